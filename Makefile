@@ -1,0 +1,60 @@
+# The commands of the project; `make` alone lists them.
+SHELL := /bin/bash
+BATCH ?= demo-1
+PRESET ?= demo
+KEEP ?= 1
+STAGES := .venvs/stages/bin
+AIRFLOW := .venvs/airflow/bin
+PYTEST := python -m pytest
+
+.PHONY: help install demo up down status test test-stages test-airflow test-e2e bench lint format lock clean
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+install:  ## create the two environments from their locks (nothing happens when they are up to date)
+	@scripts/install.sh stages
+	@scripts/install.sh airflow
+
+demo: install  ## the whole loop, for one batch: BATCH=demo-2, PRESET=default, KEEP=0 stops everything at the end
+	@$(STAGES)/sim2edge demo --batch $(BATCH) --preset $(PRESET) $(if $(filter 0,$(KEEP)),--stop,)
+
+up: install  ## start the local stack: S3, MLflow, Airflow
+	@$(STAGES)/sim2edge up
+down:  ## stop it
+	@$(STAGES)/sim2edge down
+status:  ## say what runs
+	@$(STAGES)/sim2edge status
+
+test: test-stages test-airflow  ## every test but the slow ones, with coverage
+
+test-stages: install
+	@rm -f .coverage .coverage.*
+	@$(STAGES)/python -m coverage run -m pytest -m "not slow" --ignore=tests/dags --ignore=tests/plugins --durations=8
+	@$(STAGES)/python -m coverage combine --quiet && $(STAGES)/python -m coverage report
+
+test-airflow: install
+	@$(AIRFLOW)/$(PYTEST) -m "not slow" tests/dags tests/plugins --durations=5
+
+test-e2e: install  ## the slow tests: the whole stack, kills, bad inputs through Airflow
+	@$(STAGES)/$(PYTEST) -m slow --ignore=tests/dags --ignore=tests/plugins --durations=8
+	@$(AIRFLOW)/$(PYTEST) -m slow tests/dags tests/plugins --durations=5
+
+bench: install  ## speed and memory as ratios, measured now
+	@$(STAGES)/python -m benchmarks
+
+lint: install  ## ruff, black, mypy
+	@$(STAGES)/ruff check src dags plugins tests benchmarks scripts
+	@$(STAGES)/black --check --quiet src dags plugins tests benchmarks scripts && echo "black: clean"
+	@$(STAGES)/mypy --strict src
+
+format: install
+	@$(STAGES)/ruff check --fix --quiet src dags plugins tests benchmarks scripts || true
+	@$(STAGES)/black --quiet src dags plugins tests benchmarks scripts
+
+lock:  ## compile both locks anew from pyproject.toml
+	@scripts/lock.sh
+
+clean:  ## remove the stack's data and the environments
+	@if [ -d .sim2edge ]; then $(STAGES)/sim2edge down; fi
+	rm -rf .sim2edge .venvs .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

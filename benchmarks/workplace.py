@@ -1,0 +1,131 @@
+"""Where measurements are made: a folder, an S3 server, and artifacts of the real stages on one small batch.
+
+    with open_workplace() as place:
+        place.stage("clean").manifest           # runs `sim2edge capture` and `sim2edge clean` first, if need be
+        place.fetch("clean").path("frames.parquet")
+
+Each stage runs as a process of its own, as in production, with settings that make it quick, not good.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim2edge.bus import Bus
+from sim2edge.manifest import Manifest
+from sim2edge.stack.seaweedfs import start_seaweedfs
+from sim2edge.stage import Artifact
+
+BATCH = "bench-2"
+"""Of its 4 episodes, 2 are for training, 1 for validation and 1 for the test, by the hash of their names."""
+
+RING = "canary"
+SECONDS_A_STAGE = 300
+
+QUICK: Mapping[str, Sequence[str]] = {
+    "capture": ("episodes=4", "episode_seconds=5"),
+    "clean": ("only_successful=false",),
+    "augment": ("validation=0.25", "test=0.25"),
+    "train": ("epochs=4", "batch_size=16"),
+    "validate": ("floors.floor_accuracy=0", "floors.map_50=0", "floors.worst_class_ap_50=0"),
+    "export": (
+        *("calibration_frames=16", "parity_frames=16", "latency_rounds=3", "latency_calls=3"),
+        *("limits.min_floor_accuracy=0", "limits.max_floor_accuracy_drop=1", "limits.max_map50_drop=1"),
+        *("limits.min_agreement=0", "limits.max_difference=100", "limits.max_difference_float16=100"),
+    ),
+    "push": (f"ring={RING}",),
+}
+"""Overrides: a network that has hardly been trained has to get through every gate."""
+
+INPUTS: Mapping[str, Mapping[str, str]] = {
+    "capture": {},
+    "clean": {"episodes": "capture"},
+    "augment": {"frames": "clean"},
+    "train": {"dataset": "augment"},
+    "validate": {"model": "train", "dataset": "augment"},
+    "export": {"model": "train", "verdict": "validate", "dataset": "augment"},
+    "push": {"release": "export"},
+}
+"""Stage to the stages whose artifacts it reads, by role."""
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage that was run as a process."""
+
+    manifest: Manifest
+    process_s: float
+    """Seconds from the start of its process to its end."""
+
+
+class Workplace:
+    """Makes artifacts on demand, each once."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environment = dict(environment)
+        self.bus = Bus.from_environment()
+        self.keys = folder / "keys"
+        self._runs: dict[str, StageRun] = {}
+
+    def new_folder(self, name: str) -> Path:
+        """An empty folder of the workplace."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
+
+    def run(self, *words: str) -> str:
+        """Run `sim2edge <words>`; what it prints.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        command = [sys.executable, "-m", "sim2edge", *words]
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=SECONDS_A_STAGE, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"sim2edge {' '.join(words)}: exit {done.returncode}: {done.stderr.strip()[-800:]}")
+        return done.stdout
+
+    def stage(self, name: str) -> StageRun:
+        """The run of a stage, made now with all it needs if it was not made before."""
+        if name not in self._runs:
+            words = self.stage_command(name)
+            if name == "push":
+                self.run("ota", "init")
+            start = time.perf_counter()
+            output = self.run(*words)
+            seconds = time.perf_counter() - start
+            event = json.loads(output.splitlines()[-1])
+            self._runs[name] = StageRun(self.bus.open(event["reference"]), seconds)
+        return self._runs[name]
+
+    def stage_command(self, name: str) -> Sequence[str]:
+        """The words that run a stage on the batch, once all its inputs are made."""
+        inputs = [f"--input={role}={self.stage(source).manifest.reference}" for role, source in INPUTS[name].items()]
+        return [name, "--partition", BATCH, *inputs, *QUICK[name]]
+
+    def fetch(self, name: str) -> Artifact:
+        """What a stage made, in a folder."""
+        return self.bus.fetch(self.stage(name).manifest, self.new_folder(name))
+
+
+@contextmanager
+def open_workplace() -> Iterator[Workplace]:
+    """A workplace in a temporary folder; the S3 server and all data are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="sim2edge-bench-") as name:
+        folder = Path(name)
+        with start_seaweedfs(folder / "s3") as server:
+            for variable in [each for each in os.environ if each.startswith(("MLFLOW_", "SIM2EDGE_"))]:
+                del os.environ[variable]
+            os.environ.update(server.environment())
+            keys = {"SIM2EDGE_KEYS": str(folder / "keys"), "SIM2EDGE_SCRATCH": str(folder / "scratch")}
+            place = Workplace(folder, {**os.environ, **keys})
+            place.bus.put("warm-up", b"warm")  # a server's first write makes its volumes
+            yield place

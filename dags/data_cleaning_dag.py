@@ -1,0 +1,49 @@
+"""
+### data_cleaning: a batch's episodes become frames
+
+`clean` checks and synchronises the episodes of one batch, sets aside what it cannot use with the reason, and commits
+the batch's **frames** with a quality report; `train_model` follows by itself.
+
+**Starts** when `sim_capture` has made a batch. By hand: *Trigger*, with the batch id as the partition key.
+
+**Look at** the task's *Artifact* link: `report.html` shows pictures, counts and what was set aside; `quarantine.csv`
+says why.
+
+**When it fails**: red and not retried is bad data or config: the last line of the log names episode, file or field.
+If all episodes of a batch failed, capture it again with another setting; a batch that is set aside stops nothing
+else.
+
+Owner: data engineering.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import PartitionedAssetTimetable, dag
+from assets import EPISODES, FRAMES
+from run_settings import DEFAULT_ARGS, PARAMS
+from stage_operator import StageOperator
+
+
+@dag(
+    dag_id="data_cleaning",
+    description="Episodes of one batch to frames",
+    doc_md=__doc__,
+    schedule=PartitionedAssetTimetable(assets=EPISODES),
+    catchup=False,
+    max_active_runs=2,
+    default_args=DEFAULT_ARGS,
+    params=PARAMS,
+    tags=["sim2edge", "data"],
+)
+def data_cleaning() -> None:
+    """Clean."""
+    StageOperator(
+        stage="clean",
+        outlets=[FRAMES],
+        execution_timeout=timedelta(hours=2),
+        pool_slots=2,
+        doc_md="Checked, synchronised, resized frames; a quality report; a quarantine with reasons.",
+    )
+
+
+data_cleaning()

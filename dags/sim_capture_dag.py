@@ -1,0 +1,59 @@
+"""
+### sim_capture: one batch of simulated drives
+
+`capture` drives a robot through random rooms and commits the batch's **episodes**; `data_cleaning` follows by itself.
+
+**Start a batch**: *Trigger*, with the batch id (`demo-1`) as the partition key, or
+
+    POST /api/v2/dags/sim_capture/dagRuns
+    {"logical_date": null, "partition_key": "demo-1", "conf": {"preset": "demo"}}
+
+A batch that is there already is a cache hit, and the chain goes on with it.
+
+**Backfill**, one batch a day, named by its date:
+
+    airflow backfill create --dag-id sim_capture --from-date 2026-01-01 --to-date 2026-01-07
+
+**Every night**: `[sim2edge] capture_cron = 0 2 * * *` in `airflow.cfg`. Empty: nothing starts by itself.
+
+**When it fails**: red and not retried is bad config: the last line of the log names the field. Anything else was
+retried; clear the task once its cause is gone. Nothing half-written is ever visible.
+
+Owner: whoever owns the simulators.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import dag
+from airflow.sdk.configuration import conf
+from assets import EPISODES
+from batch_timetable import BatchTimetable
+from run_settings import DEFAULT_ARGS, PARAMS
+from stage_operator import StageOperator
+
+CRON = conf.get("sim2edge", "capture_cron")
+
+
+@dag(
+    dag_id="sim_capture",
+    description="Simulated drives of one batch",
+    doc_md=__doc__,
+    schedule=BatchTimetable(CRON or "@daily", automatic=bool(CRON)),
+    catchup=False,
+    max_active_runs=2,
+    default_args=DEFAULT_ARGS,
+    params=PARAMS,
+    tags=["sim2edge", "data"],
+)
+def sim_capture() -> None:
+    """Capture."""
+    StageOperator(
+        stage="capture",
+        outlets=[EPISODES],
+        execution_timeout=timedelta(hours=6),
+        pool_slots=2,
+        doc_md="Seeded rooms, a robot, a camera and a LiDAR: episodes with ground truth.",
+    )
+
+
+sim_capture()

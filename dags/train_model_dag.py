@@ -1,0 +1,67 @@
+"""
+### train_model: frames become a model that may replace the champion
+
+`augment` freezes a **dataset** of the frames of all batches, split by episode; `train` trains the **model**, tracked
+in MLflow; `validate` compares it with floors and with the champion on the same data and gives the **verdict**. An
+accepted model starts `release_model`. A refused one starts nothing: `validate` is then *skipped*, with the rule that
+refused it in its log and in its XCom `refused`; that is a verdict, not a failure.
+
+**Starts** when `data_cleaning` has made a batch's frames. By hand: *Trigger*, with a batch id as the partition key;
+overrides such as `augment.noise=0.1` re-run that stage and what depends on it, the rest are cache hits.
+
+**Tune** timeouts, retries and settings in `dags/train_model.yml`, next to this file.
+
+**When it fails**: `train` goes on from the last epoch's checkpoint when it is retried or cleared. Red and not retried
+is bad config or data: the last line of the log names it.
+
+Owner: machine learning.
+"""
+
+from pathlib import Path
+
+from airflow.sdk import PartitionedAssetTimetable, dag
+from assets import DATASET, FRAMES, MODEL, VERDICT
+from recipe_file import read_recipe
+from run_settings import DEFAULT_ARGS, PARAMS
+from stage_operator import StageOperator
+
+RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
+HOW = {stage: recipe.task_arguments() for stage, recipe in RECIPE.stages.items()}
+
+
+@dag(
+    dag_id="train_model",
+    description="Frames of all batches to a validated model",
+    doc_md=__doc__,
+    schedule=PartitionedAssetTimetable(assets=FRAMES),
+    catchup=False,
+    max_active_runs=RECIPE.max_active_runs,
+    default_args=DEFAULT_ARGS,
+    params=PARAMS,
+    tags=["sim2edge", "model"],
+)
+def train_model() -> None:
+    """Augment, train, validate."""
+    dataset = StageOperator(
+        stage="augment",
+        outlets=[DATASET],
+        doc_md="Split by episode, augmented training split, class balance: a frozen dataset.",
+        **HOW["augment"],
+    )
+    model = StageOperator(
+        stage="train",
+        inputs={"dataset": dataset.output},
+        outlets=[MODEL],
+        doc_md="The perception recipe, tracked in MLflow, with a checkpoint every epoch.",
+        **HOW["train"],
+    )
+    StageOperator(
+        stage="validate",
+        inputs={"model": model.output, "dataset": dataset.output},
+        outlets=[VERDICT],
+        doc_md="Metrics on held-out episodes against floors and against the champion.",
+        **HOW["validate"],
+    )
+
+
+train_model()

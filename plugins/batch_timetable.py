@@ -1,0 +1,49 @@
+"""The timetable of the head of the pipeline: one batch a tick of a cron, named by its date; other names by hand.
+
+BatchTimetable("0 2 * * *")                     a batch every night at two, and backfills
+BatchTimetable("0 2 * * *", automatic=False)    backfills, and runs that someone triggers
+"""
+
+from datetime import datetime
+from typing import Any, Self
+
+from airflow.exceptions import InvalidPartitionKeyError
+from airflow.timetables.base import DagRunInfo, TimeRestriction
+from airflow.timetables.trigger import CronPartitionTimetable
+
+
+class BatchTimetable(CronPartitionTimetable):
+    """A daily `CronPartitionTimetable` that takes other names than dates, too, and can be told to start nothing."""
+
+    def __init__(self, cron: str, automatic: bool = True) -> None:
+        super().__init__(cron, timezone="UTC", key_format="%Y-%m-%d")
+        self._automatic = automatic
+
+    def next_dagrun_info_v2(
+        self, *, last_dagrun_info: DagRunInfo | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        """The next run that the scheduler starts by itself, if it may."""
+        if not self._automatic:
+            return None
+        return super().next_dagrun_info_v2(last_dagrun_info=last_dagrun_info, restriction=restriction)
+
+    def resolve_partition_date(self, partition_key: str | None) -> datetime | None:
+        """The date a batch is named by; None when its name is no date."""
+        try:
+            return super().resolve_partition_date(partition_key)
+        except InvalidPartitionKeyError:
+            return None
+
+    @property
+    def summary(self) -> str:
+        """What the UI shows as the schedule."""
+        return super().summary if self._automatic else "when triggered"
+
+    def serialize(self) -> dict[str, Any]:
+        """See `Timetable.serialize`."""
+        return {"cron": self._expression, "automatic": self._automatic}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> Self:
+        """See `Timetable.deserialize`."""
+        return cls(data["cron"], data["automatic"])

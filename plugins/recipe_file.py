@@ -1,0 +1,66 @@
+"""Reads a recipe file such as `dags/train_model.yml`: how each stage of a pipeline runs, without editing its DAG."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from sim2edge.config import parse_overrides
+from sim2edge.errors import BadInput
+
+
+class StageRecipe(BaseModel):
+    """How one stage of a pipeline runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timeout_minutes: float = Field(gt=0, description="minutes after which the stage is ended and tried again")
+    retries: int = Field(default=2, ge=1, description="tries after the first; each goes on from the last checkpoint")
+    slots: int = Field(default=1, ge=1, description="slots of the pool it takes")
+    pool: str = Field(default="default_pool", description="the pool that bounds what runs at once")
+    overrides: tuple[str, ...] = Field(default=(), description="key=value words that win over the preset")
+
+    @field_validator("overrides")
+    @classmethod
+    def _check_overrides(cls, overrides: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse_overrides(overrides)
+        except BadInput as error:
+            raise ValueError(str(error)) from error
+        return overrides
+
+    def task_arguments(self) -> dict[str, Any]:
+        """The arguments of `StageOperator` that the recipe decides."""
+        return {
+            "execution_timeout": timedelta(minutes=self.timeout_minutes),
+            "retries": self.retries,
+            "pool": self.pool,
+            "pool_slots": self.slots,
+            "overrides": list(self.overrides),
+        }
+
+
+class Recipe(BaseModel):
+    """A pipeline: how many of its runs go at once, and how each stage runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_active_runs: int = Field(default=1, ge=1, description="runs of the DAG at once; others wait in the queue")
+    stages: dict[str, StageRecipe]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file.
+
+    Raises:
+        BadInput: it is not YAML, or a field is wrong; names file and field.
+    """
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -1,0 +1,60 @@
+"""Runs a command so that nothing of it outlives its task: `python stage_guard.py <command> [argument]...`
+
+The task holds the other end of this process's standard input. When that end closes, because the task cancels or because
+it was killed, the command gets SIGTERM, and SIGKILL after `GRACE_S` seconds. However the command ends, what it left
+running is killed, wherever it hid, and its scratch folder is removed. The exit code is the command's own, or
+128 + signal.
+"""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from sim2edge.stack.processes import adopt_orphans, die_with_parent, end_descendants
+
+GRACE_S = 10
+
+
+def main(command: list[str]) -> int:
+    """Run `command` in a scratch folder of its own; returns its exit code."""
+    adopt_orphans()
+    scratch = make_scratch()
+    try:
+        return run(command, {**os.environ, "SIM2EDGE_SCRATCH": scratch} if scratch else dict(os.environ))
+    finally:
+        end_descendants(grace_s=0)
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def make_scratch() -> str | None:
+    """A folder for this run below `SIM2EDGE_SCRATCH`; None when there can be none: the stage then says why."""
+    base = Path(os.environ.get("SIM2EDGE_SCRATCH") or tempfile.gettempdir())
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        return tempfile.mkdtemp(prefix="task-", dir=base)
+    except OSError:
+        return None
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    """Run `command` until it ends or the task's end of standard input closes."""
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, preexec_fn=die_with_parent)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    ended = os.pidfd_open(child.pid)
+    ready, _, _ = select.select([ended, sys.stdin], [], [])
+    if ended not in ready:
+        child.terminate()
+        if not select.select([ended], [], [], GRACE_S)[0]:
+            child.kill()
+    code = child.wait()
+    return 128 - code if code < 0 else code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Compiles requirements.txt (Airflow) and requirements-stages.txt (stages, device, development) from pyproject.toml.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+uv=.venvs/uv/bin/uv
+export UV_SYSTEM_CERTS=1
+wheels=$(echo "${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}" | tr ',' ' ' | cut -d' ' -f1)
+
+compile() {
+  local lock=$1
+  shift
+  "$uv" pip compile --quiet --python-version 3.11 --no-annotate --no-header --no-emit-find-links \
+    ${wheels:+--find-links "$wheels"} --output-file "$lock.new" pyproject.toml "$@"
+  # The lock names torch's version; which build of it fits a machine is the installer's to choose.
+  sed -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/; /^(nvidia-|triton==)/d' "$lock.new" >"$lock"
+  rm "$lock.new"
+}
+compile requirements.txt --extra airflow --extra test
+compile requirements-stages.txt --extra stages --extra test --extra lint

@@ -1,0 +1,18 @@
+"""Augment: gathers cleaned batches into one dataset: split by episode, training frames varied, classes balanced.
+
+sim2edge augment
+sim2edge augment --input frames=refs/frames/demo-1 copies=3 noise_max_std=12
+"""
+
+from sim2edge.augment.config import AugmentConfig
+from sim2edge.stage import Input, Stage
+
+STAGE = Stage(
+    name="augment",
+    version=1,
+    produces="dataset",
+    config=AugmentConfig,
+    entry="sim2edge.augment.run:run",
+    inputs={"frames": Input(kind="frames", many=True, default="refs/frames/*", files=("frames.parquet", "stats.json"))},
+    ref="refs/datasets/current",
+)

@@ -1,0 +1,139 @@
+"""Reads the cleaned frames of several batches as if they were one table, and checks that they belong together."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel, Field, ValidationError
+
+from sim2edge.errors import BadInput
+from sim2edge.frames import frames_schema
+from sim2edge.stage import Artifact
+
+Triple = tuple[float, float, float]
+
+
+class Lidar(BaseModel):
+    """What is read of `lidar` in `stats.json`: beam i points at `start_rad + i * step_rad`."""
+
+    beams: int = Field(ge=1)
+    start_rad: float
+    step_rad: float
+
+
+class Stats(BaseModel):
+    """What is read of `stats.json`."""
+
+    frames: int = Field(ge=1)
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    image_mean: Triple
+    image_std: Triple
+    lidar: Lidar
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of one batch."""
+
+    reference: str
+    stats: Stats
+    file: pq.ParquetFile
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The row groups, one at a time.
+
+        Raises:
+            BadInput: the file is damaged, or a scan holds what is no number.
+        """
+        first = 0
+        for group in range(self.file.num_row_groups):
+            try:
+                table = self.file.read_row_group(group, columns)
+            except (pa.ArrowException, OSError) as error:
+                raise BadInput(f"{self.reference}/frames.parquet: row group {group}: {_line(error)}") from error
+            if "lidar" in table.column_names:
+                self._check_scans(table.column("lidar"), first)
+            yield table
+            first += table.num_rows
+
+    def _check_scans(self, scans: pa.ChunkedArray, first: int) -> None:
+        bad = pc.index(pc.is_nan(pc.list_flatten(scans)), True).as_py()
+        if bad >= 0:
+            row = first + bad // self.stats.lidar.beams
+            raise BadInput(
+                f"{self.reference}/frames.parquet: row {row}: lidar: beam {bad % self.stats.lidar.beams} is NaN"
+            )
+
+
+def dataset_schema(beams: int) -> pa.Schema:
+    """The columns of the dataset's files."""
+    return frames_schema(beams).append(pa.field("augmentation", pa.string()))
+
+
+def open_frames(artifacts: Sequence[Artifact]) -> Sequence[Frames]:
+    """Open every batch, in the order given.
+
+    Raises:
+        BadInput: a file is damaged, has a wrong column, or differs from the first batch in image size or LiDAR.
+    """
+    opened = [_open(artifact) for artifact in artifacts]
+    first = opened[0]
+    for other in opened[1:]:
+        for name in ("height", "width", "lidar"):
+            here, there = getattr(first.stats, name), getattr(other.stats, name)
+            if here != there:
+                raise BadInput(
+                    f"{other.reference}: {name} is {_show(there)}, but {_show(here)} in {first.reference}: "
+                    "clean both with the same settings"
+                )
+    return opened
+
+
+def _open(artifact: Artifact) -> Frames:
+    reference = artifact.manifest.reference
+    stats = _read_stats(artifact)
+    try:
+        file = pq.ParquetFile(artifact.path("frames.parquet"))
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"{reference}/frames.parquet: not Parquet: {_line(error)}") from error
+    found = file.schema_arrow
+    for field in frames_schema(stats.lidar.beams):
+        if field.name not in found.names:
+            raise BadInput(f"{reference}/frames.parquet: has no column '{field.name}'")
+        if found.field(field.name).type != field.type:
+            raise BadInput(
+                f"{reference}/frames.parquet: column '{field.name}' is {found.field(field.name).type}, "
+                f"expected {field.type}"
+            )
+    return Frames(reference, stats, file)
+
+
+def _read_stats(artifact: Artifact) -> Stats:
+    try:
+        return Stats.model_validate_json(artifact.path("stats.json").read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise BadInput(f"{artifact.manifest.reference}/stats.json: {where}: {first['msg']}") from error
+
+
+def pool_moments(all_stats: Sequence[Stats]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation (RGB, 0..1) over the images of all batches."""
+    total = sum(stats.frames for stats in all_stats)
+    mean = [sum(s.frames * s.image_mean[c] for s in all_stats) / total for c in range(3)]
+    square = [sum(s.frames * (s.image_std[c] ** 2 + s.image_mean[c] ** 2) for s in all_stats) / total for c in range(3)]
+    std = [max(0.0, square[c] - mean[c] ** 2) ** 0.5 for c in range(3)]
+    return [round(v, 8) for v in mean], [round(v, 8) for v in std]
+
+
+def _show(value: Any) -> str:
+    return json.dumps(value.model_dump()) if isinstance(value, BaseModel) else str(value)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,162 @@
+"""Runs the augment stage: cleaned batches in; `train`, `validation` and `test.parquet` and `dataset.json` out.
+
+Two passes: labels only, for the splits and the balance (`survey.py`); then everything, a row group at a time, so that
+memory does not grow with the dataset.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sim2edge.augment.balance import class_weights
+from sim2edge.augment.config import AugmentConfig
+from sim2edge.augment.frames_reader import Frames, Lidar, dataset_schema, open_frames, pool_moments
+from sim2edge.augment.split import SPLITS
+from sim2edge.augment.survey import Survey, survey
+from sim2edge.augment.transforms import mirror_order
+from sim2edge.augment.variation import Variation, vary_table
+from sim2edge.errors import BadInput
+from sim2edge.recipes.perception import CLASSES, FLOORS
+from sim2edge.stage import Job, Outcome, Progress
+
+
+def run(job: Job[AugmentConfig]) -> Outcome:
+    """Make one dataset of all batches.
+
+    Raises:
+        BadInput: batches do not fit together, a split is empty, or something in the frames is wrong.
+    """
+    cv2.setNumThreads(1)  # the images are small: the threads are ours
+    batches = open_frames(job.inputs["frames"])
+    found = survey(batches, job.config)
+    lidar = batches[0].stats.lidar
+    variation = Variation(job.config, found.factors(job.config), find_mirror(lidar, job.config), lidar.beams)
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(SplitWriter(job.output / f"{split}.parquet", lidar.beams, job.config))
+            for split in SPLITS
+        }
+        pool = stack.enter_context(ThreadPoolExecutor(job.config.workers))
+        write_splits(batches, found, variation, writers, pool, job.progress)
+    dataset = describe(batches, found, writers, job.config)
+    (job.output / "dataset.json").write_text(json.dumps(dataset, indent=1, allow_nan=False) + "\n")
+    return Outcome(dataset)
+
+
+def find_mirror(lidar: Lidar, config: AugmentConfig) -> np.ndarray:
+    """The order of beams in a mirrored scan.
+
+    Raises:
+        BadInput: frames are to be mirrored, but the beams of one side have no partners on the other.
+    """
+    mirror = mirror_order(lidar.beams, lidar.start_rad, lidar.step_rad)
+    if mirror is not None:
+        return mirror
+    if config.flip_probability:
+        raise BadInput(
+            f"a scan from {lidar.start_rad:g} rad in {lidar.beams} steps of {lidar.step_rad:g} rad cannot be mirrored: "
+            "set flip_probability=0"
+        )
+    return np.arange(lidar.beams)
+
+
+class SplitWriter:
+    """Writes one split in row groups of equal size, and counts what goes in."""
+
+    def __init__(self, path: Path, beams: int, config: AugmentConfig) -> None:
+        self.frames = 0
+        self.classes: Counter[str] = Counter()
+        self.floors: Counter[str] = Counter()
+        self._schema = dataset_schema(beams)
+        self._rows = config.row_group_rows
+        self._pending: pa.Table = self._schema.empty_table()
+        few_values = ["episode_id", "floor", "boxes.list.element.class"]
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=few_values)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows; without an `augmentation` column they are originals."""
+        if "augmentation" not in table.column_names:
+            table = table.append_column("augmentation", pa.array([""] * len(table), pa.string()))
+        self.frames += len(table)
+        self.classes.update(table["boxes"].combine_chunks().flatten().field("class").to_pylist())
+        self.floors.update(table["floor"].to_pylist())
+        self._pending = pa.concat_tables([self._pending, table.select(self._schema.names)])
+        full = len(self._pending) // self._rows * self._rows
+        if full:
+            self._writer.write_table(self._pending.slice(0, full), row_group_size=self._rows)
+            self._pending = self._pending.slice(full)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and len(self._pending):
+            self._writer.write_table(self._pending, row_group_size=self._rows)
+        self._writer.close()
+
+
+def write_splits(
+    batches: Sequence[Frames],
+    found: Survey,
+    variation: Variation,
+    writers: dict[str, SplitWriter],
+    pool: ThreadPoolExecutor,
+    progress: Progress,
+) -> None:
+    """Copy every frame to its split, and varied copies of training frames after their originals."""
+    done = 0
+    for batch in batches:
+        for table in batch.tables():
+            splits = np.array([found.split[episode_id] for episode_id in table["episode_id"].to_pylist()])
+            for split, writer in writers.items():
+                rows = table.filter(pa.array(splits == split))
+                writer.write(rows)
+                if split == "train" and variation.config.copies:
+                    writer.write(vary_table(rows, variation, pool))
+            done += len(table)
+            progress.update(done, found.total, train=writers["train"].frames)
+
+
+def describe(
+    batches: Sequence[Frames], found: Survey, writers: dict[str, SplitWriter], config: AugmentConfig
+) -> dict[str, Any]:
+    """The content of `dataset.json`; counts of classes and floors are those of train.parquet, copies included."""
+    stats = batches[0].stats
+    mean, std = pool_moments([batch.stats for batch in batches])
+    train = writers["train"]
+    counts = {name: train.classes[name] for name in CLASSES}
+    return {
+        "classes": list(CLASSES),
+        "floors": list(FLOORS),
+        "height": stats.height,
+        "width": stats.width,
+        "lidar_beams": stats.lidar.beams,
+        "lidar_start_rad": stats.lidar.start_rad,
+        "lidar_step_rad": stats.lidar.step_rad,
+        "image_mean": mean,
+        "image_std": std,
+        "splits": {
+            split: {
+                "frames": writers[split].frames,
+                "originals": found.frames[split],
+                "episodes": found.episodes(split),
+            }
+            for split in SPLITS
+        },
+        "class_counts": counts,
+        "class_weights": class_weights(counts, config.class_weight_power),
+        "floor_counts": {name: train.floors[name] for name in FLOORS},
+        "frames_artifacts": [batch.reference for batch in batches],
+    }

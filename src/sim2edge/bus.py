@@ -1,0 +1,375 @@
+"""S3: artifacts, manifests and refs; the only module that talks to object storage.
+
+    bus = Bus.from_environment()        # SIM2EDGE_BUCKET and AWS_*: any S3 server, AWS included
+    manifest = bus.open("frames/demo-1/3f2a9c0d11e4b7a6")
+    bus.fetch(manifest, folder)         # every file checked against its SHA-256
+    bus.move_ref("refs/models/champion", manifest.reference)
+
+An artifact is committed by one conditional put of its manifest (If-None-Match), a ref moves by compare-and-swap
+(If-Match).
+"""
+
+import fnmatch
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import MemoryStore, S3Store
+
+from sim2edge.errors import BadInput, Conflict, Corrupt, Unavailable
+from sim2edge.manifest import IDENTITY, KINDS, File, Manifest, parse_manifest, split_reference
+from sim2edge.stage import Artifact
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+THREADS = 8
+"""Concurrent requests of one process: enough to fill a link, few enough for a small S3 server."""
+
+RETRIES: "RetryConfig" = {
+    "max_retries": 40,
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3), "base": 2},
+    "retry_timeout": timedelta(seconds=90),
+}
+"""Long enough to sit out a restart of the S3 server."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A pointer: the artifact it names, the one it named before, and the tag that a swap compares with."""
+
+    name: str
+    target: str
+    previous: str | None
+    tag: str
+
+
+class Bus:
+    """The bucket, through obstore. Safe to share between threads."""
+
+    def __init__(self, store: S3Store | MemoryStore) -> None:
+        self._store = store
+
+    @classmethod
+    def from_environment(cls) -> "Bus":
+        """Connect as `SIM2EDGE_BUCKET` and the usual `AWS_*` variables say; nothing is sent yet.
+
+        Raises:
+            BadInput: no bucket is named.
+        """
+        bucket = os.environ.get("SIM2EDGE_BUCKET")
+        if not bucket:
+            raise BadInput(
+                "SIM2EDGE_BUCKET is not set: name the S3 bucket (`eval $(sim2edge env)` for the local stack)"
+            )
+        endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+        client = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
+        return cls(S3Store(bucket, client_options=client, retry_config=RETRIES))  # type: ignore[arg-type]
+
+    # Objects
+
+    def get(self, key: str) -> bytes:
+        """The object's content.
+
+        Raises:
+            Corrupt: there is no such object.
+        """
+        found = self.get_tagged(key)
+        if found is None:
+            raise Corrupt(f"{key}: missing on the bus")
+        return found[0]
+
+    def get_tagged(self, key: str) -> tuple[bytes, str] | None:
+        """The object's content and entity tag; None when there is no such object."""
+        with _errors(key):
+            try:
+                result = obstore.get(self._store, key)
+                return bytes(result.bytes()), str(result.meta["e_tag"])
+            except FileNotFoundError:
+                return None
+
+    def size(self, key: str) -> int | None:
+        """The object's size in bytes; None when there is no such object."""
+        with _errors(key):
+            try:
+                return int(obstore.head(self._store, key)["size"])
+            except FileNotFoundError:
+                return None
+
+    def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
+        """The object's content from byte `start`, in chunks.
+
+        Raises:
+            Corrupt: there is no such object.
+        """
+        with _errors(key):
+            try:
+                options: Any = {"range": {"offset": start}} if start else None
+                for chunk in obstore.get(self._store, key, options=options).stream(min_chunk_size=1 << 20):
+                    yield bytes(chunk)
+            except FileNotFoundError as error:
+                raise Corrupt(f"{key}: missing on the bus") from error
+
+    def put(self, key: str, data: bytes | Path, *, only_new: bool = False, if_tag: str | None = None) -> None:
+        """Write an object; with `only_new` if there is none yet, with `if_tag` if it is still the one with that tag.
+
+        Raises:
+            Conflict: the condition does not hold.
+        """
+        mode: Any = "create" if only_new else {"e_tag": if_tag} if if_tag else "overwrite"
+        with _errors(key):
+            try:
+                obstore.put(self._store, key, data, mode=mode, use_multipart=False if mode != "overwrite" else None)
+            except (AlreadyExistsError, PreconditionError) as error:
+                raise Conflict(f"{key}: changed by someone else") from error
+            except FileNotFoundError as error:
+                if if_tag:
+                    raise Conflict(f"{key}: removed by someone else") from error
+                raise BadInput(f"{key}: {_first_line(error)}") from error
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """The keys below folder `prefix`, in no particular order."""
+        for key, _ in self._list(prefix):
+            yield key
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; missing ones are no error."""
+        doomed = list(keys)
+        with _errors(doomed[0] if doomed else ""):
+            if doomed:
+                obstore.delete(self._store, doomed)
+
+    def _list(self, prefix: str) -> Iterator[tuple[str, datetime]]:
+        with _errors(prefix):
+            for chunk in obstore.list(self._store, prefix=prefix.rstrip("/") + "/"):
+                for meta in chunk:
+                    yield meta["path"], meta["last_modified"]
+
+    def _folders(self, prefix: str) -> Sequence[str]:
+        with _errors(prefix):
+            found = obstore.list_with_delimiter(self._store, prefix=prefix.rstrip("/") + "/")["common_prefixes"]
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
+
+    # Artifacts
+
+    def exists(self, reference: str) -> bool:
+        """Whether the artifact is committed."""
+        return self.find(reference) is not None
+
+    def find(self, reference: str) -> Manifest | None:
+        """The manifest of a committed artifact; None when it is not committed.
+
+        Raises:
+            Corrupt: the manifest cannot be read.
+        """
+        found = self.get_tagged(f"{'/'.join(split_reference(reference))}/manifest.json")
+        return parse_manifest(found[0], reference) if found else None
+
+    def open(self, reference: str) -> Manifest:
+        """The manifest of a committed artifact.
+
+        Raises:
+            Corrupt: it is not committed, or its manifest cannot be read.
+        """
+        manifest = self.find(reference)
+        if manifest is None:
+            raise Corrupt(f"{reference}: no such artifact on the bus (its manifest is missing)")
+        return manifest
+
+    def fetch(self, manifest: Manifest, folder: Path, patterns: Sequence[str] = ("*",)) -> Artifact:
+        """Download the payload files that match a glob pattern, those of the parts included, and check each.
+
+        Raises:
+            Corrupt: an object is missing or its bytes are not those of the manifest.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in manifest.parts:
+            self.fetch(self.open(part), folder, patterns)
+        files = [file for file in manifest.files if any(fnmatch.fnmatch(file.path, p) for p in patterns)]
+        in_threads(lambda file: self._fetch_file(manifest, file, folder), files)
+        return Artifact(manifest, folder)
+
+    def _fetch_file(self, manifest: Manifest, file: File, folder: Path) -> None:
+        key = f"{manifest.reference}/{manifest.attempt}/{file.path}"
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sha256 = hashlib.sha256()
+        with target.open("wb") as out:
+            for chunk in self.stream(key):
+                sha256.update(chunk)
+                out.write(chunk)
+        if sha256.hexdigest() != file.sha256:
+            target.unlink()
+            raise Corrupt(f"{key}: its bytes do not match the sha256 in the manifest of {manifest.reference}")
+
+    def upload(self, reference: str, attempt: str, folder: Path) -> Sequence[File]:
+        """Upload every file below `folder` as payload of one attempt at an artifact; nothing is visible yet."""
+        files = describe_files(folder)
+        in_threads(lambda file: self.put(f"{reference}/{attempt}/{file.path}", folder / file.path), files)
+        return files
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Make an uploaded artifact visible. Whoever comes second drops its own payload.
+
+        Returns:
+            the manifest that is on the bus: the given one, or that of the writer who was first.
+        """
+        try:
+            self.put(f"{manifest.reference}/manifest.json", manifest.to_json(), only_new=True)
+        except Conflict:
+            winner = self.open(manifest.reference)
+            if winner.attempt != manifest.attempt:  # the same attempt: our own put, repeated after a lost answer
+                self.delete(self.list(f"{manifest.reference}/{manifest.attempt}"))
+            return winner
+        return manifest
+
+    def artifacts(self, kind: str | None = None, partition: str | None = None) -> Iterator[str]:
+        """References of all artifacts with a folder, half-written ones included: `find` tells which are committed."""
+        for each_kind in [kind] if kind else KINDS:
+            for each_partition in [partition] if partition else self._folders(each_kind):
+                for identity in self._folders(f"{each_kind}/{each_partition}"):
+                    if IDENTITY.fullmatch(identity):
+                        yield f"{each_kind}/{each_partition}/{identity}"
+
+    def manifests(self, kind: str | None = None, partition: str | None = None) -> Sequence[Manifest]:
+        """Every committed manifest, oldest first."""
+        found = in_threads(self.find, list(self.artifacts(kind, partition)))
+        return sorted((m for m in found if m is not None), key=lambda m: m.finished)
+
+    def resolve(self, text: str) -> str:
+        """The artifact reference behind a reference, a ref (`refs/...`) or a bare id.
+
+        Raises:
+            BadInput: nothing on the bus goes by that name.
+        """
+        if text.startswith("refs/"):
+            ref = self.read_ref(text)
+            if ref is None:
+                raise BadInput(f"{text}: there is no such ref on the bus")
+            return ref.target
+        if IDENTITY.fullmatch(text):
+            for reference in self.artifacts():
+                if reference.endswith(f"/{text}"):
+                    return reference
+            raise BadInput(f"{text}: no artifact on the bus has this id")
+        split_reference(text)
+        return text
+
+    def sweep(self, grace: timedelta) -> Sequence[str]:
+        """Delete what attempts left behind: payload without a manifest that names it, older than `grace`.
+
+        Returns:
+            the deleted keys.
+        """
+        deadline = datetime.now(UTC) - grace
+        deleted: list[str] = []
+        for reference in self.artifacts():
+            objects = list(self._list(reference))
+            manifest = self.find(reference)
+            kept = (f"{reference}/manifest.json", f"{reference}/{manifest.attempt}/") if manifest else ()
+            stray = [(key, modified) for key, modified in objects if not key.startswith(kept)]
+            if stray and max(modified for _, modified in stray) < deadline:
+                deleted += [key for key, _ in stray]
+        self.delete(deleted)
+        return deleted
+
+    # Refs
+
+    def read_ref(self, name: str) -> Ref | None:
+        """The pointer `refs/...`; None when it was never set.
+
+        Raises:
+            Corrupt: the object is not a ref.
+        """
+        found = self.get_tagged(name)
+        if found is None:
+            return None
+        try:
+            content = json.loads(found[0])
+            return Ref(name, content["target"], content["previous"], found[1])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Corrupt(f"{name}: not a ref") from error
+
+    def move_ref(self, name: str, target: str, expected: Ref | bool | None = True) -> None:
+        """Point `name` at an artifact, by compare-and-swap; nothing happens when it points there already.
+
+        Args:
+            name: `refs/...`.
+            target: an artifact reference.
+            expected: the ref as it must still be (None: not set); True takes it as it is now.
+
+        Raises:
+            Conflict: someone else moved it meanwhile.
+        """
+        split_reference(target)
+        current = self.read_ref(name)
+        if current and current.target == target:
+            return
+        if not isinstance(expected, bool):
+            current = expected
+        content = {
+            "target": target,
+            "previous": current.target if current else None,
+            "moved": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        data = json.dumps(content, indent=1).encode()
+        self.put(name, data, only_new=current is None, if_tag=current.tag if current else None)
+
+    def list_refs(self, prefix: str = "refs") -> Sequence[Ref]:
+        """Every ref below `prefix`, sorted by name."""
+        refs = in_threads(self.read_ref, sorted(self.list(prefix)))
+        return [ref for ref in refs if ref is not None]
+
+
+def describe_files(folder: Path) -> Sequence[File]:
+    """Path, size and SHA-256 of every file below `folder`, sorted by path."""
+
+    def describe(path: Path) -> File:
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        return File(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=sha256)
+
+    return in_threads(describe, sorted(path for path in folder.rglob("*") if path.is_file()))
+
+
+def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Apply `function` to every item in a few threads; results in order, the first error raised."""
+    if len(items) < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(min(THREADS, len(items))) as pool:
+        return list(pool.map(function, items))
+
+
+@contextmanager
+def _errors(key: str) -> Iterator[None]:
+    """Tell storage errors apart: wrong credentials are the user's to mend, the rest may pass by itself."""
+    try:
+        yield
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise BadInput(f"{key}: the S3 server refused the credentials (AWS_ACCESS_KEY_ID)") from error
+    except (AlreadyExistsError, PreconditionError):
+        raise
+    except BaseError as error:
+        raise Unavailable(f"{key}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,19 @@
+"""Capture: drives a simulated robot through random rooms and logs what it saw, heard and did, an episode a room.
+
+    sim2edge capture --partition demo-1 --preset demo
+    sim2edge capture --partition demo-1 episodes=4 camera.backend=ray
+
+The inputs are the batch id and the config: every episode's seed is derived from the two (`seeds.py`).
+"""
+
+from sim2edge.capture.config import CaptureConfig
+from sim2edge.stage import Stage
+
+STAGE = Stage(
+    name="capture",
+    version=1,
+    produces="episodes",
+    config=CaptureConfig,
+    entry="sim2edge.capture.run:run",
+    ref="refs/batches/{partition}",
+)

@@ -1,0 +1,167 @@
+"""Builds the MuJoCo model of an episode: floor, walls, obstacles, decoration, lights and the robot.
+
+Geom groups say who sees what: the camera sees all but the robot, the LiDAR only walls and obstacles.
+"""
+
+import math
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from sim2edge.capture.config import CameraConfig
+from sim2edge.capture.floors import floor_texture
+from sim2edge.capture.robot import add_robot
+from sim2edge.capture.simulator import NO_INSTANCE
+from sim2edge.capture.specs import WALL_HEIGHT_M, EpisodeSpec, Obstacle, Part, RoomSpec
+
+FLOOR_GROUP, WALL_GROUP, OBSTACLE_GROUP, DECORATION_GROUP = 0, 1, 2, 3
+WALL_HALF_M = 0.05
+STEP_S = 0.005
+FLOOR = "floor"
+
+
+def groups(*seen: int) -> NDArray[np.uint8]:
+    """The geom group mask (6) with only the given groups on."""
+    return np.array([group in seen for group in range(6)], np.uint8)
+
+
+CAMERA_GROUPS = groups(FLOOR_GROUP, WALL_GROUP, OBSTACLE_GROUP, DECORATION_GROUP)
+LIDAR_GROUPS = groups(WALL_GROUP, OBSTACLE_GROUP)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A compiled model and what the sensors need to know about its geoms."""
+
+    model: mujoco.MjModel
+    texture: NDArray[np.uint8]
+    """The floor's texture, RGB; row 0 at the lowest y."""
+    instances: NDArray[np.int16]
+    """Geom to obstacle instance, `NO_INSTANCE` for all else."""
+    solid: NDArray[np.bool_]
+    """Geom to whether touching it is a collision."""
+
+
+def build_scene(spec: EpisodeSpec, camera: CameraConfig) -> Scene:
+    """Build and compile the model of an episode."""
+    model = mujoco.MjSpec()
+    model.option.timestep = STEP_S
+    model.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    # Near and far clipping follow from it; left alone, it would grow with the walls.
+    model.stat.extent = 5
+    texture = floor_texture(spec.room.floor, spec.room.texture_seed, spec.room.width_m, spec.room.length_m)
+    _add_floor(model, spec.room, texture)
+    _add_walls(model, spec.room)
+    for part in spec.room.decorations:
+        _add_part(model.worldbody, part, DECORATION_GROUP)
+    for obstacle in spec.room.obstacles:
+        _add_obstacle(model, obstacle)
+    _add_lights(model, spec.room, camera)
+    add_robot(model, spec.robot, spec.start, camera.fov_deg)
+    compiled = model.compile()
+    return Scene(compiled, texture, _instances(compiled, spec.room), _solid(compiled))
+
+
+def _add_floor(model: mujoco.MjSpec, room: RoomSpec, texture: NDArray[np.uint8]) -> None:
+    height, width, _ = texture.shape
+    # GL has row 0 of a texture at the top, where y is highest.
+    drawn = model.add_texture(name=FLOOR, type=mujoco.mjtTexture.mjTEXTURE_2D, width=width, height=height, nchannel=3)
+    drawn.data = texture[::-1].tobytes()
+    material = model.add_material(name=FLOOR, specular=0, shininess=0, texrepeat=[1, 1])
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = FLOOR
+    size = [room.width_m / 2, room.length_m / 2, 0.1]
+    model.worldbody.add_geom(
+        name=FLOOR,
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=size,
+        material=FLOOR,
+        group=FLOOR_GROUP,
+        friction=[0.8, 0.005, 0.0001],
+    )
+
+
+def _add_walls(model: mujoco.MjSpec, room: RoomSpec) -> None:
+    half_width, half_length, half_height = room.width_m / 2, room.length_m / 2, WALL_HEIGHT_M / 2
+    out = WALL_HALF_M
+    sides = [((s * (half_width + out), 0.0), (out, half_length + 2 * out)) for s in (-1, 1)]
+    sides += [((0.0, s * (half_length + out)), (half_width + 2 * out, out)) for s in (-1, 1)]
+    for (x, y), (half_x, half_y) in sides:
+        model.worldbody.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            pos=[x, y, half_height],
+            size=[half_x, half_y, half_height],
+            rgba=[*room.wall_rgb, 1],
+            group=WALL_GROUP,
+        )
+
+
+KINDS = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+}
+
+
+def _add_part(body: "mujoco.MjsBody", part: Part, group: int) -> None:
+    touchable = int(group == OBSTACLE_GROUP)
+    size = [*part.size, 0.0, 0.0][:3]
+    body.add_geom(
+        type=KINDS[part.shape],
+        size=size,
+        pos=part.position,
+        quat=part.quaternion,
+        rgba=[*part.rgb, 1],
+        group=group,
+        contype=touchable,
+        conaffinity=touchable,
+    )
+
+
+def _add_obstacle(model: mujoco.MjSpec, obstacle: Obstacle) -> None:
+    half = obstacle.yaw_rad / 2
+    body = model.worldbody.add_body(
+        name=f"obstacle {obstacle.instance}",
+        pos=[obstacle.x_m, obstacle.y_m, 0],
+        quat=[math.cos(half), 0, 0, math.sin(half)],
+    )
+    for part in obstacle.parts:
+        _add_part(body, part, OBSTACLE_GROUP)
+
+
+def _add_lights(model: mujoco.MjSpec, room: RoomSpec, camera: CameraConfig) -> None:
+    model.visual.headlight.ambient = [room.ambient] * 3
+    model.visual.headlight.diffuse = [0, 0, 0]
+    model.visual.headlight.specular = [0, 0, 0]
+    quality = model.visual.quality
+    quality.shadowsize, quality.offsamples = 768, 0
+    quality.numslices, quality.numstacks, quality.numquads = 16, 6, 3
+    # The shadow map spans this share of the lamp's cone: what stands on the floor, in more detail than the default.
+    model.visual.map.shadowscale = 0.36
+    model.visual.global_.offwidth, model.visual.global_.offheight = camera.width, camera.height
+    for index, light in enumerate(room.lights):
+        # A spot this wide and even stands for a lamp that shines everywhere, and still casts shadows.
+        model.worldbody.add_light(
+            pos=light.position,
+            dir=[0, 0, -1],
+            diffuse=light.rgb,
+            specular=[0, 0, 0],
+            ambient=[0, 0, 0],
+            cutoff=180,
+            exponent=0,
+            castshadow=camera.shadows and index == 0,
+        )
+
+
+def _instances(model: mujoco.MjModel, room: RoomSpec) -> NDArray[np.int16]:
+    bodies = np.full(model.nbody, NO_INSTANCE, np.int16)
+    for obstacle in room.obstacles:
+        bodies[model.body(f"obstacle {obstacle.instance}").id] = obstacle.instance
+    geoms: NDArray[np.int16] = bodies[model.geom_bodyid]
+    return geoms
+
+
+def _solid(model: mujoco.MjModel) -> NDArray[np.bool_]:
+    return np.isin(model.geom_group, (WALL_GROUP, OBSTACLE_GROUP))

@@ -1,0 +1,86 @@
+"""The robot's body: a round differential-drive base with mass, inertia, friction and velocity motors, for MuJoCo.
+
+Two driven wheels, two frictionless casters, a mast with the camera at the front and the LiDAR in the middle.
+"""
+
+import math
+
+import mujoco
+import numpy as np
+
+from sim2edge.capture.simulator import Command
+from sim2edge.capture.specs import CAMERA_AHEAD_M, LIDAR_HEIGHT_M, ROBOT_RADIUS_M, Pose, RobotSpec
+
+WHEEL_RADIUS_M = 0.06
+TRACK_M = 0.27
+"""Distance between the wheels."""
+WHEEL_MASS_KG = 0.35
+MOTOR_GAIN = 1.0
+"""Torque per wheel speed error, N m s."""
+MOTOR_TORQUE_NM = 2.0
+ROBOT_GROUP = 4
+"""Geom group of the robot: hidden from its own camera and LiDAR."""
+CAMERA, LIDAR, BODY = "camera", "lidar", "robot"
+
+
+def wheel_speeds(command: Command) -> tuple[float, float]:
+    """Left and right wheel speed (rad/s) that give a command on a floor without slip."""
+    turn = command.angular_rad_s * TRACK_M / 2
+    return (command.linear_m_s - turn) / WHEEL_RADIUS_M, (command.linear_m_s + turn) / WHEEL_RADIUS_M
+
+
+def add_robot(model: mujoco.MjSpec, robot: RobotSpec, start: Pose, fov_deg: float) -> None:
+    """Add the robot to a model, standing at `start`."""
+    half = start.yaw_rad / 2
+    body = model.worldbody.add_body(
+        name=BODY, pos=[start.x_m, start.y_m, 0], quat=[math.cos(half), 0, 0, math.sin(half)]
+    )
+    body.add_freejoint()
+    _add_chassis(body, robot)
+    for side, name in ((1, "left"), (-1, "right")):
+        _add_wheel(model, body, robot, side, name)
+    for side in (-1, 1):
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_SPHERE,
+            size=[0.02, 0, 0],
+            pos=[side * 0.13, 0, 0.0205],
+            mass=0.05,
+            condim=1,
+            priority=1,
+            group=ROBOT_GROUP,
+        )
+    body.add_site(name=LIDAR, pos=[0, 0, LIDAR_HEIGHT_M])
+    tilt = math.radians(robot.camera_tilt_deg)
+    # The camera looks along its -z with y up: the columns are right, up and backward in the robot's frame.
+    right, up, backward = (0, -1, 0), (math.sin(tilt), 0, math.cos(tilt)), (-math.cos(tilt), 0, math.sin(tilt))
+    quaternion = np.zeros(4)
+    mujoco.mju_mat2Quat(quaternion, np.array([right, up, backward], float).T.ravel())
+    body.add_camera(name=CAMERA, pos=[CAMERA_AHEAD_M, 0, robot.camera_height_m], quat=quaternion, fovy=fov_deg)
+
+
+def _add_chassis(body: "mujoco.MjsBody", robot: RobotSpec) -> None:
+    shell = {"type": mujoco.mjtGeom.mjGEOM_CYLINDER, "group": ROBOT_GROUP}
+    body.add_geom(size=[ROBOT_RADIUS_M, 0.04, 0], pos=[0, 0, 0.085], mass=0.85 * robot.mass_kg, **shell)
+    body.add_geom(size=[0.05, 0.012, 0], pos=[0, 0, 0.137], mass=0.05 * robot.mass_kg, **shell)
+    mast = (robot.camera_height_m - 0.125) / 2
+    body.add_geom(
+        size=[0.015, mast, 0], pos=[CAMERA_AHEAD_M - 0.02, 0, 0.125 + mast], mass=0.1 * robot.mass_kg, **shell
+    )
+
+
+def _add_wheel(model: mujoco.MjSpec, body: "mujoco.MjsBody", robot: RobotSpec, side: int, name: str) -> None:
+    wheel = body.add_body(name=name, pos=[0, side * TRACK_M / 2, WHEEL_RADIUS_M])
+    wheel.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 1, 0], damping=0.01, armature=0.002)
+    wheel.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        size=[WHEEL_RADIUS_M, 0.015, 0],
+        quat=[math.sqrt(0.5), math.sqrt(0.5), 0, 0],
+        mass=WHEEL_MASS_KG,
+        friction=[robot.wheel_friction, 0.005, 0.0001],
+        priority=1,
+        group=ROBOT_GROUP,
+    )
+    motor = model.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+    motor.set_to_velocity(MOTOR_GAIN)
+    motor.forcerange = [-MOTOR_TORQUE_NM, MOTOR_TORQUE_NM]
+    motor.forcelimited = True

@@ -1,0 +1,56 @@
+"""The simulator interface: what a simulator has to do so that the same driver, sensors and logs run on it.
+
+MuJoCo implements it in this process (`mujoco_simulator.py`); a Webots controller fits as well: `reset` starts a world
+made from the spec, `step` is one `robot.step(100)`, `observe` reads camera, segmentation and range image. Frames: the
+room's origin is the middle of its floor, x and y along its walls, z up; the robot looks along its own x, y is left.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim2edge.capture.specs import EpisodeSpec, Pose
+
+NO_INSTANCE = -1
+"""What `Observation.instances` holds where no obstacle is seen."""
+
+
+class Command(NamedTuple):
+    """What the driver asks of the motors until the next tick."""
+
+    linear_m_s: float
+    angular_rad_s: float
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the sensors give at one tick, before LiDAR noise."""
+
+    image: NDArray[np.uint8]
+    """RGB, height x width x 3."""
+    instances: NDArray[np.int16]
+    """The obstacle seen by each pixel, height x width; `NO_INSTANCE` where there is none."""
+    ranges: NDArray[np.float64]
+    """Distances along the beams, metres, counter-clockwise; inf where nothing was hit."""
+    pose: Pose
+
+
+class Simulator(Protocol):
+    """A world with one robot in it."""
+
+    name: str
+    camera_backend: str
+
+    def reset(self, spec: EpisodeSpec) -> None:
+        """Build the episode's room and put the robot at its start, at rest, at time 0."""
+
+    def observe(self) -> Observation:
+        """Read all sensors now."""
+
+    def step(self, command: Command) -> bool:
+        """Advance by 1 / `RATE_HZ` seconds under `command`; True when the robot touched an obstacle or a wall."""
+
+    def close(self) -> None:
+        """Free what the simulator holds; it cannot be used afterwards."""

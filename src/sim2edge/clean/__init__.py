@@ -1,0 +1,22 @@
+"""Clean: checks, synchronises and resizes the frames of a batch; what is bad is set aside with its reason.
+
+sim2edge clean --partition demo-1
+sim2edge clean --partition demo-1 height=72 width=96 only_successful=false
+"""
+
+from sim2edge.clean.config import CleanConfig
+from sim2edge.stage import Input, Stage
+
+STAGE = Stage(
+    name="clean",
+    version=1,
+    produces="frames",
+    config=CleanConfig,
+    entry="sim2edge.clean.run:run",
+    inputs={
+        "episodes": Input(
+            kind="episodes", default="refs/batches/{partition}", files=("*/simulation.mcap", "*/result.json")
+        )
+    },
+    ref="refs/frames/{partition}",
+)

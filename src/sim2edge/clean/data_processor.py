@@ -1,0 +1,302 @@
+"""Turns one episode's log into frames: pairs each image with scan, pose, command and labels, and resizes it.
+
+    episode = process_episode(Task(folder, "demo-1.0007", config, scan))
+
+What cannot become a frame is returned with its reason instead; nothing is raised for bad data.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sim2edge.clean.config import CleanConfig
+from sim2edge.clean.episode_log import CONTROL, IMAGE, LABELS, POSE, SCAN, TOPICS, Stream, Unreadable, read_log
+from sim2edge.clean.tables import measured_schema
+
+NOUNS = {SCAN: "lidar", POSE: "pose", CONTROL: "command", LABELS: "labels"}
+NO_PARTNER = -1
+SAME_ANGLE_RAD = 1e-3
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+class Defect(Exception):
+    """A frame cannot be made: `<reason>: <detail>`."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The geometry of a scan: beam i points at `start_rad + i * step_rad`, counter-clockwise from ahead."""
+
+    beams: int
+    start_rad: float
+    step_rad: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """One episode to process."""
+
+    folder: Path
+    episode_id: str
+    config: CleanConfig
+    scan: Scan
+
+    @property
+    def log(self) -> Path:
+        """The episode's log."""
+        return self.folder / "simulation.mcap"
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """What was set aside: a frame, or the whole episode when `frame` is None."""
+
+    episode_id: str
+    frame: int | None
+    reason: str
+
+    @property
+    def code(self) -> str:
+        """The reason without its detail."""
+        return self.reason.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode's frames (columns of `measured_schema`; None when there are none) and what was set aside."""
+
+    episode_id: str
+    seen: int
+    frames: pa.Table | None
+    quarantined: list[Quarantined] = field(default_factory=list)
+
+
+class Message(BaseModel):
+    """Base of the JSON messages: numbers are numbers, what is not named here is ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+
+M = TypeVar("M", bound=Message)
+
+
+class Control(Message):
+    """`/robot/control`."""
+
+    linear_m_s: float
+    angular_rad_s: float
+
+
+class Box(Message):
+    """One labelled object; corners in pixels of the captured image."""
+
+    class_: str = Field(alias="class")
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+    distance_m: float
+    bearing_rad: float
+
+
+class Labels(Message):
+    """`/labels`."""
+
+    floor: str
+    boxes: list[Box]
+
+
+def process_episode(task: Task) -> Episode:
+    """Read, pair and resize the frames of one episode."""
+    try:
+        log = read_log(task.log)
+        check_clocks(log)
+        return build_frames(task, log)
+    except Unreadable as error:
+        return refuse_episode(task.episode_id, f"unreadable: {error}")
+    except Defect as error:
+        return refuse_episode(task.episode_id, str(error))
+
+
+def refuse_episode(episode_id: str, reason: str) -> Episode:
+    """An episode that is set aside as a whole."""
+    return Episode(episode_id, 0, None, [Quarantined(episode_id, None, reason)])
+
+
+def check_clocks(log: Mapping[str, Stream]) -> None:
+    """Raise a `Defect` when the time of a topic does not rise from message to message: pairs could not be trusted."""
+    for topic in TOPICS:
+        steps = np.diff(log[topic].times_ns)
+        if (steps <= 0).any():
+            index = int(np.argmax(steps <= 0))
+            raise Defect(f"clock_jump: {topic} goes from message {index} to the next by {steps[index] / 1e9:+.3f} s")
+
+
+def find_nearest(times: NDArray[np.int64], wanted: NDArray[np.int64], tolerance_ns: float) -> NDArray[np.int64]:
+    """Index into the rising `times` of the one nearest to each wanted time; -1 where none is within the tolerance."""
+    after = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1))
+    if len(times) == 1:
+        after = np.zeros_like(after)
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(wanted - times[before] <= times[after] - wanted, before, after)
+    return np.where(np.abs(times[nearest] - wanted) <= tolerance_ns, nearest, NO_PARTNER)
+
+
+def build_frames(task: Task, log: Mapping[str, Stream]) -> Episode:
+    """Make a row of every image that has all its partners."""
+    times = log[IMAGE].times_ns
+    tolerance_ns = task.config.tolerance_s * 1e9
+    partners = {topic: find_nearest(log[topic].times_ns, times, tolerance_ns) for topic in NOUNS}
+    rows: list[dict[str, Any]] = []
+    quarantined: list[Quarantined] = []
+    for frame, time_ns in enumerate(times):
+        chosen = {topic: int(indices[frame]) for topic, indices in partners.items()}
+        try:
+            row = build_row(task, log, frame, chosen)
+        except Defect as defect:
+            quarantined.append(Quarantined(task.episode_id, frame, str(defect)))
+            continue
+        rows.append({"episode_id": task.episode_id, "frame": frame, "time_s": time_ns / 1e9, **row})
+    table = pa.Table.from_pylist(rows, measured_schema(task.scan.beams)) if rows else None
+    return Episode(task.episode_id, len(times), table, quarantined)
+
+
+def build_row(task: Task, log: Mapping[str, Stream], frame: int, chosen: Mapping[str, int]) -> dict[str, Any]:
+    """The columns of one frame.
+
+    Raises:
+        Defect: a partner is missing or something in it has the wrong form.
+    """
+    for topic, noun in NOUNS.items():
+        if chosen[topic] == NO_PARTNER:
+            raise Defect(f"{noun}_out_of_sync: none within {task.config.tolerance_s:g} s of the image")
+    picture = prepare_image(log[IMAGE].read(frame).data, task.config)
+    control = parse(Control, log[CONTROL].read(chosen[CONTROL]), "command")
+    labels = parse(Labels, log[LABELS].read(chosen[LABELS]), "labels")
+    return {
+        "image": picture.jpeg,
+        "lidar": read_ranges(log[SCAN].read(chosen[SCAN]), task.scan),
+        "linear_m_s": control.linear_m_s,
+        "angular_rad_s": control.angular_rad_s,
+        **read_pose(log[POSE].read(chosen[POSE])),
+        "floor": labels.floor,
+        "boxes": [scale_box(box, picture.captured, task.config.box_slack_px) for box in labels.boxes],
+        "image_contrast": picture.contrast,
+        "image_mean": picture.mean,
+        "image_square": picture.square,
+    }
+
+
+def parse(model: type[M], data: bytes, noun: str) -> M:
+    """Parse a JSON message; a wrong or missing field is a `Defect`."""
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "message"
+        raise Defect(f"{noun}_wrong_type: {where}: {first['msg']}") from error
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A cleaned image and what was measured of it."""
+
+    jpeg: bytes
+    captured: tuple[int, int]
+    """Width and height of the captured image, pixels."""
+    contrast: float
+    """Standard deviation of the channel that varies most, levels of 255."""
+    mean: list[float]
+    """Mean of R, G and B, 0..1."""
+    square: list[float]
+    """Mean square of R, G and B, 0..1."""
+
+
+def prepare_image(data: bytes, config: CleanConfig) -> Picture:
+    """Decode, resize and encode an image.
+
+    Raises:
+        Defect: it is not a whole JPEG.
+    """
+    image = decode_image(data)
+    height, width = image.shape[:2]
+    if (height, width) != (config.height, config.width):
+        shrinks = config.height * config.width < height * width
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # as the device does
+        image = np.asarray(cv2.resize(image, (config.width, config.height), interpolation=how), np.uint8)
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])
+    mean, deviation = (values.ravel()[::-1] / 255 for values in cv2.meanStdDev(image))
+    return Picture(
+        jpeg=encoded.tobytes(),
+        captured=(width, height),
+        contrast=float(deviation.max()) * 255,
+        mean=mean.tolist(),
+        square=(mean**2 + deviation**2).tolist(),
+    )
+
+
+def decode_image(data: bytes) -> NDArray[np.uint8]:
+    """Decode a whole JPEG to BGR, height x width x 3."""
+    if not data.startswith(JPEG_START) or not data.rstrip(b"\0").endswith(JPEG_END):
+        raise Defect("image_undecodable: not a whole JPEG")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise Defect(f"image_undecodable: {error.err}") from error
+    if image is None:
+        raise Defect("image_undecodable: not a JPEG")
+    return np.asarray(image, np.uint8)
+
+
+def scan_geometry(scan: Any) -> Scan:
+    """The geometry of a `foxglove.LaserScan`: its end is the last beam, or else a full turn on from the first."""
+    beams, span = len(scan.ranges), scan.end_angle - scan.start_angle
+    steps = beams if abs(span - math.tau) < SAME_ANGLE_RAD else beams - 1
+    return Scan(beams, scan.start_angle, span / steps if steps else 0.0)
+
+
+def read_ranges(scan: Any, expected: Scan) -> NDArray[np.float32]:
+    """The ranges of a scan, metres; a `Defect` when its geometry is not the expected one."""
+    found = scan_geometry(scan)
+    if found.beams != expected.beams:
+        raise Defect(f"lidar_beams: {found.beams} beams, expected {expected.beams}")
+    last = abs(found.start_rad - expected.start_rad) + abs(found.step_rad - expected.step_rad) * expected.beams
+    if not last < SAME_ANGLE_RAD:
+        raise Defect(f"lidar_angles: from {found.start_rad:.4g} rad in steps of {found.step_rad:.4g} rad")
+    return np.array(scan.ranges, dtype=np.float32)
+
+
+def read_pose(message: Any) -> dict[str, float]:
+    """Position and heading of a `foxglove.PoseInFrame`; the heading is the yaw of its quaternion."""
+    position, q = message.pose.position, message.pose.orientation
+    yaw = math.atan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
+    return {"x_m": position.x, "y_m": position.y, "yaw_rad": yaw}
+
+
+def scale_box(box: Box, captured: tuple[int, int], slack_px: float) -> dict[str, Any]:
+    """A box with its corners as fractions of the captured image, clipped to it when it sticks out within the slack."""
+    width, height = captured
+    return {
+        "class": box.class_,
+        "x_min": to_fraction(box.x_min, width, slack_px),
+        "y_min": to_fraction(box.y_min, height, slack_px),
+        "x_max": to_fraction(box.x_max, width, slack_px),
+        "y_max": to_fraction(box.y_max, height, slack_px),
+        "distance_m": box.distance_m,
+        "bearing_rad": box.bearing_rad,
+    }
+
+
+def to_fraction(pixel: float, size: int, slack_px: float) -> float:
+    """A coordinate as a fraction of the image side; up to `slack_px` outside counts as on the edge."""
+    if -slack_px <= pixel <= size + slack_px:
+        pixel = min(max(pixel, 0.0), float(size))
+    return pixel / size

@@ -1,0 +1,113 @@
+"""Chooses the episodes of a batch that are worth reading: those that succeeded and whose `result.json` is sound."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from sim2edge.clean.config import CleanConfig
+from sim2edge.clean.data_processor import Message, Quarantined, Scan, scan_geometry
+from sim2edge.clean.episode_log import Unreadable, first_scan
+from sim2edge.errors import BadInput
+
+
+class Result(Message):
+    """What is read of an episode's `result.json`."""
+
+    episode_id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    success: bool
+    failure_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The episodes of a batch, sorted by id."""
+
+    wanted: Sequence[str]
+    failed: Sequence[Quarantined]
+    """Left out because they did not succeed: no defect of the data."""
+    refused: Sequence[Quarantined]
+    """Left out because a file is missing or `result.json` is wrong."""
+
+
+def choose_episodes(folder: Path, config: CleanConfig, batch: str) -> Choice:
+    """Read every episode's `result.json`.
+
+    Raises:
+        BadInput: the batch has no episodes, or all of them failed.
+    """
+    wanted: list[str] = []
+    failed: list[Quarantined] = []
+    refused: list[Quarantined] = []
+    for each in sorted(path for path in folder.iterdir() if path.is_dir()):
+        try:
+            result = read_result(each)
+        except ValueError as error:
+            refused.append(Quarantined(each.name, None, f"bad_episode: {error}"))
+            continue
+        if result.success or not config.only_successful:
+            wanted.append(each.name)
+        else:
+            failed.append(Quarantined(each.name, None, f"failed: {result.failure_reason or 'no reason given'}"))
+    if not wanted and not failed and not refused:
+        raise BadInput(f"{batch}: the batch has no episodes")
+    if failed and not wanted and not refused:
+        raise BadInput(
+            f"{batch}: all {len(failed)} episodes failed ({count_reasons(failed)}); only_successful=false keeps them"
+        )
+    return Choice(wanted, failed, refused)
+
+
+def read_result(folder: Path) -> Result:
+    """Read `result.json` of one episode.
+
+    Raises:
+        ValueError: it is missing, has a wrong field, or is another episode's; or the log is missing.
+    """
+    try:
+        result = Result.model_validate_json((folder / "result.json").read_bytes())
+    except FileNotFoundError as error:
+        raise ValueError("result.json is missing") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise ValueError(f"result.json: {where}: {first['msg']}") from error
+    if not (folder / "simulation.mcap").is_file():
+        raise ValueError("simulation.mcap is missing")
+    if result.episode_id != folder.name:
+        raise ValueError(f"result.json: episode_id is {result.episode_id}")
+    return result
+
+
+def find_scan(folder: Path, wanted: Sequence[str], config: CleanConfig, batch: str) -> Scan:
+    """The scan geometry of the batch: that of the first scan that can be read (and has the configured beams).
+
+    Raises:
+        BadInput: no episode can be read, or none has the configured beams.
+    """
+    problems: list[str] = []
+    for episode_id in wanted:
+        try:
+            scan = scan_geometry(first_scan(folder / episode_id / "simulation.mcap"))
+        except Unreadable as error:
+            problems.append(f"{episode_id}/simulation.mcap: {error}")
+            continue
+        if config.lidar_beams in (None, scan.beams) and scan.beams:
+            return scan
+        problems.append(
+            f"{episode_id}/simulation.mcap: {scan.beams} LiDAR beams, expected {config.lidar_beams or '> 0'}"
+        )
+    first = f": {problems[0]}" if problems else ""
+    raise BadInput(f"{batch}: none of its {len(wanted)} episodes can be used{first}")
+
+
+def count_reasons(items: Sequence[Quarantined]) -> str:
+    """The reasons and how often each was given, most often first: `lidar_nan 12, box_outside 3`.
+
+    Of an episode that failed, the reason is why it failed.
+    """
+    reasons = (item.reason.removeprefix("failed: ").partition(":")[0] for item in items)
+    counts = Counter(reasons)
+    return ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

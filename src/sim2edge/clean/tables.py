@@ -1,0 +1,24 @@
+"""The table that workers hand over: the columns of `frames.parquet`, and what was measured of each image."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sim2edge.frames import frames_schema
+
+MEASURED = ("image_contrast", "image_mean", "image_square")
+"""Columns that the checks and statistics need and `frames.parquet` leaves out."""
+
+
+def measured_schema(beams: int) -> pa.Schema:
+    """The columns of `frames.parquet` and those measured of each image: contrast, mean and mean square (RGB)."""
+    schema = frames_schema(beams).append(pa.field("image_contrast", pa.float32()))
+    for name in ("image_mean", "image_square"):
+        schema = schema.append(pa.field(name, pa.list_(pa.float64(), 3)))
+    return schema
+
+
+def lidar_matrix(table: pa.Table) -> NDArray[np.float32]:
+    """The scans as float32 [rows, beams]."""
+    column = table["lidar"].combine_chunks()
+    return np.asarray(column.flatten().to_numpy().reshape(len(table), column.type.list_size), np.float32)

@@ -1,0 +1,141 @@
+"""The `sim2edge` command.
+
+    sim2edge <stage> [--partition P] [--preset NAME] [--input role=reference]... [key=value]...
+    sim2edge ls | show | lineage | reproduce | gc | config | schema       look at, and look after, what is on the bus
+    sim2edge up | down | status | env | demo                              the local stack
+    sim2edge ota ... | device ...                                         the update repository and a device
+
+Exit codes: 0 done or already there; 2 bad config or bad input; 3 refused by a gate; anything else may be tried again.
+"""
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from sim2edge.errors import BadInput, Conflict, Unavailable
+from sim2edge.progress import emit, make_progress
+from sim2edge.stage import STAGE_NAMES, get_stage, load_function
+
+COMMANDS = {
+    **dict.fromkeys(("ls", "show", "lineage", "reproduce", "gc", "config", "schema"), "sim2edge.inspect_bus:main"),
+    **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
+    "demo": "sim2edge.demo.run:main",
+    "ota": "sim2edge.push.commands:main",
+    "device": "sim2edge.edge.device:main",
+}
+VERB_IS_ARGUMENT = {"sim2edge.inspect_bus:main", "sim2edge.stack.commands:main"}
+
+EXIT_BAD_INPUT = 2
+EXIT_REFUSED = 3
+EXIT_RETRY = 1
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__, end="")
+        return 0 if arguments else EXIT_BAD_INPUT
+    return guard(lambda: dispatch(arguments))
+
+
+def dispatch(arguments: Sequence[str]) -> int:
+    """Hand the command line to the command its first word names."""
+    verb, *rest = arguments
+    if verb in STAGE_NAMES:
+        return run_stage(verb, rest)
+    if verb not in COMMANDS:
+        raise BadInput(f"'{verb}' is not a command; see sim2edge --help")
+    target = COMMANDS[verb]
+    code: int = load_function(target)([verb, *rest] if target in VERB_IS_ARGUMENT else rest)
+    return code
+
+
+def guard(command: Callable[[], int]) -> int:
+    """Run `command`, turning every foreseen error into one line and its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return command()
+    except BadInput as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
+    except (Unavailable, Conflict) as error:
+        return _fail(str(error), EXIT_RETRY)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _fail(
+            f"no space left on device: {error.filename or 'the scratch folder (SIM2EDGE_SCRATCH)'}", EXIT_BAD_INPUT
+        )
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("sim2edge"):
+            raise
+        return _fail(
+            f"package '{error.name}' is not installed here: install the extra this command needs", EXIT_BAD_INPUT
+        )
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _terminate(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _fail(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    if not sys.stdout.isatty():
+        emit("error", message=line, code=code)
+    print(f"sim2edge: {line}", file=sys.stderr)
+    return code
+
+
+def stage_parser(name: str) -> argparse.ArgumentParser:
+    """The arguments that every stage takes."""
+    parser = argparse.ArgumentParser(prog=f"sim2edge {name}", description=get_stage(name).__doc__)
+    parser.add_argument("--partition", help="the batch")
+    parser.add_argument("--preset", default=os.environ.get("SIM2EDGE_PRESET"), help="a file of conf/, without .yaml")
+    parser.add_argument("--input", action="append", default=[], metavar="ROLE=REFERENCE")
+    parser.add_argument("override", nargs="*", metavar="key=value", help="see: sim2edge config " + name)
+    return parser
+
+
+def parse_inputs(words: Sequence[str]) -> dict[str, list[str]]:
+    """Parse `role=reference` words; a role may come several times.
+
+    Raises:
+        BadInput: a word has no `=`.
+    """
+    inputs: dict[str, list[str]] = {}
+    for word in words:
+        role, equals, name = word.partition("=")
+        if not equals or not role or not name:
+            raise BadInput(f"--input '{word}': expected role=reference")
+        inputs.setdefault(role, []).append(name)
+    return inputs
+
+
+def run_stage(name: str, argv: Sequence[str]) -> int:
+    """`sim2edge <stage> ...`: make the artifact, or find it made."""
+    from sim2edge import runner
+    from sim2edge.bus import Bus
+
+    arguments = stage_parser(name).parse_intermixed_args(argv)
+    inputs = parse_inputs(arguments.input)
+    bus = Bus.from_environment()
+    planned = runner.plan(bus, name, arguments.partition, arguments.preset, arguments.override, inputs)
+    hit = planned.manifest is not None
+    with make_progress(name) as progress:
+        manifest = runner.execute(bus, planned, progress)
+    if sys.stdout.isatty():
+        print(f"{manifest.reference}  {'already there, saved' if hit else 'made in'} {manifest.cost.wall_s:.1f} s")
+    else:
+        emit("committed", reference=manifest.reference, hit=hit, seconds=manifest.cost.wall_s, summary=manifest.summary)
+    if manifest.refused:
+        return _fail(f"refused: {manifest.refused}", EXIT_REFUSED)
+    return 0

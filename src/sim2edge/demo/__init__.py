@@ -1,0 +1,1 @@
+"""The demonstration: one batch through the whole loop, then a virtual device that runs the release."""

@@ -1,0 +1,89 @@
+"""A client of Airflow's REST API for what following a pipeline takes: trigger, runs, tasks, logs, results."""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from sim2edge.errors import Unavailable
+
+TIMEOUT_S = 20.0
+
+
+class AirflowClient:
+    """Talks to the API server at `url` (scheme, host and port) as one user."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self._url = url.rstrip("/")
+        self._token = str(self._call("POST", "/auth/token", {"username": user, "password": password})["access_token"])
+
+    def unpause(self, dag: str) -> None:
+        """Let a DAG run."""
+        self._call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
+
+    def trigger(self, dag: str, partition: str, conf: Mapping[str, Any]) -> str:
+        """Start a run of a DAG for one partition key; its run id."""
+        body = {"logical_date": None, "partition_key": partition, "conf": dict(conf)}
+        return str(self._call("POST", f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"])
+
+    def runs(self, dag: str, partition: str) -> list[dict[str, Any]]:
+        """The runs of a DAG for one partition key, newest first."""
+        query = urllib.parse.urlencode({"order_by": "-run_after", "limit": 50, "partition_key_pattern": partition})
+        answer = self._call("GET", f"/api/v2/dags/{dag}/dagRuns?{query}")
+        return [run for run in answer["dag_runs"] if run["partition_key"] == partition]
+
+    def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
+        """The task instances of a run, by task id."""
+        answer = self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{_quote(run)}/taskInstances")
+        return {task["task_id"]: task for task in answer["task_instances"]}
+
+    def log(self, dag: str, run: str, task: str, attempt: int) -> list[str]:
+        """The lines of a task's log so far."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{_quote(run)}/taskInstances/{task}/logs/{attempt}?full_content=true"
+        content = self._call("GET", path)["content"]
+        return [line for entry in content for line in _lines(entry)]
+
+    def result(self, dag: str, run: str, task: str) -> str | None:
+        """What a task returned; None when it returned nothing."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{_quote(run)}/taskInstances/{task}/xcomEntries/return_value"
+        try:
+            value = self._call("GET", path)["value"]
+        except Unavailable as error:
+            if "404" in str(error):
+                return None
+            raise
+        return None if value is None else str(value)
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if hasattr(self, "_token"):
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310 - our own server
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+                content: dict[str, Any] = json.load(answer)
+                return content
+        except urllib.error.HTTPError as error:
+            detail = error.read(300).decode(errors="replace")
+            raise Unavailable(
+                f"Airflow answered {error.code} to {method} {path.partition('?')[0]}: {detail}"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"Airflow at {self._url} does not answer: {error}") from error
+
+
+def _lines(entry: Any) -> list[str]:
+    """What one log entry says: its message, then the errors behind it."""
+    if not isinstance(entry, dict):
+        return [str(entry)]
+    errors = [f"{error['exc_type']}: {error['exc_value']}" for error in entry.get("error_detail") or []]
+    return [str(entry["event"]), *errors]
+
+
+def _quote(run: str) -> str:
+    return urllib.parse.quote(run, safe="")

@@ -1,0 +1,202 @@
+"""`sim2edge demo`: one batch through the whole loop on the local stack, then a virtual device that runs the release.
+
+    sim2edge demo [--batch demo-1] [--preset demo] [--set augment.copies=2]... [--stop]
+
+Starts the stack (or uses the one that runs), triggers the pipeline through Airflow's scheduler and follows it, lets a
+virtual device update itself over the air, and ends with a summary on the terminal and in `.sim2edge/demo.json`. What
+it started stays up until Ctrl-C; with `--stop` it stops at once. Exit code 3: the model was refused.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sim2edge.bus import Bus
+from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.demo.follow import PIPELINE, Follower, StageState, known_runs
+from sim2edge.demo.memory import MemoryWatch
+from sim2edge.demo.summary import print_summary, summarize_stages
+from sim2edge.demo.unseen_frames import write_unseen_frames
+from sim2edge.demo.view import PipelineView
+from sim2edge.demo.virtual_device import VirtualDevice
+from sim2edge.errors import Unavailable
+from sim2edge.manifest import Manifest, check_partition
+from sim2edge.push import commands as ota
+from sim2edge.stack.client import Event, Stack
+from sim2edge.stack.settings import load_settings
+
+RING = "canary"
+DEVICE = "virtual-pi-1"
+PIPELINE_DEADLINE_S = 3600.0
+DEVICE_DEADLINE_S = 120.0
+EXIT_FAILED = 1
+EXIT_REFUSED = 3
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the demonstration; its exit code."""
+    arguments = parser().parse_args(argv)
+    check_partition(arguments.batch)
+    return Demo(arguments.batch, arguments.preset, arguments.set, stop=arguments.stop).run()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="sim2edge demo", description=__doc__.partition("\n")[0])
+    top.add_argument("--batch", default="demo-1", help="the batch to capture (default demo-1)")
+    top.add_argument("--preset", default="demo", help="a file of conf/, without .yaml (default demo)")
+    top.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="override a stage's config")
+    top.add_argument("--stop", action="store_true", help="stop everything at the end")
+    return top
+
+
+class Demo:
+    """One run of the demonstration."""
+
+    def __init__(self, batch: str, preset: str, overrides: Sequence[str], *, stop: bool) -> None:
+        self._batch = batch
+        self._preset = preset
+        self._overrides = list(overrides)
+        self._stop = stop
+        self._console = Console(highlight=False)
+        self._stack = Stack(load_settings({"preset": preset}))
+        self._home = Path(self._stack.home)
+        self._began = time.monotonic()
+
+    def run(self) -> int:
+        """Everything, in order; stops what it started when it ends, however it ends."""
+        with ExitStack() as cleanup:
+            if self._stack.start(self._on_event, attached=True):
+                cleanup.callback(self._stack.stop)
+            else:
+                self._say("using the stack that runs already")
+            os.environ.update(self._stack.environment())
+            bus = Bus.from_environment()
+            ota.main(["init"])
+            device = VirtualDevice(DEVICE, RING, self._home / "devices" / DEVICE, self._trusted_root(), {})
+            if any(device.camera.glob("*.jpg")):  # it ran before: it is there first, and updates itself
+                cleanup.enter_context(device)
+                self._say(f"device {DEVICE} is running release {device.status().get('release')}")
+            watch = cleanup.enter_context(MemoryWatch(self._processes()))
+            return self._pipeline(bus, device, watch, cleanup)
+
+    def _pipeline(self, bus: Bus, device: VirtualDevice, watch: MemoryWatch, cleanup: ExitStack) -> int:
+        started = time.time()
+        states = self._follow()
+        manifests = {s.stage: bus.open(s.reference) for s in states if s.reference}
+        report: dict[str, Any] = {
+            "batch": self._batch,
+            "preset": self._preset,
+            "stages": summarize_stages(states, manifests, started),
+            "highlights": {},
+            "urls": self._stack.urls(),
+        }
+        code = self._judge(states)
+        if code == 0:
+            report["device"] = self._update_device(bus, device, manifests, cleanup)
+            report["highlights"] = highlights(manifests, report["device"])
+        report["seconds"] = round(time.monotonic() - self._began, 1)
+        report["peak_memory_mb"] = round(watch.peak_bytes / 1e6)
+        report["highlights"]["run"] = f"{report['seconds']:.0f} s, at most {report['peak_memory_mb']} MB of memory"
+        (self._home / "demo.json").write_text(json.dumps(report, indent=1, default=str) + "\n")
+        print_summary(self._console, report, self._stack.logins())
+        self._say(f"the same as JSON: {self._home / 'demo.json'}")
+        if not self._stop:
+            self._stay()
+        return code
+
+    def _follow(self) -> list[StageState]:
+        login = self._stack.logins()["airflow"]
+        client = AirflowClient(login.url, login.user, login.password)
+        self._wait_for_dags(client)
+        known = known_runs(client, self._batch)
+        run = client.trigger("sim_capture", self._batch, {"preset": self._preset, "overrides": self._overrides})
+        self._say(f"triggered sim_capture for batch {self._batch}: {login.url}/dags/sim_capture/runs/{run}")
+        states: list[StageState] = []
+        with PipelineView(self._console) as view:
+            for states in Follower(client, self._batch, run, known).states(PIPELINE_DEADLINE_S):
+                view.show(states)
+        self._explain(client, states)
+        return states
+
+    def _wait_for_dags(self, client: AirflowClient) -> None:
+        """Wait until Airflow has read every DAG of the pipeline."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                for dag in PIPELINE:
+                    client.unpause(dag)
+                return
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def _explain(self, client: AirflowClient, states: Sequence[StageState]) -> None:
+        for state in states:
+            if state.run and state.state in ("failed", "skipped", "up_for_retry"):
+                self._say(f"{state.stage} {state.state}; its log ends with:")
+                for line in client.log(state.dag, state.run, state.stage, state.attempt)[-12:]:
+                    self._say(f"  {line}")
+
+    def _judge(self, states: Sequence[StageState]) -> int:
+        if all(state.state == "success" for state in states):
+            return 0
+        return EXIT_FAILED if any("failed" in state.state for state in states) else EXIT_REFUSED
+
+    def _update_device(
+        self, bus: Bus, device: VirtualDevice, manifests: dict[str, Manifest], cleanup: ExitStack
+    ) -> dict[str, Any]:
+        if not device.running:
+            frames = write_unseen_frames(bus, manifests["augment"].reference, device.camera)
+            self._say(f"device {DEVICE} starts; its camera shows {frames} frames of episodes it has not seen")
+            cleanup.enter_context(device)
+        release = manifests["export"].id
+        began = time.monotonic()
+        status = device.wait_for(release, DEVICE_DEADLINE_S)
+        self._say(f"device {DEVICE} runs release {release} after {time.monotonic() - began:.1f} s")
+        return status
+
+    def _stay(self) -> None:
+        self._say("everything stays up until Ctrl-C")
+        try:
+            while self._stack.running():
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            self._say("stopping")
+
+    def _trusted_root(self) -> Path:
+        return Path(os.environ["SIM2EDGE_KEYS"]) / "root.json"
+
+    def _processes(self) -> list[int]:
+        state = self._stack.state()
+        return [os.getpid(), *([state.supervisor.pid] if state and state.supervisor else [])]
+
+    def _on_event(self, event: Event) -> None:
+        self._say(f"{event.seconds:6.1f} s  {event.service:<22} {event.phase}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False)
+
+
+def highlights(manifests: dict[str, Manifest], device: dict[str, Any]) -> dict[str, str]:
+    """What matters most of each part, a line each."""
+    dataset, verdict, release = (manifests[stage].summary for stage in ("augment", "validate", "export"))
+    frames = ", ".join(f"{name} {split['frames']}" for name, split in dataset["splits"].items())
+    return {
+        "dataset": f"frames: {frames}",
+        "model": f"floor accuracy {verdict['floor_accuracy']:.3f}, obstacle mAP@50 {verdict['map_50']:.3f}, "
+        f"mAP@50-95 {verdict['map_50_95']:.3f}, distance off by {verdict['distance_error_m']:.2f} m "
+        f"({verdict['frames']} held-out frames)",
+        "release": f"{manifests['export'].id}: {release['chosen']}, {release['latency_ms_p50']:.3f} ms a frame "
+        f"(median), bundle {release['bundle_bytes'] / 1e3:.0f} kB",
+        "device": f"{device['device']} in ring {device['ring']}: release {device['release']}, {device['state']}, "
+        f"{device['inferences']} inferences, {device['errors']} errors, {device['latency_ms_p50']:.2f} ms a frame",
+    }

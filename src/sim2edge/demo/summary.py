@@ -1,0 +1,70 @@
+"""The summary at the end of the demonstration: one dictionary, written as JSON and shown as text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sim2edge.demo.follow import StageState
+from sim2edge.manifest import Manifest
+from sim2edge.stack.client import Login
+
+
+def summarize_stages(
+    states: Sequence[StageState], manifests: Mapping[str, Manifest], started: float
+) -> list[dict[str, Any]]:
+    """One entry a stage: what Airflow says of the task and what the manifest says of the artifact.
+
+    Args:
+        states: the stages as the pipeline left them.
+        manifests: stage name to the artifact's manifest, for the stages that returned one.
+        started: Unix time of the trigger: an artifact finished before it was a cache hit.
+    """
+    entries = []
+    for state in states:
+        manifest = manifests.get(state.stage)
+        hit = manifest is not None and manifest.finished.timestamp() < started
+        entries.append(
+            {
+                "stage": state.stage,
+                "state": state.state,
+                "seconds": round(state.seconds, 1) if state.seconds is not None else None,
+                "result": "hit" if hit else "run" if manifest else "none",
+                "artifact": manifest.reference if manifest else None,
+                "work_s": manifest.cost.work_s if manifest else None,
+                "megabytes": round(manifest.size / 1e6, 2) if manifest else None,
+                "summary": manifest.summary if manifest else None,
+            }
+        )
+    return entries
+
+
+def print_summary(console: Console, report: Mapping[str, Any], logins: Mapping[str, Login]) -> None:
+    """The report as a person reads it; passwords only on a terminal."""
+    console.print()
+    console.print(_stage_table(report["stages"]))
+    console.print()
+    for name, text in report["highlights"].items():
+        console.print(f"[bold]{name:<9}[/] {text}", soft_wrap=True)
+    console.print()
+    for name, login in logins.items():
+        words = f"{login.user} / {login.password}" if console.is_terminal else "sim2edge status --logins"
+        console.print(f"{name:<9} {login.url}   {words}", soft_wrap=True, markup=False)
+
+
+def _stage_table(stages: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("stage", "state", "seconds", "result", "MB", "artifact"):
+        table.add_column(column, no_wrap=True, justify="right" if column in ("seconds", "MB") else "left")
+    for stage in stages:
+        cells = (
+            stage["stage"],
+            stage["state"],
+            stage["seconds"],
+            stage["result"],
+            stage["megabytes"],
+            stage["artifact"],
+        )
+        table.add_row(*("" if cell is None else str(cell) for cell in cells))
+    return table

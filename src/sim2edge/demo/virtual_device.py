@@ -1,0 +1,85 @@
+"""One virtual device: the device agent as a process of its own, with frames in a folder for a camera."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from sim2edge.errors import Unavailable
+from sim2edge.stack.processes import end, spawn
+
+POLL_S = 0.5
+RUNNING = "running"
+"""The state of a device whose release has passed its trial."""
+
+
+class VirtualDevice:
+    """A device of ring `ring` that lives in `home`, for as long as the context is open."""
+
+    def __init__(self, name: str, ring: str, home: Path, root: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.home = home
+        self.camera = home / "camera"
+        self._command = [sys.executable, "-m", "sim2edge", "device", "run", "--id", name, "--ring", ring]
+        self._command += ["--home", str(home), "--root", str(root), "--source", str(self.camera), "--interval", "2"]
+        self._environment = {**os.environ, **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.camera.mkdir(parents=True, exist_ok=True)
+        self._process = spawn(self._command, self._environment, self.home, self.home / "device.log")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process and self._process.poll() is None:
+            end([psutil.Process(self._process.pid)], grace_s=10)
+        if self._process:
+            self._process.wait()
+
+    @property
+    def running(self) -> bool:
+        """Whether its agent runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The agent's process."""
+        assert self._process  # noqa: S101 - only inside the context
+        return self._process.pid
+
+    def status(self) -> dict[str, Any]:
+        """What the device says of itself; empty before it has said anything."""
+        try:
+            content: dict[str, Any] = json.loads((self.home / "status.json").read_text())
+            return content
+        except (OSError, ValueError):
+            return {}
+
+    def wait_for(self, release: str, deadline_s: float) -> dict[str, Any]:
+        """Wait until a release has passed its trial on the device; its status then.
+
+        Raises:
+            Unavailable: the agent ended, or the deadline passed.
+        """
+        began = time.monotonic()
+        while True:
+            status = self.status()
+            if status.get("release") == release and status.get("state") == RUNNING and status["inferences"] > 0:
+                return status
+            if self._process and self._process.poll() is not None:
+                raise Unavailable(f"device {self.name} ended: {self._log_tail()}")
+            if time.monotonic() - began > deadline_s:
+                raise Unavailable(f"device {self.name} has not installed {release}: {status or self._log_tail()}")
+            time.sleep(POLL_S)
+
+    def _log_tail(self) -> str:
+        return (self.home / "device.log").read_text(errors="replace")[-500:]

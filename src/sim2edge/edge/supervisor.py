@@ -1,0 +1,158 @@
+"""The detector service as a child process: started, asked how it is, ended, and never left behind.
+
+detector = DetectorProcess(settings, folder)
+detector.health()           # what /healthz answers; None while it does not
+detector.stop()
+"""
+
+import ctypes
+import http.client
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim2edge.edge.durable import write_durably
+from sim2edge.edge.events import log
+
+PR_SET_PDEATHSIG = 1
+PROBE_TIMEOUT_S = 2.0
+STOP_GRACE_S = 5.0
+CRASH_WINDOW_S = 60.0
+MAX_RESTART_DELAY_S = 30.0
+WITHHELD = ("AWS_", "SIM2EDGE_KEYS", "SIM2EDGE_BUCKET")
+"""Environment variables that the detector has no business with."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """How the service is started."""
+
+    home: Path
+    source: str | None
+    port: int
+    rate_hz: float
+    threads: int = 1
+
+    @property
+    def token_file(self) -> Path:
+        """The file with the token that every request needs."""
+        return self.home / "token"
+
+    @property
+    def ready_file(self) -> Path:
+        """The file that gets the port once the service answers."""
+        return self.home / "service.port"
+
+    def command(self, folder: Path) -> Sequence[str]:
+        """The command line that serves the bundle in `folder`."""
+        options = {
+            "--bundle": folder,
+            "--port": self.port,
+            "--token-file": self.token_file,
+            "--rate": self.rate_hz,
+            "--threads": self.threads,
+            "--ready-file": self.ready_file,
+            **({"--source": self.source} if self.source else {}),
+        }
+        words = [str(word) for option in options.items() for word in option]
+        return [sys.executable, "-m", "sim2edge.edge.service", *words]
+
+
+class DetectorProcess:
+    """One run of the service; it dies with this process, however this process dies."""
+
+    def __init__(self, settings: ServiceSettings, folder: Path) -> None:
+        """Start it. To be called from the main thread: the kernel ends the child when its starter's thread ends."""
+        self._settings = settings
+        settings.ready_file.unlink(missing_ok=True)
+        environment = {name: text for name, text in os.environ.items() if not name.startswith(WITHHELD)}
+        self._process = subprocess.Popen(
+            settings.command(folder),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(os.getpid()),
+        )
+        self.started = time.monotonic()
+        self.port: int | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll()
+
+    def health(self) -> dict[str, Any] | None:
+        """What the service says of itself; None if it does not answer."""
+        self.port = self.port or read_port(self._settings.ready_file)
+        return probe(self.port, read_token(self._settings.token_file)) if self.port else None
+
+    def stop(self) -> None:
+        """End it: SIGTERM, then SIGKILL, to it and whatever it started."""
+        for number, patience_s in ((signal.SIGTERM, STOP_GRACE_S), (signal.SIGKILL, None)):
+            if self._process.poll() is None:
+                self._process.send_signal(number)
+                try:
+                    self._process.wait(patience_s)
+                except subprocess.TimeoutExpired:
+                    log("detector does not end", after_s=STOP_GRACE_S)
+        self._settings.ready_file.unlink(missing_ok=True)
+
+
+def _die_with_parent(parent: int) -> Any:
+    """A function for the child: have the kernel kill it when its parent goes (prctl(2), PR_SET_PDEATHSIG)."""
+
+    def prepare() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # the parent went before the kernel was told
+            os._exit(1)
+
+    return prepare
+
+
+def probe(port: int, token: str) -> dict[str, Any] | None:
+    """Ask `/healthz` on loopback; None if there is no answer, whatever the reason."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PROBE_TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz", headers={"Authorization": f"Bearer {token}"})
+        answer = json.loads(connection.getresponse().read())
+        return answer if isinstance(answer, dict) and "release" in answer else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+def restart_delay_s(exits: Sequence[float], now: float) -> float:
+    """How long to wait before the next start: nothing after one exit, then doubling with each in the last minute.
+
+    Args:
+        exits: when the service ended, monotonic seconds.
+        now: the time, on the same clock.
+    """
+    recent = sum(now - each < CRASH_WINDOW_S for each in exits)
+    return 0.0 if recent < 2 else min(0.5 * 2 ** (recent - 2), MAX_RESTART_DELAY_S)
+
+
+def read_port(ready_file: Path) -> int | None:
+    """The port in a ready file; None while it is not there."""
+    try:
+        return int(ready_file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def read_token(path: Path) -> str:
+    """The token in a file, made on the first call; only its owner can read it."""
+    if not path.is_file():
+        write_durably(path, f"{secrets.token_urlsafe(32)}\n".encode(), mode=0o600)
+    return path.read_text().strip()

@@ -1,0 +1,17 @@
+"""What can go wrong, and the exit code each mistake ends a command with."""
+
+
+class BadInput(Exception):
+    """Bad config or bad data, exit code 2: never retried; the message names the file, field or row in one line."""
+
+
+class Corrupt(BadInput):
+    """An object on the bus is missing or its bytes do not match their manifest."""
+
+
+class Conflict(Exception):
+    """A compare-and-swap lost against another writer; trying again from the new value may succeed."""
+
+
+class Unavailable(Exception):
+    """The object store could not be reached; trying again later may succeed (exit code 1)."""

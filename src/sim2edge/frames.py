@@ -1,0 +1,25 @@
+"""The columns of `frames.parquet`, which clean writes and augment reads, as an Arrow schema."""
+
+import pyarrow as pa
+
+BOX_NUMBERS = ("x_min", "y_min", "x_max", "y_max", "distance_m", "bearing_rad")
+"""The fields of a box besides its class; corners as fractions 0..1 of the image."""
+
+BOX = pa.struct([("class", pa.string()), *((name, pa.float32()) for name in BOX_NUMBERS)])
+
+
+def frames_schema(beams: int) -> pa.Schema:
+    """The columns of `frames.parquet`."""
+    numbers = ("linear_m_s", "angular_rad_s", "x_m", "y_m", "yaw_rad")
+    return pa.schema(
+        [
+            ("episode_id", pa.string()),
+            ("frame", pa.int32()),
+            ("time_s", pa.float64()),
+            ("image", pa.binary()),
+            ("lidar", pa.list_(pa.float32(), beams)),
+            *((name, pa.float32()) for name in numbers),
+            ("floor", pa.string()),
+            ("boxes", pa.list_(BOX)),
+        ]
+    )

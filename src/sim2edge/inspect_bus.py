@@ -1,0 +1,211 @@
+"""Look at, and look after, what is on the bus: `sim2edge ls|show|lineage|reproduce|gc|config|schema`."""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+from sim2edge import runner
+from sim2edge.bus import Bus
+from sim2edge.config import build
+from sim2edge.errors import BadInput
+from sim2edge.manifest import KINDS, Manifest
+from sim2edge.progress import make_progress
+from sim2edge.reproduce import compare
+from sim2edge.stage import STAGE_NAMES, get_stage
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one of the verbs; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """One subcommand a verb."""
+    top = argparse.ArgumentParser(prog="sim2edge")
+    verbs = top.add_subparsers(required=True)
+
+    verb = verbs.add_parser("ls", help="list artifacts and refs")
+    verb.add_argument("kind", nargs="?", choices=[*KINDS, "refs"])
+    verb.add_argument("--partition")
+    verb.set_defaults(run=list_artifacts)
+
+    verb = verbs.add_parser("show", help="print the manifest of an artifact")
+    verb.add_argument("artifact", help="a reference, a ref or an id")
+    verb.set_defaults(run=show)
+
+    verb = verbs.add_parser("lineage", help="from an artifact back to the seeds it comes from")
+    verb.add_argument("artifact", help="a reference, a ref or an id")
+    verb.add_argument("--json", action="store_true")
+    verb.set_defaults(run=lineage)
+
+    verb = verbs.add_parser("reproduce", help="make an artifact again and compare")
+    verb.add_argument("artifact", help="a reference, a ref or an id")
+    verb.set_defaults(run=reproduce)
+
+    verb = verbs.add_parser("gc", help="delete what killed runs left behind")
+    verb.add_argument("--grace-hours", type=float, default=24.0, help="leave younger objects alone (default 24)")
+    verb.set_defaults(run=collect_garbage)
+
+    verb = verbs.add_parser("config", help="the fields of a stage's config")
+    verb.add_argument("stage", choices=STAGE_NAMES)
+    verb.set_defaults(run=show_config)
+
+    verb = verbs.add_parser("schema", help="the JSON schema of a manifest")
+    verb.set_defaults(run=show_schema)
+    return top
+
+
+def list_artifacts(arguments: argparse.Namespace) -> int:
+    """`ls`: one row an artifact, oldest first; or the refs."""
+    bus = Bus.from_environment()
+    table = Table(box=None, pad_edge=False)
+    if arguments.kind == "refs":
+        for column in ("ref", "artifact", "before"):
+            table.add_column(column, overflow="fold")
+        for ref in bus.list_refs():
+            table.add_row(ref.name, ref.target, ref.previous or "")
+    else:
+        for column in ("artifact", "made", "seconds", "MB", "summary"):
+            table.add_column(column, overflow="fold")
+        for manifest in bus.manifests(arguments.kind, arguments.partition):
+            table.add_row(*_row(manifest))
+    Console().print(table)
+    return 0
+
+
+def _row(manifest: Manifest) -> tuple[str, ...]:
+    counts = {key: value for key, value in manifest.summary.items() if isinstance(value, int | float | str)}
+    words = "refused" if manifest.refused else "  ".join(f"{key}={value}" for key, value in list(counts.items())[:4])
+    made = manifest.finished.strftime("%Y-%m-%d %H:%M")
+    return manifest.reference, made, f"{manifest.cost.wall_s:.1f}", f"{manifest.size / 1e6:.2f}", words
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """`show`: the manifest as JSON."""
+    bus = Bus.from_environment()
+    print(bus.open(bus.resolve(arguments.artifact)).to_json().decode())
+    return 0
+
+
+def ancestors(bus: Bus, reference: str) -> dict[str, Manifest]:
+    """The manifests of an artifact and of everything it was made from, by reference, nearest first."""
+    found: dict[str, Manifest] = {}
+    waiting = [reference]
+    while waiting:
+        current = waiting.pop(0)
+        if current not in found:
+            found[current] = bus.open(current)
+            waiting += parents(found[current])
+    return found
+
+
+def parents(manifest: Manifest) -> list[str]:
+    """The artifacts one was made from: its inputs in the order of roles, then its parts."""
+    return [reference for role in manifest.inputs.values() for reference in role] + manifest.parts
+
+
+def lineage(arguments: argparse.Namespace) -> int:
+    """`lineage`: a tree down to the artifacts without inputs and the seeds of their episodes."""
+    bus = Bus.from_environment()
+    root = bus.resolve(arguments.artifact)
+    found = ancestors(bus, root)
+    if arguments.json:
+        print(json.dumps({reference: _lineage_entry(manifest) for reference, manifest in found.items()}, indent=1))
+        return 0
+    tree = Tree(_describe(found[root]), highlight=False)
+    _grow(tree, found[root], found, {root})
+    Console().print(tree)
+    return 0
+
+
+def _lineage_entry(manifest: Manifest) -> dict[str, object]:
+    return {
+        "stage": f"{manifest.stage} v{manifest.version}",
+        "inputs": manifest.inputs,
+        "config_hash": manifest.config_hash,
+        "revision": manifest.environment.get("revision"),
+        "seeds": manifest.summary.get("seeds"),
+    }
+
+
+def _grow(tree: Tree, manifest: Manifest, found: dict[str, Manifest], shown: set[str]) -> None:
+    for reference in parents(manifest):
+        again = reference in shown
+        branch = tree.add(reference + "  (above)" if again else _describe(found[reference]))
+        if not again:
+            shown.add(reference)
+            _grow(branch, found[reference], found, shown)
+    if not parents(manifest) and (seeds := manifest.summary.get("seeds")):
+        for episode, seed in seeds.items():
+            tree.add(f"{episode}  seed {seed}")
+
+
+def _describe(manifest: Manifest) -> str:
+    made = f"{manifest.stage} v{manifest.version}, config {manifest.config_hash[:8]}"
+    return f"{manifest.reference}  {made}, {manifest.environment.get('revision') or 'no commit'}"
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    """`reproduce`: run the stage again from the manifest alone, then compare file by file; exit 1 when they differ."""
+    bus = Bus.from_environment()
+    manifest = bus.open(bus.resolve(arguments.artifact))
+    stage = get_stage(manifest.stage)
+    if stage.version != manifest.version:
+        raise BadInput(f"{manifest.reference}: made by {stage.name} v{manifest.version}, this is v{stage.version}")
+    config = build(stage.config, manifest.config, stage.name)
+    planned = runner.Plan(stage, config, manifest.inputs, manifest.reference, None)
+    scratch = tempfile.TemporaryDirectory(prefix="reproduce-", dir=runner.scratch_folder())
+    with scratch as folder, make_progress(stage.name) as progress:
+        files = runner.rehearse(bus, planned, progress, Path(folder))
+    differences = compare(manifest.files, files)
+    for line in differences:
+        print(line)
+    total = len(manifest.files)
+    print(f"{manifest.reference}: {total - len(differences)} of {total} files identical")
+    return 1 if differences else 0
+
+
+def collect_garbage(arguments: argparse.Namespace) -> int:
+    """`gc`: sweep half-written payload and forgotten checkpoints."""
+    deleted = Bus.from_environment().sweep(timedelta(hours=arguments.grace_hours))
+    for key in deleted:
+        print(key)
+    print(f"{len(deleted)} objects deleted")
+    return 0
+
+
+def show_config(arguments: argparse.Namespace) -> int:
+    """`config`: every field of a stage's config with its default and meaning."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("field", "default", "meaning"):
+        table.add_column(column, overflow="fold")
+    for name, default, meaning in describe_fields(get_stage(arguments.stage).config()):
+        table.add_row(name, default, meaning)
+    Console().print(table)
+    return 0
+
+
+def describe_fields(config: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Dotted name, default as JSON and meaning of every field, those of nested configs included."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield from describe_fields(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, json.dumps(value, default=str), field.description or ""
+
+
+def show_schema(_arguments: argparse.Namespace) -> int:
+    """`schema`: the JSON schema of `manifest.json`."""
+    print(json.dumps(Manifest.model_json_schema(), indent=1))
+    return 0

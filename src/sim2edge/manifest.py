@@ -1,0 +1,137 @@
+"""The manifest of an artifact, and the names artifacts and refs go by.
+
+A manifest is the commit: an artifact exists when `<kind>/<partition>/<id>/manifest.json` does. Its JSON schema is
+`docs/manifest.schema.json`, written by `sim2edge schema`.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from sim2edge.errors import BadInput, Corrupt
+
+MANIFEST_VERSION = 1
+KINDS = ("episodes", "frames", "dataset", "model", "verdict", "release", "rollout")
+PARTITION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+IDENTITY = re.compile(r"[0-9a-f]{16}")
+
+
+def check_partition(partition: str) -> str:
+    """Return `partition` if it is a batch id: 1 to 63 of `a-z 0-9 . _ -`, starting with a letter or digit.
+
+    Raises:
+        BadInput: it is not.
+    """
+    if not PARTITION.fullmatch(partition):
+        raise BadInput(
+            f"partition '{partition}': expected 1 to 63 of a-z, 0-9, '.', '_', '-', not starting with a sign"
+        )
+    return partition
+
+
+def split_reference(reference: str) -> tuple[str, str, str]:
+    """Split `<kind>/<partition>/<id>`.
+
+    Raises:
+        BadInput: the text is not an artifact reference.
+    """
+    kind, _, rest = reference.partition("/")
+    partition, _, identity = rest.partition("/")
+    if kind not in KINDS or not PARTITION.fullmatch(partition) or not IDENTITY.fullmatch(identity):
+        raise BadInput(f"'{reference}' is not an artifact reference: <kind>/<partition>/<16 hex digits>")
+    return kind, partition, identity
+
+
+def latest_partition(references: Iterable[str]) -> str:
+    """The last partition, in the order of names, among artifact references."""
+    return max(split_reference(reference)[1] for reference in references)
+
+
+def _payload_path(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or str(PurePosixPath(path)) != path:
+        raise ValueError("not a plain relative path")
+    return path
+
+
+class File(BaseModel):
+    """One payload file: relative path, size in bytes, SHA-256 of its content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[str, AfterValidator(_payload_path)]
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Cost(BaseModel):
+    """What making the artifact took."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wall_s: float = Field(ge=0, description="seconds from start to commit")
+    work_s: float = Field(ge=0, description="seconds inside the stage's own function")
+    cpu_s: float = Field(ge=0, description="CPU seconds of the process and its children")
+    bytes_in: int = Field(ge=0)
+    bytes_out: int = Field(ge=0)
+
+
+class Manifest(BaseModel):
+    """Everything that is recorded of one artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manifest_version: int = Field(default=MANIFEST_VERSION, ge=1, le=MANIFEST_VERSION)
+    kind: str
+    partition: str
+    id: str = Field(pattern="^[0-9a-f]{16}$")
+    stage: str
+    version: int = Field(description="version of the stage: raised when its output changes")
+    config: dict[str, Any]
+    config_hash: str
+    seed: int | None = None
+    inputs: dict[str, list[str]] = Field(description="role to artifact references")
+    parts: list[str] = Field(default_factory=list, description="artifacts this one is made of, by reference")
+    attempt: str = Field(pattern="^[0-9a-z-]+$", description="folder of the payload below the artifact's own")
+    files: list[File]
+    summary: dict[str, Any]
+    refused: str | None = Field(default=None, description="why a gate refused; None when it did not")
+    environment: dict[str, Any]
+    started: datetime
+    finished: datetime
+    cost: Cost
+
+    @property
+    def reference(self) -> str:
+        """`<kind>/<partition>/<id>`."""
+        return f"{self.kind}/{self.partition}/{self.id}"
+
+    @property
+    def size(self) -> int:
+        """Size of the payload in bytes."""
+        return sum(file.bytes for file in self.files)
+
+    def to_json(self) -> bytes:
+        """The manifest as it lies on the bus."""
+        return self.model_dump_json(indent=1).encode()
+
+
+def parse_manifest(data: bytes, reference: str) -> Manifest:
+    """Read a manifest and check that it is the one of `reference`.
+
+    Raises:
+        Corrupt: it is not a manifest, of an unknown version, or of another artifact.
+    """
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "content"
+        raise Corrupt(f"{reference}/manifest.json: {field}: {first['msg']}") from error
+    if manifest.reference != reference:
+        raise Corrupt(f"{reference}/manifest.json: belongs to {manifest.reference}")
+    return manifest

@@ -1,0 +1,88 @@
+"""How a stage tells where it is: a bar on a terminal, one JSON object a line everywhere else."""
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+SECONDS_BETWEEN_LINES = 0.5
+
+
+def emit(event: str, **fields: Any) -> None:
+    """Print one JSON event on a line of its own."""
+    print(json.dumps({"event": event, **fields}, default=str), flush=True)
+
+
+class JsonProgress:
+    """Prints progress as JSON lines, at most two a second; the last update always comes through."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._last = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def update(self, done: int, total: int, **metrics: float | int | str) -> None:
+        """See `sim2edge.stage.Progress`."""
+        now = time.monotonic()
+        if done >= total or now - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = now
+            emit("progress", stage=self._stage, done=done, total=total, **metrics)
+
+    def log(self, message: str, **fields: object) -> None:
+        """See `sim2edge.stage.Progress`."""
+        emit("log", stage=self._stage, message=message, **fields)
+
+
+class BarProgress:
+    """Shows a progress bar with the latest metrics."""
+
+    def __init__(self, stage: str, console: Console | None = None) -> None:
+        columns = (
+            TextColumn("{task.description:9}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[metrics]}"),
+        )
+        self._bar = Progress(*columns, console=console or Console())
+        self._task = self._bar.add_task(stage, total=None, metrics="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, done: int, total: int, **metrics: float | int | str) -> None:
+        """See `sim2edge.stage.Progress`."""
+        shown = "  ".join(f"{name} {format_metric(value)}" for name, value in metrics.items())
+        self._bar.update(self._task, completed=done, total=total, metrics=shown)
+
+    def log(self, message: str, **fields: object) -> None:
+        """See `sim2edge.stage.Progress`."""
+        detail = "  ".join(f"{name}={value}" for name, value in fields.items())
+        self._bar.console.print(f"{message} {detail}".rstrip(), markup=False, highlight=False)
+
+
+def format_metric(value: float | int | str) -> str:
+    """A metric in few characters: floats with three significant digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def make_progress(stage: str) -> JsonProgress | BarProgress:
+    """The bar on a terminal, JSON lines elsewhere."""
+    return BarProgress(stage) if sys.stdout.isatty() else JsonProgress(stage)

@@ -1,0 +1,93 @@
+"""`sim2edge ota`: look after the update repository and its keys.
+
+    sim2edge ota init                   keys in SIM2EDGE_KEYS (if missing), the first root, empty metadata
+    sim2edge ota refresh [--targets]    sign timestamp (and snapshot) again: a scheduled job, at least twice a day
+    sim2edge ota rotate-root [--replace timestamp-1a2b3c4d]...
+    sim2edge ota status                 versions, expiries, keys, which ring has which release
+
+`init` writes `root.json` beside the keys: devices are provisioned with it.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from sim2edge import config
+from sim2edge.bus import Bus
+from sim2edge.push.config import PushConfig
+from sim2edge.push.keys import KeyFolder, keys_folder
+from sim2edge.push.metadata import describe
+from sim2edge.push.repository import Repository
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `sim2edge ota ...`; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="sim2edge ota", description="Look after the update repository.")
+    parser.add_argument("--preset", default=os.environ.get("SIM2EDGE_PRESET"), help="a file of conf/, without .yaml")
+    add_arguments(parser.add_subparsers(required=True, metavar="command"))
+    arguments = parser.parse_args(argv)
+    settings = config.load(PushConfig, "push", arguments.preset)
+    repository = Repository(Bus.from_environment(), KeyFolder(keys_folder()), settings)
+    arguments.run(repository, arguments)
+    return 0
+
+
+def add_arguments(verbs: "Verbs") -> None:
+    """One subcommand a verb."""
+    verb = verbs.add_parser("init", help="make keys, the first root and empty metadata")
+    verb.set_defaults(run=init)
+    verb = verbs.add_parser("refresh", help="sign the timestamp again, and the snapshot when half its life is over")
+    verb.add_argument("--targets", action="store_true", help="sign the targets again, too")
+    verb.set_defaults(run=refresh)
+    verb = verbs.add_parser("rotate-root", help="sign a new root, with new keys where asked")
+    verb.add_argument("--replace", action="append", default=[], metavar="KEY", help="a key as `status` names it")
+    verb.set_defaults(run=rotate_root)
+    verb = verbs.add_parser("status", help="versions, expiries, keys, rings")
+    verb.add_argument("--json", action="store_true")
+    verb.set_defaults(run=status)
+
+
+def init(repository: Repository, _: argparse.Namespace) -> None:
+    """`init`: make what is missing."""
+    made = repository.create()
+    print(f"{'made' if made else 'already there'}: ota/, root for devices: {keys_folder() / 'root.json'}")
+
+
+def refresh(repository: Repository, arguments: argparse.Namespace) -> None:
+    """`refresh`: sign again."""
+    repository.refresh(arguments.targets)
+    print(f"timestamp valid until {repository.current().timestamp.signed.expires.isoformat()}")
+
+
+def rotate_root(repository: Repository, arguments: argparse.Namespace) -> None:
+    """`rotate-root`: a new root."""
+    print(f"root {repository.rotate_root(arguments.replace)}")
+
+
+def status(repository: Repository, arguments: argparse.Namespace) -> None:
+    """`status`: the repository as a table, or as JSON."""
+    current = repository.current()
+    rings = repository.rings(current.targets.signed)
+    if arguments.json or not sys.stdout.isatty():
+        print(json.dumps(describe(current, rings)))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("role", "version", "expires", "keys"):
+        table.add_column(column)
+    for each in (current.root, current.targets, current.snapshot, current.timestamp):
+        role = each.signed.type
+        keys = " ".join(f"{role}-{key[:8]}" for key in current.root.signed.roles[role].keyids)
+        table.add_row(role, str(each.signed.version), each.signed.expires.isoformat(), keys)
+    console = Console()
+    console.print(table)
+    for ring, content in sorted(rings.items()):
+        console.print(f"ring {ring}: release {content['release']}")

@@ -1,0 +1,41 @@
+"""The config of the push stage; `sim2edge ota` takes the lifetimes of the metadata from it, too."""
+
+from pydantic import Field
+from pydantic.config import JsonDict
+
+from sim2edge.config import StageConfig
+
+NOT_DECISIVE: JsonDict = {"decisive": False}
+"""A lifetime does not change the rollout, only when it has to be signed again."""
+
+
+class PushConfig(StageConfig):
+    """Which ring gets the release, and for how long signed metadata is valid."""
+
+    ring: str = Field(
+        "canary", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="slice of the fleet that gets the release"
+    )
+    root_days: float = Field(
+        365,
+        gt=0,
+        le=3650,
+        description="days until a root has to be signed again, offline",
+        json_schema_extra=NOT_DECISIVE,
+    )
+    targets_days: float = Field(
+        90,
+        gt=0,
+        le=3650,
+        description="days until the list of targets has to be signed again",
+        json_schema_extra=NOT_DECISIVE,
+    )
+    snapshot_days: float = Field(
+        7, gt=0, le=365, description="days until a snapshot has to be signed again", json_schema_extra=NOT_DECISIVE
+    )
+    timestamp_days: float = Field(
+        1,
+        gt=0,
+        le=365,
+        description="days for which a device takes the repository for current",
+        json_schema_extra=NOT_DECISIVE,
+    )

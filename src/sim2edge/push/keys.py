@@ -1,0 +1,121 @@
+"""The signing keys of the update repository, as PEM files in a folder (`SIM2EDGE_KEYS`).
+
+    <folder>/root.json                          the root this folder trusts; devices are provisioned with it
+    <folder>/{targets,snapshot,timestamp}-<key id, 8 digits>.pem
+    <folder>/offline/root-<key id, 8 digits>.pem    needed by `init` and `rotate-root` only: keep it elsewhere
+
+A key is found by its id, which the root names, never by its file name: a half-finished rotation leaves at worst a key
+that no root knows.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Root
+
+from sim2edge.errors import BadInput
+
+ROOT_KEYS = 3
+ROOT_THRESHOLD = 2
+ROLES = ("root", "targets", "snapshot", "timestamp")
+
+
+def keys_folder() -> Path:
+    """The folder named by `SIM2EDGE_KEYS`.
+
+    Raises:
+        BadInput: the variable is not set.
+    """
+    named = os.environ.get("SIM2EDGE_KEYS")
+    if not named:
+        raise BadInput("SIM2EDGE_KEYS is not set: name the folder of the signing keys (`sim2edge ota init` fills it)")
+    return Path(named)
+
+
+class KeyFolder:
+    """The private keys, and the root that is trusted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def root_file(self) -> Path:
+        """The trusted root, public: what a device is provisioned with."""
+        return self.folder / "root.json"
+
+    def read_root(self) -> bytes:
+        """The trusted root.
+
+        Raises:
+            BadInput: `sim2edge ota init` was not here.
+        """
+        if not self.root_file.is_file():
+            where = f"{self.root_file}: missing"
+            raise BadInput(f"{where}: `sim2edge ota init` writes it, or copy it from the machine that ran it")
+        return self.root_file.read_bytes()
+
+    def of_role(self, role: str) -> Sequence[CryptoSigner]:
+        """Every key of a role that lies in the folder.
+
+        Raises:
+            BadInput: a file is not a private key.
+        """
+        return [_load(path) for path in sorted(self._folder(role).glob(f"{role}-*.pem"))]
+
+    def create(self, role: str) -> CryptoSigner:
+        """Make a new Ed25519 key of a role; only its owner can read the file."""
+        signer = CryptoSigner.generate_ed25519()
+        write_private(self.path(role, signer.public_key.keyid), signer.private_bytes)
+        return signer
+
+    def complete(self, role: str, count: int) -> Sequence[CryptoSigner]:
+        """The first `count` keys of a role, making those that are missing."""
+        present = list(self.of_role(role))[:count]
+        return present + [self.create(role) for _ in range(count - len(present))]
+
+    def signers(self, role: str, root: Root) -> Sequence[CryptoSigner]:
+        """The keys in the folder that `root` accepts for a role.
+
+        Raises:
+            BadInput: they are fewer than the role's threshold.
+        """
+        accepted = root.roles[role]
+        signers = [signer for signer in self.of_role(role) if signer.public_key.keyid in accepted.keyids]
+        if len(signers) < accepted.threshold:
+            raise BadInput(
+                f"{self._folder(role)}: holds {len(signers)} of the {accepted.threshold} {role} keys that are needed"
+            )
+        return signers
+
+    def discard(self, role: str, key_id: str) -> None:
+        """Remove a key that no root accepts any more."""
+        self.path(role, key_id).unlink(missing_ok=True)
+
+    def path(self, role: str, key_id: str) -> Path:
+        """Where a key lies."""
+        return self._folder(role) / f"{role}-{key_id[:8]}.pem"
+
+    def _folder(self, role: str) -> Path:
+        return self.folder / "offline" if role == "root" else self.folder
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file in one step, readable by its owner only from the first byte, and flush it to disk."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _load(path: Path) -> CryptoSigner:
+    try:
+        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{path}: not a private key: {error}") from error

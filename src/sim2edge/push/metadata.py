@@ -1,0 +1,91 @@
+"""Metadata of the update repository, read with suspicion: parsed, and its signatures checked, before it is believed.
+
+root = check(Root, anchor)
+timestamp = check(Timestamp, data, root.signed)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+
+from sim2edge.errors import BadInput
+
+METADATA = "ota/metadata"
+
+S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
+
+
+@dataclass(frozen=True)
+class Current:
+    """What the repository says now, every signature checked."""
+
+    root: Metadata[Root]
+    timestamp: Metadata[Timestamp]
+    snapshot: Metadata[Snapshot]
+    targets: Metadata[Targets]
+    tag: str | None
+    """Entity tag of `timestamp.json`, for the swap; None when there is none yet."""
+
+
+def check(kind: type[S], data: bytes, root: Root | None = None) -> Metadata[S]:
+    """Parse metadata of a kind, and check its signatures by `root` (None: by itself, which only a root can be).
+
+    Raises:
+        BadInput: it is not that kind of metadata, or not signed by enough of the right keys.
+    """
+    try:
+        metadata = Metadata[S].from_bytes(data)
+    except RepositoryError as error:
+        raise BadInput(f"{METADATA}: {kind.type}: {error}") from error
+    if not isinstance(metadata.signed, kind):
+        raise BadInput(f"{METADATA}: expected {kind.type}, found {metadata.signed.type}")
+    signed_by = metadata.signed if root is None else root
+    if not isinstance(signed_by, Root):
+        raise BadInput(f"{METADATA}: {kind.type}: no root to check it by")
+    verify(metadata, signed_by)
+    return metadata
+
+
+def verify(metadata: Metadata[S], root: Root) -> None:
+    """Check the signatures of metadata by a root.
+
+    Raises:
+        BadInput: too few are right.
+    """
+    kind = metadata.signed.type
+    try:
+        root.verify_delegate(kind, metadata.signed_bytes, metadata.signatures)
+    except RepositoryError as error:
+        raise BadInput(f"{METADATA}: {kind} {metadata.signed.version}: {error}") from error
+
+
+def find_key(root: Root, name: str) -> tuple[str, str]:
+    """The role and the full key id behind `<role>-<first digits of the id>`.
+
+    Raises:
+        BadInput: the root has no such key.
+    """
+    role, _, start = name.partition("-")
+    for key_id in root.roles[role].keyids if role in root.roles and start else ():
+        if key_id.startswith(start):
+            return role, key_id
+    raise BadInput(f"key '{name}' is not in root {root.version}; see `sim2edge ota status`")
+
+
+def describe(current: Current, rings: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
+    """The state of the repository as JSON: versions, expiries, key names, rings."""
+    metadata = (current.root, current.targets, current.snapshot, current.timestamp)
+    return {
+        "roles": {
+            each.signed.type: {
+                "version": each.signed.version,
+                "expires": each.signed.expires.isoformat(),
+                "keys": [f"{each.signed.type}-{key[:8]}" for key in current.root.signed.roles[each.signed.type].keyids],
+            }
+            for each in metadata
+        },
+        "rings": {ring: content["release"] for ring, content in rings.items()},
+    }

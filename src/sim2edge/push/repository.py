@@ -1,0 +1,312 @@
+"""The TUF repository under `ota/`: who may sign what, and how a change becomes visible to devices in one step.
+
+    repository = Repository(bus, KeyFolder(keys_folder()), PushConfig())
+    repository.create()                                     # once: root, empty metadata
+    repository.publish("canary", BundleTarget(...))         # a ring moves to a release
+
+Targets: `releases/<release id>.tar` and `rings/<ring>.json`. A change writes target files, then `<n>.targets.json` and
+`<n>.snapshot.json` under numbers nobody used (If-None-Match), and last `timestamp.json` by compare-and-swap: killed
+anywhere, or racing another pusher, it leaves devices with the old or the new state. Nothing is signed on top of
+metadata whose signatures were not checked first, starting from the root in the key folder.
+"""
+
+import copy
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput, Conflict
+from sim2edge.push.config import PushConfig
+from sim2edge.push.keys import ROLES, ROOT_KEYS, ROOT_THRESHOLD, KeyFolder, write_private
+from sim2edge.push.metadata import METADATA, Current, S, check, find_key, verify
+
+TARGETS = "ota/targets"
+TRIES = 8
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BundleTarget:
+    """A bundle to be published."""
+
+    release: str
+    """Release id, a plain word."""
+    file: Path
+    about: str
+    """`release.json`, as text: devices read what it requires before they download the bundle."""
+
+    @property
+    def path(self) -> str:
+        """Its target path."""
+        return f"releases/{self.release}.tar"
+
+
+class Repository:
+    """Reads, changes and signs the repository."""
+
+    def __init__(
+        self, bus: Bus, keys: KeyFolder, config: PushConfig, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._bus = bus
+        self._keys = keys
+        self._days = {role: float(getattr(config, f"{role}_days")) for role in ROLES}
+        self._now = now
+
+    # Reading
+
+    def current(self) -> Current:
+        """The state that devices see.
+
+        Raises:
+            BadInput: there is no repository, or its metadata is damaged or signed by others.
+        """
+        root = self.trusted_root()
+        found = self._bus.get_tagged(f"{METADATA}/timestamp.json")
+        if found is None:
+            raise BadInput("ota/: there is no update repository on the bus: run `sim2edge ota init`")
+        timestamp = check(Timestamp, found[0], root.signed)
+        snapshot = self._follow(Snapshot, timestamp.signed.snapshot_meta, root.signed)
+        targets = self._follow(Targets, snapshot.signed.meta["targets.json"], root.signed)
+        return Current(root, timestamp, snapshot, targets, found[1])
+
+    def trusted_root(self) -> Metadata[Root]:
+        """The newest root, reached from the one in the key folder step by step, each signed by the one before.
+
+        Raises:
+            BadInput: the key folder holds no root, or a root on the bus is not rightly signed.
+        """
+        root = check(Root, self._keys.read_root())
+        while (data := self._bus.get_tagged(f"{METADATA}/{root.signed.version + 1}.root.json")) is not None:
+            newer = check(Root, data[0])
+            for signed_by in (root.signed, newer.signed):
+                verify(newer, signed_by)
+            root = newer
+        return root
+
+    def _follow(self, kind: type[S], meta: MetaFile, root: Root) -> Metadata[S]:
+        name = f"{meta.version}.{kind.type}.json"
+        data = self._bus.get(f"{METADATA}/{name}")
+        try:
+            meta.verify_length_and_hashes(data)
+        except RepositoryError as error:
+            raise BadInput(f"{METADATA}/{name}: {error}") from error
+        return check(kind, data, root)
+
+    def rings(self, targets: Targets) -> dict[str, dict[str, str]]:
+        """Ring to the content of its `rings/<ring>.json`."""
+        found = {}
+        for path, target in targets.targets.items():
+            if path.startswith("rings/"):
+                data = self._bus.get(f"{TARGETS}/{target.get_prefixed_paths()[0]}")
+                try:
+                    target.verify_length_and_hashes(data)
+                except RepositoryError as error:
+                    raise BadInput(f"{TARGETS}/{path}: {error}") from error
+                found[path.removeprefix("rings/").removesuffix(".json")] = json.loads(data)
+        return found
+
+    # Changing
+
+    def create(self) -> bool:
+        """Make the keys, the root and empty metadata; whatever of it is there already stays.
+
+        Returns:
+            whether anything had to be made.
+
+        Raises:
+            BadInput: the bus holds a repository of other keys.
+        """
+        if not self._keys.root_file.is_file():
+            write_private(self._keys.root_file, self._new_root())
+        first = self._keys.root_file.read_bytes()
+        if check(Root, first).signed.version == 1:
+            self._put_first_root(first)
+        if self._bus.size(f"{METADATA}/timestamp.json") is not None:
+            self.current()
+            return False
+        empty = Current(
+            self.trusted_root(),
+            Metadata(Timestamp()),
+            Metadata(Snapshot()),
+            Metadata(Targets()),
+            tag=None,
+        )
+        self._commit(empty, targets=empty.targets.signed)
+        return True
+
+    def _new_root(self) -> bytes:
+        root = Root(version=1, expires=self._expiry("root"), consistent_snapshot=True)
+        for role in ROLES:
+            for signer in self._keys.complete(role, ROOT_KEYS if role == "root" else 1):
+                root.add_key(signer.public_key, role)
+        root.roles["root"].threshold = ROOT_THRESHOLD
+        return self._sign(root, root)
+
+    def _put_first_root(self, data: bytes) -> None:
+        try:
+            self._bus.put(f"{METADATA}/1.root.json", data, only_new=True)
+        except Conflict as error:
+            if self._bus.get(f"{METADATA}/1.root.json") != data:
+                raise BadInput(
+                    f"ota/: the bus already holds a repository with other keys than those in {self._keys.folder}"
+                ) from error
+
+    def publish(self, ring: str, bundle: BundleTarget) -> bool:
+        """Point a ring at a release, older or newer than the one it has.
+
+        Returns:
+            False if the ring already has it and no metadata is due: nothing was written.
+
+        Raises:
+            BadInput: there is no repository, or a key is missing.
+            Conflict: other pushers were faster, again and again.
+        """
+        return _try_again(lambda: self._publish(ring, bundle))
+
+    def _publish(self, ring: str, bundle: BundleTarget) -> bool:
+        current = self.current()
+        before = current.targets.signed
+        targets = copy.deepcopy(before)
+        content = json.dumps({"release": bundle.release, "bundle": bundle.path}, sort_keys=True).encode()
+        rings = {**self.rings(before), ring: json.loads(content)}
+        archive = TargetFile.from_file(bundle.path, str(bundle.file), ["sha256"])
+        archive.unrecognized_fields["custom"] = {"release": bundle.about}
+        taken = [name for name, each in rings.items() if name != ring and each["bundle"] == archive.path]
+        if taken and before.targets[archive.path] != archive:
+            raise BadInput(f"release {bundle.release}: ring {taken[0]} has other bytes under this id")
+        pointer = TargetFile.from_data(f"rings/{ring}.json", content, ["sha256"])
+        targets.targets |= {archive.path: archive, pointer.path: pointer}
+        wanted = {f"rings/{name}.json" for name in rings} | {each["bundle"] for each in rings.values()}
+        targets.targets = {path: target for path, target in targets.targets.items() if path in wanted}
+        if targets.targets == before.targets:
+            return self._renew_what_is_due(current)
+        for target, data in ((archive, bundle.file), (pointer, content)):
+            self._bus.put(f"{TARGETS}/{target.get_prefixed_paths()[0]}", data)
+        self._commit(current, targets)
+        return True
+
+    def _renew_what_is_due(self, current: Current) -> bool:
+        due = [
+            meta.signed.type
+            for meta in (current.targets, current.snapshot, current.timestamp)
+            if self._due(meta.signed)
+        ]
+        if due:
+            targets = copy.deepcopy(current.targets.signed) if "targets" in due else None
+            self._commit(current, targets, snapshot="snapshot" in due)
+        return bool(due)
+
+    def refresh(self, include_targets: bool = False) -> None:
+        """Sign the timestamp again, the snapshot if half its life is over, and, on demand, the targets.
+
+        Raises:
+            BadInput: there is no repository, or a key is missing.
+            Conflict: other pushers were faster, again and again.
+        """
+
+        def attempt() -> None:
+            current = self.current()
+            targets = copy.deepcopy(current.targets.signed) if include_targets else None
+            self._commit(current, targets, snapshot=self._due(current.snapshot.signed))
+
+        _try_again(attempt)
+
+    def rotate_root(self, replace: Sequence[str] = ()) -> int:
+        """Sign a new root, each key named in `replace` (`<role>-<8 digits of its id>`) exchanged for a new one.
+
+        What online keys sign is first signed by the old and the new key, so that devices accept it before and after.
+
+        Returns:
+            the version of the new root.
+
+        Raises:
+            BadInput: a named key is not in the root, or fewer root keys are here than must sign.
+            Conflict: someone else rotated meanwhile.
+        """
+        current = self.current()
+        old = current.root.signed
+        self._keys.signers("root", old)
+        replaced = [find_key(old, name) for name in replace]
+        root = copy.deepcopy(old)
+        root.version += 1
+        root.expires = self._expiry("root")
+        for role, key_id in replaced:
+            root.add_key(self._keys.create(role).public_key, role)
+            root.revoke_key(key_id, role)
+        if any(role != "root" for role, _ in replaced):
+            targets = copy.deepcopy(current.targets.signed) if any(role == "targets" for role, _ in replaced) else None
+            self._commit(current, targets, snapshot=True, also=root)
+        data = self._sign(root, old, root)
+        self._bus.put(f"{METADATA}/{root.version}.root.json", data, only_new=True)
+        write_private(self._keys.root_file, data)
+        for role, key_id in replaced:
+            self._keys.discard(role, key_id)
+        return root.version
+
+    def _commit(
+        self, current: Current, targets: Targets | None, snapshot: bool = False, also: Root | None = None
+    ) -> None:
+        """Sign and write new metadata, the timestamp last.
+
+        Args:
+            current: the state this change starts from.
+            targets: the new targets; None to leave them.
+            snapshot: sign a new snapshot even if the targets stay.
+            also: a root yet to be published, whose keys sign as well.
+        """
+        roots = [current.root.signed, *([also] if also else [])]
+        new_snapshot = copy.deepcopy(current.snapshot.signed)
+        new_timestamp = copy.deepcopy(current.timestamp.signed)
+        if targets is not None:
+            new_snapshot.meta["targets.json"] = self._write(targets, roots)
+        if targets is not None or snapshot:
+            new_timestamp.snapshot_meta = self._write(new_snapshot, roots)
+        new_timestamp.version += current.tag is not None
+        new_timestamp.expires = self._expiry("timestamp")
+        data = self._sign(new_timestamp, *roots)
+        self._bus.put(f"{METADATA}/timestamp.json", data, only_new=current.tag is None, if_tag=current.tag)
+
+    def _write(self, signed: S, roots: Sequence[Root]) -> MetaFile:
+        """Write versioned metadata under the next number that nobody used, not even a pusher that was killed."""
+        pattern = re.compile(rf"(\d+)\.{signed.type}\.json")
+        names = (key.rpartition("/")[2] for key in self._bus.list(METADATA))
+        used = [int(match[1]) for match in map(pattern.fullmatch, names) if match]
+        signed.version = max(used, default=0) + 1
+        signed.expires = self._expiry(signed.type)
+        data = self._sign(signed, *roots)
+        self._bus.put(f"{METADATA}/{signed.version}.{signed.type}.json", data, only_new=True)
+        return MetaFile.from_data(signed.version, data, ["sha256"])
+
+    def _sign(self, signed: S, *roots: Root) -> bytes:
+        metadata = Metadata(signed)
+        signers = [signer for root in roots for signer in self._keys.signers(signed.type, root)]
+        for signer in {signer.public_key.keyid: signer for signer in signers}.values():
+            metadata.sign(signer, append=True)
+        return metadata.to_bytes()
+
+    def _expiry(self, role: str) -> datetime:
+        return (self._now() + timedelta(days=self._days[role])).replace(microsecond=0)
+
+    def _due(self, signed: Signed) -> bool:
+        return signed.expires - self._now() < timedelta(days=self._days[signed.type]) / 2
+
+
+def _try_again(action: Callable[[], T]) -> T:
+    """Repeat what lost a race, from the state the winner left."""
+    for _ in range(TRIES - 1):
+        try:
+            return action()
+        except Conflict:
+            time.sleep(random.uniform(0.05, 0.3))
+    return action()

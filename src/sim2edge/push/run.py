@@ -1,0 +1,86 @@
+"""The push stage: describe the rollout of a release to a ring; once committed, publish it.
+
+    sim2edge push --input release=release/demo-1/3f2a9c0d11e4b7a6 ring=canary
+
+The artifact is `rollout.json`. Publishing happens in `settle`, again at every cache hit: pushing an older release once
+more is how a ring is rolled back.
+"""
+
+import hashlib
+import json
+import re
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sim2edge.bus import Bus
+from sim2edge.config import build
+from sim2edge.errors import BadInput
+from sim2edge.manifest import Manifest
+from sim2edge.push.config import PushConfig
+from sim2edge.push.keys import KeyFolder, keys_folder
+from sim2edge.push.repository import BundleTarget, Repository
+from sim2edge.stage import Job, Outcome, Progress
+
+BUNDLE = "bundle.tar"
+RELEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MAX_RELEASE_JSON = 64 * 1024
+
+
+def run(job: Job[PushConfig]) -> Outcome:
+    """Write `rollout.json`.
+
+    Raises:
+        BadInput: the bundle is not one, or there are no keys: nothing could be published.
+    """
+    KeyFolder(keys_folder()).read_root()
+    bundle = read_bundle(job.input("release").path(BUNDLE))
+    rollout = {
+        "ring": job.config.ring,
+        "release": bundle.release,
+        "bundle": {
+            "path": bundle.path,
+            "bytes": bundle.file.stat().st_size,
+            "sha256": hashlib.sha256(bundle.file.read_bytes()).hexdigest(),
+        },
+    }
+    (job.output / "rollout.json").write_text(json.dumps(rollout, indent=1) + "\n", encoding="utf-8")
+    job.progress.update(1, 1)
+    return Outcome(rollout)
+
+
+def settle(bus: Bus, manifest: Manifest, progress: Progress) -> None:
+    """Publish the rollout and move the ring's ref, unless both are there already.
+
+    Raises:
+        BadInput: there is no repository or no key.
+    """
+    config = build(PushConfig, manifest.config, "push")
+    (reference,) = manifest.inputs["release"]
+    repository = Repository(bus, KeyFolder(keys_folder()), config)
+    with tempfile.TemporaryDirectory(prefix="push-") as folder:
+        fetched = bus.fetch(bus.open(reference), Path(folder), (BUNDLE,))
+        bundle = read_bundle(fetched.path(BUNDLE))
+        published = repository.publish(config.ring, bundle)
+    bus.move_ref(f"refs/rings/{config.ring}", manifest.reference)
+    progress.log("published" if published else "already published", ring=config.ring, release=bundle.release)
+
+
+def read_bundle(file: Path) -> BundleTarget:
+    """Read from a bundle what has to be said about it in the repository.
+
+    Raises:
+        BadInput: it is not a tar, or its `release.json` is missing or names no release.
+    """
+    try:
+        with tarfile.open(file, "r:") as tar:
+            member = tar.extractfile("release.json")
+            about = member.read(MAX_RELEASE_JSON + 1).decode() if member else ""
+        content: Any = json.loads(about)
+    except (tarfile.TarError, KeyError, ValueError) as error:
+        raise BadInput(f"{BUNDLE}: no readable release.json in it: {error}") from error
+    release = content.get("release") if isinstance(content, dict) else None
+    if not isinstance(release, str) or not RELEASE_ID.fullmatch(release) or len(about) > MAX_RELEASE_JSON:
+        raise BadInput(f"{BUNDLE}: release.json: 'release' is not a plain id, or the file is too large")
+    return BundleTarget(release, file, about)

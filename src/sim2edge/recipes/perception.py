@@ -1,0 +1,238 @@
+"""The perception recipe: what the camera network learns to tell, and how its raw outputs become detections.
+
+The image is covered by cells, one grid a stride; each cell may claim one obstacle:
+
+    obstacles[n, cell] = [objectness, one logit a class, x, y, width, height, distance]
+
+NumPy only, so that training, validation, export and the device share one definition.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+CLASSES = ("box", "cylinder", "chair", "table", "plant", "person")
+"""Obstacle classes, in the order of the class logits."""
+
+FLOORS = ("wood", "tile", "carpet", "concrete")
+"""Floor types, in the order of the floor logits."""
+
+STRIDES = (8, 16)
+"""Pixels from cell to cell: the fine grid for small obstacles, the coarse one for large."""
+
+LARGEST_ON_FINE = 4.0
+"""Obstacles whose mean side is below this many fine cells belong to the fine grid."""
+
+OFFSET_GAIN = 0.5
+SIZE_GAIN = 0.25
+DISTANCE_GAIN = 0.25
+"""What one unit of an output means: cells from the cell's centre, logarithm of size in cells, logarithm of metres.
+Below 1, so that all outputs span alike ranges and one int8 scale fits them."""
+
+RAW_LIMIT = 24.0
+"""Sizes and distances beyond this raw value are clipped, so that no exponential overflows."""
+
+BOX_VALUES = 4
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What the network sees in one image; obstacles are sorted by falling score.
+
+    `floor` [floors] probabilities; `boxes` [M, 4] corners (x_min, y_min, x_max, y_max) as fractions 0..1 of the image;
+    `scores` [M] 0..1; `classes` [M] indices; `distances_m` [M] metres.
+    """
+
+    floor: Floats
+    boxes: Floats
+    scores: Floats
+    classes: Integers
+    distances_m: Floats
+
+
+def grid_shapes(height: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of each grid for an image of `height` x `width` pixels, multiples of the largest stride.
+
+    Raises:
+        ValueError: the image is not a whole number of cells.
+    """
+    if height % STRIDES[-1] or width % STRIDES[-1] or min(height, width) <= 0:
+        raise ValueError(f"image {width}x{height}: both sides have to be multiples of {STRIDES[-1]}")
+    return tuple((height // stride, width // stride) for stride in STRIDES)
+
+
+def cell_geometry(grids: Sequence[Sequence[int]]) -> Floats:
+    """Centre x, y, width, height of every cell as fractions of the image: [cells, 4], grid by grid, row by row.
+
+    The array is shared and cannot be written to.
+    """
+    return _cell_geometry(tuple((rows, columns) for rows, columns in grids))
+
+
+@lru_cache(maxsize=16)
+def _cell_geometry(grids: tuple[tuple[int, int], ...]) -> Floats:
+    parts = []
+    for rows, columns in grids:
+        y, x = np.mgrid[0:rows, 0:columns].reshape(2, -1)
+        size = np.broadcast_to([1 / columns, 1 / rows], (rows * columns, 2))
+        parts.append(np.column_stack([(x + 0.5) / columns, (y + 0.5) / rows, size]))
+    cells = np.concatenate(parts).astype(np.float32)
+    cells.setflags(write=False)
+    return cells
+
+
+def assign_cells(boxes: Floats, grids: Sequence[Sequence[int]]) -> Integers:
+    """Which box each cell has to claim: index into `boxes`, or -1 for none.
+
+    A box belongs to the grid of its size, and there to the cell of its centre and those whose centre lies within
+    0.75 cells of it; where two boxes want a cell, the smaller one gets it, as it has fewer.
+
+    Args:
+        boxes: [M, 4] corners as fractions of the image.
+        grids: rows and columns of each grid.
+
+    Returns:
+        [cells] indices.
+    """
+    cells = cell_geometry(grids)
+    owners = np.full(len(cells), -1, dtype=np.int64)
+    if not len(boxes):
+        return owners
+    centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    fine = np.array([1 / grids[0][1], 1 / grids[0][0]])
+    on_fine = np.sqrt(np.prod(np.maximum(sizes, 1e-6) / fine, axis=1)) < LARGEST_ON_FINE
+    levels = np.repeat(np.arange(len(grids)), [rows * columns for rows, columns in grids])
+    apart = np.abs(cells[:, None, :2] - centres[None]) / cells[:, None, 2:]
+    wanted = (apart.max(axis=2) <= 0.75) & (levels[:, None] == np.where(on_fine, 0, 1)[None])
+    areas = np.where(wanted, np.prod(sizes, axis=1)[None], np.inf)
+    claimed = wanted.any(axis=1)
+    owners[claimed] = areas[claimed].argmin(axis=1)
+    return owners
+
+
+def decode(
+    floor_logits: npt.ArrayLike,
+    obstacles: npt.ArrayLike,
+    *,
+    grids: Sequence[Sequence[int]],
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int,
+) -> list[Detections]:
+    """Turn raw outputs into detections, one item an image.
+
+    Args:
+        floor_logits: [N, floors].
+        obstacles: [N, cells, 1 + classes + 4 + 1].
+        grids: rows and columns of each grid.
+        score_threshold: detections below this score (0..1) are dropped; so are those that are not finite.
+        iou_threshold: of two detections that overlap more than this, the better is kept.
+        max_detections: the best so many are kept.
+
+    Raises:
+        ValueError: the outputs have other shapes.
+    """
+    floors, raw = np.asarray(floor_logits, np.float32), np.asarray(obstacles, np.float32)
+    cells = cell_geometry(grids)
+    if raw.ndim != 3 or raw.shape[1] != len(cells) or raw.shape[2] <= BOX_VALUES + 2 or len(raw) != len(floors):
+        raise ValueError(f"outputs {floors.shape} and {raw.shape} do not fit {len(cells)} cells")
+    # A score is at most its objectness: the cells below the threshold there, nearly all, need no further arithmetic.
+    likely = raw[..., 0] >= logit(score_threshold) - 1e-3
+    return [
+        _decode_image(floors[n], raw[n, likely[n]], cells[likely[n]], score_threshold, iou_threshold, max_detections)
+        for n in range(len(raw))
+    ]
+
+
+def _decode_image(
+    floor: Floats, raw: Floats, cells: Floats, score_threshold: float, iou_threshold: float, limit: int
+) -> Detections:
+    """Detections of one image from the raw values [K, values] of its cells [K, 4] that may hold an obstacle."""
+    if not len(raw):
+        return Detections(softmax(floor), raw[:, :BOX_VALUES], raw[:, 0], np.empty(0, np.int64), raw[:, 0])
+    scores, classes = score_cells(raw)
+    best_first = np.argsort(-scores, kind="stable")
+    usable = (scores[best_first] >= score_threshold) & np.isfinite(raw[best_first]).all(axis=1)
+    kept = best_first[usable]
+    boxes = decode_boxes(raw[kept, -BOX_VALUES - 1 : -1], cells[kept])
+    apart = suppress(boxes, iou_threshold, limit)
+    kept = kept[apart]
+    distances = np.exp(np.minimum(raw[kept, -1], RAW_LIMIT) * DISTANCE_GAIN)
+    return Detections(softmax(floor), boxes[apart], scores[kept], classes[kept], distances)
+
+
+def score_cells(raw: Floats) -> tuple[Floats, Integers]:
+    """Score (objectness times probability of the best class) and best class of every cell, each [..., cells]."""
+    logits = raw[..., 1 : -BOX_VALUES - 1]
+    best = logits.argmax(axis=-1)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    # The best class has the power 1, so its probability is one over their sum.
+    scores: Floats = 1 / ((1 + np.exp(np.minimum(-raw[..., 0], 30))) * powers.sum(axis=-1))
+    return scores, best
+
+
+def decode_boxes(raw: Floats, cells: Floats) -> Floats:
+    """Corners as fractions of the image, clipped to it, from raw box outputs [..., cells, 4]."""
+    centres = cells[:, :2] + raw[..., :2] * OFFSET_GAIN * cells[:, 2:]
+    halves = np.exp(np.minimum(raw[..., 2:], RAW_LIMIT) * SIZE_GAIN) * cells[:, 2:] / 2
+    corners: Floats = np.concatenate([centres - halves, centres + halves], axis=-1, dtype=np.float32)
+    return np.minimum(np.maximum(corners, 0), 1)
+
+
+def suppress(boxes: Floats, iou_threshold: float, limit: int) -> list[int]:
+    """Non-maximum suppression over all classes: indices kept of boxes [M, 4] that are sorted best first."""
+    if len(boxes) < 2:
+        return list(range(min(len(boxes), limit)))
+    overlaps = intersection_over_union(boxes, boxes) > iou_threshold
+    alive = np.ones(len(boxes), dtype=bool)
+    kept: list[int] = []
+    for index in range(len(boxes)):
+        if len(kept) == limit:
+            break
+        if alive[index]:
+            kept.append(index)
+            alive &= ~overlaps[index]
+    return kept
+
+
+def intersection_over_union(first: Floats, second: Floats) -> Floats:
+    """Intersection over union of every pair of boxes [A, 4] and [B, 4]: [A, B], 0..1."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    sides = np.maximum(high - low, 0)
+    shared = sides[..., 0] * sides[..., 1]
+    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (first, second)]
+    overlap: Floats = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12)
+    return overlap
+
+
+def logit(share: float) -> float:
+    """The output whose sigmoid is `share`, 0..1; infinite at both ends."""
+    if 0 < share < 1:
+        return math.log(share / (1 - share))
+    return -math.inf if share <= 0 else math.inf
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities along the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def signature(height: int, width: int, score_threshold: float = 0.4) -> dict[str, Any]:
+    """The keyword arguments of `decode` for a network on `height` x `width` pixels, as JSON values."""
+    return {
+        "grids": [list(grid) for grid in grid_shapes(height, width)],
+        "score_threshold": score_threshold,
+        "iou_threshold": 0.5,
+        "max_detections": 50,
+    }

@@ -1,0 +1,122 @@
+"""Which model is champion: the ref `refs/models/champion` on the bus, mirrored to an MLflow alias.
+
+The ref is the truth and moves by compare-and-swap. MLflow is told when `MLFLOW_TRACKING_URI` is set; when it cannot be
+reached, that is said loudly, and nothing else is held up by it.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sim2edge.bus import Bus
+from sim2edge.errors import Conflict
+from sim2edge.manifest import Manifest
+from sim2edge.stage import Progress
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION_REF = "refs/models/champion"
+REGISTERED_MODEL = "perception"
+ARTIFACT_TAG = "sim2edge.artifact"
+"""Tag of runs and model versions in MLflow: the artifact's reference."""
+
+CLIENT_SETTINGS = {
+    # Its own defaults retry for minutes; tracking may not hold up the work that it tracks.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Standard output belongs to the stage's own JSON lines.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+TRIES = 3
+SECONDS_BETWEEN_TRIES = 2.0
+
+
+def choose_champion(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Fill the role `champion`, if it was not given, with the champion to beat.
+
+    That is the current one; if the model itself is champion already, the one it replaced, so that validating it again
+    is the same run as before. Both may be absent.
+    """
+    chosen = dict(references)
+    if chosen.get("champion"):
+        return chosen
+    ref = bus.read_ref(CHAMPION_REF)
+    (model,) = chosen["model"]
+    champion = None if ref is None else ref.previous if ref.target == model else ref.target
+    chosen["champion"] = [champion] if champion and bus.exists(champion) else []
+    return chosen
+
+
+def settle_verdict(bus: Bus, manifest: Manifest, progress: Progress) -> None:
+    """Make the model of a passed verdict champion, if the champion is still the one it was compared with."""
+    (model,) = manifest.inputs["model"]
+    if manifest.refused:
+        return
+    compared = next(iter(manifest.inputs.get("champion", [])), None)
+    current = bus.read_ref(CHAMPION_REF)
+    now = current.target if current else None
+    if now not in (compared, model):
+        progress.log(f"{model} passed, but the champion is {now} by now: left as it is", compared_with=compared)
+        return
+    try:
+        bus.move_ref(CHAMPION_REF, model, expected=current)
+    except Conflict:
+        progress.log(f"{model} passed, but the champion moved meanwhile: left as it is", compared_with=compared)
+        return
+    if now != model:
+        progress.log(f"{model} is champion", previous=now)
+    set_alias(model, "champion", progress)
+
+
+def set_alias(model: str, alias: str, progress: Progress) -> None:
+    """Let MLflow's `alias` of the registered model point to the version made of artifact `model`."""
+    client = mlflow_client()
+    if client is None:
+        return
+
+    def point() -> None:
+        version = find_version(client, model)
+        if version is None:
+            progress.log(f"WARNING: MLflow has no version of {model}: alias '{alias}' stays where it is")
+        else:
+            client.set_registered_model_alias(REGISTERED_MODEL, alias, version.version)
+
+    reach_mlflow(point, f"alias '{alias}' is not set", progress)
+
+
+def find_version(client: "MlflowClient", model: str) -> "ModelVersion | None":
+    """The registered version made of artifact `model`."""
+    found = client.search_model_versions(f"name = '{REGISTERED_MODEL}' and tags.`{ARTIFACT_TAG}` = '{model}'")
+    return next(iter(found), None)
+
+
+def mlflow_client() -> "MlflowClient | None":
+    """A client of the tracking server, or None when none is configured."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return None
+    for name, value in CLIENT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def reach_mlflow(action: Callable[[], object], otherwise: str, progress: Progress, tries: int = TRIES) -> bool:
+    """Do something with MLflow, trying again briefly; if it fails, say so and what it means. True if it worked."""
+    for remaining in reversed(range(tries)):
+        try:
+            action()
+            return True
+        except Exception as error:  # whatever a tracking server does, the work goes on without it
+            if remaining:
+                time.sleep(SECONDS_BETWEEN_TRIES)
+            else:
+                progress.log(f"WARNING: MLflow failed, {otherwise}: {type(error).__name__}: {error}".splitlines()[0])
+    return False

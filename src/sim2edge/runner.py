@@ -1,0 +1,298 @@
+"""Runs a stage: resolve its inputs, look for the result, do the work, commit.
+
+`plan` needs only the light core, so that whoever schedules stages knows the artifact's reference before any work
+starts; `execute` needs the stage's own libraries.
+"""
+
+import os
+import resource
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sim2edge import config as configs
+from sim2edge.bus import Bus, describe_files
+from sim2edge.config import StageConfig
+from sim2edge.environment import describe_environment
+from sim2edge.errors import BadInput
+from sim2edge.manifest import Cost, File, Manifest, check_partition, latest_partition, split_reference
+from sim2edge.stage import Artifact, Input, Job, Outcome, Progress, Stage, get_stage, load_function
+
+Inputs = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run of a stage before it starts: everything that decides its result, and that result if it exists already."""
+
+    stage: Stage
+    config: StageConfig
+    inputs: Inputs
+    reference: str
+    manifest: Manifest | None
+    """The committed artifact, when there is one: a cache hit."""
+
+
+def plan(
+    bus: Bus,
+    name: str,
+    partition: str | None = None,
+    preset: str | None = None,
+    overrides: Iterable[str] = (),
+    inputs: Inputs | None = None,
+) -> Plan:
+    """Decide what a run of stage `name` would make.
+
+    Args:
+        bus: where inputs and results lie.
+        name: the stage.
+        partition: the batch id; fills `{partition}` in default inputs. A stage without inputs files its artifact under
+            it; any other files it under the latest partition among its inputs.
+        preset: name of a file in `conf/`.
+        overrides: `key=value` words for the stage's config.
+        inputs: role to references, refs or ids; roles that are left out take the stage's default.
+
+    Raises:
+        BadInput: bad config, unknown role, missing or superfluous input, wrong kind.
+    """
+    stage = get_stage(name)
+    config = configs.load(stage.config, name, preset, overrides)
+    if partition is not None:
+        check_partition(partition)
+    references = resolve_inputs(bus, stage, partition, inputs or {})
+    if stage.choose:
+        references = load_function(stage.choose)(bus, references)
+    used = [reference for role in references.values() for reference in role]
+    filed_under = latest_partition(used) if used else partition
+    if filed_under is None:
+        raise BadInput(f"{name}: --partition is missing: name the batch")
+    identity = artifact_id(stage, config, references, None if used else filed_under)
+    reference = f"{stage.produces}/{filed_under}/{identity}"
+    return Plan(stage, config, references, reference, bus.find(reference))
+
+
+def artifact_id(stage: Stage, config: StageConfig, inputs: Inputs, partition: str | None) -> str:
+    """16 hex digits that name a result: a hash of stage, version, config, and input ids (or else the partition)."""
+    made_from: Any = {role: [split_reference(r)[2] for r in references] for role, references in inputs.items()}
+    decisive = configs.decisive(config)
+    return configs.digest([stage.name, stage.version, decisive, made_from, partition])[:16]
+
+
+def resolve_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs) -> dict[str, Sequence[str]]:
+    """Turn what was named, or the defaults, into sorted artifact references per role: their order does not matter.
+
+    Raises:
+        BadInput: unknown role, missing input, too many, or one of the wrong kind.
+    """
+    for role in given:
+        if role not in stage.inputs:
+            known = ", ".join(stage.inputs) or "none"
+            raise BadInput(f"{stage.name}: input '{role}' is not one of: {known}")
+    return {role: _resolve_role(bus, stage.name, role, what, partition, given) for role, what in stage.inputs.items()}
+
+
+def _resolve_role(bus: Bus, stage: str, role: str, what: Input, partition: str | None, given: Inputs) -> Sequence[str]:
+    names = list(given.get(role, ()))
+    if not names and what.default:
+        names = _expand_default(bus, what.default, partition)
+    references = sorted({bus.resolve(name) for name in names})
+    if not references and not what.optional:
+        raise BadInput(f"{stage}: input '{role}' is missing: --input {role}=<reference>{_hint(what, partition)}")
+    if len(references) > 1 and not what.many:
+        raise BadInput(f"{stage}: input '{role}' takes one artifact, {len(references)} were given")
+    for reference in references:
+        if split_reference(reference)[0] != what.kind:
+            raise BadInput(f"{stage}: input '{role}' takes {what.kind}, not {reference}")
+    return references
+
+
+def _hint(what: Input, partition: str | None) -> str:
+    if not what.default:
+        return ""
+    if "{partition}" in what.default and partition is None:
+        return ", or --partition <batch>"
+    return f" (nothing at {what.default.format(partition=partition)})"
+
+
+def _expand_default(bus: Bus, default: str, partition: str | None) -> list[str]:
+    if "{partition}" in default:
+        if partition is None:
+            return []
+        default = default.format(partition=partition)
+    if default.endswith("/*"):
+        return [ref.target for ref in bus.list_refs(default.removesuffix("/*"))]
+    ref = bus.read_ref(default)
+    return [ref.target] if ref else []
+
+
+def execute(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
+    """Return the plan's artifact, making it first if it is not there, and carry out its effects.
+
+    Raises:
+        BadInput: bad data in an input, or the scratch folder is full.
+    """
+    manifest = planned.manifest or produce(bus, planned, progress)
+    settle(bus, planned.stage, manifest, progress)
+    return manifest
+
+
+def settle(bus: Bus, stage: Stage, manifest: Manifest, progress: Progress) -> None:
+    """Carry out what a committed artifact changes outside itself (idempotent)."""
+    point_ref(bus, stage, manifest)
+    if stage.settle:
+        load_function(stage.settle)(bus, manifest, progress)
+
+
+def point_ref(bus: Bus, stage: Stage, manifest: Manifest) -> None:
+    """Have the stage's ref, if it has one, name this artifact."""
+    if stage.ref:
+        bus.move_ref(stage.ref.format(partition=manifest.partition), manifest.reference)
+
+
+def produce(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
+    """Fetch the inputs, run the stage's function in a folder of its own, upload and commit."""
+    work = Path(tempfile.mkdtemp(prefix=f"{planned.stage.name}-", dir=scratch_folder()))
+    clock = Clock()
+    try:
+        job = make_job(bus, planned, work, progress)
+        outcome = clock.time(lambda: load_function(planned.stage.entry)(job))
+        return commit(bus, planned, job, outcome, clock)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def rehearse(bus: Bus, planned: Plan, progress: Progress, work: Path) -> Sequence[File]:
+    """Run the stage's function in folder `work` without committing anything; the files it made."""
+    job = make_job(bus, planned, work, progress)
+    load_function(planned.stage.entry)(job)
+    return describe_files(job.output)
+
+
+def scratch_folder() -> Path | None:
+    """Where stages work: `SIM2EDGE_SCRATCH`, or the system's temporary folder.
+
+    Raises:
+        BadInput: the folder cannot be made.
+    """
+    named = os.environ.get("SIM2EDGE_SCRATCH")
+    if not named:
+        return None
+    try:
+        Path(named).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"SIM2EDGE_SCRATCH '{named}': {error.strerror}") from error
+    return Path(named)
+
+
+class Clock:
+    """When a run started, and what it has taken so far."""
+
+    def __init__(self) -> None:
+        self.started = datetime.now(UTC)
+        self._start = time.monotonic()
+        self._work = 0.0
+
+    def time(self, work: Callable[[], Outcome]) -> Outcome:
+        """Run the stage's own function, remembering how long it took."""
+        start = time.monotonic()
+        try:
+            return work()
+        finally:
+            self._work = time.monotonic() - start
+
+    def cost(self, bytes_in: int, bytes_out: int) -> Cost:
+        """The cost up to now."""
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return Cost(
+            wall_s=round(time.monotonic() - self._start, 3),
+            work_s=round(self._work, 3),
+            cpu_s=round(sum(each.ru_utime + each.ru_stime for each in usage), 3),
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+        )
+
+
+def make_job(bus: Bus, planned: Plan, work: Path, progress: Progress) -> Job[StageConfig]:
+    """Fetch the inputs into `work` and lay out the folders of a run."""
+    inputs: dict[str, list[Artifact]] = {}
+    for role, references in planned.inputs.items():
+        folders = [work / "inputs" / role / str(index) for index in range(len(references))]
+        patterns = planned.stage.inputs[role].files
+        inputs[role] = [bus.fetch(bus.open(r), f, patterns) for r, f in zip(references, folders, strict=True)]
+    output, scratch = work / "output", work / "scratch"
+    for folder in (output, scratch):
+        folder.mkdir()
+    return Job(
+        config=planned.config,
+        partition=split_reference(planned.reference)[1],
+        reference=planned.reference,
+        inputs=inputs,
+        output=output,
+        scratch=scratch,
+        progress=progress,
+        checkpoints=BusCheckpoints(bus, planned.reference),
+    )
+
+
+def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clock: Clock) -> Manifest:
+    """Upload what the run left in its output folder and commit it.
+
+    Returns:
+        the manifest on the bus: this run's, or that of a run that was first.
+    """
+    kind, partition, identity = split_reference(planned.reference)
+    attempt = uuid.uuid4().hex[:12]
+    files = bus.upload(planned.reference, attempt, job.output)
+    resolved = configs.resolve(planned.config)
+    fetched = sum(f.stat().st_size for f in (job.output.parent / "inputs").rglob("*") if f.is_file())
+    manifest = Manifest(
+        kind=kind,
+        partition=partition,
+        id=identity,
+        stage=planned.stage.name,
+        version=planned.stage.version,
+        config=resolved,
+        config_hash=configs.digest(resolved),
+        seed=resolved.get("seed"),
+        inputs={role: list(references) for role, references in planned.inputs.items()},
+        attempt=attempt,
+        files=list(files),
+        summary=dict(outcome.summary),
+        refused=outcome.refused,
+        environment=describe_environment(planned.stage.name),
+        started=clock.started,
+        finished=datetime.now(UTC),
+        cost=clock.cost(fetched, sum(file.bytes for file in files)),
+    )
+    committed = bus.commit(manifest)
+    bus.delete(bus.list(f"{planned.reference}/checkpoints"))
+    return committed
+
+
+class BusCheckpoints:
+    """Checkpoints below the artifact's own folder, where readers never look."""
+
+    def __init__(self, bus: Bus, reference: str) -> None:
+        self._bus = bus
+        self._folder = f"{reference}/checkpoints"
+
+    def save(self, path: Path) -> None:
+        """See `sim2edge.stage.Checkpoints`."""
+        self._bus.put(f"{self._folder}/{path.name}", path)
+
+    def restore(self, name: str, into: Path) -> Path | None:
+        """See `sim2edge.stage.Checkpoints`."""
+        key = f"{self._folder}/{name}"
+        if self._bus.size(key) is None:
+            return None
+        target = into / name
+        with target.open("wb") as out:
+            for chunk in self._bus.stream(key):
+                out.write(chunk)
+        return target

@@ -1,0 +1,118 @@
+"""Airflow as services of the stack: the migration of its database, the API server, and what needs the API server.
+
+`airflow.cfg` of the checkout says the rest; its opening comment lists the variables that are set here.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sim2edge.stack.client_environment import stage_environment
+from sim2edge.stack.credentials import USER, Credentials
+from sim2edge.stack.files import write_private
+from sim2edge.stack.http import fetch_json
+from sim2edge.stack.services import Service, log_path, plain_environment
+from sim2edge.stack.settings import StackSettings
+
+# Without --skip-serve-logs they would serve log files on all interfaces; the API server reads them from disk anyway.
+AFTER_API = {
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+
+
+def define_airflow(settings: StackSettings, credentials: Credentials) -> list[Service]:
+    """The processes of Airflow; the migration is left out when this Airflow has made it before."""
+    stamp = MigrationStamp(settings)
+
+    def define(name: str, *arguments: str, **more: Any) -> Service:
+        return Service(
+            name=name,
+            command=(str(settings.airflow_python), "-m", "airflow", *arguments),
+            folder=settings.home / "airflow",
+            log=log_path(settings, name),
+            environment=airflow_environment(settings, credentials),
+            **more,
+        )
+
+    migration = [] if stamp.is_current() else [define("airflow-db", "db", "migrate")]
+
+    def prepare_api() -> None:
+        passwords = settings.home / "airflow" / "passwords.json"
+        write_private(passwords, json.dumps({USER: credentials.airflow_password}))
+        stamp.write()
+
+    api = define(
+        "airflow-api",
+        "api-server",
+        after=("s3", *(service.name for service in migration)),
+        healthy=lambda _: _health(settings) is not None,
+        port=settings.airflow_port,
+        url=settings.airflow_url,
+        prepare=prepare_api,
+    )
+    rest = [
+        define(f"airflow-{part}", *arguments, after=(api.name,), healthy=_beats(settings, part))
+        for part, arguments in AFTER_API.items()
+    ]
+    return [*migration, api, *rest]
+
+
+class MigrationStamp:
+    """Says whether the database was migrated by the Airflow of today's lock; spares 5 s a start."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        self._path = settings.home / "airflow" / "migrated"
+        self._database = settings.home / "airflow" / "airflow.db"
+        self._lock = settings.root / "requirements.txt"
+
+    def is_current(self) -> bool:
+        """Whether a migration would find nothing to do."""
+        return self._database.exists() and self._path.exists() and self._path.read_text() == self._fingerprint()
+
+    def write(self) -> None:
+        """Note that the migration is done."""
+        write_private(self._path, self._fingerprint())
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(self._lock.read_bytes()).hexdigest()
+
+
+def airflow_environment(settings: StackSettings, credentials: Credentials) -> dict[str, str]:
+    """What every Airflow process needs beside `airflow.cfg`, and the tasks it starts inherit."""
+    return {
+        **plain_environment(),
+        **stage_environment(settings, credentials),
+        "AIRFLOW_HOME": str(settings.home / "airflow"),
+        "AIRFLOW_CONFIG": str(settings.root / "airflow.cfg"),
+        "SIM2EDGE_ROOT": str(settings.root),
+        "AIRFLOW__API_AUTH__JWT_SECRET": credentials.airflow_jwt_secret,
+        "AIRFLOW__API__SECRET_KEY": credentials.airflow_secret_key,
+        "AIRFLOW__CORE__FERNET_KEY": credentials.airflow_fernet_key,
+        "AIRFLOW__API__PORT": str(settings.airflow_port),
+        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
+        "AIRFLOW__SIM2EDGE__PRESET": settings.preset,
+    }
+
+
+def _health(settings: StackSettings) -> dict[str, Any] | None:
+    return fetch_json(f"{settings.airflow_url}/api/v2/monitor/health")
+
+
+def _beats(settings: StackSettings, part: str) -> Callable[[float], bool]:
+    """Whether `part` is healthy by a heartbeat of the process started at a given time, not of an earlier one."""
+    name = part.replace("-", "_")
+
+    def healthy(started: float) -> bool:
+        state = (_health(settings) or {}).get(name) or {}
+        return state.get("status") == "healthy" and _time(state[f"latest_{name}_heartbeat"]) >= started
+
+    return healthy
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,232 @@
+"""Starting, stopping and reaching the local stack from Python.
+
+stack = Stack(load_settings({}))
+stack.start(on_event=print, attached=True)      # attached: it stops when this process ends, however it ends
+environment = stack.environment()               # for Bus, MLflow and Airflow's API
+stack.stop()
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from sim2edge.errors import Unavailable
+from sim2edge.stack.client_environment import stage_environment
+from sim2edge.stack.credentials import USER, Credentials, load_credentials
+from sim2edge.stack.definitions import define_services
+from sim2edge.stack.guardian import EXIT_ALREADY_RUNNING
+from sim2edge.stack.http import fetch_json
+from sim2edge.stack.instance import is_running, owner
+from sim2edge.stack.lifecycle import Phase
+from sim2edge.stack.processes import end
+from sim2edge.stack.settings import StackSettings, check_interpreters, check_ports
+from sim2edge.stack.state import ServiceState, StackPhase, StackState, read_state, state_path
+
+POLL_S = 0.1
+FIRST_STATE_S = 15.0
+STOP_DEADLINE_S = 25.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a service."""
+
+    service: str
+    phase: Phase
+    seconds: float
+    """Since the start was asked for."""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who may enter where."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+
+
+def _ignore(event: Event) -> None:
+    del event
+
+
+class Stack:
+    """The stack of one folder. When one runs there already, its own settings count, not those given."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        self._given = settings
+        self._guardian: subprocess.Popen[bytes] | None = None
+
+    @property
+    def home(self) -> str:
+        """The folder of data, logs and credentials."""
+        return str(self._given.home)
+
+    @property
+    def settings(self) -> StackSettings:
+        """The settings of the running stack, or those a start would use."""
+        state = self.state()
+        return state.settings if state else self._given
+
+    def running(self) -> bool:
+        """Whether a stack runs, or is starting or stopping, in this folder."""
+        return is_running(self._given.home)
+
+    def state(self) -> StackState | None:
+        """What the running stack says of itself; None when none runs, or its state file is damaged."""
+        return read_state(self._given.home) if self.running() else None
+
+    def start(self, on_event: Callable[[Event], None] = _ignore, attached: bool = False) -> bool:
+        """Start everything and return once all is healthy; False when it already ran.
+
+        Raises:
+            BadInput: a port is taken, an interpreter or a file is missing; nothing was started.
+            Unavailable: a service did not get healthy (the message ends with its log); nothing is left running.
+        """
+        if not self.running():
+            self._launch(attached)
+        try:
+            self._follow(on_event)
+        except BaseException:
+            if self._guardian:
+                self.stop()
+            raise
+        return self._guardian is not None
+
+    def stop(self) -> bool:
+        """Stop everything, wait until it has; False when nothing ran.
+
+        Raises:
+            Unavailable: it still runs after the deadline.
+        """
+        if not self.running():
+            return False
+        deadline = time.monotonic() + STOP_DEADLINE_S
+        guardian = owner(self._given.home)
+        process = guardian.find() if guardian else None
+        if process:
+            process.terminate()
+        while self.running():
+            if time.monotonic() > deadline:
+                if not process:
+                    raise Unavailable(f"{self._given.home}: a stack runs here, but the lock does not say which process")
+                end([*process.children(recursive=True), process], grace_s=0)
+                break
+            time.sleep(POLL_S)
+        if self._guardian:
+            self._guardian.wait()
+        return True
+
+    def services(self) -> list[ServiceState]:
+        """The services of the running stack; empty when none runs."""
+        state = self.state()
+        return state.services if state else []
+
+    def environment(self) -> dict[str, str]:
+        """Variables for the bus, MLflow, and Airflow's API (`SIM2EDGE_AIRFLOW_URL` and `SIM2EDGE_AIRFLOW_TOKEN`)."""
+        settings, credentials = self.settings, self._credentials()
+        found = stage_environment(settings, credentials)
+        if "airflow" in settings.only:
+            found["SIM2EDGE_AIRFLOW_URL"] = settings.airflow_url
+            found["SIM2EDGE_AIRFLOW_TOKEN"] = self.airflow_token()
+        return found
+
+    def airflow_token(self) -> str:
+        """A token for Airflow's API (`Authorization: Bearer ...`), valid for a day.
+
+        Raises:
+            Unavailable: Airflow does not answer.
+        """
+        login = {"username": USER, "password": self._credentials().airflow_password}
+        answer = fetch_json(f"{self.settings.airflow_url}/auth/token", body=login, timeout_s=20)
+        if not answer:
+            raise Unavailable(f"Airflow at {self.settings.airflow_url} gives no token: see `sim2edge status`")
+        return str(answer["access_token"])
+
+    def urls(self) -> dict[str, str]:
+        """Name to address of what a browser or a client opens."""
+        settings = self.settings
+        addresses = {"s3": settings.s3_url, "mlflow": settings.mlflow_url, "airflow": settings.airflow_url}
+        return {part: addresses[part] for part in settings.only}
+
+    def logins(self) -> dict[str, Login]:
+        """Name to login, for the same names as `urls`."""
+        credentials = self._credentials()
+        logins = {
+            "s3": (credentials.s3_access_key, credentials.s3_secret_key),
+            "mlflow": (USER, credentials.mlflow_password),
+            "airflow": (USER, credentials.airflow_password),
+        }
+        return {name: Login(url, *logins[name]) for name, url in self.urls().items()}
+
+    def _credentials(self) -> Credentials:
+        return load_credentials(self._given.home)
+
+    def _launch(self, attached: bool) -> None:
+        settings = self._given
+        check_interpreters(settings)
+        define_services(settings, self._credentials())
+        check_ports(settings)
+        state_path(settings.home).unlink(missing_ok=True)
+        logs = settings.home / "logs"
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for log in logs.glob("*.log"):
+            log.replace(log.with_suffix(".log.previous"))
+        with (logs / "supervisor.log").open("ab") as log_file:
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-m", "sim2edge.stack.guardian", *(["--attached"] if attached else [])],
+                stdin=subprocess.PIPE,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,
+            )
+        assert self._guardian.stdin  # noqa: S101 - a pipe was asked for
+        self._guardian.stdin.write(settings.model_dump_json().encode() + b"\n")
+        self._guardian.stdin.flush()
+        if not attached:
+            self._guardian.stdin.close()
+
+    def _follow(self, on_event: Callable[[Event], None]) -> None:
+        """Report every change until the stack is ready.
+
+        Raises:
+            Unavailable: it is not going to be.
+        """
+        began = time.monotonic()
+        known: dict[str, Phase] = {}
+        while True:
+            ended = self._has_ended()
+            state = read_state(self._given.home)
+            for event in self._changes(state, known, began):
+                on_event(event)
+            if state and state.phase is StackPhase.READY:
+                return
+            if ended or (state and state.phase is StackPhase.FAILED):
+                raise Unavailable(self._why(state))
+            if state is None and time.monotonic() - began > FIRST_STATE_S:
+                raise Unavailable(f"{state_path(self._given.home)}: damaged: `sim2edge down`, then `sim2edge up`")
+            time.sleep(POLL_S)
+
+    def _has_ended(self) -> bool:
+        if self._guardian is None:
+            return not self.running()
+        code = self._guardian.poll()
+        if code == EXIT_ALREADY_RUNNING:  # another start was quicker: that stack is followed instead
+            self._guardian = None
+            return False
+        return code is not None
+
+    def _changes(self, state: StackState | None, known: dict[str, Phase], began: float) -> Iterator[Event]:
+        for service in state.services if state else []:
+            if known.get(service.name, Phase.WAITING) is not service.phase:
+                known[service.name] = service.phase
+                yield Event(service.name, service.phase, time.monotonic() - began, service.detail)
+
+    def _why(self, state: StackState | None) -> str:
+        if state and state.detail:
+            return f"the stack did not start: {state.detail}"
+        log = self._given.home / "logs" / "supervisor.log"
+        return f"the stack did not start: {log} ends with: {log.read_text(errors='replace')[-500:]}"

@@ -1,0 +1,40 @@
+"""The services of the local stack: SeaweedFS, MLflow, and the four processes of Airflow.
+
+SeaweedFS and the migration of Airflow's database start at once; MLflow and Airflow's API server follow, side by side;
+the rest of Airflow waits for the API server, because a task that is due before it answers would fail.
+"""
+
+from sim2edge.stack import seaweedfs
+from sim2edge.stack.airflow_services import define_airflow
+from sim2edge.stack.client_environment import s3_environment
+from sim2edge.stack.credentials import Credentials
+from sim2edge.stack.mlflow_service import define_mlflow
+from sim2edge.stack.services import Service, log_path, plain_environment
+from sim2edge.stack.settings import StackSettings
+
+
+def define_services(settings: StackSettings, credentials: Credentials) -> list[Service]:
+    """The services of the parts in `settings.only`, each after what it needs."""
+    services = [_define_s3(settings, credentials)]
+    if "mlflow" in settings.only:
+        services.append(define_mlflow(settings, credentials))
+    if "airflow" in settings.only:
+        services.extend(define_airflow(settings, credentials))
+    return services
+
+
+def _define_s3(settings: StackSettings, credentials: Credentials) -> Service:
+    home = settings.home / "s3"
+    client = s3_environment(settings, credentials)
+    return Service(
+        name="s3",
+        command=tuple(seaweedfs.command(home, settings.s3_ports, settings.bucket)),
+        folder=home,
+        log=log_path(settings, "s3"),
+        environment=plain_environment() | seaweedfs.MEMORY_BOUND,
+        healthy=lambda _: seaweedfs.is_healthy(client),
+        port=settings.s3_port,
+        url=settings.s3_url,
+        deadline_s=60,
+        prepare=lambda: seaweedfs.write_settings(home, credentials.s3_access_key, credentials.s3_secret_key),
+    )

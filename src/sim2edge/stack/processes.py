@@ -1,0 +1,88 @@
+"""Starting processes that cannot outlive their parent, and ending whole trees of them."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process `how` when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG)."""
+    _prctl(PR_SET_PDEATHSIG, int(how))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every orphaned descendant, so that none escapes (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def spawn(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    log: Path,
+    how: signal.Signals = signal.SIGKILL,
+) -> subprocess.Popen[bytes]:
+    """Start `command` in `folder` in a session of its own; output is appended to `log`; `how` reaches it if we die.
+
+    Must be called from a thread that lives as long as the process should.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(how),
+        )
+
+
+def end(processes: Iterable[psutil.Process], grace_s: float) -> None:
+    """SIGTERM the processes, wait at most `grace_s`, SIGKILL what is left; those already gone are fine."""
+    waiting = list(processes)
+    _signal_all(waiting, signal.SIGTERM)
+    _, alive = psutil.wait_procs(waiting, timeout=grace_s)
+    _signal_all(alive, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=5)
+
+
+def end_descendants(grace_s: float) -> None:
+    """End everything below this process, again and again until nothing is left, and reap it."""
+    me = psutil.Process()
+    while below := me.children(recursive=True):
+        end(below, grace_s)
+        reap_orphans(set())
+
+
+def reap_orphans(ours: set[int]) -> None:
+    """Collect the exit codes of ended children that were adopted; those in `ours` are left to whoever started them."""
+    for child in psutil.Process().children():
+        if child.pid not in ours:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+
+
+def _signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue

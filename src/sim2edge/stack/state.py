@@ -1,0 +1,90 @@
+"""What a running stack tells the outside: `<home>/state.json`, replaced whole at every change."""
+
+from enum import StrEnum
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sim2edge.stack.files import write_private
+from sim2edge.stack.lifecycle import Phase
+from sim2edge.stack.settings import StackSettings
+
+
+class StackPhase(StrEnum):
+    """Where the whole stack stands."""
+
+    STARTING = "starting"
+    READY = "ready"  # everything has been healthy; single services may be down since
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"  # could not start; nothing runs
+
+
+class ProcessId(BaseModel):
+    """A process for certain: process ids are used again, a creation time is not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessId | None":
+        """The running process `pid`; None when there is none."""
+        try:
+            return cls(pid=pid, created=psutil.Process(pid).create_time())
+        except psutil.NoSuchProcess:
+            return None
+
+    def find(self) -> psutil.Process | None:
+        """The process, if that very one still runs."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < 0.01
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+class ServiceState(BaseModel):
+    """One service as it was at the last change."""
+
+    name: str
+    phase: Phase = Phase.WAITING
+    process: ProcessId | None = None
+    started: float | None = None
+    """Unix time (s) at which its process was started."""
+    restarts: int = 0
+    detail: str = ""
+    port: int | None = None
+    url: str = ""
+    log: Path
+
+
+class StackState(BaseModel):
+    """The whole stack as it was at the last change."""
+
+    phase: StackPhase = StackPhase.STARTING
+    detail: str = ""
+    settings: StackSettings
+    supervisor: ProcessId | None = None
+    services: list[ServiceState]
+
+
+def state_path(home: Path) -> Path:
+    """The state file."""
+    return home / "state.json"
+
+
+def write_state(state: StackState) -> None:
+    """Replace the state file."""
+    write_private(state_path(state.settings.home), state.model_dump_json(indent=2))
+
+
+def read_state(home: Path) -> StackState | None:
+    """The last state written; None when there is none, or the file is damaged: then a new start replaces it."""
+    try:
+        return StackState.model_validate_json(state_path(home).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValidationError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,152 @@
+"""The stage contract: what a stage declares, what its function gets, and what it gives back.
+
+A stage is a package `sim2edge.<name>` whose `STAGE` names its config, its inputs and the kind of artifact it makes. Its
+function gets a `Job` and leaves files in `job.output`; it knows neither Airflow nor S3. `runner.py` does the rest.
+
+    def run(job: Job[CleanConfig]) -> Outcome:
+        for episodes in job.inputs["episodes"]:
+            ...
+            job.progress.update(done, total, kept=kept)
+        return Outcome({"frames": kept})
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from sim2edge.config import StageConfig
+from sim2edge.errors import BadInput
+
+if TYPE_CHECKING:
+    from sim2edge.manifest import Manifest
+
+STAGE_NAMES = ("capture", "clean", "augment", "train", "validate", "export", "push")
+
+C = TypeVar("C", bound=StageConfig)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One role a stage reads: which kind, how many, and the ref (or `refs/.../*`) used when none is named."""
+
+    kind: str
+    many: bool = False
+    optional: bool = False
+    default: str | None = None
+    files: Sequence[str] = ("*",)
+    """Glob patterns of the payload files to fetch; the rest of the artifact is not downloaded."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as declared in `sim2edge/<name>/__init__.py`. Light to import: heavy code is named, not imported.
+
+    `entry`, `choose` and `settle` are `"module:function"` strings:
+    `ref` is the pointer that names the stage's latest artifact (`{partition}` is filled in).
+
+    `entry(job) -> Outcome` does the work; `choose(bus, references) -> references` may adjust which inputs are used
+    before the id is computed; `settle(bus, manifest, progress)` carries an effect outside the artifact (moves
+    refs, publishes). It runs after the commit and again at every cache hit, so it has to be idempotent.
+    """
+
+    name: str
+    version: int
+    produces: str
+    config: type[StageConfig]
+    entry: str
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    deterministic: bool = True
+    ref: str | None = None
+    choose: str | None = None
+    settle: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An input on local disk: its manifest and the folder that holds its verified files."""
+
+    manifest: "Manifest"
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """The local path of payload file `name`.
+
+        Raises:
+            BadInput: the artifact has no such file.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise BadInput(f"{self.manifest.reference}: has no file '{name}'")
+        return path
+
+
+class Progress(Protocol):
+    """Where a stage says how far it is: a bar on a terminal, one JSON object a line elsewhere."""
+
+    def update(self, done: int, total: int, **metrics: float | int | str) -> None:
+        """`done` of `total` units of work are finished; `metrics` are shown beside them."""
+
+    def log(self, message: str, **fields: object) -> None:
+        """Say one sentence."""
+
+
+class Checkpoints(Protocol):
+    """Files that outlive a killed run of the same artifact id; removed when the artifact is committed."""
+
+    def save(self, path: Path) -> None:
+        """Keep a copy of the file under its name, replacing an older one."""
+
+    def restore(self, name: str, into: Path) -> Path | None:
+        """Fetch the kept file `name` into folder `into`; None when there is none."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[C]):
+    """All that a stage's function gets."""
+
+    config: C
+    partition: str
+    reference: str
+    """`<kind>/<partition>/<id>` of the artifact being made."""
+    inputs: Mapping[str, Sequence[Artifact]]
+    """Role to artifacts; an optional role that was not given is an empty sequence."""
+    output: Path
+    """An empty folder; every file left in it becomes payload, under its relative path."""
+    scratch: Path
+    """A folder that is removed afterwards."""
+    progress: Progress
+    checkpoints: Checkpoints
+
+    def input(self, role: str) -> Artifact:
+        """The only artifact of a role that takes one."""
+        (artifact,) = self.inputs[role]
+        return artifact
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage gives back besides its files: counts and metrics (JSON), and why a gate refused, if one did."""
+
+    summary: Mapping[str, Any]
+    refused: str | None = None
+
+
+def get_stage(name: str) -> Stage:
+    """The stage called `name`.
+
+    Raises:
+        BadInput: there is no such stage.
+    """
+    if name not in STAGE_NAMES:
+        raise BadInput(f"stage '{name}' is not one of: {', '.join(STAGE_NAMES)}")
+    stage: Stage = importlib.import_module(f"sim2edge.{name}").STAGE
+    return stage
+
+
+def load_function(path: str) -> Callable[..., Any]:
+    """The function behind a `"module:function"` string of a `Stage`."""
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function

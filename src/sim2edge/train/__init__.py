@@ -1,0 +1,29 @@
+"""Train: a dataset becomes a model, by a recipe; tracked in MLflow, resumable, seeded.
+
+sim2edge train --input dataset=refs/datasets/current epochs=20
+"""
+
+import os
+
+from sim2edge.stage import Input, Stage
+from sim2edge.train.config import TrainConfig
+
+# OpenMP reads this once, when torch is loaded. By default its threads spin for milliseconds while they wait for each
+# other, which makes training ten times slower on cores that others use too; not to spin at all costs a third.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+STAGE = Stage(
+    name="train",
+    version=1,
+    produces="model",
+    config=TrainConfig,
+    entry="sim2edge.train.run:run",
+    inputs={
+        "dataset": Input(
+            kind="dataset",
+            default="refs/datasets/current",
+            files=("train.parquet", "validation.parquet", "dataset.json"),
+        )
+    },
+    deterministic=False,
+)

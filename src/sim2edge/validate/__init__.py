@@ -1,0 +1,24 @@
+"""Validate: a model becomes a verdict, on the test split, against floors and against the champion.
+
+sim2edge validate --input model=<reference> --input dataset=refs/datasets/current
+
+A model that fails a rule is refused (exit code 3); one that passes becomes champion.
+"""
+
+from sim2edge.stage import Input, Stage
+from sim2edge.validate.config import ValidateConfig
+
+STAGE = Stage(
+    name="validate",
+    version=1,
+    produces="verdict",
+    config=ValidateConfig,
+    entry="sim2edge.validate.run:run",
+    inputs={
+        "model": Input(kind="model", files=("model.pt", "model.json")),
+        "dataset": Input(kind="dataset", default="refs/datasets/current", files=("test.parquet", "dataset.json")),
+        "champion": Input(kind="model", optional=True, files=("model.pt", "model.json")),
+    },
+    choose="sim2edge.registry:choose_champion",
+    settle="sim2edge.registry:settle_verdict",
+)

@@ -1,0 +1,135 @@
+"""What a model does on held-out frames, as plain numbers: floors, obstacles, distances.
+
+`None` stands for a figure that the frames cannot tell: the precision of a class that was never detected, say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from sim2edge.recipes.perception import Detections, Floats, Integers
+from sim2edge.recipes.perception_frames import DatasetTable, Frames
+from sim2edge.recipes.perception_metrics import floor_accuracy, match_detections, mean_average_precision
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that is measured: `metrics` for the verdict, the rest for the pictures.
+
+    `floor_confusion` [floors, floors] and `obstacle_confusion` [classes + 1, classes + 1]: rows are the truth, columns
+    what was told; the last row and column of the latter are "nothing there". `floor_curves`: per floor the ROC's false
+    and true positive rates.
+    """
+
+    metrics: dict[str, Any]
+    floor_confusion: Integers
+    obstacle_confusion: Integers
+    floor_curves: dict[str, tuple[Floats, Floats]]
+
+
+def evaluate(frames: Frames, detections: Sequence[Detections], table: DatasetTable, threshold: float) -> Evaluation:
+    """Measure.
+
+    Args:
+        frames: the truth.
+        detections: of each frame, down to a low score.
+        table: names of classes and floors.
+        threshold: the working point: detections below this score (0..1) count for mAP and confusion of floors only.
+    """
+    working = [above(found, threshold) for found in detections]
+    at_50, at_50_95, per_class = mean_average_precision(frames, detections, len(table.classes))
+    told = np.array([found.floor.argmax() for found in detections])
+    floor_confusion = confusion(frames.floors, told, len(table.floors))
+    obstacle_confusion = confuse_obstacles(frames, working, len(table.classes))
+    classes = rates_of(obstacle_confusion, table.classes)
+    found_classes = [value for value in per_class if value is not None]
+    floors = rates_of(floor_confusion, table.floors)
+    curves = floor_rocs(frames.floors, np.stack([found.floor for found in detections]), table.floors)
+    for name, (_, _, area) in curves.items():
+        floors[name]["roc_auc"] = area
+    metrics = {
+        "frames": len(frames),
+        "obstacles": len(frames.boxes),
+        "score_threshold": threshold,
+        "floor_accuracy": floor_accuracy(frames, detections),
+        "map_50": at_50,
+        "map_50_95": at_50_95,
+        "worst_class_ap_50": min(found_classes, default=None),
+        "distance_error_m": distance_error(frames, working),
+        "floors": floors,
+        "classes": {
+            name: {**classes[name], "ap_50": value} for name, value in zip(table.classes, per_class, strict=True)
+        },
+    }
+    return Evaluation(
+        metrics, floor_confusion, obstacle_confusion, {name: (x, y) for name, (x, y, _) in curves.items()}
+    )
+
+
+def above(found: Detections, threshold: float) -> Detections:
+    """The detections with at least this score."""
+    kept = found.scores >= threshold
+    return Detections(found.floor, found.boxes[kept], found.scores[kept], found.classes[kept], found.distances_m[kept])
+
+
+def confusion(truth: Integers, told: Integers, count: int) -> Integers:
+    """How often each of `count` true values (rows) was told as each (columns)."""
+    table = np.zeros((count, count), dtype=np.int64)
+    np.add.at(table, (truth, told), 1)
+    return table
+
+
+def confuse_obstacles(frames: Frames, detections: Sequence[Detections], classes: int) -> Integers:
+    """Confusion of obstacles, matched by place alone (IoU >= 0.5): [classes + 1, classes + 1], last is nothing."""
+    truth, told = [], []
+    for n, found in enumerate(detections):
+        span = slice(frames.starts[n], frames.starts[n + 1])
+        true_classes = frames.classes[span]
+        matched = match_detections(found, frames.boxes[span], true_classes, same_class=False)
+        missed = np.setdiff1d(np.arange(len(true_classes)), matched)
+        truth += [np.where(matched >= 0, np.append(true_classes, classes)[matched], classes), true_classes[missed]]
+        told += [found.classes, np.full(len(missed), classes)]
+    return confusion(np.concatenate(truth), np.concatenate(told), classes + 1)
+
+
+def rates_of(table: Integers, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Precision, recall, F1 and number of true examples of each name from a confusion matrix."""
+    rates = {}
+    for index, name in enumerate(names):
+        right, true, told = (int(v) for v in (table[index, index], table[index].sum(), table[:, index].sum()))
+        rates[name] = {
+            "precision": right / told if told else None,
+            "recall": right / true if true else None,
+            "f1": 2 * right / (true + told) if true + told else None,
+            "support": true,
+        }
+    return rates
+
+
+def floor_rocs(
+    truth: Integers, probabilities: Floats, floors: Sequence[str]
+) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any], float]]:
+    """Of each floor that is both there and not there: false and true positive rates of its ROC, and the area below."""
+    curves = {}
+    for index, name in enumerate(floors):
+        positive = truth == index
+        if positive.any() and not positive.all():
+            false_rate, true_rate, _ = roc_curve(positive, probabilities[:, index])
+            curves[name] = (false_rate, true_rate, float(roc_auc_score(positive, probabilities[:, index])))
+    return curves
+
+
+def distance_error(frames: Frames, detections: Sequence[Detections]) -> float | None:
+    """Mean absolute error, metres, of the distances of obstacles that were found; None if none was."""
+    errors = []
+    for n, found in enumerate(detections):
+        span = slice(frames.starts[n], frames.starts[n + 1])
+        matched = match_detections(found, frames.boxes[span], frames.classes[span])
+        hit = matched >= 0
+        errors.append(np.abs(found.distances_m[hit] - frames.distances_m[span][matched[hit]]))
+    all_errors = np.concatenate(errors)
+    return float(all_errors.mean()) if len(all_errors) else None

@@ -1,0 +1,107 @@
+"""The robot in MuJoCo: drives as it is told, is stopped by what it runs into, and both cameras see the same."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sim2edge.capture.camera_capture import choose_backend, egl_environment, probe_egl
+from sim2edge.capture.config import CameraConfig
+from sim2edge.capture.mujoco_simulator import MujocoSimulator
+from sim2edge.capture.simulator import Command
+from sim2edge.capture.specs import Pose
+from sim2edge.errors import BadInput
+
+
+@pytest.fixture
+def drive(small):
+    """`drive(spec, command, ticks) -> (simulator, touched)`."""
+
+    def run(spec, command: Command, ticks: int):
+        simulator = MujocoSimulator(small, "ray")
+        simulator.reset(spec)
+        return simulator, sum(simulator.step(command) for _ in range(ticks)) > 0
+
+    return run
+
+
+def test_it_drives_straight_at_the_speed_it_is_told(drive, room_with):
+    simulator, touched = drive(room_with(start=Pose(-2, 0, 0)), Command(0.5, 0.0), 40)
+    x, y, yaw = simulator.pose()
+    assert not touched
+    assert x == pytest.approx(-2 + 0.5 * 4, abs=0.1)
+    assert abs(y) < 0.05
+    assert abs(yaw) < 0.03
+
+
+def test_it_turns_left_on_the_spot(drive, room_with):
+    simulator, touched = drive(room_with(), Command(0.0, 0.8), 20)
+    x, y, yaw = simulator.pose()
+    assert not touched
+    assert yaw == pytest.approx(1.6, abs=0.25)  # wheels of some width scrub
+    assert math.hypot(x, y) < 0.05
+
+
+def test_running_into_a_box_is_a_collision(drive, room_with):
+    simulator, touched = drive(room_with((1.0, 0, 0.2)), Command(0.6, 0.0), 30)
+    assert touched
+    assert simulator.pose().x_m < 0.7
+
+
+def test_running_into_a_wall_is_a_collision(drive, room_with):
+    assert drive(room_with(start=Pose(2.5, 0, 0)), Command(0.6, 0.0), 20)[1]
+
+
+def test_the_same_commands_give_the_same_drive(drive, room_with):
+    spec = room_with((1.0, 0.5, 0.2))
+    assert drive(spec, Command(0.4, 0.5), 30)[0].pose() == drive(spec, Command(0.4, 0.5), 30)[0].pose()
+
+
+def test_the_ray_camera_shows_the_floor_below_the_walls(small, room_with):
+    simulator = MujocoSimulator(small, "ray")
+    simulator.reset(room_with((1.2, 0, 0.2)))
+    view = simulator.observe()
+    assert view.image.shape == (48, 64, 3)
+    assert view.image.std() > 10
+    assert (view.instances == 0).mean() > 0.02
+    assert set(np.unique(view.instances)) == {-1, 0}
+
+
+COMPARE = """
+import sys
+from sim2edge.capture.camera_capture import prepare_environment
+prepare_environment("egl")
+import numpy as np
+from sim2edge.capture.config import CaptureConfig
+from sim2edge.capture.mujoco_simulator import MujocoSimulator
+from sim2edge.capture.room_simulator import draw_episode
+config, views = CaptureConfig(), []
+for index in range(2):
+    for backend in ("ray", "egl"):
+        simulator = MujocoSimulator(config, backend)
+        simulator.reset(draw_episode(config, "both", index)[0])
+        views.append(simulator.observe())
+        simulator.close()
+for ray, egl in (views[:2], views[2:]):
+    assert (ray.instances == egl.instances).mean() > 0.98
+    assert np.abs(ray.image.astype(int) - egl.image).mean() < 12
+    assert (ray.ranges == egl.ranges).all()
+"""
+
+
+@pytest.mark.skipif(probe_egl() is None, reason="EGL does not work on this machine")
+def test_both_cameras_show_the_same_scene():
+    subprocess.run([sys.executable, "-c", COMPARE], check=True, timeout=120)
+
+
+def test_without_egl_the_ray_camera_is_chosen_and_egl_refused(monkeypatch):
+    monkeypatch.setattr("sim2edge.capture.camera_capture.PROBE", "raise SystemExit(1)")
+    assert choose_backend(CameraConfig())[0] == "ray"
+    with pytest.raises(BadInput, match=r"capture\.camera\.backend: EGL does not work"):
+        choose_backend(CameraConfig(backend="egl"))
+
+
+def test_software_egl_draws_on_one_thread_a_worker():
+    assert egl_environment()["LP_NUM_THREADS"] == "0"

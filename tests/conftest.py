@@ -1,0 +1,58 @@
+"""Fixtures that several folders share: a bus in memory, a real S3 server, the toy stages."""
+
+import os
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+from obstore.store import MemoryStore
+
+from sim2edge.bus import Bus
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def bus() -> Bus:
+    """An empty bus in memory."""
+    return Bus(MemoryStore())
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """A SeaweedFS server of this test session's own."""
+    from sim2edge.stack.seaweedfs import start_seaweedfs
+
+    with start_seaweedfs(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch) -> Bus:
+    """A bus on the real S3 server, also set as this process's environment."""
+    monkeypatch.setenv("SIM2EDGE_BUCKET", s3_server.bucket)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    return Bus.from_environment()
+
+
+@pytest.fixture
+def partition() -> str:
+    """A batch id nobody else uses."""
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def toy_stages(monkeypatch):
+    """Let the runner know the toy stages by the names of real ones."""
+    import toy_stage
+
+    from sim2edge import cli, inspect_bus, runner
+
+    for module in (runner, cli, inspect_bus):
+        monkeypatch.setattr(module, "get_stage", toy_stage.STAGES.__getitem__)
+    os.environ.pop("SIM2EDGE_PRESET", None)
+    return toy_stage.STAGES

@@ -1,0 +1,135 @@
+"""The command line: exit codes, one-line messages, and what each verb prints."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from sim2edge import cli
+from sim2edge.errors import BadInput, Conflict, Unavailable
+from sim2edge.manifest import Manifest
+
+
+@pytest.fixture
+def command(s3, toy_stages, partition, capsys):
+    """Run a command line on the real S3 server; gives exit code, standard output and standard error."""
+
+    def run(*words):
+        code = cli.main([word.format(partition=partition) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def events(out):
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_a_stage_commits_then_finds_it_there(command):
+    for hit in (False, True):
+        code, out, _ = command("capture", "--partition", "{partition}", "lines=2")
+        committed = events(out)[-1]
+        assert code == 0
+        assert (committed["event"], committed["hit"]) == ("committed", hit)
+
+
+def test_a_refusal_is_exit_code_3_each_time(command):
+    for _ in range(2):
+        code, out, err = command("capture", "--partition", "{partition}", "refuse=true")
+        assert code == 3
+        assert err == "sim2edge: refused: too many lines\n"
+        assert events(out)[-1]["event"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fly"], "'fly' is not a command"),
+        (["capture"], "--partition is missing"),
+        (["capture", "--partition", "{partition}", "colour=red"], "capture.colour: unknown key"),
+        (["capture", "--partition", "{partition}", "lines=many"], "capture.lines: input should be a valid integer"),
+        (["capture", "--partition", "{partition}", "--preset", "huge"], "preset 'huge' is not one of: default, demo"),
+        (["capture", "--partition", "{partition}", "fail=bad"], "lines.txt: row 7: expected a number"),
+        (["clean", "--partition", "{partition}", "--input", "episodes"], "--input 'episodes': expected role=reference"),
+        (["show", "0000000000000000"], "no artifact on the bus has this id"),
+        (["lineage", "refs/models/nobody"], "there is no such ref"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(command, words, message):
+    code, _, err = command(*words)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadInput("row 3"), 2),
+        (OSError(errno.ENOSPC, "No space left on device", "/scratch/x"), 2),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 2),
+        (Unavailable("s3 is gone"), 1),
+        (Conflict("someone was first"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_every_foreseen_error_has_its_exit_code(error, code, capsys):
+    def fail():
+        raise error
+
+    assert cli.guard(fail) == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_bug_shows_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        cli.guard(lambda: 1 // 0)
+
+
+def test_show_ls_and_lineage_lead_back_to_the_source(command, partition):
+    command("capture", "--partition", "{partition}")
+    _, out, _ = command("clean", "--partition", "{partition}")
+    reference = events(out)[-1]["reference"]
+    manifest = Manifest.model_validate_json(command("show", reference)[1])
+    source = manifest.inputs["episodes"][0]
+    assert command("show", f"refs/batches/{partition}")[1].count(source.rpartition("/")[2]) == 1
+    assert set(json.loads(command("lineage", reference, "--json")[1])) == {reference, source}
+    assert source in command("lineage", reference)[1]
+    assert partition in command("ls", "episodes")[1]
+    assert f"refs/batches/{partition}" in command("ls", "refs")[1].replace("\n", "")
+
+
+def test_reproduce_finds_identical_bytes(command, partition):
+    command("capture", "--partition", "{partition}")
+    code, out, _ = command("reproduce", "refs/batches/{partition}")
+    assert code == 0
+    assert "2 of 2 files identical" in out
+
+
+def test_reproduce_finds_what_differs(command, monkeypatch):
+    command("capture", "--partition", "{partition}")
+    monkeypatch.setenv("TOY_STAGE_CHANGED", "yes")
+    code, out, _ = command("reproduce", "refs/batches/{partition}")
+    assert code == 1
+    assert "differs: lines.txt" in out
+    assert "1 of 2 files identical" in out
+
+
+def test_gc_says_what_it_deleted(command, s3, partition):
+    s3.put(f"frames/{partition}/{'b' * 16}/attempt/half", b"half")
+    assert "0 objects deleted" in command("gc")[1]
+    assert f"frames/{partition}/{'b' * 16}/attempt/half" in command("gc", "--grace-hours", "-1")[1]
+
+
+def test_config_lists_fields_with_their_meaning(command):
+    out = command("config", "capture")[1]
+    assert "lines to write" in out
+    assert "word" in out
+
+
+def test_the_published_schema_is_the_real_one(command):
+    published = Path(cli.__file__).parents[2] / "docs" / "manifest.schema.json"
+    assert published.read_text() == command("schema")[1]

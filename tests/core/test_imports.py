@@ -1,0 +1,93 @@
+"""Who may import whom: read from the source, and measured in fresh interpreters."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sim2edge
+from sim2edge.inspect_bus import describe_fields
+from sim2edge.stage import STAGE_NAMES, get_stage
+
+SOURCE = Path(sim2edge.__file__).parent
+SHARED = {"bus", "frames", "stage", "config", "errors", "manifest", "recipes", "registry", "progress", "environment"}
+HEAVY = {"airflow", "cv2", "matplotlib", "mlflow", "mujoco", "numpy", "onnxruntime", "pandas", "torch", "tuf"}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return modules
+
+
+def imported_parts(path: Path) -> set[str]:
+    """Which parts of sim2edge a file imports, by the first name below the package."""
+    return {module.split(".")[1] for module in imported_modules(path) if module.startswith("sim2edge.")}
+
+
+def files(package: str) -> list[Path]:
+    return sorted((SOURCE / package).rglob("*.py"))
+
+
+def is_package_part(name: str) -> bool:
+    return (SOURCE / name).is_dir() or (SOURCE / f"{name}.py").is_file()
+
+
+@pytest.mark.parametrize("stage", STAGE_NAMES)
+def test_stages_import_the_shared_core_and_never_one_another(stage):
+    allowed = SHARED | {stage} | ({"edge"} if stage == "export" else set())
+    for path in files(stage):
+        assert {part for part in imported_parts(path) if is_package_part(part)} <= allowed, path
+
+
+def test_the_device_imports_nothing_of_the_stages():
+    for path in files("edge"):
+        assert imported_parts(path).isdisjoint({*STAGE_NAMES, "runner", "stack", "registry"}), path
+
+
+def test_nothing_in_the_package_imports_airflow():
+    for path in files("."):
+        assert not {module for module in imported_modules(path) if module.split(".")[0] == "airflow"}, path
+
+
+def test_only_the_bus_talks_to_object_storage():
+    allowed = {SOURCE / "bus.py", SOURCE / "stack" / "seaweedfs.py"}
+    for path in set(files(".")) - allowed:
+        assert not {m for m in imported_modules(path) if m.split(".")[0] in ("obstore", "boto3", "s3fs")}, path
+
+
+def loaded(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(result.stdout.split())
+
+
+def test_the_light_core_and_every_stage_declaration_load_nothing_heavy():
+    declare = "; ".join(f"import sim2edge.{name}" for name in STAGE_NAMES)
+    assert loaded(f"import sim2edge.cli, sim2edge.runner, sim2edge.inspect_bus; {declare}").isdisjoint(HEAVY)
+
+
+def test_the_device_loads_neither_torch_nor_airflow():
+    modules = loaded("import sim2edge.edge.device, sim2edge.edge.service, sim2edge.edge.ota_updater")
+    assert modules.isdisjoint({"airflow", "torch", "mujoco", "mlflow", "pandas", "pyarrow"})
+
+
+@pytest.mark.parametrize("name", STAGE_NAMES)
+def test_a_stage_is_declared_under_its_own_name_with_every_field_explained(name):
+    stage = get_stage(name)
+    assert stage.name == name
+    for field, _, meaning in describe_fields(stage.config()):
+        assert meaning, f"{name}.{field} is not explained"
+
+
+def test_every_module_says_what_it_is_for():
+    for path in files("."):
+        assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"

@@ -1,0 +1,129 @@
+"""Planning and running stages: ids, cache hits, refusals, what is left after a failure."""
+
+import pytest
+
+from sim2edge import runner
+from sim2edge.errors import BadInput
+from sim2edge.progress import JsonProgress
+
+
+def plan(bus, name="capture", partition="demo-1", overrides=(), **inputs):
+    return runner.plan(bus, name, partition, None, overrides, inputs)
+
+
+def execute(bus, planned):
+    return runner.execute(bus, planned, JsonProgress(planned.stage.name))
+
+
+def test_the_same_plan_has_the_same_reference_before_and_after_it_ran(bus, toy_stages):
+    first = plan(bus)
+    manifest = execute(bus, first)
+    again = plan(bus)
+    assert first.reference == again.reference == manifest.reference
+    assert first.manifest is None
+    assert again.manifest == manifest
+
+
+def test_a_cache_hit_makes_nothing_new(bus, toy_stages):
+    execute(bus, plan(bus))
+    before = set(bus.list("episodes"))
+    execute(bus, plan(bus))
+    assert set(bus.list("episodes")) == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"overrides": ["lines=4"]}, {"overrides": ["range.low=0.5"]}, {"partition": "demo-2"}]
+)
+def test_whatever_decides_the_result_changes_the_id(bus, toy_stages, change):
+    assert plan(bus, **change).reference.rpartition("/")[2] != plan(bus).reference.rpartition("/")[2]
+
+
+def test_how_the_work_is_shared_does_not_change_the_id(bus, toy_stages):
+    assert plan(bus, overrides=["workers=8"]).reference == plan(bus).reference
+
+
+def test_a_changed_input_changes_the_id(bus, toy_stages):
+    one, two = (execute(bus, plan(bus, overrides=[f"lines={n}"])).reference for n in (1, 2))
+    assert plan(bus, "clean", episodes=[one]).reference != plan(bus, "clean", episodes=[two]).reference
+
+
+def test_the_default_input_is_the_batch(bus, toy_stages):
+    source = execute(bus, plan(bus))
+    manifest = execute(bus, plan(bus, "clean"))
+    assert manifest.inputs == {"episodes": [source.reference]}
+    assert manifest.partition == "demo-1"
+
+
+def test_gathered_batches_are_filed_under_the_latest_whoever_asks(bus, toy_stages):
+    for batch in ("demo-1", "demo-2"):
+        execute(bus, plan(bus, partition=batch))
+    references = {plan(bus, "augment", partition).reference for partition in ("demo-1", "demo-2", None)}
+    assert len(references) == 1
+    assert references.pop().startswith("dataset/demo-2/")
+
+
+def test_the_manifest_says_all(bus, toy_stages):
+    manifest = execute(bus, plan(bus, overrides=["lines=7"]))
+    assert manifest.config["lines"] == 7
+    assert manifest.summary == {"lines": 7}
+    assert [file.path for file in manifest.files] == ["lines.txt", "nested/copies.txt"]
+    assert manifest.cost.bytes_out == sum(file.bytes for file in manifest.files) == 35
+    assert manifest.environment["packages"]["obstore"]
+    assert manifest.started <= manifest.finished
+
+
+@pytest.mark.parametrize("failure", ["bad", "bug"])
+def test_a_failed_run_leaves_nothing_visible_and_no_scratch(bus, toy_stages, tmp_path, monkeypatch, failure):
+    monkeypatch.setenv("SIM2EDGE_SCRATCH", str(tmp_path / "scratch"))
+    with pytest.raises((BadInput, RuntimeError)):
+        execute(bus, plan(bus, overrides=[f"fail={failure}"]))
+    assert list(bus.list("episodes")) == []
+    assert bus.read_ref("refs/batches/demo-1") is None
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_refusal_is_committed_and_remembered(bus, toy_stages):
+    assert execute(bus, plan(bus, overrides=["refuse=true"])).refused == "too many lines"
+    assert plan(bus, overrides=["refuse=true"]).manifest.refused == "too many lines"
+
+
+def test_settling_is_repeated_on_a_hit(bus, toy_stages):
+    manifest = execute(bus, plan(bus))
+    bus.delete(["refs/batches/demo-1"])
+    execute(bus, plan(bus))
+    assert bus.read_ref("refs/batches/demo-1").target == manifest.reference
+
+
+def test_a_checkpoint_outlives_the_run_and_goes_with_the_commit(bus, toy_stages, tmp_path):
+    planned = plan(bus)
+    checkpoints = runner.BusCheckpoints(bus, planned.reference)
+    assert checkpoints.restore("last.pt", tmp_path) is None
+    (tmp_path / "last.pt").write_bytes(b"epoch 3")
+    checkpoints.save(tmp_path / "last.pt")
+    (tmp_path / "later").mkdir()
+    assert checkpoints.restore("last.pt", tmp_path / "later").read_bytes() == b"epoch 3"
+    execute(bus, planned)
+    assert checkpoints.restore("last.pt", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "partition", "inputs", "message"),
+    [
+        ("capture", None, {}, "--partition is missing"),
+        ("capture", "Demo 1", {}, "partition 'Demo 1'"),
+        ("capture", "../demo", {}, r"partition '\.\./demo'"),
+        ("capture", "demo", {"frames": ["x"]}, "input 'frames' is not one of: none"),
+        ("clean", "nowhere", {}, "input 'episodes' is missing"),
+        ("clean", None, {"episodes": ["frames/demo/0123456789abcdef"]}, "takes episodes, not frames/demo"),
+        ("clean", None, {"episodes": [f"episodes/demo/{i:016x}" for i in (1, 2)]}, "takes one artifact, 2 were given"),
+        ("clean", None, {"episodes": ["refs/batches/nowhere"]}, "there is no such ref"),
+    ],
+)
+def test_a_bad_request_is_one_clear_line(bus, toy_stages, name, partition, inputs, message):
+    with pytest.raises(BadInput, match=message):
+        runner.plan(bus, name, partition, None, (), inputs)
+
+
+def test_an_input_that_vanished_is_named(bus, toy_stages):
+    with pytest.raises(BadInput, match="episodes/demo/0123456789abcdef: no such artifact"):
+        execute(bus, plan(bus, "clean", episodes=["episodes/demo/0123456789abcdef"]))

@@ -1,0 +1,102 @@
+"""Every DAG parses, is known by name, explains itself, and has tasks that end, are retried, belong to someone."""
+
+import ast
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sim2edge.stage import STAGE_NAMES
+
+DAGS = Path(__file__).parents[2] / "dags"
+PIPELINE = {
+    "sim_capture": ["capture"],
+    "data_cleaning": ["clean"],
+    "train_model": ["augment", "train", "validate"],
+    "release_model": ["export", "push"],
+}
+
+
+def test_the_dags_are_these_and_no_file_fails(dagbag):
+    assert dagbag.import_errors == {}
+    found = {dag_id: [task.task_id for task in dag.topological_sort()] for dag_id, dag in dagbag.dags.items()}
+    assert found == PIPELINE
+
+
+def test_every_stage_is_a_task_of_one_dag():
+    assert [stage for stages in PIPELINE.values() for stage in stages] == list(STAGE_NAMES)
+
+
+@pytest.mark.parametrize("dag_id", PIPELINE)
+def test_a_dag_explains_itself(dagbag, dag_id):
+    dag = dagbag.dags[dag_id]
+    assert dag.doc_md.strip().startswith(f"### {dag_id}:")
+    for part in ("**When it fails**", "Owner:", "partition key"):
+        assert part in dag.doc_md
+    assert dag.description
+    assert "sim2edge" in dag.tags
+    assert dag.catchup is False
+    assert set(dag.params) == {"preset", "overrides"}
+
+
+@pytest.mark.parametrize("dag_id", PIPELINE)
+def test_a_task_ends_is_retried_and_belongs_to_someone(dagbag, dag_id):
+    for task in dagbag.dags[dag_id].tasks:
+        assert timedelta(minutes=1) < task.execution_timeout <= timedelta(hours=24)
+        assert task.retries >= 1
+        assert task.retry_delay <= timedelta(minutes=1)
+        assert task.owner == "sim2edge"
+        assert task.doc_md
+        assert task.stage == task.task_id
+        assert len(task.outlets) == 1
+
+
+def test_the_chain_goes_from_asset_to_asset(dagbag):
+    made_by = {task.outlets[0].name: dag.dag_id for dag in dagbag.dags.values() for task in dag.tasks}
+    listens = {dag_id: dagbag.dags[dag_id].timetable.asset_condition.name for dag_id in list(PIPELINE)[1:]}
+    assert {dag_id: made_by[asset] for dag_id, asset in listens.items()} == {
+        "data_cleaning": "sim_capture",
+        "train_model": "data_cleaning",
+        "release_model": "train_model",
+    }
+
+
+def test_tasks_get_what_tasks_above_them_made(dagbag):
+    train_model = dagbag.dags["train_model"]
+    assert train_model.get_task("validate").upstream_task_ids == {"augment", "train"}
+    assert train_model.get_task("train").upstream_task_ids == {"augment"}
+    assert dagbag.dags["release_model"].get_task("push").upstream_task_ids == {"export"}
+
+
+def test_a_stages_outlet_is_the_kind_it_produces(dagbag):
+    from sim2edge.stage import get_stage
+
+    for dag in dagbag.dags.values():
+        for task in dag.tasks:
+            assert task.outlets[0].name == get_stage(task.stage).produces
+
+
+@pytest.mark.parametrize("path", sorted(DAGS.glob("*.py")), ids=lambda path: path.name)
+def test_a_dag_file_is_a_table_of_contents(path):
+    source = path.read_text()
+    assert path.name.endswith("_dag.py")
+    assert len(source.splitlines()) < 110
+    logic = (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.Lambda)
+    assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, logic)]
+
+
+def test_parsing_reaches_no_network_and_loads_no_stage_library(monkeypatch):
+    heavy = ("torch", "numpy", "mujoco", "mlflow", "cv2", "pyarrow", "docker", "kubernetes")
+    code = f"""
+import socket, sys
+def refuse(*_): raise AssertionError("a connection while a DAG is parsed")
+socket.socket.connect = refuse
+sys.path += [{str(DAGS)!r}, {str(DAGS.parent / "plugins")!r}]
+import sim_capture_dag, data_cleaning_dag, train_model_dag, release_model_dag
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+    monkeypatch.delenv("SIM2EDGE_BUCKET", raising=False)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert answer.stdout.strip().splitlines()[-1:] == ["[]"], answer.stderr

@@ -1,0 +1,63 @@
+"""The whole pipeline without Airflow: cache hits, what a change re-runs, lineage, reproduction, a second batch."""
+
+import json
+
+import pytest
+
+from sim2edge.stage import STAGE_NAMES
+
+pytestmark = pytest.mark.slow
+
+
+def artifacts(pipeline) -> set[str]:
+    return {manifest.reference for manifest in pipeline.bus.manifests()}
+
+
+def test_everything_again_is_a_cache_hit_and_makes_nothing_new(pipeline):
+    before = artifacts(pipeline)
+    for stage in STAGE_NAMES:
+        assert pipeline.make(stage).committed["hit"], stage
+    assert artifacts(pipeline) == before
+
+
+def test_a_changed_augmentation_runs_augment_again_and_leaves_the_rest(pipeline):
+    original = dict(pipeline.references)
+    try:
+        assert pipeline.make("capture").committed["hit"]
+        assert pipeline.make("clean").committed["hit"]
+        assert not pipeline.make("augment", "brightness=10").committed["hit"]
+        planned = pipeline.words("train")
+        assert f"dataset={original['augment']}" not in planned
+    finally:
+        pipeline.references = original
+
+
+def test_lineage_leads_from_the_rollout_to_the_seeds(pipeline):
+    lineage = json.loads(pipeline.run("lineage", "refs/rings/canary", "--json").out)
+    stages = {entry["stage"].split()[0] for entry in lineage.values()}
+    assert stages == set(STAGE_NAMES)
+    seeds = lineage[pipeline.references["capture"]]["seeds"]
+    assert len(seeds) == len(set(seeds.values())) == 14
+    tree = pipeline.run("lineage", "refs/rings/canary").out
+    assert all(str(seed) in tree for seed in seeds.values())
+
+
+@pytest.mark.parametrize("stage", ["capture", "clean", "augment"])
+def test_reproducing_gives_identical_bytes(pipeline, stage):
+    ended = pipeline.run("reproduce", pipeline.references[stage])
+    assert ended.code == 0, ended.out
+    total = len(pipeline.bus.open(pipeline.references[stage]).files)
+    assert f"{total} of {total} files identical" in ended.out
+
+
+def test_the_champion_is_the_model_that_passed(pipeline):
+    assert pipeline.bus.read_ref("refs/models/champion").target == pipeline.references["train"]
+
+
+def test_a_refused_verdict_is_exit_code_3_and_moves_no_champion(pipeline):
+    words = [*pipeline.words("validate"), "floors.map_50=0.999"]
+    for _ in range(2):
+        ended = pipeline.run(*words)
+        assert ended.code == 3
+        assert "map_50" in ended.err
+    assert pipeline.bus.read_ref("refs/models/champion").target == pipeline.references["train"]

@@ -1,0 +1,244 @@
+"""Whole devices as processes, on a real S3 server: install, try, keep or take back, and leave nothing behind."""
+
+import hashlib
+import json
+import signal
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ota_server import OtaServer
+
+from sim2edge.bus import Bus
+from sim2edge.edge import device, trial
+from sim2edge.edge.slots import Slots
+from sim2edge.edge.supervisor import MAX_RESTART_DELAY_S, restart_delay_s
+from sim2edge.errors import BadInput
+
+PATIENCE_S = 40
+
+
+@pytest.fixture(scope="module")
+def server(s3_server, tmp_path_factory, members) -> Iterator[OtaServer]:
+    """An update repository on the S3 server; each test has a ring of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_server.environment().items():
+            patch.setenv(name, value)
+        bus = Bus.from_environment()
+        bus.delete(bus.list("ota"))
+        yield OtaServer(bus, tmp_path_factory.mktemp("server"), members)
+        bus.delete(bus.list("ota"))
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("frames")
+    for index in range(3):
+        cv2.imwrite(str(folder / f"{index}.jpg"), np.full((32, 32, 3), 80 * index, np.uint8))
+    return folder
+
+
+class Device:
+    """An agent as a process of its own."""
+
+    def __init__(self, home: Path, ring: str, server: OtaServer, frames: Path) -> None:
+        self.home = home
+        self.name = f"pi-{ring}"
+        options = {
+            "--id": self.name,
+            "--ring": ring,
+            "--home": home,
+            "--root": server.keys.root_file,
+            "--source": frames,
+            "--rate": 50,
+            "--interval": 0.5,
+        }
+        words = [str(word) for option in options.items() for word in option]
+        self.command = [sys.executable, "-m", "sim2edge", "device", "run", *words]
+        self.log = home.with_suffix(".log")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stderr=log, stdout=log)
+
+    def until(self, condition: Callable[[dict], bool]) -> dict:
+        """Wait for a status that meets a condition; the status."""
+        deadline = time.monotonic() + PATIENCE_S
+        status: dict = {}
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            if (self.home / "status.json").exists():
+                status = device.read_status(self.home)
+                if condition(status):
+                    return status
+            time.sleep(0.1)
+        raise AssertionError(f"{status}\n{self.log.read_text()}")
+
+    def until_running(self, release: str) -> dict:
+        return self.until(lambda s: s["release"] == release and s["state"] == "running" and s["inferences"] > 0)
+
+    def detectors(self) -> list[psutil.Process]:
+        """The detector processes of this home, whoever their parent is now."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = process.cmdline()
+            except psutil.Error:
+                continue
+            if "sim2edge.edge.service" in words and any(word.startswith(f"{self.home}/") for word in words):
+                found.append(process)
+        return found
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        deadline = time.monotonic() + 5
+        while self.detectors() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return code
+
+
+@pytest.fixture
+def start(server, frames, tmp_path):
+    """Starts devices; those that still run are ended with the test."""
+    started = []
+
+    def start_one(ring: str) -> Device:
+        started.append(Device(tmp_path / ring, ring, server, frames))
+        return started[-1]
+
+    yield start_one
+    for one in started:
+        if one.process.poll() is None:
+            one.end(signal.SIGKILL)
+
+
+def test_the_life_of_a_device(server, start):
+    server.publish("r1", ring="life")
+    pi = start("life")
+    status = pi.until_running("r1")
+    assert status["previous"] is None
+    assert stat.S_IMODE((pi.home / "token").stat().st_mode) == 0o600
+
+    token = (pi.home / "token").read_text().strip()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{status['port']}/healthz", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        assert json.load(answer)["release"] == "r1"
+    (detector,) = pi.detectors()
+    assert not [name for name in detector.environ() if name.startswith("AWS_")]
+
+    second = subprocess.run(pi.command, capture_output=True, text=True, timeout=30)
+    assert second.returncode == 2
+    assert "a device is running there already" in second.stderr
+
+    server.publish("r2", ring="life")
+    assert pi.until_running("r2")["previous"] == "r1"
+    reported = json.loads(server.bus.get(f"fleet/{pi.name}/status.json"))
+    assert (reported["device"], reported["ring"]) == (pi.name, "life")
+
+    assert pi.end(signal.SIGKILL) == -signal.SIGKILL
+    assert pi.detectors() == []
+    assert device.read_status(pi.home)["state"] == "stopped"
+
+    again = start("life")
+    assert again.until_running("r2")["restarts"] == 0
+    assert again.end(signal.SIGTERM) == 0
+    assert again.detectors() == []
+
+
+def test_a_release_that_does_not_start_is_taken_back_and_not_tried_again(server, start, monkeypatch):
+    server.publish("good", ring="rollback")
+    pi = start("rollback")
+    pi.until_running("good")
+    make = server._members
+    monkeypatch.setattr(server, "_members", lambda **fields: with_bad_model(make(**fields)))
+    server.publish("bad", ring="rollback")
+    status = pi.until(lambda s: s["release"] == "good" and s["state"] == "running" and s["failure"])
+    assert status["failure"]["release"] == "bad"
+    assert status["failure"]["reason"] == "did not prove itself in 3 starts"
+    pi.until(lambda s: s["message"].startswith("held back: release bad failed"))
+    monkeypatch.setattr(server, "_members", make)
+    server.publish("better", ring="rollback")
+    pi.until_running("better")
+
+
+def with_bad_model(members: dict[str, bytes]) -> dict[str, bytes]:
+    """The members of a bundle whose model is no model, all hashes right."""
+    bad = b"not a model"
+    release = json.loads(members["release.json"])
+    release["files"]["model.onnx"] = hashlib.sha256(bad).hexdigest()
+    return members | {"model.onnx": bad, "release.json": json.dumps(release).encode()}
+
+
+def test_an_update_comes_through_while_the_detector_crash_loops(server, start):
+    server.publish("r1", ring="crash")
+    pi = start("crash")
+    pi.until_running("r1")
+    slots = Slots(pi.home)
+    (slots.folder(trial.boots(slots.state)) / "model.onnx").write_bytes(b"damaged on the card")
+    pi.detectors()[0].kill()
+    status = pi.until(lambda s: s["restarts"] >= 3)
+    assert status["release"] == "r1"
+    server.publish("r2", ring="crash")
+    pi.until_running("r2")
+
+
+def test_what_is_refused_is_told_in_one_line_and_the_old_release_runs_on(server, start):
+    server.publish("r1", ring="refused")
+    pi = start("refused")
+    pi.until_running("r1")
+    server.publish("unfit", ring="refused", requires={"runtime": "tensorrt", "memory_mb": 1})
+    status = pi.until(lambda s: "tensorrt" in s["message"])
+    assert status["message"].startswith("release unfit needs the runtime 'tensorrt'; this device has: ")
+    assert (status["release"], status["state"]) == ("r1", "running")
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--id", "../x"], "--id '../x': expected 1 to 63 of a-z, 0-9, '-'"),
+        (["--ring", "A"], "--ring 'A': expected"),
+        (["--rate", "0"], "--rate: has to be above 0"),
+        (["--trial-seconds", "nan"], "--trial-seconds: has to be above 0"),
+        ([], "root.json: missing: give --root"),
+    ],
+)
+def test_bad_arguments_are_named(tmp_path, monkeypatch, words, message):
+    monkeypatch.setenv("SIM2EDGE_BUCKET", "none")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    with pytest.raises(BadInput) as error:
+        device.main(["run", "--id", "pi-1", "--home", str(tmp_path), *words])
+    assert message in str(error.value)
+
+
+def test_a_home_where_no_device_ran_has_no_status(tmp_path):
+    with pytest.raises(BadInput, match="no device has run here"):
+        device.main(["status", "--home", str(tmp_path)])
+
+
+def test_a_device_keeps_the_root_it_was_provisioned_with(tmp_path):
+    given_root = tmp_path / "given.json"
+    given_root.write_bytes(b"first")
+    assert device.provision(tmp_path, given_root) == b"first"
+    given_root.write_bytes(b"second")
+    assert device.provision(tmp_path, given_root) == b"first"
+
+
+@given(st.lists(st.floats(0, 100), max_size=50).map(sorted))
+def test_the_pause_before_a_restart_grows_and_is_bounded(exits):
+    assert 0 <= restart_delay_s(exits, 100) <= MAX_RESTART_DELAY_S
+    assert restart_delay_s(exits, 100) <= restart_delay_s([*exits, 100], 100)
+    assert restart_delay_s([100], 100) == 0

@@ -1,0 +1,131 @@
+"""The detector: from a camera image to named obstacles in its pixels, and bundles it refuses to run."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sim2edge.edge.bundle import unpack_bundle, write_bundle
+from sim2edge.edge.obstacle_detector import ObstacleDetector, Preprocessor, check_picture, name_detections
+from sim2edge.edge.runtime import load_runtime
+from sim2edge.errors import BadInput
+from sim2edge.recipes import perception
+
+Members = Callable[..., dict[str, bytes]]
+
+
+def image_of(height: int, width: int, bgr: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+    return np.full((height, width, 3), bgr, np.uint8)
+
+
+def install(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write `files` as a bundle whose hashes are right, and unpack it."""
+    release = json.loads(files["release.json"])
+    release["files"] = {name: hashlib.sha256(files[name]).hexdigest() for name in files if name != "release.json"}
+    write_bundle(folder / "changed.tar", files | {"release.json": json.dumps(release).encode()})
+    return unpack_bundle(folder / "changed.tar", folder / "changed").folder
+
+
+def change(files: dict[str, bytes], name: str, **fields: object) -> dict[str, bytes]:
+    return files | {name: json.dumps(json.loads(files[name]) | fields).encode()}
+
+
+def test_an_image_gives_a_floor_and_obstacles_in_its_pixels(slot: Path) -> None:
+    detection = ObstacleDetector(slot).detect(image_of(320, 640))
+    assert detection.floor == "wood"
+    assert 0.5 < detection.floor_confidence <= 1
+    (chair,) = detection.obstacles
+    assert chair.label == "chair"
+    assert chair.confidence > 0.9
+    assert chair.distance_m == pytest.approx(1)
+    # Cell 5 of the 4 x 4 fine grid covers the second quarter in both directions.
+    assert chair.box == pytest.approx((160, 80, 320, 160))
+
+
+def test_pixels_are_made_rgb_from_0_to_1() -> None:
+    prepared = Preprocessor(4, 6).prepare(image_of(4, 6, bgr=(0, 51, 255)))
+    assert prepared.shape == (1, 4, 6, 3)
+    assert prepared[0, 0, 0].tolist() == pytest.approx([1, 0.2, 0])
+
+
+@pytest.mark.parametrize("size", [(8, 12), (2, 3), (4, 12), (1000, 1)])
+def test_any_size_is_resized(size: tuple[int, int]) -> None:
+    prepared = Preprocessor(4, 6).prepare(image_of(*size, bgr=(10, 20, 30)))
+    assert np.allclose(prepared * 255, [30, 20, 10], atol=0.01)
+
+
+def test_a_view_of_a_larger_image_is_taken_as_it_looks() -> None:
+    picture = check_picture(40, 60)
+    assert np.array_equal(
+        Preprocessor(4, 6).prepare(picture[8:12, 6:12]), Preprocessor(4, 6).prepare(picture[8:12, 6:12].copy())
+    )
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 6), np.uint8), np.zeros((4, 6, 4), np.uint8), np.zeros((4, 6, 3)), np.zeros((0, 6, 3), np.uint8)],
+)
+def test_what_is_no_image_is_refused(image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected an image"):
+        Preprocessor(4, 6).prepare(image)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "problem"),
+    [
+        ("signature.json", {"input": {"shape": [1, 64, 64, 3]}}, r"takes \[1, 32, 32, 3\]"),
+        ("signature.json", {"outputs": [{"name": "depth", "shape": [1]}]}, "output 'depth': the model gives None"),
+        ("signature.json", {"self_check": {"floor": [9, 0, 0, 0], "tolerance": 0.1}}, "the self-check failed: floor"),
+        ("signature.json", {"postprocess": {"grids": [[1, 1]]}}, "the self-check failed"),
+        ("signature.json", {"postprocess": None}, "the self-check failed"),
+        ("classes.json", {"classes": []}, "the self-check failed"),
+        ("classes.json", {"floors": None}, "wrong type"),
+    ],
+)
+def test_a_bundle_whose_parts_do_not_fit_is_refused(
+    tmp_path: Path, members: Members, name: str, fields: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(BadInput, match=problem):
+        ObstacleDetector(install(tmp_path, change(members(), name, **fields)))
+
+
+def test_a_signature_without_a_self_check_is_refused(tmp_path: Path, members: Members) -> None:
+    files = members()
+    signature = json.loads(files["signature.json"])
+    del signature["self_check"]
+    with pytest.raises(BadInput, match="self_check"):
+        ObstacleDetector(install(tmp_path, files | {"signature.json": json.dumps(signature).encode()}))
+
+
+def test_the_detector_adds_little_to_the_interpreter(slot: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What pre- and post-processing cost, in microseconds; a network for a Pi takes hundreds to thousands."""
+    detector, runtime = ObstacleDetector(slot), load_runtime(slot / "model.onnx")
+    image = image_of(*runtime.input_shape[1:3])
+    prepared = Preprocessor(*runtime.input_shape[1:3]).prepare(image)
+
+    def median(call: Callable[[], object]) -> float:
+        taken = []
+        for _ in range(300):
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+        return float(np.median(taken)) * 1e6
+
+    added = median(lambda: detector.detect(image)) - median(lambda: runtime.run(prepared))
+    with capsys.disabled():
+        print(f"\n[detector] pre- and post-processing: {added:.0f} us")
+    assert added < 2000
+
+
+@pytest.mark.parametrize("logit", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_an_error(logit: float) -> None:
+    cells = np.full((1, 20, 12), -20, np.float32)
+    floor = np.array([[0, logit, 0, 0]], np.float32)
+    with np.errstate(invalid="ignore"):
+        (found,) = perception.decode(floor, cells, **perception.signature(32, 32))
+    with pytest.raises(ValueError, match="not finite"):
+        name_detections(found, perception.CLASSES, perception.FLOORS, 32, 32)

@@ -1,0 +1,52 @@
+"""An update server in memory: a bus with a real repository, and releases to publish."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sim2edge.bus import Bus
+from sim2edge.edge.bundle import write_bundle
+from sim2edge.edge.ota_updater import OtaUpdater
+from sim2edge.edge.slots import Slots
+from sim2edge.push.config import PushConfig
+from sim2edge.push.keys import KeyFolder
+from sim2edge.push.repository import Repository
+from sim2edge.push.run import read_bundle
+
+
+class OtaServer:
+    """A repository, its keys, and releases made from the members of a bundle."""
+
+    def __init__(self, bus: Bus, folder: Path, members: Callable[..., dict[str, bytes]]) -> None:
+        self.bus = bus
+        self.folder = folder
+        self.keys = KeyFolder(folder / "keys")
+        self._members = members
+        self.clock = datetime.now(UTC)
+        self.repository = Repository(bus, self.keys, PushConfig(), lambda: self.clock)
+        self.repository.create()
+
+    @property
+    def root(self) -> bytes:
+        """What devices are provisioned with."""
+        return self.keys.root_file.read_bytes()
+
+    def publish(self, release: str, ring: str = "canary", **fields: object) -> None:
+        """Make a release and point a ring at it; fields of its `release.json` may be replaced."""
+        path = self.folder / f"{release}.tar"
+        write_bundle(path, self._members(**{"release": release, **fields}))
+        self.repository.publish(ring, read_bundle(path))
+
+    def age(self, **time: float) -> None:
+        """Let everything published from now on look as if it had been published long ago."""
+        self.clock -= timedelta(**time)
+
+    def key(self, part: str) -> str:
+        """The only object of the repository whose key contains `part`."""
+        (key,) = [key for key in self.bus.list("ota") if part in key]
+        return key
+
+    def device(self, home: Path, ring: str = "canary", bus: Bus | None = None) -> tuple[OtaUpdater, Slots]:
+        """A device that trusts this server."""
+        slots = Slots(home)
+        return OtaUpdater(bus or self.bus, ring, slots, self.root), slots

@@ -1,0 +1,89 @@
+"""The pages show what is on the bus, to logged-in users only, and run nothing that a stage wrote."""
+
+from datetime import UTC, datetime
+
+import pytest
+from airflow.api_fastapi.core_api.security import get_user
+from airflow.plugins_manager import get_fastapi_plugins
+from artifact_page import make_app
+from starlette.testclient import TestClient
+
+from sim2edge.manifest import Cost, Manifest
+
+
+@pytest.fixture
+def artifact(s3, partition, tmp_path):
+    folder = tmp_path / "payload"
+    folder.mkdir()
+    (folder / "report.html").write_text("<script>alert(1)</script>")
+    (folder / "frames.parquet").write_bytes(b"PAR1")
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    reference = f"frames/{partition}/0123456789abcdef"
+    manifest = Manifest(
+        kind="frames",
+        partition=partition,
+        id="0123456789abcdef",
+        stage="clean",
+        version=1,
+        config={"width": 96, "note": "<b>bold</b>"},
+        config_hash="0",
+        inputs={"episodes": [f"episodes/{partition}/00000000000000aa"]},
+        attempt="a-1",
+        files=list(s3.upload(reference, "a-1", folder)),
+        summary={"frames": 120, "run": "http://127.0.0.1:5000/#/runs/1"},
+        refused="too few frames",
+        environment={"python": "3.11"},
+        started=now,
+        finished=now,
+        cost=Cost(wall_s=2, work_s=1, cpu_s=1, bytes_in=0, bytes_out=4),
+    )
+    s3.commit(manifest)
+    s3.move_ref(f"refs/frames/{partition}", reference)
+    return reference
+
+
+@pytest.fixture
+def browser():
+    app = make_app()
+    app.dependency_overrides[get_user] = lambda: "someone"
+    return TestClient(app)
+
+
+def test_airflow_mounts_the_pages():
+    apps, _ = get_fastapi_plugins()
+    assert [app["url_prefix"] for app in apps] == ["/sim2edge"]
+
+
+def test_an_artifact_is_shown_with_what_it_was_made_from(browser, artifact, partition):
+    page = browser.get(f"/artifacts/{artifact}").text
+    for part in (
+        artifact,
+        f"/sim2edge/artifacts/episodes/{partition}/00000000000000aa",
+        "report.html",
+        "too few frames",
+    ):
+        assert part in page
+    assert "&lt;b&gt;bold" in page, "what stages wrote is text, not HTML"
+    assert 'href="http://127.0.0.1:5000/#/runs/1"' in page
+    assert artifact in browser.get("/artifacts").text
+
+
+def test_a_report_is_shown_but_its_scripts_do_not_run(browser, artifact):
+    report = browser.get(f"/artifacts/{artifact}/report.html")
+    assert report.text == "<script>alert(1)</script>"
+    assert report.headers["Content-Security-Policy"].startswith("sandbox;")
+    download = browser.get(f"/artifacts/{artifact}/frames.parquet")
+    assert (download.content, download.headers["Content-Disposition"]) == (b"PAR1", "attachment")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["frames/nobody/0123456789abcdef", "frames/x/not-an-id", "{}/manifest.json", "{}/%2e%2e/secret", "{}/nothing"],
+)
+def test_what_is_not_there_is_said_so(browser, artifact, path):
+    assert browser.get(f"/artifacts/{path.format(artifact)}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["", "/{}", "/{}/report.html"])
+def test_nobody_gets_in_without_a_login(artifact, path):
+    assert TestClient(make_app()).get(f"/artifacts{path.format(artifact)}").status_code in (401, 403)

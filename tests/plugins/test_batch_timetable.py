@@ -1,0 +1,47 @@
+"""Batches by date for backfills, by any name by hand; nothing by itself unless the deployment says so."""
+
+import importlib
+import sys
+from datetime import UTC, datetime, timedelta
+
+from airflow.plugins_manager import get_timetables_plugins
+from airflow.timetables.base import TimeRestriction
+from batch_timetable import BatchTimetable
+
+NOW = TimeRestriction(earliest=None, latest=None, catchup=False)
+
+
+def next_run(timetable):
+    return timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=NOW)
+
+
+def test_a_backfill_makes_a_batch_a_day_named_by_its_date():
+    timetable = BatchTimetable("@daily", automatic=False)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    infos = timetable.iter_partition_dagrun_infos(earliest=start, latest=start + timedelta(days=2))
+    assert [info.partition_key for info in infos] == ["2026-01-01", "2026-01-02", "2026-01-03"]
+
+
+def test_nothing_starts_by_itself_unless_it_is_automatic():
+    assert next_run(BatchTimetable("@daily", automatic=False)) is None
+    assert next_run(BatchTimetable("0 2 * * *")).run_after > datetime.now(UTC)
+
+
+def test_a_batch_may_have_any_name():
+    timetable = BatchTimetable("@daily")
+    assert timetable.resolve_partition_date("demo-1") is None
+    assert timetable.resolve_partition_date("2026-01-01") == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_it_survives_serialization_and_is_registered():
+    timetable = BatchTimetable("0 2 * * *", automatic=False)
+    again = BatchTimetable.deserialize(timetable.serialize())
+    assert again.serialize() == timetable.serialize() == {"cron": "0 2 * * *", "automatic": False}
+    assert get_timetables_plugins() == {"batch_timetable.BatchTimetable": BatchTimetable}
+
+
+def test_airflow_loads_the_plugin_and_nothing_else_of_the_folder():
+    for manager in ("airflow.plugins_manager", "airflow.sdk.plugins_manager"):
+        plugins, errors = importlib.import_module(manager)._get_plugins()
+        assert ([plugin.name for plugin in plugins], errors) == (["sim2edge"], {})
+    assert sys.modules["batch_timetable"].BatchTimetable is BatchTimetable

@@ -1,0 +1,34 @@
+"""A recipe file says how stages run; a mistake in it names the file and the field."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from recipe_file import read_recipe
+
+from sim2edge.errors import BadInput
+
+TRAIN_MODEL = Path(__file__).parents[2] / "dags" / "train_model.yml"
+
+
+def test_the_training_recipe_can_be_read():
+    recipe = read_recipe(TRAIN_MODEL)
+    assert list(recipe.stages) == ["augment", "train", "validate"]
+    assert all(stage.task_arguments()["execution_timeout"] > timedelta(minutes=1) for stage in recipe.stages.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stages: [", r"recipe\.yml: not YAML"),
+        ("stages: {train: {}}", r"recipe\.yml: stages\.train\.timeout_minutes: Field required"),
+        ("stages: {train: {timeout_minutes: 5, retries: 0}}", r"recipe\.yml: stages\.train\.retries: .*greater than"),
+        ("stages: {train: {timeout_minutes: 5, epochs: 9}}", r"recipe\.yml: stages\.train\.epochs: Extra inputs"),
+        ("stages: {train: {timeout_minutes: 5, overrides: [x]}}", r"recipe\.yml: .*override 'x': expected key=value"),
+    ],
+)
+def test_a_mistake_names_file_and_field(tmp_path, text, message):
+    path = tmp_path / "recipe.yml"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=message):
+        read_recipe(path)

@@ -1,0 +1,46 @@
+"""What a run is told by hand wins over what an event brings; what nobody says comes from the deployment."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from run_settings import merge_settings
+
+from sim2edge.errors import BadInput
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+EVENT = {"reference": "frames/b/0000000000000001", "preset": "demo", "overrides": ["train.epochs=3"]}
+
+
+def event(extra, minutes=0):
+    return SimpleNamespace(extra=extra, timestamp=NOW + timedelta(minutes=minutes))
+
+
+def test_a_run_that_nobody_told_anything_uses_the_deployments_preset():
+    settings = merge_settings("b", {"preset": None, "overrides": []}, [], "default")
+    assert (settings.preset, settings.overrides, settings.started_by) == ("default", (), None)
+
+
+def test_a_run_goes_on_with_what_the_event_brings():
+    settings = merge_settings("b", {}, [event(EVENT)], "default")
+    assert settings.preset == "demo"
+    assert settings.for_stage("train") == ["epochs=3"]
+    assert settings.for_stage("clean") == []
+    assert settings.for_event("model/b/0000000000000002") == {**EVENT, "reference": "model/b/0000000000000002"}
+
+
+def test_params_win_over_the_event():
+    settings = merge_settings("b", {"preset": "mine", "overrides": ["train.epochs=9"]}, [event(EVENT)], "default")
+    assert (settings.preset, settings.for_stage("train")) == ("mine", ["epochs=9"])
+
+
+def test_of_several_events_the_last_counts_and_those_made_by_hand_bring_nothing():
+    newer = {**EVENT, "preset": "newer"}
+    events = [event(newer, 5), event(EVENT, 1), event({"from_rest_api": True}, 9)]
+    assert merge_settings("b", {}, events, "default").preset == "newer"
+
+
+@pytest.mark.parametrize("word", ["epochs=3", "train", "training.epochs=3", "train.epochs", "train.=3"])
+def test_an_override_that_names_no_stage_or_no_field_is_bad_input(word):
+    with pytest.raises(BadInput, match="override"):
+        merge_settings("b", {"overrides": [word]}, [], "default")

@@ -1,0 +1,147 @@
+"""The push stage through the runner, and `sim2edge ota` on the command line."""
+
+import hashlib
+import io
+import json
+import tarfile
+from datetime import UTC, datetime
+
+import pytest
+
+from sim2edge import runner
+from sim2edge.errors import BadInput
+from sim2edge.manifest import Cost, Manifest
+from sim2edge.progress import JsonProgress
+from sim2edge.push import commands
+
+
+def make_tar(release: object = "r1") -> bytes:
+    about = json.dumps({"release": release}).encode()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        member = tarfile.TarInfo("release.json")
+        member.size = len(about)
+        tar.addfile(member, io.BytesIO(about))
+    return buffer.getvalue()
+
+
+def put_release(bus, folder, number: int, content: bytes) -> str:
+    """Commit a release with a bundle, as export does; its reference."""
+    payload = folder / f"release-{number}"
+    payload.mkdir()
+    (payload / "bundle.tar").write_bytes(content)
+    identity = f"{number:016x}"
+    files = bus.upload(f"release/demo-1/{identity}", "first", payload)
+    now = datetime.now(UTC)
+    manifest = Manifest(
+        kind="release",
+        partition="demo-1",
+        id=identity,
+        stage="export",
+        version=1,
+        config={},
+        config_hash="",
+        inputs={},
+        attempt="first",
+        files=list(files),
+        summary={},
+        environment={},
+        started=now,
+        finished=now,
+        cost=Cost(wall_s=0, work_s=0, cpu_s=0, bytes_in=0, bytes_out=0),
+    )
+    return bus.commit(manifest).reference
+
+
+def push(bus, reference: str, *overrides: str) -> Manifest:
+    planned = runner.plan(bus, "push", overrides=overrides, inputs={"release": [reference]})
+    return runner.execute(bus, planned, JsonProgress("push"))
+
+
+@pytest.fixture
+def ota(bus, tmp_path, monkeypatch):
+    """`sim2edge ota` on the bus in memory; a repository is there."""
+    monkeypatch.setenv("SIM2EDGE_KEYS", str(tmp_path / "keys"))
+    monkeypatch.setattr(commands.Bus, "from_environment", lambda: bus)
+    assert commands.main(["init"]) == 0
+    return commands.main
+
+
+def status(ota, capsys) -> dict:
+    capsys.readouterr()
+    assert ota(["status"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_rollout_says_what_went_where(bus, tmp_path, ota):
+    content = make_tar()
+    manifest = push(bus, put_release(bus, tmp_path, 1, content))
+    rollout = json.loads(bus.fetch(manifest, tmp_path / "rollout").path("rollout.json").read_bytes())
+    sha256 = hashlib.sha256(content).hexdigest()
+    described = {"path": "releases/r1.tar", "bytes": len(content), "sha256": sha256}
+    assert rollout == {"ring": "canary", "release": "r1", "bundle": described}
+    assert bus.read_ref("refs/rings/canary").target == manifest.reference
+    assert bus.get(f"ota/targets/releases/{sha256}.r1.tar") == content
+
+
+def test_pushing_again_is_a_hit_and_changes_nothing(bus, tmp_path, ota):
+    reference = put_release(bus, tmp_path, 1, make_tar())
+    first = push(bus, reference)
+    before = {key: bus.get(key) for key in bus.list("ota")}
+    assert push(bus, reference).attempt == first.attempt
+    assert {key: bus.get(key) for key in bus.list("ota")} == before
+
+
+def test_pushing_an_older_release_rolls_the_ring_back(bus, tmp_path, ota, capsys):
+    references = [put_release(bus, tmp_path, number, make_tar(f"r{number}")) for number in (1, 2)]
+    first = push(bus, references[0])
+    push(bus, references[1])
+    assert status(ota, capsys)["rings"] == {"canary": "r2"}
+    push(bus, references[0])
+    assert status(ota, capsys)["rings"] == {"canary": "r1"}
+    assert bus.read_ref("refs/rings/canary").target == first.reference
+
+
+def test_rings_have_rollouts_of_their_own_and_lifetimes_do_not_change_them(bus, tmp_path, ota):
+    reference = put_release(bus, tmp_path, 1, make_tar())
+    canary, stable = push(bus, reference), push(bus, reference, "ring=stable")
+    assert canary.id != stable.id
+    assert push(bus, reference, "timestamp_days=2").id == canary.id
+
+
+def test_pushing_without_a_repository_says_what_to_do(bus, tmp_path, monkeypatch):
+    reference = put_release(bus, tmp_path, 1, make_tar())
+    monkeypatch.delenv("SIM2EDGE_KEYS", raising=False)
+    with pytest.raises(BadInput, match=r"SIM2EDGE_KEYS is not set: .*sim2edge ota init"):
+        push(bus, reference)
+    monkeypatch.setenv("SIM2EDGE_KEYS", str(tmp_path / "keys"))
+    with pytest.raises(BadInput, match="sim2edge ota init"):
+        push(bus, reference)
+    assert bus.read_ref("refs/rings/canary") is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a tar" * 200, make_tar("../../etc"), make_tar(7), make_tar("x" * 65), make_tar()[:600]]
+)
+def test_what_is_no_bundle_is_refused_before_anything_is_published(bus, tmp_path, ota, content):
+    with pytest.raises(BadInput, match=r"bundle.tar: .*release.json"):
+        push(bus, put_release(bus, tmp_path, 1, content))
+    assert not [key for key in bus.list("ota") if "releases" in key]
+
+
+@pytest.mark.parametrize("ring", ["../x", "", "A", "x" * 40])
+def test_a_ring_has_a_plain_name(bus, tmp_path, ota, ring):
+    with pytest.raises(BadInput, match=r"push.ring: "):
+        push(bus, put_release(bus, tmp_path, 1, make_tar()), f"ring={ring}")
+
+
+def test_the_commands_keep_the_repository_alive(ota, capsys):
+    before = status(ota, capsys)["roles"]
+    assert ota(["refresh"]) == 0
+    assert ota(["refresh", "--targets"]) == 0
+    assert ota(["rotate-root", "--replace", before["timestamp"]["keys"][0]]) == 0
+    assert ota(["init"]) == 0
+    after = status(ota, capsys)["roles"]
+    assert (before["root"]["version"], after["root"]["version"]) == (1, 2)
+    assert after["targets"]["version"] == before["targets"]["version"] + 1
+    assert after["timestamp"]["keys"] != before["timestamp"]["keys"]
