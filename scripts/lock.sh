@@ -16,5 +16,5 @@ compile() {
   sed -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/; /^(nvidia-|triton==)/d' "$lock.new" >"$lock"
   rm "$lock.new"
 }
-compile requirements.txt --extra airflow --extra test
-compile requirements-stages.txt --extra stages --extra test --extra lint
+compile requirements.txt --extra airflow --extra test --extra kubernetes-test
+compile requirements-stages.txt --extra stages --extra test --extra lint --extra sbom
