@@ -30,15 +30,15 @@ test: test-stages test-airflow  ## every test but the slow ones, with coverage
 
 test-stages: install
 	@rm -f .coverage .coverage.*
-	@$(STAGES)/python -m coverage run -m pytest -m "not slow" --ignore=tests/dags --ignore=tests/plugins --durations=8
+	@$(STAGES)/python -m coverage run -m pytest -m "not slow and not engine" --ignore=tests/dags --ignore=tests/plugins --durations=8
 	@$(STAGES)/python -m coverage combine --quiet && $(STAGES)/python -m coverage report
 
 test-airflow: install
-	@$(AIRFLOW)/$(PYTEST) -m "not slow" tests/dags tests/plugins --durations=5
+	@$(AIRFLOW)/$(PYTEST) -m "not slow and not engine" tests/dags tests/plugins --durations=5
 
 test-e2e: install  ## the slow tests: the whole stack, kills, bad inputs through Airflow
-	@$(STAGES)/$(PYTEST) -m slow --ignore=tests/dags --ignore=tests/plugins --durations=8
-	@$(AIRFLOW)/$(PYTEST) -m slow tests/dags tests/plugins --durations=5
+	@$(STAGES)/$(PYTEST) -m "slow and not engine" --ignore=tests/dags --ignore=tests/plugins --durations=8
+	@$(AIRFLOW)/$(PYTEST) -m "slow and not engine" tests/dags tests/plugins --durations=5
 
 bench: install  ## speed and memory as ratios, measured now
 	@$(STAGES)/python -m benchmarks

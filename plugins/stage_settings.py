@@ -1,0 +1,96 @@
+"""How each stage runs outside Airflow's own process: `containers/stages.yaml`, or the file `[sim2edge] stages` names.
+
+    settings = read_stage_settings(path, "train", tag="0.1.0")
+
+`all` in the file holds for every stage, a stage's own lines win.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sim2edge.errors import BadInput
+from sim2edge.stage import STAGE_NAMES
+
+RuntimeName = Literal["process", "docker", "kubernetes"]
+
+
+class Toleration(BaseModel):
+    """A taint of nodes that the stage's pod puts up with, as Kubernetes defines it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class KubernetesSettings(BaseModel):
+    """What only a cluster knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    namespace: str = Field("sim2edge", description="where the pods run")
+    service_account: str = Field("sim2edge-stage", description="the pods' identity; needs no rights in the cluster")
+    secret: str = Field(
+        "sim2edge-{stage}", description="the Secret whose key secrets.env holds the stage's credentials"
+    )
+    keys_secret: str = Field("sim2edge-keys", description="the Secret with the signing keys, for push alone")
+    pull_secret: str | None = Field(None, description="the Secret to pull images with")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="labels a node must have")
+    tolerations: list[Toleration] = Field(default_factory=list, description="taints the pod puts up with")
+    scratch_gb: float = Field(20.0, gt=0, description="limit of the scratch folder, GB")
+
+
+class StageSettings(BaseModel):
+    """One stage's image and limits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runtime: RuntimeName | None = Field(None, description="where this stage runs; empty: [sim2edge] runtime")
+    image: str = Field("sim2edge/{stage}:{tag}", description="image; {stage} and {tag} are filled in", min_length=1)
+    cpus: float = Field(2.0, gt=0, le=512, description="CPU limit, cores")
+    memory_mb: int = Field(2048, ge=64, description="memory limit, MB, swap included")
+    pids: int = Field(512, ge=16, description="limit of processes and threads")
+    tmp_mb: int = Field(256, ge=16, description="size of /tmp, MB of memory")
+    shm_mb: int = Field(64, ge=1, description="size of /dev/shm, MB of memory")
+    gpus: int = Field(0, ge=0, le=16, description="GPUs")
+    kubernetes: KubernetesSettings = KubernetesSettings()
+
+
+def read_stage_settings(path: Path, stage: str, tag: str) -> StageSettings:
+    """The settings of `stage`, with its image's name filled in.
+
+    Raises:
+        BadInput: the file is missing or not YAML, names a stage that does not exist, or a field is wrong.
+    """
+    content = _load(path)
+    for name in content:
+        if name != "all" and name not in STAGE_NAMES:
+            raise BadInput(f"{path}: '{name}' is not a stage: all, {', '.join(STAGE_NAMES)}")
+    merged = {**(content.get("all") or {}), **(content.get(stage) or {})}
+    try:
+        settings = StageSettings.model_validate(merged)
+        return settings.model_copy(update={"image": settings.image.format(stage=stage, tag=tag)})
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise BadInput(f"{path}, {stage}: {'; '.join(problems)}") from error
+    except (KeyError, IndexError, ValueError) as error:
+        raise BadInput(
+            f"{path}, {stage}: image '{merged.get('image')}': only {{stage}} and {{tag}} are filled in"
+        ) from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: not YAML: {str(error).partition(chr(10))[0]}") from error
+    if not isinstance(content, dict) or not all(isinstance(part, dict | None) for part in content.values()):
+        raise BadInput(f"{path}: expected stages, each with fields of its own")
+    return content
