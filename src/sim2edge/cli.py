@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from sim2edge.errors import BadInput, Conflict, Unavailable
 from sim2edge.progress import emit, make_progress
+from sim2edge.secrets_file import load_secrets_file
 from sim2edge.stage import STAGE_NAMES, get_stage, load_function
 
 COMMANDS = {
@@ -40,7 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__, end="")
         return 0 if arguments else EXIT_BAD_INPUT
-    return guard(lambda: dispatch(arguments))
+    return guard(lambda: _load_and_dispatch(arguments))
+
+
+def _load_and_dispatch(arguments: Sequence[str]) -> int:
+    load_secrets_file(os.environ)
+    return dispatch(arguments)
 
 
 def dispatch(arguments: Sequence[str]) -> int:

@@ -1,0 +1,120 @@
+"""Secrets reach a process as a file, not as variables of its container: whoever may inspect a container reads those.
+
+    SIM2EDGE_SECRETS_FILE=/run/sim2edge/secrets.env sim2edge train ...            `sim2edge` reads it before all else
+    SIM2EDGE_SECRETS_FILE=... python -m sim2edge.secrets_file -- airflow scheduler  for programs that know no such file
+
+The file has lines `NAME=value`; blank lines and those that begin with `#` say nothing. A value is taken as it stands,
+quotes included. A message about a bad line gives its number and never its text, which may be a secret.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
+
+from sim2edge.errors import BadInput
+
+VARIABLE = "SIM2EDGE_SECRETS_FILE"
+LARGEST = 64 * 1024
+"""Bytes of a file that is still taken for one of secrets."""
+NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
+ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,69}")
+"""Long enough for `device-` and the longest name of a device."""
+EXIT_BAD_INPUT, EXIT_NOT_STARTED = 2, 127
+
+
+def load_secrets_file(environment: MutableMapping[str, str]) -> None:
+    """Add the variables of the file that `SIM2EDGE_SECRETS_FILE` names to `environment`, over those it has.
+
+    Raises:
+        BadInput: there is no such file, or a line of it is wrong.
+    """
+    if path := environment.get(VARIABLE):
+        environment.update(read_secrets(Path(path)))
+
+
+def read_role(folder: Path, role: str) -> dict[str, str]:
+    """The variables of one role, from `<folder>/<role>.env`; empty when there is no such file.
+
+    Raises:
+        BadInput: `role` cannot be one, or a line of its file is wrong.
+    """
+    if not ROLE.fullmatch(role):
+        raise BadInput(f"role '{role}': expected small letters, digits and '-', 70 at most")
+    path = folder / f"{role}.env"
+    return read_secrets(path) if path.exists() else {}
+
+
+def read_secrets(path: Path) -> dict[str, str]:
+    """The variables of one file.
+
+    Raises:
+        BadInput: it cannot be read, is larger than `LARGEST`, or has a bad line.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot read the secrets file: {error.strerror}") from None
+    if len(content) > LARGEST:
+        raise BadInput(f"{path}: larger than {LARGEST} bytes: not a secrets file")
+    try:
+        return parse_secrets(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: not UTF-8 text") from None
+    except ValueError as error:
+        raise BadInput(f"{path}, {error}") from None
+
+
+def parse_secrets(text: str) -> dict[str, str]:
+    """The variables in `text`.
+
+    Raises:
+        ValueError: a line is wrong; gives its number and what is wrong, never its text.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not NAME.fullmatch(name):
+            raise ValueError(f"line {number}: expected NAME=value, a name in capitals")
+        if not value.isprintable():
+            raise ValueError(f"line {number}: the value of {name} has an unprintable character")
+        if name in found:
+            raise ValueError(f"line {number}: {name} is given twice")
+        found[name] = value
+    return found
+
+
+def format_secrets(variables: Mapping[str, str]) -> str:
+    """The text that `parse_secrets` reads as `variables`.
+
+    Raises:
+        ValueError: a name or a value cannot be written; never says the value.
+    """
+    text = "".join(f"{name}={value}\n" for name, value in variables.items())
+    if parse_secrets(text) != dict(variables):
+        raise ValueError("a name or value does not fit on a line NAME=value")
+    return text
+
+
+def main(argv: Sequence[str]) -> int:
+    """Load the file, then become the command after `--`; returns only when that fails."""
+    if len(argv) < 2 or argv[0] != "--":
+        sys.stderr.write("usage: python -m sim2edge.secrets_file -- command [argument]...\n")
+        return EXIT_BAD_INPUT
+    try:
+        load_secrets_file(os.environ)
+        os.execvp(argv[1], list(argv[1:]))  # noqa: S606 - becoming that command is what this is for
+    except BadInput as error:
+        sys.stderr.write(f"sim2edge: {error}\n")
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        sys.stderr.write(f"sim2edge: cannot start '{argv[1]}': {error.strerror}\n")
+        return EXIT_NOT_STARTED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
