@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Makes the stand-ins for what `make images` would pull: the base image, and the wheels this machine has on disk.
+#
+#     ci/base.sh             # for this machine's architecture
+#     ci/base.sh arm64       # the base of another architecture (nothing of it is run here)
+#
+# Writes build/ci/environment: the build variables (BASE_IMAGE, WHEELHOUSE_IMAGE) to source before `make images`.
+# The base is Debian bookworm with Python, as python:3.11-slim-bookworm is, made by mmdebstrap; it also carries this
+# machine's certificate authorities and pip settings, without which nothing could be installed behind a proxy.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+docker=${DOCKER:-docker}
+export DOCKER_BUILDKIT=1
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+suite=bookworm
+arch=${1:-$(dpkg --print-architecture)}
+packages=python3,python3-venv,ca-certificates,tini
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# What of this machine goes into the base; its digest is the image's label, so an unchanged one is not made again.
+collect_settings() {
+  mkdir -p "$work/context/etc/ssl/certs" "$work/context/usr/local/share"
+  cp -L /etc/ssl/certs/ca-certificates.crt "$work/context/etc/ssl/certs/"
+  if [ -d /usr/local/share/ca-certificates ]; then
+    cp -rL /usr/local/share/ca-certificates "$work/context/usr/local/share/"
+  fi
+  if [ -f /etc/pip.conf ]; then cp -L /etc/pip.conf "$work/context/etc/pip.conf"; fi
+}
+
+fingerprint() { # of this script, the settings and the architecture
+  { cat "$0"; echo "$arch $mirror"; find "$work/context" -type f | sort | xargs cat; } | sha256sum | cut -c1-16
+}
+
+make_base() { # image
+  local image=$1 print
+  print=$(fingerprint)
+  if [ "$("$docker" image inspect --format '{{index .Config.Labels "sim2edge.ci"}}' "$image" 2>/dev/null)" = "$print" ]; then
+    echo "base: $image is up to date" >&2
+    return
+  fi
+  # A foreign architecture is only unpacked: its scripts cannot run here, so the links they make are made below.
+  local variant=minbase hooks=()
+  if [ "$arch" != "$(dpkg --print-architecture)" ]; then
+    variant=extract
+    hooks=(--customize-hook="$PWD/ci/settle.sh")
+  fi
+  mmdebstrap --quiet --variant="$variant" --arch="$arch" --include="$packages" \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+    "${hooks[@]}" "$suite" "$work/context/base.tar" "$mirror"
+  # Built rather than imported: an import is always labelled with the architecture of this machine.
+  cat >"$work/context/Dockerfile" <<'DOCKERFILE'
+FROM scratch
+ADD base.tar /
+COPY etc /etc
+COPY usr /usr
+CMD ["python3"]
+DOCKERFILE
+  "$docker" build --quiet --platform "linux/$arch" --label "sim2edge.ci=$print" --tag "$image" "$work/context" >/dev/null
+  echo "base: made $image" >&2
+}
+
+make_wheelhouse() { # image; prints its name where there is a wheel of the locked torch
+  local image=$1 folder version
+  version=$(sed -n 's/^torch==//p' requirements-stages.txt)
+  for folder in $(echo "${UV_FIND_LINKS:-} ${PIP_FIND_LINKS:-}" | tr ',' ' '); do
+    if compgen -G "$folder/torch-$version*.whl" >/dev/null; then
+      printf 'FROM scratch\nCOPY torch-%s*.whl /\n' "$version" |
+        "$docker" build --quiet --tag "$image" --file - "$folder" >/dev/null
+      echo "$image"
+      return
+    fi
+  done
+}
+
+collect_settings
+base=sim2edge-ci/base:$suite-$arch
+make_base "$base"
+if [ "$arch" != "$(dpkg --print-architecture)" ]; then exit 0; fi
+wheelhouse=$(make_wheelhouse "sim2edge-ci/wheelhouse:1")
+mkdir -p build/ci
+{
+  echo "BASE_IMAGE=$base"
+  [ -z "$wheelhouse" ] || echo "WHEELHOUSE_IMAGE=$wheelhouse"
+} >build/ci/environment
+echo "base: wrote build/ci/environment:" >&2
+cat build/ci/environment >&2

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Makes a Docker engine answer, with buildx and compose, on a Debian machine that has nothing but apt and root.
+#
+#     ci/engine.sh
+#
+# Does nothing where one answers already. Bookworm's own engine is 20.10 without buildx or compose, so the packages
+# come from trixie, from a source pinned so low that nothing else is ever taken from it.
+set -euo pipefail
+
+docker=${DOCKER:-docker}
+packages=(docker.io docker-cli docker-buildx docker-compose)
+log=/var/log/sim2edge-dockerd.log
+
+say() { echo "engine: $*" >&2; }
+answers() { timeout 20 "$docker" info --format '{{.ServerVersion}}' 2>/dev/null; }
+has_plugins() { "$docker" compose version >/dev/null 2>&1 && "$docker" buildx version >/dev/null 2>&1; }
+
+install_packages() {
+  [ "$(id -u)" = 0 ] || { say "installing the engine needs root"; exit 2; }
+  # shellcheck source=/dev/null
+  . /etc/os-release
+  local suite=""
+  if [ "${VERSION_CODENAME:-}" = bookworm ]; then
+    suite=/trixie
+    printf 'Package: *\nPin: release n=trixie\nPin-Priority: 50\n' >/etc/apt/preferences.d/trixie
+    if ! grep -rqs trixie /etc/apt/sources.list /etc/apt/sources.list.d; then
+      echo "deb ${DEBIAN_MIRROR:-http://deb.debian.org/debian} trixie main" >/etc/apt/sources.list.d/trixie-docker.list
+    fi
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  # policy-rc.d keeps the package from starting an engine of its own: it is started below, once, with our log.
+  local policy=/usr/sbin/policy-rc.d made=""
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    made=yes
+  fi
+  apt-get install -y -qq --no-install-recommends "${packages[@]/%/$suite}" iptables mmdebstrap procps >/dev/null
+  [ -z "$made" ] || rm -f "$policy"
+}
+
+start_engine() {
+  [ "$(id -u)" = 0 ] || { say "starting the engine needs root"; exit 2; }
+  # A second engine beside a slow one would delete its networks: wait for that one instead.
+  if pgrep -x dockerd >/dev/null; then
+    say "dockerd runs but does not answer yet"
+  else
+    if ! mountpoint -q /sys/fs/cgroup; then
+      apt-get install -y -qq --no-install-recommends cgroupfs-mount >/dev/null && cgroupfs-mount
+    fi
+    rm -f /var/run/docker.pid
+    setsid nohup dockerd >"$log" 2>&1 </dev/null &
+  fi
+  for _ in $(seq 120); do
+    if answers >/dev/null; then return; fi
+    sleep 0.5
+  done
+  say "dockerd did not answer within 60 s; $log ends with:"
+  tail -n 15 "$log" >&2 || true
+  exit 1
+}
+
+command -v "$docker" >/dev/null && has_plugins && command -v dockerd mmdebstrap iptables >/dev/null || install_packages
+hash -r
+answers >/dev/null || start_engine
+has_plugins || { say "'$(command -v "$docker")' has no compose or buildx plugin; set DOCKER=/usr/bin/docker"; exit 2; }
+echo "engine: $(answers), $("$docker" compose version), $("$docker" buildx version | cut -d' ' -f2)"
