@@ -13,8 +13,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
-from runtimes import StageJob
+from runtimes import Orphaned, RunStatus, StageJob
+from stage_job import CREDENTIALS_VARIABLE, SECRET_VARIABLES
 
 from sim2edge.errors import BadInput
 
@@ -26,18 +28,17 @@ LINE_LIMIT = 16 * 1024
 """Bytes of a line that are kept; a stage's own events are far shorter."""
 
 
-class Orphaned(Exception):
-    """The worker that supervises this task is gone: nobody hears what it says any more."""
-
-
 class ProcessRuntime:
     """See `runtimes.Runtime`. Its runs are children of this very process, so they cannot be re-attached."""
+
+    name: ClassVar[str] = "process"
+    resumable: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._runs: dict[str, subprocess.Popen[bytes]] = {}
         self._supervisor = os.getppid()
 
-    def reattach(self, job: StageJob) -> str | None:  # noqa: ARG002
+    def find(self, job: StageJob) -> str | None:  # noqa: ARG002
         """See `Runtime`: a stage ends with its task."""
         return None
 
@@ -54,7 +55,7 @@ class ProcessRuntime:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=stage_environment(os.environ),
+            env=stage_environment(os.environ, job),
             bufsize=0,
         )
         self._runs[str(guard.pid)] = guard
@@ -84,10 +85,12 @@ class ProcessRuntime:
                 if not chunk:
                     return
 
-    def poll(self, run: str) -> int | None:
+    def status(self, run: str) -> RunStatus | None:
         """See `Runtime`."""
+        if run not in self._runs:
+            return None
         code = self._runs[run].poll()
-        return 128 - code if code is not None and code < 0 else code
+        return RunStatus(128 - code if code is not None and code < 0 else code)
 
     def cancel(self, run: str) -> None:
         """See `Runtime`: closing the pipe tells the guard."""
@@ -95,7 +98,7 @@ class ProcessRuntime:
         if stdin and not stdin.closed:
             stdin.close()
 
-    def clean(self, run: str) -> None:
+    def clean(self, run: str) -> RunStatus | None:
         """See `Runtime`: if the guard itself was killed, its session is ended here."""
         self.cancel(run)
         guard = self._runs[run]
@@ -108,6 +111,7 @@ class ProcessRuntime:
             os.killpg(guard.pid, signal.SIGKILL)
         if guard.stdout:
             guard.stdout.close()
+        return self.status(run)
 
 
 class LineReader:
@@ -163,7 +167,15 @@ def stage_python() -> str:
     return python
 
 
-def stage_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a stage inherits: everything but Airflow's own settings, whose keys and passwords are not its business."""
-    kept = {name: value for name, value in environment.items() if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))}
-    return {**kept, "PYTHONUNBUFFERED": "1"}
+def stage_environment(environment: Mapping[str, str], job: StageJob) -> dict[str, str]:
+    """What a stage gets: what its worker has, but the stage's own credentials instead of the worker's.
+
+    Airflow's own settings are left out: their keys and passwords are not a stage's business.
+    """
+    withheld = {*SECRET_VARIABLES, CREDENTIALS_VARIABLE}
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name not in withheld and not name.startswith(("AIRFLOW_", "_AIRFLOW_"))
+    }
+    return {**kept, **job.secrets, "PYTHONUNBUFFERED": "1"}

@@ -8,34 +8,43 @@ does:
     2, bad input            failed, without a retry: it would fail again
     3, refused by a gate    skipped, so nothing downstream runs; the reason is in the log and in XCom `refused`
     anything else           retried; the stage goes on from its checkpoints
+
+A container or a pod outlives a worker that is killed: the next try finds it, by the name that Airflow keeps for the
+task (`ResumableJobMixin`) or by its labels, and goes on with it and its log.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import BaseOperator, Context, ResumableJobMixin
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.log import mask_secret
 from links import ArtifactLink
 from run_settings import RunSettings, read_run_settings
-from runtimes import Runtime, StageJob, make_runtime
+from runtimes import Orphaned, RunStatus, Runtime, StageJob, make_runtime
 from stage_inputs import DeclaredInputs, name_inputs
+from stage_job import make_job
 from stage_output import StageOutput
+from stage_settings import read_stage_settings
 
 from sim2edge import runner
 from sim2edge.bus import Bus
-from sim2edge.errors import BadInput
+from sim2edge.errors import BadInput, Unavailable
 
 EXIT_BAD_INPUT = 2
 EXIT_REFUSED = 3
+RUNNING, ENDED, LOST = "running", "ended", "lost"
 SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|PASSPHRASE|PRIVATE_KEY")
 
 
-class StageOperator(BaseOperator):
+class StageOperator(ResumableJobMixin, BaseOperator):
     """Runs one stage for the batch of its DAG run.
 
     Args:
@@ -48,6 +57,7 @@ class StageOperator(BaseOperator):
     template_fields: Sequence[str] = ("inputs", "overrides", "artifact", "outcome")
     overwrite_rtif_after_execution = True  # the task's "rendered" page shows what was really used
     operator_extra_links = (ArtifactLink(),)
+    external_id_key = "stage_run"
     ui_color = "#dff3e4"
 
     def __init__(
@@ -65,8 +75,11 @@ class StageOperator(BaseOperator):
         self.overrides = list(overrides)
         self.artifact: str | None = None
         self.outcome: str | None = None
+        self._output = StageOutput(self.log)
+        self._job: StageJob | None = None
         self._runtime: Runtime | None = None
         self._run: str | None = None
+        self._killed = False
 
     def execute(self, context: Context) -> str:
         """Make the artifact, or find it made.
@@ -85,9 +98,12 @@ class StageOperator(BaseOperator):
         except BadInput as error:
             self.outcome = "bad input"
             raise AirflowFailException(str(error)) from None
+        except Unavailable as error:
+            raise AirflowException(str(error)) from None
 
     def on_kill(self) -> None:
         """End the stage when its task is ended; the runtime sees to it that it ends for certain."""
+        self._killed = True
         if self._runtime and self._run:
             self._runtime.cancel(self._run)
 
@@ -95,10 +111,11 @@ class StageOperator(BaseOperator):
         settings = read_run_settings(context)
         bus = Bus.from_environment()
         planned = self._plan(bus, settings)
+        self._prepare(planned, settings, context)
         if planned.manifest:
             self.log.info("Cache hit: %s saves %.1f s", planned.reference, planned.manifest.cost.wall_s)
-        if planned.manifest is None or planned.stage.settle:  # settling takes the stage's own libraries
-            self._run_stage(self._job(planned, settings, context), context)
+        if planned.manifest is None or planned.stage.settle or self._left_behind(context):
+            self.execute_resumable(context)  # also to settle, which takes the stage's own libraries
         else:
             runner.point_ref(bus, planned.stage, planned.manifest)
             if planned.manifest.refused:
@@ -117,37 +134,99 @@ class StageOperator(BaseOperator):
         self.log.info("%s of batch %s, preset %s: %s", self.stage, settings.partition, settings.preset, self.artifact)
         return planned
 
-    def _job(self, planned: runner.Plan, settings: RunSettings, context: Context) -> StageJob:
+    def _prepare(self, planned: runner.Plan, settings: RunSettings, context: Context) -> None:
         instance = context["ti"]
-        labels = {
+        owner = {
+            "deployment": conf.get("sim2edge", "deployment"),
             "dag": instance.dag_id,
             "run": instance.run_id,
             "task": instance.task_id,
             "map_index": str(instance.map_index),
             "try": str(instance.try_number),
-            "artifact": planned.reference,
         }
-        inputs = [f"--input={role}={reference}" for role, given in planned.inputs.items() for reference in given]
-        options = [f"--partition={settings.partition}", f"--preset={settings.preset}", *inputs]
-        return StageJob(self.stage, [self.stage, *options, *self.overrides], labels)
+        stages = Path(conf.get("sim2edge", "stages"))
+        limits = read_stage_settings(stages, self.stage, os.environ.get("SIM2EDGE_TAG") or version("sim2edge"))
+        assert self.execution_timeout  # noqa: S101
+        timeout = self.execution_timeout
+        self._job = make_job(planned, settings, self.overrides, owner, timeout, limits, os.environ)
+        mask_secrets(self._job.secrets)
+        self._runtime = make_runtime(limits.runtime or conf.get("sim2edge", "runtime"))
+        self.durable = self._runtime.resumable
 
-    def _run_stage(self, job: StageJob, context: Context) -> None:
-        output = StageOutput(self.log)
-        self._runtime = runtime = make_runtime(conf.get("sim2edge", "runtime"))
-        self._run = run = runtime.reattach(job) or runtime.submit(job)
+    def _left_behind(self, context: Context) -> bool:
+        """Whether a try that was killed left a run: it is gone through and removed, although its result is there."""
+        return bool(context["ti"].try_number > 1 and self.runtime.find(self.job))
+
+    @property
+    def job(self) -> StageJob:
+        """What runs; known once the task does."""
+        assert self._job  # noqa: S101
+        return self._job
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where it runs; known once the task does."""
+        assert self._runtime  # noqa: S101
+        return self._runtime
+
+    def submit_job(self, context: Context) -> dict[str, str]:  # noqa: ARG002
+        """See `ResumableJobMixin`. A try that was killed before Airflow knew its run is found by the labels."""
+        self._run = found = self.runtime.find(self.job)
+        if found is None:
+            self._run = self.runtime.submit(self.job)
+        if self._killed:  # before the run had a name that `on_kill` could have used
+            self.runtime.clean(str(self._run))
+            raise AirflowException(f"{self.stage} was ended while it was being started")
+        return {"runtime": self.runtime.name, "run": str(self._run), "artifact": self.job.labels["artifact"]}
+
+    def get_job_status(self, external_id: Any, context: Context) -> str:  # noqa: ARG002
+        """See `ResumableJobMixin`. A run for another artifact, or by another runtime, is none of this task."""
+        if external_id["runtime"] != self.runtime.name or external_id["artifact"] != self.job.labels["artifact"]:
+            return LOST
+        status = self.runtime.status(external_id["run"])
+        if status is None:
+            return LOST
+        return RUNNING if status.exit_code is None else ENDED
+
+    def is_job_active(self, status: str) -> bool:
+        """See `ResumableJobMixin`. One that ended meanwhile is waited for, too: its log and its verdict are due."""
+        return status in (RUNNING, ENDED)
+
+    def is_job_succeeded(self, status: str) -> bool:  # noqa: ARG002
+        """See `ResumableJobMixin`."""
+        return False
+
+    def poll_until_complete(self, external_id: Any, context: Context) -> None:
+        """See `ResumableJobMixin`: follow the run's log to its end, leave nothing of it, and judge how it ended."""
+        self._run = run = str(external_id["run"])
         try:
-            for line in runtime.logs(run):
-                output.hear(line)
-        finally:
-            runtime.clean(run)
-        code = runtime.poll(run)
-        if code == EXIT_BAD_INPUT:
-            raise BadInput(output.complaint)
-        if code == EXIT_REFUSED:
-            self._refuse(output.complaint, context)
-        if code != 0:
-            self.outcome = f"exit code {code}"
-            raise AirflowException(f"{self.stage} ended with exit code {code}: {output.complaint}")
+            for line in self.runtime.logs(run):
+                self._output.hear(line)
+        except (Orphaned, Unavailable):
+            if not self.runtime.resumable:
+                self.runtime.clean(run)
+            raise
+        except BaseException:  # the task is ended, and the stage with it
+            with contextlib.suppress(Unavailable):
+                self.runtime.clean(run)
+            raise
+        self._judge(self.runtime.clean(run), context)
+
+    def get_job_result(self, external_id: Any, context: Context) -> None:
+        """See `ResumableJobMixin`: the result is on the bus."""
+
+    def _judge(self, status: RunStatus | None, context: Context) -> None:
+        if status is None:
+            self.outcome = "removed"
+            raise AirflowException(f"{self.stage} was removed while it ran, by somebody else than its task")
+        if status.exit_code == EXIT_BAD_INPUT:
+            raise BadInput(self._output.complaint)
+        if status.exit_code == EXIT_REFUSED:
+            self._refuse(self._output.complaint, context)
+        if status.exit_code != 0:
+            self.outcome = status.explanation or f"exit code {status.exit_code}"
+            said = status.explanation or self._output.complaint
+            raise AirflowException(f"{self.stage} ended with exit code {status.exit_code}: {said}")
 
     def _refuse(self, reason: str, context: Context) -> None:
         self.outcome = f"refused: {reason.removeprefix('refused: ')}"

@@ -8,29 +8,35 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from process_runtime import LINE_LIMIT, LineReader, ProcessRuntime, stage_environment
-from runtimes import StageJob, make_runtime
+from runtimes import RunStatus, StageJob, make_runtime
+from stage_settings import StageSettings
 
 from sim2edge.errors import BadInput
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
 
-def job(stage: str = "clean") -> StageJob:
-    return StageJob(stage, [stage, "--partition=p"], {})
+def job(stage: str = "clean", **more: Any) -> StageJob:
+    return StageJob(stage, [stage, "--partition=p"], {}, deadline_s=600, settings=StageSettings(), **more)
 
 
 def run_to_the_end(stage: str = "clean") -> tuple[list[str], int | None]:
     runtime = ProcessRuntime()
     run = runtime.submit(job(stage))
     lines = list(runtime.logs(run))
-    runtime.clean(run)
-    return lines, runtime.poll(run)
+    return lines, code_of(runtime.clean(run))
+
+
+def code_of(status: RunStatus | None) -> int | None:
+    assert status
+    return status.exit_code
 
 
 def wait_for_pids(path: Path) -> tuple[list[int], Path]:
@@ -71,11 +77,10 @@ def test_a_cancelled_stage_ends_with_all_its_children_and_its_scratch_folder(fak
     runtime = ProcessRuntime()
     run = runtime.submit(job())
     pids, scratch = wait_for_pids(tmp_path / "pids.json")
-    assert runtime.poll(run) is None
+    assert code_of(runtime.status(run)) is None
     runtime.cancel(run)
     assert list(runtime.logs(run)) == []
-    runtime.clean(run)
-    assert runtime.poll(run) == 128 + signal.SIGTERM
+    assert code_of(runtime.clean(run)) == 128 + signal.SIGTERM
     wait_until_gone(pids, 1)
     assert not scratch.exists()
 
@@ -88,8 +93,7 @@ def test_a_stage_that_is_killed_leaves_nothing(fake_stages, tmp_path, victim):
     pids, scratch = wait_for_pids(tmp_path / "pids.json")
     os.kill(pids[0] if victim == "stage" else int(run), signal.SIGKILL)
     list(runtime.logs(run))
-    runtime.clean(run)
-    assert runtime.poll(run) == 128 + signal.SIGKILL
+    assert code_of(runtime.clean(run)) == 128 + signal.SIGKILL
     if victim == "stage":
         wait_until_gone(pids, 1)
         assert not scratch.exists()
@@ -103,8 +107,9 @@ TASK = """
     sys.path.insert(0, sys.argv[1])
     from process_runtime import ProcessRuntime
     from runtimes import StageJob
+    from stage_settings import StageSettings
     runtime = ProcessRuntime()
-    run = runtime.submit(StageJob("clean", ["clean"], {}))
+    run = runtime.submit(StageJob("clean", ["clean"], {}, deadline_s=600, settings=StageSettings()))
     for line in runtime.logs(run):
         pass
 """
@@ -138,12 +143,17 @@ def test_a_task_whose_worker_is_killed_ends_its_stage(fake_stages, tmp_path):
 
 def test_a_stage_gets_the_environment_but_not_airflows_own_keys(fake_stages, monkeypatch):
     monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "x" * 64)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y" * 20)
+    monkeypatch.setenv("SOME_SETTING", "y")
     fake_stages(clean="print environment")
     names = json.loads(run_to_the_end()[0][0])
-    assert "AWS_SECRET_ACCESS_KEY" in names
+    assert "SOME_SETTING" in names
     assert not [name for name in names if name.startswith("AIRFLOW")]
-    assert stage_environment({"_AIRFLOW_X": "1", "PATH": "/bin"}) == {"PATH": "/bin", "PYTHONUNBUFFERED": "1"}
+
+
+def test_a_stage_gets_its_own_credentials_and_not_its_workers():
+    worker = {"_AIRFLOW_X": "1", "PATH": "/bin", "AWS_ACCESS_KEY_ID": "worker", "AWS_SESSION_TOKEN": "worker"}
+    own = {"AWS_ACCESS_KEY_ID": "stage", "AWS_SECRET_ACCESS_KEY": "stage's"}
+    assert stage_environment(worker, job(secrets=own)) == {**own, "PATH": "/bin", "PYTHONUNBUFFERED": "1"}
 
 
 def test_an_interpreter_that_is_missing_is_said_so(monkeypatch):
@@ -153,7 +163,7 @@ def test_an_interpreter_that_is_missing_is_said_so(monkeypatch):
 
 
 def test_an_unknown_runtime_is_said_so():
-    with pytest.raises(BadInput, match=r"runtime 'podman' is not one of: process"):
+    with pytest.raises(BadInput, match=r"runtime 'podman' is not one of: process, docker, kubernetes"):
         make_runtime("podman")
 
 
