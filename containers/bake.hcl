@@ -1,0 +1,54 @@
+# Every image in one build: `make images`, or `docker buildx bake --file containers/bake.hcl` from the repository's root.
+# Each variable may be set in the environment.
+variable "SIM2EDGE_TAG" { default = "0.1.0" }
+variable "VERSION" { default = "0.1.0" }
+variable "REVISION" { default = "unknown" }
+variable "BASE_IMAGE" { default = "" }
+variable "BUILD_IMAGE" { default = "" }
+variable "WHEELHOUSE_IMAGE" { default = "" }
+variable "TORCH_BACKEND" { default = "cpu" }
+variable "PLATFORM" { default = "" }
+
+group "default" {
+  targets = ["stages", "devices", "services"]
+}
+
+target "common" {
+  context    = "."
+  dockerfile = "containers/Dockerfile"
+  # An empty variable leaves the Dockerfile's own default in place.
+  args = {
+    BASE_IMAGE       = BASE_IMAGE != "" ? BASE_IMAGE : null
+    BUILD_IMAGE      = BUILD_IMAGE != "" ? BUILD_IMAGE : null
+    WHEELHOUSE_IMAGE = WHEELHOUSE_IMAGE != "" ? WHEELHOUSE_IMAGE : null
+    TORCH_BACKEND    = TORCH_BACKEND
+    VERSION          = VERSION
+    REVISION         = REVISION
+  }
+}
+
+target "stages" {
+  inherits = ["common"]
+  name     = stage
+  matrix   = { stage = ["capture", "clean", "augment", "train", "validate", "export", "push"] }
+  target   = stage
+  tags     = ["sim2edge/${stage}:${SIM2EDGE_TAG}"]
+}
+
+target "services" {
+  inherits = ["common"]
+  name     = service
+  matrix   = { service = ["airflow", "mlflow", "s3", "engine-proxy"] }
+  target   = service
+  tags     = ["sim2edge/${service}:${SIM2EDGE_TAG}"]
+}
+
+# The only images made for another machine than this one: PLATFORM=linux/arm64.
+target "devices" {
+  inherits  = ["common"]
+  name      = device
+  matrix    = { device = ["device", "device-tflite"] }
+  target    = device
+  tags      = ["sim2edge/${device}:${SIM2EDGE_TAG}${PLATFORM == "" ? "" : "-${split("/", PLATFORM)[1]}"}"]
+  platforms = PLATFORM == "" ? null : [PLATFORM]
+}
