@@ -108,8 +108,8 @@ def test_outputs_of_another_shape_are_refused(shape):
 
 def test_suppression_keeps_the_better_of_two_that_overlap():
     boxes = np.array([[0, 0, 0.5, 0.5], [0.02, 0, 0.5, 0.5], [0.6, 0.6, 1, 1]], np.float32)
-    assert suppress(boxes, 0.5, limit=10) == [0, 2]
-    assert suppress(boxes, 0.5, limit=1) == [0]
+    assert suppress(boxes, np.array([0.9, 0.8, 0.7], np.float32), 0.5, limit=10).tolist() == [0, 2]
+    assert suppress(boxes, np.array([0.9, 0.8, 0.7], np.float32), 0.5, limit=1).tolist() == [0]
 
 
 def test_intersection_over_union_of_known_boxes():

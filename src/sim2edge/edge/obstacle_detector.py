@@ -169,10 +169,11 @@ def name_detections(
     confidence = float(found.floor[floor])
     if not math.isfinite(confidence):
         raise ValueError("the model's floor output is not finite")
-    sides = (width, height, width, height)
     boxes, scores, distances = found.boxes.tolist(), found.scores.tolist(), found.distances_m.tolist()
     obstacles = tuple(
-        Obstacle(classes[kind], score, tuple(s * n for s, n in zip(box, sides, strict=True)), distance)
-        for kind, score, box, distance in zip(found.classes.tolist(), scores, boxes, distances, strict=True)
+        Obstacle(classes[kind], score, (left * width, top * height, right * width, bottom * height), distance)
+        for kind, score, (left, top, right, bottom), distance in zip(
+            found.classes.tolist(), scores, boxes, distances, strict=True
+        )
     )
     return Detection(floors[floor], confidence, obstacles)

@@ -163,7 +163,7 @@ def _decode_image(
     usable = (scores[best_first] >= score_threshold) & np.isfinite(raw[best_first]).all(axis=1)
     kept = best_first[usable]
     boxes = decode_boxes(raw[kept, -BOX_VALUES - 1 : -1], cells[kept])
-    apart = suppress(boxes, iou_threshold, limit)
+    apart = suppress(boxes, scores[kept], iou_threshold, limit)
     kept = kept[apart]
     distances = np.exp(np.minimum(raw[kept, -1], RAW_LIMIT) * DISTANCE_GAIN)
     return Detections(softmax(floor), boxes[apart], scores[kept], classes[kept], distances)
@@ -187,20 +187,14 @@ def decode_boxes(raw: Floats, cells: Floats) -> Floats:
     return np.minimum(np.maximum(corners, 0), 1)
 
 
-def suppress(boxes: Floats, iou_threshold: float, limit: int) -> list[int]:
+def suppress(boxes: Floats, scores: Floats, iou_threshold: float, limit: int) -> Integers:
     """Non-maximum suppression over all classes: indices kept of boxes [M, 4] that are sorted best first."""
-    if len(boxes) < 2:
-        return list(range(min(len(boxes), limit)))
-    overlaps = intersection_over_union(boxes, boxes) > iou_threshold
-    alive = np.ones(len(boxes), dtype=bool)
-    kept: list[int] = []
-    for index in range(len(boxes)):
-        if len(kept) == limit:
-            break
-        if alive[index]:
-            kept.append(index)
-            alive &= ~overlaps[index]
-    return kept
+    import cv2  # here, for most who import this module never decode
+
+    corners_and_sizes = boxes.copy()
+    corners_and_sizes[:, 2:] -= boxes[:, :2]
+    kept = cv2.dnn.NMSBoxes(corners_and_sizes, scores, 0.0, iou_threshold)  # type: ignore[arg-type]
+    return np.asarray(kept[:limit], np.int64)
 
 
 def intersection_over_union(first: Floats, second: Floats) -> Floats:
