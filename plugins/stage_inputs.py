@@ -72,12 +72,12 @@ def follow(bus: Bus, word: str, named: Mapping[str, Sequence[str]]) -> Iterable[
 
 
 def latest(bus: Bus, kind: str, partition: str) -> str:
-    """The newest artifact of a kind and batch that was not refused.
+    """The newest artifact of a kind and batch that was not refused and is no shard of one.
 
     Raises:
         BadInput: there is none.
     """
-    accepted = [manifest for manifest in bus.manifests(kind, partition) if not manifest.refused]
+    accepted = [each for each in bus.manifests(kind, partition) if not each.refused and not each.shard]
     if not accepted:
         raise BadInput(f"no accepted {kind} is filed under batch {partition}")
     return accepted[-1].reference

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from sim2edge.config import StageConfig
 from sim2edge.errors import BadInput
-from sim2edge.stage import Input, Job, Outcome, Stage
+from sim2edge.stage import Gather, Input, Job, Outcome, Stage
 
 
 class Range(StageConfig):
@@ -35,7 +35,7 @@ def run(job: Job[ToyConfig]) -> Outcome:
     if job.config.fail == "bug":
         raise RuntimeError("a bug")
     word = "changed" if "TOY_STAGE_CHANGED" in os.environ else job.config.word
-    (job.output / "lines.txt").write_text(f"{word}\n" * job.config.lines)
+    (job.output / "lines.txt").write_text("".join(f"{word}\n" for _ in job.share(job.config.lines)))
     copies = [artifact.path("lines.txt").read_text() for artifact in job.inputs.get("episodes", ())]
     (job.output / "nested").mkdir()
     (job.output / "nested" / "copies.txt").write_text("".join(copies))
@@ -43,7 +43,24 @@ def run(job: Job[ToyConfig]) -> Outcome:
     return Outcome({"lines": job.config.lines}, "too many lines" if job.config.refuse else None)
 
 
-SOURCE = Stage("capture", 1, "episodes", ToyConfig, f"{__name__}:run", ref="refs/batches/{partition}")
+def gather(job: Job[ToyConfig]) -> Outcome:
+    """Join the `lines.txt` of the shards."""
+    lines = "".join(part.path("lines.txt").read_text() for part in job.parts)
+    (job.output / "lines.txt").write_text(lines)
+    (job.output / "nested").mkdir()
+    (job.output / "nested" / "copies.txt").touch()
+    return Outcome({"lines": len(lines.splitlines())})
+
+
+SOURCE = Stage(
+    "capture",
+    1,
+    "episodes",
+    ToyConfig,
+    f"{__name__}:run",
+    ref="refs/batches/{partition}",
+    gather=Gather("lines", f"{__name__}:gather", ("lines.txt",)),
+)
 STEP = Stage(
     "clean",
     1,

@@ -201,11 +201,28 @@ class Bus:
             Corrupt: an object is missing or its bytes are not those of the manifest.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        for part in manifest.parts:
-            self.fetch(self.open(part), folder, patterns)
-        files = [file for file in manifest.files if any(fnmatch.fnmatch(file.path, p) for p in patterns)]
-        in_threads(lambda file: self._fetch_file(manifest, file, folder), files)
+        wanted = [(f, of) for f, of in self.payload(manifest) if any(fnmatch.fnmatch(f.path, p) for p in patterns)]
+        in_threads(lambda pair: self._fetch_file(pair[1], pair[0], folder), wanted)
         return Artifact(manifest, folder)
+
+    def payload(self, manifest: Manifest) -> Sequence[tuple[File, Manifest]]:
+        """Every file of an artifact with the manifest that holds it, sorted by path: its parts' and its own.
+
+        A file of its own stands in for those of its parts that have the same path.
+
+        Raises:
+            Corrupt: a part is missing, or two parts have a file of the same path.
+        """
+        found: dict[str, tuple[File, Manifest]] = {}
+        own = {file.path: (file, manifest) for file in manifest.files}
+        for part in in_threads(self.open, manifest.parts):
+            for file, holder in self.payload(part):
+                if file.path in found and file.path not in own:
+                    other = found[file.path][1].reference
+                    raise Corrupt(f"{manifest.reference}: its parts {other} and {part.reference} both have {file.path}")
+                found[file.path] = file, holder
+        found |= own
+        return [found[path] for path in sorted(found)]
 
     def _fetch_file(self, manifest: Manifest, file: File, folder: Path) -> None:
         key = f"{manifest.reference}/{manifest.attempt}/{file.path}"

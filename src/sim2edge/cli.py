@@ -1,9 +1,11 @@
 """The `sim2edge` command.
 
     sim2edge <stage> [--partition P] [--preset NAME] [--input role=reference]... [key=value]...
+    sim2edge capture --partition P --shard 3/8 | --gather 8               a share of the work; the whole of its shards
     sim2edge ls | show | lineage | reproduce | gc | config | schema       look at, and look after, what is on the bus
     sim2edge up | down | status | env | demo                              the local stack
     sim2edge ota ... | device ...                                         the update repository and a device
+    sim2edge compose ... | engine-proxy                                   the system in containers (docker-compose.yaml)
 
 Exit codes: 0 done or already there; 2 bad config or bad input; 3 refused by a gate; anything else may be tried again.
 """
@@ -26,6 +28,8 @@ COMMANDS = {
     "demo": "sim2edge.demo.run:main",
     "ota": "sim2edge.push.commands:main",
     "device": "sim2edge.edge.device:main",
+    "engine-proxy": "sim2edge.engine_proxy.commands:main",
+    "compose": "sim2edge.compose.commands:main",
 }
 VERB_IS_ARGUMENT = {"sim2edge.inspect_bus:main", "sim2edge.stack.commands:main"}
 
@@ -107,6 +111,9 @@ def stage_parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--partition", help="the batch")
     parser.add_argument("--preset", default=os.environ.get("SIM2EDGE_PRESET"), help="a file of conf/, without .yaml")
     parser.add_argument("--input", action="append", default=[], metavar="ROLE=REFERENCE")
+    if get_stage(name).gather:
+        parser.add_argument("--shard", metavar="N/M", help="do this share of the work only")
+        parser.add_argument("--gather", metavar="M", help="make the artifact of its M shards")
     parser.add_argument("override", nargs="*", metavar="key=value", help="see: sim2edge config " + name)
     return parser
 
@@ -134,7 +141,8 @@ def run_stage(name: str, argv: Sequence[str]) -> int:
     arguments = stage_parser(name).parse_intermixed_args(argv)
     inputs = parse_inputs(arguments.input)
     bus = Bus.from_environment()
-    planned = runner.plan(bus, name, arguments.partition, arguments.preset, arguments.override, inputs)
+    cut = {option: getattr(arguments, option, None) for option in ("shard", "gather")}
+    planned = runner.plan(bus, name, arguments.partition, arguments.preset, arguments.override, inputs, **cut)
     hit = planned.manifest is not None
     with make_progress(name) as progress:
         manifest = runner.execute(bus, planned, progress)

@@ -19,6 +19,7 @@ from sim2edge.errors import BadInput
 from sim2edge.manifest import KINDS, Manifest
 from sim2edge.progress import make_progress
 from sim2edge.reproduce import compare
+from sim2edge.shards import parse_shard
 from sim2edge.stage import STAGE_NAMES, get_stage
 
 
@@ -87,6 +88,7 @@ def _row(manifest: Manifest) -> tuple[str, ...]:
     counts = {key: value for key, value in manifest.summary.items() if isinstance(value, int | float | str)}
     words = "refused" if manifest.refused else "  ".join(f"{key}={value}" for key, value in list(counts.items())[:4])
     made = manifest.finished.strftime("%Y-%m-%d %H:%M")
+    words = f"shard {manifest.shard}  {words}" if manifest.shard else words
     return manifest.reference, made, f"{manifest.cost.wall_s:.1f}", f"{manifest.size / 1e6:.2f}", words
 
 
@@ -132,6 +134,8 @@ def _lineage_entry(manifest: Manifest) -> dict[str, object]:
     return {
         "stage": f"{manifest.stage} v{manifest.version}",
         "inputs": manifest.inputs,
+        "parts": manifest.parts,
+        "shard": manifest.shard,
         "config_hash": manifest.config_hash,
         "revision": manifest.environment.get("revision"),
         "seeds": manifest.summary.get("seeds"),
@@ -152,25 +156,31 @@ def _grow(tree: Tree, manifest: Manifest, found: dict[str, Manifest], shown: set
 
 def _describe(manifest: Manifest) -> str:
     made = f"{manifest.stage} v{manifest.version}, config {manifest.config_hash[:8]}"
+    made = f"shard {manifest.shard}, {made}" if manifest.shard else made
     return f"{manifest.reference}  {made}, {manifest.environment.get('revision') or 'no commit'}"
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    """`reproduce`: run the stage again from the manifest alone, then compare file by file; exit 1 when they differ."""
+    """`reproduce`: run the stage again from the manifest alone, then compare file by file; exit 1 when they differ.
+
+    What was gathered from shards is made whole, and has to come out the same.
+    """
     bus = Bus.from_environment()
     manifest = bus.open(bus.resolve(arguments.artifact))
     stage = get_stage(manifest.stage)
     if stage.version != manifest.version:
         raise BadInput(f"{manifest.reference}: made by {stage.name} v{manifest.version}, this is v{stage.version}")
     config = build(stage.config, manifest.config, stage.name)
-    planned = runner.Plan(stage, config, manifest.inputs, manifest.reference, None)
+    shard = parse_shard(manifest.shard) if manifest.shard else None
+    planned = runner.Plan(stage, config, manifest.inputs, manifest.reference, None, shard)
+    recorded = [file for file, _ in bus.payload(manifest)]
     scratch = tempfile.TemporaryDirectory(prefix="reproduce-", dir=runner.scratch_folder())
     with scratch as folder, make_progress(stage.name) as progress:
         files = runner.rehearse(bus, planned, progress, Path(folder))
-    differences = compare(manifest.files, files)
+    differences = compare(recorded, files)
     for line in differences:
         print(line)
-    total = len(manifest.files)
+    total = len(recorded)
     print(f"{manifest.reference}: {total - len(differences)} of {total} files identical")
     return 1 if differences else 0
 

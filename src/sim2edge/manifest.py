@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sim2edge.errors import BadInput, Corrupt
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+"""2 added `shard`; manifests of version 1 are read as they are."""
 KINDS = ("episodes", "frames", "dataset", "model", "verdict", "release", "rollout")
 PARTITION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 IDENTITY = re.compile(r"[0-9a-f]{16}")
@@ -69,15 +70,24 @@ class File(BaseModel):
 
 
 class Cost(BaseModel):
-    """What making the artifact took."""
+    """What making the artifact took; for one that was gathered, the making of its parts included."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     wall_s: float = Field(ge=0, description="seconds from start to commit")
     work_s: float = Field(ge=0, description="seconds inside the stage's own function")
     cpu_s: float = Field(ge=0, description="CPU seconds of the process and its children")
-    bytes_in: int = Field(ge=0)
-    bytes_out: int = Field(ge=0)
+    bytes_in: int = Field(ge=0, description="bytes fetched")
+    bytes_out: int = Field(ge=0, description="bytes of payload")
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            wall_s=round(self.wall_s + other.wall_s, 3),
+            work_s=round(self.work_s + other.work_s, 3),
+            cpu_s=round(self.cpu_s + other.cpu_s, 3),
+            bytes_in=self.bytes_in + other.bytes_in,
+            bytes_out=self.bytes_out + other.bytes_out,
+        )
 
 
 class Manifest(BaseModel):
@@ -96,6 +106,9 @@ class Manifest(BaseModel):
     seed: int | None = None
     inputs: dict[str, list[str]] = Field(description="role to artifact references")
     parts: list[str] = Field(default_factory=list, description="artifacts this one is made of, by reference")
+    shard: str | None = Field(
+        default=None, pattern="^[1-9][0-9]*/[1-9][0-9]*$", description="which share of the work: 3/8; None: all of it"
+    )
     attempt: str = Field(pattern="^[0-9a-z-]+$", description="folder of the payload below the artifact's own")
     files: list[File]
     summary: dict[str, Any]
@@ -112,8 +125,8 @@ class Manifest(BaseModel):
 
     @property
     def size(self) -> int:
-        """Size of the payload in bytes."""
-        return sum(file.bytes for file in self.files)
+        """Size of the payload in bytes, that of its parts included."""
+        return self.cost.bytes_out
 
     def to_json(self) -> bytes:
         """The manifest as it lies on the bus."""

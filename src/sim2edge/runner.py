@@ -2,6 +2,9 @@
 
 `plan` needs only the light core, so that whoever schedules stages knows the artifact's reference before any work
 starts; `execute` needs the stage's own libraries.
+
+A stage that declares how to `gather` can be made in shards, by several runs anywhere: each shard is an artifact, and
+one more run makes the stage's artifact out of them, under the id it has when it is made whole.
 """
 
 import os
@@ -13,15 +16,18 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from sim2edge import config as configs
-from sim2edge.bus import Bus, describe_files
+from sim2edge.bus import Bus, describe_files, in_threads
 from sim2edge.config import StageConfig
 from sim2edge.environment import describe_environment
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, File, Manifest, check_partition, latest_partition, split_reference
+from sim2edge.shards import Shard, all_shards, check_count, name_shards, parse_shard
 from sim2edge.stage import Artifact, Input, Job, Outcome, Progress, Stage, get_stage, load_function
 
 Inputs = Mapping[str, Sequence[str]]
@@ -36,7 +42,11 @@ class Plan:
     inputs: Inputs
     reference: str
     manifest: Manifest | None
-    """The committed artifact, when there is one: a cache hit."""
+    """The committed artifact, when there is one: a cache hit. A shard's may be the whole, and then nothing is to do."""
+    shard: Shard | None = None
+    """The share of the work to do; None: all of it."""
+    parts: Sequence[str] = ()
+    """References of the shards that the artifact is to be gathered from; none: it is made whole."""
 
 
 def plan(
@@ -46,6 +56,8 @@ def plan(
     preset: str | None = None,
     overrides: Iterable[str] = (),
     inputs: Inputs | None = None,
+    shard: str | None = None,
+    gather: str | int | None = None,
 ) -> Plan:
     """Decide what a run of stage `name` would make.
 
@@ -57,9 +69,11 @@ def plan(
         preset: name of a file in `conf/`.
         overrides: `key=value` words for the stage's config.
         inputs: role to references, refs or ids; roles that are left out take the stage's default.
+        shard: do this share of the work only, `3/8`.
+        gather: make the artifact out of this many committed shards.
 
     Raises:
-        BadInput: bad config, unknown role, missing or superfluous input, wrong kind.
+        BadInput: bad config, unknown role, missing or superfluous input, wrong kind, work that cannot be cut so.
     """
     stage = get_stage(name)
     config = configs.load(stage.config, name, preset, overrides)
@@ -72,16 +86,45 @@ def plan(
     filed_under = latest_partition(used) if used else partition
     if filed_under is None:
         raise BadInput(f"{name}: --partition is missing: name the batch")
-    identity = artifact_id(stage, config, references, None if used else filed_under)
-    reference = f"{stage.produces}/{filed_under}/{identity}"
-    return Plan(stage, config, references, reference, bus.find(reference))
+    one, many = parse_shard(shard) if shard else None, check_count(gather) if gather is not None else None
+    check_cut(stage, config, one, many)
+    identity = partial(artifact_id, stage, config, references, None if used else filed_under)
+    folder = f"{stage.produces}/{filed_under}"
+    whole = f"{folder}/{identity()}"
+    found = bus.find(whole)
+    if one and not found:
+        reference = f"{folder}/{identity(one)}"
+        return Plan(stage, config, references, reference, bus.find(reference), one)
+    parts = [f"{folder}/{identity(each)}" for each in all_shards(many)] if many else []
+    return Plan(stage, config, references, whole, found, one, parts)
 
 
-def artifact_id(stage: Stage, config: StageConfig, inputs: Inputs, partition: str | None) -> str:
-    """16 hex digits that name a result: a hash of stage, version, config, and input ids (or else the partition)."""
+def check_cut(stage: Stage, config: StageConfig, shard: Shard | None, gather: int | None) -> None:
+    """Check that the stage's work can be cut as is asked, each shard getting some.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    of = shard.of if shard else gather
+    if of is None:
+        return
+    if shard and gather:
+        raise BadInput(f"{stage.name}: a run makes a shard or gathers shards: leave out --shard or --gather")
+    if stage.gather is None:
+        raise BadInput(f"{stage.name}: its work cannot be cut into shards")
+    units = getattr(config, stage.gather.units)
+    if of > units:
+        raise BadInput(f"{stage.name}: {of} shards, but {stage.gather.units}={units}: at most {units}")
+
+
+def artifact_id(
+    stage: Stage, config: StageConfig, inputs: Inputs, partition: str | None, shard: Shard | None = None
+) -> str:
+    """16 hex digits that name a result: a hash of stage, version, config, input ids (or else the partition), shard."""
     made_from: Any = {role: [split_reference(r)[2] for r in references] for role, references in inputs.items()}
     decisive = configs.decisive(config)
-    return configs.digest([stage.name, stage.version, decisive, made_from, partition])[:16]
+    which = [str(shard)] if shard else []
+    return configs.digest([stage.name, stage.version, decisive, made_from, partition, *which])[:16]
 
 
 def resolve_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs) -> dict[str, Sequence[str]]:
@@ -138,7 +181,8 @@ def execute(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
         BadInput: bad data in an input, or the scratch folder is full.
     """
     manifest = planned.manifest or produce(bus, planned, progress)
-    settle(bus, planned.stage, manifest, progress)
+    if not planned.shard:
+        settle(bus, planned.stage, manifest, progress)
     return manifest
 
 
@@ -156,15 +200,35 @@ def point_ref(bus: Bus, stage: Stage, manifest: Manifest) -> None:
 
 
 def produce(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
-    """Fetch the inputs, run the stage's function in a folder of its own, upload and commit."""
+    """Fetch the inputs, or the shards, run the stage's function in a folder of its own, upload and commit."""
+    shards = find_shards(bus, planned) if planned.parts else []
     work = Path(tempfile.mkdtemp(prefix=f"{planned.stage.name}-", dir=scratch_folder()))
     clock = Clock()
     try:
-        job = make_job(bus, planned, work, progress)
-        outcome = clock.time(lambda: load_function(planned.stage.entry)(job))
+        job = make_job(bus, planned, work, progress, shards)
+        entry = load_function(planned.stage.gather.entry if planned.stage.gather and shards else planned.stage.entry)
+        outcome = clock.time(lambda: entry(job))
         return commit(bus, planned, job, outcome, clock)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def find_shards(bus: Bus, planned: Plan) -> Sequence[Manifest]:
+    """The manifests of the shards that a plan gathers.
+
+    Raises:
+        BadInput: some are not committed; names them.
+    """
+    found = in_threads(bus.find, planned.parts)
+    shards = all_shards(len(found))
+    missing = [shard for shard, manifest in zip(shards, found, strict=True) if manifest is None]
+    if missing:
+        partition = split_reference(planned.reference)[1]
+        raise BadInput(
+            f"{planned.stage.name} of {partition}: {len(missing)} of {len(found)} shards are not there "
+            f"({name_shards(missing)}): make each with --shard {missing[0]} and the same config"
+        )
+    return [manifest for manifest in found if manifest]
 
 
 def rehearse(bus: Bus, planned: Plan, progress: Progress, work: Path) -> Sequence[File]:
@@ -218,13 +282,19 @@ class Clock:
         )
 
 
-def make_job(bus: Bus, planned: Plan, work: Path, progress: Progress) -> Job[StageConfig]:
-    """Fetch the inputs into `work` and lay out the folders of a run."""
-    inputs: dict[str, list[Artifact]] = {}
-    for role, references in planned.inputs.items():
-        folders = [work / "inputs" / role / str(index) for index in range(len(references))]
-        patterns = planned.stage.inputs[role].files
-        inputs[role] = [bus.fetch(bus.open(r), f, patterns) for r, f in zip(references, folders, strict=True)]
+def make_job(
+    bus: Bus, planned: Plan, work: Path, progress: Progress, shards: Sequence[Manifest] = ()
+) -> Job[StageConfig]:
+    """Fetch the inputs, or else the shards to gather, into `work` and lay out the folders of a run."""
+
+    def fetch(manifests: Iterable[Manifest], role: str, patterns: Sequence[str]) -> list[Artifact]:
+        folders = (work / "inputs" / role / str(index) for index in count())
+        return [bus.fetch(m, folder, patterns) for m, folder in zip(manifests, folders, strict=False)]
+
+    stage = planned.stage
+    parts = fetch(shards, "parts", stage.gather.files if stage.gather else ())
+    needed = {} if shards else planned.inputs
+    inputs = {role: fetch(map(bus.open, names), role, stage.inputs[role].files) for role, names in needed.items()}
     output, scratch = work / "output", work / "scratch"
     for folder in (output, scratch):
         folder.mkdir()
@@ -237,6 +307,8 @@ def make_job(bus: Bus, planned: Plan, work: Path, progress: Progress) -> Job[Sta
         scratch=scratch,
         progress=progress,
         checkpoints=BusCheckpoints(bus, planned.reference),
+        shard=planned.shard,
+        parts=parts,
     )
 
 
@@ -251,6 +323,7 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
     files = bus.upload(planned.reference, attempt, job.output)
     resolved = configs.resolve(planned.config)
     fetched = sum(f.stat().st_size for f in (job.output.parent / "inputs").rglob("*") if f.is_file())
+    cost = clock.cost(fetched, sum(file.bytes for file in files))
     manifest = Manifest(
         kind=kind,
         partition=partition,
@@ -261,6 +334,8 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
         config_hash=configs.digest(resolved),
         seed=resolved.get("seed"),
         inputs={role: list(references) for role, references in planned.inputs.items()},
+        parts=list(planned.parts),
+        shard=str(planned.shard) if planned.shard else None,
         attempt=attempt,
         files=list(files),
         summary=dict(outcome.summary),
@@ -268,7 +343,7 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
         environment=describe_environment(planned.stage.name),
         started=clock.started,
         finished=datetime.now(UTC),
-        cost=clock.cost(fetched, sum(file.bytes for file in files)),
+        cost=sum((part.manifest.cost for part in job.parts), cost),
     )
     committed = bus.commit(manifest)
     bus.delete(bus.list(f"{planned.reference}/checkpoints"))

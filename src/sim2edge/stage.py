@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from sim2edge.config import StageConfig
 from sim2edge.errors import BadInput
+from sim2edge.shards import Shard
 
 if TYPE_CHECKING:
     from sim2edge.manifest import Manifest
@@ -37,6 +38,18 @@ class Input:
     default: str | None = None
     files: Sequence[str] = ("*",)
     """Glob patterns of the payload files to fetch; the rest of the artifact is not downloaded."""
+
+
+@dataclass(frozen=True)
+class Gather:
+    """How a stage's work is cut into shards, and how the shards become the artifact."""
+
+    units: str
+    """The field of the config that counts what is shared out."""
+    entry: str
+    """`"module:function"`: gets a `Job` whose `parts` are the shards, leaves the files that only the whole has."""
+    files: Sequence[str] = ("*",)
+    """Glob patterns of the shards' files that `entry` reads; the rest is not downloaded."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,8 @@ class Stage:
     ref: str | None = None
     choose: str | None = None
     settle: str | None = None
+    gather: Gather | None = None
+    """Of a stage whose work may be shared out to several runs."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,14 @@ class Job(Generic[C]):
     """A folder that is removed afterwards."""
     progress: Progress
     checkpoints: Checkpoints
+    shard: Shard | None = None
+    """Which share of the work this run does; None: all of it."""
+    parts: Sequence[Artifact] = ()
+    """To a gather function: the shards, in order, with the files it asked for."""
+
+    def share(self, units: int) -> range:
+        """The indices of the units of work, out of `units`, that are this run's."""
+        return self.shard.share(units) if self.shard else range(units)
 
     def input(self, role: str) -> Artifact:
         """The only artifact of a role that takes one."""

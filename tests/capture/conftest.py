@@ -40,10 +40,10 @@ def small() -> CaptureConfig:
 
 @pytest.fixture
 def capture_batch():
-    """Capture a batch through the real runner: `capture_batch(bus, batch, *overrides) -> Manifest`."""
+    """Capture a batch through the real runner: `capture_batch(bus, batch, *overrides, shard="1/2") -> Manifest`."""
 
-    def capture(bus: Bus, batch: str, *overrides: str):
-        return execute(bus, plan(bus, "capture", batch, overrides=[*SMALL, *overrides]), Silent())
+    def capture(bus: Bus, batch: str, *overrides: str, **cut):
+        return execute(bus, plan(bus, "capture", batch, overrides=[*SMALL, *overrides], **cut), Silent())
 
     return capture
 

@@ -118,6 +118,51 @@ def test_reproduce_finds_what_differs(command, monkeypatch):
     assert "1 of 2 files identical" in out
 
 
+@pytest.fixture
+def gathered(command, partition):
+    """A batch gathered from three shards: its reference and theirs."""
+    outs = [command("capture", "--partition", "{partition}", *cut) for cut in CUTS]
+    assert [code for code, _, _ in outs] == [0] * len(CUTS)
+    *shards, whole = [events(out)[-1]["reference"] for _, out, _ in outs]
+    return whole, shards
+
+
+CUTS = [("--shard", "1/3"), ("--shard=2/3",), ("--shard=3/3",), ("--gather", "3")]
+
+
+def test_a_gathered_batch_is_shown_with_its_shards(command, partition, gathered, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    whole, shards = gathered
+    assert Manifest.model_validate_json(command("show", whole)[1]).parts == shards
+    lineage = command("lineage", f"refs/batches/{partition}")[1]
+    assert [f"{shard}  shard {n}/3, capture v1" in lineage for n, shard in enumerate(shards, 1)] == [True] * 3
+    assert json.loads(command("lineage", "--json", whole)[1])[shards[0]]["shard"] == "1/3"
+    assert "shard 2/3  lines=3" in command("ls", "episodes", "--partition", partition)[1]
+
+
+def test_a_shard_and_what_was_gathered_are_reproduced(command, gathered, monkeypatch):
+    whole, shards = gathered
+    for reference in (whole, shards[1]):
+        code, out, _ = command("reproduce", reference)
+        assert (code, out.splitlines()[-1]) == (0, f"{reference}: 2 of 2 files identical")
+    monkeypatch.setenv("TOY_STAGE_CHANGED", "yes")
+    assert command("reproduce", whole)[0] == command("reproduce", shards[1])[0] == 1
+
+
+def test_gc_leaves_parts_alone(command, s3, gathered):
+    before = {key for reference in (gathered[0], *gathered[1]) for key in s3.list(reference)}
+    command("gc", "--grace-hours", "-1")
+    assert {key for reference in (gathered[0], *gathered[1]) for key in s3.list(reference)} == before
+
+
+def test_gathering_what_is_not_there_is_one_line_that_names_it(command, partition):
+    command("capture", "--partition", "{partition}", "--shard", "2/3")
+    code, _, err = command("capture", "--partition", "{partition}", "--gather", "3")
+    assert code == 2
+    assert err.startswith(f"sim2edge: capture of {partition}: 2 of 3 shards are not there (1/3, 3/3): ")
+    assert err.count("\n") == 1
+
+
 def test_gc_says_what_it_deleted(command, s3, partition):
     s3.put(f"frames/{partition}/{'b' * 16}/attempt/half", b"half")
     assert "0 objects deleted" in command("gc")[1]

@@ -12,7 +12,19 @@ from sim2edge.inspect_bus import describe_fields
 from sim2edge.stage import STAGE_NAMES, get_stage
 
 SOURCE = Path(sim2edge.__file__).parent
-SHARED = {"bus", "frames", "stage", "config", "errors", "manifest", "recipes", "registry", "progress", "environment"}
+SHARED = {
+    "bus",
+    "cores",
+    "frames",
+    "stage",
+    "config",
+    "errors",
+    "manifest",
+    "recipes",
+    "registry",
+    "progress",
+    "environment",
+}
 HEAVY = {"airflow", "cv2", "matplotlib", "mlflow", "mujoco", "numpy", "onnxruntime", "pandas", "torch", "tuf"}
 
 

@@ -68,6 +68,16 @@ def test_an_artifact_is_shown_with_what_it_was_made_from(browser, artifact, part
     assert artifact in browser.get("/artifacts").text
 
 
+def test_a_gathered_batch_links_to_its_shards(browser, artifact, s3, partition):
+    shard = f"frames/{partition}/00000000000000bb"
+    parts = {"id": "00000000000000cc", "parts": [artifact, shard]}
+    s3.commit(s3.open(artifact).model_copy(update={"id": "00000000000000bb", "shard": "2/2"}))
+    gathered = s3.commit(s3.open(artifact).model_copy(update=parts))
+    page = browser.get(f"/artifacts/{gathered.reference}").text
+    assert all(f'href="/sim2edge/artifacts/{part}"' in page for part in gathered.parts)
+    assert ", shard 2/2" in browser.get(f"/artifacts/{shard}").text
+
+
 def test_a_report_is_shown_but_its_scripts_do_not_run(browser, artifact):
     report = browser.get(f"/artifacts/{artifact}/report.html")
     assert report.text == "<script>alert(1)</script>"

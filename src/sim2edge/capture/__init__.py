@@ -3,11 +3,13 @@
     sim2edge capture --partition demo-1 --preset demo
     sim2edge capture --partition demo-1 episodes=4 camera.backend=ray
 
+    sim2edge capture --partition demo-1 --shard 3/8     # a share of the batch; `--gather 8` makes the batch of all
+
 The inputs are the batch id and the config: every episode's seed is derived from the two (`seeds.py`).
 """
 
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.stage import Stage
+from sim2edge.stage import Gather, Stage
 
 STAGE = Stage(
     name="capture",
@@ -16,4 +18,5 @@ STAGE = Stage(
     config=CaptureConfig,
     entry="sim2edge.capture.run:run",
     ref="refs/batches/{partition}",
+    gather=Gather(units="episodes", entry="sim2edge.capture.gather:run", files=("aggregated_results.csv",)),
 )

@@ -1,13 +1,14 @@
-"""The capture stage's function: episodes in parallel over processes, then the batch's table and summary.
+"""The capture stage's function: episodes in parallel over processes, then their table and summary.
 
 Which process captures an episode changes no byte of it: everything is drawn from the episode's own seed.
 """
 
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sim2edge.capture.camera_capture import choose_backend
 from sim2edge.capture.config import CaptureConfig
@@ -15,9 +16,12 @@ from sim2edge.capture.workers import Captured, capture_one, worker_pool
 from sim2edge.recipes.perception import CLASSES, FLOORS
 from sim2edge.stage import Job, Outcome
 
+if TYPE_CHECKING:
+    from sim2edge.capture.recorder import EpisodeResult
+
 
 def run(job: Job[CaptureConfig]) -> Outcome:
-    """Capture the batch named by the job's partition.
+    """Capture the batch named by the job's partition, or the job's share of it.
 
     Raises:
         BadInput: the config asks for rooms that cannot be built, or for EGL where there is none.
@@ -26,37 +30,37 @@ def run(job: Job[CaptureConfig]) -> Outcome:
     backend, renderer = choose_backend(job.config.camera)
     job.progress.log("camera", backend=backend, renderer=renderer)
     captured = capture_all(job, backend)
-    write_table(job.output / "aggregated_results.csv", captured)
-    return Outcome(summarise(captured) | {"camera_backend": backend, "camera_renderer": renderer})
+    results = [one.result for one in captured]
+    boxes = sum((one.boxes for one in captured), Counter[str]())
+    rejected = sum((one.rejected for one in captured), Counter[str]())
+    write_table(job.output / "aggregated_results.csv", results)
+    return Outcome(summarise(results, boxes, rejected) | {"camera_backend": backend, "camera_renderer": renderer})
 
 
 def capture_all(job: Job[CaptureConfig], backend: str) -> list[Captured]:
-    """Capture every episode; the result is in the order of the episodes."""
-    config, captured = job.config, dict[int, Captured]()
+    """Capture every episode of this run's share; the result is in the order of the episodes."""
+    config, share, captured = job.config, job.share(job.config.episodes), dict[int, Captured]()
     failures: Counter[str] = Counter()
     with worker_pool(config, job.partition, job.output, backend) as submit:
-        futures = {submit(capture_one, index): index for index in range(config.episodes)}
+        futures = {submit(capture_one, index): index for index in share}
         for future in as_completed(futures):
             one = captured[futures[future]] = future.result()
             failures[one.result.failure_reason or "success"] += 1
             frames = sum(done.result.frames for done in captured.values())
-            job.progress.update(len(captured), config.episodes, frames=frames, success=failures["success"])
+            job.progress.update(len(captured), len(share), frames=frames, success=failures["success"])
     return [captured[index] for index in sorted(captured)]
 
 
-def write_table(path: Path, captured: list[Captured]) -> None:
+def write_table(path: Path, results: Sequence["EpisodeResult"]) -> None:
     """Write `aggregated_results.csv`: one row an episode, the fields of `result.json`."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(type(captured[0].result).model_fields), lineterminator="\n")
+        writer = csv.DictWriter(file, list(type(results[0]).model_fields), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(one.result.model_dump() for one in captured)
+        writer.writerows(result.model_dump() for result in results)
 
 
-def summarise(captured: list[Captured]) -> dict[str, Any]:
-    """What the batch holds: counts and rates for the manifest."""
-    results = [one.result for one in captured]
-    rejected = sum((one.rejected for one in captured), Counter[str]())
-    boxes = sum((one.boxes for one in captured), Counter[str]())
+def summarise(results: Sequence["EpisodeResult"], boxes: Counter[str], rejected: Counter[str]) -> dict[str, Any]:
+    """What the episodes hold: counts and rates for the manifest."""
     return {
         "episodes": len(results),
         "successes": sum(result.success for result in results),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sim2edge.capture.camera_capture import prepare_environment
 from sim2edge.capture.config import CaptureConfig
+from sim2edge.cores import available_cores
 
 if TYPE_CHECKING:
     from sim2edge.capture.recorder import EpisodeResult
@@ -58,7 +59,7 @@ def worker_pool(config: CaptureConfig, batch: str, output: Path, backend: str) -
         RuntimeError: a worker process died.
     """
     pool = ProcessPoolExecutor(
-        min(config.workers or os.cpu_count() or 1, config.episodes),
+        min(config.workers or available_cores(), config.episodes),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=start_worker,
         initargs=(config, batch, output, backend),

@@ -5,7 +5,6 @@ config and dataset.
 """
 
 import json
-import os
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from sim2edge import config as configs
+from sim2edge.cores import available_cores
 from sim2edge.recipes.perception import signature
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames
 from sim2edge.recipes.perception_inference import detect
@@ -35,7 +35,7 @@ def run(job: Job[TrainConfig]) -> Outcome:
     Raises:
         BadInput: bad data in the dataset, or training that diverged.
     """
-    torch.set_num_threads(job.config.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(job.config.threads or available_cores())
     dataset = job.input("dataset")
     table = DatasetTable.read(dataset.path("dataset.json"))
     train = read_frames(dataset.path("train.parquet"), table)

@@ -1,13 +1,13 @@
 """The validate stage: run model and champion over the test split, measure, judge, write the verdict."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sim2edge.cores import available_cores
 from sim2edge.errors import BadInput
 from sim2edge.recipes import load_network
 from sim2edge.recipes.perception import Detections
@@ -29,7 +29,7 @@ def run(job: Job[ValidateConfig]) -> Outcome:
     Raises:
         BadInput: bad data in the dataset, or a model of other classes or image size.
     """
-    torch.set_num_threads(job.config.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(job.config.threads or available_cores())
     dataset = job.input("dataset")
     table = DatasetTable.read(dataset.path("dataset.json"))
     frames = read_frames(dataset.path("test.parquet"), table)

@@ -1,0 +1,58 @@
+"""Makes a batch of its shards: the table and the summary of all episodes; the episodes stay where they are.
+
+    sim2edge capture --partition demo-1 --shard 1/2
+    sim2edge capture --partition demo-1 --shard 2/2     # anywhere, at any time
+    sim2edge capture --partition demo-1 --gather 2
+
+The table and the counts are those of a batch that was captured whole.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+
+from sim2edge.capture.config import CaptureConfig
+from sim2edge.capture.recorder import EpisodeResult
+from sim2edge.capture.run import summarise, write_table
+from sim2edge.errors import BadInput
+from sim2edge.stage import Artifact, Job, Outcome
+
+
+def run(job: Job[CaptureConfig]) -> Outcome:
+    """Gather the shards of one batch.
+
+    Raises:
+        BadInput: the shards were drawn by different camera backends.
+    """
+    backend = common_backend(job.parts)
+    results = sorted((row for part in job.parts for row in read_table(part)), key=lambda result: result.episode_id)
+    write_table(job.output / "aggregated_results.csv", results)
+    boxes, rejected = (count(job.parts, name) for name in ("boxes", "rooms_rejected"))
+    job.progress.update(len(results), job.config.episodes, shards=len(job.parts))
+    renderers = {part.manifest.summary["camera_renderer"] for part in job.parts}
+    camera = {"camera_backend": backend, "camera_renderer": ", ".join(sorted(renderers))}
+    return Outcome(summarise(results, boxes, rejected) | camera)
+
+
+def common_backend(shards: Sequence[Artifact]) -> str:
+    """What drew the images of all shards.
+
+    Raises:
+        BadInput: one thing here, another there: the batch would depend on where its shards were captured.
+    """
+    backends = {part.manifest.summary["camera_backend"]: part.manifest.shard for part in shards}
+    if len(backends) > 1:
+        where = ", ".join(f"{backend} (shard {shard})" for backend, shard in sorted(backends.items()))
+        raise BadInput(f"capture.camera.backend: the shards were drawn by {where}: name one backend and capture again")
+    return str(next(iter(backends)))
+
+
+def read_table(shard: Artifact) -> list[EpisodeResult]:
+    """The rows of a shard's `aggregated_results.csv`."""
+    with shard.path("aggregated_results.csv").open(newline="", encoding="utf-8") as file:
+        return [EpisodeResult.model_validate(row) for row in csv.DictReader(file)]
+
+
+def count(shards: Sequence[Artifact], name: str) -> Counter[str]:
+    """The sum over the shards of counts in their summaries."""
+    return sum((Counter(part.manifest.summary[name]) for part in shards), Counter[str]())

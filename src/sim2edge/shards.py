@@ -1,0 +1,68 @@
+"""Shards: how the work of one artifact is shared out to several runs that know nothing of each other.
+
+    shard = parse_shard("3/8")
+    list(shard.share(20))       # [2, 10, 18]: the units of work that are this run's
+
+A unit of work (an episode) is the same in whichever shard it is made, so the shards together are the whole.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sim2edge.errors import BadInput
+
+MOST = 1000
+"""More shards than this are a mistake."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Share `number` of `of`, counted from 1."""
+
+    number: int
+    of: int
+
+    def share(self, units: int) -> range:
+        """The indices, out of `units` from 0, that are this shard's: every `of`-th, so that long ones spread."""
+        return range(self.number - 1, units, self.of)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+def parse_shard(text: str) -> Shard:
+    """Read `<number>/<of>`.
+
+    Raises:
+        BadInput: it is not that, or the number is not within 1..of.
+    """
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if not match:
+        raise BadInput(f"shard '{text}': expected <number>/<of>, such as 3/8")
+    shard = Shard(int(match[1]), check_count(match[2]))
+    if not 1 <= shard.number <= shard.of:
+        raise BadInput(f"shard '{text}': the number is not within 1..{shard.of}")
+    return shard
+
+
+def check_count(text: str | int) -> int:
+    """How many shards there are to be.
+
+    Raises:
+        BadInput: it is not a whole number within 1..`MOST`.
+    """
+    if not re.fullmatch(r"[0-9]{1,6}", str(text)) or not 1 <= int(text) <= MOST:
+        raise BadInput(f"'{text}' is not a number of shards: expected 1 to {MOST}")
+    return int(text)
+
+
+def all_shards(of: int) -> Sequence[Shard]:
+    """The shards that together are the whole."""
+    return [Shard(number, of) for number in range(1, of + 1)]
+
+
+def name_shards(shards: Sequence[Shard]) -> str:
+    """A few shards as words: `3/8, 5/8`."""
+    words = [str(shard) for shard in shards]
+    return ", ".join(words if len(words) <= 8 else [*words[:7], f"and {len(words) - 7} more"])

@@ -1,0 +1,65 @@
+"""A batch captured in shards is the batch captured whole: files, table, summary, and the frames made of it."""
+
+import pytest
+from obstore.store import MemoryStore
+
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput
+from sim2edge.progress import JsonProgress
+from sim2edge.runner import execute, plan
+
+EPISODES = ["episodes=5", "episode_seconds=2"]
+
+
+@pytest.fixture
+def capture(capture_batch):
+    """Capture the batch `cut`, whole or a part of it: `capture(bus, shard="1/3")`."""
+    return lambda bus, **cut: capture_batch(bus, "cut", *EPISODES, **cut)
+
+
+@pytest.fixture
+def whole(capture):
+    bus = Bus(MemoryStore())
+    return bus, capture(bus)
+
+
+def content(bus, manifest):
+    return {file.path: file.sha256 for file, _ in bus.payload(manifest)}
+
+
+def clean(bus):
+    planned = plan(bus, "clean", "cut", overrides=["only_successful=false", "width=64", "height=48"])
+    return execute(bus, planned, JsonProgress("clean"))
+
+
+def test_gathered_from_shards_it_is_the_same_batch(bus, whole, capture):
+    for number in (2, 3, 1):
+        capture(bus, shard=f"{number}/3")
+    gathered = capture(bus, gather=3)
+    made_whole = whole[1]
+    assert gathered.reference == made_whole.reference
+    assert content(bus, gathered) == content(*whole)
+    assert gathered.summary == made_whole.summary
+    assert list(gathered.summary["seeds"]) == list(made_whole.summary["seeds"])
+    assert content(bus, clean(bus)) == content(whole[0], clean(whole[0]))
+
+
+def test_as_many_shards_as_episodes(bus, whole, capture):
+    shards = [capture(bus, shard=f"{number}/5") for number in range(1, 6)]
+    assert [shard.summary["episodes"] for shard in shards] == [1] * 5
+    assert content(bus, capture(bus, gather=5)) == content(*whole)
+
+
+def test_more_shards_than_episodes_are_refused(bus, capture):
+    with pytest.raises(BadInput, match="capture: 6 shards, but episodes=5: at most 5"):
+        capture(bus, shard="1/6")
+
+
+def test_shards_that_two_backends_drew_make_no_batch(bus, capture):
+    first, second = (capture(bus, shard=f"{number}/2") for number in (1, 2))
+    key = f"{second.reference}/manifest.json"
+    other = second.model_copy(update={"summary": second.summary | {"camera_backend": "egl"}})
+    bus.put(key, other.to_json())
+    with pytest.raises(BadInput, match=r"drawn by egl \(shard 2/2\), ray \(shard 1/2\): name one backend"):
+        capture(bus, gather=2)
+    assert not bus.exists(first.reference.replace(first.id, plan(bus, "capture", "cut").reference[-16:]))
