@@ -12,6 +12,11 @@ from stage_settings import StageSettings
 
 from sim2edge.errors import BadInput
 
+EXIT_BAD_INPUT = 2
+EXIT_REFUSED = 3
+VERDICTS = (0, EXIT_BAD_INPUT, EXIT_REFUSED)
+"""Exit codes that another run of the stage would give again."""
+
 
 @dataclass(frozen=True)
 class StageJob:
@@ -50,7 +55,7 @@ class RunStatus:
 
 
 class Orphaned(Exception):
-    """The worker that supervises this task is gone: nobody hears what it says any more, and its next try may be running."""
+    """The worker that supervises this task is gone: nobody hears it any more, and its next try may be running."""
 
 
 class Runtime(Protocol):
@@ -65,9 +70,9 @@ class Runtime(Protocol):
     """Whether a run outlives the task that submitted it, so that the next try finds it."""
 
     def find(self, job: StageJob) -> str | None:
-        """The run that an earlier try of this job left behind, running or ended; None: submit a new one.
+        """The run that an earlier try of this job left behind: it runs, or ended with a verdict; None: submit one.
 
-        What an earlier try left behind for another artifact is removed.
+        Whatever else earlier tries left behind, for another artifact or ended some other way, is removed.
         """
 
     def submit(self, job: StageJob) -> str:

@@ -1,7 +1,7 @@
 """What a stage is given when it runs: arguments, labels, plain settings, and credentials of its own.
 
-Credentials come from `$SIM2EDGE_CREDENTIALS/<stage>.env`, where the stage may do what it needs and nothing else; without
-such a file a stage gets the worker's own. Plain settings may be read by everybody; credentials and keys travel apart
+Credentials come from `$SIM2EDGE_CREDENTIALS/<stage>.env`: with them the stage may do what it needs and nothing else.
+Without such a file it gets the worker's own. Plain settings may be read by everybody; credentials and keys travel apart
 from them, and no runtime shows them.
 """
 
@@ -59,7 +59,8 @@ def make_job(
     """
     stage = planned.stage.name
     inputs = [f"--input={role}={reference}" for role, given in planned.inputs.items() for reference in given]
-    options = [f"--partition={run.partition}", f"--preset={run.preset}", *inputs]
+    cut = [f"--shard={planned.shard}"] if planned.shard else [f"--gather={len(planned.parts)}"] if planned.parts else []
+    options = [f"--partition={run.partition}", f"--preset={run.preset}", *cut, *inputs]
     return StageJob(
         stage=stage,
         arguments=[stage, *options, *overrides],

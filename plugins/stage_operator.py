@@ -28,7 +28,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.log import mask_secret
 from links import ArtifactLink
 from run_settings import RunSettings, read_run_settings
-from runtimes import Orphaned, RunStatus, Runtime, StageJob, make_runtime
+from runtimes import EXIT_BAD_INPUT, EXIT_REFUSED, VERDICTS, Orphaned, RunStatus, Runtime, StageJob, make_runtime
 from stage_inputs import DeclaredInputs, name_inputs
 from stage_job import make_job
 from stage_output import StageOutput
@@ -38,8 +38,6 @@ from sim2edge import runner
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 
-EXIT_BAD_INPUT = 2
-EXIT_REFUSED = 3
 RUNNING, ENDED, LOST = "running", "ended", "lost"
 SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|PASSPHRASE|PRIVATE_KEY")
 
@@ -48,13 +46,15 @@ class StageOperator(ResumableJobMixin, BaseOperator):
     """Runs one stage for the batch of its DAG run.
 
     Args:
-        stage: the stage's name; also the task id.
+        stage: the stage's name; also the task id, unless another is given.
         inputs: role to what the stage reads, see `stage_inputs.py`; roles that are left out take the stage's default.
         overrides: `key=value` words that win over the preset; those of the run win over these.
         execution_timeout: required: every stage has an end.
+        shard: do this share of the work only, `3/8`; see `stage_in_shards.py`.
+        gather: make the artifact out of this many shards.
     """
 
-    template_fields: Sequence[str] = ("inputs", "overrides", "artifact", "outcome")
+    template_fields: Sequence[str] = ("inputs", "overrides", "shard", "artifact", "outcome")
     overwrite_rtif_after_execution = True  # the task's "rendered" page shows what was really used
     operator_extra_links = (ArtifactLink(),)
     external_id_key = "stage_run"
@@ -67,10 +67,15 @@ class StageOperator(ResumableJobMixin, BaseOperator):
         execution_timeout: timedelta,
         inputs: DeclaredInputs | None = None,
         overrides: Sequence[str] = (),
+        task_id: str | None = None,
+        shard: str | None = None,
+        gather: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(task_id=stage, execution_timeout=execution_timeout, **kwargs)
+        super().__init__(task_id=task_id or stage, execution_timeout=execution_timeout, **kwargs)
         self.stage = stage
+        self.shard = shard
+        self.gather = gather
         self.inputs: dict[str, Any] = dict(inputs or {})
         self.overrides = list(overrides)
         self.artifact: str | None = None
@@ -117,7 +122,8 @@ class StageOperator(ResumableJobMixin, BaseOperator):
         if planned.manifest is None or planned.stage.settle or self._left_behind(context):
             self.execute_resumable(context)  # also to settle, which takes the stage's own libraries
         else:
-            runner.point_ref(bus, planned.stage, planned.manifest)
+            if not planned.shard:
+                runner.point_ref(bus, planned.stage, planned.manifest)
             if planned.manifest.refused:
                 self._refuse(planned.manifest.refused, context)
         for asset in self.outlets:
@@ -128,7 +134,8 @@ class StageOperator(ResumableJobMixin, BaseOperator):
     def _plan(self, bus: Bus, settings: RunSettings) -> runner.Plan:
         self.overrides = [*self.overrides, *settings.for_stage(self.stage)]
         named = name_inputs(bus, self.stage, self.inputs, settings)
-        planned = runner.plan(bus, self.stage, settings.partition, settings.preset, self.overrides, named)
+        cut = {"shard": self.shard, "gather": self.gather}
+        planned = runner.plan(bus, self.stage, settings.partition, settings.preset, self.overrides, named, **cut)
         self.inputs = {role: list(references) for role, references in planned.inputs.items()}
         self.artifact = planned.reference
         self.log.info("%s of batch %s, preset %s: %s", self.stage, settings.partition, settings.preset, self.artifact)
@@ -186,7 +193,9 @@ class StageOperator(ResumableJobMixin, BaseOperator):
         status = self.runtime.status(external_id["run"])
         if status is None:
             return LOST
-        return RUNNING if status.exit_code is None else ENDED
+        if status.exit_code is None:
+            return RUNNING
+        return ENDED if status.exit_code in VERDICTS else LOST
 
     def is_job_active(self, status: str) -> bool:
         """See `ResumableJobMixin`. One that ended meanwhile is waited for, too: its log and its verdict are due."""
