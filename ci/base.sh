@@ -4,7 +4,12 @@
 #     ci/base.sh             # for this machine's architecture
 #     ci/base.sh arm64       # the base of another architecture (nothing of it is run here)
 #
-# Writes build/ci/environment: the build variables (BASE_IMAGE, WHEELHOUSE_IMAGE) to source before `make images`.
+# Writes the build variables to source before `make images` (BASE_IMAGE, WHEELHOUSE_IMAGE, ...): build/ci/environment, and
+# for another architecture build/ci/environment-<architecture>:
+#
+#     set -a; . build/ci/environment; set +a; make images
+#     set -a; . build/ci/environment-arm64; set +a; make images IMAGES=device
+#
 # The base is Debian bookworm with Python, as python:3.11-slim-bookworm is, made by mmdebstrap; it also carries this
 # machine's certificate authorities and pip settings, without which nothing could be installed behind a proxy.
 set -euo pipefail
@@ -30,7 +35,7 @@ collect_settings() {
 }
 
 fingerprint() { # of this script, the settings and the architecture
-  { cat "$0"; echo "$arch $mirror"; find "$work/context" -type f | sort | xargs cat; } | sha256sum | cut -c1-16
+  { cat "$0" ci/settle.sh; echo "$arch $mirror"; find "$work/context" -type f | sort | xargs cat; } | sha256sum | cut -c1-16
 }
 
 make_base() { # image
@@ -41,15 +46,16 @@ make_base() { # image
     return
   fi
   # A foreign architecture is only unpacked: its scripts cannot run here, so the links they make are made below.
-  local variant=minbase hooks=()
+  local variant=minbase extra=()
   if [ "$arch" != "$(dpkg --print-architecture)" ]; then
     variant=extract
-    hooks=(--customize-hook="$PWD/ci/settle.sh")
+    extra=(--include='?essential' --include=passwd,apt --extract-hook="$PWD/ci/settle.sh"
+      --setup-hook='for part in bin sbin lib; do mkdir -p "$1/usr/$part"; ln -s "usr/$part" "$1/$part"; done')
   fi
   mmdebstrap --quiet --variant="$variant" --arch="$arch" --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-    "${hooks[@]}" "$suite" "$work/context/base.tar" "$mirror"
+    "${extra[@]}" "$suite" "$work/context/base.tar" "$mirror"
   # Built rather than imported: an import is always labelled with the architecture of this machine.
   cat >"$work/context/Dockerfile" <<'DOCKERFILE'
 FROM scratch
@@ -76,14 +82,19 @@ make_wheelhouse() { # image; prints its name where there is a wheel of the locke
 }
 
 collect_settings
-base=sim2edge-ci/base:$suite-$arch
-make_base "$base"
-if [ "$arch" != "$(dpkg --print-architecture)" ]; then exit 0; fi
-wheelhouse=$(make_wheelhouse "sim2edge-ci/wheelhouse:1")
+own=$(dpkg --print-architecture)
+make_base "sim2edge-ci/base:$suite-$arch"
 mkdir -p build/ci
-{
-  echo "BASE_IMAGE=$base"
-  [ -z "$wheelhouse" ] || echo "WHEELHOUSE_IMAGE=$wheelhouse"
-} >build/ci/environment
-echo "base: wrote build/ci/environment:" >&2
-cat build/ci/environment >&2
+if [ "$arch" = "$own" ]; then
+  written=build/ci/environment
+  wheelhouse=$(make_wheelhouse "sim2edge-ci/wheelhouse:1")
+  {
+    echo "BASE_IMAGE=sim2edge-ci/base:$suite-$arch"
+    [ -z "$wheelhouse" ] || echo "WHEELHOUSE_IMAGE=$wheelhouse"
+  } >"$written"
+else
+  written=build/ci/environment-$arch
+  printf '%s\n' "PLATFORM=linux/$arch" "BASE_IMAGE=sim2edge-ci/base:$suite-$arch" \
+    "BUILD_IMAGE=sim2edge-ci/base:$suite-$own" >"$written"
+fi
+echo "base: wrote $written: $(tr '\n' ' ' <"$written")" >&2

@@ -15,7 +15,7 @@ shift
 project=/opt/tools/project
 target=/opt/sim2edge
 uv=/opt/tools/bin/uv
-export UV_SYSTEM_CERTS=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never
+export UV_CACHE_DIR=/root/.cache/uv UV_SYSTEM_CERTS=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never
 
 install() { "$uv" pip install --quiet --python "$target/bin/python" "$@"; }
 

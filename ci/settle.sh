@@ -1,0 +1,10 @@
+#!/bin/sh
+# Does in an unpacked base of another architecture what its packages' scripts would: users, and the C library's links.
+# Run by mmdebstrap with the base's folder.
+set -eu
+root=$1
+cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
+cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
+chmod 644 "$root/etc/passwd" "$root/etc/group"
+chmod 1777 "$root/tmp"
+if [ ! -e "$root/bin/sh" ]; then ln -s dash "$root/bin/sh"; fi
