@@ -16,6 +16,10 @@ A batch that is there already is a cache hit, and the chain goes on with it.
 
 **Every night**: `[sim2edge] capture_cron = 0 2 * * *` in `airflow.cfg`. Empty: nothing starts by itself.
 
+**On several workers**: `[sim2edge] capture_shards = 8`. Then `capture_shard` captures eight shares of the batch, each
+on whatever worker is free, and `capture` makes the batch of them: the same batch as when it is captured whole. Clear a
+share that failed alone; the others are there.
+
 **When it fails**: red and not retried is bad config: the last line of the log names the field. Anything else was
 retried; clear the task once its cause is gone. Nothing half-written is ever visible.
 
@@ -29,7 +33,7 @@ from airflow.sdk.configuration import conf
 from assets import EPISODES
 from batch_timetable import BatchTimetable
 from run_settings import DEFAULT_ARGS, PARAMS
-from stage_operator import StageOperator
+from stage_in_shards import stage_in_shards
 
 CRON = conf.get("sim2edge", "capture_cron")
 
@@ -47,8 +51,9 @@ CRON = conf.get("sim2edge", "capture_cron")
 )
 def sim_capture() -> None:
     """Capture."""
-    StageOperator(
+    stage_in_shards(
         stage="capture",
+        setting="capture_shards",
         outlets=[EPISODES],
         execution_timeout=timedelta(hours=6),
         pool_slots=2,

@@ -34,10 +34,19 @@ class AirflowClient:
         answer = self._call("GET", f"/api/v2/dags/{dag}/dagRuns?{query}")
         return [run for run in answer["dag_runs"] if run["partition_key"] == partition]
 
+    def instances(self, dag: str, run: str) -> list[dict[str, Any]]:
+        """The task instances of a run, every one of mapped tasks included."""
+        found: list[dict[str, Any]] = []
+        while True:
+            query = f"limit=100&offset={len(found)}"
+            answer = self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{_quote(run)}/taskInstances?{query}")
+            found += answer["task_instances"]
+            if not answer["task_instances"] or len(found) >= answer["total_entries"]:
+                return found
+
     def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
-        """The task instances of a run, by task id."""
-        answer = self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{_quote(run)}/taskInstances")
-        return {task["task_id"]: task for task in answer["task_instances"]}
+        """The task instances of a run, by task id; of a mapped task, one."""
+        return {task["task_id"]: task for task in self.instances(dag, run)}
 
     def log(self, dag: str, run: str, task: str, attempt: int) -> list[str]:
         """The lines of a task's log so far."""

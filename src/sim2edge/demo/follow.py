@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,6 +55,15 @@ def describe_task(state: StageState, run: str, task: Mapping[str, Any]) -> Stage
         seconds=task["duration"],
         attempt=max(1, task["try_number"]),
     )
+
+
+def describe_shards(state: StageState, run: str, shards: Sequence[Mapping[str, Any]]) -> StageState:
+    """`state` of a stage that waits for its shards: how many of them there are yet."""
+    done = sum(shard["state"] == "success" for shard in shards)
+    busy = sum(shard["state"] == "running" for shard in shards)
+    began = busy + done > 0
+    detail = f"{done}/{len(shards)} shards, {busy} running"
+    return replace(state, run=run, state="running" if began else state.state, detail=detail if began else "")
 
 
 def is_over(states: list[StageState]) -> bool:
@@ -113,9 +122,13 @@ class Follower:
         if state.finished:
             return state
         run = self._find_run(state.dag)
-        task = self._client.tasks(state.dag, run).get(state.stage) if run else None
+        instances = self._client.instances(state.dag, run) if run else []
+        task = next((each for each in instances if each["task_id"] == state.stage), None)
         if run is None or task is None:
             return state
+        shards = [each for each in instances if each["task_id"] == f"{state.stage}_shard"]
+        if shards and not task["state"]:
+            return describe_shards(state, run, shards)
         state = describe_task(state, run, task)
         if state.state == "running":
             lines = self._client.log(state.dag, run, state.stage, state.attempt)
