@@ -1,9 +1,10 @@
-"""A tiny but real pipeline on a real S3 server: every stage as the process that production runs."""
+"""A tiny but real pipeline on a real S3 server: every stage as the process, and with the keys, of production."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,11 +60,15 @@ class Ended:
 
 
 class Pipeline:
-    """Runs `sim2edge` commands against one S3 server, as one user."""
+    """Runs `sim2edge` commands against one S3 server: a stage with the keys of its role, the rest with the admin's.
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    Without `role`, everything runs with the keys of `environment`.
+    """
+
+    def __init__(self, environment: dict[str, str], role: Callable[[str], dict[str, str]] = lambda _: {}) -> None:
         self.environment = environment
         self.references: dict[str, str] = {}
+        self._role = role
 
     @property
     def bus(self) -> Bus:
@@ -74,9 +79,10 @@ class Pipeline:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start `sim2edge words`."""
         command = [sys.executable, "-m", "sim2edge", *words]
+        keys = self._role(words[0]) if words[0] in STAGE_NAMES else {}
         return subprocess.Popen(
             command,
-            env=self.environment,
+            env=self.environment | keys,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -111,7 +117,7 @@ def pipeline(s3_server, tmp_path_factory) -> Pipeline:
     environment["SIM2EDGE_SCRATCH"] = str(home / "scratch")
     environment.pop("MLFLOW_TRACKING_URI", None)
     environment.pop("SIM2EDGE_PRESET", None)
-    made = Pipeline(environment)
+    made = Pipeline(environment, s3_server.role)
     assert made.run("ota", "init").code == 0
     for stage in STAGE_NAMES:
         made.make(stage)

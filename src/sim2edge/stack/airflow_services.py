@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sim2edge.stack.client_environment import stage_environment
+from sim2edge.stack import client_environment
 from sim2edge.stack.credentials import USER, Credentials
 from sim2edge.stack.files import write_private
 from sim2edge.stack.http import fetch_json
@@ -85,7 +85,7 @@ def airflow_environment(settings: StackSettings, credentials: Credentials) -> di
     """What every Airflow process needs beside `airflow.cfg`, and the tasks it starts inherit."""
     return {
         **plain_environment(),
-        **stage_environment(settings, credentials),
+        **client_environment.airflow_environment(settings),
         "AIRFLOW_HOME": str(settings.home / "airflow"),
         "AIRFLOW_CONFIG": str(settings.root / "airflow.cfg"),
         "SIM2EDGE_ROOT": str(settings.root),

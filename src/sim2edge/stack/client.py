@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sim2edge.errors import Unavailable
-from sim2edge.stack.client_environment import stage_environment
+from sim2edge.stack.client_environment import person_environment, role_environment
 from sim2edge.stack.credentials import USER, Credentials, load_credentials
 from sim2edge.stack.definitions import define_services
 from sim2edge.stack.guardian import EXIT_ALREADY_RUNNING
@@ -128,11 +128,19 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """Variables for the bus, MLflow, and Airflow's API (`SIM2EDGE_AIRFLOW_URL` and `SIM2EDGE_AIRFLOW_TOKEN`)."""
         settings, credentials = self.settings, self._credentials()
-        found = stage_environment(settings, credentials)
+        found = person_environment(settings, credentials)
         if "airflow" in settings.only:
             found["SIM2EDGE_AIRFLOW_URL"] = settings.airflow_url
             found["SIM2EDGE_AIRFLOW_TOKEN"] = self.airflow_token()
         return found
+
+    def role(self, role: str) -> dict[str, str]:
+        """Variables for the bus with the keys of one role, `device-virtual-pi-1` say.
+
+        Raises:
+            BadInput: the role has no keys.
+        """
+        return role_environment(self.settings, role)
 
     def airflow_token(self) -> str:
         """A token for Airflow's API (`Authorization: Bearer ...`), valid for a day.

@@ -4,18 +4,34 @@ SeaweedFS and the migration of Airflow's database start at once; MLflow and Airf
 the rest of Airflow waits for the API server, because a task that is due before it answers would fail.
 """
 
+from sim2edge.access import ADMIN, Keys
 from sim2edge.stack import seaweedfs
 from sim2edge.stack.airflow_services import define_airflow
-from sim2edge.stack.client_environment import s3_environment
+from sim2edge.stack.client_environment import role_environment
 from sim2edge.stack.credentials import Credentials
 from sim2edge.stack.mlflow_service import define_mlflow
+from sim2edge.stack.role_files import MlflowSecrets, init_roles, read_keys
 from sim2edge.stack.services import Service, log_path, plain_environment
 from sim2edge.stack.settings import StackSettings
 
+DEVICES = ("virtual-pi-1",)
+"""The devices that have a role from the start; `sim2edge access add device-<id>` adds others."""
+
 
 def define_services(settings: StackSettings, credentials: Credentials) -> list[Service]:
-    """The services of the parts in `settings.only`, each after what it needs."""
-    services = [_define_s3(settings, credentials)]
+    """The services of the parts in `settings.only`, each after what it needs; makes the role files that are missing.
+
+    Raises:
+        BadInput: a role file is wrong.
+    """
+    init_roles(
+        settings.roles,
+        DEVICES,
+        admin=Keys(credentials.s3_access_key, credentials.s3_secret_key),
+        mlflow=MlflowSecrets(credentials.mlflow_password, credentials.mlflow_secret_key),
+    )
+    read_keys(settings.roles)
+    services = [_define_s3(settings)]
     if "mlflow" in settings.only:
         services.append(define_mlflow(settings, credentials))
     if "airflow" in settings.only:
@@ -23,9 +39,9 @@ def define_services(settings: StackSettings, credentials: Credentials) -> list[S
     return services
 
 
-def _define_s3(settings: StackSettings, credentials: Credentials) -> Service:
+def _define_s3(settings: StackSettings) -> Service:
     home = settings.home / "s3"
-    client = s3_environment(settings, credentials)
+    client = role_environment(settings, ADMIN)
     return Service(
         name="s3",
         command=tuple(seaweedfs.command(home, settings.s3_ports, settings.bucket)),
@@ -36,5 +52,5 @@ def _define_s3(settings: StackSettings, credentials: Credentials) -> Service:
         port=settings.s3_port,
         url=settings.s3_url,
         deadline_s=60,
-        prepare=lambda: seaweedfs.write_settings(home, credentials.s3_access_key, credentials.s3_secret_key),
+        prepare=lambda: seaweedfs.write_settings(home, read_keys(settings.roles), settings.bucket),
     )

@@ -3,6 +3,7 @@
     with start_seaweedfs(folder) as server:
         store = S3Store(server.bucket, endpoint=server.endpoint, ...)
 
+Each role has keys of its own (`access.py`); on SIGHUP the server reads them again.
 SeaweedFS listens on ten ports. Besides the signed S3 port, each is closed: the filer and the master serve no HTTP
 (`-disableHttp`; otherwise a plain GET of `/col/delete` on the master deletes a bucket), the volume server wants a JWT
 for every read and write, and gRPC wants a client certificate.
@@ -14,7 +15,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,13 @@ import psutil
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from sim2edge.access import ADMIN, Keys, seaweedfs_config
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.stack.certificates import write_certificate
 from sim2edge.stack.files import write_private
 from sim2edge.stack.ports import HOST, free_ports
 from sim2edge.stack.processes import end, spawn
+from sim2edge.stack.role_files import init_roles, read_keys, read_variables
 
 INTERNAL_PORTS = (
     "s3.port.grpc",
@@ -60,6 +63,12 @@ class S3Server:
     pid: int
     ports: Mapping[str, int]
     """Flag of `weed mini` to port number, `s3.port` included."""
+    roles: Path
+    """The folder of the role files."""
+
+    def role(self, role: str) -> dict[str, str]:
+        """The same as `environment`, with the keys of a role instead of the admin's, and whatever else it has."""
+        return self.environment() | read_variables(self.roles, role)
 
     def environment(self) -> dict[str, str]:
         """The environment variables from which `Bus.from_environment()` and other S3 clients take all this."""
@@ -86,15 +95,20 @@ def find_weed() -> str:
     return found
 
 
-def write_settings(home: Path, access_key: str, secret_key: str) -> None:
-    """Write what the server reads in `home`: S3 users, internal keys (new at each start) and certificate."""
+def plain_environment() -> dict[str, str]:
+    """The server's environment: ours without AWS_*, whose keys it would take for those of another admin."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+
+def write_roles(home: Path, keys: Mapping[str, Keys], bucket: str) -> None:
+    """Write who may do what: read at the start of the server, and again when it gets SIGHUP."""
+    write_private(home / "s3.json", json.dumps(seaweedfs_config(keys, bucket), indent=2))
+
+
+def write_settings(home: Path, keys: Mapping[str, Keys], bucket: str) -> None:
+    """Write what the server reads in `home`: roles, internal keys (new at each start) and certificate."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = {
-        "name": "sim2edge",
-        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
-        "actions": ["Admin"],
-    }
-    write_private(home / "s3.json", json.dumps({"identities": [identity]}, indent=2))
+    write_roles(home, keys, bucket)
     write_certificate(home / "grpc.crt", home / "grpc.key")
     write_private(home / "security.toml", _security(home))
     # Flags of an earlier start are kept in this file and would win over today's.
@@ -121,6 +135,7 @@ def command(home: Path, ports: Mapping[str, int], buckets: str) -> list[str]:
         f"-bucket={buckets}",
         f"-s3.config={home / 's3.json'}",
         "-s3.autoCreateBucket=false",
+        "-s3.iam=false",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-s3.readerCacheSizeMB=128",
@@ -154,27 +169,33 @@ def is_healthy(environment: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def start_seaweedfs(home: Path, port: int = 0, bucket: str = "sim2edge") -> Iterator[S3Server]:
-    """Run an S3 server whose data lie in `home`, with fresh random keys, until the context ends.
+def start_seaweedfs(
+    home: Path, port: int = 0, bucket: str = "sim2edge", devices: Iterable[str] = ()
+) -> Iterator[S3Server]:
+    """Run an S3 server whose data lie in `home`, with fresh random keys for every role, until the context ends.
 
     Args:
         home: folder of data, settings and `seaweedfs.log`; made if missing, kept afterwards.
         port: S3 port, 0 for a free one; the internal ports are always free ones.
         bucket: made if missing.
+        devices: ids of the devices that get a role.
 
     Raises:
         Unavailable: the server did not answer in time; says what its log ends with.
     """
     chosen = free_ports(1 + len(INTERNAL_PORTS))
     ports = {"s3.port": port or chosen[0], **dict(zip(INTERNAL_PORTS, chosen[1:], strict=True))}
-    access_key, secret_key = secrets.token_hex(10), secrets.token_urlsafe(30)
     home = home.resolve()
-    write_settings(home, access_key, secret_key)
+    roles = home / "credentials"
+    shutil.rmtree(roles, ignore_errors=True)
+    init_roles(roles, devices)
+    keys = read_keys(roles)
+    write_settings(home, keys, bucket)
     log = home / "seaweedfs.log"
-    process = spawn(command(home, ports, bucket), os.environ | MEMORY_BOUND, home, log)
+    process = spawn(command(home, ports, bucket), plain_environment() | MEMORY_BOUND, home, log)
     try:
         endpoint = f"http://{HOST}:{ports['s3.port']}"
-        server = S3Server(endpoint, access_key, secret_key, bucket, REGION, process.pid, ports)
+        server = S3Server(endpoint, keys[ADMIN].access, keys[ADMIN].secret, bucket, REGION, process.pid, ports, roles)
         deadline = time.monotonic() + START_DEADLINE_S
         while not is_healthy(server.environment()):
             if process.poll() is not None or time.monotonic() > deadline:

@@ -46,6 +46,11 @@ class StackSettings(BaseModel):
         return self
 
     @property
+    def roles(self) -> Path:
+        """The folder of the role files."""
+        return self.home / "credentials"
+
+    @property
     def s3_ports(self) -> dict[str, int]:
         """Flag of `weed mini` to port."""
         flags = ("s3.port", *INTERNAL_PORTS)

@@ -1,0 +1,185 @@
+"""Who may do what in the bucket: what each role needs, and the policy document by which S3 holds it to that.
+
+    grants_of("train")                 key patterns that the role may read, write, create, delete
+    policy("train", "my-bucket")       the same as an AWS IAM policy
+    seaweedfs_config(keys, "my-bucket")    the roles with their keys, as SeaweedFS reads them
+
+Roles are the stages, `airflow`, `mlflow`, `device-<id>` and `admin`. What a stage may do follows from its declaration:
+it reads the kinds of its inputs and its own, and every ref, because any ref may name an input; it writes payload and
+manifests of its own kind, and its own ref; it deletes payload and checkpoints of its own kind, never a manifest.
+Whoever may read keys may list them, too: without that, AWS answers "forbidden" for an object that is not there.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sim2edge.errors import BadInput
+from sim2edge.manifest import KINDS
+from sim2edge.stage import STAGE_NAMES, Stage, get_stage
+
+ADMIN = "admin"
+SERVICES = ("airflow", "mlflow")
+FIXED_ROLES = (*STAGE_NAMES, *SERVICES, ADMIN)
+DEVICE = re.compile(r"device-([a-z0-9][a-z0-9-]{0,62})")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class Grants:
+    """Patterns of keys; `*` stands for any characters, slashes included."""
+
+    read: Sequence[str] = ()
+    """Get and list."""
+    write: Sequence[str] = ()
+    """Put, over an older object, too."""
+    create: Sequence[str] = ()
+    """Put where nothing is yet; SeaweedFS does not know the difference, and lets the object be replaced."""
+    delete: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Keys:
+    """An S3 key pair."""
+
+    access: str
+    secret: str
+
+
+EFFECTS = {
+    "validate": Grants(write=("refs/models/champion",)),
+    "push": Grants(
+        read=("ota/*",),
+        # Not <n>.root.json: who signs for devices is decided with the offline keys, which this stage never has.
+        write=(
+            "ota/metadata/*.targets.json",
+            "ota/metadata/*.snapshot.json",
+            "ota/metadata/timestamp.json",
+            "ota/targets/*",
+            "refs/rings/*",
+        ),
+    ),
+}
+"""What a stage's `choose` and `settle` touch besides: the one thing that its declaration does not say."""
+
+
+def grants_of(role: str) -> Grants:
+    """What a role may do; `admin` may do everything, which no pattern but `*` says.
+
+    Raises:
+        BadInput: there is no such role.
+    """
+    if role in STAGE_NAMES:
+        return _stage_grants(get_stage(role))
+    if device := DEVICE.fullmatch(role):
+        return Grants(read=("ota/*",), write=(f"fleet/{device[1]}/*",))
+    if role == "airflow":
+        return _airflow_grants()
+    if role == "mlflow":
+        return Grants(read=("mlflow/*",), write=("mlflow/*",), delete=("mlflow/*",))
+    if role == ADMIN:
+        return Grants(read=("*",), write=("*",), delete=("*",))
+    raise BadInput(f"role '{role}' is not one of: {', '.join(FIXED_ROLES)}, device-<id>")
+
+
+def _stage_grants(stage: Stage) -> Grants:
+    inputs = (each.kind for each in stage.inputs.values())
+    payload = f"{stage.produces}/*/*/*/*"  # one level below manifest.json
+    effects = EFFECTS.get(stage.name, Grants())
+    return Grants(
+        read=(*dict.fromkeys(f"{kind}/*" for kind in (stage.produces, *inputs)), "refs/*", *effects.read),
+        write=(payload, *_own_ref(stage), *effects.write),
+        create=(f"{stage.produces}/*/*/manifest.json",),
+        delete=(payload,),
+    )
+
+
+def _airflow_grants() -> Grants:
+    """Tasks plan runs and show results, which takes reading; on a cache hit they move the ref the stage would move."""
+    refs = [ref for name in STAGE_NAMES for ref in _own_ref(get_stage(name))]
+    return Grants(read=(*(f"{kind}/*" for kind in KINDS), "refs/*"), write=tuple(refs))
+
+
+def _own_ref(stage: Stage) -> list[str]:
+    return [stage.ref.format(partition="*")] if stage.ref else []
+
+
+def policy(role: str, bucket: str, *, conditional: bool = True) -> dict[str, Any]:
+    """The IAM policy of a role.
+
+    Args:
+        role: as `grants_of` takes it.
+        bucket: name of the bucket.
+        conditional: have the server insist on If-None-Match where the role may only create; AWS can.
+
+    Raises:
+        BadInput: there is no such role, or the bucket's name cannot be one.
+    """
+    if not BUCKET.fullmatch(bucket):
+        raise BadInput(f"bucket '{bucket}': expected 3 to 63 of a-z, 0-9, '.', '-'")
+    arn = f"arn:aws:s3:::{bucket}"
+    if role == ADMIN:
+        statements = [_allow(["s3:*"], [arn, f"{arn}/*"])]
+    else:
+        statements = _statements(grants_of(role), arn, conditional)
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _statements(grants: Grants, arn: str, conditional: bool) -> list[dict[str, Any]]:
+    def keys(patterns: Sequence[str]) -> list[str]:
+        return [f"{arn}/{pattern}" for pattern in patterns]
+
+    put = ["s3:PutObject", "s3:AbortMultipartUpload"]
+    only_new = {"Null": {"s3:if-none-match": "false"}} if conditional else {}
+    found = []
+    if grants.read:
+        found.append(_allow(["s3:GetObject"], keys(grants.read)))
+        found.append(_allow(["s3:ListBucket"], [arn], {"StringLike": {"s3:prefix": list(grants.read)}}))
+    if grants.write:
+        found.append(_allow(put, keys(grants.write)))
+    if grants.create:
+        found.append(_allow(["s3:PutObject"], keys(grants.create), only_new))
+    if grants.delete:
+        found.append(_allow(["s3:DeleteObject"], keys(grants.delete)))
+    return found
+
+
+def _allow(
+    actions: Sequence[str], resources: Sequence[str], condition: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+    return {**statement, "Condition": dict(condition)} if condition else statement
+
+
+def seaweedfs_config(keys: Mapping[str, Keys], bucket: str) -> dict[str, Any]:
+    """The content of SeaweedFS's `s3.json`: each role with its key pair and its policy, the admin first.
+
+    Raises:
+        BadInput: a name is not that of a role, or two roles have the same access key.
+    """
+    if len({pair.access for pair in keys.values()}) < len(keys):
+        raise BadInput("two roles have the same access key: remove the file of one of them")
+    roles = sorted(keys, key=lambda role: (role != ADMIN, role))
+    scoped = [role for role in roles if role != ADMIN]
+    return {
+        "identities": [_identity(role, keys[role]) for role in roles],
+        "policies": [{"name": role, "content": json.dumps(policy(role, bucket, conditional=False))} for role in scoped],
+    }
+
+
+def _identity(role: str, keys: Keys) -> dict[str, Any]:
+    may = {"actions": ["Admin"]} if role == ADMIN else {"policyNames": [role]}
+    return {"name": role, "credentials": [{"accessKey": keys.access, "secretKey": keys.secret}], **may}
+
+
+def markdown_table(roles: Sequence[str] = (*FIXED_ROLES, "device-<id>")) -> str:
+    """The roles as a table for people, as `docs/access.md` has it."""
+    lines = ["| role | reads, lists | writes | creates once | deletes |", "|---|---|---|---|---|"]
+    for role in roles:
+        grants = grants_of(role.replace("<id>", "0"))
+        cells = (grants.read, grants.write, grants.create, grants.delete)
+        shown = (" ".join(f"`{pattern}`".replace("fleet/0/", "fleet/<id>/") for pattern in cell) for cell in cells)
+        lines.append(f"| {role} | {' | '.join(shown)} |")
+    return "\n".join(lines)
