@@ -104,6 +104,20 @@ def test_only_the_token_opens_any_door(device: Device) -> None:
     assert device.health()["inferences"] == 0
 
 
+def test_the_metrics_token_opens_metrics_and_nothing_else(slot: Path) -> None:
+    secret = slot.parent / "metrics-token"
+    secret.write_text("for-metrics-alone\n")
+    device = start(slot, "--metrics-token-file", str(secret))
+    try:
+        bearer = {"Authorization": "Bearer for-metrics-alone"}
+        assert device.ask("GET", "/metrics", **bearer)[0] == 200
+        assert device.ask("GET", "/metrics")[0] == 200
+        for method, path in (("GET", "/healthz"), ("POST", "/predict"), ("GET", "/metrics/../healthz")):
+            assert device.ask(method, path, **bearer)[0] == 401
+    finally:
+        stop(device)
+
+
 def test_a_jpeg_gives_a_detection(device: Device) -> None:
     status, body = device.ask("POST", "/predict", jpeg(60, 80))
     answer = json.loads(body)

@@ -50,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--home", type=Path, required=True, help="its folder: slots, state, metadata, token")
     verb.add_argument("--root", type=Path, help="root.json to trust, copied into the home on the first start")
     verb.add_argument("--source", help="folder of JPEGs, camera index, device file or URL")
+    verb.add_argument("--host", default="127.0.0.1", help="address the detector's service listens on (loopback)")
+    verb.add_argument("--metrics-token-file", type=Path, help="file with a token that opens its /metrics alone")
     verb.add_argument("--port", type=int, default=0, help="port of the detector's service; 0: any free one")
     verb.add_argument("--rate", type=float, default=10.0, help="frames a second")
     verb.add_argument("--threads", type=int, default=1, help="threads of the runtime")
@@ -80,7 +82,15 @@ def run(arguments: argparse.Namespace) -> int:
     lock = lock_home(home)
     slots = Slots(home)
     updater = OtaUpdater(bus, arguments.ring, slots, provision(home, arguments.root))
-    settings = ServiceSettings(home, arguments.source, arguments.port, arguments.rate, arguments.threads)
+    settings = ServiceSettings(
+        home,
+        arguments.source,
+        arguments.port,
+        arguments.rate,
+        arguments.threads,
+        arguments.host,
+        arguments.metrics_token_file,
+    )
     read_token(settings.token_file)
     rules = Rules(inferences=arguments.trial_inferences, deadline_s=arguments.trial_seconds)
     identity = Identity(arguments.id, arguments.ring, arguments.interval)

@@ -3,8 +3,8 @@
     python -m sim2edge.edge.service --bundle /data/slots/a --token-file /data/token --source 0 --rate 10
 
 GET /healthz, GET /metrics, POST /predict (a JPEG, answered with JSON). Every request carries `Authorization: Bearer
-<token>`; the token comes from the file or from SIM2EDGE_DEVICE_TOKEN. Errors are one line of JSON. SIGTERM
-ends it cleanly.
+<token>`; the token comes from the file or from SIM2EDGE_DEVICE_TOKEN. A second one, for whoever collects metrics, opens
+/metrics and nothing else. Errors are one line of JSON. SIGTERM ends it cleanly.
 """
 
 import argparse
@@ -89,10 +89,13 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], service: DetectorService, token: str) -> None:
+    def __init__(
+        self, address: tuple[str, int], service: DetectorService, token: str, metrics_token: str | None = None
+    ) -> None:
         super().__init__(address, Handler)
         self.service = service
         self.token = token.encode()
+        self.metrics_token = metrics_token.encode() if metrics_token else None
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """Say in one line what went wrong with a connection."""
@@ -121,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
     def _dispatch(self, method: str) -> None:
         self._body_was_read = False
         path = self.path.partition("?")[0]
-        if not self._authorized():
+        if not self._authorized(path):
             self._refuse(HTTPStatus.UNAUTHORIZED, "a valid bearer token is needed")
         elif path not in ROUTES:
             self._refuse(HTTPStatus.NOT_FOUND, "no such path")
@@ -136,10 +139,13 @@ class Handler(BaseHTTPRequestHandler):
             health = self.server.service.health.report()
             self._answer_json(HTTPStatus.OK if health["healthy"] else HTTPStatus.SERVICE_UNAVAILABLE, health)
 
-    def _authorized(self) -> bool:
+    def _authorized(self, path: str) -> bool:
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        matches = hmac.compare_digest(token.strip().encode(), self.server.token)
-        return matches and scheme.lower() == "bearer"
+        accepted = [self.server.token]
+        if path == "/metrics" and self.server.metrics_token:
+            accepted.append(self.server.metrics_token)
+        matches = [hmac.compare_digest(token.strip().encode(), each) for each in accepted]
+        return any(matches) and scheme.lower() == "bearer"
 
     def _predict(self) -> None:
         length = self._content_length()
@@ -235,6 +241,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0: any free one")
     parser.add_argument("--token-file", type=Path, help=f"file with the token; without it {TOKEN_VARIABLE} is read")
+    parser.add_argument("--metrics-token-file", type=Path, help="file with a token that opens /metrics alone")
     parser.add_argument("--source", help="folder of JPEGs, camera index, device file or URL; without it: HTTP only")
     parser.add_argument("--rate", type=float, default=10.0, help="frames a second taken from the source")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime")
@@ -251,11 +258,12 @@ def serve(arguments: argparse.Namespace) -> None:
     if arguments.rate <= 0:
         raise BadInput("--rate: has to be above 0")
     token = read_token(arguments.token_file)
+    metrics_token = read_token(arguments.metrics_token_file) if arguments.metrics_token_file else None
     detector = ObstacleDetector(arguments.bundle, arguments.threads)
     source = open_source(arguments.source) if arguments.source else None
     service = DetectorService(detector, stall_after_s=max(5.0, 10 / arguments.rate) if source else None)
     try:
-        server = Server((arguments.host, arguments.port), service, token)
+        server = Server((arguments.host, arguments.port), service, token, metrics_token)
     except (OSError, OverflowError) as error:
         raise BadInput(f"{arguments.host}:{arguments.port}: {error}") from error
     stop = threading.Event()

@@ -42,6 +42,14 @@ class ServiceSettings:
     port: int
     rate_hz: float
     threads: int = 1
+    host: str = "127.0.0.1"
+    """Address it listens on; it is asked how it is on loopback, unless it does not listen there."""
+    metrics_token_file: Path | None = None
+
+    @property
+    def probe_host(self) -> str:
+        """Where it is asked how it is."""
+        return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
 
     @property
     def token_file(self) -> Path:
@@ -57,12 +65,14 @@ class ServiceSettings:
         """The command line that serves the bundle in `folder`."""
         options = {
             "--bundle": folder,
+            "--host": self.host,
             "--port": self.port,
             "--token-file": self.token_file,
             "--rate": self.rate_hz,
             "--threads": self.threads,
             "--ready-file": self.ready_file,
             **({"--source": self.source} if self.source else {}),
+            **({"--metrics-token-file": self.metrics_token_file} if self.metrics_token_file else {}),
         }
         words = [str(word) for option in options.items() for word in option]
         return [sys.executable, "-m", "sim2edge.edge.service", *words]
@@ -94,7 +104,8 @@ class DetectorProcess:
     def health(self) -> dict[str, Any] | None:
         """What the service says of itself; None if it does not answer."""
         self.port = self.port or read_port(self._settings.ready_file)
-        return probe(self.port, read_token(self._settings.token_file)) if self.port else None
+        host = self._settings.probe_host
+        return probe(self.port, read_token(self._settings.token_file), host) if self.port else None
 
     def stop(self) -> None:
         """End it: SIGTERM, then SIGKILL, to it and whatever it started."""
@@ -119,9 +130,9 @@ def _die_with_parent(parent: int) -> Any:
     return prepare
 
 
-def probe(port: int, token: str) -> dict[str, Any] | None:
-    """Ask `/healthz` on loopback; None if there is no answer, whatever the reason."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PROBE_TIMEOUT_S)
+def probe(port: int, token: str, host: str = "127.0.0.1") -> dict[str, Any] | None:
+    """Ask `/healthz`; None if there is no answer, whatever the reason."""
+    connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT_S)
     try:
         connection.request("GET", "/healthz", headers={"Authorization": f"Bearer {token}"})
         answer = json.loads(connection.getresponse().read())
