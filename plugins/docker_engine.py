@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import docker
 from docker.errors import APIError, DockerException
@@ -62,6 +63,20 @@ def check_architecture(name: str, image: str, engine: str) -> None:
     """
     if image != engine:
         raise BadInput(f"image '{name}' is for {image}, the engine runs {engine}: build or pull it for {engine}")
+
+
+def check_reachable(endpoint: str, network: str) -> None:
+    """Check that a container in `network` can mean the same as its worker by an endpoint.
+
+    Raises:
+        BadInput: the endpoint is this machine's loopback, which is another one in there.
+    """
+    host = urlsplit(endpoint).hostname or ""
+    if network != "host" and (host == "localhost" or host.startswith("127.") or host == "::1"):
+        raise BadInput(
+            f"'{endpoint}' is the container's own loopback in network {network}: name a server that is on the network, "
+            "or set [sim2edge] docker_network = host"
+        )
 
 
 def registry_of(name: str) -> str | None:

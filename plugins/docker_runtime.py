@@ -18,7 +18,7 @@ import docker
 from airflow.sdk.configuration import conf
 from container_spec import LABEL, MB, SECRETS_FOLDER, container_spec, owner_filter, secret_files
 from docker.errors import APIError, NotFound
-from docker_engine import connect, engine_errors, resolve_image
+from docker_engine import check_reachable, connect, engine_errors, resolve_image
 from docker_logs import LogPosition, Message, in_background, stream_messages
 from runtimes import VERDICTS, Orphaned, RunStatus, StageJob
 
@@ -62,9 +62,10 @@ class DockerRuntime:
     def submit(self, job: StageJob) -> str:
         """See `Runtime`."""
         network = conf.get("sim2edge", "docker_network")
-        what = f"{job.stage} in a container"
+        for endpoint in ("AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI"):
+            check_reachable(job.environment.get(endpoint, ""), network)
         image = resolve_image(self._engine, job.settings.image)
-        with engine_errors(what):
+        with engine_errors(f"the container of {job.stage}"):
             run = str(self._engine.api.create_container_from_config(container_spec(job, image, network))["Id"])
             try:
                 self._engine.api.put_archive(run, SECRETS_FOLDER, secret_files(job))
@@ -197,6 +198,8 @@ def explain(code: int, state: dict[str, Any]) -> str:
     deadline = int(labels.get(f"{LABEL}deadline_s", 0))
     if code == 124 or (code == 137 and seconds_run(how) >= deadline):
         return f"it took longer than its deadline in the container, {deadline} s"
+    if code in (126, 127):
+        return f"its image holds no stage (containers/stages.yaml, {stage}.image)"
     if how["Error"]:
         return str(how["Error"])
     return "killed by somebody else than its task, or with its engine" if code == 137 else ""

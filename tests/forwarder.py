@@ -1,0 +1,65 @@
+"""Passes connections on, and can break them: what a network does to who relies on it."""
+
+import socket
+import threading
+
+
+class Forwarder:
+    """Passes connections to an address of this machine on to a port on loopback; `cut` breaks those there are."""
+
+    def __init__(self, host: str, target: int | str, port: int = 0) -> None:
+        self._target = target
+        self._listener = socket.create_server((host, port))
+        self.port = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+
+    def __enter__(self) -> "Forwarder":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self._listener.close()
+
+    def cut(self) -> None:
+        """Break every connection that is open now."""
+        for connection in self._open:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+        self._open.clear()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                far = self._connect()
+            except OSError:
+                near.close()
+                continue
+            self._open += [near, far]
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        if isinstance(self._target, int):
+            return socket.create_connection(("127.0.0.1", self._target))
+        unix = socket.socket(socket.AF_UNIX)
+        unix.connect(self._target)
+        return unix
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while chunk := source.recv(1 << 16):
+                target.sendall(chunk)
+        except OSError:
+            pass
+        try:
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
