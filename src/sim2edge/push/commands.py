@@ -2,6 +2,7 @@
 
     sim2edge ota init                   keys in SIM2EDGE_KEYS (if missing), the first root, empty metadata
     sim2edge ota refresh [--targets]    sign timestamp (and snapshot) again: a scheduled job, at least twice a day
+    sim2edge ota refresh --every 21600  the same for ever, every so many seconds: a service
     sim2edge ota rotate-root [--replace timestamp-1a2b3c4d]...
     sim2edge ota status                 versions, expiries, keys, which ring has which release
 
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,10 +22,14 @@ from rich.table import Table
 
 from sim2edge import config
 from sim2edge.bus import Bus
+from sim2edge.errors import Conflict, Unavailable
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.metadata import describe
 from sim2edge.push.repository import Repository
+
+SECONDS_BETWEEN_TRIES = 2.0
+SECONDS_AFTER_FAILURE = 60.0
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -44,9 +50,11 @@ def main(argv: Sequence[str]) -> int:
 def add_arguments(verbs: "Verbs") -> None:
     """One subcommand a verb."""
     verb = verbs.add_parser("init", help="make keys, the first root and empty metadata")
+    verb.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="how long to wait for the bucket")
     verb.set_defaults(run=init)
     verb = verbs.add_parser("refresh", help="sign the timestamp again, and the snapshot when half its life is over")
     verb.add_argument("--targets", action="store_true", help="sign the targets again, too")
+    verb.add_argument("--every", type=float, metavar="SECONDS", help="go on, and sign again after so many seconds")
     verb.set_defaults(run=refresh)
     verb = verbs.add_parser("rotate-root", help="sign a new root, with new keys where asked")
     verb.add_argument("--replace", action="append", default=[], metavar="KEY", help="a key as `status` names it")
@@ -56,16 +64,37 @@ def add_arguments(verbs: "Verbs") -> None:
     verb.set_defaults(run=status)
 
 
-def init(repository: Repository, _: argparse.Namespace) -> None:
-    """`init`: make what is missing."""
-    made = repository.create()
+def init(repository: Repository, arguments: argparse.Namespace) -> None:
+    """`init`: make what is missing; with `--wait`, once the bucket is there."""
+    end = time.monotonic() + arguments.wait
+    while True:
+        try:
+            made = repository.create()
+            break
+        except Unavailable as error:
+            if time.monotonic() > end:
+                raise
+            print(f"waiting for the bucket: {' '.join(str(error).split())}", flush=True)
+            time.sleep(SECONDS_BETWEEN_TRIES)
     print(f"{'made' if made else 'already there'}: ota/, root for devices: {keys_folder() / 'root.json'}")
 
 
 def refresh(repository: Repository, arguments: argparse.Namespace) -> None:
-    """`refresh`: sign again."""
-    repository.refresh(arguments.targets)
-    print(f"timestamp valid until {repository.current().timestamp.signed.expires.isoformat()}")
+    """`refresh`: sign again; with `--every`, again and again, and soon again after a failure."""
+    while True:
+        try:
+            repository.refresh(arguments.targets)
+            expires = repository.current().timestamp.signed.expires.isoformat()
+            print(f"timestamp valid until {expires}", flush=True)
+            pause_s = arguments.every
+        except (Unavailable, Conflict) as error:
+            if not arguments.every:
+                raise
+            print(f"not signed, tried again soon: {' '.join(str(error).split())}", flush=True)
+            pause_s = min(arguments.every, SECONDS_AFTER_FAILURE)
+        if not pause_s:
+            return
+        time.sleep(pause_s)
 
 
 def rotate_root(repository: Repository, arguments: argparse.Namespace) -> None:
