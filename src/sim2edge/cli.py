@@ -4,6 +4,7 @@
     sim2edge capture --partition P --shard 3/8 | --gather 8               a share of the work; the whole of its shards
     sim2edge ls | show | lineage | reproduce | gc | config | schema       look at, and look after, what is on the bus
     sim2edge up | down | status | env | demo                              the local stack
+    sim2edge access ... | s3 serve | check                                keys and policies; the S3 server on its own
     sim2edge ota ... | device ...                                         the update repository and a device
     sim2edge compose ... | engine-proxy                                   the system in containers (docker-compose.yaml)
 
@@ -25,6 +26,8 @@ from sim2edge.stage import STAGE_NAMES, get_stage, load_function
 COMMANDS = {
     **dict.fromkeys(("ls", "show", "lineage", "reproduce", "gc", "config", "schema"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
+    "access": "sim2edge.stack.access_commands:main",
+    "s3": "sim2edge.stack.s3_commands:main",
     "demo": "sim2edge.demo.run:main",
     "ota": "sim2edge.push.commands:main",
     "device": "sim2edge.edge.device:main",

@@ -30,10 +30,11 @@ from sim2edge.errors import Unavailable
 from sim2edge.manifest import Manifest, check_partition
 from sim2edge.push import commands as ota
 from sim2edge.stack.client import Event, Stack
+from sim2edge.stack.definitions import DEVICES
 from sim2edge.stack.settings import load_settings
 
 RING = "canary"
-DEVICE = "virtual-pi-1"
+DEVICE = DEVICES[0]
 PIPELINE_DEADLINE_S = 3600.0
 DEVICE_DEADLINE_S = 120.0
 EXIT_FAILED = 1
@@ -80,7 +81,8 @@ class Demo:
             os.environ.update(self._stack.environment())
             bus = Bus.from_environment()
             ota.main(["init"])
-            device = VirtualDevice(DEVICE, RING, self._home / "devices" / DEVICE, self._trusted_root(), {})
+            keys = self._stack.role(f"device-{DEVICE}")
+            device = VirtualDevice(DEVICE, RING, self._home / "devices" / DEVICE, self._trusted_root(), keys)
             if any(device.camera.glob("*.jpg")):  # it ran before: it is there first, and updates itself
                 cleanup.enter_context(device)
                 self._say(f"device {DEVICE} is running release {device.status().get('release')}")

@@ -16,12 +16,17 @@ from sim2edge.errors import Unavailable
 from sim2edge.stack.processes import end, spawn
 
 POLL_S = 0.5
+NOT_FOR_DEVICES = ("AWS_", "MLFLOW_", "SIM2EDGE_AIRFLOW_", "SIM2EDGE_KEYS", "SIM2EDGE_CREDENTIALS")
+"""Variables of whoever starts a device that it has no business with; its own keys are given to it."""
 RUNNING = "running"
 """The state of a device whose release has passed its trial."""
 
 
 class VirtualDevice:
-    """A device of ring `ring` that lives in `home`, for as long as the context is open."""
+    """A device of ring `ring` that lives in `home`, for as long as the context is open.
+
+    `environment` says where the bucket is, with the keys of the device's own role.
+    """
 
     def __init__(self, name: str, ring: str, home: Path, root: Path, environment: Mapping[str, str]) -> None:
         self.name = name
@@ -29,7 +34,8 @@ class VirtualDevice:
         self.camera = home / "camera"
         self._command = [sys.executable, "-m", "sim2edge", "device", "run", "--id", name, "--ring", ring]
         self._command += ["--home", str(home), "--root", str(root), "--source", str(self.camera), "--interval", "2"]
-        self._environment = {**os.environ, **environment}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_DEVICES)}
+        self._environment = inherited | dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -34,22 +34,23 @@ def spawn(
     command: Sequence[str],
     environment: Mapping[str, str],
     folder: Path,
-    log: Path,
+    log: Path | None,
     how: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
     """Start `command` in `folder` in a session of its own; output is appended to `log`; `how` reaches it if we die.
 
-    Must be called from a thread that lives as long as the process should.
+    Without a `log`, it goes to where ours goes. Must be called from a thread that lives as long as the process should.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") if log else contextlib.nullcontext() as output:
         return subprocess.Popen(
             command,
             env=dict(environment),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if log else None,
             start_new_session=True,
             preexec_fn=lambda: die_with_parent(how),
         )

@@ -1,0 +1,163 @@
+"""`sim2edge access`: who may do what in the bucket, and the files with their keys.
+
+    sim2edge access roles                            the table of roles
+    sim2edge access policy train --bucket NAME       a role's AWS IAM policy, as JSON
+    sim2edge access init [--devices pi-7,pi-8]       make the role files that are missing
+    sim2edge access add device-pi-9                  make one more role
+    sim2edge access rotate device-pi-9               new keys for a role; the old ones are void
+
+The files lie in `--credentials FOLDER`, else SIM2EDGE_CREDENTIALS, else `credentials` in the folder of the local stack.
+A running S3 server of the local stack is told of changes; one that runs as `sim2edge s3 serve` sees them itself.
+"""
+
+import argparse
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from sim2edge.access import FIXED_ROLES, grants_of, policy
+from sim2edge.errors import BadInput, Unavailable
+from sim2edge.secrets_file import read_secrets
+from sim2edge.stack.role_files import (
+    SERVER_KEY,
+    SERVER_PASSWORD,
+    MlflowSecrets,
+    add_role,
+    init_roles,
+    read_keys,
+    rotate_role,
+)
+
+if TYPE_CHECKING:
+    from sim2edge.stack.settings import StackSettings
+
+DEVICE_ROLE = "device-<id>"
+SHORTEST_PASSWORD = 12
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `sim2edge access ...`; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    arguments.run(arguments)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="sim2edge access", description="Who may do what in the bucket.")
+    verbs = top.add_subparsers(required=True, metavar="command")
+    verb = verbs.add_parser("roles", help="the table of roles")
+    verb.set_defaults(run=show_roles)
+    verb = verbs.add_parser("policy", help="a role's AWS IAM policy, as JSON")
+    verb.add_argument("role", help=f"{', '.join(FIXED_ROLES)} or {DEVICE_ROLE}")
+    verb.add_argument("--bucket", default=os.environ.get("SIM2EDGE_BUCKET"), help="default: SIM2EDGE_BUCKET")
+    verb.set_defaults(run=show_policy)
+    verb = verbs.add_parser("init", help="make the role files that are missing")
+    verb.add_argument("--devices", default="", metavar="ID,ID", help="devices to make a role for")
+    verb.add_argument(
+        "--mlflow-env", type=Path, metavar="FILE", help="file with the secrets MLflow's server has already"
+    )
+    verb.set_defaults(run=init)
+    for name, action, what in (("add", add, "make one more role"), ("rotate", rotate, "new keys for a role")):
+        verb = verbs.add_parser(name, help=what)
+        verb.add_argument("role")
+        verb.set_defaults(run=action)
+    for name in ("init", "add", "rotate"):
+        verbs.choices[name].add_argument("--credentials", type=Path, metavar="FOLDER", help="folder of the role files")
+        verbs.choices[name].add_argument("--home", help="folder of the local stack")
+    return top
+
+
+def show_roles(_arguments: argparse.Namespace) -> None:
+    """`roles`: a row a role."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("role", "reads, lists", "writes", "creates once", "deletes"):
+        table.add_column(column, overflow="fold")
+    for role in (*FIXED_ROLES, "device-ID"):
+        grants = grants_of(role.replace("ID", "0"))
+        columns = (grants.read, grants.write, grants.create, grants.delete)
+        table.add_row(role, *("\n".join(each).replace("fleet/0/", "fleet/ID/") for each in columns))
+    Console().print(table)
+
+
+def show_policy(arguments: argparse.Namespace) -> None:
+    """`policy`: ready to be pasted into IAM.
+
+    Raises:
+        BadInput: no such role, or no bucket is named.
+    """
+    if not arguments.bucket:
+        raise BadInput("--bucket is missing: name the bucket, or set SIM2EDGE_BUCKET")
+    print(json.dumps(policy(arguments.role, arguments.bucket), indent=2))
+
+
+def init(arguments: argparse.Namespace) -> None:
+    """`init`: what is there stays.
+
+    Raises:
+        BadInput: a device's id cannot be one, or a file is wrong.
+    """
+    folder = _folder(arguments)
+    devices = [name.strip() for name in arguments.devices.split(",") if name.strip()]
+    made = init_roles(folder, devices, mlflow=_mlflow_secrets(arguments.mlflow_env))
+    print(f"{folder}: {', '.join(made) if made else 'nothing was missing'}")
+    _tell_server(arguments)
+
+
+def add(arguments: argparse.Namespace) -> None:
+    """`add`: a role's file, if it is missing."""
+    folder = _folder(arguments)
+    made = add_role(folder, arguments.role)
+    print(f"{'made' if made else 'already there'}: {folder / arguments.role}.env")
+    _tell_server(arguments)
+
+
+def rotate(arguments: argparse.Namespace) -> None:
+    """`rotate`: whoever plays the role needs its file anew."""
+    folder = _folder(arguments)
+    rotate_role(folder, arguments.role)
+    print(f"new keys: {folder / arguments.role}.env; restart whoever uses them")
+    _tell_server(arguments)
+
+
+def _mlflow_secrets(path: Path | None) -> MlflowSecrets | None:
+    if path is None:
+        return None
+    found = read_secrets(path)
+    if len(found.get(SERVER_PASSWORD, "")) < SHORTEST_PASSWORD or not found.get(SERVER_KEY):
+        raise BadInput(f"{path}: {SERVER_PASSWORD} ({SHORTEST_PASSWORD} characters or more) or {SERVER_KEY} is missing")
+    return MlflowSecrets(found[SERVER_PASSWORD], found[SERVER_KEY])
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    named = arguments.credentials or (None if arguments.home else os.environ.get("SIM2EDGE_CREDENTIALS"))
+    return Path(named) if named else _settings(arguments).roles
+
+
+def _settings(arguments: argparse.Namespace) -> "StackSettings":
+    from sim2edge.stack.settings import load_settings
+
+    return load_settings({"home": arguments.home})
+
+
+def _tell_server(arguments: argparse.Namespace) -> None:
+    """Have the S3 server of the local stack read the roles again, if it runs and these are its roles."""
+    from sim2edge.stack.client import Stack
+    from sim2edge.stack.seaweedfs import write_roles
+
+    stack = Stack(_settings(arguments))
+    settings = stack.settings
+    if _folder(arguments).resolve() != settings.roles.resolve() or not stack.running():
+        return
+    server = next((service.process for service in stack.services() if service.name == "s3"), None)
+    process = server.find() if server else None
+    if process is None:
+        raise Unavailable("the S3 server of the local stack is not running just now: it reads the roles when it starts")
+    write_roles(settings.home / "s3", read_keys(settings.roles), settings.bucket)
+    process.send_signal(signal.SIGHUP)

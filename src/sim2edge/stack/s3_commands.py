@@ -1,0 +1,120 @@
+"""`sim2edge s3`: the S3 server on its own, as it runs in a container.
+
+    sim2edge s3 serve --home /data --credentials /run/credentials     until SIGTERM; exit code 1 when a part of it died
+    sim2edge s3 check                                                  exit code 0 when it answers: the health check
+
+Of its ports only that of S3 is open to others, and one of gRPC, which wants a client certificate; the rest is on
+loopback. When a role file changes, comes or goes, the server has it within seconds.
+"""
+
+import argparse
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sim2edge.access import ADMIN
+from sim2edge.errors import BadInput, Unavailable
+from sim2edge.progress import emit
+from sim2edge.stack.role_files import ACCESS_KEY, SECRET_KEY, read_variables
+from sim2edge.stack.seaweedfs import REGION, is_healthy
+from sim2edge.stack.seaweedfs_split import SplitServer
+
+LOOK_EVERY_S = 0.3
+PORT = 8333
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `sim2edge s3 ...`; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="sim2edge s3", description="The S3 server on its own.")
+    verbs = top.add_subparsers(required=True, metavar="command")
+    verb = verbs.add_parser("serve", help="run the server until SIGTERM")
+    verb.add_argument("--home", type=Path, required=True, help="folder of its data and settings")
+    verb.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")  # noqa: S104
+    verb.set_defaults(run=serve)
+    verb = verbs.add_parser("check", help="whether the server answers and its bucket is there")
+    verb.set_defaults(run=check)
+    for verb in verbs.choices.values():
+        verb.add_argument("--port", type=int, default=PORT, help=f"port of S3 (default {PORT})")
+        verb.add_argument("--bucket", default=os.environ.get("SIM2EDGE_BUCKET") or "sim2edge", help="made if missing")
+        verb.add_argument(
+            "--credentials",
+            type=Path,
+            default=os.environ.get("SIM2EDGE_CREDENTIALS") or None,
+            metavar="FOLDER",
+            help="folder of the role files (default: SIM2EDGE_CREDENTIALS)",
+        )
+    return top
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """`serve`: start, say when it is ready, watch, stop.
+
+    Raises:
+        BadInput: the role files are missing or wrong.
+        Unavailable: a part of the server ended by itself.
+    """
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: asked.append(number))
+    complaint, ready = "", False
+    with SplitServer(arguments.home, _roles(arguments), arguments.host, arguments.port, arguments.bucket) as server:
+        while not asked:
+            time.sleep(LOOK_EVERY_S)
+            server.check_alive()
+            complaint = _look_at_roles(server, complaint)
+            if not ready and is_healthy(_client(arguments)):
+                ready = True
+                emit("ready", port=arguments.port, bucket=arguments.bucket, roles=len(server.keys))
+    emit("stopped")
+    return 0
+
+
+def _look_at_roles(server: SplitServer, complaint: str) -> str:
+    """Have the server know the roles as they are; says what is wrong with them, and says it once."""
+    try:
+        if changed := server.reload_roles():
+            emit("roles", changed=changed)
+    except BadInput as error:  # half-written, or wrong: what the server knows stays in force
+        if str(error) != complaint:
+            emit("error", message=str(error))
+        return str(error)
+    return ""
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """`check`: one request, as the admin.
+
+    Raises:
+        BadInput: the admin's file is missing or wrong.
+        Unavailable: the server does not answer, or its bucket is not there.
+    """
+    if not is_healthy(_client(arguments)):
+        raise Unavailable(f"the S3 server on port {arguments.port} does not answer for bucket '{arguments.bucket}'")
+    return 0
+
+
+def _roles(arguments: argparse.Namespace) -> Path:
+    folder: Path | None = arguments.credentials
+    if folder is None:
+        raise BadInput("--credentials is missing: name the folder that `sim2edge access init` filled")
+    return folder
+
+
+def _client(arguments: argparse.Namespace) -> dict[str, str]:
+    admin = read_variables(_roles(arguments), ADMIN)
+    return {
+        "SIM2EDGE_BUCKET": arguments.bucket,
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{arguments.port}",
+        "AWS_REGION": REGION,
+        ACCESS_KEY: admin[ACCESS_KEY],
+        SECRET_KEY: admin[SECRET_KEY],
+    }

@@ -1,0 +1,114 @@
+"""The S3 server for a network: storage on loopback, and a gateway that listens for S3 where others can reach it.
+
+`weed mini` has one address for all of its ports, so the two are two processes. Storage keeps its data in the same form
+as `weed mini` with S3 does: a folder can move between the local stack and a container.
+"""
+
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from sim2edge.access import Keys
+from sim2edge.errors import Unavailable
+from sim2edge.stack import seaweedfs
+from sim2edge.stack.ports import HOST
+from sim2edge.stack.processes import end, spawn
+from sim2edge.stack.role_files import read_keys
+
+STORAGE_MEMORY = {"GOMEMLIMIT": "450MiB", "GOGC": "50"}
+GATEWAY_MEMORY = {"GOMEMLIMIT": "250MiB", "GOGC": "50"}
+GATEWAY_GRACE_S, STORAGE_GRACE_S = 8.0, 8.0
+
+
+class SplitServer:
+    """Both processes, for as long as the context is open; they end with this process, whichever way it does."""
+
+    def __init__(self, home: Path, roles: Path, host: str, port: int, bucket: str) -> None:
+        """Read the roles.
+
+        Args:
+            home: folder of data and settings; made if missing.
+            roles: folder of the role files.
+            host: address on which S3 is reached; loopback always is one, too.
+            port: of S3; the nine after it are used inside.
+            bucket: made if missing.
+
+        Raises:
+            BadInput: the role files are missing or wrong.
+        """
+        self._home = home.resolve()
+        self._roles = roles
+        self._host = host
+        self._bucket = bucket
+        self._ports = {flag: port + offset for offset, flag in enumerate(("s3.port", *seaweedfs.INTERNAL_PORTS))}
+        self.keys: Mapping[str, Keys] = read_keys(roles)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        seaweedfs.write_settings(self._home, self.keys, self._bucket)
+        self._start("storage", self._storage_command(), STORAGE_MEMORY)
+        self._start("gateway", self._gateway_command(), GATEWAY_MEMORY)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name, grace_s in (("gateway", GATEWAY_GRACE_S), ("storage", STORAGE_GRACE_S)):
+            process = self._processes.get(name)
+            if process and process.poll() is None:
+                end([psutil.Process(process.pid)], grace_s)
+                process.wait()
+
+    def check_alive(self) -> None:
+        """See that both run.
+
+        Raises:
+            Unavailable: one has ended; whoever supervises this process should start it anew.
+        """
+        for name, process in self._processes.items():
+            if (code := process.poll()) is not None:
+                raise Unavailable(f"the S3 server's {name} ended with code {code}")
+
+    def reload_roles(self) -> list[str]:
+        """Have the server know the role files as they are now; the roles whose keys came, went or changed.
+
+        Raises:
+            BadInput: the role files are wrong; the server goes on with those it knows.
+        """
+        found = read_keys(self._roles)
+        changed = [role for role in sorted({*found, *self.keys}) if found.get(role) != self.keys.get(role)]
+        if changed:
+            seaweedfs.write_roles(self._home, found, self._bucket)
+            self._processes["gateway"].send_signal(signal.SIGHUP)
+            self.keys = found
+        return changed
+
+    def _start(self, name: str, command: list[str], memory: Mapping[str, str]) -> None:
+        environment = seaweedfs.plain_environment() | dict(memory)
+        self._processes[name] = spawn(command, environment, self._home, None)
+
+    def _storage_command(self) -> list[str]:
+        return [*seaweedfs.command(self._home, self._ports, self._bucket), "-s3=false"]
+
+    def _gateway_command(self) -> list[str]:
+        filer = f"{HOST}:{self._ports['filer.port']}.{self._ports['filer.port.grpc']}"
+        return [
+            seaweedfs.find_weed(),
+            "s3",
+            f"-ip.bind={self._host}",
+            f"-port={self._ports['s3.port']}",
+            f"-port.grpc={self._ports['s3.port.grpc']}",
+            f"-filer={filer}",
+            f"-config={self._home / 's3.json'}",
+            "-autoCreateBucket=false",
+            "-iam=false",
+            "-port.iceberg=0",
+            "-port.lance=0",
+            "-readerCacheSizeMB=128",
+            "-concurrentUploadLimitMB=256",
+        ]
