@@ -42,7 +42,9 @@ class KubernetesSettings(BaseModel):
     pull_secret: str | None = Field(None, description="the Secret to pull images with")
     node_selector: dict[str, str] = Field(default_factory=dict, description="labels a node must have")
     tolerations: list[Toleration] = Field(default_factory=list, description="taints the pod puts up with")
-    scratch_gb: float = Field(20.0, gt=0, description="limit of the scratch folder, GB")
+    scratch_gb: float = Field(20.0, gt=0, description="limit of the scratch folder, GB of a node's disk")
+    gpu: str = Field("nvidia.com/gpu", description="what the cluster calls the GPUs that `gpus` counts")
+    startup_s: int = Field(900, ge=10, description="seconds a pod may wait for a node, its volumes and its image")
 
 
 class StageSettings(BaseModel):
