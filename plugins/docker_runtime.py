@@ -56,7 +56,7 @@ class DockerRuntime:
         for state in states:
             if state and state["Id"] != chosen:
                 log.info("Removing container %s of an earlier try: %s", short(state["Id"]), describe(state))
-                self._remove(self._engine, state["Id"])
+                remove_container(self._engine, state["Id"])
         return chosen
 
     def submit(self, job: StageJob) -> str:
@@ -71,7 +71,7 @@ class DockerRuntime:
                 self._engine.api.put_archive(run, SECRETS_FOLDER, secret_files(job))
                 self._engine.api.start(run)
             except BaseException:
-                self._remove(self._engine, run)
+                remove_container(self._engine, run)
                 raise
         log.info("Container %s of image %s (%s)", short(run), job.settings.image, image)
         return run
@@ -102,7 +102,7 @@ class DockerRuntime:
             until = time.monotonic() + END_S
             while engine.api.inspect_container(run)["State"]["Running"] and time.monotonic() < until:
                 time.sleep(POLL_S)
-            self._remove(engine, run)
+            remove_container(engine, run)
 
     def clean(self, run: str) -> RunStatus | None:
         """See `Runtime`."""
@@ -111,7 +111,7 @@ class DockerRuntime:
             self.cancel(run)
             return None
         with engine_errors("the engine"):
-            self._remove(self._engine, run)
+            remove_container(self._engine, run)
         return status
 
     def _follow(self, run: str, since: str | None) -> Iterator[Message]:
@@ -160,14 +160,14 @@ class DockerRuntime:
         except NotFound:
             return None
 
-    @staticmethod
-    def _remove(engine: docker.DockerClient, run: str) -> None:
-        """Remove a container with its volumes, running or not; one that is being removed already is left to it."""
-        try:
-            engine.api.remove_container(run, v=True, force=True)
-        except APIError as error:
-            if error.status_code not in (404, 409):
-                raise
+
+def remove_container(engine: docker.DockerClient, run: str) -> None:
+    """Remove a container with its volumes, running or not; one that is being removed already is left to it."""
+    try:
+        engine.api.remove_container(run, v=True, force=True)
+    except APIError as error:
+        if error.status_code not in (404, 409):
+            raise
 
 
 def choose_run(states: list[dict[str, Any]], artifact: str) -> str | None:

@@ -1,0 +1,78 @@
+"""What a stage is given: its own credentials, plain settings, and keys only if it signs."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from run_settings import RunSettings
+from stage_job import make_job, signing_keys, stage_secrets
+from stage_settings import StageSettings
+
+from sim2edge.errors import BadInput
+
+WORKER = {"AWS_ACCESS_KEY_ID": "worker", "AWS_SECRET_ACCESS_KEY": "worker's", "AWS_ENDPOINT_URL": "http://s3:8333"}
+
+
+@pytest.fixture
+def keys(tmp_path):
+    folder = tmp_path / "keys"
+    (folder / "offline").mkdir(parents=True)
+    (folder / "root.json").write_text("{}")
+    (folder / "targets-1.pem").write_text("online")
+    (folder / "offline" / "root-1.pem").write_text("offline")
+    return folder
+
+
+def job(stage: str, environment: dict[str, str]):
+    planned = SimpleNamespace(
+        stage=SimpleNamespace(name=stage),
+        inputs={"episodes": ["episodes/b/1"]},
+        reference="frames/b/2",
+        shard=None,
+        parts=(),
+    )
+    run = RunSettings("b", "demo")
+    return make_job(planned, run, ["width=64"], {"dag": "d"}, timedelta(hours=1), StageSettings(), environment)
+
+
+def test_a_job_says_what_runs_for_whom_and_until_when():
+    made = job("clean", WORKER)
+    assert made.arguments == ["clean", "--partition=b", "--preset=demo", "--input=episodes=episodes/b/1", "width=64"]
+    assert made.labels == {"dag": "d", "stage": "clean", "artifact": "frames/b/2"}
+    assert made.deadline_s == 3660, "longer than the task, which ends it in time unless it was killed"
+
+
+def test_credentials_are_apart_from_what_everybody_may_read():
+    made = job("clean", {**WORKER, "AIRFLOW__API_AUTH__JWT_SECRET": "x", "HOME": "/root"})
+    assert made.environment == {"AWS_ENDPOINT_URL": "http://s3:8333"}
+    assert made.secrets == {"AWS_ACCESS_KEY_ID": "worker", "AWS_SECRET_ACCESS_KEY": "worker's"}
+    assert made.keys == {}
+
+
+def test_a_stages_own_credentials_win_over_the_workers_as_a_whole(tmp_path):
+    (tmp_path / "clean.env").write_text("AWS_ACCESS_KEY_ID=clean\nAWS_SECRET_ACCESS_KEY=clean's\n")
+    environment = {**WORKER, "AWS_SESSION_TOKEN": "worker's", "SIM2EDGE_CREDENTIALS": str(tmp_path)}
+    assert stage_secrets("clean", environment) == {
+        "AWS_ACCESS_KEY_ID": "clean",
+        "AWS_SECRET_ACCESS_KEY": "clean's",
+    }
+    assert stage_secrets("train", environment)["AWS_SESSION_TOKEN"] == "worker's"
+
+
+def test_a_bad_line_of_credentials_is_named_and_not_shown(tmp_path):
+    (tmp_path / "clean.env").write_text("hunter2\n")
+    with pytest.raises(BadInput, match=r"clean\.env, line 1") as caught:
+        stage_secrets("clean", {"SIM2EDGE_CREDENTIALS": str(tmp_path)})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_push_alone_gets_keys_and_never_those_that_are_kept_offline(keys):
+    environment = {**WORKER, "SIM2EDGE_KEYS": str(keys)}
+    assert job("push", environment).keys == {"root.json": b"{}", "targets-1.pem": b"online"}
+    assert job("train", environment).keys == {}
+    assert job("push", WORKER).keys == {}
+
+
+def test_a_key_folder_that_is_not_there_is_named():
+    with pytest.raises(BadInput, match="SIM2EDGE_KEYS '/nowhere': No such file"):
+        signing_keys("/nowhere")
