@@ -40,6 +40,8 @@ EXIT_BAD_INPUT = 2
 EXIT_REFUSED = 3
 EXIT_RETRY = 1
 EXIT_INTERRUPTED = 130
+USERS_TO_MEND = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""Troubles with a file or folder that no retry mends."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,12 +79,14 @@ def guard(command: Callable[[], int]) -> int:
         return _fail(str(error), EXIT_BAD_INPUT)
     except (Unavailable, Conflict) as error:
         return _fail(str(error), EXIT_RETRY)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno is None or error.errno not in USERS_TO_MEND:
             raise
-        return _fail(
-            f"no space left on device: {error.filename or 'the scratch folder (SIM2EDGE_SCRATCH)'}", EXIT_BAD_INPUT
-        )
+        where = error.filename or "the scratch folder (SIM2EDGE_SCRATCH)"
+        return _fail(f"{where}: {os.strerror(error.errno).lower()}", EXIT_BAD_INPUT)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("sim2edge"):
             raise
@@ -91,9 +95,6 @@ def guard(command: Callable[[], int]) -> int:
         )
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _terminate(number: int, _frame: object) -> None:

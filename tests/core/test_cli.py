@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -178,3 +180,26 @@ def test_config_lists_fields_with_their_meaning(command):
 def test_the_published_schema_is_the_real_one(command):
     published = Path(cli.__file__).parents[2] / "docs" / "manifest.schema.json"
     assert published.read_text() == command("schema")[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (PermissionError(errno.EACCES, "", "/root.json"), 2, "/root.json: permission denied"),
+        (OSError(errno.EROFS, "", "/data"), 2, "/data: read-only file system"),
+        (OSError(errno.ENOSPC, "", None), 2, "the scratch folder (SIM2EDGE_SCRATCH): no space left on device"),
+    ],
+)
+def test_trouble_with_a_file_is_one_line_that_names_it(error: OSError, code: int, said: str, capsys) -> None:
+    def fail() -> int:
+        raise error
+
+    assert cli.guard(fail) == code
+    assert f"sim2edge: {said}\n" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    piped = f"{sys.executable} -m sim2edge schema | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", piped], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert done.stdout.startswith("{")
