@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import kubernetes_runtime
@@ -300,3 +302,38 @@ def test_the_rights_that_are_given_are_used(cluster, runtime, job):
     given = {(verb, resource) for rule in cluster.rules for verb in rule["verbs"] for resource in rule["resources"]}
     assert used <= given
     assert given - used <= {("watch", "pods"), ("list", "events")}
+
+
+def test_the_pipeline_runs_in_pods_by_one_setting(cluster, s3, partition, monkeypatch, tmp_path):
+    """The operator as it is, from `capture` to `push`; the worker's own credentials are not what its stages use."""
+    from airflow.sdk import Context
+    from airflow.sdk.bases.operator import ExecutorSafeguard
+    from stage_operator import StageOperator
+
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+    monkeypatch.setenv("SIM2EDGE_CONF", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__RUNTIME", "kubernetes")
+    partition = f"zz-{partition}"  # a dataset is filed under the last of its batches, and it takes all there are
+    made: dict[str, str] = {}
+    inputs = {
+        "train": {"dataset": "augment"},
+        "validate": {"model": "train", "dataset": "augment"},
+        "export": {"verdict": "validate", "model": "train", "dataset": "augment"},
+        "push": {"release": "export"},
+    }
+    for stage in STAGE_NAMES:
+        instance = SimpleNamespace(dag_id="dag", run_id="run", task_id=stage, map_index=-1, try_number=1, stats_tags={})
+        context = Context(
+            ti=instance,
+            dag_run=SimpleNamespace(partition_key=partition),
+            params={},
+            triggering_asset_events={},
+            outlet_events={},
+            task_state_store=SimpleNamespace(get=lambda *_: None, set=lambda *_, **__: None),
+        )
+        named = {role: made[other] for role, other in inputs.get(stage, {}).items()}
+        operator = StageOperator(stage=stage, execution_timeout=timedelta(minutes=2), inputs=named)
+        made[stage] = operator.execute(context)
+        assert s3.open(made[stage]).stage == stage
+    assert [pod["metadata"]["labels"]["sim2edge.stage"] for pod in cluster.made] == list(STAGE_NAMES)
+    assert cluster.pods == {}
