@@ -22,14 +22,15 @@ from rich.table import Table
 
 from sim2edge import config
 from sim2edge.bus import Bus
-from sim2edge.errors import Conflict, Unavailable
+from sim2edge.errors import BadInput, Conflict, Unavailable
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
-from sim2edge.push.metadata import describe
+from sim2edge.push.metadata import METADATA, describe
 from sim2edge.push.repository import Repository
 
 SECONDS_BETWEEN_TRIES = 2.0
 SECONDS_AFTER_FAILURE = 60.0
+MOST_SAID = 200
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -42,7 +43,10 @@ def main(argv: Sequence[str]) -> int:
     add_arguments(parser.add_subparsers(required=True, metavar="command"))
     arguments = parser.parse_args(argv)
     settings = config.load(PushConfig, "push", arguments.preset)
-    repository = Repository(Bus.from_environment(), KeyFolder(keys_folder()), settings)
+    bus = Bus.from_environment()
+    if getattr(arguments, "wait", 0):
+        wait_for_bucket(bus, arguments.wait)
+    repository = Repository(bus, KeyFolder(keys_folder()), settings)
     arguments.run(repository, arguments)
     return 0
 
@@ -64,19 +68,31 @@ def add_arguments(verbs: "Verbs") -> None:
     verb.set_defaults(run=status)
 
 
-def init(repository: Repository, arguments: argparse.Namespace) -> None:
-    """`init`: make what is missing; with `--wait`, once the bucket is there."""
-    end = time.monotonic() + arguments.wait
+def init(repository: Repository, _: argparse.Namespace) -> None:
+    """`init`: make what is missing."""
+    made = repository.create()
+    print(f"{'made' if made else 'already there'}: ota/, root for devices: {keys_folder() / 'root.json'}")
+
+
+def wait_for_bucket(bus: Bus, seconds: float) -> None:
+    """Wait until the bucket is there and opens to our keys; says what it is waiting for.
+
+    Raises:
+        BadInput, Unavailable: it did not within that time; as the last try ended.
+    """
+    end, said = time.monotonic() + seconds, ""
     while True:
         try:
-            made = repository.create()
-            break
-        except Unavailable as error:
+            next(iter(bus.list(METADATA)), None)
+            return
+        except (BadInput, Unavailable) as error:
             if time.monotonic() > end:
                 raise
-            print(f"waiting for the bucket: {' '.join(str(error).split())}", flush=True)
+            line = " ".join(str(error).split())[:MOST_SAID]
+            if line != said:
+                print(f"waiting for the bucket: {line}", flush=True)
+            said = line
             time.sleep(SECONDS_BETWEEN_TRIES)
-    print(f"{'made' if made else 'already there'}: ota/, root for devices: {keys_folder() / 'root.json'}")
 
 
 def refresh(repository: Repository, arguments: argparse.Namespace) -> None:

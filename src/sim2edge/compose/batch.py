@@ -1,0 +1,92 @@
+"""`sim2edge compose batch`: one batch through the system in containers, until the canary device runs the release."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sim2edge.bus import Bus
+from sim2edge.compose.host import url_of
+from sim2edge.compose.secrets import CREDENTIALS, logins
+from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.demo.pipeline import Pipeline, highlights, judge
+from sim2edge.demo.summary import print_summary, summarize_stages
+from sim2edge.errors import Unavailable
+from sim2edge.stack.client import Login
+from sim2edge.stack.role_files import read_variables
+
+CANARY = "device-1"
+RUNNING = "running"
+DEVICE_DEADLINE_S = 180.0
+POLL_S = 1.0
+
+
+class BatchRun:
+    """Runs batches through the system whose secrets are in `folder`, and says on `console` what happens."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str], console: Console) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._console = console
+
+    def run(self, batch: str, preset: str, overrides: list[str], report_file: Path | None = None) -> int:
+        """Run one batch; the exit code: 0 well, 1 a stage failed, 3 a gate refused.
+
+        Raises:
+            Unavailable: Airflow, S3 or the device does not do its part in time.
+        """
+        began, started = time.monotonic(), time.time()
+        url = url_of("airflow", self._settings)
+        client = AirflowClient(url, *logins(self._folder)["airflow"])
+        states = Pipeline(self._console, client, url).run(batch, preset, overrides)
+        bus = self._bus()
+        manifests = {state.stage: bus.open(state.reference) for state in states if state.reference}
+        report: dict[str, Any] = {
+            "batch": batch,
+            "preset": preset,
+            "stages": summarize_stages(states, manifests, started),
+            "highlights": {},
+        }
+        code = judge(states)
+        if code == 0:
+            report["device"] = self._wait_for_device(bus, manifests["export"].id)
+            report["highlights"] = highlights(manifests, report["device"])
+        report["seconds"] = round(time.monotonic() - began, 1)
+        report["highlights"]["run"] = f"{report['seconds']:.0f} s"
+        if report_file:
+            report_file.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+        print_summary(self._console, report, {"airflow": Login(url, "sim2edge compose logins", "")})
+        return code
+
+    def _bus(self) -> Bus:
+        """The bucket with the admin's keys, from this machine."""
+        settings = self._settings
+        os.environ.update(read_variables(self._folder / CREDENTIALS, "admin"))
+        os.environ["SIM2EDGE_BUCKET"] = settings.get("SIM2EDGE_BUCKET") or "sim2edge"
+        os.environ["AWS_REGION"] = settings.get("SIM2EDGE_S3_REGION") or "us-east-1"
+        os.environ["AWS_ENDPOINT_URL"] = settings.get("SIM2EDGE_S3_ENDPOINT", url_of("s3", settings))
+        return Bus.from_environment()
+
+    def _wait_for_device(self, bus: Bus, release: str) -> dict[str, Any]:
+        began = time.monotonic()
+        while True:
+            status = read_device(bus, CANARY)
+            if status.get("release") == release and status.get("state") == RUNNING and status["inferences"] > 0:
+                seconds = time.monotonic() - began
+                self._console.print(f"{CANARY} runs release {release} after {seconds:.1f} s", soft_wrap=True)
+                return status
+            if time.monotonic() - began > DEVICE_DEADLINE_S:
+                said = status or "it has said nothing yet"
+                raise Unavailable(f"{CANARY} does not run {release} after {DEVICE_DEADLINE_S:.0f} s: {said}")
+            time.sleep(POLL_S)
+
+
+def read_device(bus: Bus, device: str) -> dict[str, Any]:
+    """What a device last told the fleet; empty when nothing."""
+    data = bus.get(f"fleet/{device}/status.json")
+    content: dict[str, Any] = json.loads(data) if data else {}
+    return content

@@ -1,0 +1,48 @@
+"""Whether a part of Airflow is healthy: the health check of its containers.
+
+    python -m sim2edge.compose.beat scheduler          api, scheduler, dag_processor, triggerer
+
+The API server says it of all of them, by their heartbeats. Exit code 1: not healthy, and one line that says why.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sim2edge.stack.http import fetch_json
+
+TIMEOUT_S = 6.0
+LATEST_S = 60.0
+"""How old the last heartbeat of a healthy part is at most."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Say whether the part named by the first word is healthy."""
+    (part,) = argv
+    server = os.environ.get(
+        "SIM2EDGE_AIRFLOW_URL", "http://airflow-api:8080" if part != "api" else "http://127.0.0.1:8080"
+    )
+    complaint = judge(part, fetch_json(f"{server}/api/v2/monitor/health", timeout_s=TIMEOUT_S), datetime.now(UTC))
+    if complaint:
+        print(complaint)
+    return 1 if complaint else 0
+
+
+def judge(part: str, health: Mapping[str, Any] | None, now: datetime) -> str | None:
+    """What is wrong with a part, by what the API server says of Airflow's health; None: nothing."""
+    if health is None:
+        return "the API server does not answer"
+    if part == "api":
+        return None if health["metadatabase"]["status"] == "healthy" else "the database does not answer"
+    state = health.get(part) or {}
+    beat = state.get(f"latest_{part}_heartbeat")
+    if state.get("status") != "healthy" or not beat:
+        return f"{part}: {state.get('status') or 'never seen'}"
+    age = (now - datetime.fromisoformat(beat)).total_seconds()
+    return f"{part}: last heartbeat {age:.0f} s ago" if age > LATEST_S else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""What the cameras of the virtual devices show: rooms that no batch captures, drawn once into a folder of JPEGs.
+
+    python -m sim2edge.compose.camera --frames 240 /frames
+
+The rooms are drawn from a batch id of their own, so nothing is ever trained on them, and the frames are there before
+the first release is. Runs in the image of the capture stage; a folder that has frames is left as it is.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sim2edge.cli import guard
+
+BATCH = "device-cameras"
+FRAMES_A_ROOM = 20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw the frames; the exit code."""
+    parser = argparse.ArgumentParser(prog="sim2edge.compose.camera", description=__doc__.partition("\n")[0])
+    parser.add_argument("--frames", type=int, default=240, help="how many to draw (default 240)")
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args(argv)
+    return guard(lambda: fill(arguments.folder, arguments.frames))
+
+
+def fill(folder: Path, count: int) -> int:
+    """Draw `count` frames into `folder`, unless all are there."""
+    there = len(list(folder.glob("*.jpg")))
+    if there >= count:
+        print(f"{folder}: {there} frames are there")
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, jpeg in zip(range(count), draw_frames(), strict=False):
+        part = folder / f".{number:04d}.part"
+        part.write_bytes(jpeg)
+        part.replace(folder / f"{number:04d}.jpg")
+    print(f"{folder}: drew {count} frames")
+    return 0
+
+
+def draw_frames() -> Iterator[bytes]:
+    """JPEGs seen on drives through one room after another, without end."""
+    import cv2
+
+    from sim2edge.capture.config import CaptureConfig
+    from sim2edge.capture.driver import Driver
+    from sim2edge.capture.lidar_capture import beam_angles
+    from sim2edge.capture.mujoco_simulator import MujocoSimulator
+    from sim2edge.capture.room_simulator import draw_episode, occupancy_of
+    from sim2edge.capture.seeds import generator
+
+    config = CaptureConfig()
+    simulator, angles = MujocoSimulator(config, "ray"), beam_angles(config.lidar)
+    room = 0
+    while True:
+        spec, _ = draw_episode(config, BATCH, room)
+        room += 1
+        simulator.reset(spec)
+        driver = Driver(occupancy_of(spec.room), spec.robot.speed_m_s, generator(spec.seed, "goals"))
+        for _ in range(FRAMES_A_ROOM):
+            view = simulator.observe()
+            picture = cv2.cvtColor(view.image, cv2.COLOR_RGB2BGR)
+            yield cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, config.camera.quality])[1].tobytes()
+            if simulator.step(driver.drive(view.pose, view.ranges, angles)):
+                break
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""`sim2edge compose`: what goes with `docker compose` to run the whole system in containers on this host.
+
+    sim2edge compose init [--alert-webhook URL]     make the secrets, and .env with what this machine is like
+    sim2edge compose check                          see that `docker compose up` will find all it needs
+    sim2edge compose logins                         the addresses, users and passwords of people
+    sim2edge compose batch --batch demo-1 --preset demo [--set augment.copies=2]... [--report FILE]
+
+`make secrets`, `make up` and `make batch` call them (docs/compose.md). Exit codes: 0; 2 something is missing or wrong;
+1 no answer, or a stage failed; 3 a gate refused the model.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from sim2edge.compose import host
+from sim2edge.compose.batch import BatchRun
+from sim2edge.compose.secrets import load_passwords, logins, make_secrets
+from sim2edge.errors import BadInput
+from sim2edge.manifest import check_partition
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `sim2edge compose ...`; the exit code."""
+    arguments = parser().parse_args(argv)
+    code: int = arguments.run(arguments, Console(highlight=False))
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="sim2edge compose", description=__doc__.partition("\n")[0])
+    verbs = top.add_subparsers(required=True, metavar="command")
+    verb = verbs.add_parser("init", help="make the secrets and .env; what is there stays")
+    verb.add_argument("--alert-webhook", metavar="URL", help="where alerts are posted; '' for nowhere")
+    verb.set_defaults(run=init)
+    verb = verbs.add_parser("check", help="see that everything is there to start")
+    verb.set_defaults(run=check)
+    verb = verbs.add_parser("logins", help="print addresses, users and passwords")
+    verb.set_defaults(run=show_logins)
+    verb = verbs.add_parser("batch", help="run one batch and follow it")
+    verb.add_argument("--batch", default="demo-1", help="the batch to capture (default demo-1)")
+    verb.add_argument("--preset", default="demo", help="a file of conf/, without .yaml (default demo)")
+    verb.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="override a stage's config")
+    verb.add_argument("--report", type=Path, metavar="FILE", help="write the summary as JSON, too")
+    verb.set_defaults(run=batch)
+    return top
+
+
+def init(arguments: argparse.Namespace, console: Console) -> int:
+    """`init`: make what is missing."""
+    webhook: str | None = arguments.alert_webhook
+    if webhook and not webhook.startswith(("http://", "https://")):
+        raise BadInput(f"--alert-webhook '{webhook}': not an address of http or https")
+    settings = host.read_settings()
+    folder = host.secrets_folder(settings)
+    found = {
+        "COMPOSE_PROJECT_NAME": settings.get("COMPOSE_PROJECT_NAME") or "sim2edge",
+        "COMPOSE_PROFILES": settings.get("COMPOSE_PROFILES") or "s3",
+        "SIM2EDGE_DOCKER_GID": settings.get("SIM2EDGE_DOCKER_GID") or str(host.socket_group(settings)),
+    }
+    made = make_secrets(folder, webhook)
+    added = host.complete_env_file(host.ROOT / ".env", found)
+    console.print(f"secrets {'made' if made else 'were there'}: {folder}", soft_wrap=True)
+    if added:
+        console.print(f".env: {', '.join(added)}", soft_wrap=True)
+    return 0
+
+
+def check(_: argparse.Namespace, console: Console) -> int:
+    """`check`: one line for the first thing that is missing."""
+    settings = host.read_settings()
+    load_passwords(host.secrets_folder(settings))
+    host.check_engine()
+    host.check_images()
+    host.check_ports(settings)
+    console.print("everything is there")
+    return 0
+
+
+def show_logins(_: argparse.Namespace, console: Console) -> int:
+    """`logins`: for each published service, where it is and who may enter."""
+    settings = host.read_settings()
+    known = logins(host.secrets_folder(settings))
+    for service in host.published(settings):
+        user, password = known[service]
+        line = f"{service:<13} {host.url_of(service, settings):<23} {user} / {password}"
+        console.print(escape(line), soft_wrap=True)
+    return 0
+
+
+def batch(arguments: argparse.Namespace, console: Console) -> int:
+    """`batch`: trigger, follow, wait for the canary."""
+    check_partition(arguments.batch)
+    settings = host.read_settings()
+    run = BatchRun(host.secrets_folder(settings), settings, console)
+    return run.run(arguments.batch, arguments.preset, arguments.set, arguments.report)

@@ -1,0 +1,154 @@
+"""What this machine has for the system in containers: settings, the engine, ports, images; each complaint is one line.
+
+The settings are those that `docker compose` sees: the environment, else `.env` beside `docker-compose.yaml`.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from sim2edge.errors import BadInput, Unavailable
+from sim2edge.stack.ports import holder, is_taken
+
+ROOT = Path(__file__).resolve().parents[3]
+"""The checkout: holds docker-compose.yaml."""
+
+PORTS = {"airflow": 8080, "mlflow": 5000, "s3": 8333, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
+"""Each published service's port, unless SIM2EDGE_<SERVICE>_PORT says another."""
+
+PROFILE_OF = {"s3": "s3", "grafana": "dashboards"}
+ENGINE_TIMEOUT_S = 60
+LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
+Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+
+
+def read_settings(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that `docker compose` fills in: those of `.env`, and over them the environment."""
+    path = root / ".env"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    found = {match[1]: match[2].strip("\"'") for line in lines if (match := LINE.fullmatch(line))}
+    return {**found, **environment}
+
+
+def secrets_folder(settings: Mapping[str, str], root: Path = ROOT) -> Path:
+    """Where the secrets are."""
+    return root / (settings.get("SIM2EDGE_SECRETS") or ".sim2edge/compose")
+
+
+def port_of(service: str, settings: Mapping[str, str]) -> int:
+    """The port of a published service on this machine.
+
+    Raises:
+        BadInput: the setting is not a port.
+    """
+    text = settings.get(f"SIM2EDGE_{service.upper()}_PORT") or str(PORTS[service])
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise BadInput(f"SIM2EDGE_{service.upper()}_PORT '{text}': not a port")
+    return int(text)
+
+
+def url_of(service: str, settings: Mapping[str, str]) -> str:
+    """Where a published service is reached from this machine."""
+    return f"http://127.0.0.1:{port_of(service, settings)}"
+
+
+def published(settings: Mapping[str, str]) -> list[str]:
+    """The services with a port, by the profiles that are on."""
+    profiles = (settings.get("COMPOSE_PROFILES") or "").split(",")
+    return [service for service in PORTS if PROFILE_OF.get(service, profiles[0]) in profiles]
+
+
+def socket_group(settings: Mapping[str, str]) -> int:
+    """The group of the engine's socket, which the proxy before it joins.
+
+    Raises:
+        BadInput: there is no socket.
+    """
+    path = Path(settings.get("SIM2EDGE_DOCKER_SOCKET") or "/var/run/docker.sock")
+    try:
+        return path.stat().st_gid
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}: install and start a Docker engine first") from error
+
+
+def complete_env_file(path: Path, settings: Mapping[str, str]) -> list[str]:
+    """Add to `.env` the settings that it lacks; lines that are there stay. Returns the names that were added."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    there = {match[1] for line in text.splitlines() if (match := LINE.fullmatch(line))}
+    new = {name: value for name, value in settings.items() if name not in there}
+    if new:
+        head = text if not text or text.endswith("\n") else text + "\n"
+        path.write_text(head + "".join(f"{name}={value}\n" for name, value in new.items()), encoding="utf-8")
+    return list(new)
+
+
+def run_docker(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run `docker` (or what DOCKER names) and hear what it says."""
+    command = [os.environ.get("DOCKER") or "docker", *arguments]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=ENGINE_TIMEOUT_S, check=False)
+    except FileNotFoundError as error:
+        raise BadInput(f"'{command[0]}' is not installed: install Docker with its compose plugin") from error
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"the Docker engine did not answer within {ENGINE_TIMEOUT_S} s") from error
+
+
+def check_engine(run: Run = run_docker) -> None:
+    """See that an engine answers this user, and that compose is there.
+
+    Raises:
+        BadInput: the command, the plugin or the permission is missing.
+        Unavailable: no engine runs.
+    """
+    if run(["compose", "version"]).returncode != 0:
+        raise BadInput("'docker compose' is not installed: install Docker's compose plugin (2.20 or later)")
+    answer = run(["info", "--format", "{{.ServerVersion}}"])
+    said = " ".join(answer.stderr.split())
+    if "permission denied" in said:
+        raise BadInput("no permission on the engine's socket: join its group (usually `docker`), or run as root")
+    if answer.returncode != 0 or said:
+        raise Unavailable(f"the Docker engine does not answer: {said[:300]}")
+
+
+def check_images(run: Run = run_docker) -> None:
+    """See that every image of ours that the services name is on the engine.
+
+    Raises:
+        BadInput: names those that are missing.
+    """
+    named = run(["compose", "config", "--images"])
+    if named.returncode != 0:
+        raise BadInput(f"docker-compose.yaml: {' '.join(named.stderr.split())[:300]}")
+    ours = sorted({name for name in named.stdout.split() if name.startswith("sim2edge/")})
+    there = run(["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]).stdout.split()
+    missing = [name for name in ours if name not in there]
+    if missing:
+        raise BadInput(f"images are missing: {', '.join(missing)}: `make images` builds them")
+
+
+def check_ports(settings: Mapping[str, str]) -> None:
+    """See that the ports are free, or held by the system itself.
+
+    Raises:
+        BadInput: says which one is not, who holds it and how to choose another.
+    """
+    for service in published(settings):
+        port = port_of(service, settings)
+        process = holder(port) if is_taken(port) else None
+        name = process.name() if process else "a process of another user"
+        if is_taken(port) and name != "docker-proxy":
+            who = f"{name} (pid {process.pid})" if process else name
+            variable = f"SIM2EDGE_{service.upper()}_PORT"
+            raise BadInput(f"port {port} ({service}) is taken by {who}: choose another with {variable} in .env")
+
+
+def services(run: Run = run_docker) -> list[dict[str, str]]:
+    """The containers of the system, as `docker compose ps --all` tells them."""
+    said = run(["compose", "ps", "--all", "--format", "json"]).stdout.strip()
+    if said.startswith("["):  # older releases answer with one list
+        found: list[dict[str, str]] = json.loads(said)
+        return found
+    return [json.loads(line) for line in said.splitlines()]

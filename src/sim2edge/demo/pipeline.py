@@ -1,0 +1,101 @@
+"""One batch through the pipeline of an Airflow, followed on the terminal: trigger, watch, explain what failed.
+
+pipeline = Pipeline(console, AirflowClient(url, user, password), url)
+states = pipeline.run("demo-1", "demo", overrides=[])
+code = judge(states)
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.demo.follow import PIPELINE, Follower, StageState, known_runs
+from sim2edge.demo.view import PipelineView
+from sim2edge.errors import Unavailable
+from sim2edge.manifest import Manifest
+
+PIPELINE_DEADLINE_S = 3600.0
+DAGS_DEADLINE_S = 60.0
+LOG_LINES = 12
+EXIT_FAILED = 1
+EXIT_REFUSED = 3
+
+
+class Pipeline:
+    """The pipeline of the Airflow at `url`, shown on `console`."""
+
+    def __init__(self, console: Console, client: AirflowClient, url: str) -> None:
+        self._console = console
+        self._client = client
+        self._url = url
+
+    def run(self, batch: str, preset: str, overrides: Sequence[str]) -> list[StageState]:
+        """Trigger a batch and follow it to its end; how each stage ended.
+
+        Raises:
+            Unavailable: Airflow does not answer, or the deadline passed.
+        """
+        self._wait_for_dags()
+        known = known_runs(self._client, batch)
+        run = self._client.trigger("sim_capture", batch, {"preset": preset, "overrides": list(overrides)})
+        self._say(f"triggered sim_capture for batch {batch}: {self._url}/dags/sim_capture/runs/{run}")
+        states: list[StageState] = []
+        with PipelineView(self._console) as view:
+            for states in Follower(self._client, batch, run, known).states(PIPELINE_DEADLINE_S):
+                view.show(states)
+        self._explain(states)
+        return states
+
+    def _wait_for_dags(self) -> None:
+        """Wait until Airflow has read every DAG of the pipeline."""
+        deadline = time.monotonic() + DAGS_DEADLINE_S
+        while True:
+            try:
+                for dag in PIPELINE:
+                    self._client.unpause(dag)
+                return
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def _explain(self, states: Sequence[StageState]) -> None:
+        for state in states:
+            if state.run and state.state in ("failed", "skipped", "up_for_retry"):
+                self._say(f"{state.stage} {state.state}; its log ends with:")
+                for line in self._client.log(state.dag, state.run, state.stage, state.attempt)[-LOG_LINES:]:
+                    self._say(f"  {line}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False)
+
+
+def judge(states: Sequence[StageState]) -> int:
+    """The exit code for how the stages ended: 0 all well, 1 one failed, 3 a gate refused."""
+    if all(state.state == "success" for state in states):
+        return 0
+    return EXIT_FAILED if any("failed" in state.state for state in states) else EXIT_REFUSED
+
+
+def highlights(manifests: Mapping[str, Manifest], device: Mapping[str, Any]) -> dict[str, str]:
+    """What matters most of each part, a line each.
+
+    Args:
+        manifests: stage name to the artifact's manifest.
+        device: the status of a device that runs the release.
+    """
+    dataset, verdict, release = (manifests[stage].summary for stage in ("augment", "validate", "export"))
+    frames = ", ".join(f"{name} {split['frames']}" for name, split in dataset["splits"].items())
+    return {
+        "dataset": f"frames: {frames}",
+        "model": f"floor accuracy {verdict['floor_accuracy']:.3f}, obstacle mAP@50 {verdict['map_50']:.3f}, "
+        f"mAP@50-95 {verdict['map_50_95']:.3f}, distance off by {verdict['distance_error_m']:.2f} m "
+        f"({verdict['frames']} held-out frames)",
+        "release": f"{manifests['export'].id}: {release['chosen']}, {release['latency_ms_p50']:.3f} ms a frame "
+        f"(median), bundle {release['bundle_bytes'] / 1e3:.0f} kB",
+        "device": f"{device['device']} in ring {device['ring']}: release {device['release']}, {device['state']}, "
+        f"{device['inferences']} inferences, {device['errors']} errors, {device['latency_ms_p50']:.2f} ms a frame",
+    }
