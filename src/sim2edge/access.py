@@ -13,7 +13,7 @@ Whoever may read keys may list them, too: without that, AWS answers "forbidden" 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sim2edge.errors import BadInput
@@ -45,7 +45,7 @@ class Keys:
     """An S3 key pair."""
 
     access: str
-    secret: str
+    secret: str = field(repr=False)
 
 
 EFFECTS = {
@@ -97,9 +97,12 @@ def _stage_grants(stage: Stage) -> Grants:
 
 
 def _airflow_grants() -> Grants:
-    """Tasks plan runs and show results, which takes reading; on a cache hit they move the ref the stage would move."""
+    """Tasks plan runs and show results, which takes reading; on a cache hit they move the ref the stage would move.
+
+    The logs of tasks are there when the workers are on several hosts (docs/celery.md).
+    """
     refs = [ref for name in STAGE_NAMES for ref in _own_ref(get_stage(name))]
-    return Grants(read=(*(f"{kind}/*" for kind in KINDS), "refs/*"), write=tuple(refs))
+    return Grants(read=(*(f"{kind}/*" for kind in KINDS), "refs/*", "logs/*"), write=(*refs, "logs/*"))
 
 
 def _own_ref(stage: Stage) -> list[str]:

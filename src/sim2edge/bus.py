@@ -385,6 +385,8 @@ def _errors(key: str) -> Iterator[None]:
     except (AlreadyExistsError, PreconditionError):
         raise
     except BaseError as error:
+        if "code: AccessDenied" in str(error):  # so a bulk delete says that one of its keys is forbidden
+            raise BadInput(f"{key}: {_first_line(error)}") from error
         raise Unavailable(f"{key}: {_first_line(error)}") from error
 
 

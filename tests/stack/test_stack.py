@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from sim2edge import cli
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.stack.client import Stack
 from sim2edge.stack.commands import main
+from sim2edge.stack.credentials import load_credentials
 from sim2edge.stack.instance import owner
 from sim2edge.stack.lifecycle import Phase
 from sim2edge.stack.settings import StackSettings
@@ -112,6 +114,38 @@ def test_whoever_is_killed_nothing_is_left(
     os.kill(process.pid, signal.SIGKILL)
     wait_until(lambda: not stack.running() and not left_behind(settings.home))
     assert stack.state() is None  # what it wrote last is not believed
+
+
+def test_roles_are_made_for_an_older_folder_and_changed_while_it_runs(
+    stack: Stack, settings: StackSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = load_credentials(settings.home)  # all that a folder had before there were roles
+    assert not settings.roles.exists()
+    stack.start()
+    assert stack.environment()["AWS_ACCESS_KEY_ID"] == older.s3_access_key
+    connect(stack, monkeypatch).put("ota/metadata/timestamp.json", b"signed")
+
+    def reads(role: str) -> bool:
+        for name, value in stack.role(role).items():
+            monkeypatch.setenv(name, value)
+        try:
+            return Bus.from_environment().get("ota/metadata/timestamp.json") == b"signed"
+        except BadInput:
+            return False
+
+    monkeypatch.setenv("SIM2EDGE_HOME", str(settings.home))
+    assert reads("device-virtual-pi-1")
+    assert not reads("train")
+    with pytest.raises(BadInput, match="sim2edge access add device-pi-9"):
+        reads("device-pi-9")
+    assert cli.main(["access", "add", "device-pi-9"]) == 0
+    wait_until(lambda: reads("device-pi-9"))
+    before = stack.role("device-pi-9")
+    assert cli.main(["access", "rotate", "device-pi-9"]) == 0
+    wait_until(lambda: reads("device-pi-9"))
+    assert stack.role("device-pi-9")["AWS_ACCESS_KEY_ID"] != before["AWS_ACCESS_KEY_ID"]
+    (service,) = stack.services()
+    assert service.restarts == 0
 
 
 FOREGROUND = "import sys; from sim2edge.cli import main; sys.exit(main(['up', '--only', 's3', '--foreground']))"

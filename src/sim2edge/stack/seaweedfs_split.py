@@ -22,7 +22,8 @@ from sim2edge.stack.role_files import read_keys
 
 STORAGE_MEMORY = {"GOMEMLIMIT": "450MiB", "GOGC": "50"}
 GATEWAY_MEMORY = {"GOMEMLIMIT": "250MiB", "GOGC": "50"}
-GATEWAY_GRACE_S, STORAGE_GRACE_S = 8.0, 8.0
+GATEWAY_GRACE_S, STORAGE_GRACE_S = 3.0, 6.0
+"""Together less than the ten seconds that a container is given to stop; the gateway keeps nothing."""
 
 
 class SplitServer:

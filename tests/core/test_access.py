@@ -1,0 +1,160 @@
+"""Who may do what, on paper: what follows from the stage declarations, and how it is written for S3 servers."""
+
+import fnmatch
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sim2edge import access
+from sim2edge.access import FIXED_ROLES, Keys, grants_of, policy, seaweedfs_config
+from sim2edge.errors import BadInput
+from sim2edge.manifest import KINDS
+from sim2edge.stage import STAGE_NAMES, get_stage
+
+ID = "0123456789abcdef"
+SCOPED = [role for role in (*FIXED_ROLES, "device-pi-1") if role != "admin"]
+DOCUMENT = Path(__file__).parents[2] / "docs" / "access.md"
+
+
+def may(patterns: Sequence[str], key: str) -> bool:
+    """Whether a pattern matches, as IAM does it: `*` is any characters."""
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize("name", STAGE_NAMES)
+def test_a_stage_reads_its_inputs_and_writes_its_own_kind_alone(name):
+    stage, grants = get_stage(name), grants_of(name)
+    inputs = {each.kind for each in stage.inputs.values()}
+    for kind in KINDS:
+        payload = f"{kind}/batch-1/{ID}/a1b2c3/file"
+        assert may(grants.read, payload) == (kind in inputs | {stage.produces})
+        assert may(grants.write, payload) == (kind == stage.produces)
+        assert may(grants.delete, payload) == (kind == stage.produces)
+        assert may(grants.create, f"{kind}/batch-1/{ID}/manifest.json") == (kind == stage.produces)
+
+
+@pytest.mark.parametrize("role", SCOPED)
+def test_no_role_deletes_or_freely_writes_a_manifest(role):
+    grants = grants_of(role)
+    for kind in KINDS:
+        manifest = f"{kind}/batch-1/{ID}/manifest.json"
+        assert not may(grants.delete, manifest)
+        assert not may(grants.write, manifest)
+
+
+@pytest.mark.parametrize("role", SCOPED)
+def test_no_role_deletes_a_ref_or_what_devices_install(role):
+    for key in (
+        "refs/models/champion",
+        "refs/batches/b",
+        "ota/metadata/timestamp.json",
+        "ota/targets/x",
+        "fleet/pi-1/x",
+    ):
+        assert not may(grants_of(role).delete, key)
+
+
+def test_each_ref_is_moved_by_whom_it_belongs_to():
+    movers = {
+        "refs/batches/b": {"capture", "airflow"},
+        "refs/frames/b": {"clean", "airflow"},
+        "refs/datasets/current": {"augment", "airflow"},
+        "refs/models/champion": {"validate"},
+        "refs/rings/canary": {"push"},
+    }
+    for ref, expected in movers.items():
+        assert {role for role in SCOPED if may(grants_of(role).write, ref)} == expected, ref
+
+
+def test_only_push_writes_what_devices_trust_and_not_even_push_the_root():
+    for key in ("ota/metadata/timestamp.json", "ota/metadata/7.targets.json", "ota/targets/releases/x.tar"):
+        assert {role for role in SCOPED if may(grants_of(role).write, key)} == {"push"}
+    assert not [role for role in SCOPED if may(grants_of(role).write, "ota/metadata/2.root.json")]
+
+
+def test_a_device_is_not_another_whose_name_begins_the_same():
+    written = grants_of("device-pi-1").write
+    assert may(written, "fleet/pi-1/status.json")
+    assert not any(may(written, f"fleet/{other}/status.json") for other in ("pi-10", "pi-2", "pi", "*"))
+    assert not may(grants_of("device-pi-1").read, "fleet/pi-1/status.json")
+
+
+@pytest.mark.parametrize(
+    "role", ["", "root", "device", "device-", "device-*", "device-a/b", "device-Ä", "device-?", "Train"]
+)
+def test_what_is_no_role_is_refused(role):
+    with pytest.raises(BadInput, match="is not one of"):
+        grants_of(role)
+
+
+@pytest.mark.parametrize("bucket", ["", "a", "*", "Bucket", "b/*", "-ab"])
+def test_what_is_no_bucket_gets_no_policy(bucket):
+    with pytest.raises(BadInput, match="bucket"):
+        policy("train", bucket)
+
+
+@pytest.mark.parametrize("role", [*FIXED_ROLES, "device-pi-1"])
+def test_a_policy_allows_in_its_bucket_only_and_fits_into_iam(role):
+    document = policy(role, "b" * 63)
+    assert document["Version"] == "2012-10-17"
+    for statement in document["Statement"]:
+        assert set(statement) <= {"Effect", "Action", "Resource", "Condition"}
+        assert statement["Effect"] == "Allow"
+        assert all(arn.startswith(f"arn:aws:s3:::{'b' * 63}") for arn in statement["Resource"])
+        assert role == "admin" or "s3:*" not in statement["Action"]
+    assert len(json.dumps(document, separators=(",", ":"))) <= 2048  # what an inline policy of a user may measure
+
+
+def test_a_listing_is_held_to_the_prefixes_that_may_be_read():
+    for role in SCOPED:
+        listing = [s for s in policy(role, "bucket")["Statement"] if s["Action"] == ["s3:ListBucket"]]
+        assert [s["Condition"] for s in listing] == [{"StringLike": {"s3:prefix": list(grants_of(role).read)}}]
+        assert [s["Resource"] for s in listing] == [["arn:aws:s3:::bucket"]]
+
+
+def test_aws_insists_that_a_manifest_is_new_and_seaweedfs_is_not_asked():
+    def conditions(**how: bool) -> list[dict]:
+        statements = policy("train", "bucket", **how)["Statement"]
+        return [s.get("Condition") for s in statements if any(arn.endswith("manifest.json") for arn in s["Resource"])]
+
+    assert conditions() == [{"Null": {"s3:if-none-match": "false"}}]
+    assert conditions(conditional=False) == [None]
+
+
+def keys(*roles: str) -> dict[str, Keys]:
+    return {role: Keys(f"key-{role}", f"secret-{role}") for role in roles}
+
+
+def test_seaweedfs_gets_each_role_with_its_policy_and_the_admin_without():
+    config = seaweedfs_config(keys("train", "admin", "device-pi-1"), "bucket")
+    assert [each["name"] for each in config["identities"]] == ["admin", "device-pi-1", "train"]
+    admin, device, train = config["identities"]
+    assert admin["actions"] == ["Admin"]
+    assert (device["policyNames"], train["policyNames"]) == (["device-pi-1"], ["train"])
+    assert "actions" not in device
+    assert train["credentials"] == [{"accessKey": "key-train", "secretKey": "secret-train"}]
+    assert {each["name"]: json.loads(each["content"]) for each in config["policies"]} == {
+        role: policy(role, "bucket", conditional=False) for role in ("train", "device-pi-1")
+    }
+
+
+def test_two_roles_may_not_share_an_access_key():
+    with pytest.raises(BadInput, match="same access key"):
+        seaweedfs_config({"train": Keys("same", "a"), "clean": Keys("same", "b")}, "bucket")
+
+
+def test_secrets_do_not_show_in_a_representation():
+    assert "secret-train" not in repr(keys("train"))
+
+
+def test_the_document_has_the_table_as_it_is():
+    assert access.markdown_table() in DOCUMENT.read_text()
+
+
+def test_no_two_stages_write_the_same_key():
+    sets = {name: (*grants_of(name).write, *grants_of(name).create) for name in STAGE_NAMES}
+    for one, other in itertools.combinations(STAGE_NAMES, 2):
+        assert not set(sets[one]) & set(sets[other])
