@@ -22,8 +22,7 @@ Owner: whoever runs Airflow.
 from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag
-from container_reaper import docker_is_used
-from reap_operator import ReapOperator
+from reap_operator import ReapOperator, docker_is_used
 from run_settings import DEFAULT_ARGS
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk.configuration import conf
@@ -16,9 +15,6 @@ from container_spec import LABEL, owner_filter
 from docker.errors import NotFound
 from docker_engine import connect, engine_errors
 from docker_runtime import remove_container
-from stage_settings import read_stage_settings
-
-from sim2edge.stage import STAGE_NAMES
 
 GRACE_S = 60
 """A container younger than this is left alone: its task may just be starting it."""
@@ -114,18 +110,6 @@ def reap(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
             if not dry_run:
                 remove_container(engine, container.id)
     return [f"{'would remove' if dry_run else 'removed'} {container}: {reason}" for container, reason in doomed]
-
-
-def docker_is_used() -> bool:
-    """Whether any stage runs in containers of an engine here, by the deployment's setting or a stage's own.
-
-    Raises:
-        BadInput: the file of stages is wrong.
-    """
-    if conf.get("sim2edge", "runtime") == "docker":
-        return True
-    stages = Path(conf.get("sim2edge", "stages"))
-    return any(read_stage_settings(stages, stage, tag="any").runtime == "docker" for stage in STAGE_NAMES)
 
 
 def _look(engine: Any, container: str) -> Container | None:

@@ -178,13 +178,10 @@ class StageOperator(ResumableJobMixin, BaseOperator):
 
     def submit_job(self, context: Context) -> dict[str, str]:  # noqa: ARG002
         """See `ResumableJobMixin`. A try that was killed before Airflow knew its run is found by the labels."""
-        self._run = found = self.runtime.find(self.job)
-        if found is None:
-            self._run = self.runtime.submit(self.job)
-        if self._killed:  # before the run had a name that `on_kill` could have used
-            self.runtime.clean(str(self._run))
-            raise AirflowException(f"{self.stage} was ended while it was being started")
-        return {"runtime": self.runtime.name, "run": str(self._run), "artifact": self.job.labels["artifact"]}
+        run = self.runtime.find(self.job)
+        if run is None:
+            self._run = run = self.runtime.submit(self.job)
+        return {"runtime": self.runtime.name, "run": run, "artifact": self.job.labels["artifact"]}
 
     def get_job_status(self, external_id: Any, context: Context) -> str:  # noqa: ARG002
         """See `ResumableJobMixin`. A run for another artifact, or by another runtime, is none of this task."""
@@ -207,7 +204,13 @@ class StageOperator(ResumableJobMixin, BaseOperator):
 
     def poll_until_complete(self, external_id: Any, context: Context) -> None:
         """See `ResumableJobMixin`: follow the run's log to its end, leave nothing of it, and judge how it ended."""
-        self._run = run = str(external_id["run"])
+        run = str(external_id["run"])
+        if run != self._run:
+            self.log.info("Going on with %s, which an earlier try started; its log from the beginning:", run)
+        self._run = run
+        if self._killed:  # before the run had a name that `on_kill` could have used
+            self.runtime.clean(run)
+            raise AirflowException(f"{self.stage} was ended while it was being started")
         try:
             for line in self.runtime.logs(run):
                 self._output.hear(line)
@@ -225,6 +228,9 @@ class StageOperator(ResumableJobMixin, BaseOperator):
         """See `ResumableJobMixin`: the result is on the bus."""
 
     def _judge(self, status: RunStatus | None, context: Context) -> None:
+        if self._killed:
+            self.outcome = "ended with its task"
+            raise AirflowException(f"{self.stage} was ended, because its task was")
         if status is None:
             self.outcome = "removed"
             raise AirflowException(f"{self.stage} was removed while it ran, by somebody else than its task")

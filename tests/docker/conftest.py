@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docker_director import Director
 from forwarder import Forwarder
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,15 @@ def engine():
 
 
 @pytest.fixture(scope="session")
-def stage_image(engine) -> Iterator[str]:
+def director(network) -> Iterator[Director]:
+    """Directs the stand-ins, by an address that holds in containers and here."""
+    director = Director(network)
+    yield director
+    director.close()
+
+
+@pytest.fixture(scope="session")
+def stage_image(engine, director) -> Iterator[str]:
     """The image with the stand-in, built on the smallest of the stages' images."""
     from importlib.metadata import version
 
@@ -63,7 +72,9 @@ def stage_image(engine) -> Iterator[str]:
         for file in [*files, ROOT / "tests/plugins/fake_stage.py"]:
             archive.add(file, file.name)
     context.seek(0)
-    engine.images.build(fileobj=context, custom_context=True, tag=IMAGE, buildargs={"BASE": base}, rm=True)
+    engine.images.build(
+        fileobj=context, custom_context=True, tag=IMAGE, buildargs={"BASE": base, "DIRECTOR": director.url}, rm=True
+    )
     yield IMAGE
     engine.images.remove(IMAGE, force=True)
 
@@ -90,25 +101,18 @@ def s3_address(s3_server, network) -> Iterator[str]:
 
 @pytest.fixture
 def bus(s3, s3_address, monkeypatch):
-    """The bus, by an address that holds in containers, too; nobody was let go, everybody commits."""
+    """The bus, by an address that holds in containers, too."""
     from sim2edge.bus import Bus
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_address)
-    bus = Bus.from_environment()
-    bus.delete(["test/go"])
-    bus.put("test/behaviours.json", b"{}")
-    return bus
+    return Bus.from_environment()
 
 
 @pytest.fixture
-def behave(bus):
+def behave(director) -> Director:
     """Says how stages behave: `behave(clean="bad input")`; `behave.go()` lets those that wait go on."""
-
-    def say(**how: str) -> None:
-        bus.put("test/behaviours.json", json.dumps(how).encode())
-
-    say.go = lambda: bus.put("test/go", b"go")  # type: ignore[attr-defined]
-    return say
+    director()
+    return director
 
 
 @pytest.fixture
@@ -125,7 +129,7 @@ def stages_file(tmp_path, stage_image, network, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(engine, request):
+def nothing_is_left(engine, behave):
     """After every test: no container of this deployment, and no volume that nobody uses."""
     before = {volume.id for volume in anonymous_volumes(engine)}
     yield

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from container_reaper import ABSENT, Container, docker_is_used, doom, find_doomed
+from container_reaper import ABSENT, Container, doom, find_doomed
+from reap_operator import docker_is_used
 
 LABELS = {"dag": "d", "run": "r", "task": "train", "map_index": "-1", "try": "1", "artifact": "model/b/1"}
 

@@ -1,8 +1,9 @@
 #!/opt/sim2edge/bin/python
-"""Stands in for `sim2edge` in a stage's image: takes a stage's command line, behaves as an object on the bus says.
+"""Stands in for `sim2edge` in a stage's image: takes a stage's command line, and behaves as the test directs.
 
-`test/behaviours.json` maps stage name to behaviour: `commit` (the default: a real artifact with a trivial payload),
-what `fake_stage.py` knows, or a name in `BEHAVIOURS`. The object `test/go` lets those that wait go on.
+The server at `DIRECTOR` says as JSON under `/behaviours` how each stage behaves: `commit` (the default: a real artifact
+with a trivial payload), what `fake_stage.py` knows, or a name in `BEHAVIOURS`; under `/go` whether those that wait may
+go on. It is no object on the bus: a stage's own credentials give no access to it.
 """
 
 import json
@@ -11,16 +12,24 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, "/opt/fake")
 import fake_stage
 
-from sim2edge.bus import Bus
 from sim2edge.progress import emit
 from sim2edge.secrets_file import load_secrets_file
 
 PATIENCE_S = 120
+
+
+def ask(what: str) -> Any:
+    with urllib.request.urlopen(
+        f"{os.environ['DIRECTOR']}/{what}", timeout=10
+    ) as answer:  # noqa: S310 - the test itself
+        return json.load(answer)
 
 
 def say(stage: str, text: str) -> None:
@@ -31,7 +40,7 @@ def wait_for_go(stage: str, argv: list[str]) -> int:
     """Say something, wait to be let go, say more, commit."""
     say(stage, "first line")
     until = time.monotonic() + PATIENCE_S
-    while Bus.from_environment().size("test/go") is None and time.monotonic() < until:
+    while not ask("go") and time.monotonic() < until:
         time.sleep(0.1)
     say(stage, "last line")
     return fake_stage.commit(stage, argv)
@@ -133,8 +142,7 @@ BEHAVIOURS = {
 def main(argv: list[str]) -> int:
     os.environ["FIRST_ENVIRONMENT"] = json.dumps(dict(os.environ))
     load_secrets_file(os.environ)
-    bus = Bus.from_environment()
-    told = json.loads(bus.get("test/behaviours.json")) if bus.size("test/behaviours.json") else {}
+    told = ask("behaviours")
     behaviour = told.get(argv[0], "commit")
     if behaviour in BEHAVIOURS:
         return BEHAVIOURS[behaviour](argv[0], argv[1:])
