@@ -59,7 +59,8 @@ class BatchRun:
         report["highlights"]["run"] = f"{report['seconds']:.0f} s"
         if report_file:
             report_file.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
-        print_summary(self._console, report, {"airflow": Login(url, "sim2edge compose logins", "")})
+        entries = {"airflow": Login(url, *logins(self._folder)["airflow"])}
+        print_summary(self._console, report, entries, "sim2edge compose logins")
         return code
 
     def _bus(self) -> Bus:

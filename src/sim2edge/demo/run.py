@@ -20,13 +20,12 @@ from rich.console import Console
 
 from sim2edge.bus import Bus
 from sim2edge.demo.airflow_client import AirflowClient
-from sim2edge.demo.follow import PIPELINE, Follower, StageState, known_runs
+from sim2edge.demo.follow import StageState
 from sim2edge.demo.memory import MemoryWatch
+from sim2edge.demo.pipeline import Pipeline, highlights, judge
 from sim2edge.demo.summary import print_summary, summarize_stages
 from sim2edge.demo.unseen_frames import write_unseen_frames
-from sim2edge.demo.view import PipelineView
 from sim2edge.demo.virtual_device import VirtualDevice
-from sim2edge.errors import Unavailable
 from sim2edge.manifest import Manifest, check_partition
 from sim2edge.push import commands as ota
 from sim2edge.stack.client import Event, Stack
@@ -35,10 +34,7 @@ from sim2edge.stack.settings import load_settings
 
 RING = "canary"
 DEVICE = DEVICES[0]
-PIPELINE_DEADLINE_S = 3600.0
 DEVICE_DEADLINE_S = 120.0
-EXIT_FAILED = 1
-EXIT_REFUSED = 3
 
 
 def main(argv: Sequence[str]) -> int:
@@ -100,7 +96,7 @@ class Demo:
             "highlights": {},
             "urls": self._stack.urls(),
         }
-        code = self._judge(states)
+        code = judge(states)
         if code == 0:
             report["device"] = self._update_device(bus, device, manifests, cleanup)
             report["highlights"] = highlights(manifests, report["device"])
@@ -116,42 +112,8 @@ class Demo:
 
     def _follow(self) -> list[StageState]:
         login = self._stack.logins()["airflow"]
-        client = AirflowClient(login.url, login.user, login.password)
-        self._wait_for_dags(client)
-        known = known_runs(client, self._batch)
-        run = client.trigger("sim_capture", self._batch, {"preset": self._preset, "overrides": self._overrides})
-        self._say(f"triggered sim_capture for batch {self._batch}: {login.url}/dags/sim_capture/runs/{run}")
-        states: list[StageState] = []
-        with PipelineView(self._console) as view:
-            for states in Follower(client, self._batch, run, known).states(PIPELINE_DEADLINE_S):
-                view.show(states)
-        self._explain(client, states)
-        return states
-
-    def _wait_for_dags(self, client: AirflowClient) -> None:
-        """Wait until Airflow has read every DAG of the pipeline."""
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                for dag in PIPELINE:
-                    client.unpause(dag)
-                return
-            except Unavailable:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.5)
-
-    def _explain(self, client: AirflowClient, states: Sequence[StageState]) -> None:
-        for state in states:
-            if state.run and state.state in ("failed", "skipped", "up_for_retry"):
-                self._say(f"{state.stage} {state.state}; its log ends with:")
-                for line in client.log(state.dag, state.run, state.stage, state.attempt)[-12:]:
-                    self._say(f"  {line}")
-
-    def _judge(self, states: Sequence[StageState]) -> int:
-        if all(state.state == "success" for state in states):
-            return 0
-        return EXIT_FAILED if any("failed" in state.state for state in states) else EXIT_REFUSED
+        pipeline = Pipeline(self._console, AirflowClient(login.url, login.user, login.password), login.url)
+        return pipeline.run(self._batch, self._preset, self._overrides)
 
     def _update_device(
         self, bus: Bus, device: VirtualDevice, manifests: dict[str, Manifest], cleanup: ExitStack
@@ -186,19 +148,3 @@ class Demo:
 
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, markup=False)
-
-
-def highlights(manifests: dict[str, Manifest], device: dict[str, Any]) -> dict[str, str]:
-    """What matters most of each part, a line each."""
-    dataset, verdict, release = (manifests[stage].summary for stage in ("augment", "validate", "export"))
-    frames = ", ".join(f"{name} {split['frames']}" for name, split in dataset["splits"].items())
-    return {
-        "dataset": f"frames: {frames}",
-        "model": f"floor accuracy {verdict['floor_accuracy']:.3f}, obstacle mAP@50 {verdict['map_50']:.3f}, "
-        f"mAP@50-95 {verdict['map_50_95']:.3f}, distance off by {verdict['distance_error_m']:.2f} m "
-        f"({verdict['frames']} held-out frames)",
-        "release": f"{manifests['export'].id}: {release['chosen']}, {release['latency_ms_p50']:.3f} ms a frame "
-        f"(median), bundle {release['bundle_bytes'] / 1e3:.0f} kB",
-        "device": f"{device['device']} in ring {device['ring']}: release {device['release']}, {device['state']}, "
-        f"{device['inferences']} inferences, {device['errors']} errors, {device['latency_ms_p50']:.2f} ms a frame",
-    }

@@ -40,8 +40,13 @@ def summarize_stages(
     return entries
 
 
-def print_summary(console: Console, report: Mapping[str, Any], logins: Mapping[str, Login]) -> None:
-    """The report as a person reads it; passwords only on a terminal."""
+def print_summary(
+    console: Console,
+    report: Mapping[str, Any],
+    logins: Mapping[str, Login],
+    command: str = "sim2edge status --logins",
+) -> None:
+    """The report as a person reads it; passwords only on a terminal, elsewhere the command that shows them."""
     console.print()
     console.print(_stage_table(report["stages"]))
     console.print()
@@ -49,7 +54,7 @@ def print_summary(console: Console, report: Mapping[str, Any], logins: Mapping[s
         console.print(f"[bold]{name:<9}[/] {text}", soft_wrap=True)
     console.print()
     for name, login in logins.items():
-        words = f"{login.user} / {login.password}" if console.is_terminal else "sim2edge status --logins"
+        words = f"{login.user} / {login.password}" if console.is_terminal else command
         console.print(f"{name:<9} {login.url}   {words}", soft_wrap=True, markup=False)
 
 
