@@ -7,7 +7,7 @@ STAGES := .venvs/stages/bin
 AIRFLOW := .venvs/airflow/bin
 PYTEST := python -m pytest
 
-.PHONY: help install demo up down status test test-stages test-airflow test-e2e test-docker drill bench lint format lock clean
+.PHONY: help install demo up down status test test-stages test-airflow test-e2e test-docker drill test-celery bench lint format lock clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,7 +37,7 @@ test-airflow: install
 	@$(AIRFLOW)/$(PYTEST) -m "not slow and not engine" tests/dags tests/plugins --durations=5
 
 test-e2e: install  ## the slow tests: the whole stack, kills, bad inputs through Airflow
-	@$(STAGES)/$(PYTEST) -m "slow and not engine" --ignore=tests/dags --ignore=tests/plugins --durations=8
+	@$(STAGES)/$(PYTEST) -m "slow and not engine" --ignore=tests/dags --ignore=tests/plugins --ignore=tests/celery --durations=8
 	@$(AIRFLOW)/$(PYTEST) -m "slow and not engine" tests/dags tests/plugins --durations=5
 
 test-docker: install  ## the tests that need a Docker engine and the images (`make images`)
@@ -45,6 +45,9 @@ test-docker: install  ## the tests that need a Docker engine and the images (`ma
 
 drill: install  ## twenty kills at random moments of what runs a pipeline in containers: SEED=1, DRILL_ENGINE=1 the engine too
 	@$(AIRFLOW)/$(PYTEST) -m "engine and slow" tests/docker --capture=no
+
+test-celery: install  ## two Celery workers on hosts of their own; as root, with Redis and PostgreSQL: docs/celery.md
+	@$(STAGES)/$(PYTEST) -m slow tests/celery --durations=5
 
 bench: install  ## speed and memory as ratios, measured now
 	@$(STAGES)/python -m benchmarks

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sim2edge.demo.airflow_client import AirflowClient
@@ -64,6 +65,14 @@ def describe_shards(state: StageState, run: str, shards: Sequence[Mapping[str, A
     began = busy + done > 0
     detail = f"{done}/{len(shards)} shards, {busy} running"
     return replace(state, run=run, state="running" if began else state.state, detail=detail if began else "")
+
+
+def include_shards(state: StageState, task: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]) -> StageState:
+    """`state` of a stage that was gathered: its seconds count from the start of its first shard."""
+    began = [datetime.fromisoformat(each["start_date"]) for each in shards if each["start_date"]]
+    if not began or not task["end_date"]:
+        return state
+    return replace(state, seconds=(datetime.fromisoformat(task["end_date"]) - min(began)).total_seconds())
 
 
 def is_over(states: list[StageState]) -> bool:
@@ -129,7 +138,7 @@ class Follower:
         shards = [each for each in instances if each["task_id"] == f"{state.stage}_shard"]
         if shards and not task["state"]:
             return describe_shards(state, run, shards)
-        state = describe_task(state, run, task)
+        state = include_shards(describe_task(state, run, task), task, shards)
         if state.state == "running":
             lines = self._client.log(state.dag, run, state.stage, state.attempt)
             return replace(state, detail=latest_progress(lines) or state.detail)

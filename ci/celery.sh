@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Installs, on a Debian machine, what `make test-celery` needs beside the environments: Redis, PostgreSQL, ip, nsenter.
+#
+#     ci/celery.sh && make test-celery
+set -euo pipefail
+
+packages=()
+command -v redis-server >/dev/null || packages+=(redis-server)
+compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || packages+=(postgresql)
+command -v ip >/dev/null || packages+=(iproute2)
+command -v nsenter >/dev/null || packages+=(util-linux)
+[ ${#packages[@]} -gt 0 ] || exit 0
+[ "$(id -u)" = 0 ] || { echo "celery: installing ${packages[*]} needs root" >&2; exit 2; }
+
+# The test starts servers of its own: those that Debian would start on installation have no business here.
+hold=/usr/sbin/policy-rc.d
+if [ ! -e "$hold" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$hold"
+  chmod 755 "$hold"
+  trap 'rm -f "$hold"' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q >/dev/null
+apt-get install -q -y --no-install-recommends "${packages[@]}" >/dev/null
+echo "celery: installed ${packages[*]}"
