@@ -13,13 +13,16 @@ from ota_server import OtaServer
 DOCKER = os.environ.get("DOCKER", "docker")
 LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 PATIENCE_S = 240
+"""Under emulation, a start takes 20 seconds, and a bad release is started three times."""
 PASSED_ON = ("SIM2EDGE_BUCKET", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
 
 
 def docker(*words: object, timeout: float = 120) -> str:
     """Run a docker command; what it prints."""
-    done = subprocess.run([DOCKER, *map(str, words)], capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, done.stderr or done.stdout
+    done = subprocess.run(
+        [DOCKER, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout
+    )
+    assert done.returncode == 0, done.stdout
     return done.stdout.strip()
 
 
@@ -50,7 +53,7 @@ class DeviceContainer:
         """Wait until the fleet's record of the device meets a condition; the record."""
         deadline = time.monotonic() + PATIENCE_S
         status: dict = {}
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and docker("inspect", "--format", "{{.State.Running}}", self.id) == "true":
             found = self._bus.get_tagged(f"fleet/{self.name}/status.json")
             status = json.loads(found[0]) if found else {}
             if status and condition(status):

@@ -81,21 +81,20 @@ def test_a_device_installs_updates_and_rolls_back(
     s3.delete(s3.list("ota"))
     server = OtaServer(s3, tmp_path_factory.mktemp("server"), members)
     readable_by_all(server.keys.root_file.parent)
-    server.publish("r1")
+    server.keys.root_file.chmod(0o644)
+    server.publish("good")
     image = device_image(architecture)
     device = DeviceContainer(image, architecture, server, pictures)
     try:
-        device.until_running("r1")
-        server.publish("r2")
-        assert device.until_running("r2")["previous"] == "r1"
+        device.until_running("good")
         memory = device.memory()
         with monkeypatch.context() as patch:
             patch.setattr(server, "_members", lambda **fields: with_bad_model(members(**fields)))
-            server.publish("r3")
+            server.publish("bad")
         status = device.until(lambda s: s["state"] == "running" and s["failure"])
-        assert (status["failure"]["release"], status["release"]) == ("r3", "r2")
-        server.publish("r4")
-        device.until_running("r4")
+        assert (status["failure"]["release"], status["release"]) == ("bad", "good")
+        server.publish("better")
+        assert device.until_running("better")["previous"] == "good"
     finally:
         device.end()
     size = int(docker("image", "inspect", "--format", "{{.Size}}", image)) / 1e6
