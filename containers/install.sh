@@ -5,6 +5,7 @@
 #     install.sh airflow --extra airflow                as requirements.txt pins
 #     install.sh device --extra edge                    for TARGETARCH, whatever the machine
 #     install.sh device-tflite                          the same with tflite-runtime, as its own lock pins
+#     install.sh tests                                  what runs the tests, into /opt/tests
 #     install.sh code FOLDER                            sim2edge itself, without what it depends on
 #
 # A wheel of torch in /wheelhouse wins; otherwise uv takes the build that TORCH_BACKEND names (cpu, cu128, ...).
@@ -46,6 +47,13 @@ case "$what" in
     --requirements "$project/pyproject.toml" "$@" ;;
   # shellcheck disable=SC2086
   device-tflite) install $platform --only-binary :all: --no-deps --requirements "$project/device-tflite/requirements.txt" ;;
+  tests)
+    install --constraint "$project/requirements-stages.txt" --target /opt/tests pytest pytest-timeout hypothesis cryptography
+    # What tests write their inputs with, and read results back with; numpy and such are the image's own.
+    install --constraint "$project/requirements-stages.txt" --target /opt/tests --no-deps \
+      foxglove-sdk mcap mcap-protobuf-support lz4 zstandard protobuf onnx ml-dtypes typing-extensions
+    install --constraint "$project/requirements.txt" --target /opt/tests --no-deps kubernetes-validate importlib-resources
+    ;;
   code)
     (cd "$1" && /opt/tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /tmp/wheel .)
     install --no-deps /tmp/wheel/*.whl

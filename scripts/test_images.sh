@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Runs each part's tests inside its built image, as deployed: its user, a read-only root, no capabilities, no network.
+#
+#     scripts/test_images.sh               # every image
+#     scripts/test_images.sh train device  # some; run `make images` first
+#
+# The images hold no tests and no pytest: both are mounted beside, read-only.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+docker=${DOCKER:-docker}
+tools=$PWD/build/test-tools
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+tag=${SIM2EDGE_TAG:-$version}
+hardened=(--rm --init --read-only --tmpfs /tmp --user 10001:10001 --cap-drop ALL --security-opt no-new-privileges
+  --network none --memory 4g --memory-swap 4g --pids-limit 512 --volume /scratch --volume /run/sim2edge)
+failed=()
+
+fail() { echo "test-images: $1" >&2; exit 2; }
+
+# pytest comes last on the path, so that the image's own packages are the ones under test.
+launcher='import sys; sys.path.append("/test-tools/site"); import pytest; sys.exit(pytest.main(sys.argv[1:]))'
+
+run_tests() { # image root-of-the-tests marks folders...
+  local image=$1 root=$2 marks=$3
+  shift 3
+  "$docker" run "${hardened[@]}" --entrypoint python \
+    --volume "$tools:/test-tools:ro" --volume "$PWD/tests:$root/tests:ro" --volume "$PWD/docs:$root/docs:ro" \
+    --volume "$PWD/pyproject.toml:$root/pyproject.toml:ro" --workdir "$root" \
+    --env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis --env PATH=/opt/sim2edge/bin:/usr/local/bin:/usr/bin:/bin:/test-tools/bin \
+    "sim2edge/$image:$tag" -c "$launcher" -p no:cacheprovider -m "$marks" "$@"
+}
+
+# Without the tools beside it: whatever the part imports has to be in its image.
+import_all() { # image packages...
+  local image=$1
+  shift
+  "$docker" run "${hardened[@]}" --entrypoint python "sim2edge/$image:$tag" -c '
+import importlib, pkgutil, sys
+for package in map(importlib.import_module, sys.argv[1:]):
+    for module in pkgutil.walk_packages(getattr(package, "__path__", []), package.__name__ + "."):
+        importlib.import_module(module.name)
+' "$@"
+}
+
+serve() { # image, words of docker run and of the command...: its health check has to pass
+  local image=$1 id state
+  shift
+  id=$("$docker" run "${hardened[@]/--rm/--detach}" --volume /data --health-start-period 1s --health-interval 1s "$@")
+  for _ in $(seq 60); do
+    state=$("$docker" inspect --format '{{.State.Status}} {{.State.Health.Status}}' "$id")
+    if [ "$state" = "running healthy" ] || [ "${state%% *}" != running ]; then break; fi
+    sleep 1
+  done
+  [ "$state" = "running healthy" ] || "$docker" logs "$id"
+  "$docker" rm --force --volumes "$id" >/dev/null
+  echo "$image: $state"
+  [ "$state" = "running healthy" ]
+}
+
+test_image() {
+  local name=$1 image="sim2edge/$1:$tag" quick="not slow and not engine"
+  case "$name" in
+    # The four that want MLflow's own SQLite store: the image has its client only, as it talks to a server.
+    train) import_all train sim2edge.train && run_tests train /opt/sim2edge "$quick" tests/train \
+      --ignore tests/train/test_mlflow_tracking.py ;;
+    validate) import_all validate sim2edge.validate && run_tests validate /opt/sim2edge "$quick" tests/validate \
+      --deselect tests/validate/test_run.py::test_mlflow_learns_who_is_champion ;;
+    capture | clean | augment | export | push)
+      import_all "$name" "sim2edge.$name" && run_tests "$name" /opt/sim2edge "$quick" "tests/$name" ;;
+    device) import_all device sim2edge.edge && run_tests device /opt/sim2edge "$quick" tests/edge ;;
+    device-tflite) import_all device-tflite sim2edge.edge tflite_runtime.interpreter ;;
+    airflow) run_tests airflow /opt/airflow "$quick" tests/plugins tests/dags ;;
+    engine-proxy) import_all engine-proxy sim2edge.engine_proxy ;;
+    s3) serve s3 "$image" s3 serve --home /data ;;
+    mlflow) serve mlflow --env MLFLOW_AUTH_ADMIN_PASSWORD=only-for-this-test --env MLFLOW_FLASK_SERVER_SECRET_KEY=test \
+      --env SIM2EDGE_BUCKET=sim2edge --env AWS_ENDPOINT_URL=http://127.0.0.1:9 --env AWS_ACCESS_KEY_ID=a \
+      --env AWS_SECRET_ACCESS_KEY=b --env AWS_REGION=us-east-1 "$image" ;;
+  esac
+}
+
+"$docker" buildx build --progress plain --file containers/Dockerfile --target test-tools --output "type=local,dest=$tools" \
+  ${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"} ${WHEELHOUSE_IMAGE:+--build-arg "WHEELHOUSE_IMAGE=$WHEELHOUSE_IMAGE"} . 2>"$tools.log" || fail "$(tail -n 5 "$tools.log")"
+
+chmod 755 "$tools"
+[ $# -gt 0 ] || set -- capture clean augment train validate export push device device-tflite airflow mlflow s3 engine-proxy
+for name in "$@"; do
+  "$docker" image inspect "sim2edge/$name:$tag" >/dev/null 2>&1 || fail "no image sim2edge/$name:$tag: make images"
+  started=$(date +%s)
+  echo "== $name"
+  test_image "$name" || failed+=("$name")
+  echo "== $name: $(($(date +%s) - started)) s"
+done
+[ ${#failed[@]} -eq 0 ] || fail "failed: ${failed[*]}"
