@@ -20,7 +20,18 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import detect_pod_termi
 from kubernetes.client import CoreV1Api, V1Pod
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
-from pod_spec import CONTAINER, GRACE_S, LOST_AFTER_S, STARTUP, annotation, build_pod, pod_status, selector, waiting_for
+from pod_spec import (
+    ARTIFACT,
+    CONTAINER,
+    GRACE_S,
+    LOST_AFTER_S,
+    STARTUP,
+    annotation,
+    build_pod,
+    pod_status,
+    selector,
+    waiting_for,
+)
 from process_runtime import LineReader
 from runtimes import Orphaned, RunStatus, StageJob
 from urllib3.exceptions import HTTPError
@@ -64,7 +75,7 @@ class KubernetesRuntime:
             lambda: self._cluster.list_namespaced_pod(namespace, label_selector=wanted, _request_timeout=REQUEST_S),
         )
         pods = [pod for pod in found.items if not pod.metadata.deletion_timestamp]
-        ours = [pod for pod in pods if pod.metadata.annotations.get("sim2edge.artifact") == job.labels["artifact"]]
+        ours = [pod for pod in pods if (pod.metadata.annotations or {}).get(ARTIFACT) == job.labels["artifact"]]
         newest = max(ours, key=lambda pod: pod.metadata.creation_timestamp, default=None)
         for pod in pods:
             if pod is not newest:

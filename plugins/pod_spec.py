@@ -18,6 +18,7 @@ from runtimes import RunStatus, StageJob
 from stage_settings import StageSettings
 
 CONTAINER = "stage"
+LABEL = "sim2edge."
 USER = 10001
 GRACE_S = 30
 """Seconds between asking a stage to end and forcing it."""
@@ -29,7 +30,7 @@ READABLE_BY_GROUP = 0o440
 """A Secret's files belong to root and to the pod's group; nobody else may read them."""
 SECRETS_FILE = "/run/sim2edge/secrets.env"
 KEYS_FOLDER = "/run/sim2edge/keys"
-STARTUP, DEADLINE = "sim2edge.startup_s", "sim2edge.deadline_s"
+ARTIFACT, STARTUP, DEADLINE = f"{LABEL}artifact", f"{LABEL}startup_s", f"{LABEL}deadline_s"
 UNDISTURBED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 """A node that is hardly used is not worth a training run."""
 
@@ -55,7 +56,7 @@ def pod_arguments(job: StageJob) -> dict[str, Any]:
         "cmds": pod_command(job.deadline_s),
         "arguments": [literal(word) for word in job.arguments],
         "env_vars": [k8s.V1EnvVar(name, literal(value)) for name, value in pod_environment(job).items()],
-        "labels": {f"sim2edge.{name}": make_safe_label_value(value) for name, value in job.labels.items()},
+        "labels": {f"{LABEL}{name}": make_safe_label_value(value) for name, value in job.labels.items()},
         "annotations": pod_annotations(job),
         "container_resources": pod_resources(settings),
         "volumes": volumes,
@@ -88,7 +89,7 @@ def pod_arguments(job: StageJob) -> dict[str, Any]:
 
 def pod_annotations(job: StageJob) -> dict[str, str]:
     """Whose the pod is, in full, and for how long it may wait."""
-    owner = {f"sim2edge.{name}": value for name, value in job.labels.items()}
+    owner = {f"{LABEL}{name}": value for name, value in job.labels.items()}
     limits = {STARTUP: str(job.settings.kubernetes.startup_s), DEADLINE: str(job.deadline_s)}
     return {**owner, **limits, **UNDISTURBED}
 
@@ -170,7 +171,7 @@ def megabytes(gigabytes: float) -> str:
 
 def selector(labels: Mapping[str, str]) -> str:
     """The label selector that finds the pods made with `labels`."""
-    return ",".join(f"sim2edge.{name}={make_safe_label_value(value)}" for name, value in sorted(labels.items()))
+    return ",".join(f"{LABEL}{name}={make_safe_label_value(value)}" for name, value in sorted(labels.items()))
 
 
 def pod_status(pod: k8s.V1Pod, now: datetime | None = None) -> RunStatus:

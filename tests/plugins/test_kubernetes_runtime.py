@@ -293,6 +293,28 @@ def test_an_abandoned_task_stops_listening_and_its_pod_goes_on(cluster, runtime,
     assert runtime.status(run) == RunStatus()
 
 
+def test_the_reaper_removes_the_pods_that_no_task_owns(cluster, runtime, job, fake_stages, monkeypatch):
+    import container_reaper
+    from pod_reaper import reap_pods
+
+    monkeypatch.setattr(container_reaper, "GRACE_S", 0)
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__RUNTIME", "kubernetes")
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__DEPLOYMENT", "test")
+    fake_stages(capture="hang")
+    running, gone, foreign = (
+        runtime.submit(replace(job, labels={**job.labels, **labels}))
+        for labels in ({"run": "a/1"}, {"run": "a/2"}, {"run": "a/2", "deployment": "another"})
+    )
+    wait_for(lambda: all(pod.process for pod in cluster.pods.values()))
+    states = {"a/1": {"capture": "running"}, "a/2": {"capture": "failed"}}
+    said = reap_pods(lambda dag, runs: {run: states[run] for run in runs}, dry_run=True)
+    assert said == [f"would remove {gone} (running): its task has ended: failed"]
+    assert len(cluster.pods) == 3
+    reap_pods(lambda dag, runs: {run: states[run] for run in runs})
+    assert runtime.clean(gone) is None or runtime.status(gone) is None
+    assert runtime.status(running) == runtime.status(foreign) == RunStatus()
+
+
 def test_the_rights_that_are_given_are_used(cluster, runtime, job):
     runtime.find(job)
     run = runtime.submit(job)
