@@ -120,6 +120,14 @@ def test_both_workers_make_a_batch(cluster, ready, client, bus, capsys):
     assert [shard["rendered_map_index"] for shard in run.shards()] == [f"{n}/{SHARDS}" for n in range(1, SHARDS + 1)]
 
 
+def test_again_every_task_is_a_cache_hit(cluster, ready, client, bus):
+    before = set(bus.list("episodes"))
+    run = Run(cluster, client, "together", "episode_seconds=3")
+    run.finished(200)
+    assert {shard["rendered_fields"]["outcome"] for shard in run.shards()} == {"cache hit"}
+    assert set(bus.list("episodes")) == before
+
+
 def test_whoever_reproduces_it_whole_finds_the_same_bytes(cluster, ready, bus):
     environment = {**cluster.worker, **cluster.stage, "SIM2EDGE_SCRATCH": str(cluster.logs / "scratch")}
     command = [str(STAGES), "-m", "sim2edge", "reproduce", "refs/batches/together"]

@@ -29,11 +29,12 @@ def commit(name: str, argv: list[str], refused: str | None = None) -> int:
     arguments = cli.stage_parser(name).parse_intermixed_args(argv)
     bus = Bus.from_environment()
     inputs = cli.parse_inputs(arguments.input)
-    planned = runner.plan(bus, name, arguments.partition, arguments.preset, arguments.override, inputs)
+    cut = {option: getattr(arguments, option, None) for option in ("shard", "gather")}
+    planned = runner.plan(bus, name, arguments.partition, arguments.preset, arguments.override, inputs, **cut)
     for done in range(1, 4):
         emit("progress", stage=name, done=done, total=3, loss=1.0 / done)
     manifest = planned.manifest or produce(bus, planned, refused)
-    if name in REFS and not manifest.refused:
+    if name in REFS and not manifest.refused and not planned.shard:
         bus.move_ref(f"{REFS[name]}/{manifest.partition}", manifest.reference)
     emit("committed", reference=manifest.reference, hit=planned.manifest is not None, summary=manifest.summary)
     if manifest.refused:
@@ -60,6 +61,8 @@ def produce(bus: Bus, planned: runner.Plan, refused: str | None) -> Manifest:
             config=resolved,
             config_hash=config.digest(resolved),
             inputs={role: list(references) for role, references in planned.inputs.items()},
+            parts=[shard.reference for shard in runner.find_shards(bus, planned)] if planned.parts else [],
+            shard=str(planned.shard) if planned.shard else None,
             attempt="a-1",
             files=list(files),
             summary={"rows": 3},
@@ -120,7 +123,7 @@ def main(argv: list[str]) -> int:
     assert module == "sim2edge"
     behaviour = json.loads(Path(os.environ["FAKE_STAGE"]).read_text()).get(name, "commit")
     if behaviour == "commit":
-        return commit(name, rest)
+        return cli.guard(lambda: commit(name, rest))
     if behaviour == "refuse":
         return commit(name, rest, refused="floor_accuracy 0.61 is below 0.95")
     return BEHAVIOURS[behaviour]()
