@@ -123,11 +123,22 @@ def _security(home: Path) -> str:
     return "\n".join([*keys, f"[grpc]\nca = {certificate}\n", *grpc])
 
 
+def program(home: Path, part: str) -> list[str]:
+    """The program with what it needs to keep its log small: errors come out, the rest goes to files that are rotated.
+
+    Otherwise its maintenance worker, which looks for its admin where no port was asked for, warns every few seconds.
+    """
+    logs = home / "logs" / part
+    logs.mkdir(parents=True, exist_ok=True)
+    rotation = ("-log_max_size_mb=16", "-log_max_files=3")
+    return [find_weed(), f"-logdir={logs}", "-alsologtostderr=false", "-stderrthreshold=ERROR", *rotation]
+
+
 def command(home: Path, ports: Mapping[str, int], buckets: str) -> list[str]:
     """The command line; to be run in `home`, where it finds `security.toml`. `buckets` (comma-separated) are made."""
     (home / "data").mkdir(parents=True, exist_ok=True)
     return [
-        find_weed(),
+        *program(home, "storage"),
         "mini",
         f"-dir={home / 'data'}",
         f"-ip={HOST}",

@@ -99,7 +99,7 @@ class SplitServer:
     def _gateway_command(self) -> list[str]:
         filer = f"{HOST}:{self._ports['filer.port']}.{self._ports['filer.port.grpc']}"
         return [
-            seaweedfs.find_weed(),
+            *seaweedfs.program(self._home, "gateway"),
             "s3",
             f"-ip.bind={self._host}",
             f"-port={self._ports['s3.port']}",
