@@ -86,10 +86,10 @@ async def serve(proxy: Proxy, host: str, port: int) -> None:
     """
     runner = web.AppRunner(
         proxy.application(),
-        handler_cancellation=True,
+        handler_cancellation=True,  # a client that goes away takes its request to the engine with it
         access_log=None,
         shutdown_timeout=SHUTDOWN_S,
-        handle_signals=False,
+        lingering_time=0,  # what follows a refused head is not read
     )
     await runner.setup()
     try:

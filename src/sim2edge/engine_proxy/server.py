@@ -127,7 +127,10 @@ def _copy_headers(answer: ClientResponse, response: web.StreamResponse) -> None:
 
 
 def _answer(status: HTTPStatus, message: str) -> web.Response:
-    return web.json_response({"message": message}, status=status)
+    """An answer of our own, and the end of the connection: what may still come on it is not looked at."""
+    response = web.json_response({"message": message}, status=status)
+    response.force_close()
+    return response
 
 
 def log(event: str, **fields: object) -> None:
