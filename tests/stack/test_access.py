@@ -23,7 +23,14 @@ KEYS = [
     *(f"{kind}/b/{ID}/manifest.json" for kind in KINDS),
     *("refs/batches/b", "refs/frames/b", "refs/datasets/current", "refs/models/champion", "refs/rings/canary"),
     *("ota/metadata/1.root.json", "ota/metadata/2.targets.json", "ota/metadata/timestamp.json", "ota/targets/r/x.tar"),
-    *("fleet/pi-1/status.json", "fleet/pi-10/status.json", "mlflow/1/run/file", "inbox/b/READY.json", "at-the-top"),
+    *(
+        "fleet/pi-1/status.json",
+        "fleet/pi-10/status.json",
+        "mlflow/1/run/file",
+        "logs/dag_id=x/1.log",
+        "inbox/b/READY.json",
+        "at-the-top",
+    ),
 ]
 BIG = 5 * 2**20
 """The least that a part of an upload may measure, in bytes."""
