@@ -87,10 +87,12 @@ def stage_secrets(stage: str, environment: Mapping[str, str]) -> dict[str, str]:
 def signing_keys(folder: str | None) -> dict[str, bytes]:
     """The online keys and the root of a key folder; the offline keys below it are not looked at.
 
+    No folder, no keys: the stage says itself what it lacks.
+
     Raises:
         BadInput: a file cannot be read.
     """
-    if not folder:
+    if not folder or not Path(folder).exists():
         return {}
     try:
         files = [path for path in sorted(Path(folder).iterdir()) if path.suffix in (".pem", ".json") and path.is_file()]
