@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[2]
 SERVICES = "198.18.77.1"
 """The address that API server, S3, PostgreSQL and Redis listen on: of a range that is meant for tests."""
 
+END_WITH_THE_TEST = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: it is killed when the process that started it is."""
+
 BOOT = """
 set -e
 hostname "$HOST_NAME"
@@ -94,7 +97,7 @@ class Host:
         alone = ("unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["ip", "netns", "exec", self._space, *alone, "bash", "-c", BOOT, "boot", *command],
+                [*END_WITH_THE_TEST, "ip", "netns", "exec", self._space, *alone, "bash", "-c", BOOT, "boot", *command],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -19,7 +19,7 @@ from pathlib import Path
 from unittest import mock
 
 import psutil
-from hosts import ROOT, SERVICES
+from hosts import END_WITH_THE_TEST, ROOT, SERVICES
 
 from sim2edge.stack import seaweedfs
 from sim2edge.stack.http import fetch_json
@@ -28,6 +28,8 @@ from sim2edge.stack.seaweedfs import S3Server
 
 AIRFLOW = ROOT / ".venvs" / "airflow" / "bin" / "python"
 STAGES = ROOT / ".venvs" / "stages" / "bin" / "python"
+PATIENCE_S = 180.0
+"""Until a service has to be up: the machine may be busy."""
 PLAIN = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -83,7 +85,11 @@ def service(command: list[str], environment: Mapping[str, str], log: Path) -> It
     """Run a program until the context ends."""
     with log.open("ab") as out:
         process = subprocess.Popen(
-            command, env=dict(environment), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            [*END_WITH_THE_TEST, *command],
+            env=dict(environment),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         yield process
@@ -104,7 +110,14 @@ def postgres(folder: Path, password: str) -> Iterator[int]:
     os.chown(secret, user.pw_uid, user.pw_gid)
 
     def as_postgres(*command: str) -> list[str]:
-        return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *command]
+        return [
+            "setpriv",
+            f"--reuid={user.pw_uid}",
+            f"--regid={user.pw_gid}",
+            "--clear-groups",
+            *END_WITH_THE_TEST[1:],
+            *command,
+        ]
 
     data, port = folder / "data", free_port()
     initdb = as_postgres(program("initdb"), "-D", str(data), "-A", "scram-sha-256", f"--pwfile={secret}", "--no-sync")
@@ -116,7 +129,7 @@ def postgres(folder: Path, password: str) -> Iterator[int]:
         file.write(f"host all postgres {SERVICES}/32 scram-sha-256\n")
     options = ["-D", str(data), "-h", SERVICES, "-p", str(port), "-k", str(folder), "-c", "fsync=off"]
     with service(as_postgres(program("postgres"), *options), PLAIN, folder / "postgres.log"):
-        wait_for(lambda: answers(port), 30, "PostgreSQL")
+        wait_for(lambda: answers(port), PATIENCE_S, "PostgreSQL")
         for name in ("airflow", "celery"):
             for statement in (
                 f"CREATE ROLE {name} LOGIN PASSWORD '{password}'",
@@ -135,7 +148,7 @@ def redis(folder: Path, password: str) -> Iterator[int]:
     settings.write_text(f"bind {SERVICES}\nport {port}\nrequirepass {password}\nsave ''\ndir {folder}\n")
     settings.chmod(0o600)
     with service([program("redis-server"), str(settings)], PLAIN, folder / "redis.log"):
-        wait_for(lambda: answers(port), 10, "Redis")
+        wait_for(lambda: answers(port), PATIENCE_S, "Redis")
         yield port
 
 
@@ -206,9 +219,9 @@ def start_cluster(folder: Path) -> Iterator[Cluster]:
         migrated = subprocess.run(airflow("db", "migrate"), env=control, capture_output=True, text=True)
         assert migrated.returncode == 0, migrated.stderr[-2000:]
         stack.enter_context(service(airflow("api-server"), control, folder / "api-server.log"))
-        wait_for(lambda: healthy(api, "metadatabase"), 90, "the API server")
+        wait_for(lambda: healthy(api, "metadatabase"), PATIENCE_S, "the API server")
         for part in (("scheduler", "--skip-serve-logs"), ("dag-processor",)):
             stack.enter_context(service(airflow(*part), control, folder / f"{part[0]}.log"))
-        wait_for(lambda: healthy(api, "scheduler", "dag_processor"), 90, "the scheduler")
+        wait_for(lambda: healthy(api, "scheduler", "dag_processor"), PATIENCE_S, "the scheduler")
         ports = {"api": port, "s3": s3.ports["s3.port"], "postgres": database, "redis": broker}
         yield Cluster(api, password, s3, ports, worker, s3.environment() | s3.role("capture"), folder)

@@ -74,7 +74,7 @@ def bus(cluster, monkeypatch) -> Bus:
 def ready(cluster, hosts) -> list[Host]:
     """The workers, once both listen to the broker."""
     logs = [cluster.logs / f"{host.name}.log" for host in hosts]
-    wait_for(lambda: all(f"celery@{log.stem} ready" in log.read_text() for log in logs), 90, "the workers")
+    wait_for(lambda: all(f"celery@{log.stem} ready" in log.read_text() for log in logs), 180, "the workers")
     return hosts
 
 
