@@ -3,11 +3,13 @@ SHELL := /bin/bash
 BATCH ?= demo-1
 PRESET ?= demo
 KEEP ?= 1
+SERVICE ?=
+DOCKER ?= docker
 STAGES := .venvs/stages/bin
 AIRFLOW := .venvs/airflow/bin
 PYTEST := python -m pytest
 
-.PHONY: help install demo up down status test test-stages test-airflow test-e2e test-docker drill test-celery bench lint format lock clean
+.PHONY: help install demo up down status test test-stages test-airflow test-e2e test-docker drill test-celery images test-images sbom audit bench lint format lock clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,11 +21,24 @@ install:  ## create the two environments from their locks (nothing happens when 
 demo: install  ## the whole loop, for one batch: BATCH=demo-2, PRESET=default, KEEP=0 stops everything at the end
 	@$(STAGES)/sim2edge demo --batch $(BATCH) --preset $(PRESET) $(if $(filter 0,$(KEEP)),--stop,)
 
-up: install  ## start the local stack: S3, MLflow, Airflow
-	@$(STAGES)/sim2edge up
-down:  ## stop it
-	@$(STAGES)/sim2edge down
-status:  ## say what runs
+secrets: install  ## make the secrets of the system in containers, and .env; what is there stays
+	@$(STAGES)/sim2edge compose init
+up: secrets  ## start the whole system in containers (`make images` first)
+	@$(STAGES)/sim2edge compose check
+	@$(DOCKER) compose up --detach --wait --quiet-pull
+	@echo 'addresses and logins: $(STAGES)/sim2edge compose logins    one batch: make batch    stop: make down'
+down:  ## stop it; data stay
+	@$(STAGES)/sim2edge compose down
+ps:  ## say what runs in containers
+	@$(DOCKER) compose ps --all
+logs:  ## follow the logs: SERVICE=airflow-scheduler
+	@$(DOCKER) compose logs --follow --tail 100 $(SERVICE)
+batch: install  ## one batch through the system in containers: BATCH=demo-2, PRESET=default
+	@$(STAGES)/sim2edge compose batch --batch $(BATCH) --preset $(PRESET)
+test-compose: install  ## the tests of the system in containers, and of the engine's proxy (`make images` first)
+	@$(STAGES)/$(PYTEST) -m engine tests/compose tests/engine_proxy --durations=8
+
+status:  ## say what runs of the stack without containers (sim2edge up)
 	@$(STAGES)/sim2edge status
 
 test: test-stages test-airflow  ## every test but the slow ones, with coverage
@@ -48,6 +63,18 @@ drill: install  ## twenty kills at random moments of what runs a pipeline in con
 
 test-celery: install  ## two Celery workers on hosts of their own; as root, with Redis and PostgreSQL: docs/celery.md
 	@$(STAGES)/$(PYTEST) -m slow tests/celery --durations=5
+
+images:  ## build the images, all or IMAGES="train device"; PLATFORM=linux/arm64 for a Raspberry Pi
+	@scripts/images.sh $(IMAGES)
+
+test-images:  ## the tests of each part inside its image: IMAGES=train
+	@scripts/test_images.sh $(IMAGES)
+
+sbom: install  ## bills of materials of the images, into build/sbom
+	@$(STAGES)/python scripts/sbom.py $(IMAGES)
+
+audit: install  ## pins that OSV records on disk call vulnerable: SIM2EDGE_OSV=all.zip
+	@$(STAGES)/python scripts/audit.py
 
 bench: install  ## speed and memory as ratios, measured now
 	@$(STAGES)/python -m benchmarks

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiles requirements.txt (Airflow) and requirements-stages.txt (stages, device, development) from pyproject.toml.
+# Compiles the locks from pyproject.toml: requirements.txt (Airflow), requirements-stages.txt (stages, device, development)
+# and containers/device-tflite/requirements.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,3 +19,11 @@ compile() {
 }
 compile requirements.txt --extra airflow --extra test --extra kubernetes-test
 compile requirements-stages.txt --extra stages --extra test --extra lint --extra sbom
+
+# The device with tflite-runtime: the same pins but for what its overrides say.
+tflite=containers/device-tflite
+kept=$(mktemp)
+trap 'rm -f "$kept"' EXIT
+grep -v '^numpy==' requirements-stages.txt >"$kept"
+echo tflite-runtime | "$uv" pip compile --quiet --python-version 3.11 --no-annotate --no-header --constraint "$kept" \
+  --override "$tflite/overrides.txt" --extra edge --output-file "$tflite/requirements.txt" pyproject.toml -

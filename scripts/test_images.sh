@@ -12,9 +12,10 @@ docker=${DOCKER:-docker}
 tools=$PWD/build/test-tools
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 tag=${SIM2EDGE_TAG:-$version}
-hardened=(--rm --init --read-only --tmpfs /tmp --user 10001:10001 --cap-drop ALL --security-opt no-new-privileges
+hardened=(--rm --label "sim2edge.test-images=$$" --read-only --tmpfs /tmp --user 10001:10001 --cap-drop ALL --security-opt no-new-privileges
   --network none --memory 4g --memory-swap 4g --pids-limit 512 --volume /scratch --volume /run/sim2edge)
 failed=()
+trap '"$docker" ps --all --quiet --filter "label=sim2edge.test-images=$$" | xargs -r "$docker" rm --force --volumes >/dev/null' EXIT
 
 fail() { echo "test-images: $1" >&2; exit 2; }
 
@@ -24,7 +25,7 @@ launcher='import sys; sys.path.append("/test-tools/site"); import pytest; sys.ex
 run_tests() { # image root-of-the-tests marks folders...
   local image=$1 root=$2 marks=$3
   shift 3
-  "$docker" run "${hardened[@]}" --entrypoint python \
+  "$docker" run "${hardened[@]}" --init --entrypoint python \
     --volume "$tools:/test-tools:ro" --volume "$PWD/tests:$root/tests:ro" --volume "$PWD/docs:$root/docs:ro" \
     --volume "$PWD/pyproject.toml:$root/pyproject.toml:ro" --workdir "$root" \
     --env HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis --env PATH=/opt/sim2edge/bin:/usr/local/bin:/usr/bin:/bin:/test-tools/bin \
@@ -66,13 +67,19 @@ test_image() {
       --ignore tests/train/test_mlflow_tracking.py ;;
     validate) import_all validate sim2edge.validate && run_tests validate /opt/sim2edge "$quick" tests/validate \
       --deselect tests/validate/test_run.py::test_mlflow_learns_who_is_champion ;;
-    capture | clean | augment | export | push)
+    # Those that follow a batch through several stages need several images: here each stage has its own alone.
+    capture) import_all capture sim2edge.capture && run_tests capture /opt/sim2edge "$quick" tests/capture \
+      --deselect tests/capture/test_gather.py::test_gathered_from_shards_it_is_the_same_batch ;;
+    augment) import_all augment sim2edge.augment && run_tests augment /opt/sim2edge "$quick" tests/augment \
+      --ignore tests/augment/test_stages.py ;;
+    clean | export | push)
       import_all "$name" "sim2edge.$name" && run_tests "$name" /opt/sim2edge "$quick" "tests/$name" ;;
     device) import_all device sim2edge.edge && run_tests device /opt/sim2edge "$quick" tests/edge ;;
     device-tflite) import_all device-tflite sim2edge.edge tflite_runtime.interpreter ;;
     airflow) run_tests airflow /opt/airflow "$quick" tests/plugins tests/dags ;;
     engine-proxy) import_all engine-proxy sim2edge.engine_proxy ;;
-    s3) serve s3 "$image" s3 serve --home /data ;;
+    s3) serve s3 --entrypoint sh "$image" -c \
+      'sim2edge access init --credentials /data/keys >/dev/null && exec sim2edge s3 serve --home /data/s3 --credentials /data/keys' ;;
     mlflow) serve mlflow --env MLFLOW_AUTH_ADMIN_PASSWORD=only-for-this-test --env MLFLOW_FLASK_SERVER_SECRET_KEY=test \
       --env SIM2EDGE_BUCKET=sim2edge --env AWS_ENDPOINT_URL=http://127.0.0.1:9 --env AWS_ACCESS_KEY_ID=a \
       --env AWS_SECRET_ACCESS_KEY=b --env AWS_REGION=us-east-1 "$image" ;;
