@@ -3,10 +3,11 @@
     sim2edge compose init [--alert-webhook URL]     make the secrets, and .env with what this machine is like
     sim2edge compose check                          see that `docker compose up` will find all it needs
     sim2edge compose logins                         the addresses, users and passwords of people
+    sim2edge compose down                           stop everything, stages that run included; data stay
     sim2edge compose batch --batch demo-1 --preset demo [--set augment.copies=2]... [--report FILE]
 
-`make secrets`, `make up` and `make batch` call them (docs/compose.md). Exit codes: 0; 2 something is missing or wrong;
-1 no answer, or a stage failed; 3 a gate refused the model.
+`make secrets`, `make up`, `make down` and `make batch` call them (docs/compose.md). Exit codes: 0; 2 something is missing
+or wrong; 1 no answer, or a stage failed; 3 a gate refused the model.
 """
 
 import argparse
@@ -41,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=check)
     verb = verbs.add_parser("logins", help="print addresses, users and passwords")
     verb.set_defaults(run=show_logins)
+    verb = verbs.add_parser("down", help="stop everything, stages included; data stay")
+    verb.set_defaults(run=down)
     verb = verbs.add_parser("batch", help="run one batch and follow it")
     verb.add_argument("--batch", default="demo-1", help="the batch to capture (default demo-1)")
     verb.add_argument("--preset", default="demo", help="a file of conf/, without .yaml (default demo)")
@@ -89,6 +92,24 @@ def show_logins(_: argparse.Namespace, console: Console) -> int:
         user, password = known[service]
         line = f"{service:<13} {host.url_of(service, settings):<23} {user} / {password}"
         console.print(escape(line), soft_wrap=True)
+    return 0
+
+
+def down(_: argparse.Namespace, console: Console) -> int:
+    """`down`: the services first, so that nothing starts another stage; then stages, whose network goes last.
+
+    Raises:
+        BadInput: the compose file cannot be used.
+        Unavailable: the engine does not answer, or something does not stop.
+    """
+    host.check_engine()
+    host.must(["compose", "stop"])
+    stages = host.stage_containers(host.read_settings())
+    if stages:
+        host.must(["rm", "--force", "--volumes", *stages])
+        console.print(f"stages that were running: {len(stages)}; their tasks are tried again after the next start")
+    host.must(["compose", "down"])
+    console.print("stopped; the data stay in volumes (`docker compose down --volumes` removes them)")
     return 0
 
 

@@ -3,7 +3,6 @@
 The settings are those that `docker compose` sees: the environment, else `.env` beside `docker-compose.yaml`.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -20,7 +19,7 @@ PORTS = {"airflow": 8080, "mlflow": 5000, "s3": 8333, "prometheus": 9090, "alert
 """Each published service's port, unless SIM2EDGE_<SERVICE>_PORT says another."""
 
 PROFILE_OF = {"s3": "s3", "grafana": "dashboards"}
-ENGINE_TIMEOUT_S = 60
+ENGINE_TIMEOUT_S = 180
 LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
@@ -96,6 +95,25 @@ def run_docker(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         raise Unavailable(f"the Docker engine did not answer within {ENGINE_TIMEOUT_S} s") from error
 
 
+def must(arguments: Sequence[str], run: Run = run_docker) -> str:
+    """What `docker` says.
+
+    Raises:
+        Unavailable: it fails; says how its complaint ends.
+    """
+    answer = run(arguments)
+    if answer.returncode != 0:
+        said = answer.stderr.strip().splitlines() or ["no reason given"]
+        raise Unavailable(f"docker {' '.join(arguments[:2])}: {said[-1]}")
+    return answer.stdout
+
+
+def stage_containers(settings: Mapping[str, str], run: Run = run_docker) -> list[str]:
+    """Ids of the stages' containers of this deployment."""
+    deployment = settings.get("SIM2EDGE_DEPLOYMENT") or "sim2edge"
+    return must(["ps", "--all", "--quiet", "--filter", f"label=sim2edge.deployment={deployment}"], run).split()
+
+
 def check_engine(run: Run = run_docker) -> None:
     """See that an engine answers this user, and that compose is there.
 
@@ -143,12 +161,3 @@ def check_ports(settings: Mapping[str, str]) -> None:
             who = f"{name} (pid {process.pid})" if process else name
             variable = f"SIM2EDGE_{service.upper()}_PORT"
             raise BadInput(f"port {port} ({service}) is taken by {who}: choose another with {variable} in .env")
-
-
-def services(run: Run = run_docker) -> list[dict[str, str]]:
-    """The containers of the system, as `docker compose ps --all` tells them."""
-    said = run(["compose", "ps", "--all", "--format", "json"]).stdout.strip()
-    if said.startswith("["):  # older releases answer with one list
-        found: list[dict[str, str]] = json.loads(said)
-        return found
-    return [json.loads(line) for line in said.splitlines()]
