@@ -21,6 +21,7 @@ install:  ## create the two environments from their locks (nothing happens when 
 demo: install  ## the whole loop, for one batch: BATCH=demo-2, PRESET=default, KEEP=0 stops everything at the end
 	@$(STAGES)/sim2edge demo --batch $(BATCH) --preset $(PRESET) $(if $(filter 0,$(KEEP)),--stop,)
 
+.PHONY: secrets ps logs batch test-compose
 secrets: install  ## make the secrets of the system in containers, and .env; what is there stays
 	@$(STAGES)/sim2edge compose init
 up: secrets  ## start the whole system in containers (`make images` first)
