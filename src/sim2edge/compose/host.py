@@ -24,17 +24,17 @@ LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
-def read_settings(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def read_settings(root: Path | None = None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that `docker compose` fills in: those of `.env`, and over them the environment."""
-    path = root / ".env"
+    path = (root or ROOT) / ".env"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     found = {match[1]: match[2].strip("\"'") for line in lines if (match := LINE.fullmatch(line))}
     return {**found, **environment}
 
 
-def secrets_folder(settings: Mapping[str, str], root: Path = ROOT) -> Path:
+def secrets_folder(settings: Mapping[str, str]) -> Path:
     """Where the secrets are."""
-    return root / (settings.get("SIM2EDGE_SECRETS") or ".sim2edge/compose")
+    return ROOT / (settings.get("SIM2EDGE_SECRETS") or ".sim2edge/compose")
 
 
 def port_of(service: str, settings: Mapping[str, str]) -> int:
