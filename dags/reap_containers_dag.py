@@ -8,7 +8,8 @@ those whose task has ended or is gone, those that were never started, and those 
 came for. A container whose task runs, waits or is to be tried again is never touched.
 
 **By hand**: *Trigger*; with the param `dry_run` it only says what it would remove. It is there only where stages run
-in Docker containers (`[sim2edge] runtime`, or `runtime` of a stage in `containers/stages.yaml`).
+in Docker containers or in pods (`[sim2edge] runtime`, or `runtime` of a stage in `containers/stages.yaml`); pods are
+treated the same way.
 
 **Look at** the task's log: a line for each container that was removed, with its task, its artifact and the reason.
 
@@ -22,7 +23,7 @@ Owner: whoever runs Airflow.
 from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag
-from reap_operator import ReapOperator, docker_is_used
+from reap_operator import ReapOperator, runtimes_used
 from run_settings import DEFAULT_ARGS
 
 
@@ -47,4 +48,4 @@ def reap_containers() -> None:
     )
 
 
-_ = reap_containers() if docker_is_used() else None
+_ = reap_containers() if runtimes_used() - {"process"} else None

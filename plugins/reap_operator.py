@@ -1,4 +1,4 @@
-"""The task of the `reap_containers` DAG: asks Airflow and the engine, removes what no task owns, says what it did."""
+"""The task of the `reap_containers` DAG: asks Airflow, and the engine or the cluster; removes what no task owns."""
 
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,23 @@ from sim2edge.stage import STAGE_NAMES
 
 
 class ReapOperator(BaseOperator):
-    """Removes the containers of this deployment that no task owns; with the param `dry_run` it only says so."""
+    """Removes this deployment's containers and pods that no task owns; with the param `dry_run` it only says so."""
 
     ui_color = "#f4e4d4"
 
     def execute(self, context: Context) -> list[str]:
-        """Reap; returns a line for each container.
+        """Reap; returns a line for each container and pod.
 
         Raises:
-            AirflowFailException: this worker may not use the engine.
-            AirflowException: the engine does not answer; the task is retried.
+            AirflowFailException: this worker may not use the engine or the cluster.
+            AirflowException: it does not answer; the task is retried.
         """
-        from container_reaper import reap  # the engine's client takes 0.2 s to import: not wherever the DAG is parsed
 
         def states_of(dag: str, runs: list[str]) -> Any:
             return context["ti"].get_task_states(dag_id=dag, run_ids=runs)
 
         try:
-            lines = reap(states_of, dry_run=bool(context["params"].get("dry_run")))
+            lines = self._reap(states_of, dry_run=bool(context["params"].get("dry_run")))
         except BadInput as error:
             raise AirflowFailException(str(error)) from None
         except Unavailable as error:
@@ -40,14 +39,25 @@ class ReapOperator(BaseOperator):
         self.log.info("%d containers that no task owned", len(lines))
         return lines
 
+    def _reap(self, states_of: Any, dry_run: bool) -> list[str]:
+        used, lines = runtimes_used(), []
+        # The clients take up to two seconds to import: only where they are used, and not whenever the DAG is parsed.
+        if "docker" in used:
+            from container_reaper import reap
 
-def docker_is_used() -> bool:
-    """Whether any stage runs in containers of an engine here, by the deployment's setting or a stage's own.
+            lines += reap(states_of, dry_run)
+        if "kubernetes" in used:
+            from pod_reaper import reap_pods
+
+            lines += reap_pods(states_of, dry_run)
+        return lines
+
+
+def runtimes_used() -> set[str]:
+    """Where stages run here, by the deployment's setting or a stage's own: process, docker, kubernetes.
 
     Raises:
         BadInput: the file of stages is wrong.
     """
-    if conf.get("sim2edge", "runtime") == "docker":
-        return True
-    stages = Path(conf.get("sim2edge", "stages"))
-    return any(read_stage_settings(stages, stage, tag="any").runtime == "docker" for stage in STAGE_NAMES)
+    default, path = conf.get("sim2edge", "runtime"), Path(conf.get("sim2edge", "stages"))
+    return {read_stage_settings(path, stage, tag="any").runtime or default for stage in STAGE_NAMES}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from container_reaper import ABSENT, Container, doom, find_doomed
-from reap_operator import docker_is_used
+from reap_operator import runtimes_used
 
 LABELS = {"dag": "d", "run": "r", "task": "train", "map_index": "-1", "try": "1", "artifact": "model/b/1"}
 
@@ -73,10 +73,14 @@ def test_what_is_said_of_a_container_names_its_task_and_artifact():
 
 @pytest.mark.parametrize(
     ("runtime", "stages", "used"),
-    [("process", "{}", False), ("docker", "{}", True), ("process", "train: {runtime: docker}", True)],
+    [
+        ("process", "{}", {"process"}),
+        ("docker", "{}", {"docker"}),
+        ("process", "train: {runtime: kubernetes}", {"process", "kubernetes"}),
+    ],
 )
-def test_there_is_a_reaper_where_there_are_containers(monkeypatch, tmp_path, runtime, stages, used):
+def test_what_is_reaped_is_where_stages_run(monkeypatch, tmp_path, runtime, stages, used):
     (tmp_path / "stages.yaml").write_text(stages)
     monkeypatch.setenv("AIRFLOW__SIM2EDGE__RUNTIME", runtime)
     monkeypatch.setenv("AIRFLOW__SIM2EDGE__STAGES", str(tmp_path / "stages.yaml"))
-    assert docker_is_used() is used
+    assert runtimes_used() == used

@@ -76,5 +76,5 @@ def test_push_alone_gets_keys_and_never_those_that_are_kept_offline(keys):
 def test_without_a_key_folder_there_are_no_keys_and_a_file_is_none(tmp_path):
     assert signing_keys(None) == signing_keys("/nowhere") == {}
     (tmp_path / "file").write_text("x")
-    with pytest.raises(BadInput, match="SIM2EDGE_KEYS '.*file': Not a directory"):
+    with pytest.raises(BadInput, match=r"SIM2EDGE_KEYS '.*file': Not a directory"):
         signing_keys(str(tmp_path / "file"))

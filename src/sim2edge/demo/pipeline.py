@@ -91,11 +91,16 @@ def highlights(manifests: Mapping[str, Manifest], device: Mapping[str, Any]) -> 
     frames = ", ".join(f"{name} {split['frames']}" for name, split in dataset["splits"].items())
     return {
         "dataset": f"frames: {frames}",
-        "model": f"floor accuracy {verdict['floor_accuracy']:.3f}, obstacle mAP@50 {verdict['map_50']:.3f}, "
-        f"mAP@50-95 {verdict['map_50_95']:.3f}, distance off by {verdict['distance_error_m']:.2f} m "
+        "model": f"floor accuracy {number(verdict['floor_accuracy'])}, obstacle mAP@50 {number(verdict['map_50'])}, "
+        f"mAP@50-95 {number(verdict['map_50_95'])}, distance off by {number(verdict['distance_error_m'], 2)} m "
         f"({verdict['frames']} held-out frames)",
         "release": f"{manifests['export'].id}: {release['chosen']}, {release['latency_ms_p50']:.3f} ms a frame "
         f"(median), bundle {release['bundle_bytes'] / 1e3:.0f} kB",
         "device": f"{device['device']} in ring {device['ring']}: release {device['release']}, {device['state']}, "
         f"{device['inferences']} inferences, {device['errors']} errors, {device['latency_ms_p50']:.2f} ms a frame",
     }
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A metric as text; a few held-out frames may leave it undefined."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
