@@ -1,4 +1,4 @@
-"""Removes pods of this deployment that no task owns any more, for `reap_operator.py`; `container_reaper.py` decides which, as for containers.
+"""Removes pods of this deployment that no task owns any more; `container_reaper.py` decides which, as for containers.
 
 A pod whose worker was killed, and whose task is not tried again, ends at its deadline and would be listed for ever.
 """
