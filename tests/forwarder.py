@@ -1,5 +1,6 @@
 """Passes connections on, and can break them: what a network does to who relies on it."""
 
+import contextlib
 import socket
 import threading
 
@@ -9,31 +10,41 @@ class Forwarder:
 
     def __init__(self, host: str, target: int | str, port: int = 0) -> None:
         self._target = target
-        self._listener = socket.create_server((host, port))
-        self.port = self._listener.getsockname()[1]
+        self._host = host
+        self.port = port
         self._open: list[socket.socket] = []
 
     def __enter__(self) -> "Forwarder":
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.cut()
+        self.close()
+
+    def open(self) -> None:
+        """Listen, at the same port as before if it listened before."""
+        self._listener = socket.create_server((self._host, self.port))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def close(self) -> None:
+        """Break every connection and take no more."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.cut()
 
     def cut(self) -> None:
         """Break every connection that is open now."""
         for connection in self._open:
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
         self._open.clear()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                near, _ = self._listener.accept()
+                near, _ = listener.accept()
             except OSError:
                 return
             try:
@@ -54,12 +65,8 @@ class Forwarder:
 
     @staticmethod
     def _pump(source: socket.socket, target: socket.socket) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while chunk := source.recv(1 << 16):
                 target.sendall(chunk)
-        except OSError:
-            pass
-        try:
+        with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
-        except OSError:
-            return

@@ -26,9 +26,8 @@ PATIENCE_S = 120
 
 
 def ask(what: str) -> Any:
-    with urllib.request.urlopen(
-        f"{os.environ['DIRECTOR']}/{what}", timeout=10
-    ) as answer:  # noqa: S310 - the test itself
+    address = f"{os.environ['DIRECTOR']}/{what}"
+    with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - the test itself
         return json.load(answer)
 
 
