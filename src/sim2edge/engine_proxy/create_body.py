@@ -176,7 +176,7 @@ def _network(value: Any, policy: Policy) -> bool:
 
 
 def _networking(value: Any, policy: Policy) -> bool:
-    alone = ({policy.network: None}, {policy.network: {}})
+    alone: tuple[dict[str, Any], ...] = ({policy.network: None}, {policy.network: {}})
     if value in (None, {}, alone[0]):  # the last is what docker-py sends; the engine overlooks it
         return True
     return (

@@ -1,0 +1,196 @@
+"""The whole system in containers: healthy, closed to whoever has no login, secrets nowhere, and it loses nothing."""
+
+import json
+import subprocess
+import sys
+import urllib.parse
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sim2edge.bus import Bus
+from sim2edge.compose.secrets import logins
+from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.stack.role_files import read_variables
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1500)]
+ROOT = Path(__file__).parents[2]
+DASHBOARD = json.loads((ROOT / "containers/grafana/dashboards/sim2edge.json").read_text())
+ONCE = {"airflow-init", "camera", "ota-init"}
+TINY = (
+    *("capture.episodes=30", "capture.episode_seconds=2", "capture.camera.backend=ray"),
+    *("capture.room.obstacles=[4,5]", "clean.max_quarantined_fraction=0.9", "clean.report_frames=4"),
+    *("augment.copies=1", "augment.test=0.25", "augment.validation=0.25", "train.epochs=1", "train.batch_size=32"),
+    *("validate.floors.floor_accuracy=0", "validate.floors.map_50=0", "validate.floors.worst_class_ap_50=0"),
+    *("export.parity_frames=20", "export.calibration_frames=16", "export.latency_rounds=3"),
+    *("export.limits.min_floor_accuracy=0", "export.limits.max_floor_accuracy_drop=1"),
+    *("export.limits.max_map50_drop=1", "export.limits.min_agreement=0"),
+)
+REACH = """
+import socket, sys
+for host, port in (("postgres", 5432), ("engine-proxy", 2375), ("airflow-api", 8080)):
+    try:
+        socket.create_connection((host, port), 3)
+        sys.exit(host + " answers")
+    except OSError:
+        pass
+socket.create_connection(("s3", 8333), 3)
+"""
+
+
+def bus_of(system, monkeypatch) -> Bus:
+    variables = read_variables(system.secrets / "credentials", "admin")
+    variables |= {"SIM2EDGE_BUCKET": "sim2edge", "AWS_ENDPOINT_URL": system.url("s3"), "AWS_REGION": "us-east-1"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return Bus.from_environment()
+
+
+def test_everything_is_healthy(system):
+    for name, row in system.services().items():
+        assert (row["State"], row["Health"]) in {("running", "healthy"), ("running", ""), ("exited", "")}, row
+        assert row["ExitCode"] == 0, row
+        assert (row["State"] == "exited") == (name in ONCE), row
+
+
+def test_no_secret_is_shown_by_compose_or_the_engine(system):
+    secrets = system.secret_values()
+    assert len(secrets) > 25
+    shown = [system.docker("compose", "config"), system.docker("inspect", *system.containers())]
+    shown += [system.docker("compose", "top"), system.docker("compose", "logs", "--no-color")]
+    for text in shown:
+        assert not [value for value in secrets if value in text]
+
+
+def test_ports_are_open_on_loopback_alone(system):
+    for container in json.loads(system.docker("inspect", *system.containers())):
+        for bindings in (container["NetworkSettings"]["Ports"] or {}).values():
+            assert {binding["HostIp"] for binding in bindings or ()} <= {"127.0.0.1"}, container["Name"]
+
+
+@pytest.mark.parametrize(
+    ("service", "paths"),
+    [
+        ("airflow", ["/", "/api/v2/dags", "/api/v2/connections", "/api/v2/variables", "/ui/config", "/sim2edge/"]),
+        ("mlflow", ["/", "/api/2.0/mlflow/experiments/search", "/graphql", "/get-artifact", "/signup"]),
+        ("s3", ["/", "/sim2edge", "/sim2edge/refs/models/champion", "/sim2edge?location", "/?Action=ListUsers"]),
+        ("prometheus", ["/", "/query", "/metrics", "/api/v1/query?query=up", "/federate", "/-/healthy"]),
+        ("alertmanager", ["/", "/api/v2/alerts", "/api/v2/status", "/metrics", "/-/ready"]),
+    ],
+)
+def test_no_page_opens_without_a_login(system, service, paths):
+    for path in paths:
+        status, body = system.get(service, path)
+        if (service, path) == ("airflow", "/"):  # the shell of the page; it asks for the login before it shows anything
+            assert status in (200, 302, 307), path
+            assert b"sim_capture" not in body
+        else:
+            assert status in (302, 307, 401, 403, 404, 405), (path, status, body[:200])
+            assert status != 404 or service in ("airflow", "mlflow")
+    wrong = {"Authorization": "Basic YWRtaW46YWRtaW4="}
+    assert system.get(service, paths[-1], wrong)[0] in (302, 307, 400, 401, 403, 404, 405)
+
+
+@pytest.mark.parametrize("service", ["prometheus", "alertmanager", "mlflow"])
+def test_the_login_opens(system, service):
+    assert system.get(service, "/", system.login(service))[0] in (200, 302)
+
+
+def test_stages_cannot_reach_the_database_or_the_engine(system):
+    image = f"sim2edge/push:{system.settings.get('SIM2EDGE_TAG') or '0.1.0'}"
+    command = ["run", "--rm", "--network", f"{system.name}-stages", "--entrypoint", "python", image, "-c", REACH]
+    system.docker(*command)
+
+
+def test_prometheus_reaches_every_service(system):
+    status, body = system.get("prometheus", "/api/v1/targets", system.login("prometheus"))
+    assert status == 200
+    targets = json.loads(body)["data"]["activeTargets"]
+    assert {target["labels"]["job"] for target in targets} == {
+        "devices",
+        "airflow",
+        "services",
+        "prometheus",
+        "alertmanager",
+    }
+    for target in targets:
+        if target["labels"]["job"] != "devices":  # they have no detector before their first release
+            assert target["health"] in ("up", "unknown"), target["lastError"]
+
+
+@pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
+def test_every_panel_asks_what_prometheus_understands(system, panel):
+    for target in panel["targets"]:
+        query = urllib.parse.urlencode({"query": target["expr"]})
+        status, body = system.get("prometheus", f"/api/v1/query?{query}", system.login("prometheus"))
+        assert status == 200, body
+
+
+def test_the_rules_hold_what_they_promise(system):
+    mount = f"{ROOT}/containers/prometheus:/etc/sim2edge:ro"
+    image = json.loads(system.docker("compose", "config", "--format", "json"))["services"]["prometheus"]["image"]
+    tool = ["run", "--rm", "--network", "none", "--volume", mount, "--entrypoint", "promtool", image]
+    assert "SUCCESS" in system.docker(*tool, "test", "rules", "/etc/sim2edge/rules_test.yml")
+    rules = yaml.safe_load((ROOT / "containers/prometheus/rules.yml").read_text())
+    tested = (ROOT / "containers/prometheus/rules_test.yml").read_text()
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            assert f"alertname: {rule['alert']}" in tested, "an alert without a test"
+
+
+def test_one_batch_reaches_the_canary(system, tmp_path):
+    words = [word for override in TINY for word in ("--set", override)]
+    report = tmp_path / "report.json"
+    ended = system.sim2edge("batch", "--batch", "demo-1", *words, "--report", str(report), timeout_s=1200)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr
+    found = json.loads(report.read_text())
+    assert [stage["state"] for stage in found["stages"]] == ["success"] * 7
+    assert found["device"]["device"] == "device-1"
+    left = system.docker("ps", "--all", "--quiet", "--filter", f"label=sim2edge.deployment={system.name}")
+    assert left == "", "stages leave no container"
+
+
+def test_nothing_is_lost_by_down_and_up(system, monkeypatch):
+    bus = bus_of(system, monkeypatch)
+    bus.put("inbox/kept/READY.json", b"{}")
+    root = bus.get("ota/metadata/1.root.json")
+    client = AirflowClient(system.url("airflow"), *logins(system.secrets)["airflow"])
+    runs = client.runs("sim_capture", "demo-1")
+    headers = {"Content-Type": "application/json", **system.login("mlflow")}
+    assert system.get("mlflow", "/api/2.0/mlflow/experiments/create", headers, b'{"name": "kept"}')[0] == 200
+    device = json.loads(bus.get("fleet/device-1/status.json") or b"{}")
+
+    ended = system.sim2edge("down")
+    assert ended.returncode == 0, ended.stderr
+    assert system.containers() == []
+    make_again = system.secret_values()
+    system.up()
+
+    assert system.secret_values() == make_again
+    assert bus.get("inbox/kept/READY.json") == b"{}"
+    assert bus.get("ota/metadata/1.root.json") == root
+    client = AirflowClient(system.url("airflow"), *logins(system.secrets)["airflow"])
+    assert [run["dag_run_id"] for run in client.runs("sim_capture", "demo-1")] == [run["dag_run_id"] for run in runs]
+    path = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=kept"
+    assert system.get("mlflow", path, system.login("mlflow"))[0] == 200
+    again = json.loads(bus.get("fleet/device-1/status.json") or b"{}")
+    assert again.get("release") == device.get("release")
+    for row in system.services().values():
+        assert row["Health"] in ("healthy", "")
+
+
+def test_what_is_missing_is_said_in_one_line(system, tmp_path):
+    cases = {
+        "SIM2EDGE_SECRETS": (str(tmp_path / "none"), "`make secrets` (sim2edge compose init) makes the secrets"),
+        "SIM2EDGE_TAG": ("9.9.9", "`make images` builds them"),
+        "DOCKER_HOST": ("unix:///nowhere.sock", "the Docker engine does not answer"),
+        "DOCKER": ("no-such-docker", "is not installed"),
+    }
+    for variable, (value, complaint) in cases.items():
+        command = [sys.executable, "-m", "sim2edge", "compose", "check"]
+        environment = {**system.settings, variable: value}
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode in (1, 2), variable
+        assert complaint in ended.stderr, ended.stderr
+        assert ended.stderr.count("\n") == 1, ended.stderr
