@@ -3,10 +3,12 @@
 import io
 import json
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 from container_spec import container_spec, owner_filter, secret_files
-from docker_engine import check_architecture, check_reachable, pull_error, registry_of
+from docker.errors import APIError
+from docker_engine import check_architecture, check_reachable, pull_error, registry_of, translate
 from docker_runtime import choose_run, explain
 from runtimes import StageJob
 from stage_settings import StageSettings
@@ -161,3 +163,22 @@ def test_loopback_means_the_same_in_the_network_of_the_host_only():
     check_reachable("", "stages")
     with pytest.raises(BadInput, match="docker_network = host"):
         check_reachable("http://localhost:8333", "stages")
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind", "advice"),
+    [
+        (500, "mkdir /var/lib/docker/overlay2/1: no space left on device", Unavailable, "`docker system df` says"),
+        (400, "no space left on device", Unavailable, "free some of the engine's disk"),
+        (404, "network sim2edge-stages not found", BadInput, "create it, or set [sim2edge] docker_network"),
+        (403, "HostConfig.Binds is not let through", BadInput, "HostConfig.Binds"),
+        (500, "the engine stumbled", Unavailable, "the engine stumbled"),
+    ],
+)
+def test_what_an_engine_says_is_one_line_with_what_to_do(status, said, kind, advice):
+    answer = SimpleNamespace(status_code=status, reason="", url="")
+    error = translate("the container of train", APIError("", response=answer, explanation=said + "\nmore"))
+    assert isinstance(error, kind)
+    assert str(error).startswith(f"the container of train: {said} more")
+    assert advice in str(error)
+    assert "\n" not in str(error)
