@@ -1,9 +1,11 @@
 """How a container ends decides how its task does; what the task shows; what a retry finds. A real engine and S3."""
 
 import json
+import sys
 import time
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -199,11 +201,23 @@ def test_a_result_that_was_committed_meanwhile_is_a_cache_hit_and_its_container_
     assert task.run("capture").outcome == "cache hit"
 
 
-def test_a_container_costs_less_than_a_second_more_than_a_process(task, capsys):
-    began = time.monotonic()
-    operator = task.run("capture")
-    took = time.monotonic() - began
+def test_a_container_costs_little_more_than_a_process(partition, tmp_path, monkeypatch, capsys):
+    """The same trivial stage both ways, the best of several: a loaded machine is no measure."""
+    python = tmp_path / "python"
+    fake = Path(__file__).parents[1] / "plugins" / "fake_stage.py"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {fake} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "behaviours.json").write_text("{}")
+    monkeypatch.setenv("SIM2EDGE_STAGE_PYTHON", str(python))
+    monkeypatch.setenv("SIM2EDGE_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setenv("FAKE_STAGE", str(tmp_path / "behaviours.json"))
+    took: dict[str, float] = {}
+    for number in range(4):
+        for runtime in ("process", "docker"):
+            monkeypatch.setenv("AIRFLOW__SIM2EDGE__RUNTIME", runtime)
+            began = time.monotonic()
+            Task(f"{partition}-{runtime}-{number}").run("capture")
+            took[runtime] = min(took.get(runtime, 1e9), time.monotonic() - began)
     with capsys.disabled():
-        print(f"\n    a trivial stage in a container: {took:.2f} s in all, {datetime.now(UTC):%H:%M}", end=" ")
-    assert operator.artifact
-    assert took < 6, "a loaded machine is slow, but not that slow"
+        print(f"\n    a trivial stage: process {took['process']:.2f} s, container {took['docker']:.2f} s", end=" ")
+    assert took["docker"] - took["process"] < 1.5, "1.0 on a machine that does nothing else"
