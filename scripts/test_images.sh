@@ -78,8 +78,10 @@ test_image() {
     device) import_all device sim2edge.edge && run_tests device /opt/sim2edge "$quick" tests/edge ;;
     device-tflite) import_all device-tflite sim2edge.edge tflite_runtime.interpreter ;;
     # Its tests put a stand-in for the stages' Python into /tmp, which is otherwise no place to run programs from.
-    airflow) hardened=("${hardened[@]/#\/tmp/\/tmp:exec}")
-      run_tests airflow /opt/airflow "$quick" tests/plugins tests/dags ;;
+    airflow) (
+      hardened=("${hardened[@]/#\/tmp/\/tmp:exec}")
+      run_tests airflow /opt/airflow "$quick" tests/plugins tests/dags
+    ) ;;
     engine-proxy) import_all engine-proxy sim2edge.engine_proxy ;;
     s3) serve s3 --entrypoint sh "$image" -c \
       'sim2edge access init --credentials /data/keys >/dev/null && exec sim2edge s3 serve --home /data/s3 --credentials /data/keys' ;;
