@@ -1,6 +1,7 @@
 """The whole system in containers: healthy, closed to whoever has no login, secrets nowhere, and it loses nothing."""
 
 import json
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -72,7 +73,7 @@ def test_ports_are_open_on_loopback_alone(system):
 @pytest.mark.parametrize(
     ("service", "paths"),
     [
-        ("airflow", ["/", "/api/v2/dags", "/api/v2/connections", "/api/v2/variables", "/ui/config", "/sim2edge/"]),
+        ("airflow", ["/", "/api/v2/dags", "/api/v2/connections", "/api/v2/variables", "/ui/config"]),
         ("mlflow", ["/", "/api/2.0/mlflow/experiments/search", "/graphql", "/get-artifact", "/signup"]),
         ("s3", ["/", "/sim2edge", "/sim2edge/refs/models/champion", "/sim2edge?location", "/?Action=ListUsers"]),
         ("prometheus", ["/", "/query", "/metrics", "/api/v1/query?query=up", "/federate", "/-/healthy"]),
@@ -90,6 +91,15 @@ def test_no_page_opens_without_a_login(system, service, paths):
             assert status != 404 or service in ("airflow", "mlflow")
     wrong = {"Authorization": "Basic YWRtaW46YWRtaW4="}
     assert system.get(service, paths[-1], wrong)[0] in (302, 307, 400, 401, 403, 404, 405)
+
+
+def test_every_route_of_airflow_needs_a_login(system):
+    routes = json.loads(system.get("airflow", "/openapi.json")[1])["paths"]
+    paths = [path for path, methods in routes.items() if "get" in methods]
+    assert len(paths) > 50
+    answers = {path: system.get("airflow", re.sub(r"\{[^}]+\}", "1", path))[0] for path in paths}
+    public = {path for path, status in answers.items() if status not in (401, 403)}
+    assert public <= {"/api/v2/monitor/health", "/api/v2/version", "/api/v2/auth/login", "/api/v2/auth/logout"}
 
 
 @pytest.mark.parametrize("service", ["prometheus", "alertmanager", "mlflow"])
