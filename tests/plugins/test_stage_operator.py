@@ -91,8 +91,8 @@ def test_the_artifact_that_started_the_run_is_its_input(partition):
     assert by_hand.inputs == {"episodes": [new]}, "without an event: the batch as it is now"
 
 
-def test_a_release_finds_what_its_verdict_judged_by_event_and_by_hand(partition):
-    partition = f"zz-{partition}"  # a dataset is filed under the last of its batches, and it takes all there are
+def test_a_release_finds_what_its_verdict_judged_by_event_and_by_hand(s3, partition):
+    s3.delete(s3.list("refs"))  # a dataset takes all batches there are, and is filed under the last of them
     make("capture", partition)
     make("clean", partition)
     dataset = make("augment", partition)
