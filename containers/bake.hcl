@@ -16,6 +16,7 @@ group "default" {
 target "common" {
   context    = "."
   dockerfile = "containers/Dockerfile"
+  target     = "image"
   # An empty variable leaves the Dockerfile's own default in place.
   args = {
     BASE_IMAGE       = BASE_IMAGE != "" ? BASE_IMAGE : null
@@ -31,7 +32,7 @@ target "stages" {
   inherits = ["common"]
   name     = stage
   matrix   = { stage = ["capture", "clean", "augment", "train", "validate", "export", "push"] }
-  target   = stage
+  args     = { IMAGE = stage }
   tags     = ["sim2edge/${stage}:${SIM2EDGE_TAG}"]
 }
 
@@ -39,7 +40,7 @@ target "services" {
   inherits = ["common"]
   name     = service
   matrix   = { service = ["airflow", "mlflow", "s3", "engine-proxy"] }
-  target   = service
+  args     = { IMAGE = service }
   tags     = ["sim2edge/${service}:${SIM2EDGE_TAG}"]
 }
 
@@ -48,7 +49,7 @@ target "devices" {
   inherits  = ["common"]
   name      = device
   matrix    = { device = ["device", "device-tflite"] }
-  target    = device
+  args     = { IMAGE = device }
   tags      = ["sim2edge/${device}:${SIM2EDGE_TAG}${PLATFORM == "" ? "" : "-${split("/", PLATFORM)[1]}"}"]
   platforms = PLATFORM == "" ? null : [PLATFORM]
 }

@@ -38,14 +38,20 @@ def read_stages() -> dict[str, tuple[str, list[tuple[str, str]]]]:
 STAGES = read_stages()
 
 
-def chain(name: str) -> list[tuple[str, str]]:
+def chain(stage: str) -> list[tuple[str, str]]:
     """The instructions of a stage after those of what it is made from."""
-    source, own = STAGES[name]
+    source, own = STAGES[stage]
     return (chain(source) if source in STAGES else []) + own
 
 
+def image(name: str) -> list[tuple[str, str]]:
+    """The instructions of an image, from its base on."""
+    own = [(word, rest.replace("${IMAGE}", name)) for word, rest in STAGES["image"][1]]
+    return chain(f"{name}-packages") + own
+
+
 def last(name: str, instruction: str) -> str | None:
-    return next((rest for word, rest in reversed(chain(name)) if word == instruction), None)
+    return next((rest for word, rest in reversed(image(name)) if word == instruction), None)
 
 
 def test_the_base_is_pinned_by_digest_in_one_place():
@@ -54,7 +60,7 @@ def test_the_base_is_pinned_by_digest_in_one_place():
     assert arguments["BUILD_IMAGE"] == "${BASE_IMAGE}"
     assert TEXT.count("sha256:") == 1
     outside = {source for source, _ in STAGES.values() if source not in STAGES}
-    assert outside == {"${BASE_IMAGE}", "${BUILD_IMAGE}", "${WHEELHOUSE_IMAGE}", "scratch"}
+    assert outside == {"${BASE_IMAGE}", "${BUILD_IMAGE}", "${WHEELHOUSE_IMAGE}", "${IMAGE}-packages", "scratch"}
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -66,18 +72,18 @@ def test_an_image_runs_as_nobody_in_particular(name):
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_an_image_says_what_it_is(name):
-    labels = " ".join(rest for word, rest in chain(name) if word == "LABEL")
+    labels = " ".join(rest for word, rest in image(name) if word == "LABEL")
     assert f'title="sim2edge {name}"' in labels
     for label in ("source", "licenses", "version", "revision"):
         assert f"org.opencontainers.image.{label}=" in labels
-    assert ("ENV", "SIM2EDGE_REVISION=${REVISION}") in chain(name)
+    assert ("ENV", "SIM2EDGE_REVISION=${REVISION}") in image(name)
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_the_code_comes_after_all_that_is_installed(name):
-    own = STAGES[name][1]
+    own = image(name)
     code = own.index(("COPY", "--from=code /opt/sim2edge /opt/sim2edge"))
-    assert not [rest for _, rest in own[:code] if "install.sh" in rest]
+    assert not [rest for _, rest in own[code:] if "install.sh" in rest]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -97,9 +103,9 @@ def test_no_tool_and_no_list_of_packages_stays():
     for _, rest in ((word, rest) for word, rest in instructions() if word == "RUN" and "apt-get" in rest):
         assert "--no-install-recommends" in rest
         assert "rm -rf /var/lib/apt/lists/*" in rest
-    assert "FROM tools AS device-packages" in TEXT
+    assert "FROM tools AS device-fetched" in TEXT
     for name in IMAGES:
-        assert "/opt/tools" not in " ".join(rest for word, rest in chain(name) if word == "COPY")
+        assert "/opt/tools" not in " ".join(rest for word, rest in image(name) if word == "COPY")
 
 
 def test_bake_and_the_scripts_know_every_image():
