@@ -77,6 +77,10 @@ sbom: install  ## bills of materials of the images, into build/sbom
 audit: install  ## pins that OSV records on disk call vulnerable: SIM2EDGE_OSV=all.zip
 	@$(STAGES)/python scripts/audit.py
 
+.PHONY: test-arm64
+test-arm64: install  ## the device's image on arm64, under emulation, against amd64 (both images first: docs/images.md)
+	@$(STAGES)/$(PYTEST) -m engine tests/arm64 --durations=5
+
 bench: install  ## speed and memory as ratios, measured now
 	@$(STAGES)/python -m benchmarks
 
