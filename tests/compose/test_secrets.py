@@ -87,6 +87,11 @@ def test_alerts_go_where_they_are_told_to(folder: Path):
     assert yaml.safe_load((folder / "alertmanager_config").read_text()) == quiet
 
 
+def test_the_database_is_named_with_a_driver_that_is_installed(folder: Path):
+    for name in ("database_url", "result_backend"):
+        assert "postgresql+psycopg2://airflow:" in (folder / name).read_text()
+
+
 def test_logins_name_every_service_of_people(folder: Path):
     assert set(logins(folder)) == {"airflow", "mlflow", "s3", "prometheus", "alertmanager", "grafana"}
     assert json.loads((folder / "airflow_passwords").read_text()) == {"admin": logins(folder)["airflow"][1]}

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sim2edge.bus import Bus
+from sim2edge.compose.batch import read_device
 from sim2edge.compose.secrets import logins
 from sim2edge.demo.airflow_client import AirflowClient
 from sim2edge.stack.role_files import read_variables
@@ -169,7 +170,7 @@ def test_nothing_is_lost_by_down_and_up(system, monkeypatch):
     runs = client.runs("sim_capture", "demo-1")
     headers = {"Content-Type": "application/json", **system.login("mlflow")}
     assert system.get("mlflow", "/api/2.0/mlflow/experiments/create", headers, b'{"name": "kept"}')[0] == 200
-    device = json.loads(bus.get("fleet/device-1/status.json") or b"{}")
+    device = read_device(bus, "device-1")
 
     ended = system.sim2edge("down")
     assert ended.returncode == 0, ended.stderr
@@ -184,7 +185,7 @@ def test_nothing_is_lost_by_down_and_up(system, monkeypatch):
     assert [run["dag_run_id"] for run in client.runs("sim_capture", "demo-1")] == [run["dag_run_id"] for run in runs]
     path = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=kept"
     assert system.get("mlflow", path, system.login("mlflow"))[0] == 200
-    again = json.loads(bus.get("fleet/device-1/status.json") or b"{}")
+    again = read_device(bus, "device-1")
     assert again.get("release") == device.get("release")
     for row in system.services().values():
         assert row["Health"] in ("healthy", "")

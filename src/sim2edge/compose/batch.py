@@ -88,6 +88,6 @@ class BatchRun:
 
 def read_device(bus: Bus, device: str) -> dict[str, Any]:
     """What a device last told the fleet; empty when nothing."""
-    data = bus.get(f"fleet/{device}/status.json")
-    content: dict[str, Any] = json.loads(data) if data else {}
+    found = bus.get_tagged(f"fleet/{device}/status.json")
+    content: dict[str, Any] = json.loads(found[0]) if found else {}
     return content
