@@ -41,7 +41,7 @@ def test_mlflow_without_a_secret_is_one_line(tmp_path, monkeypatch, missing):
     ],
 )
 def test_a_batch_is_judged_by_its_stages(states, code):
-    assert judge([StageState("dag", "stage", state) for state in states.split()]) == code
+    assert judge([StageState("dag", "stage", state) for state in states]) == code
 
 
 def test_a_device_that_never_spoke_has_no_status(bus):
