@@ -7,11 +7,10 @@ Understands `match` with `*`, `name` and `labels` of the mapping; what is not ma
 
 import http.server
 import re
+import socket
 import sys
 import threading
 from pathlib import Path
-
-import socket
 
 import yaml
 
