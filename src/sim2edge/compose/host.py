@@ -127,7 +127,7 @@ def check_engine(run: Run = run_docker) -> None:
     said = " ".join(answer.stderr.split())
     if "permission denied" in said:
         raise BadInput("no permission on the engine's socket: join its group (usually `docker`), or run as root")
-    if answer.returncode != 0 or said:
+    if answer.returncode != 0 or not answer.stdout.strip():
         raise Unavailable(f"the Docker engine does not answer: {said[:300]}")
 
 
