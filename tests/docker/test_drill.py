@@ -12,6 +12,7 @@ import os
 import random
 import subprocess
 import time
+import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -32,7 +33,7 @@ SHARES = {"task": 6, "worker": 5, "container": 4, "scheduler": 3, "s3": 2}
 """Twenty kills; the stack itself gives up on a service that ends too often within two minutes."""
 AT_ONCE = 2
 """Runs that are under way while something is killed."""
-SMALL = ["capture.episodes=6", "capture.episode_seconds=2", "capture.camera.backend=ray", "capture.workers=1"]
+SMALL = ["capture.episodes=24", "capture.episode_seconds=2", "capture.camera.backend=ray", "capture.workers=1"]
 PATIENCE_S = 400
 ENDED = ("success", "failed")
 DAGS = ("sim_capture", "data_cleaning", "reap_containers")
@@ -183,14 +184,14 @@ def all_have_ended(airflow: DockerStack) -> bool:
 
 
 def reason_of(airflow: DockerStack, run: dict[str, Any]) -> str:
-    """Why the task of a run failed: its last error, or what Airflow noted when the worker was gone."""
+    """Why the task of a run failed: an error in its log, or what Airflow noted when the worker was gone."""
     (task,) = airflow.client.instances(run["dag_id"], run["dag_run_id"])
     lines = airflow.client.log(run["dag_id"], run["dag_run_id"], task["task_id"], task["try_number"])
-    said = [line for line in lines if "Exception: " in line or "Error: " in line]
-    if said:
-        return said[-1][:200]
-    noted = airflow.call("GET", f"eventLogs?dag_id={run['dag_id']}&run_id={run['dag_run_id']}&limit=50")["event_logs"]
-    return next((f"{each['event']}: {each['extra']}"[:200] for each in noted if "heartbeat" in str(each)), "")
+    said = [line for line in lines if "Exception: " in line or "Error: " in line or "terminated by signal" in line]
+    query = urllib.parse.urlencode({"dag_id": run["dag_id"], "run_id": run["dag_run_id"], "limit": 100})
+    noted = airflow.call("GET", f"eventLogs?{query}")["event_logs"]
+    said += [str(each["extra"]) for each in noted if each["event"] in ("heartbeat timeout", "state mismatch")]
+    return said[0][:160] if said else ""
 
 
 def reap(airflow: DockerStack) -> list[str]:
