@@ -84,3 +84,9 @@ def test_missing_images_are_named_with_the_command_that_builds_them():
 def test_a_socket_that_is_not_there_is_one_line():
     with pytest.raises(BadInput, match="/nowhere: No such file or directory: install and start a Docker engine"):
         host.socket_group({"SIM2EDGE_DOCKER_SOCKET": "/nowhere"})
+
+
+def test_new_secrets_are_not_made_over_data_of_older_ones():
+    host.check_no_data("sim2edge", docker(volume=(0, "", "")))
+    with pytest.raises(BadInput, match="volume sim2edge_postgres-data and 1 others hold data"):
+        host.check_no_data("sim2edge", docker(volume=(0, "sim2edge_postgres-data\nsim2edge_s3-data\n", "")))

@@ -139,4 +139,4 @@ def test_the_command_shows_no_secret(tmp_path: Path):
     assert not [value for value in passwords if value in ended.stdout + ended.stderr]
     assert (
         tmp_path / ".env"
-    ).read_text() == "COMPOSE_PROJECT_NAME=sim2edge\nCOMPOSE_PROFILES=s3\nSIM2EDGE_DOCKER_GID=1\n"
+    ).read_text() == "COMPOSE_PROJECT_NAME=sim2edge\nCOMPOSE_PROFILES=s3,dashboards\nSIM2EDGE_DOCKER_GID=1\n"

@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from sim2edge.compose import host
 from sim2edge.compose.batch import BatchRun
-from sim2edge.compose.secrets import load_passwords, logins, make_secrets
+from sim2edge.compose.secrets import has_passwords, load_passwords, logins, make_secrets
 from sim2edge.errors import BadInput
 from sim2edge.manifest import check_partition
 
@@ -54,7 +54,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def init(arguments: argparse.Namespace, console: Console) -> int:
-    """`init`: make what is missing."""
+    """`init`: make what is missing.
+
+    Raises:
+        BadInput: no address, no engine's socket, or data of earlier secrets.
+    """
     webhook: str | None = arguments.alert_webhook
     if webhook and not webhook.startswith(("http://", "https://")):
         raise BadInput(f"--alert-webhook '{webhook}': not an address of http or https")
@@ -62,9 +66,11 @@ def init(arguments: argparse.Namespace, console: Console) -> int:
     folder = host.secrets_folder(settings)
     found = {
         "COMPOSE_PROJECT_NAME": settings.get("COMPOSE_PROJECT_NAME") or "sim2edge",
-        "COMPOSE_PROFILES": settings.get("COMPOSE_PROFILES") or "s3",
+        "COMPOSE_PROFILES": settings.get("COMPOSE_PROFILES") or "s3,dashboards",
         "SIM2EDGE_DOCKER_GID": settings.get("SIM2EDGE_DOCKER_GID") or str(host.socket_group(settings)),
     }
+    if not has_passwords(folder):
+        host.check_no_data(found["COMPOSE_PROJECT_NAME"])
     made = make_secrets(folder, webhook)
     added = host.complete_env_file(host.ROOT / ".env", found)
     console.print(f"secrets {'made' if made else 'were there'}: {folder}", soft_wrap=True)

@@ -114,6 +114,23 @@ def stage_containers(settings: Mapping[str, str], run: Run = run_docker) -> list
     return must(["ps", "--all", "--quiet", "--filter", f"label=sim2edge.deployment={deployment}"], run).split()
 
 
+def check_no_data(project: str, run: Run = run_docker) -> None:
+    """See that the engine keeps no data of this project, before it gets new secrets.
+
+    Raises:
+        BadInput: it does, and new secrets would not open them.
+    """
+    try:
+        answer = run(["volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={project}"])
+    except (BadInput, Unavailable):
+        return  # without an engine there is nothing to lose; `check_engine` complains of it in its time
+    if answer.returncode == 0 and (volumes := answer.stdout.split()):
+        raise BadInput(
+            f"volume {volumes[0]} and {len(volumes) - 1} others hold data that only the secrets of their time open: "
+            "put that folder of secrets back, or remove the data with `docker compose down --volumes`"
+        )
+
+
 def check_engine(run: Run = run_docker) -> None:
     """See that an engine answers this user, and that compose is there.
 

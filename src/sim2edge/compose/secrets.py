@@ -89,6 +89,11 @@ def load_passwords(folder: Path) -> Passwords:
         raise BadInput(f"{path}: not JSON: restore the file") from error
 
 
+def has_passwords(folder: Path) -> bool:
+    """Whether the folder has its passwords, right or wrong."""
+    return (folder / PASSWORDS).exists()
+
+
 def make_secrets(folder: Path, alert_webhook: str | None = None) -> bool:
     """Make what is missing, and write every file that is made from the passwords anew.
 
@@ -105,7 +110,7 @@ def make_secrets(folder: Path, alert_webhook: str | None = None) -> bool:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
-        new = not (folder / PASSWORDS).exists()
+        new = not has_passwords(folder)
         passwords = Passwords() if new else load_passwords(folder)
         if alert_webhook is not None:
             passwords = passwords.model_copy(update={"alert_webhook": alert_webhook})
