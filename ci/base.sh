@@ -17,8 +17,9 @@ cd "$(dirname "$0")/.."
 
 docker=${DOCKER:-docker}
 export DOCKER_BUILDKIT=1
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 suite=bookworm
+# Where this machine takes Debian's packages from.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' "Release: $suite" 'Created-By: Packages' | head -n 1)
 arch=${1:-$(dpkg --print-architecture)}
 packages=python3,python3-venv,ca-certificates,tini
 work=$(mktemp -d)

@@ -15,6 +15,9 @@ say() { echo "engine: $*" >&2; }
 answers() { timeout 20 "$docker" info --format '{{.ServerVersion}}' 2>/dev/null; }
 has_plugins() { "$docker" compose version >/dev/null 2>&1 && "$docker" buildx version >/dev/null 2>&1; }
 
+# Where this machine takes bookworm from.
+debian_mirror() { apt-get indextargets --format '$(REPO_URI)' 'Release: bookworm' 'Created-By: Packages' | head -n 1; }
+
 install_packages() {
   [ "$(id -u)" = 0 ] || { say "installing the engine needs root"; exit 2; }
   # shellcheck source=/dev/null
@@ -24,7 +27,7 @@ install_packages() {
     suite=/trixie
     printf 'Package: *\nPin: release n=trixie\nPin-Priority: 50\n' >/etc/apt/preferences.d/trixie
     if ! grep -rqs trixie /etc/apt/sources.list /etc/apt/sources.list.d; then
-      echo "deb ${DEBIAN_MIRROR:-http://deb.debian.org/debian} trixie main" >/etc/apt/sources.list.d/trixie-docker.list
+      echo "deb $(debian_mirror) trixie main" >/etc/apt/sources.list.d/trixie-docker.list
     fi
   fi
   export DEBIAN_FRONTEND=noninteractive
