@@ -8,7 +8,7 @@
 set -euo pipefail
 
 docker=${DOCKER:-docker}
-packages=(docker.io docker-cli docker-buildx docker-compose)
+packages=(docker.io docker-cli docker-buildx docker-compose runc containerd)
 log=/var/log/sim2edge-dockerd.log
 
 say() { echo "engine: $*" >&2; }
