@@ -8,7 +8,7 @@
 set -euo pipefail
 
 docker=${DOCKER:-docker}
-packages=(docker.io docker-cli docker-buildx docker-compose runc containerd)
+packages=(docker.io docker-cli docker-buildx docker-compose)
 log=/var/log/sim2edge-dockerd.log
 
 say() { echo "engine: $*" >&2; }
@@ -22,9 +22,10 @@ install_packages() {
   [ "$(id -u)" = 0 ] || { say "installing the engine needs root"; exit 2; }
   # shellcheck source=/dev/null
   . /etc/os-release
-  local suite=""
+  local suite="" runtime=(containerd runc)
   if [ "${VERSION_CODENAME:-}" = bookworm ]; then
     suite=/trixie
+    runtime=(containerd/bookworm runc/bookworm)
     printf 'Package: *\nPin: release n=trixie\nPin-Priority: 50\n' >/etc/apt/preferences.d/trixie
     if ! grep -rqs trixie /etc/apt/sources.list /etc/apt/sources.list.d; then
       echo "deb $(debian_mirror) trixie main" >/etc/apt/sources.list.d/trixie-docker.list
@@ -39,7 +40,8 @@ install_packages() {
     chmod 755 "$policy"
     made=yes
   fi
-  apt-get install -y -qq --no-install-recommends "${packages[@]/%/$suite}" iptables mmdebstrap procps >/dev/null
+  apt-get install -y -qq --no-install-recommends "${packages[@]/%/$suite}" "${runtime[@]}" \
+    iptables mmdebstrap procps >/dev/null
   [ -z "$made" ] || rm -f "$policy"
 }
 
