@@ -206,8 +206,8 @@ def produce(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
     clock = Clock()
     try:
         job = make_job(bus, planned, work, progress, shards)
-        entry = load_function(planned.stage.gather.entry if planned.stage.gather and shards else planned.stage.entry)
-        outcome = clock.time(lambda: entry(job))
+        entry = planned.stage.gather.entry if planned.stage.gather and shards else planned.stage.entry
+        outcome = clock.time(lambda: load_function(entry)(job))  # a stage's imports are part of its work
         return commit(bus, planned, job, outcome, clock)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -20,6 +20,7 @@ from services import AIRFLOW, Cluster, start_cluster
 def cluster() -> Iterator[Cluster]:
     """Everything but the workers."""
     assert os.geteuid() == 0, "these tests make network namespaces: run them as root"
+    assert not Path(__file__).is_relative_to("/tmp"), "a host has a /tmp of its own: move the checkout out of /tmp"
     folder = Path(tempfile.mkdtemp(prefix="s2e-celery-"))
     folder.chmod(0o711)  # PostgreSQL runs as a user of its own
     with ServiceAddress(), start_cluster(folder) as running:
