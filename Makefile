@@ -36,8 +36,8 @@ logs:  ## follow the logs: SERVICE=airflow-scheduler
 	@$(DOCKER) compose logs --follow --tail 100 $(SERVICE)
 batch: install  ## one batch through the system in containers: BATCH=demo-2, PRESET=default
 	@$(STAGES)/sim2edge compose batch --batch $(BATCH) --preset $(PRESET)
-test-compose: install  ## the tests of the system in containers, and of the engine's proxy (`make images` first)
-	@$(STAGES)/$(PYTEST) -m engine tests/compose tests/engine_proxy --durations=8
+test-compose: install  ## the tests of the system in containers, and of the engine's proxy (`make images` first); WHOLE=1: a real batch
+	@WHOLE=$(WHOLE) $(STAGES)/$(PYTEST) -m engine tests/compose tests/engine_proxy --durations=8
 
 status:  ## say what runs of the stack without containers (sim2edge up)
 	@$(STAGES)/sim2edge status
