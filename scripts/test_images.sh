@@ -91,8 +91,12 @@ test_image() {
   esac
 }
 
-"$docker" buildx build --progress plain --file containers/Dockerfile --target test-tools --output "type=local,dest=$tools" \
+# As one stream: `type=local` sends files side by side, and was seen to wait for itself for ever.
+rm -rf "$tools" && mkdir -p "$tools"
+"$docker" buildx build --progress plain --file containers/Dockerfile --target test-tools --output "type=tar,dest=$tools.tar" \
   ${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"} ${WHEELHOUSE_IMAGE:+--build-arg "WHEELHOUSE_IMAGE=$WHEELHOUSE_IMAGE"} . 2>"$tools.log" || fail "$(tail -n 5 "$tools.log")"
+tar -xf "$tools.tar" -C "$tools"
+rm "$tools.tar"
 
 chmod 755 "$tools"
 [ $# -gt 0 ] || set -- capture clean augment train validate export push device device-tflite airflow mlflow s3 engine-proxy
