@@ -12,7 +12,12 @@ packages=(docker.io docker-cli docker-buildx docker-compose)
 log=/var/log/sim2edge-dockerd.log
 
 say() { echo "engine: $*" >&2; }
-answers() { timeout 20 "$docker" info --format '{{.ServerVersion}}' 2>/dev/null; }
+# Not `docker info`: it prints an empty version and succeeds where no engine listens.
+answers() { timeout 20 "$docker" version --format '{{.Server.Version}}' 2>/dev/null; }
+installed() { # programs...
+  local program
+  for program in "$@"; do command -v "$program" >/dev/null || return 1; done
+}
 has_plugins() { "$docker" compose version >/dev/null 2>&1 && "$docker" buildx version >/dev/null 2>&1; }
 
 # Where this machine takes bookworm from.
@@ -66,7 +71,7 @@ start_engine() {
   exit 1
 }
 
-command -v "$docker" >/dev/null && has_plugins && command -v dockerd mmdebstrap iptables >/dev/null || install_packages
+installed "$docker" dockerd mmdebstrap iptables && has_plugins || install_packages
 hash -r
 answers >/dev/null || start_engine
 has_plugins || { say "'$(command -v "$docker")' has no compose or buildx plugin; set DOCKER=/usr/bin/docker"; exit 2; }
