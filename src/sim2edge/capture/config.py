@@ -1,11 +1,11 @@
-"""The capture stage's config: how many episodes, which sensors, and from which ranges rooms are drawn.
+"""The capture stage's config: how many episodes, which sensors, and from which ranges rooms, robots and cameras are drawn.
 
-A pair is a range: every episode draws its value uniformly from it.
+A pair is a range: every episode draws its value uniformly from it (domain randomisation), and records what it drew.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from sim2edge.config import StageConfig
 
@@ -24,16 +24,36 @@ def _whole_and_ordered(pair: tuple[int, int]) -> tuple[int, int]:
     return pair
 
 
+def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("name at least one")
+    return values
+
+
 Positive = Annotated[float, Field(gt=0, le=100)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 FractionRange = Annotated[tuple[Fraction, Fraction], AfterValidator(_ordered)]
 Tilt = Annotated[float, Field(ge=0, le=45)]
 TiltRange = Annotated[tuple[Tilt, Tilt], AfterValidator(_ordered)]
+Jitter = Annotated[float, Field(ge=-20, le=20)]
+JitterRange = Annotated[tuple[Jitter, Jitter], AfterValidator(_ordered)]
+Gain = Annotated[float, Field(ge=0.2, le=5)]
+GainRange = Annotated[tuple[Gain, Gain], AfterValidator(_ordered)]
+Noise = Annotated[float, Field(ge=0, le=64)]
+NoiseRange = Annotated[tuple[Noise, Noise], AfterValidator(_ordered)]
+Seconds = Annotated[float, Field(ge=0, le=0.1)]
+SecondsRange = Annotated[tuple[Seconds, Seconds], AfterValidator(_ordered)]
+Slip = Annotated[float, Field(ge=0, le=0.5)]
+SlipRange = Annotated[tuple[Slip, Slip], AfterValidator(_ordered)]
 Side = Annotated[float, Field(ge=2.5, le=12)]
 SideRange = Annotated[tuple[Side, Side], AfterValidator(_ordered)]
+Passage = Annotated[float, Field(ge=0.7, le=4)]
+PassageRange = Annotated[tuple[Passage, Passage], AfterValidator(_ordered)]
 Count = Annotated[int, Field(ge=0, le=60)]
 CountRange = Annotated[tuple[Count, Count], AfterValidator(_whole_and_ordered)]
+Layout = Literal["rectangle", "l", "corridor", "two_rooms", "clutter"]
+DriverName = Literal["expert", "noisy", "explore", "policy"]
 
 
 class Section(BaseModel):
@@ -54,11 +74,32 @@ class CameraConfig(Section):
     fov_deg: float = Field(default=60.0, ge=20, le=120, description="vertical field of view, degrees")
     quality: int = Field(default=92, ge=30, le=100, description="JPEG quality, percent")
     shadows: bool = Field(default=True, description="whether the main light casts shadows")
+    height_m: PositiveRange = Field(default=(0.28, 0.32), description="camera above the floor, metres")
+    tilt_deg: TiltRange = Field(default=(6.0, 12.0), description="camera tilt below the horizon, degrees")
+    yaw_deg: JitterRange = Field(default=(-2.0, 2.0), description="how far it points to the left of ahead, degrees")
+    roll_deg: JitterRange = Field(default=(-1.5, 1.5), description="how far it is turned clockwise, degrees")
+    exposure: GainRange = Field(default=(0.85, 1.2), description="gain of all channels")
+    tint: GainRange = Field(default=(0.94, 1.06), description="gain of each channel")
+    noise: NoiseRange = Field(default=(0.0, 4.0), description="standard deviation of a channel's noise, 0..255")
+    shutter_s: SecondsRange = Field(default=(0.0, 0.02), description="exposure time that blurs turns, seconds")
+    readout_s: SecondsRange = Field(default=(0.0, 0.02), description="first row read to last (rolling shutter), seconds")
+    masks: bool = Field(default=False, description="whether to log which obstacle each pixel shows")
+    images: bool = Field(default=False, description="whether to write the images as files, too")
+
+
+LIDAR_PRESETS: dict[str, dict[str, Any]] = {
+    "360_over_360": {"beams": 360, "fov_deg": 360.0},
+    "1081_over_270": {"beams": 1081, "fov_deg": 270.0, "max_range_m": 30.0},
+}
+"""What a preset stands for; fields given beside it win."""
 
 
 class LidarConfig(Section):
     """The 2D LiDAR of the robot."""
 
+    preset: Literal["", "360_over_360", "1081_over_270"] = Field(
+        default="", description="beams, angle and range of a kind of scanner"
+    )
     beams: int = Field(default=360, ge=8, le=4096, description="beams a scan")
     fov_deg: float = Field(default=360.0, gt=0, le=360, description="angle that the beams span, centred ahead, degrees")
     min_range_m: float = Field(default=0.12, ge=0.0, le=1.0, description="nearer returns are lost, metres")
@@ -66,14 +107,51 @@ class LidarConfig(Section):
     noise_m: float = Field(default=0.01, ge=0, le=0.5, description="standard deviation of a range, metres")
     dropout: float = Field(default=0.01, ge=0, le=1, description="fraction of returns lost at random")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            return LIDAR_PRESETS.get(str(values.get("preset", "")), {}) | values
+        return values
+
+
+class Lidar3dConfig(Section):
+    """The 3D LiDAR of the robot: layers of beams all around."""
+
+    enabled: bool = Field(default=False, description="whether the robot has one")
+    layers: int = Field(default=16, ge=2, le=128, description="beams one above another")
+    columns: int = Field(default=360, ge=16, le=2048, description="beams around")
+    vertical_fov_deg: float = Field(default=30.0, gt=1, le=120, description="angle from lowest to highest, degrees")
+    max_range_m: float = Field(default=20.0, gt=1, le=200, description="farther returns are lost, metres")
+    noise_m: float = Field(default=0.02, ge=0, le=0.5, description="standard deviation of a range, metres")
+
+
+class ImuConfig(Section):
+    """The inertial measurement unit: 100 samples a second."""
+
+    gyro_noise_rad_s: float = Field(default=0.002, ge=0, le=1, description="standard deviation of a rate, rad/s")
+    gyro_bias_rad_s: float = Field(default=0.002, ge=0, le=1, description="standard deviation of an episode's bias")
+    accelerometer_noise_m_s2: float = Field(default=0.02, ge=0, le=10, description="standard deviation, m/s2")
+
 
 class RoomConfig(Section):
-    """Rooms: sides, obstacles and decoration."""
+    """Rooms: shape, floor, obstacles and decoration."""
 
-    side_m: SideRange = Field(default=(4.0, 6.0), description="length of a wall, metres")
-    obstacles: CountRange = Field(default=(6, 9), description="obstacles in a room")
+    layouts: Annotated[tuple[Layout, ...], AfterValidator(_not_empty)] = Field(
+        default=("rectangle", "l", "corridor", "two_rooms", "clutter"), description="shapes of rooms, each as often"
+    )
+    side_m: SideRange = Field(default=(4.0, 6.0), description="length of an outer wall, metres")
+    corridor_m: PassageRange = Field(default=(1.8, 2.4), description="width of a corridor, metres")
+    door_m: PassageRange = Field(default=(0.95, 1.3), description="width of the door between two rooms, metres")
+    obstacles: CountRange = Field(default=(6, 9), description="obstacles in a room; twice as many in clutter")
     gap_m: float = Field(default=0.12, ge=0, le=5, description="least free distance between two obstacles, metres")
+    walking: Fraction = Field(default=0.35, description="share of persons who walk to and fro")
+    walking_m_s: PositiveRange = Field(default=(0.25, 0.6), description="their speed, metres a second")
     decorations: CountRange = Field(default=(2, 6), description="doors and pictures on the walls")
+    rugs: CountRange = Field(default=(0, 1), description="rugs on the floor")
+    textures: Literal["training", "held_out", "all"] = Field(
+        default="training", description="which floor textures: those for training, or those kept for evaluation"
+    )
 
 
 class LightingConfig(Section):
@@ -85,20 +163,31 @@ class LightingConfig(Section):
 
 
 class RobotConfig(Section):
-    """The differential-drive robot and its driver."""
+    """The differential-drive robot."""
 
     mass_kg: PositiveRange = Field(default=(6.0, 10.0), description="mass without wheels, kilograms")
     wheel_friction: FractionRange = Field(default=(0.7, 1.0), description="sliding friction of the wheels on the floor")
     speed_m_s: PositiveRange = Field(default=(0.4, 0.7), description="cruising speed, metres a second")
-    camera_height_m: PositiveRange = Field(default=(0.28, 0.32), description="camera above the floor, metres")
-    camera_tilt_deg: TiltRange = Field(default=(6.0, 12.0), description="camera tilt below the horizon, degrees")
+    slip: SlipRange = Field(default=(0.0, 0.03), description="share of a wheel's travel that odometry counts too much")
+
+
+class DriverConfig(Section):
+    """Who drives."""
+
+    kinds: Annotated[tuple[DriverName, ...], AfterValidator(_not_empty)] = Field(
+        default=("expert",), description="drivers, in turn: expert, noisy (recoveries), explore (no map), policy"
+    )
+    noise: float = Field(default=0.25, ge=0, le=0.9, description="share of the time that a noisy driver is disturbed")
+    policy: str = Field(default="", description="ONNX file of the LiDAR policy that drives as `policy`")
 
 
 class LabelConfig(Section):
-    """Which visible objects are labelled."""
+    """What is labelled, and how labels are checked."""
 
     min_pixels: int = Field(default=40, ge=1, description="least visible pixels of a labelled object")
     min_side_pixels: int = Field(default=5, ge=1, description="least width and height of a box, pixels")
+    sectors: int = Field(default=12, ge=4, le=72, description="sectors of free distance around the robot")
+    check_every: int = Field(default=25, ge=1, description="one frame in so many is checked against geometry")
 
 
 class CaptureConfig(StageConfig):
@@ -106,16 +195,31 @@ class CaptureConfig(StageConfig):
 
     episodes: int = Field(default=200, ge=1, le=10_000, description="episodes to capture")
     episode_seconds: float = Field(default=20.0, ge=1, le=3600, description="simulated seconds an episode lasts")
-    simulator: Literal["mujoco"] = Field(default="mujoco", description="which simulator drives the robot")
+    simulator: Literal["mujoco", "webots"] = Field(default="mujoco", description="which simulator drives the robot")
     workers: int = Field(
         default=0, ge=0, le=256, description="processes; 0 means one a core", json_schema_extra={"decisive": False}
     )
+    verify_every: int = Field(
+        default=50,
+        ge=0,
+        description="one episode in so many is made twice and compared; 0: none",
+        json_schema_extra={"decisive": False},
+    )
     camera: CameraConfig = Field(default=CameraConfig(), description="camera")
-    lidar: LidarConfig = Field(default=LidarConfig(), description="LiDAR")
+    lidar: LidarConfig = Field(default=LidarConfig(), description="2D LiDAR")
+    lidar_3d: Lidar3dConfig = Field(default=Lidar3dConfig(), description="3D LiDAR")
+    imu: ImuConfig = Field(default=ImuConfig(), description="inertial measurement unit")
     room: RoomConfig = Field(default=RoomConfig(), description="rooms")
     lighting: LightingConfig = Field(default=LightingConfig(), description="lights")
     robot: RobotConfig = Field(default=RobotConfig(), description="robot")
+    driver: DriverConfig = Field(default=DriverConfig(), description="driver")
     labels: LabelConfig = Field(default=LabelConfig(), description="labels")
+
+    @model_validator(mode="after")
+    def _policy_is_named(self) -> "CaptureConfig":
+        if ("policy" in self.driver.kinds) != bool(self.driver.policy):
+            raise ValueError("driver.policy and the driver 'policy' in driver.kinds go together: give both or none")
+        return self
 
     @property
     def frames(self) -> int:

@@ -16,6 +16,9 @@ from sim2edge.capture.specs import EpisodeSpec, Pose
 NO_INSTANCE = -1
 """What `Observation.instances` holds where no obstacle is seen."""
 
+WALL = "wall"
+"""What a touched wall is called."""
+
 
 class Command(NamedTuple):
     """What the driver asks of the motors until the next tick."""
@@ -26,7 +29,7 @@ class Command(NamedTuple):
 
 @dataclass(frozen=True)
 class Observation:
-    """What the sensors give at one tick, before LiDAR noise."""
+    """What the sensors give at one tick, before camera effects and LiDAR noise."""
 
     image: NDArray[np.uint8]
     """RGB, height x width x 3."""
@@ -34,7 +37,23 @@ class Observation:
     """The obstacle seen by each pixel, height x width; `NO_INSTANCE` where there is none."""
     ranges: NDArray[np.float64]
     """Distances along the beams, metres, counter-clockwise; inf where nothing was hit."""
+    cloud: NDArray[np.float64] | None
+    """Distances of the 3D LiDAR, layers (lowest first) x columns (counter-clockwise), metres; None without one."""
     pose: Pose
+    obstacles: tuple[Pose, ...]
+    """Where each obstacle is now, in the order of the room's."""
+
+
+@dataclass(frozen=True)
+class Advance:
+    """What happened during one tick."""
+
+    touched: frozenset[str]
+    """What the robot touched: classes of obstacles, or `WALL`."""
+    wheels: tuple[float, float]
+    """How far the left and the right wheel turned, radians."""
+    imu: NDArray[np.float64]
+    """Samples (n, 6): angular velocity (rad/s) and specific force (m/s2), robot's frame, without noise."""
 
 
 class Simulator(Protocol):
@@ -49,8 +68,8 @@ class Simulator(Protocol):
     def observe(self) -> Observation:
         """Read all sensors now."""
 
-    def step(self, command: Command) -> bool:
-        """Advance by 1 / `RATE_HZ` seconds under `command`; True when the robot touched an obstacle or a wall."""
+    def step(self, command: Command) -> Advance:
+        """Advance by 1 / `RATE_HZ` seconds under `command`."""
 
     def close(self) -> None:
         """Free what the simulator holds; it cannot be used afterwards."""

@@ -38,17 +38,37 @@ class Part(Spec):
     quaternion: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
     rgb: Vector
 
+    @property
+    def top_m(self) -> float:
+        """Height of its highest point, metres."""
+        if self.shape in ("box", "cylinder"):
+            return self.position[2] + self.size[-1]
+        if self.shape == "sphere":
+            return self.position[2] + self.size[0]
+        _, i, j, _ = self.quaternion
+        return self.position[2] + self.size[0] + self.size[1] * abs(1 - 2 * (i * i + j * j))
+
 
 class Pose(NamedTuple):
-    """Where the robot stands in the room; the yaw is counter-clockwise from the room's x axis."""
+    """Where something stands in the room; the yaw is counter-clockwise from the room's x axis."""
 
     x_m: float
     y_m: float
     yaw_rad: float
 
 
+class Motion(Spec):
+    """A walk to and fro on the straight line between where an obstacle stands and another place (`movers.py`)."""
+
+    to_x_m: float
+    to_y_m: float
+    speed_m_s: float
+    phase: float
+    """How far it is on its way there and back at time 0, 0..1."""
+
+
 class Obstacle(Spec):
-    """One obstacle: its parts in its own frame, where it stands, and the hull of its shadow on the floor."""
+    """One obstacle: its parts in its own frame, where it stands, and the hulls of its shadow on the floor."""
 
     instance: int
     label: str
@@ -57,8 +77,19 @@ class Obstacle(Spec):
     y_m: float
     yaw_rad: float
     parts: tuple[Part, ...]
-    footprint: Polygon
-    """Convex polygon in the room's frame, metres."""
+    footprints: tuple[Polygon, ...]
+    """Convex polygons in the obstacle's own frame, metres: one, or one for each jamb of a door frame."""
+    motion: Motion | None = None
+
+    @property
+    def pose(self) -> Pose:
+        """Where it stands; a moving one, at the start of its walk."""
+        return Pose(self.x_m, self.y_m, self.yaw_rad)
+
+    @property
+    def top_m(self) -> float:
+        """Height of its highest point."""
+        return max(part.top_m for part in self.parts)
 
 
 class Light(Spec):
@@ -68,16 +99,35 @@ class Light(Spec):
     rgb: Vector
 
 
-class RoomSpec(Spec):
-    """A rectangular room around the origin."""
+class Rug(Spec):
+    """A rectangle of another floor, painted on the room's floor texture: too thin for robot and LiDAR to notice."""
 
+    x_m: float
+    y_m: float
+    yaw_rad: float
+    half_x_m: float
+    half_y_m: float
+    style: str
+    texture_seed: str
+
+
+class RoomSpec(Spec):
+    """A room: a floor of `width_m` x `length_m` around the origin, and the walls on it."""
+
+    layout: Literal["rectangle", "l", "corridor", "two_rooms", "clutter"]
     width_m: float
     length_m: float
+    walls: tuple[Part, ...]
+    """Upright boxes along x and y (no rotation): the four around the floor first, then those inside."""
     floor: str
     """One of `FLOORS`."""
+    style: str
+    """Which of its floor's textures it has (`floors.py`)."""
     texture_seed: str
+    rugs: tuple[Rug, ...]
     wall_rgb: Vector
     obstacles: tuple[Obstacle, ...]
+    """In the order of their instances."""
     decorations: tuple[Part, ...]
     """Doors, pictures and skirting boards: seen by the camera only."""
     lights: tuple[Light, ...]
@@ -90,8 +140,31 @@ class RobotSpec(Spec):
     mass_kg: float
     wheel_friction: float
     speed_m_s: float
-    camera_height_m: float
-    camera_tilt_deg: float
+    slip: tuple[float, float]
+    """Share of the left and the right wheel's travel that the floor does not get, unknown to odometry."""
+    gyro_bias_rad_s: float
+
+
+class CameraSpec(Spec):
+    """How the camera of one episode is mounted and set."""
+
+    height_m: float
+    tilt_deg: float
+    """Below the horizon."""
+    yaw_deg: float
+    """To the left of ahead."""
+    roll_deg: float
+    """Clockwise as seen by the camera."""
+    exposure: float
+    """Gain of all channels."""
+    tint: Vector
+    """Gain of each channel."""
+    noise: float
+    """Standard deviation of a channel's noise, 0..255."""
+    shutter_s: float
+    """How long the shutter is open: what moves meanwhile is blurred."""
+    readout_s: float
+    """From the first row read to the last: what moves meanwhile is bent."""
 
 
 class EpisodeSpec(Spec):
@@ -101,4 +174,8 @@ class EpisodeSpec(Spec):
     seed: str
     room: RoomSpec
     robot: RobotSpec
+    camera: CameraSpec
+    driver: Literal["expert", "noisy", "explore", "policy"]
     start: Pose
+    checkpoints: tuple[tuple[float, float], ...]
+    """Places to pass in turn, the goal last; each can be reached from the one before."""

@@ -19,10 +19,10 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
-CLASSES = ("box", "cylinder", "chair", "table", "plant", "person")
+CLASSES = ("box", "cylinder", "chair", "table", "plant", "person", "shoe", "cable", "door_frame")
 """Obstacle classes, in the order of the class logits."""
 
-FLOORS = ("wood", "tile", "carpet", "concrete")
+FLOORS = ("wood", "tile", "carpet", "concrete", "rug")
 """Floor types, in the order of the floor logits."""
 
 STRIDES = (8, 16)
