@@ -1,32 +1,40 @@
-"""Footprints: the convex shadow of an obstacle on the floor, and distances between them."""
+"""Footprints: the convex shadows of an obstacle on the floor, where it stands, and distances between polygons."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sim2edge.capture.specs import Obstacle, Part, Polygon, Pose
+from sim2edge.capture.specs import Motion, Obstacle, Part, Polygon, Pose
+
+Points = NDArray[np.float64]
 
 
-def make_obstacle(instance: int, label: str, pose: Pose, parts: tuple[Part, ...]) -> Obstacle:
-    """Put an obstacle of these parts at a pose; its footprint follows."""
-    outline = np.concatenate([_outline(part) for part in parts])
-    cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
-    turned = outline @ np.array([[cos, sin], [-sin, cos]]) + (pose.x_m, pose.y_m)
-    hull = cv2.convexHull(turned.astype(np.float32))[:, 0].astype(float)
+def make_obstacle(
+    instance: int, label: str, pose: Pose, groups: Sequence[Sequence[Part]], motion: Motion | None = None
+) -> Obstacle:
+    """Put an obstacle at a pose; each group of its parts has a footprint, and what lies between groups is free."""
     return Obstacle(
         instance=instance,
         label=label,
         x_m=pose.x_m,
         y_m=pose.y_m,
         yaw_rad=pose.yaw_rad,
-        parts=parts,
-        footprint=tuple((round(x, 5), round(y, 5)) for x, y in hull),
+        parts=tuple(part for group in groups for part in group),
+        footprints=tuple(_hull(group) for group in groups),
+        motion=motion,
     )
 
 
-def _outline(part: Part) -> NDArray[np.float64]:
+def _hull(parts: Sequence[Part]) -> Polygon:
+    outline = np.concatenate([_outline(part) for part in parts])
+    hull = cv2.convexHull(outline.astype(np.float32))[:, 0].astype(float)
+    return tuple((round(x, 5), round(y, 5)) for x, y in hull)
+
+
+def _outline(part: Part) -> Points:
     """Points (n, 2) around a part's shadow on the floor, in the obstacle's frame."""
     x, y, _ = part.position
     if part.shape == "box":
@@ -41,17 +49,32 @@ def _outline(part: Part) -> NDArray[np.float64]:
     return np.concatenate([circle - axis, circle + axis])
 
 
-def fits(candidate: Obstacle, placed: list[Obstacle], gap: float, width: float, length: float) -> bool:
-    """Whether an obstacle is inside a room of this size (m) and farther than `gap` (m) from those placed already."""
-    points = np.array(candidate.footprint)
-    if (np.abs(points) > (width / 2 - 0.02, length / 2 - 0.02)).any():
-        return False
-    return all(hull_distance(candidate.footprint, other.footprint) > gap for other in placed)
+def place(polygon: Polygon, pose: Pose) -> Points:
+    """The corners (n, 2) of a polygon of an obstacle's frame in the room's, for an obstacle at `pose`."""
+    cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
+    placed: Points = np.array(polygon) @ np.array([[cos, sin], [-sin, cos]]) + (pose.x_m, pose.y_m)
+    return placed
 
 
-def hull_distance(one: Polygon, other: Polygon) -> float:
-    """Distance between two convex polygons, metres; 0 when they overlap."""
-    a, b = np.array(one, np.float32), np.array(other, np.float32)
+def placed_footprints(obstacle: Obstacle, pose: Pose | None = None) -> list[Points]:
+    """An obstacle's footprints in the room; `pose` says where a moving one is."""
+    return [place(polygon, pose or obstacle.pose) for polygon in obstacle.footprints]
+
+
+def wall_footprint(wall: Part) -> Points:
+    """The corners (4, 2) of a wall, an upright box along x and y."""
+    (x, y, _), (half_x, half_y, _) = wall.position, wall.size
+    return np.array([(x - half_x, y - half_y), (x + half_x, y - half_y), (x + half_x, y + half_y), (x - half_x, y + half_y)])
+
+
+def distance_to(polygon: Points, x: float, y: float) -> float:
+    """Distance of a point to a convex polygon (n, 2), metres; 0 inside."""
+    return max(0.0, -cv2.pointPolygonTest(polygon.astype(np.float32), (x, y), True))
+
+
+def hull_distance(one: Points, other: Points) -> float:
+    """Distance between two convex polygons (n, 2), metres; 0 when they overlap."""
+    a, b = one.astype(np.float32), other.astype(np.float32)
     if cv2.intersectConvexConvex(a, b)[0] > 0:
         return 0.0
     return min(

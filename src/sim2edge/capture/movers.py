@@ -1,0 +1,68 @@
+"""Persons who walk to and fro, and wait while the robot is in their way: the same in every simulator.
+
+    movers = Movers(room.obstacles)
+    poses = movers.advance(0.005, robot_pose)      # where every obstacle is now
+
+A walker turns around at either end. Where it is follows from the time and from where the robot was, from nothing else.
+"""
+
+import math
+from collections.abc import Sequence
+
+from sim2edge.capture.specs import ROBOT_RADIUS_M, Motion, Obstacle, Pose
+
+PERSONAL_SPACE_M = 0.55
+"""A walker stands still while the robot is nearer to its middle than this and the chassis' radius together, and ahead."""
+
+
+class Movers:
+    """The state of all walks in a room."""
+
+    def __init__(self, obstacles: Sequence[Obstacle]) -> None:
+        self._obstacles = obstacles
+        self._travelled = [
+            obstacle.motion.phase * 2 * walk_length(obstacle) if obstacle.motion else 0.0 for obstacle in obstacles
+        ]
+        self.moving = tuple(index for index, obstacle in enumerate(obstacles) if obstacle.motion)
+        """Which obstacles walk."""
+
+    def poses(self) -> tuple[Pose, ...]:
+        """Where every obstacle is now."""
+        return tuple(
+            pose_on_walk(obstacle, obstacle.motion, travelled) if obstacle.motion else obstacle.pose
+            for obstacle, travelled in zip(self._obstacles, self._travelled, strict=True)
+        )
+
+    def advance(self, seconds: float, robot: Pose) -> tuple[Pose, ...]:
+        """Let time pass; returns `poses()`."""
+        for index in self.moving:
+            obstacle, motion = self._obstacles[index], self._obstacles[index].motion
+            if motion and not _in_the_way(pose_on_walk(obstacle, motion, self._travelled[index]), robot):
+                self._travelled[index] += motion.speed_m_s * seconds
+        return self.poses()
+
+
+def walk_length(obstacle: Obstacle) -> float:
+    """From one end of a walk to the other, metres; 0 for what stands."""
+    motion = obstacle.motion
+    return math.dist((obstacle.x_m, obstacle.y_m), (motion.to_x_m, motion.to_y_m)) if motion else 0.0
+
+
+def pose_on_walk(obstacle: Obstacle, motion: Motion, travelled_m: float) -> Pose:
+    """Where a walker is after this way, there and back again and again; it looks where it walks."""
+    length = walk_length(obstacle)
+    along = travelled_m % (2 * length)
+    back = along > length
+    share = (2 * length - along if back else along) / length
+    heading = math.atan2(motion.to_y_m - obstacle.y_m, motion.to_x_m - obstacle.x_m)
+    x = obstacle.x_m + share * (motion.to_x_m - obstacle.x_m)
+    y = obstacle.y_m + share * (motion.to_y_m - obstacle.y_m)
+    return Pose(x, y, heading + math.pi if back else heading)
+
+
+def _in_the_way(walker: Pose, robot: Pose) -> bool:
+    apart = math.dist(walker[:2], robot[:2])
+    if apart > PERSONAL_SPACE_M + ROBOT_RADIUS_M:
+        return False
+    ahead = (robot.x_m - walker.x_m) * math.cos(walker.yaw_rad) + (robot.y_m - walker.y_m) * math.sin(walker.yaw_rad)
+    return ahead > -ROBOT_RADIUS_M
