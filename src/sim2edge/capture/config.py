@@ -1,4 +1,4 @@
-"""The capture stage's config: how many episodes, which sensors, and the ranges that rooms, robots, cameras are drawn from.
+"""The capture stage's config: how many episodes, which sensors, the ranges rooms, robots and cameras are drawn from.
 
 A pair is a range: every episode draws its value uniformly from it (domain randomisation), and records what it drew.
 """
