@@ -68,5 +68,5 @@ def add_noise(image: Image, deviation: float, rng: Rng) -> Image:
     cv2.setRNGSeed(int(rng.integers(1 << 31)))
     flat = image.reshape(len(image), -1)
     noise = np.empty(flat.shape, np.int16)
-    cv2.randn(noise, (0,), (deviation,))
+    cv2.randn(noise, np.zeros(1), np.full(1, deviation))
     return np.asarray(cv2.add(flat, noise, dtype=cv2.CV_8U), np.uint8).reshape(image.shape)

@@ -1,7 +1,7 @@
 """How a moment is told in Foxglove's messages.
 
-Frames: `room`; `odom`, where odometry starts; `robot` (x ahead, y left, z up, on the floor); `camera`, which has x to the
-right, y down and z ahead, as viewers expect of a camera.
+Frames: `room`; `odom`, where odometry starts; `robot` (x ahead, y left, z up, on the floor); `camera`, which has x to
+the right, y down and z ahead, as viewers expect of a camera.
 """
 
 import math

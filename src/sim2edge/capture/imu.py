@@ -1,6 +1,6 @@
 """The inertial measurement unit: what it reports of the true motion.
 
-Each rate has Gaussian noise and the episode's bias, each acceleration Gaussian noise, independent from sample to sample.
+Each rate has Gaussian noise and the episode's bias, each acceleration Gaussian noise, anew in every sample.
 """
 
 import numpy as np

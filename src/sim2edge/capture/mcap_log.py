@@ -39,7 +39,7 @@ CONTROL_SCHEMA = _record(
     applied_angular_rad_s=_NUMBER,
 )
 IMU_SCHEMA = _record("sim2edge.Imu", times_s=_VECTOR, angular_velocity_rad_s=_VECTORS, specific_force_m_s2=_VECTORS)
-_BOX = {"class": {"type": "string"}, "instance": {"type": "integer"}}
+_BOX: dict[str, dict[str, Any]] = {"class": {"type": "string"}, "instance": {"type": "integer"}}
 _BOX |= dict.fromkeys(("x_min", "y_min", "x_max", "y_max", "distance_m", "bearing_rad"), _NUMBER)
 _BOX |= dict.fromkeys(("occlusion", "truncation", "yaw_rad"), _NUMBER) | {"position_m": _VECTOR, "size_m": _VECTOR}
 LABELS_SCHEMA = _record(
