@@ -1,2 +1,0 @@
-def write_contact_sheet(*a):
-    pass
