@@ -13,16 +13,23 @@ Points = NDArray[np.float64]
 
 
 def make_obstacle(
-    instance: int, label: str, pose: Pose, groups: Sequence[Sequence[Part]], motion: Motion | None = None
+    instance: int,
+    label: str,
+    pose: Pose,
+    groups: Sequence[Sequence[Part]],
+    overhead: Sequence[Part] = (),
+    motion: Motion | None = None,
 ) -> Obstacle:
-    """Put an obstacle at a pose; each group of its parts has a footprint, and what lies between groups is free."""
+    """Put an obstacle at a pose; each group of its parts has a footprint, what lies between groups is free.
+
+    Parts `overhead` have none: the robot passes under them."""
     return Obstacle(
         instance=instance,
         label=label,
         x_m=pose.x_m,
         y_m=pose.y_m,
         yaw_rad=pose.yaw_rad,
-        parts=tuple(part for group in groups for part in group),
+        parts=tuple(part for group in (*groups, overhead) for part in group),
         footprints=tuple(_hull(group) for group in groups),
         motion=motion,
     )
@@ -64,7 +71,9 @@ def placed_footprints(obstacle: Obstacle, pose: Pose | None = None) -> list[Poin
 def wall_footprint(wall: Part) -> Points:
     """The corners (4, 2) of a wall, an upright box along x and y."""
     (x, y, _), (half_x, half_y, _) = wall.position, wall.size
-    return np.array([(x - half_x, y - half_y), (x + half_x, y - half_y), (x + half_x, y + half_y), (x - half_x, y + half_y)])
+    return np.array(
+        [(x - half_x, y - half_y), (x + half_x, y - half_y), (x + half_x, y + half_y), (x - half_x, y + half_y)]
+    )
 
 
 def distance_to(polygon: Points, x: float, y: float) -> float:
