@@ -83,7 +83,6 @@ def test_a_wall_hides_too():
 )
 def test_what_nothing_hides_has_no_occlusion_whatever_its_shape(kind, seed, away, aside, yaw):
     parts = SHAPES[kind](np.random.default_rng(seed))
-    parts = parts if hasattr(parts[0], "shape") else [part for group in parts for part in group]
     obstacle = stand(0, kind, CAMERA_AHEAD_M + away * math.cos(aside), away * math.sin(aside), *parts, yaw=yaw)
     view = look(make_spec([obstacle], size=(12, 12)), CONFIG)
     boxes = label(make_spec([obstacle], size=(12, 12)), view=view).boxes

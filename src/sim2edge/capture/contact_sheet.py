@@ -77,7 +77,7 @@ def write_contact_sheet(path: Path, folder: Path, results: Sequence[EpisodeResul
     for k, tile in enumerate(tiles):
         x, y = GAP + k % columns * (width + GAP), HEADER + GAP + k // columns * (height + GAP)
         sheet[y : y + height, x : x + width] = tile
-    if not cv2.imwrite(str(path), sheet, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
+    if not cv2.imwrite(str(path), sheet, [cv2.IMWRITE_PNG_COMPRESSION, 6]):
         raise RuntimeError(f"{path}: the picture cannot be written")
 
 
