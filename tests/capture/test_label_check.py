@@ -46,7 +46,7 @@ def test_true_labels_of_a_random_room_pass(seed):
     obstacles = []
     for name in names:
         parts = SHAPES[name](rng)
-            where = rng.uniform(-3.5, 3.5, 2).tolist()
+        where = rng.uniform(-3.5, 3.5, 2).tolist()
         candidate = stand(len(obstacles), name, *where, *parts, yaw=rng.uniform(-3, 3))
         (hull,) = placed_footprints(candidate)
         others = [other for obstacle in obstacles for other in placed_footprints(obstacle)]
