@@ -18,7 +18,5 @@ STAGE = Stage(
     config=CaptureConfig,
     entry="sim2edge.capture.run:run",
     ref="refs/batches/{partition}",
-    gather=Gather(
-        units="episodes", entry="sim2edge.capture.gather:run", files=("aggregated_results.csv", "contact_sheet.png")
-    ),
+    gather=Gather(units="episodes", entry="sim2edge.capture.gather:run", files=("aggregated_results.csv",)),
 )

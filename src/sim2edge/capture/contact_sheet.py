@@ -26,7 +26,6 @@ Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 FRAMES = 24
-MOST_SHEETS = 4
 COLUMNS = 6
 TILE_WIDTH, CAPTION, GAP, HEADER = 264, 46, 14, 76
 PAPER, CARD, INK, FAINT = (27, 23, 20), (41, 36, 32), (240, 240, 240), (170, 163, 156)
@@ -78,23 +77,7 @@ def write_contact_sheet(path: Path, folder: Path, results: Sequence[EpisodeResul
     for k, tile in enumerate(tiles):
         x, y = GAP + k % columns * (width + GAP), HEADER + GAP + k // columns * (height + GAP)
         sheet[y : y + height, x : x + width] = tile
-    _save(path, sheet)
-
-
-def join_contact_sheets(path: Path, sheets: Sequence[Path]) -> None:
-    """Put the sheets of a batch's shards one below another, at most `MOST_SHEETS` of them."""
-    step = -(-len(sheets) // MOST_SHEETS)
-    pictures = [np.asarray(cv2.imread(str(sheet)), np.uint8) for sheet in sheets[::step]]
-    width = max(picture.shape[1] for picture in pictures)
-    padded = [
-        cv2.copyMakeBorder(picture, 0, 0, 0, width - picture.shape[1], cv2.BORDER_CONSTANT, value=PAPER)
-        for picture in pictures
-    ]
-    _save(path, np.asarray(np.vstack(padded), np.uint8))
-
-
-def _save(path: Path, picture: Image) -> None:
-    if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_PNG_COMPRESSION, 6]):
+    if not cv2.imwrite(str(path), sheet, [cv2.IMWRITE_PNG_COMPRESSION, 6]):
         raise RuntimeError(f"{path}: the picture cannot be written")
 
 
