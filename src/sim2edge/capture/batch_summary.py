@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from rich.columns import Columns
-from rich.console import Console
+from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
 
@@ -125,13 +124,20 @@ def print_batch(console: Console, batch: Batch) -> None:
     console.print(f"{len(rows)} episodes, {_percent(_successes(rows), len(rows))} successful, {frames} frames")
     console.print(f"failed: {failed or 'none'}" + (f"  (touched: {touched})" if touched else ""))
     console.print(Padding(_metrics(rows), (1, 0)))
-    tables = [_shares("class", "boxes", {name: batch.total("boxes")[name] for name in CLASSES})]
-    floors = [name for name in FLOORS if name != RUG]
-    tables += [_groups("floor", rows, floors), _groups("layout", rows, ()), _groups("driver", rows, ())]
-    console.print(Columns(tables, padding=(0, 4)))
+    console.print(_balance(batch))
     console.print()
     console.print(f"layouts rejected before they were driven: {_list(batch.total('rooms_rejected')) or 'none'}")
     console.print(_checks(batch.total("checks")))
+
+
+def _balance(batch: Batch) -> Table:
+    """Side by side: classes, then floors above drivers, then layouts."""
+    boxes, floors = batch.total("boxes"), [name for name in FLOORS if name != RUG]
+    classes = _shares("class", "boxes", {name: boxes[name] for name in CLASSES})
+    middle = Group(_groups("floor", batch.rows, floors), "", _groups("driver", batch.rows, ()))
+    grid = Table.grid(padding=(0, 4, 0, 0))
+    grid.add_row(classes, middle, _groups("layout", batch.rows, ()))
+    return grid
 
 
 def _where(manifests: Sequence[Manifest]) -> str:
