@@ -1,4 +1,4 @@
-"""Floor textures: each style differs from the others, the same seed gives the same floor, a rug lies where it should."""
+"""Floor textures: styles differ, the same seed gives the same floor, and a rug lies where it should."""
 
 import numpy as np
 import pytest

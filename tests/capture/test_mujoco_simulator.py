@@ -10,11 +10,11 @@ from capture.hand_made import GREY, make_spec
 
 from sim2edge.capture.camera_capture import choose_backend, egl_environment, probe_egl
 from sim2edge.capture.config import CameraConfig
-from sim2edge.capture.mujoco_simulator import MujocoSimulator
-from sim2edge.capture.simulator import Command
 from sim2edge.capture.footprints import make_obstacle
 from sim2edge.capture.movers import PERSONAL_SPACE_M
+from sim2edge.capture.mujoco_simulator import MujocoSimulator
 from sim2edge.capture.obstacles import limb
+from sim2edge.capture.simulator import Command
 from sim2edge.capture.specs import ROBOT_RADIUS_M, TRACK_M, WHEEL_RADIUS_M, Motion, Pose
 from sim2edge.errors import BadInput
 
