@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sim2edge import config as configs
+from sim2edge import inbox
 from sim2edge.bus import Bus, describe_files, in_threads
 from sim2edge.config import StageConfig
 from sim2edge.environment import describe_environment
@@ -86,6 +87,8 @@ def plan(
     filed_under = latest_partition(used) if used else partition
     if filed_under is None:
         raise BadInput(f"{name}: --partition is missing: name the batch")
+    if stage.deliver:
+        config = inbox.pin(bus, stage, config, filed_under)
     one, many = parse_shard(shard) if shard else None, check_count(gather) if gather is not None else None
     check_cut(stage, config, one, many)
     identity = partial(artifact_id, stage, config, references, None if used else filed_under)
@@ -295,12 +298,14 @@ def make_job(
     parts = fetch(shards, "parts", stage.gather.files if stage.gather else ())
     needed = {} if shards else planned.inputs
     inputs = {role: fetch(map(bus.open, names), role, stage.inputs[role].files) for role, names in needed.items()}
+    partition = split_reference(planned.reference)[1]
+    delivered = fetch_delivery(bus, planned, partition, work) if stage.deliver else None
     output, scratch = work / "output", work / "scratch"
     for folder in (output, scratch):
         folder.mkdir()
     return Job(
         config=planned.config,
-        partition=split_reference(planned.reference)[1],
+        partition=partition,
         reference=planned.reference,
         inputs=inputs,
         output=output,
@@ -308,8 +313,15 @@ def make_job(
         progress=progress,
         checkpoints=BusCheckpoints(bus, planned.reference),
         shard=planned.shard,
+        inbox=delivered,
         parts=parts,
     )
+
+
+def fetch_delivery(bus: Bus, planned: Plan, partition: str, work: Path) -> Path:
+    """Fetch the batch of the inbox that the plan was made for."""
+    assert isinstance(planned.config, inbox.InboxConfig)  # noqa: S101 (`pin` saw to it; tells the type checker)
+    return inbox.fetch(bus, partition, planned.config.ready, work / "inputs" / "inbox")
 
 
 def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clock: Clock) -> Manifest:

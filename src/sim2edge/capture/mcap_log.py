@@ -58,7 +58,8 @@ class Tick:
     command: Command
     """Chosen on what was sensed, in force until the next tick."""
     floor: str
-    boxes: list[Box]
+    boxes: list[Box] | None
+    """None: nobody labelled this moment, which is not the same as nothing to see."""
 
     @property
     def time_ns(self) -> int:
@@ -94,12 +95,14 @@ class McapLog:
         stamp = messages.Timestamp(time // 1_000_000_000, time % 1_000_000_000)
         image = messages.CompressedImage(timestamp=stamp, frame_id="camera", data=tick.jpeg, format="jpeg")
         self._image.log(image, log_time=time)
-        self._annotations.log(_annotations(stamp, tick.boxes), log_time=time)
+        if tick.boxes is not None:
+            self._annotations.log(_annotations(stamp, tick.boxes), log_time=time)
         self._scan.log(_laser_scan(stamp, tick.ranges, self._span), log_time=time)
         self._pose.log(_pose_in_frame(stamp, tick.pose), log_time=time)
         self._control.log(dict(tick.command._asdict()), log_time=time)
-        boxes = [box.model_dump(by_alias=True) for box in tick.boxes]
-        self._labels.log({"floor": tick.floor, "boxes": boxes}, log_time=time)
+        if tick.boxes is not None:
+            boxes = [box.model_dump(by_alias=True) for box in tick.boxes]
+            self._labels.log({"floor": tick.floor, "boxes": boxes}, log_time=time)
 
     def close(self) -> None:
         """Finish the file.
