@@ -64,7 +64,7 @@ EFFECTS = {
         ),
     ),
 }
-"""What a stage's `choose` and `settle` touch besides: the one thing that its declaration does not say."""
+"""What a stage's `choose`, `settle` and `deliver` touch besides: the one thing that its declaration does not say."""
 
 
 def grants_of(role: str) -> Grants:

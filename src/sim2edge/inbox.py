@@ -3,7 +3,7 @@
     inbox/<batch>/<path>          the files, as the producer made them
     inbox/<batch>/READY.json      which files they are, written last: its existence is the commit
 
-    deliver(bus, "lab-1", {"monday/a.mcap": Path("a.mcap")})        the producer
+    deliver(bus, "lab-1", folder, [describe(folder, "a.mcap")])     the producer
     config = pin(bus, stage, config, "lab-1")                       the runner, before it computes the artifact's id
     fetch(bus, "lab-1", config.ready, folder)                       the runner, for the stage
 
@@ -14,7 +14,7 @@ delivery that changes later is found out. `docs/ingest.md` says what a producer 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
@@ -32,7 +32,7 @@ MOST_FILES = 10_000
 MOST_BYTES_OF_READY = 8 << 20
 DEEPEST = 8
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-RULE = "each part of its path: 1 to 128 of A-Z a-z 0-9 . _ -, not starting with a sign"
+RULE = "1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or -"
 
 
 class InboxConfig(StageConfig):
@@ -57,7 +57,7 @@ def _distinct(files: tuple[File, ...]) -> tuple[File, ...]:
         raise ValueError("a path comes twice")
     for path in paths:
         if not is_safe(path):
-            raise ValueError(f"{path!r}: {RULE}")
+            raise ValueError(f"{path!r}: at most {DEEPEST} parts of {RULE}")
     return files
 
 
@@ -79,6 +79,17 @@ def is_safe(path: str) -> bool:
     """Whether a relative path is one that every file system and S3 server takes, and takes for the same."""
     parts = path.split("/")
     return len(parts) <= DEEPEST and all(PART.fullmatch(part) for part in parts) and parts[-1] != READY
+
+
+def check_path(path: str) -> str:
+    """Return `path` if it is a safe name.
+
+    Raises:
+        BadInput: it is not.
+    """
+    if not is_safe(path):
+        raise BadInput(f"{path!r}: not a name to deliver: at most {DEEPEST} parts of {RULE}")
+    return path
 
 
 def parse_ready(data: bytes, batch: str) -> Ready:
@@ -115,8 +126,15 @@ def check_size(path: str, size: int, config: InboxConfig) -> None:
         raise BadInput(f"{path}: {size / 1e6:.1f} MB, more than max_file_mb={config.max_file_mb}")
 
 
-def deliver(bus: Bus, batch: str, files: Mapping[str, Path]) -> str:
-    """Put files into the inbox as a batch, `READY.json` last; nothing happens when they are there already.
+def describe(folder: Path, path: str) -> File:
+    """A file below `folder` as the listing names it: relative path, size in bytes, SHA-256."""
+    with (folder / path).open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        return File(path=path, bytes=stream.tell(), sha256=sha256)
+
+
+def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
+    """Put files of `folder` into the inbox as a batch, `READY.json` last; nothing happens when they are there already.
 
     Returns:
         the SHA-256 of `READY.json`.
@@ -125,26 +143,18 @@ def deliver(bus: Bus, batch: str, files: Mapping[str, Path]) -> str:
         BadInput: the id or a name is not allowed, or another delivery has the batch.
     """
     check_partition(batch)
-    for path in files:
-        if not is_safe(path):
-            raise BadInput(f"{path!r}: {RULE}")
-    ready = Ready(version=1, batch=batch, files=tuple(describe(path, files[path]) for path in sorted(files)))
+    for file in files:
+        check_path(file.path)
+    ready = Ready(version=1, batch=batch, files=tuple(sorted(files, key=lambda file: file.path)))
     data = ready.to_json()
     if _is_delivered(bus, batch, data):
         return digest(data)
-    in_threads(lambda file: bus.put(f"inbox/{batch}/{file.path}", files[file.path]), ready.files)
+    in_threads(lambda file: bus.put(f"inbox/{batch}/{file.path}", folder / file.path), ready.files)
     try:
         bus.put(f"inbox/{batch}/{READY}", data, only_new=True)
     except Conflict:
         _is_delivered(bus, batch, data)
     return digest(data)
-
-
-def describe(path: str, local: Path) -> File:
-    """A local file as the listing names it: relative path in the inbox, size and SHA-256."""
-    with local.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return File(path=path, bytes=local.stat().st_size, sha256=sha256)
 
 
 def _is_delivered(bus: Bus, batch: str, data: bytes) -> bool:

@@ -29,7 +29,7 @@ from sim2edge.environment import describe_environment
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, File, Manifest, check_partition, latest_partition, split_reference
 from sim2edge.shards import Shard, all_shards, check_count, name_shards, parse_shard
-from sim2edge.stage import Artifact, Input, Job, Outcome, Progress, Stage, get_stage, load_function
+from sim2edge.stage import Artifact, Input, Job, Outcome, Progress, Stage, extra_of, get_stage, load_function
 
 Inputs = Mapping[str, Sequence[str]]
 
@@ -352,7 +352,7 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
         files=list(files),
         summary=dict(outcome.summary),
         refused=outcome.refused,
-        environment=describe_environment(planned.stage.name),
+        environment=describe_environment(extra_of(planned.stage.name)),
         started=clock.started,
         finished=datetime.now(UTC),
         cost=sum((part.manifest.cost for part in job.parts), cost),

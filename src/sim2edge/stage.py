@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STAGE_NAMES = ("capture", "clean", "augment", "train", "validate", "export", "push")
 """The chain, in its order."""
 SIDE_STAGES = {"ingest": "sim2edge.capture.ingest"}
-"""Stages beside the chain, which make what one of it makes in another way, and their packages."""
+"""Stages beside the chain, which do the work of one of them in another way: their packages, below that one's."""
 
 C = TypeVar("C", bound=StageConfig)
 
@@ -174,6 +174,11 @@ def get_stage(name: str) -> Stage:
         raise BadInput(f"stage '{name}' is not one of: {', '.join((*STAGE_NAMES, *SIDE_STAGES))}")
     stage: Stage = importlib.import_module(SIDE_STAGES.get(name, f"sim2edge.{name}")).STAGE
     return stage
+
+
+def extra_of(name: str) -> str:
+    """The optional dependencies, by the name of their extra, that the stage called `name` runs on."""
+    return SIDE_STAGES.get(name, f"sim2edge.{name}").split(".")[1]
 
 
 def load_function(path: str) -> Callable[..., Any]:

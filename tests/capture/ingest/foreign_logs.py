@@ -44,7 +44,8 @@ DEFINITIONS = {
     ),
     "sensor_msgs/msg/LaserScan": definition(
         "std_msgs/Header header\nfloat32 angle_min\nfloat32 angle_max\nfloat32 angle_increment\n"
-        "float32 time_increment\nfloat32 scan_time\nfloat32 range_min\nfloat32 range_max\nfloat32[] ranges\nfloat32[] intensities",
+        "float32 time_increment\nfloat32 scan_time\nfloat32 range_min\n"
+        "float32 range_max\nfloat32[] ranges\nfloat32[] intensities",
         HEADER,
         TIME,
     ),
@@ -148,17 +149,17 @@ def changed(change: Change, ticks: int = 12) -> list[Sent]:
     return [kept for sent in robot_drive(ticks) if (kept := change(sent)) is not None]
 
 
-def write_foxglove(path: Path, ticks: int = 12, raw: bool = True) -> Path:
+def write_foxglove(path: Path, ticks: int = 12, labels: dict[str, Any] | None = None) -> Path:
     """A Foxglove log: protobuf, and our JSON for commands and labels."""
     context = foxglove.Context()
-    with foxglove.open_mcap(path, context=context):
+    with foxglove.open_mcap(path, context=context, allow_overwrite=True):
         image = channels.RawImageChannel("/front", context=context)
         scan = channels.LaserScanChannel("/laser", context=context)
         place = channels.PoseInFrameChannel("/pose", context=context)
         control = foxglove.Channel(
             "/drive", schema=json_schema("sim2edge.Control"), message_encoding="json", context=context
         )
-        labels = foxglove.Channel(
+        truth = foxglove.Channel(
             "/truth", schema=json_schema("sim2edge.Labels"), message_encoding="json", context=context
         )
         for tick in range(ticks):
@@ -181,7 +182,7 @@ def write_foxglove(path: Path, ticks: int = 12, raw: bool = True) -> Path:
             )
             place.log(messages.PoseInFrame(timestamp=stamp, frame_id="map", pose=at), log_time=now)
             control.log({"linear_m_s": 0.3, "angular_rad_s": 0.1}, log_time=now)
-            labels.log({"floor": "tile", "boxes": [BOX]}, log_time=now)
+            truth.log(labels or {"floor": "tile", "boxes": [BOX]}, log_time=now)
     return path
 
 

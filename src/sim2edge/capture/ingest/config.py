@@ -1,8 +1,8 @@
 """The ingest stage's config: which topics mean what, how ticks are made of them, and what is refused."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from sim2edge.capture.config import Section
 from sim2edge.inbox import InboxConfig
@@ -30,6 +30,14 @@ class TopicsConfig(Section):
     pose: Names = Field(default=("/robot/pose", "/odom", "/pose"), description="poses of the robot")
     command: Names = Field(default=("/robot/control", "/cmd_vel"), description="commands to the motors")
     labels: Names = Field(default=("/labels",), description="ground truth (sim2edge.Labels); may be absent")
+
+    @model_validator(mode="after")
+    def _one_role_each(self) -> Self:
+        names = [name for role in ROLES for name in self.of(role)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"'{twice}' is named twice")
+        return self
 
     def of(self, role: Role) -> tuple[str, ...]:
         """The names for one role."""

@@ -11,7 +11,7 @@ from sim2edge.bus import Bus
 from sim2edge.capture.camera_capture import prepare_environment
 from sim2edge.capture.ingest.config import IngestConfig
 from sim2edge.errors import BadInput
-from sim2edge.inbox import MOST_FILES, RULE, check_size, deliver, describe, is_safe
+from sim2edge.inbox import MOST_FILES, check_path, check_size, deliver, describe
 from sim2edge.manifest import check_partition
 from sim2edge.stage import Progress
 
@@ -31,14 +31,14 @@ def deliver_folder(bus: Bus, batch: str, folder: Path, config: IngestConfig, pro
     prepare_environment("ray")
     from sim2edge.capture.ingest.batch import go_through
 
-    sources = [describe(path, local) for path, local in files.items()]
+    sources = [describe(folder, path) for path in files]
     go_through(batch, folder, sources, config, progress, output=None)
-    ready = deliver(bus, batch, files)
+    ready = deliver(bus, batch, folder, sources)
     progress.log(f"delivered to inbox/{batch}", files=len(files), ready=ready[:12])
 
 
-def find_logs(folder: Path, config: IngestConfig) -> tuple[dict[str, Path], list[str]]:
-    """The logs below a folder by relative path, sorted, and the other files.
+def find_logs(folder: Path, config: IngestConfig) -> tuple[list[str], list[str]]:
+    """Relative paths below a folder, sorted: the logs, and the other files.
 
     Raises:
         BadInput: it is no folder, has no logs or too many, or has one that may not be taken.
@@ -46,18 +46,15 @@ def find_logs(folder: Path, config: IngestConfig) -> tuple[dict[str, Path], list
     if not folder.is_dir():
         raise BadInput(f"{folder}: not a folder")
     found = sorted(_walk(folder))
-    logs = {path: folder / path for path in found if path.lower().endswith(SUFFIX)}
-    left_out = [path for path in found if path not in logs]
+    logs = [path for path in found if path.endswith(SUFFIX)]
+    others = [path for path in found if not path.endswith(SUFFIX)]
     if not logs:
-        hint = f", only {left_out[0]!r} and such" if left_out else ""
-        raise BadInput(f"{folder}: has no {SUFFIX} files{hint}")
+        raise BadInput(f"{folder}: has no {SUFFIX} files" + (f", but {others[0]!r}" if others else ""))
     if len(logs) > MOST_FILES:
         raise BadInput(f"{folder}: {len(logs)} logs, a batch has at most {MOST_FILES}")
-    for path, local in logs.items():
-        if not is_safe(path):
-            raise BadInput(f"{path!r}: {RULE}: rename it")
-        check_size(path, local.stat().st_size, config)
-    return logs, left_out
+    for path in logs:
+        check_size(check_path(path), (folder / path).stat().st_size, config)
+    return logs, others
 
 
 def _walk(folder: Path) -> Iterator[str]:

@@ -47,7 +47,7 @@ def write_episode(
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     metadata = identity | made_by | {"source": source.path, "source_sha256": source.sha256}
     ticks = _write_log(folder / "simulation.mcap", metadata, understood, config)
-    result = _result(ticks, identity | made_by, understood)
+    result = _result(ticks, identity | made_by, understood.log.labelled, config.lidar.max_range_m)
     write_csv(folder / "lidar.csv", [tick.time_ns / 1e9 for tick in ticks], [tick.ranges for tick in ticks])
     text = json.dumps(result.model_dump(), indent=2, allow_nan=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
@@ -87,9 +87,9 @@ def _boxes(labels: Labels) -> list[Box]:
     return [Box(**box.model_dump()) for box in labels.boxes]
 
 
-def _result(ticks: list[Tick], known: dict[str, Any], understood: Understood) -> EpisodeResult:
-    labelled = understood.log.labelled
-    nearest = min(float(np.min(tick.ranges)) for tick in ticks)
+def _result(ticks: list[Tick], known: dict[str, Any], labelled: bool, reach: float) -> EpisodeResult:
+    """`result.json`; `reach` is how far the LiDAR sees at most, metres."""
+    nearest = min(reach, *(float(np.min(tick.ranges)) for tick in ticks))
     return EpisodeResult(
         **known,
         success=labelled,
@@ -99,7 +99,7 @@ def _result(ticks: list[Tick], known: dict[str, Any], understood: Understood) ->
         path_length_m=round(path_length([tick.pose for tick in ticks]), 4),
         goals_reached=0,
         collisions=0,
-        min_clearance_m=round(max(0.0, min(nearest, 1e6) - ROBOT_RADIUS_M), 4),
+        min_clearance_m=round(max(0.0, nearest - ROBOT_RADIUS_M), 4),
         floor=ticks[0].floor,
         trace_sha256=_trace(ticks),
     )
