@@ -9,6 +9,7 @@ import cv2
 import foxglove
 import numpy as np
 from foxglove import channels, messages
+from mcap.writer import CompressionType
 from mcap_ros2.writer import Writer
 
 START_NS = 1_700_000_000_000_000_000
@@ -127,11 +128,11 @@ def twist(linear: float, angular: float) -> dict[str, Any]:
     return {"linear": {"x": linear}, "angular": {"z": angular}}
 
 
-def write_bag(path: Path, sent: Iterator[Sent] | list[Sent], chunk_size: int = 1 << 20) -> Path:
+def write_bag(path: Path, sent: Iterator[Sent] | list[Sent], chunk_size: int = 1 << 20, crcs: bool = True) -> Path:
     """A ROS 2 bag in MCAP."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        writer = Writer(file, chunk_size=chunk_size)
+        writer = Writer(file, chunk_size, CompressionType.ZSTD if crcs else CompressionType.NONE, enable_crcs=crcs)
         known: dict[str, Any] = {}
         for topic, schema, time_ns, content in sent:
             if schema not in known:

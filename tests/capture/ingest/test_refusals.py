@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from contextlib import suppress
 
 import pytest
 from capture.ingest.foreign_logs import (
@@ -18,6 +19,8 @@ from capture.ingest.foreign_logs import (
     write_bag,
     write_foxglove,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sim2edge import cli
 from sim2edge.capture.ingest.config import IngestConfig
@@ -95,7 +98,7 @@ CONTENT = [
     (replaced(IMAGE, at=4, data=b"RIFF....WEBP", format="webp"), "message 4: format 'webp' is neither JPEG nor PNG"),
     (replaced(IMAGE, at=4, data=jpeg(0, height=50)), f"message 4: the image is 64 x 50, before {WIDTH} x {HEIGHT}"),
     (replaced(IMAGE, schema="sensor_msgs/msg/Image", **RAW), "message 0: encoding 'yuv422' is not one of: rgb8"),
-    (replaced(COMMAND, at=2, **twist(math.inf, 0)), "/cmd_vel: message 2: the command is not finite"),
+    (replaced(COMMAND, at=2, **twist(math.inf, 0)), "/cmd_vel: message 2: the command is inf, 0: no robot's"),
     (moved(IMAGE, 6, -0.5), r"clock \(stamps\) jumps back by 0.400 s after message 5"),
     (moved(SCAN, 6, 5.0), r"/scan: the clock \(stamps\) jumps on by 5.100 s after message 5"),
     (moved(SCAN, 0, 60.0), "no tick is left: of 12 lack within 0.05 s: scan 12"),
@@ -240,3 +243,15 @@ def test_skip_bad_takes_the_others_and_tells(folder, ingest, fetch, partition):
     assert sorted(path.name for path in made.iterdir() if path.is_dir()) == [f"{partition}.0001"]
     assert list(manifest.summary["refused"]) == ["a.mcap"]
     assert any(line.startswith("a.mcap: refused: no messages on /lidar/scan") for line in result.lines)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_damage_that_no_crc_guards_is_told_or_harmless(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("damage") / "a.mcap"
+    content = bytearray(write_bag(path, robot_drive(2), crcs=False).read_bytes())
+    for at in data.draw(st.lists(st.integers(8, len(content) - 9), min_size=1, max_size=6)):
+        content[at] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    with suppress(BadLog):
+        content_of(path)

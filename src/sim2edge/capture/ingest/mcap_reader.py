@@ -5,9 +5,11 @@
 What can be checked is: the CRCs, the end, and the sizes that the file claims, before memory is taken for them.
 """
 
+import io
 import os
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -112,7 +114,8 @@ def decoder_of(schema: Schema | None, channel: Channel) -> Callable[[bytes], Any
     """
     for factory in (Ros2Decoders(), ProtobufDecoders()):
         try:
-            decode: Callable[[bytes], Any] | None = factory.decoder_for(channel.message_encoding, schema)
+            with redirect_stderr(io.StringIO()):  # the parser of ROS 2 definitions prints what it then raises
+                decode: Callable[[bytes], Any] | None = factory.decoder_for(channel.message_encoding, schema)
         except Exception as error:  # parsers of schemas fail in ways of their own
             raise BadLog(f"{channel.topic}: its schema cannot be read ({words_of(error)})") from error
         if decode is not None:

@@ -9,7 +9,7 @@ A stamp is None when a message has none of its own, as `geometry_msgs/msg/Twist`
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from mcap.records import Channel, Schema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,8 +21,12 @@ from sim2edge.capture.ingest.mcap_reader import DAMAGE, BadLog, decoder_of, word
 from sim2edge.capture.simulator import Command
 from sim2edge.capture.specs import Pose
 
+T = TypeVar("T", Pose, Command)
 Stamped = tuple[int | None, Any]
 Reader = Callable[[Any], Stamped]
+
+MOST = 1e7
+"""Metres, and metres and radians a second, beyond which a pose or a command is an error; NaN is one, too."""
 
 
 class LabelledBox(BaseModel):
@@ -115,7 +119,7 @@ def _foxglove_pose(m: Any) -> Stamped:
 
 def _control(data: Any) -> Stamped:
     control = Control.model_validate_json(data)
-    return None, Command(control.linear_m_s, control.angular_rad_s)
+    return None, _possible("command", Command(control.linear_m_s, control.angular_rad_s))
 
 
 def _labels(data: Any) -> Stamped:
@@ -124,9 +128,7 @@ def _labels(data: Any) -> Stamped:
 
 def _pose(pose: Any) -> Pose:
     found = Pose(float(pose.position.x), float(pose.position.y), _yaw(pose.orientation))
-    if not all(map(math.isfinite, found)):
-        raise ValueError(f"the pose is not finite: {tuple(found)}")
-    return found
+    return _possible("pose", found)
 
 
 def _yaw(q: Any) -> float:
@@ -135,9 +137,13 @@ def _yaw(q: Any) -> float:
 
 def _twist(twist: Any) -> Command:
     found = Command(float(twist.linear.x), float(twist.angular.z))
-    if not all(map(math.isfinite, found)):
-        raise ValueError(f"the command is not finite: {tuple(found)}")
-    return found
+    return _possible("command", found)
+
+
+def _possible(what: str, numbers: T) -> T:
+    if not all(abs(number) <= MOST for number in numbers):
+        raise ValueError(f"the {what} is {', '.join(f'{number:g}' for number in numbers)}: no robot's")
+    return numbers
 
 
 ROS, FOXGLOVE, JSON = "cdr", "protobuf", "json"
