@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import zstandard
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from mcap.exceptions import McapError
+from mcap.exceptions import EndOfFile, McapError
 from mcap.records import Channel, Chunk, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap_protobuf.decoder import DecoderFactory as ProtobufDecoders
@@ -100,8 +100,8 @@ def _check_unpacked(chunk: Chunk) -> None:
 
 def words_of(error: BaseException) -> str:
     """An error of a library in few words."""
-    text = " ".join(str(error).split())[:160]
-    return text if type(error) is ValueError and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    text = " ".join(str(error).split())[:160] or "ends too early"
+    return text if type(error) in (ValueError, EndOfFile) else f"{type(error).__name__}: {text}"
 
 
 def decoder_of(schema: Schema | None, channel: Channel) -> Callable[[bytes], Any] | None:

@@ -113,17 +113,18 @@ def count_boxes(understood: Understood) -> dict[str, int]:
     return dict(sorted(Counter(box.label for number in chosen for box in labels[number].boxes).items()))
 
 
+MOST_DETAILED = 10
+"""Of more logs than this only the table is told; the file has everything."""
 HEADER = ("file", "episode", "seconds", "ticks", "dropped", "clock", "truth", "floor")
 
 
 def table(report: Report) -> list[str]:
-    """The report as lines: a table of the logs, what else was in them, and what was refused."""
+    """The report as lines: a table of the logs, what was refused and why, and of few logs also what was in each."""
     rows = [HEADER, *(_row(log) for log in report.logs if log.refused is None)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    for log in report.logs:
-        lines += _notes(log)
-    return lines
+    detailed = report.logs if len(report.logs) <= MOST_DETAILED else report.refused
+    return [*lines, *(note for log in detailed for note in _notes(log))]
 
 
 def _row(log: LogReport) -> tuple[str, ...]:
