@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from sim2edge.capture.ingest.align import NONE, align, in_force, nearest
 from sim2edge.capture.ingest.config import IngestConfig
 from sim2edge.capture.ingest.images import Picture, size_of, to_jpeg
+from sim2edge.capture.ingest.mcap_reader import BadLog
 from sim2edge.capture.ingest.source_log import pictures
 from sim2edge.capture.ingest.understand import understand
 
@@ -183,6 +184,14 @@ def test_a_png_is_encoded_once():
     assert size_of(png) == (WIDTH, HEIGHT)
     shown = cv2.imdecode(np.frombuffer(to_jpeg(png, 100), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.abs(shown.astype(int) - picture(2)).mean() < 4
+
+
+def test_a_png_that_cannot_be_decoded_refuses_the_log(tmp_path):
+    damaged = b"\x89PNG\r\n\x1a\n" + bytes(8) + (64).to_bytes(4, "big") + (48).to_bytes(4, "big") + bytes(90)
+    sent = stamped_drive({"format": "png", "data": damaged}, "sensor_msgs/msg/CompressedImage")
+    episode = understand(write_bag(tmp_path / "a.mcap", sent), IngestConfig())
+    with pytest.raises(BadLog, match="/camera/image_raw: message 0: a PNG that cannot be decoded"):
+        list(pictures(episode.log, [0], 92))
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"]))

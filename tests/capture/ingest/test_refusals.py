@@ -192,6 +192,11 @@ def test_a_pipe_is_no_log(folder, refused):
     assert "'a.mcap': not a plain file" in refused(folder)
 
 
+def test_an_image_larger_than_the_limit(folder, refused):
+    write_bag(folder / "a.mcap", robot_drive(2))
+    assert "message 0: an image of 64 x 48 pixels, more than max_pixels=2000" in refused(folder, "max_pixels=2000")
+
+
 def test_a_file_larger_than_the_limit(folder, refused):
     path = write_bag(folder / "a.mcap", robot_drive(2))
     os.truncate(path, 1_000_001)

@@ -80,7 +80,10 @@ def to_jpeg(picture: Picture, quality: int) -> bytes:
         return encode_jpeg(_pixels(picture), quality)
     if picture.data.startswith(JPEG_START):
         return picture.data
-    bgr = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ValueError(f"a PNG that cannot be decoded: {error.err}") from error
     if bgr is None:
         raise ValueError("a PNG that cannot be decoded")
     return encode_jpeg(np.asarray(bgr[..., ::-1], np.uint8), quality)

@@ -74,12 +74,6 @@ class SourceLog:
         """Whether there is ground truth."""
         return "labels" in self.streams
 
-    @property
-    def unmapped(self) -> Sequence[str]:
-        """The topics that are not used."""
-        used = {stream.topic for stream in self.streams.values()}
-        return sorted(topic for topic in self.topics if topic not in used)
-
 
 def robot_beams(config: IngestConfig) -> LidarConfig:
     """The LiDAR that the scans are brought to, as capture describes one."""
