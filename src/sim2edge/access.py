@@ -49,6 +49,8 @@ class Keys:
 
 
 EFFECTS = {
+    # What it takes to run ingest, which is capture by other means.
+    "capture": Grants(read=("inbox/*",), write=("inbox/*.mcap",), create=("inbox/*/READY.json",)),
     "validate": Grants(write=("refs/models/champion",)),
     "push": Grants(
         read=("ota/*",),
@@ -62,7 +64,7 @@ EFFECTS = {
         ),
     ),
 }
-"""What a stage's `choose` and `settle` touch besides: the one thing that its declaration does not say."""
+"""What a stage's `choose`, `settle` and `deliver` touch besides: the one thing that its declaration does not say."""
 
 
 def grants_of(role: str) -> Grants:
@@ -91,7 +93,7 @@ def _stage_grants(stage: Stage) -> Grants:
     return Grants(
         read=(*dict.fromkeys(f"{kind}/*" for kind in (stage.produces, *inputs)), "refs/*", *effects.read),
         write=(payload, *_own_ref(stage), *effects.write),
-        create=(f"{stage.produces}/*/*/manifest.json",),
+        create=(f"{stage.produces}/*/*/manifest.json", *effects.create),
         delete=(payload,),
     )
 

@@ -226,16 +226,23 @@ class Bus:
 
     def _fetch_file(self, manifest: Manifest, file: File, folder: Path) -> None:
         key = f"{manifest.reference}/{manifest.attempt}/{file.path}"
-        target = folder / file.path
+        self.download(key, folder / file.path, file.sha256, listed=f"the manifest of {manifest.reference}")
+
+    def download(self, key: str, target: Path, sha256: str, listed: str) -> None:
+        """Fetch an object into file `target` and check it against the SHA-256 that `listed` (words) gives.
+
+        Raises:
+            Corrupt: the object is missing or its bytes are others.
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
-        sha256 = hashlib.sha256()
+        found = hashlib.sha256()
         with target.open("wb") as out:
             for chunk in self.stream(key):
-                sha256.update(chunk)
+                found.update(chunk)
                 out.write(chunk)
-        if sha256.hexdigest() != file.sha256:
+        if found.hexdigest() != sha256:
             target.unlink()
-            raise Corrupt(f"{key}: its bytes do not match the sha256 in the manifest of {manifest.reference}")
+            raise Corrupt(f"{key}: its bytes do not match the sha256 in {listed}")
 
     def upload(self, reference: str, attempt: str, folder: Path) -> Sequence[File]:
         """Upload every file below `folder` as payload of one attempt at an artifact; nothing is visible yet."""

@@ -2,6 +2,7 @@
 
     sim2edge <stage> [--partition P] [--preset NAME] [--input role=reference]... [key=value]...
     sim2edge capture --partition P --shard 3/8 | --gather 8               a share of the work; the whole of its shards
+    sim2edge ingest [FOLDER] --partition P [key=value]...                 a batch of MCAP logs made elsewhere
     sim2edge ls | show | lineage | reproduce | gc | config | schema       look at, and look after, what is on the bus
     sim2edge summarize [batch]                                            how the episodes of a batch went
     sim2edge up | down | status | env | demo                              the local stack
@@ -18,11 +19,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sim2edge.errors import BadInput, Conflict, Unavailable
 from sim2edge.progress import emit, make_progress
 from sim2edge.secrets_file import load_secrets_file
-from sim2edge.stage import STAGE_NAMES, get_stage, load_function
+from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage, load_function
+
+if TYPE_CHECKING:
+    from sim2edge.bus import Bus
 
 COMMANDS = {
     **dict.fromkeys(("ls", "show", "lineage", "reproduce", "gc", "config", "schema"), "sim2edge.inspect_bus:main"),
@@ -63,7 +69,7 @@ def _load_and_dispatch(arguments: Sequence[str]) -> int:
 def dispatch(arguments: Sequence[str]) -> int:
     """Hand the command line to the command its first word names."""
     verb, *rest = arguments
-    if verb in STAGE_NAMES:
+    if verb in STAGE_NAMES or verb in SIDE_STAGES:
         return run_stage(verb, rest)
     if verb not in COMMANDS:
         raise BadInput(f"'{verb}' is not a command; see sim2edge --help")
@@ -120,8 +126,43 @@ def stage_parser(name: str) -> argparse.ArgumentParser:
     if get_stage(name).gather:
         parser.add_argument("--shard", metavar="N/M", help="do this share of the work only")
         parser.add_argument("--gather", metavar="M", help="make the artifact of its M shards")
-    parser.add_argument("override", nargs="*", metavar="key=value", help="see: sim2edge config " + name)
+    words = "folder | key=value" if get_stage(name).deliver else "key=value"
+    parser.add_argument("override", nargs="*", metavar=words, help="see: sim2edge config " + name)
     return parser
+
+
+def split_folder(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Tell the folder to deliver, if there is one, from the `key=value` words: no key has a slash.
+
+    Raises:
+        BadInput: two words are folders.
+    """
+    folders = [word for word in words if "=" not in word or "/" in word.partition("=")[0]]
+    if len(folders) > 1:
+        raise BadInput(f"'{folders[1]}': one folder at a time, '{folders[0]}' is named already")
+    return next(iter(folders), None), [word for word in words if word not in folders]
+
+
+def deliver(bus: "Bus", name: str, arguments: argparse.Namespace) -> list[str]:
+    """Put the folder that the command line names, if it does, into the inbox.
+
+    Returns:
+        the overrides among the words.
+
+    Raises:
+        BadInput: no batch is named, or the folder cannot be delivered.
+    """
+    from sim2edge.config import load
+
+    stage = get_stage(name)
+    folder, overrides = split_folder(arguments.override)
+    if folder is not None:
+        if arguments.partition is None:
+            raise BadInput(f"{name}: --partition is missing: name the batch")
+        config = load(stage.config, name, arguments.preset, overrides)
+        with make_progress(name) as progress:
+            load_function(str(stage.deliver))(bus, arguments.partition, Path(folder), config, progress)
+    return overrides
 
 
 def parse_inputs(words: Sequence[str]) -> dict[str, list[str]]:
@@ -148,7 +189,8 @@ def run_stage(name: str, argv: Sequence[str]) -> int:
     inputs = parse_inputs(arguments.input)
     bus = Bus.from_environment()
     cut = {option: getattr(arguments, option, None) for option in ("shard", "gather")}
-    planned = runner.plan(bus, name, arguments.partition, arguments.preset, arguments.override, inputs, **cut)
+    overrides = deliver(bus, name, arguments) if get_stage(name).deliver else arguments.override
+    planned = runner.plan(bus, name, arguments.partition, arguments.preset, overrides, inputs, **cut)
     hit = planned.manifest is not None
     with make_progress(name) as progress:
         manifest = runner.execute(bus, planned, progress)

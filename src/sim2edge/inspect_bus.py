@@ -20,7 +20,7 @@ from sim2edge.manifest import KINDS, Manifest
 from sim2edge.progress import make_progress
 from sim2edge.reproduce import compare
 from sim2edge.shards import parse_shard
-from sim2edge.stage import STAGE_NAMES, get_stage
+from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=collect_garbage)
 
     verb = verbs.add_parser("config", help="the fields of a stage's config")
-    verb.add_argument("stage", choices=STAGE_NAMES)
+    verb.add_argument("stage", choices=[*STAGE_NAMES, *SIDE_STAGES])
     verb.set_defaults(run=show_config)
 
     verb = verbs.add_parser("schema", help="the JSON schema of a manifest")

@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from sim2edge import config as configs
+from sim2edge import inbox
 from sim2edge.bus import Bus, describe_files, in_threads
 from sim2edge.config import StageConfig
 from sim2edge.environment import describe_environment
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, File, Manifest, check_partition, latest_partition, split_reference
 from sim2edge.shards import Shard, all_shards, check_count, name_shards, parse_shard
-from sim2edge.stage import Artifact, Input, Job, Outcome, Progress, Stage, get_stage, load_function
+from sim2edge.stage import Artifact, Input, Job, Outcome, Progress, Stage, extra_of, get_stage, load_function
 
 Inputs = Mapping[str, Sequence[str]]
 
@@ -86,6 +87,8 @@ def plan(
     filed_under = latest_partition(used) if used else partition
     if filed_under is None:
         raise BadInput(f"{name}: --partition is missing: name the batch")
+    if stage.deliver:
+        config = inbox.pin(bus, stage, config, filed_under)
     one, many = parse_shard(shard) if shard else None, check_count(gather) if gather is not None else None
     check_cut(stage, config, one, many)
     identity = partial(artifact_id, stage, config, references, None if used else filed_under)
@@ -295,12 +298,14 @@ def make_job(
     parts = fetch(shards, "parts", stage.gather.files if stage.gather else ())
     needed = {} if shards else planned.inputs
     inputs = {role: fetch(map(bus.open, names), role, stage.inputs[role].files) for role, names in needed.items()}
+    partition = split_reference(planned.reference)[1]
+    delivered = fetch_delivery(bus, planned, partition, work) if stage.deliver else None
     output, scratch = work / "output", work / "scratch"
     for folder in (output, scratch):
         folder.mkdir()
     return Job(
         config=planned.config,
-        partition=split_reference(planned.reference)[1],
+        partition=partition,
         reference=planned.reference,
         inputs=inputs,
         output=output,
@@ -308,8 +313,15 @@ def make_job(
         progress=progress,
         checkpoints=BusCheckpoints(bus, planned.reference),
         shard=planned.shard,
+        inbox=delivered,
         parts=parts,
     )
+
+
+def fetch_delivery(bus: Bus, planned: Plan, partition: str, work: Path) -> Path:
+    """Fetch the batch of the inbox that the plan was made for."""
+    assert isinstance(planned.config, inbox.InboxConfig)  # noqa: S101 (`pin` saw to it; tells the type checker)
+    return inbox.fetch(bus, partition, planned.config.ready, work / "inputs" / "inbox")
 
 
 def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clock: Clock) -> Manifest:
@@ -340,7 +352,7 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
         files=list(files),
         summary=dict(outcome.summary),
         refused=outcome.refused,
-        environment=describe_environment(planned.stage.name),
+        environment=describe_environment(extra_of(planned.stage.name)),
         started=clock.started,
         finished=datetime.now(UTC),
         cost=sum((part.manifest.cost for part in job.parts), cost),

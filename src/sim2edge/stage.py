@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from sim2edge.manifest import Manifest
 
 STAGE_NAMES = ("capture", "clean", "augment", "train", "validate", "export", "push")
+"""The chain, in its order."""
+SIDE_STAGES = {"ingest": "sim2edge.capture.ingest"}
+"""Stages beside the chain, which do the work of one of them in another way: their packages, below that one's."""
 
 C = TypeVar("C", bound=StageConfig)
 
@@ -76,6 +79,9 @@ class Stage:
     settle: str | None = None
     gather: Gather | None = None
     """Of a stage whose work may be shared out to several runs."""
+    deliver: str | None = None
+    """Of a stage that works on a batch of the inbox (its config is an `InboxConfig`): `deliver(bus, batch, folder,
+    config, progress)` puts a folder that the command line names there."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,8 @@ class Job(Generic[C]):
     checkpoints: Checkpoints
     shard: Shard | None = None
     """Which share of the work this run does; None: all of it."""
+    inbox: Path | None = None
+    """The checked files of a batch of the inbox, `READY.json` included, for a stage that works on one."""
     parts: Sequence[Artifact] = ()
     """To a gather function: the shards, in order, with the files it asked for."""
 
@@ -162,10 +170,15 @@ def get_stage(name: str) -> Stage:
     Raises:
         BadInput: there is no such stage.
     """
-    if name not in STAGE_NAMES:
-        raise BadInput(f"stage '{name}' is not one of: {', '.join(STAGE_NAMES)}")
-    stage: Stage = importlib.import_module(f"sim2edge.{name}").STAGE
+    if name not in (*STAGE_NAMES, *SIDE_STAGES):
+        raise BadInput(f"stage '{name}' is not one of: {', '.join((*STAGE_NAMES, *SIDE_STAGES))}")
+    stage: Stage = importlib.import_module(SIDE_STAGES.get(name, f"sim2edge.{name}")).STAGE
     return stage
+
+
+def extra_of(name: str) -> str:
+    """The optional dependencies, by the name of their extra, that the stage called `name` runs on."""
+    return SIDE_STAGES.get(name, f"sim2edge.{name}").split(".")[1]
 
 
 def load_function(path: str) -> Callable[..., Any]:

@@ -9,13 +9,14 @@ import pytest
 
 import sim2edge
 from sim2edge.inspect_bus import describe_fields
-from sim2edge.stage import STAGE_NAMES, get_stage
+from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage
 
 SOURCE = Path(sim2edge.__file__).parent
 SHARED = {
     "bus",
     "cores",
     "frames",
+    "inbox",
     "stage",
     "config",
     "errors",
@@ -83,7 +84,7 @@ def loaded(statement: str) -> set[str]:
 
 
 def test_the_light_core_and_every_stage_declaration_load_nothing_heavy():
-    declare = "; ".join(f"import sim2edge.{name}" for name in STAGE_NAMES)
+    declare = "; ".join(f"import sim2edge.{name}" for name in STAGE_NAMES) + "; import sim2edge.capture.ingest"
     assert loaded(f"import sim2edge.cli, sim2edge.runner, sim2edge.inspect_bus; {declare}").isdisjoint(HEAVY)
 
 
@@ -92,7 +93,7 @@ def test_the_device_loads_neither_torch_nor_airflow():
     assert modules.isdisjoint({"airflow", "torch", "mujoco", "mlflow", "pandas", "pyarrow"})
 
 
-@pytest.mark.parametrize("name", STAGE_NAMES)
+@pytest.mark.parametrize("name", [*STAGE_NAMES, *SIDE_STAGES])
 def test_a_stage_is_declared_under_its_own_name_with_every_field_explained(name):
     stage = get_stage(name)
     assert stage.name == name

@@ -3,24 +3,19 @@
 All times are simulated and nothing is left to a thread's timing, so the same ticks give the same bytes.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-import foxglove
 import numpy as np
 from foxglove import channels
-from foxglove.mcap import MCAPCompression, MCAPWriteOptions
 
 from sim2edge.capture import foxglove_messages as told
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.imu import RATE_HZ as IMU_RATE_HZ
 from sim2edge.capture.lidar_capture import beam_angles, cloud_directions
+from sim2edge.capture.mcap_file import McapFile, json_channel
 from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.tick import Tick
-
-# More compression threads would make the chunks depend on their timing.
-OPTIONS = MCAPWriteOptions(compression=MCAPCompression.Zstd, compression_threads=0, chunk_size=1 << 20)
 
 _NUMBER = {"type": "number"}
 _VECTOR = {"type": "array", "items": _NUMBER}
@@ -51,14 +46,12 @@ LABELS_SCHEMA = _record(
 )
 
 
-class McapLog:
+class McapLog(McapFile):
     """Writes the MCAP of one episode; close it."""
 
     def __init__(self, path: Path, spec: EpisodeSpec, config: CaptureConfig, metadata: dict[str, str]) -> None:
-        # Kept, because channels close with their context.
-        self._context = context = foxglove.Context()
-        self._file = _File(path)
-        self._writer = foxglove.open_mcap(self._file, context=context, writer_options=OPTIONS)
+        super().__init__(path, metadata)
+        context = self.context
         angles = beam_angles(config.lidar)
         self._span = float(angles[0]), float(angles[-1])
         self._directions = cloud_directions(config.lidar_3d)
@@ -69,16 +62,15 @@ class McapLog:
         self._scan = channels.LaserScanChannel("/lidar/scan", context=context)
         self._pose = channels.PoseInFrameChannel("/robot/pose", context=context)
         self._odometry = channels.PoseInFrameChannel("/robot/odometry", context=context)
-        self._control = _json_channel("/robot/control", CONTROL_SCHEMA, context)
-        self._imu = _json_channel("/imu", IMU_SCHEMA, context)
-        self._labels = _json_channel("/labels", LABELS_SCHEMA, context)
+        self._control = json_channel("/robot/control", CONTROL_SCHEMA, context)
+        self._imu = json_channel("/imu", IMU_SCHEMA, context)
+        self._labels = json_channel("/labels", LABELS_SCHEMA, context)
         self._scene = channels.SceneUpdateChannel("/truth/boxes", context=context)
         self._tf = channels.FrameTransformsChannel("/tf", context=context)
         if config.lidar_3d.enabled:
             self._cloud = channels.PointCloudChannel("/lidar/cloud", context=context)
         if config.camera.masks:
             self._instances = channels.CompressedImageChannel("/camera/instances", context=context)
-        self._writer.write_metadata("episode", metadata)
         self._calibration.log(told.calibration(config.camera), log_time=0)
 
     def write(self, tick: Tick, jpeg: bytes, mask: bytes | None) -> None:
@@ -87,7 +79,7 @@ class McapLog:
         Raises:
             OSError: an earlier tick could not be written; the disk is full, say.
         """
-        self._file.check()
+        self.check()
         time = tick.time_ns
         stamp = told.timestamp(time)
         self._image.log(told.picture(stamp, jpeg, "jpeg"), log_time=time)
@@ -104,56 +96,6 @@ class McapLog:
         self._control.log(_control(tick), log_time=time)
         self._imu.log(_imu(tick), log_time=time)
         self._labels.log(tick.labels.model_dump_json(by_alias=True).encode(), log_time=time)
-
-    def close(self) -> None:
-        """Finish the file.
-
-        Raises:
-            OSError: not all of it could be written.
-        """
-        try:
-            self._writer.close()
-        finally:
-            self._file.close()
-
-
-class _File:
-    """The file behind the writer, which would only print what goes wrong with a write: this keeps it, for `check`."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._failure: OSError | None = None
-
-    def write(self, data: bytes | bytearray) -> int:
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self._failure = error
-            return len(data)
-
-    def flush(self) -> None:
-        try:
-            self._file.flush()
-        except OSError as error:
-            self._failure = error
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def close(self) -> None:
-        try:
-            self._file.close()
-        finally:
-            self.check()
-
-
-def _json_channel(topic: str, schema: dict[str, Any], context: foxglove.Context) -> foxglove.Channel:
-    encoded = foxglove.Schema(name=schema["title"], encoding="jsonschema", data=json.dumps(schema).encode())
-    return foxglove.Channel(topic, schema=encoded, message_encoding="json", context=context)
 
 
 def _control(tick: Tick) -> dict[str, float]:

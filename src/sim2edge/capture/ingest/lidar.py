@@ -1,0 +1,87 @@
+"""Brings a scan of any LiDAR to the beams of ours: each beam takes the nearest one of the source's.
+
+A beam that no source beam covers has no return; nor has one whose range is NaN, zero or outside what is measured.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+MOST_BEAMS = 100_000
+UNCOVERED = -1
+SAME_ANGLE_RAD = 1e-3
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Beam i points at `start_rad + i * step_rad`, counter-clockwise from ahead; a negative step turns clockwise."""
+
+    start_rad: float
+    step_rad: float
+    beams: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan as it was measured, metres."""
+
+    geometry: Geometry
+    ranges: Sequence[float]
+    min_range_m: float = 0.0
+    max_range_m: float = math.inf
+
+    def __post_init__(self) -> None:
+        g = self.geometry
+        if not 1 <= g.beams <= MOST_BEAMS:
+            raise ValueError(f"ranges: {g.beams} beams, expected 1 to {MOST_BEAMS}")
+        if not (math.isfinite(g.start_rad) and math.isfinite(g.step_rad)) or (g.beams > 1 and g.step_rad == 0):
+            raise ValueError(f"angles: from {g.start_rad:g} rad in steps of {g.step_rad:g} rad")
+
+
+def geometry_from_span(start_rad: float, end_rad: float, beams: int, turned_rad: float) -> Geometry:
+    """The geometry of a `foxglove.LaserScan`: its end is the last beam, or else a full turn on from the first."""
+    span = end_rad - start_rad
+    steps = beams if abs(span - math.tau) < SAME_ANGLE_RAD else beams - 1
+    return Geometry(start_rad + turned_rad, span / steps if steps > 0 else 0.0, beams)
+
+
+def bring_to_beams(scan: Scan, angles: tuple[float, ...], yaw_rad: float, max_range_m: float) -> Floats | None:
+    """The ranges along `angles` (rad, ahead of the robot), inf for no return; None when a scan is nothing but NaN.
+
+    `yaw_rad` is how far the scanner is turned left on the robot.
+    """
+    ranges = np.asarray(scan.ranges, dtype=np.float64)
+    if np.isnan(ranges).all():
+        return None
+    chosen = nearest_beams(scan.geometry, angles, yaw_rad)
+    found = np.where(chosen == UNCOVERED, np.inf, ranges[np.maximum(chosen, 0)])
+    low, high = max(0.0, scan.min_range_m), min(scan.max_range_m, max_range_m)
+    returned = (found > 0) & (found >= low) & (found <= high)
+    return np.where(returned, found, np.inf)
+
+
+@lru_cache(maxsize=64)
+def nearest_beams(geometry: Geometry, angles: tuple[float, ...], yaw_rad: float) -> NDArray[np.int64]:
+    """For each angle the index of the source's nearest beam; `UNCOVERED` when it is more than half a step away."""
+    source = _wrap(geometry.start_rad + yaw_rad + geometry.step_rad * np.arange(geometry.beams, dtype=np.float64))
+    order = np.argsort(source, kind="stable")
+    # One turn on either side, so that the nearest may lie across the seam.
+    around = np.concatenate([source[order[-1:]] - math.tau, source[order], source[order[:1]] + math.tau])
+    indices = np.concatenate([order[-1:], order, order[:1]])
+    wanted = _wrap(np.array(angles))
+    after = np.clip(np.searchsorted(around, wanted), 1, len(around) - 1)
+    nearer = wanted - around[after - 1] <= around[after] - wanted
+    at = np.where(nearer, after - 1, after)
+    reach = abs(geometry.step_rad) / 2 + SAME_ANGLE_RAD
+    return np.where(np.abs(around[at] - wanted) <= reach, indices[at], UNCOVERED)
+
+
+def _wrap(angles: Floats) -> Floats:
+    wrapped: Floats = (angles + math.pi) % math.tau - math.pi
+    return wrapped

@@ -1,0 +1,234 @@
+"""The inbox: how a batch made outside (by a robot, a Webots farm) gets onto the bus, and how a stage reads it.
+
+    inbox/<batch>/<path>          the files, as the producer made them
+    inbox/<batch>/READY.json      which files they are, written last: its existence is the commit
+
+    deliver(bus, "lab-1", folder, [describe(folder, "a.mcap")])     the producer
+    config = pin(bus, stage, config, "lab-1")                       the runner, before it computes the artifact's id
+    fetch(bus, "lab-1", config.ready, folder)                       the runner, for the stage
+
+The SHA-256 of `READY.json` is a field of the stage's config, so it decides the artifact's id, is in its manifest, and a
+delivery that changes later is found out. `docs/ingest.md` says what a producer has to write.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from sim2edge.bus import Bus, in_threads
+from sim2edge.config import StageConfig
+from sim2edge.errors import BadInput, Conflict, Corrupt
+from sim2edge.manifest import File, check_partition
+from sim2edge.stage import Stage
+
+READY = "READY.json"
+MOST_FILES = 10_000
+"""As many as a batch can have episodes."""
+MOST_BYTES_OF_READY = 8 << 20
+DEEPEST = 8
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+RULE = "1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or -"
+
+
+class InboxConfig(StageConfig):
+    """Base of the config of a stage that reads the inbox."""
+
+    ready: str = Field(
+        default="",
+        pattern="^([0-9a-f]{64})?$",
+        description="SHA-256 of the READY.json to read; empty: of the one that is there",
+    )
+    max_file_mb: int = Field(
+        default=4096, ge=1, le=1_000_000, description="largest file that is taken, megabytes (1e6)"
+    )
+
+
+C = TypeVar("C", bound=StageConfig)
+
+
+def _distinct(files: tuple[File, ...]) -> tuple[File, ...]:
+    paths = [file.path for file in files]
+    if len(set(paths)) < len(paths):
+        raise ValueError("a path comes twice")
+    for path in paths:
+        if not is_safe(path):
+            raise ValueError(f"{path!r}: at most {DEEPEST} parts of {RULE}")
+    return files
+
+
+class Ready(BaseModel):
+    """`READY.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1]
+    batch: str
+    files: Annotated[tuple[File, ...], AfterValidator(_distinct)] = Field(min_length=1, max_length=MOST_FILES)
+
+    def to_json(self) -> bytes:
+        """The listing as it lies in the inbox: the same files give the same bytes."""
+        return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
+
+
+def is_safe(path: str) -> bool:
+    """Whether a relative path is one that every file system and S3 server takes, and takes for the same."""
+    parts = path.split("/")
+    return len(parts) <= DEEPEST and all(PART.fullmatch(part) for part in parts) and parts[-1] != READY
+
+
+def check_path(path: str) -> str:
+    """Return `path` if it is a safe name.
+
+    Raises:
+        BadInput: it is not.
+    """
+    if not is_safe(path):
+        raise BadInput(f"{path!r}: not a name to deliver: at most {DEEPEST} parts of {RULE}")
+    return path
+
+
+def parse_ready(data: bytes, batch: str) -> Ready:
+    """Read a `READY.json` and check that it is the one of `batch`.
+
+    Raises:
+        BadInput: it is too large, of an unknown version, has a wrong field, or is another batch's.
+    """
+    where = f"inbox/{batch}/{READY}"
+    if len(data) > MOST_BYTES_OF_READY:
+        raise BadInput(f"{where}: {len(data)} bytes, more than {MOST_BYTES_OF_READY}")
+    try:
+        ready = Ready.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(f"{where}: {'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}") from error
+    if ready.batch != batch:
+        raise BadInput(f"{where}: batch: is {ready.batch!r}: the listing of another batch")
+    return ready
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of a `READY.json`, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_size(path: str, size: int, config: InboxConfig) -> None:
+    """Check that a file may be so large.
+
+    Raises:
+        BadInput: it may not.
+    """
+    if size > config.max_file_mb * 1_000_000:
+        raise BadInput(f"{path}: {size / 1e6:.1f} MB, more than max_file_mb={config.max_file_mb}")
+
+
+def describe(folder: Path, path: str) -> File:
+    """A file below `folder` as the listing names it: relative path, size in bytes, SHA-256."""
+    with (folder / path).open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        return File(path=path, bytes=stream.tell(), sha256=sha256)
+
+
+def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
+    """Put files of `folder` into the inbox as a batch, `READY.json` last; nothing happens when they are there already.
+
+    Returns:
+        the SHA-256 of `READY.json`.
+
+    Raises:
+        BadInput: the id or a name is not allowed, or another delivery has the batch.
+    """
+    check_partition(batch)
+    for file in files:
+        check_path(file.path)
+    ready = Ready(version=1, batch=batch, files=tuple(sorted(files, key=lambda file: file.path)))
+    data = ready.to_json()
+    if _is_delivered(bus, batch, data):
+        return digest(data)
+    in_threads(lambda file: bus.put(f"inbox/{batch}/{file.path}", folder / file.path), ready.files)
+    try:
+        bus.put(f"inbox/{batch}/{READY}", data, only_new=True)
+    except Conflict:
+        _is_delivered(bus, batch, data)
+    return digest(data)
+
+
+def _is_delivered(bus: Bus, batch: str, data: bytes) -> bool:
+    found = bus.get_tagged(f"inbox/{batch}/{READY}")
+    if found and found[0] != data:
+        raise BadInput(f"inbox/{batch}: holds another delivery already: name another batch")
+    return found is not None
+
+
+def pin(bus: Bus, stage: Stage, config: C, batch: str) -> C:
+    """The config with `ready` filled in, after checking that the stage may make this batch of what is in the inbox.
+
+    Raises:
+        BadInput: the inbox has no such batch, or a bad listing, or one that changed; or another stage made the batch.
+    """
+    if not isinstance(config, InboxConfig):
+        raise TypeError(f"the config of {stage.name} is no InboxConfig")
+    data, ready = read_ready(bus, batch)
+    for file in ready.files:
+        check_size(f"inbox/{batch}/{file.path}", file.bytes, config)
+    found = digest(data)
+    if config.ready not in ("", found):
+        raise BadInput(f"inbox/{batch}/{READY}: is {found[:12]}, not {config.ready[:12]} as config.ready says")
+    _check_owner(bus, stage, batch, found)
+    return config.model_copy(update={"ready": found})
+
+
+def read_ready(bus: Bus, batch: str) -> tuple[bytes, Ready]:
+    """The listing of a batch: as bytes, and read.
+
+    Raises:
+        BadInput: there is none, or it is bad.
+    """
+    found = bus.get_tagged(f"inbox/{batch}/{READY}")
+    if found is None:
+        raise BadInput(
+            f"inbox/{batch}/{READY}: missing: nothing was delivered under this batch id, or not all of it yet"
+        )
+    return found[0], parse_ready(found[0], batch)
+
+
+def _check_owner(bus: Bus, stage: Stage, batch: str, ready: str) -> None:
+    """A batch belongs to who made it first, from the delivery it was made of: its id stands for one set of data."""
+    ref = bus.read_ref(stage.ref.format(partition=batch)) if stage.ref else None
+    made = bus.find(ref.target) if ref else None
+    if made is None:
+        return
+    if made.stage != stage.name:
+        raise BadInput(f"batch '{batch}' is {made.reference}, made by {made.stage}: name another batch")
+    if made.config.get("ready") != ready:
+        raise BadInput(
+            f"inbox/{batch}/{READY}: changed since {made.reference} was made of it: put it back, or name another batch"
+        )
+
+
+def fetch(bus: Bus, batch: str, expected: str, folder: Path) -> Path:
+    """Download a batch, its listing included, and check every file.
+
+    Raises:
+        BadInput: the listing is not the expected one.
+        Corrupt: a file is missing or is not what the listing says.
+    """
+    data, ready = read_ready(bus, batch)
+    if digest(data) != expected:
+        raise BadInput(f"inbox/{batch}/{READY}: changed while it was read: run again")
+    folder.mkdir(parents=True)
+    (folder / READY).write_bytes(data)
+    in_threads(lambda file: _fetch_file(bus, batch, file, folder), ready.files)
+    return folder
+
+
+def _fetch_file(bus: Bus, batch: str, file: File, folder: Path) -> None:
+    key = f"inbox/{batch}/{file.path}"
+    size = bus.size(key)
+    if size != file.bytes:
+        raise Corrupt(f"{key}: {'missing' if size is None else f'has {size} bytes'}, {READY} says {file.bytes} bytes")
+    bus.download(key, folder / PurePosixPath(file.path), file.sha256, listed=f"inbox/{batch}/{READY}")
