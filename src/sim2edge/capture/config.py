@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from sim2edge.capture.specs import DriverName, Layout
 from sim2edge.config import StageConfig
 
 RATE_HZ = 10
@@ -52,8 +53,6 @@ Passage = Annotated[float, Field(ge=0.7, le=4)]
 PassageRange = Annotated[tuple[Passage, Passage], AfterValidator(_ordered)]
 Count = Annotated[int, Field(ge=0, le=60)]
 CountRange = Annotated[tuple[Count, Count], AfterValidator(_whole_and_ordered)]
-Layout = Literal["rectangle", "l", "corridor", "two_rooms", "clutter"]
-DriverName = Literal["expert", "noisy", "explore", "policy"]
 
 
 class Section(BaseModel):

@@ -1,11 +1,18 @@
 """The driver: heads for a point on its way and keeps clear of what the LiDAR sees.
 
 `decide` is a dynamic-window search (Fox, Burgard, Thrun 1997): it tries arcs, drops those that come too near to a
-LiDAR point, and takes the one that leads best to the target. `Driver` gives it targets: goal after goal, each reached
-over the occupancy grid, until the episode ends.
+LiDAR point, and takes the one that leads best to the target. The drivers differ in their targets and in what of a
+decision reaches the motors:
+
+expert   passes the checkpoints over the occupancy grid; knows of what lies below the LiDAR
+noisy    an expert whose motors are disturbed at times: it shows how to recover (Laskey et al. 2017, DART)
+explore  knows no map: keeps a direction for a while, then another
+policy   a network that is told the scan (`policy_driver.py`)
 """
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +20,10 @@ from numpy.typing import NDArray
 from sim2edge.capture.occupancy import Occupancy
 from sim2edge.capture.seeds import Rng
 from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import ROBOT_RADIUS_M, Pose
+from sim2edge.capture.footprints import placed_footprints
+from sim2edge.capture.specs import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, EpisodeSpec, Obstacle, Pose
+
+Floats = NDArray[np.float64]
 
 SIGHT_M = 1.6
 """LiDAR points farther than this do not matter to the next second."""
@@ -21,6 +31,9 @@ MARGIN_M = 0.05
 """Least distance between the chassis and a LiDAR point on an arc."""
 COMFORT_M = 0.2
 """Distance beyond which more is no better."""
+SAFE_M = 0.25
+"""A driver is disturbed only while nothing is nearer to the chassis."""
+DISTURBED_TICKS = 6
 LOOKAHEAD_M = 0.7
 GOAL_REACHED_M = 0.35
 TURN_RAD_S = 1.4
@@ -29,7 +42,7 @@ BRAKING = 1
 """Index in the horizon up to which an arc has to be free wherever the target is."""
 
 
-def arcs(speed: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def arcs(speed: float) -> tuple[Floats, Floats]:
     """Commands (n, 2: m/s and rad/s) worth trying, and where each leads (n, times, 3: x, y, yaw; robot's frame)."""
     grid = np.meshgrid(speed * np.array([0.0, 0.4, 0.7, 1.0]), np.linspace(-TURN_RAD_S, TURN_RAD_S, 15))
     commands = np.stack([part.ravel() for part in grid], axis=1)
@@ -44,7 +57,7 @@ def arcs(speed: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return commands, np.stack([x, y, yaw], axis=2)
 
 
-def decide(points: NDArray[np.float64], target: tuple[float, float], speed: float) -> Command:
+def decide(points: Floats, target: tuple[float, float], speed: float) -> Command:
     """Choose the next command from LiDAR points (n, 2) and a target, both in the robot's frame, metres."""
     commands, path = arcs(speed)
     away = np.linalg.norm(path[..., :2] - target, axis=2)
@@ -65,7 +78,7 @@ def decide(points: NDArray[np.float64], target: tuple[float, float], speed: floa
     return Command(float(best[0]), float(best[1]))
 
 
-def lidar_points(ranges: NDArray[np.float64], angles: NDArray[np.float64]) -> NDArray[np.float64]:
+def lidar_points(ranges: Floats, angles: Floats) -> Floats:
     """The LiDAR points within `SIGHT_M`, at most about 120 of them (n, 2: x ahead, y left)."""
     stride = max(1, len(ranges) // 120)
     near, turn = ranges[::stride], angles[::stride]
@@ -73,33 +86,111 @@ def lidar_points(ranges: NDArray[np.float64], angles: NDArray[np.float64]) -> ND
     return np.stack([near * np.cos(turn), near * np.sin(turn)], axis=1)
 
 
-class Driver:
-    """Chains goals over one room until the episode ends."""
+class Decision(NamedTuple):
+    """What a driver wants, and what the motors get: two things under a disturbance."""
 
-    def __init__(self, grid: Occupancy, speed: float, rng: Rng) -> None:
-        self._grid = grid
-        self._speed = speed
-        self._rng = rng
-        self._steps: NDArray[np.int32] | None = None
-        self._goal = (0.0, 0.0)
-        self.goals_reached = 0
+    command: Command
+    applied: Command
 
-    def drive(self, pose: Pose, ranges: NDArray[np.float64], angles: NDArray[np.float64]) -> Command:
-        """The command for the next tick."""
-        if self._steps is not None and math.dist(pose[:2], self._goal) < GOAL_REACHED_M:
-            self.goals_reached += 1
-            self._steps = None
-        if self._steps is None:
-            self._choose_goal(pose)
-        assert self._steps is not None  # noqa: S101 (set just above; tells the type checker)
-        x, y = self._grid.ahead(self._steps, pose.x_m, pose.y_m, LOOKAHEAD_M)
-        distance, bearing = math.dist(pose[:2], (x, y)), math.atan2(y - pose.y_m, x - pose.x_m) - pose.yaw_rad
-        target = (distance * math.cos(bearing), distance * math.sin(bearing))
-        return decide(lidar_points(ranges, angles), target, self._speed)
 
-    def _choose_goal(self, pose: Pose) -> None:
-        goals = self._grid.goals(*pose)
-        if not len(goals):
-            goals = np.argwhere(self._grid.reachable(pose.x_m, pose.y_m))
-        self._goal = self._grid.position(goals[self._rng.integers(len(goals))])
-        self._steps = self._grid.steps_to(*self._goal)
+class Driver(Protocol):
+    """Decides once a tick."""
+
+    checkpoints_passed: int
+
+    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:
+        """The decision for the next tick: from where the robot is, and the scan (m) along the angles (rad)."""
+
+
+class Expert:
+    """Passes the checkpoints in turn, again and again, until the episode ends."""
+
+    def __init__(self, spec: EpisodeSpec, grid: Occupancy) -> None:
+        self._grid, self._speed, self._checkpoints = grid, spec.robot.speed_m_s, spec.checkpoints
+        self._low = low_points(spec.room.obstacles)
+        self._steps = grid.steps_to(*spec.checkpoints[0])
+        self.checkpoints_passed = 0
+
+    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:
+        """As `Driver.drive`."""
+        if math.dist(pose[:2], self._goal()) < GOAL_REACHED_M:
+            self.checkpoints_passed += 1
+            self._steps = self._grid.steps_to(*self._goal())
+        ahead = self._grid.ahead(self._steps, pose.x_m, pose.y_m, LOOKAHEAD_M)
+        points = np.concatenate([lidar_points(ranges, angles), in_sight(self._low, pose)])
+        command = decide(points, tuple(to_robot(np.array([ahead]), pose)[0]), self._speed)
+        return Decision(command, command)
+
+    def _goal(self) -> tuple[float, float]:
+        return self._checkpoints[self.checkpoints_passed % len(self._checkpoints)]
+
+
+class NoisyExpert:
+    """An expert that is pushed off its way: `share` of the time the motors get a random command."""
+
+    def __init__(self, expert: Expert, speed: float, share: float, rng: Rng) -> None:
+        self._expert, self._speed, self._share, self._rng = expert, speed, share, rng
+        self._disturbance: Command | None = None
+        self._ticks = 0
+
+    @property
+    def checkpoints_passed(self) -> int:
+        """Of the expert."""
+        return self._expert.checkpoints_passed
+
+    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:
+        """As `Driver.drive`; near an obstacle nothing disturbs it."""
+        wanted = self._expert.drive(pose, ranges, angles).command
+        if self._ticks == 0 and self._rng.random() < self._share / (1 - self._share) / DISTURBED_TICKS:
+            self._ticks = DISTURBED_TICKS
+            turn = self._rng.uniform(-TURN_RAD_S, TURN_RAD_S)
+            self._disturbance = Command(float(self._rng.uniform(0.2, 1) * self._speed), float(turn))
+        if self._ticks == 0 or self._disturbance is None or ranges.min() < ROBOT_RADIUS_M + SAFE_M:
+            self._ticks = 0
+            return Decision(wanted, wanted)
+        self._ticks -= 1
+        return Decision(wanted, self._disturbance)
+
+
+class Explorer:
+    """Keeps a random direction for some seconds and avoids what the LiDAR sees, without a map."""
+
+    def __init__(self, speed: float, rng: Rng) -> None:
+        self._speed, self._rng = speed, rng
+        self._heading, self._ticks = 0.0, 0
+        self.checkpoints_passed = 0
+
+    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:
+        """As `Driver.drive`."""
+        if self._ticks == 0:
+            self._heading, self._ticks = pose.yaw_rad + self._rng.uniform(-2, 2), int(self._rng.integers(15, 45))
+        self._ticks -= 1
+        turn = self._heading - pose.yaw_rad
+        command = decide(lidar_points(ranges, angles), (2 * math.cos(turn), 2 * math.sin(turn)), self._speed)
+        return Decision(command, command)
+
+
+def low_points(obstacles: Sequence[Obstacle]) -> Floats:
+    """Points (n, 2) around the obstacles that are too low for the LiDAR, at most 5 cm apart, in the room's frame."""
+    outlines = [np.empty((0, 2))]
+    for obstacle in obstacles:
+        if obstacle.top_m < LIDAR_HEIGHT_M:
+            outlines += [_along(polygon) for polygon in placed_footprints(obstacle)]
+    return np.concatenate(outlines)
+
+
+def _along(polygon: Floats) -> Floats:
+    edges = np.roll(polygon, -1, axis=0) - polygon
+    share = np.linspace(0, 1, 1 + math.ceil(np.linalg.norm(edges, axis=1).max() / 0.05))[:-1]
+    return np.asarray((polygon[:, None] + share[:, None] * edges[:, None]).reshape(-1, 2))
+
+
+def to_robot(points: Floats, pose: Pose) -> Floats:
+    """Points (n, 2) of the room's frame in that of a robot at `pose`."""
+    cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
+    return np.asarray((points - pose[:2]) @ np.array([[cos, -sin], [sin, cos]]))
+
+
+def in_sight(points: Floats, pose: Pose) -> Floats:
+    """Of points (n, 2) of the room those within `SIGHT_M` of a robot at `pose`, in its frame."""
+    return to_robot(points[np.linalg.norm(points - pose[:2], axis=1) < SIGHT_M], pose)

@@ -6,63 +6,152 @@ average, turns included). The failure reasons are `collision` and `stuck`.
 
 import math
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from sim2edge.capture.camera_effects import develop
+from sim2edge.capture.camera_mount import focal_pixels
 from sim2edge.capture.config import RATE_HZ, CaptureConfig
-from sim2edge.capture.driver import Driver
-from sim2edge.capture.labels import find_boxes
-from sim2edge.capture.lidar_capture import beam_angles, disturb
-from sim2edge.capture.recorder import EpisodeResult, Recorder
+from sim2edge.capture.driver import Driver, Expert, Explorer, NoisyExpert
+from sim2edge.capture.footprints import Points, distance_to, placed_footprints
+from sim2edge.capture.imu import disturb_imu
+from sim2edge.capture.label_check import check_labels
+from sim2edge.capture.labels import FrameLabels, Labeller
+from sim2edge.capture.lidar_capture import beam_angles, disturb, disturb_cloud
+from sim2edge.capture.odometry import Odometry
+from sim2edge.capture.policy_driver import PolicyDriver
+from sim2edge.capture.recorder import EpisodeResult, Recorder, Tick
 from sim2edge.capture.room_simulator import occupancy_of
 from sim2edge.capture.seeds import generator
-from sim2edge.capture.simulator import Simulator
-from sim2edge.capture.specs import CAMERA_AHEAD_M, ROBOT_RADIUS_M, EpisodeSpec, Pose
+from sim2edge.capture.simulator import Observation, Simulator
+from sim2edge.capture.specs import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, EpisodeSpec, Pose
 
 LEAST_PACE = 0.15
+NEAR_MISS_M = 0.05
+"""Coming nearer than this to something without touching it is a near miss, once for each time."""
+
+
+@dataclass
+class Drive:
+    """What is counted on the way."""
+
+    path: list[Pose] = field(default_factory=list)
+    touched: frozenset[str] = frozenset()
+    clearance_m: float = math.inf
+    near: bool = False
+    near_misses: int = 0
+    boxes: Counter[str] = field(default_factory=Counter)
+    labels_checked: int = 0
+    label_complaints: list[str] = field(default_factory=list)
+
+    def note(self, pose: Pose, clearance_m: float, labels: FrameLabels) -> None:
+        """Count one tick."""
+        self.path.append(pose)
+        self.clearance_m = min(self.clearance_m, clearance_m)
+        near = clearance_m < NEAR_MISS_M
+        self.near_misses += near and not self.near
+        self.near = near
+        self.boxes.update(box.label for box in labels.boxes)
 
 
 def capture_episode(
     spec: EpisodeSpec, simulator: Simulator, config: CaptureConfig, folder: Path
-) -> tuple[EpisodeResult, Counter[str]]:
-    """Drive one episode and write its folder; also how many boxes of each class were labelled."""
+) -> tuple[EpisodeResult, Drive]:
+    """Drive one episode and write its folder; also what was counted on the way."""
     simulator.reset(spec)
-    driver = Driver(occupancy_of(spec.room), spec.robot.speed_m_s, generator(spec.seed, "goals"))
-    lidar_rng, angles = generator(spec.seed, "lidar"), beam_angles(config.lidar)
-    path: list[Pose] = []
-    clearance, touched, labelled = config.lidar.max_range_m, False, Counter[str]()
+    driver, odometry, labeller = choose_driver(spec, config), Odometry(spec.robot.slip), Labeller(spec, config)
+    lidar_rng, camera_rng, imu_rng = (generator(spec.seed, sensor) for sensor in ("lidar", "camera noise", "imu"))
+    angles, low = beam_angles(config.lidar), low_footprints(spec)
+    focal = focal_pixels(config.camera.height, config.camera.fov_deg)
+    drive, imu = Drive(), np.empty((0, 6))
     with Recorder(folder, spec, config, simulator.name, simulator.camera_backend) as recorder:
-        while len(path) < config.frames and not touched:
+        while len(drive.path) < config.frames and not drive.touched:
             view = simulator.observe()
             ranges = disturb(view.ranges, config.lidar, lidar_rng)
-            command = driver.drive(view.pose, ranges, angles)
-            boxes = find_boxes(view.instances, spec.room.obstacles, camera_pose(view.pose), config.labels)
-            recorder.write(view.image, ranges, view.pose, command, boxes)
-            path.append(view.pose)
-            clearance = min(clearance, float(np.min(view.ranges)) - ROBOT_RADIUS_M)
-            labelled.update(box.label for box in boxes)
-            touched = simulator.step(command)
-    duration, length = len(path) / RATE_HZ, path_length(path)
+            decision = driver.drive(view.pose, ranges, angles)
+            labels = labeller.label(view)
+            turning = float(imu[-1, 2]) if len(imu) else 0.0
+            tick = Tick(
+                index=len(drive.path),
+                image=develop(view.image, spec.camera, turning, focal, camera_rng),
+                instances=view.instances if config.camera.masks else None,
+                ranges=ranges,
+                cloud=None if view.cloud is None else disturb_cloud(view.cloud, config.lidar_3d, lidar_rng),
+                pose=view.pose,
+                odometry=odometry.pose,
+                command=decision.command,
+                applied=decision.applied,
+                labels=labels,
+                imu=disturb_imu(imu, config.imu, spec.robot.gyro_bias_rad_s, imu_rng),
+            )
+            recorder.write(tick)
+            _check(drive, labels, view, spec, config)
+            drive.note(view.pose, clearance(view, low), labels)
+            advance = simulator.step(decision.applied)
+            odometry.advance(advance.wheels)
+            drive.touched, imu = advance.touched, advance.imu
+    return recorder.finish(**outcome(spec, drive, driver.checkpoints_passed)), drive
+
+
+def choose_driver(spec: EpisodeSpec, config: CaptureConfig) -> Driver:
+    """The driver that the episode asks for."""
+    if spec.driver == "policy":
+        return PolicyDriver(config)
+    rng = generator(spec.seed, "driver")
+    if spec.driver == "explore":
+        return Explorer(spec.robot.speed_m_s, rng)
+    expert = Expert(spec, occupancy_of(spec.room))
+    if spec.driver == "noisy":
+        return NoisyExpert(expert, spec.robot.speed_m_s, config.driver.noise, rng)
+    return expert
+
+
+def low_footprints(spec: EpisodeSpec) -> list[Points]:
+    """The footprints of obstacles below the LiDAR's plane; none of them moves."""
+    low = (obstacle for obstacle in spec.room.obstacles if obstacle.top_m < LIDAR_HEIGHT_M)
+    return [polygon for obstacle in low for polygon in placed_footprints(obstacle)]
+
+
+def clearance(view: Observation, low: Sequence[Points]) -> float:
+    """Distance of the chassis to the nearest thing that the LiDAR hits or that lies below it, metres."""
+    x, y, _ = view.pose
+    nearest = min((distance_to(polygon, x, y) for polygon in low), default=math.inf)
+    return max(0.0, min(float(view.ranges.min()), nearest) - ROBOT_RADIUS_M)
+
+
+def _check(drive: Drive, labels: FrameLabels, view: Observation, spec: EpisodeSpec, config: CaptureConfig) -> None:
+    """Check the labels of some frames against geometry; complaints name episode and frame."""
+    frame = len(drive.path)
+    if frame % config.labels.check_every:
+        return
+    drive.labels_checked += 1
+    complaints = check_labels(labels, view, spec, config)
+    drive.label_complaints += [f"{spec.episode_id} frame {frame}: {complaint}" for complaint in complaints]
+
+
+def outcome(spec: EpisodeSpec, drive: Drive, checkpoints_passed: int) -> dict[str, object]:
+    """The fields of `EpisodeResult` that tell how it went."""
+    duration, length = len(drive.path) / RATE_HZ, path_length(drive.path)
+    touched = bool(drive.touched)
     reason = failure_reason(touched, length, duration * spec.robot.speed_m_s)
-    result = recorder.finish(
-        success=not reason,
-        failure_reason=reason,
-        duration_s=duration,
-        path_length_m=round(length, 4),
-        goals_reached=driver.goals_reached,
-        collisions=int(touched),
-        min_clearance_m=round(max(0.0, clearance), 4),
-    )
-    return result, labelled
-
-
-def camera_pose(robot: Pose) -> Pose:
-    """Where the camera is, on the ground plane."""
-    x = robot.x_m + CAMERA_AHEAD_M * math.cos(robot.yaw_rad)
-    y = robot.y_m + CAMERA_AHEAD_M * math.sin(robot.yaw_rad)
-    return Pose(x, y, robot.yaw_rad)
+    return {
+        "success": not reason,
+        "failure_reason": reason,
+        "duration_s": duration,
+        "path_length_m": round(length, 4),
+        "collided_with": sorted(drive.touched),
+        "collisions": int(touched),
+        "near_misses": drive.near_misses,
+        "min_clearance_m": round(drive.clearance_m, 4),
+        "checkpoints_passed": checkpoints_passed,
+        "checkpoints": len(spec.checkpoints),
+        "distance_to_collision_m": round(length, 4) if touched else None,
+        "time_to_collision_s": duration if touched else None,
+    }
 
 
 def path_length(path: list[Pose]) -> float:

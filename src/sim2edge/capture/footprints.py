@@ -13,16 +13,23 @@ Points = NDArray[np.float64]
 
 
 def make_obstacle(
-    instance: int, label: str, pose: Pose, groups: Sequence[Sequence[Part]], motion: Motion | None = None
+    instance: int,
+    label: str,
+    pose: Pose,
+    groups: Sequence[Sequence[Part]],
+    overhead: Sequence[Part] = (),
+    motion: Motion | None = None,
 ) -> Obstacle:
-    """Put an obstacle at a pose; each group of its parts has a footprint, and what lies between groups is free."""
+    """Put an obstacle at a pose; each group of its parts has a footprint, what lies between groups is free.
+
+    Parts `overhead` have none: the robot passes under them."""
     return Obstacle(
         instance=instance,
         label=label,
         x_m=pose.x_m,
         y_m=pose.y_m,
         yaw_rad=pose.yaw_rad,
-        parts=tuple(part for group in groups for part in group),
+        parts=tuple(part for group in (*groups, overhead) for part in group),
         footprints=tuple(_hull(group) for group in groups),
         motion=motion,
     )

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from sim2edge.capture.config import CameraConfig
 from sim2edge.capture.floors import floor_texture
 from sim2edge.capture.robot import add_robot
-from sim2edge.capture.simulator import NO_INSTANCE
-from sim2edge.capture.specs import WALL_HEIGHT_M, EpisodeSpec, Obstacle, Part, RoomSpec
+from sim2edge.capture.simulator import NO_INSTANCE, WALL
+from sim2edge.capture.specs import EpisodeSpec, Obstacle, Part, RoomSpec
 
 FLOOR_GROUP, WALL_GROUP, OBSTACLE_GROUP, DECORATION_GROUP = 0, 1, 2, 3
-WALL_HALF_M = 0.05
 STEP_S = 0.005
 FLOOR = "floor"
 
@@ -29,6 +28,7 @@ def groups(*seen: int) -> NDArray[np.uint8]:
 
 CAMERA_GROUPS = groups(FLOOR_GROUP, WALL_GROUP, OBSTACLE_GROUP, DECORATION_GROUP)
 LIDAR_GROUPS = groups(WALL_GROUP, OBSTACLE_GROUP)
+CLOUD_GROUPS = groups(FLOOR_GROUP, WALL_GROUP, OBSTACLE_GROUP)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Scene:
     """Geom to obstacle instance, `NO_INSTANCE` for all else."""
     solid: NDArray[np.bool_]
     """Geom to whether touching it is a collision."""
+    names: tuple[str, ...]
+    """Geom to what it is called when touched: an obstacle's class, `WALL`, or nothing."""
 
 
 def build_scene(spec: EpisodeSpec, camera: CameraConfig) -> Scene:
@@ -51,17 +53,19 @@ def build_scene(spec: EpisodeSpec, camera: CameraConfig) -> Scene:
     model.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     # Near and far clipping follow from it; left alone, it would grow with the walls.
     model.stat.extent = 5
-    texture = floor_texture(spec.room.floor, spec.room.texture_seed, spec.room.width_m, spec.room.length_m)
+    texture = floor_texture(spec.room)
     _add_floor(model, spec.room, texture)
-    _add_walls(model, spec.room)
+    for wall in spec.room.walls:
+        _add_part(model.worldbody, wall, WALL_GROUP)
     for part in spec.room.decorations:
         _add_part(model.worldbody, part, DECORATION_GROUP)
     for obstacle in spec.room.obstacles:
         _add_obstacle(model, obstacle)
     _add_lights(model, spec.room, camera)
-    add_robot(model, spec.robot, spec.start, camera.fov_deg)
+    add_robot(model, spec.robot, spec.camera, spec.start, camera.fov_deg)
     compiled = model.compile()
-    return Scene(compiled, texture, _instances(compiled, spec.room), _solid(compiled))
+    instances, solid = _instances(compiled, spec.room), _solid(compiled)
+    return Scene(compiled, texture, instances, solid, _names(instances, solid, spec.room))
 
 
 def _add_floor(model: mujoco.MjSpec, room: RoomSpec, texture: NDArray[np.uint8]) -> None:
@@ -82,21 +86,6 @@ def _add_floor(model: mujoco.MjSpec, room: RoomSpec, texture: NDArray[np.uint8])
     )
 
 
-def _add_walls(model: mujoco.MjSpec, room: RoomSpec) -> None:
-    half_width, half_length, half_height = room.width_m / 2, room.length_m / 2, WALL_HEIGHT_M / 2
-    out = WALL_HALF_M
-    sides = [((s * (half_width + out), 0.0), (out, half_length + 2 * out)) for s in (-1, 1)]
-    sides += [((0.0, s * (half_length + out)), (half_width + 2 * out, out)) for s in (-1, 1)]
-    for (x, y), (half_x, half_y) in sides:
-        model.worldbody.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            pos=[x, y, half_height],
-            size=[half_x, half_y, half_height],
-            rgba=[*room.wall_rgb, 1],
-            group=WALL_GROUP,
-        )
-
-
 KINDS = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
     "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -106,7 +95,7 @@ KINDS = {
 
 
 def _add_part(body: "mujoco.MjsBody", part: Part, group: int) -> None:
-    touchable = int(group == OBSTACLE_GROUP)
+    touchable = int(group in (WALL_GROUP, OBSTACLE_GROUP))
     size = [*part.size, 0.0, 0.0][:3]
     body.add_geom(
         type=KINDS[part.shape],
@@ -120,12 +109,18 @@ def _add_part(body: "mujoco.MjsBody", part: Part, group: int) -> None:
     )
 
 
+def body_name(instance: int) -> str:
+    """The name of an obstacle's body in the model."""
+    return f"obstacle {instance}"
+
+
 def _add_obstacle(model: mujoco.MjSpec, obstacle: Obstacle) -> None:
     half = obstacle.yaw_rad / 2
     body = model.worldbody.add_body(
-        name=f"obstacle {obstacle.instance}",
+        name=body_name(obstacle.instance),
         pos=[obstacle.x_m, obstacle.y_m, 0],
         quat=[math.cos(half), 0, 0, math.sin(half)],
+        mocap=obstacle.motion is not None,
     )
     for part in obstacle.parts:
         _add_part(body, part, OBSTACLE_GROUP)
@@ -158,10 +153,17 @@ def _add_lights(model: mujoco.MjSpec, room: RoomSpec, camera: CameraConfig) -> N
 def _instances(model: mujoco.MjModel, room: RoomSpec) -> NDArray[np.int16]:
     bodies = np.full(model.nbody, NO_INSTANCE, np.int16)
     for obstacle in room.obstacles:
-        bodies[model.body(f"obstacle {obstacle.instance}").id] = obstacle.instance
+        bodies[model.body(body_name(obstacle.instance)).id] = obstacle.instance
     geoms: NDArray[np.int16] = bodies[model.geom_bodyid]
     return geoms
 
 
 def _solid(model: mujoco.MjModel) -> NDArray[np.bool_]:
     return np.isin(model.geom_group, (WALL_GROUP, OBSTACLE_GROUP))
+
+
+def _names(instances: NDArray[np.int16], solid: NDArray[np.bool_], room: RoomSpec) -> tuple[str, ...]:
+    return tuple(
+        room.obstacles[instance].label if instance != NO_INSTANCE else WALL if hard else ""
+        for instance, hard in zip(instances.tolist(), solid.tolist(), strict=True)
+    )

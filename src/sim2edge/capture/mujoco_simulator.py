@@ -4,17 +4,22 @@ import math
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from sim2edge.capture.camera_capture import Camera
 from sim2edge.capture.config import RATE_HZ, CaptureConfig
-from sim2edge.capture.lidar_capture import beam_angles, cast_beams
-from sim2edge.capture.mujoco_scene import LIDAR_GROUPS, STEP_S, Scene, build_scene
+from sim2edge.capture.imu import IMU_RATE_HZ
+from sim2edge.capture.lidar_capture import beam_angles, cast_beams, cast_cloud, cloud_directions
+from sim2edge.capture.movers import Movers
+from sim2edge.capture.mujoco_scene import CLOUD_GROUPS, LIDAR_GROUPS, STEP_S, Scene, body_name, build_scene
 from sim2edge.capture.ray_camera import RayCamera
-from sim2edge.capture.robot import BODY, LIDAR, wheel_speeds
-from sim2edge.capture.simulator import NO_INSTANCE, Command, Observation
+from sim2edge.capture.robot import BODY, LIDAR, LIDAR_3D, WHEELS, wheel_speeds
+from sim2edge.capture.simulator import NO_INSTANCE, Advance, Command, Observation
 from sim2edge.capture.specs import EpisodeSpec, Pose
 
-STEPS_A_TICK = round(1 / RATE_HZ / STEP_S)
+SAMPLES_A_TICK = IMU_RATE_HZ // RATE_HZ
+"""Of the IMU; walkers move and contacts are looked for as often."""
+STEPS_A_SAMPLE = round(1 / IMU_RATE_HZ / STEP_S)
 SETTLING_STEPS = 40
 
 
@@ -27,6 +32,7 @@ class MujocoSimulator:
         self.camera_backend = camera_backend
         self._config = config
         self._angles = beam_angles(config.lidar)
+        self._directions = cloud_directions(config.lidar_3d) if config.lidar_3d.enabled else None
         self._camera: Camera | None = None
 
     def reset(self, spec: EpisodeSpec) -> None:
@@ -36,8 +42,16 @@ class MujocoSimulator:
         self._data = mujoco.MjData(self._scene.model)
         mujoco.mj_step(self._scene.model, self._data, SETTLING_STEPS)
         self._camera = self._make_camera(self._scene)
-        self._body = self._scene.model.body(BODY).id
-        self._lidar = self._scene.model.site(LIDAR).id
+        model = self._scene.model
+        self._body = model.body(BODY).id
+        self._lidar, self._lidar_3d = model.site(LIDAR).id, model.site(LIDAR_3D).id
+        self._wheels = [model.joint(name).qposadr[0] for name in WHEELS]
+        self._movers = Movers(spec.room.obstacles)
+        self._walkers = {
+            index: int(model.body(body_name(spec.room.obstacles[index].instance)).mocapid[0])
+            for index in self._movers.moving
+        }
+        self._place_walkers(self._movers.poses())
 
     def _make_camera(self, scene: Scene) -> Camera:
         if self.camera_backend == "ray":
@@ -52,10 +66,21 @@ class MujocoSimulator:
         mujoco.mj_forward(self._scene.model, self._data)
         image, geom = self._camera.draw()
         instances = np.where(geom < 0, np.int16(NO_INSTANCE), self._scene.instances[geom])
-        ranges = cast_beams(
-            self._scene.model, self._data, self._lidar, self._angles, LIDAR_GROUPS, self._config.lidar.max_range_m + 1
-        )
-        return Observation(image, instances, ranges, self.pose())
+        model, reach = self._scene.model, self._config.lidar.max_range_m + 1
+        ranges = cast_beams(model, self._data, self._lidar, self._angles, LIDAR_GROUPS, reach)
+        return Observation(image, instances, ranges, self._cast_cloud(), self.pose(), self._movers.poses())
+
+    def _cast_cloud(self) -> NDArray[np.float64] | None:
+        if self._directions is None:
+            return None
+        reach = self._config.lidar_3d.max_range_m + 1
+        return cast_cloud(self._scene.model, self._data, self._lidar_3d, self._directions, CLOUD_GROUPS, reach)
+
+    def _place_walkers(self, poses: tuple[Pose, ...]) -> None:
+        for index, mocap in self._walkers.items():
+            x, y, yaw = poses[index]
+            self._data.mocap_pos[mocap, :2] = x, y
+            self._data.mocap_quat[mocap] = math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)
 
     def pose(self) -> Pose:
         """Where the robot stands."""
@@ -63,14 +88,22 @@ class MujocoSimulator:
         forward = self._data.xmat[self._body].reshape(3, 3)[:, 0]
         return Pose(float(x), float(y), math.atan2(forward[1], forward[0]))
 
-    def step(self, command: Command) -> bool:
-        """As `Simulator.step`; touches between sub-steps count too."""
-        self._data.ctrl[:] = wheel_speeds(command)
-        touched = False
-        for _ in range(STEPS_A_TICK):
-            mujoco.mj_step(self._scene.model, self._data)
-            touched = touched or bool(self._scene.solid[self._data.contact.geom].any())
-        return touched
+    def step(self, command: Command) -> Advance:
+        """As `Simulator.step`; touches between samples count too."""
+        model, data = self._scene.model, self._data
+        data.ctrl[:] = wheel_speeds(command)
+        before = data.qpos[self._wheels].copy()
+        touched, samples = set[str](), np.empty((SAMPLES_A_TICK, 6))
+        for index in range(SAMPLES_A_TICK):
+            if self._walkers:
+                self._place_walkers(self._movers.advance(1 / IMU_RATE_HZ, self.pose()))
+            mujoco.mj_step(model, data, STEPS_A_SAMPLE)
+            samples[index] = data.sensordata
+            geoms = data.contact.geom
+            if self._scene.solid[geoms].any():
+                touched.update(self._scene.names[geom] for geom in geoms.ravel() if self._scene.solid[geom])
+        left, right = data.qpos[self._wheels] - before
+        return Advance(frozenset(touched), (float(left), float(right)), samples)
 
     def close(self) -> None:
         """Free the camera's drawing context."""

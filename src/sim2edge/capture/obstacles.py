@@ -7,6 +7,7 @@ the obstacle's own: the middle of its footprint on the floor is the origin, z is
 import colorsys
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -155,6 +156,79 @@ def make_person(rng: Rng) -> list[Part]:
     return parts
 
 
+def make_shoe(rng: Rng) -> list[Part]:
+    """A shoe left on the floor: sole, heel, upper and toe; lower than the LiDAR."""
+    upper, sole = colour(rng, saturation=0.7, value=(0.15, 0.9)), colour(rng, saturation=0.2, value=(0.1, 0.95))
+    length, width = rng.uniform(0.12, 0.16), rng.uniform(0.045, 0.06)
+    thickness, height = rng.uniform(0.012, 0.02), rng.uniform(0.055, 0.085)
+    instep = 0.55 * height
+    return [
+        box((0, 0, thickness), (length, width, thickness), sole),
+        box((-0.45 * length, 0, height), (0.5 * length, 0.9 * width, height - thickness), upper),
+        box((0.2 * length, 0, thickness + instep), (0.35 * length, 0.9 * width, instep), upper),
+        limb(
+            (0.55 * length, -0.35 * width, 0.75 * instep + thickness),
+            (0.55 * length, 0.35 * width, 0.75 * instep + thickness),
+            0.75 * instep,
+            shade(upper, 0.85),
+        ),
+    ]
+
+
+def make_cable(rng: Rng) -> list[Part]:
+    """A cable on the floor: a winding line of thin limbs, often with a plug; what entangles a robot, unseen by LiDAR."""
+    rgb = colour(rng, saturation=0.5, value=(0.05, 0.9))
+    radius, step = rng.uniform(0.011, 0.016), rng.uniform(0.1, 0.14)
+    heading, place, points = rng.uniform(-math.pi, math.pi), np.zeros(2), [np.zeros(2)]
+    bend = rng.uniform(0.5, 1.0) * rng.choice([-1, 1])
+    for _ in range(int(rng.integers(6, 11))):
+        place = place + step * np.array([math.cos(heading), math.sin(heading)])
+        points.append(place)
+        heading += bend + rng.normal(0, 0.35)
+        bend *= rng.choice([1, 1, -1])
+    middle = np.mean(points, axis=0)
+    path = [(float(x), float(y), radius) for x, y in np.array(points) - middle]
+    parts = [limb(one, other, radius, rgb) for one, other in pairwise(path)]
+    if rng.random() < 0.6:
+        x, y, _ = path[-1]
+        parts.append(box((x, y, 0.02), (0.03, 0.02, 0.02), shade(rgb, 0.7)))
+    return parts
+
+
+DOOR_HEIGHT_M = 2.05
+JAMB_HALF_M = 0.045
+"""Half the width of a jamb."""
+JAMB_PROUD_M = 0.02
+"""How far a frame stands out from either face of its wall."""
+
+
+def make_door_frame(rng: Rng, opening_m: float, depth_m: float) -> tuple[list[list[Part]], list[Part]]:
+    """A frame around an opening that the robot drives through along x: two jambs, and a lintel over its head.
+
+    `depth_m` is half the thickness of the wall around it.
+    """
+    rgb = colour(rng, saturation=0.5, value=(0.3, 0.95))
+    deep, high = depth_m + JAMB_PROUD_M, DOOR_HEIGHT_M / 2
+    across = opening_m / 2 + JAMB_HALF_M
+    jambs = [[box((0, side * across, high), (deep, JAMB_HALF_M, high), rgb)] for side in (-1, 1)]
+    lintel = box((0, 0, DOOR_HEIGHT_M + JAMB_HALF_M), (deep, opening_m / 2 + 2 * JAMB_HALF_M, JAMB_HALF_M), rgb)
+    return jambs, [lintel]
+
+
+def make_closed_door(rng: Rng) -> list[Part]:
+    """A closed door in its frame, flat against a wall that it has at its back (towards -x)."""
+    frame, leaf = colour(rng, saturation=0.5, value=(0.3, 0.95)), colour(rng, saturation=0.5, value=(0.3, 0.95))
+    half, high = rng.uniform(0.36, 0.46), DOOR_HEIGHT_M / 2
+    depth = 0.025
+    handle = shade(leaf, 0.4)
+    return [
+        box((0.012 - depth, 0, high), (0.012, half, high), leaf),
+        *(box((0, side * (half + JAMB_HALF_M), high), (depth, JAMB_HALF_M, high), frame) for side in (-1, 1)),
+        box((0, 0, DOOR_HEIGHT_M + JAMB_HALF_M), (depth, half + 2 * JAMB_HALF_M, JAMB_HALF_M), frame),
+        box((0.01, 0.8 * half, 1.0), (0.015, 0.05, 0.015), handle),
+    ]
+
+
 SHAPES: dict[str, Callable[[Rng], list[Part]]] = {
     "box": make_box,
     "cylinder": make_cylinder,
@@ -162,5 +236,8 @@ SHAPES: dict[str, Callable[[Rng], list[Part]]] = {
     "table": make_table,
     "plant": make_plant,
     "person": make_person,
+    "shoe": make_shoe,
+    "cable": make_cable,
+    "door_frame": make_closed_door,
 }
-"""How each class of `sim2edge.recipes.perception.CLASSES` is built."""
+"""How each class of `sim2edge.recipes.perception.CLASSES` is built; frames around openings: `make_door_frame`."""

@@ -9,18 +9,28 @@ import mujoco
 import numpy as np
 
 from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import CAMERA_AHEAD_M, LIDAR_HEIGHT_M, ROBOT_RADIUS_M, Pose, RobotSpec
+from sim2edge.capture.camera_mount import mount_position, mount_rotation
+from sim2edge.capture.specs import (
+    CAMERA_AHEAD_M,
+    LIDAR_3D_HEIGHT_M,
+    LIDAR_HEIGHT_M,
+    ROBOT_RADIUS_M,
+    TRACK_M,
+    WHEEL_RADIUS_M,
+    CameraSpec,
+    Pose,
+    RobotSpec,
+)
 
-WHEEL_RADIUS_M = 0.06
-TRACK_M = 0.27
-"""Distance between the wheels."""
 WHEEL_MASS_KG = 0.35
 MOTOR_GAIN = 1.0
 """Torque per wheel speed error, N m s."""
 MOTOR_TORQUE_NM = 2.0
 ROBOT_GROUP = 4
 """Geom group of the robot: hidden from its own camera and LiDAR."""
-CAMERA, LIDAR, BODY = "camera", "lidar", "robot"
+IMU_HEIGHT_M = 0.1
+CAMERA, LIDAR, LIDAR_3D, BODY, IMU = "camera", "lidar", "lidar 3d", "robot", "imu"
+WHEELS = ("left", "right")
 
 
 def wheel_speeds(command: Command) -> tuple[float, float]:
@@ -29,15 +39,15 @@ def wheel_speeds(command: Command) -> tuple[float, float]:
     return (command.linear_m_s - turn) / WHEEL_RADIUS_M, (command.linear_m_s + turn) / WHEEL_RADIUS_M
 
 
-def add_robot(model: mujoco.MjSpec, robot: RobotSpec, start: Pose, fov_deg: float) -> None:
+def add_robot(model: mujoco.MjSpec, robot: RobotSpec, camera: CameraSpec, start: Pose, fov_deg: float) -> None:
     """Add the robot to a model, standing at `start`."""
     half = start.yaw_rad / 2
     body = model.worldbody.add_body(
         name=BODY, pos=[start.x_m, start.y_m, 0], quat=[math.cos(half), 0, 0, math.sin(half)]
     )
     body.add_freejoint()
-    _add_chassis(body, robot)
-    for side, name in ((1, "left"), (-1, "right")):
+    _add_chassis(body, robot, camera.height_m)
+    for side, name in zip((1, -1), WHEELS, strict=True):
         _add_wheel(model, body, robot, side, name)
     for side in (-1, 1):
         body.add_geom(
@@ -50,19 +60,24 @@ def add_robot(model: mujoco.MjSpec, robot: RobotSpec, start: Pose, fov_deg: floa
             group=ROBOT_GROUP,
         )
     body.add_site(name=LIDAR, pos=[0, 0, LIDAR_HEIGHT_M])
-    tilt = math.radians(robot.camera_tilt_deg)
-    # The camera looks along its -z with y up: the columns are right, up and backward in the robot's frame.
-    right, up, backward = (0, -1, 0), (math.sin(tilt), 0, math.cos(tilt)), (-math.cos(tilt), 0, math.sin(tilt))
+    body.add_site(name=LIDAR_3D, pos=[0, 0, LIDAR_3D_HEIGHT_M])
+    _add_imu(model, body)
     quaternion = np.zeros(4)
-    mujoco.mju_mat2Quat(quaternion, np.array([right, up, backward], float).T.ravel())
-    body.add_camera(name=CAMERA, pos=[CAMERA_AHEAD_M, 0, robot.camera_height_m], quat=quaternion, fovy=fov_deg)
+    mujoco.mju_mat2Quat(quaternion, mount_rotation(camera).ravel())
+    body.add_camera(name=CAMERA, pos=mount_position(camera), quat=quaternion, fovy=fov_deg)
 
 
-def _add_chassis(body: "mujoco.MjsBody", robot: RobotSpec) -> None:
+def _add_imu(model: mujoco.MjSpec, body: "mujoco.MjsBody") -> None:
+    body.add_site(name=IMU, pos=[0, 0, IMU_HEIGHT_M])
+    for name, kind in (("gyro", mujoco.mjtSensor.mjSENS_GYRO), ("force", mujoco.mjtSensor.mjSENS_ACCELEROMETER)):
+        model.add_sensor(name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=IMU)
+
+
+def _add_chassis(body: "mujoco.MjsBody", robot: RobotSpec, camera_height_m: float) -> None:
     shell = {"type": mujoco.mjtGeom.mjGEOM_CYLINDER, "group": ROBOT_GROUP}
     body.add_geom(size=[ROBOT_RADIUS_M, 0.04, 0], pos=[0, 0, 0.085], mass=0.85 * robot.mass_kg, **shell)
     body.add_geom(size=[0.05, 0.012, 0], pos=[0, 0, 0.137], mass=0.05 * robot.mass_kg, **shell)
-    mast = (robot.camera_height_m - 0.125) / 2
+    mast = (camera_height_m - 0.125) / 2
     body.add_geom(
         size=[0.015, mast, 0], pos=[CAMERA_AHEAD_M - 0.02, 0, 0.125 + mast], mass=0.1 * robot.mass_kg, **shell
     )

@@ -3,7 +3,8 @@
     spec, rejected = draw_episode(config, "demo-1", 7)
 
 An `EpisodeSpec` is plain data: it is written to `config.yaml` and each simulator builds its world from it. A drawn room
-is kept only when the robot fits at its start and a goal can be reached on the occupancy grid; rejections are counted.
+is kept only when the robot fits at its start and every checkpoint can be reached on the occupancy grid; rejections are
+counted.
 """
 
 import math
@@ -11,24 +12,17 @@ from collections import Counter
 
 import numpy as np
 
-from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.footprints import fits, make_obstacle
-from sim2edge.capture.obstacles import SHAPES, box, colour, shade
+from sim2edge.capture.config import CameraConfig, CaptureConfig
+from sim2edge.capture.floors import draw_style
+from sim2edge.capture.furnish import OVERHEAD_M, draw_decorations, draw_lights, draw_rugs, place_obstacles
+from sim2edge.capture.footprints import placed_footprints, wall_footprint
+from sim2edge.capture.layouts import LAYOUTS
+from sim2edge.capture.obstacles import colour
 from sim2edge.capture.occupancy import Occupancy
 from sim2edge.capture.seeds import Rng, episode_id, episode_seed, generator
-from sim2edge.capture.specs import (
-    ROBOT_RADIUS_M,
-    EpisodeSpec,
-    Light,
-    Obstacle,
-    Part,
-    Pose,
-    RobotSpec,
-    RoomSpec,
-    Vector,
-)
+from sim2edge.capture.specs import ROBOT_RADIUS_M, CameraSpec, EpisodeSpec, Layout, Pose, RobotSpec, RoomSpec
 from sim2edge.errors import BadInput
-from sim2edge.recipes.perception import CLASSES, FLOORS
+from sim2edge.recipes.perception import FLOORS
 
 PLANNING_MARGIN_M = 0.08
 """Room left between the chassis and an obstacle's footprint when goals and routes are chosen."""
@@ -38,6 +32,14 @@ LEAST_REACHABLE = 0.5
 
 ATTEMPTS = 50
 """Rooms drawn for an episode before its config is called impossible."""
+
+CHECKPOINT_M = 1.0
+"""Checkpoints are at least this far apart, so an episode needs no more than its way at cruising speed holds."""
+MOST_CHECKPOINTS = 64
+"""After the last one a driver begins again."""
+
+ROOM_FLOORS = tuple(floor for floor in FLOORS if floor != "rug")
+"""The floors that a room can have; a rug lies on one of them."""
 
 
 def draw_episode(config: CaptureConfig, batch: str, index: int) -> tuple[EpisodeSpec, Counter[str]]:
@@ -49,118 +51,128 @@ def draw_episode(config: CaptureConfig, batch: str, index: int) -> tuple[Episode
     identity = episode_id(batch, index)
     seed = episode_seed(identity)
     rng = generator(seed, "room")
-    # In turn, not at random, so that even a small batch has as much of each.
-    floor = FLOORS[index % len(FLOORS)]
+    # In turn, not at random, so that even a small batch has as much of each; the layouts shift against the floors.
+    floor = ROOM_FLOORS[index % len(ROOM_FLOORS)]
+    layouts = config.room.layouts
+    layout = layouts[(index + index // len(ROOM_FLOORS)) % len(layouts)]
     rejected: Counter[str] = Counter()
     for _ in range(ATTEMPTS):
-        room = draw_room(rng, config, floor)
-        start = choose_start(rng, room) if room else "crowded"
-        if room and isinstance(start, Pose):
-            robot = draw_robot(generator(seed, "robot"), config)
-            return EpisodeSpec(episode_id=identity, seed=seed, room=room, robot=robot, start=start), rejected
-        rejected[str(start)] += 1
+        room = draw_room(rng, config, layout, floor)
+        route = choose_route(rng, room, config) if room else "crowded"
+        if room is None or isinstance(route, str):
+            rejected[str(route)] += 1
+            continue
+        spec = EpisodeSpec(
+            episode_id=identity,
+            seed=seed,
+            room=room,
+            robot=draw_robot(generator(seed, "robot"), config),
+            camera=draw_camera(generator(seed, "camera"), config.camera),
+            driver=config.driver.kinds[index % len(config.driver.kinds)],
+            start=route[0],
+            checkpoints=route[1],
+        )
+        return spec, rejected
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(rejected.items()))
     raise BadInput(f"capture.room: no drivable room in {ATTEMPTS} draws for episode {identity} ({reasons})")
 
 
 def draw_robot(rng: Rng, config: CaptureConfig) -> RobotSpec:
-    """Draw the robot's mass, friction, speed and camera mount."""
+    """Draw the robot's mass, friction, speed, slip and the bias of its gyroscope."""
     ranges = config.robot
     return RobotSpec(
         mass_kg=rng.uniform(*ranges.mass_kg),
         wheel_friction=rng.uniform(*ranges.wheel_friction),
         speed_m_s=rng.uniform(*ranges.speed_m_s),
-        camera_height_m=rng.uniform(*ranges.camera_height_m),
-        camera_tilt_deg=rng.uniform(*ranges.camera_tilt_deg),
+        slip=(rng.uniform(*ranges.slip), rng.uniform(*ranges.slip)),
+        gyro_bias_rad_s=rng.normal(0, config.imu.gyro_bias_rad_s),
     )
 
 
-def draw_room(rng: Rng, config: CaptureConfig, floor: str) -> RoomSpec | None:
-    """Draw a room with a floor of the given type; None when its obstacles did not fit."""
-    width, length = rng.uniform(*config.room.side_m), rng.uniform(*config.room.side_m)
-    obstacles = place_obstacles(rng, config, width, length)
+def draw_camera(rng: Rng, config: CameraConfig) -> CameraSpec:
+    """Draw how the camera is mounted and set."""
+    return CameraSpec(
+        height_m=rng.uniform(*config.height_m),
+        tilt_deg=rng.uniform(*config.tilt_deg),
+        yaw_deg=rng.uniform(*config.yaw_deg),
+        roll_deg=rng.uniform(*config.roll_deg),
+        exposure=rng.uniform(*config.exposure),
+        tint=(rng.uniform(*config.tint), rng.uniform(*config.tint), rng.uniform(*config.tint)),
+        noise=rng.uniform(*config.noise),
+        shutter_s=rng.uniform(*config.shutter_s),
+        readout_s=rng.uniform(*config.readout_s),
+    )
+
+
+def draw_room(rng: Rng, config: CaptureConfig, layout: Layout, floor: str) -> RoomSpec | None:
+    """Draw a room of a layout with a floor of the given type; None when its obstacles did not fit."""
+    plan = LAYOUTS[layout](rng, config.room)
+    wall = colour(rng, saturation=0.35, value=(0.55, 0.95))
+    obstacles = place_obstacles(rng, config.room, plan)
     if obstacles is None:
         return None
-    wall = colour(rng, saturation=0.35, value=(0.55, 0.95))
     return RoomSpec(
-        width_m=width,
-        length_m=length,
+        layout=layout,
+        width_m=plan.width_m,
+        length_m=plan.length_m,
+        walls=plan.parts(wall),
         floor=floor,
+        style=draw_style(rng, floor, config.room.textures),
         texture_seed=rng.bytes(8).hex(),
+        rugs=draw_rugs(rng, config.room, plan),
         wall_rgb=wall,
         obstacles=obstacles,
-        decorations=draw_decorations(rng, config, width, length, wall),
-        lights=draw_lights(rng, config, width, length),
+        decorations=draw_decorations(rng, config.room, plan, wall),
+        lights=draw_lights(rng, config.lighting, plan),
         ambient=rng.uniform(*config.lighting.ambient),
     )
 
 
-def place_obstacles(rng: Rng, config: CaptureConfig, width: float, length: float) -> tuple[Obstacle, ...] | None:
-    """Draw obstacles that overlap neither each other nor a wall, classes as even as their number allows."""
-    count = int(rng.integers(config.room.obstacles[0], config.room.obstacles[1] + 1))
-    rounds = [rng.permutation(len(CLASSES)) for _ in range(-(-count // len(CLASSES)))]
-    labels = [CLASSES[k] for k in np.concatenate([[], *rounds])[:count].astype(int)]
-    placed: list[Obstacle] = []
-    for label in labels:
-        parts = tuple(SHAPES[label](rng))
-        for _ in range(40):
-            x, y = rng.uniform(-width / 2, width / 2), rng.uniform(-length / 2, length / 2)
-            candidate = make_obstacle(len(placed), label, Pose(x, y, rng.uniform(-math.pi, math.pi)), parts)
-            if fits(candidate, placed, config.room.gap_m, width, length):
-                placed.append(candidate)
-                break
-        else:
-            return None
-    return tuple(placed)
-
-
-def draw_decorations(rng: Rng, config: CaptureConfig, width: float, length: float, wall: Vector) -> tuple[Part, ...]:
-    """Skirting boards on all walls, doors and pictures on some."""
-    board = shade(wall, rng.choice([0.6, 1.3]))
-    parts = [box((0, s * (length / 2 - 0.006), 0.04), (width / 2, 0.006, 0.04), board) for s in (-1, 1)]
-    parts += [box((s * (width / 2 - 0.006), 0, 0.04), (0.006, length / 2, 0.04), board) for s in (-1, 1)]
-    for index in range(int(rng.integers(config.room.decorations[0], config.room.decorations[1] + 1))):
-        rgb, along, side = colour(rng), rng.uniform(-0.35, 0.35), int(rng.choice([-1, 1]))
-        door = rng.random() < 0.4
-        half_width, half_height = (0.45, 1.0) if door else (rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.5))
-        z = half_height if door else rng.uniform(1.0, 1.6)
-        depth = 0.008 + 0.002 * index  # where two overlap, one is in front
-        if rng.random() < 0.5:
-            parts.append(box((along * width, side * (length / 2 - depth), z), (half_width, depth, half_height), rgb))
-        else:
-            parts.append(box((side * (width / 2 - depth), along * length, z), (depth, half_width, half_height), rgb))
-    return tuple(parts)
-
-
-def draw_lights(rng: Rng, config: CaptureConfig, width: float, length: float) -> tuple[Light, ...]:
-    """Lamps of slightly warm or cool light that share the drawn brightness."""
-    count = int(rng.integers(config.lighting.lights[0], config.lighting.lights[1] + 1))
-    strength = rng.uniform(*config.lighting.brightness) / count
-    lights = []
-    for _ in range(count):
-        warmth = rng.uniform(-0.12, 0.12)
-        position = (rng.uniform(-0.35, 0.35) * width, rng.uniform(-0.35, 0.35) * length, rng.uniform(2.4, 3.2))
-        lights.append(Light(position=position, rgb=(strength * (1 + warmth), strength, strength * (1 - warmth))))
-    return tuple(lights)
-
-
 def occupancy_of(room: RoomSpec) -> Occupancy:
-    """The grid on which goals and routes for the robot are chosen."""
-    footprints = [obstacle.footprint for obstacle in room.obstacles]
+    """The grid on which goals and routes for the robot are chosen; who walks is not on it."""
+    footprints = [wall_footprint(wall) for wall in room.walls if wall.position[2] - wall.size[2] < OVERHEAD_M]
+    footprints += [polygon for one in room.obstacles if not one.motion for polygon in placed_footprints(one)]
     return Occupancy(room.width_m, room.length_m, footprints, ROBOT_RADIUS_M + PLANNING_MARGIN_M)
 
 
-def choose_start(rng: Rng, room: RoomSpec) -> Pose | str:
-    """A start, looking roughly at an obstacle, from which much of the floor can be reached; or why there is none."""
+def choose_route(rng: Rng, room: RoomSpec, config: CaptureConfig) -> tuple[Pose, tuple[tuple[float, float], ...]] | str:
+    """A start, looking roughly at an obstacle, and the checkpoints to pass from there; or why there are none."""
     grid = occupancy_of(room)
+    start = _choose_start(rng, room, grid)
+    if start is None:
+        return "no_start"
+    if grid.reachable(start.x_m, start.y_m).sum() < LEAST_REACHABLE * grid.free.sum():
+        return "unreachable"
+    way_m = config.episode_seconds * config.robot.speed_m_s[1]
+    count = min(MOST_CHECKPOINTS, 1 + math.ceil(way_m / CHECKPOINT_M))
+    pose, checkpoints = start, list[tuple[float, float]]()
+    for _ in range(count):
+        goals = grid.goals(*pose)
+        if not len(goals):
+            return "no_goal"
+        x, y = grid.position(goals[rng.integers(len(goals))])
+        checkpoints.append((round(x, 4), round(y, 4)))
+        pose = Pose(x, y, math.atan2(y - pose.y_m, x - pose.x_m))
+    return start, tuple(checkpoints)
+
+
+def _choose_start(rng: Rng, room: RoomSpec, grid: Occupancy) -> Pose | None:
     cells = np.argwhere(grid.clearance_m > ROBOT_RADIUS_M + 2 * PLANNING_MARGIN_M)
     if not len(cells):
-        return "no_start"
+        return None
     x, y = grid.position(cells[rng.integers(len(cells))])
+    walkers = [one for one in room.obstacles if one.motion]
+    if any(_on_the_walk(x, y, one.pose, (one.motion.to_x_m, one.motion.to_y_m)) for one in walkers if one.motion):
+        return None
     yaw = rng.uniform(-math.pi, math.pi)
     if room.obstacles:
         seen = room.obstacles[rng.integers(len(room.obstacles))]
         yaw = math.atan2(seen.y_m - y, seen.x_m - x) + rng.normal(0, 0.3)
-    if grid.reachable(x, y).sum() < LEAST_REACHABLE * grid.free.sum() or not len(grid.goals(x, y, yaw)):
-        return "unreachable"
     return Pose(x, y, yaw)
+
+
+def _on_the_walk(x: float, y: float, start: Pose, end: tuple[float, float]) -> bool:
+    """Whether the robot would stand within a step of the line that somebody walks."""
+    line, here = np.subtract(end, start[:2]), np.subtract((x, y), start[:2])
+    share = np.clip(np.dot(here, line) / np.dot(line, line), 0, 1)
+    return bool(np.linalg.norm(here - share * line) < ROBOT_RADIUS_M + 0.5)

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 Vector = tuple[float, float, float]
 Polygon = tuple[tuple[float, float], ...]
+Layout = Literal["rectangle", "l", "corridor", "two_rooms", "clutter"]
+DriverName = Literal["expert", "noisy", "explore", "policy"]
 
 WALL_HEIGHT_M = 6.0
 """Above what the tilted camera sees across a large room, so that no ceiling is needed."""
@@ -16,8 +18,15 @@ WALL_HEIGHT_M = 6.0
 ROBOT_RADIUS_M = 0.175
 """Of the round chassis; the wheels are inside."""
 
+WHEEL_RADIUS_M = 0.06
+TRACK_M = 0.27
+"""Distance between the wheels."""
+
 LIDAR_HEIGHT_M = 0.15
 """Below seats and table tops, so that the LiDAR sees legs."""
+
+LIDAR_3D_HEIGHT_M = 0.4
+"""Of the 3D LiDAR, where a robot has one: above the camera."""
 
 CAMERA_AHEAD_M = 0.15
 """How far the camera is in front of the robot's middle."""
@@ -114,7 +123,7 @@ class Rug(Spec):
 class RoomSpec(Spec):
     """A room: a floor of `width_m` x `length_m` around the origin, and the walls on it."""
 
-    layout: Literal["rectangle", "l", "corridor", "two_rooms", "clutter"]
+    layout: Layout
     width_m: float
     length_m: float
     walls: tuple[Part, ...]
@@ -175,7 +184,7 @@ class EpisodeSpec(Spec):
     room: RoomSpec
     robot: RobotSpec
     camera: CameraSpec
-    driver: Literal["expert", "noisy", "explore", "policy"]
+    driver: DriverName
     start: Pose
     checkpoints: tuple[tuple[float, float], ...]
     """Places to pass in turn, the goal last; each can be reached from the one before."""

@@ -1,0 +1,48 @@
+"""Drives by an exported LiDAR policy: an ONNX network told the scan, for closed-loop tests of a model.
+
+Its one input is [1, beams]: ranges as fractions of the LiDAR's greatest range, 1 where nothing returned. Its first output
+begins with the linear (m/s) and the angular speed (rad/s).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from sim2edge.capture.config import CaptureConfig
+from sim2edge.capture.driver import Decision, Floats
+from sim2edge.capture.simulator import Command
+from sim2edge.capture.specs import Pose
+from sim2edge.errors import BadInput
+
+
+class PolicyDriver:
+    """A policy at the wheel.
+
+    Raises:
+        BadInput: there is no such file, it is not such a network, or ONNX Runtime is not installed.
+    """
+
+    def __init__(self, config: CaptureConfig) -> None:
+        path = Path(config.driver.policy)
+        if not path.is_file():
+            raise BadInput(f"capture.driver.policy: there is no file '{path}'")
+        try:
+            import onnxruntime  # here, for few batches need it
+        except ImportError as error:
+            raise BadInput("capture.driver.policy: needs the package onnxruntime, which is not installed") from error
+        try:
+            self._network = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            raise BadInput(f"capture.driver.policy: '{path}' is not an ONNX model: {str(error).splitlines()[0]}") from error
+        inputs = self._network.get_inputs()
+        if len(inputs) != 1 or inputs[0].shape[-1] != config.lidar.beams:
+            raise BadInput(f"capture.driver.policy: '{path}' does not take one scan of {config.lidar.beams} beams")
+        self._input, self._reach = inputs[0].name, config.lidar.max_range_m
+        self.checkpoints_passed = 0
+
+    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:
+        """As `Driver.drive`."""
+        scan = np.minimum(ranges / self._reach, 1).astype(np.float32)[None]
+        linear, angular = np.ravel(self._network.run(None, {self._input: scan})[0])[:2]
+        command = Command(float(linear), float(angular))
+        return Decision(command, command)
