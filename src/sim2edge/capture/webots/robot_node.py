@@ -8,8 +8,19 @@ import math
 
 from sim2edge.capture.camera_mount import mount_position
 from sim2edge.capture.config import CameraConfig, CaptureConfig
-from sim2edge.capture.robot import MOTOR_TORQUE_NM, TRACK_M, WHEEL_MASS_KG, WHEEL_RADIUS_M
-from sim2edge.capture.specs import CAMERA_AHEAD_M, LIDAR_HEIGHT_M, ROBOT_RADIUS_M, CameraSpec, EpisodeSpec, Part, Vector
+from sim2edge.capture.robot import IMU_HEIGHT_M, MOTOR_TORQUE_NM, WHEEL_MASS_KG
+from sim2edge.capture.specs import (
+    CAMERA_AHEAD_M,
+    LIDAR_3D_HEIGHT_M,
+    LIDAR_HEIGHT_M,
+    ROBOT_RADIUS_M,
+    TRACK_M,
+    WHEEL_RADIUS_M,
+    CameraSpec,
+    EpisodeSpec,
+    Part,
+    Vector,
+)
 from sim2edge.capture.webots.geometry import bounding, camera_rotation, cylinders_physics, horizontal_fov, visible
 from sim2edge.capture.webots.scanner import Scanner, scanner_2d, scanner_3d
 from sim2edge.capture.webots.vrml import Node, turned
@@ -115,10 +126,14 @@ def _caster(side: int) -> Node:
 
 def sensors(spec: EpisodeSpec, config: CaptureConfig) -> list[Node]:
     """Camera, scanners and inertial unit, without noise."""
-    nodes = [_camera(spec.camera, config.camera), _lidar(LIDAR, scanner_2d(config.lidar), config.lidar.max_range_m)]
+    nodes = [
+        _camera(spec.camera, config.camera),
+        _lidar(LIDAR, LIDAR_HEIGHT_M, scanner_2d(config.lidar), config.lidar.max_range_m),
+    ]
     if config.lidar_3d.enabled:
-        nodes.append(_lidar(LIDAR_3D, scanner_3d(config.lidar_3d), config.lidar_3d.max_range_m))
-    return [*nodes, Node("Gyro", name=GYRO), Node("Accelerometer", name=ACCELEROMETER)]
+        nodes.append(_lidar(LIDAR_3D, LIDAR_3D_HEIGHT_M, scanner_3d(config.lidar_3d), config.lidar_3d.max_range_m))
+    middle = (0.0, 0.0, IMU_HEIGHT_M)
+    return [*nodes, *(Node(kind.capitalize(), translation=middle, name=kind) for kind in (GYRO, ACCELEROMETER))]
 
 
 def _camera(spec: CameraSpec, config: CameraConfig) -> Node:
@@ -136,11 +151,11 @@ def _camera(spec: CameraSpec, config: CameraConfig) -> Node:
     )
 
 
-def _lidar(name: str, scanner: Scanner, max_range_m: float) -> Node:
+def _lidar(name: str, height_m: float, scanner: Scanner, max_range_m: float) -> Node:
     return Node(
         "Lidar",
         define=DEFINED[name],
-        translation=(0.0, 0.0, LIDAR_HEIGHT_M),
+        translation=(0.0, 0.0, height_m),
         rotation=turned(scanner.yaw_rad),
         name=name,
         horizontalResolution=scanner.columns,
