@@ -5,18 +5,17 @@ import os
 os.environ.setdefault("MUJOCO_GL", "disable")  # before anything imports mujoco
 
 import pytest
+from capture.hand_made import GREY, make_spec
 
 from sim2edge.bus import Bus
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.footprints import make_obstacle
 from sim2edge.capture.obstacles import box
-from sim2edge.capture.specs import EpisodeSpec, Light, Pose, RobotSpec, RoomSpec
+from sim2edge.capture.specs import EpisodeSpec, Pose
 from sim2edge.config import load
 from sim2edge.runner import execute, plan
 
 SMALL = ["episodes=2", "episode_seconds=1.5", "workers=2", "camera.backend=ray", "camera.width=64", "camera.height=48"]
-
-ORIGIN = Pose(0, 0, 0)
 
 
 class Silent:
@@ -62,23 +61,11 @@ def batch(tmp_path_factory):
 def room_with():
     """A 6 x 4 m room with grey boxes at given poses: `room_with((x, y, half side), ..., start=Pose(...))`."""
 
-    def build(*boxes: tuple[float, float, float], start: Pose = ORIGIN) -> EpisodeSpec:
-        obstacles = tuple(
-            make_obstacle(k, "box", Pose(x, y, 0), (box((0, 0, half), (half, half, half), (0.5, 0.5, 0.5)),))
+    def build(*boxes: tuple[float, float, float], **fields) -> EpisodeSpec:
+        obstacles = [
+            make_obstacle(k, "box", Pose(x, y, 0), [[box((0, 0, half), (half, half, half), GREY)]])
             for k, (x, y, half) in enumerate(boxes)
-        )
-        room = RoomSpec(
-            width_m=6,
-            length_m=4,
-            floor="tile",
-            texture_seed="0",
-            wall_rgb=(0.8, 0.8, 0.8),
-            obstacles=obstacles,
-            decorations=(),
-            lights=(Light(position=(0, 0, 3), rgb=(0.6, 0.6, 0.6)),),
-            ambient=0.4,
-        )
-        robot = RobotSpec(mass_kg=8, wheel_friction=0.9, speed_m_s=0.5, camera_height_m=0.3, camera_tilt_deg=8)
-        return EpisodeSpec(episode_id="hand.0000", seed="0" * 32, room=room, robot=robot, start=start)
+        ]
+        return make_spec(obstacles, **fields)
 
     return build

@@ -13,7 +13,7 @@ from sim2edge.stage import Gather, Stage
 
 STAGE = Stage(
     name="capture",
-    version=1,
+    version=2,
     produces="episodes",
     config=CaptureConfig,
     entry="sim2edge.capture.run:run",

@@ -1,4 +1,4 @@
-"""The capture stage's config: how many episodes, which sensors, and from which ranges rooms, robots and cameras are drawn.
+"""The capture stage's config: how many episodes, which sensors, the ranges rooms, robots and cameras are drawn from.
 
 A pair is a range: every episode draws its value uniformly from it (domain randomisation), and records what it drew.
 """
@@ -81,7 +81,9 @@ class CameraConfig(Section):
     tint: GainRange = Field(default=(0.94, 1.06), description="gain of each channel")
     noise: NoiseRange = Field(default=(0.0, 4.0), description="standard deviation of a channel's noise, 0..255")
     shutter_s: SecondsRange = Field(default=(0.0, 0.02), description="exposure time that blurs turns, seconds")
-    readout_s: SecondsRange = Field(default=(0.0, 0.02), description="first row read to last (rolling shutter), seconds")
+    readout_s: SecondsRange = Field(
+        default=(0.0, 0.02), description="first row read to last (rolling shutter), seconds"
+    )
     masks: bool = Field(default=False, description="whether to log which obstacle each pixel shows")
     images: bool = Field(default=False, description="whether to write the images as files, too")
 

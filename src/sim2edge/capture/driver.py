@@ -17,10 +17,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sim2edge.capture.footprints import placed_footprints
 from sim2edge.capture.occupancy import Occupancy
 from sim2edge.capture.seeds import Rng
 from sim2edge.capture.simulator import Command
-from sim2edge.capture.footprints import placed_footprints
 from sim2edge.capture.specs import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, EpisodeSpec, Obstacle, Pose
 
 Floats = NDArray[np.float64]

@@ -1,6 +1,6 @@
 """Floor textures: several styles of each floor, drawn anew for each room from its texture seed, and rugs upon them.
 
-Of every floor one style is held out: a batch with `room.textures=held_out` shows how a model does on floors it never saw.
+Of every floor one style is held out: a batch with `room.textures=held_out` shows what a model makes of unseen floors.
 """
 
 import math

@@ -71,7 +71,9 @@ def placed_footprints(obstacle: Obstacle, pose: Pose | None = None) -> list[Poin
 def wall_footprint(wall: Part) -> Points:
     """The corners (4, 2) of a wall, an upright box along x and y."""
     (x, y, _), (half_x, half_y, _) = wall.position, wall.size
-    return np.array([(x - half_x, y - half_y), (x + half_x, y - half_y), (x + half_x, y + half_y), (x - half_x, y + half_y)])
+    return np.array(
+        [(x - half_x, y - half_y), (x + half_x, y - half_y), (x + half_x, y + half_y), (x - half_x, y + half_y)]
+    )
 
 
 def distance_to(polygon: Points, x: float, y: float) -> float:

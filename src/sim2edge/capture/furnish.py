@@ -53,9 +53,7 @@ def _door_frames(rng: Rng, plan: Plan) -> list[Obstacle]:
     return [make_obstacle(0, "door_frame", pose, jambs, lintel)]
 
 
-def _place(
-    rng: Rng, config: RoomConfig, plan: Plan, label: str, instance: int, taken: list[Points]
-) -> Obstacle | None:
+def _place(rng: Rng, config: RoomConfig, plan: Plan, label: str, instance: int, taken: list[Points]) -> Obstacle | None:
     parts = SHAPES[label](rng)
     walks = label == "person" and rng.random() < config.walking
     for _ in range(TRIES):
@@ -78,9 +76,7 @@ def _beside_a_wall(rng: Rng, plan: Plan, parts: list[Part]) -> Pose:
     side, along = int(rng.integers(4)), rng.uniform(-0.5, 0.5)
     half = plan.width_m / 2, plan.length_m / 2
     x, y = [(-half[0] + back, None), (None, -half[1] + back), (half[0] - back, None), (None, half[1] - back)][side]
-    return Pose(
-        along * plan.width_m if x is None else x, along * plan.length_m if y is None else y, side * math.pi / 2
-    )
+    return Pose(along * plan.width_m if x is None else x, along * plan.length_m if y is None else y, side * math.pi / 2)
 
 
 def _draw_walk(rng: Rng, config: RoomConfig, start: Pose) -> Motion:

@@ -7,13 +7,11 @@
 The table and the counts are those of a batch that was captured whole.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.recorder import EpisodeResult
-from sim2edge.capture.run import summarise, write_table
+from sim2edge.capture.table import read_table, summarise, write_table
 from sim2edge.errors import BadInput
 from sim2edge.stage import Artifact, Job, Outcome
 
@@ -25,13 +23,14 @@ def run(job: Job[CaptureConfig]) -> Outcome:
         BadInput: the shards were drawn by different camera backends.
     """
     backend = common_backend(job.parts)
-    results = sorted((row for part in job.parts for row in read_table(part)), key=lambda result: result.episode_id)
+    rows = [row for part in job.parts for row in read_table(part.path("aggregated_results.csv"))]
+    results = sorted(rows, key=lambda result: result.episode_id)
     write_table(job.output / "aggregated_results.csv", results)
-    boxes, rejected = (count(job.parts, name) for name in ("boxes", "rooms_rejected"))
+    tallies = {name: count(job.parts, name) for name in ("boxes", "rooms_rejected", "checks")}
     job.progress.update(len(results), job.config.episodes, shards=len(job.parts))
     renderers = {part.manifest.summary["camera_renderer"] for part in job.parts}
     camera = {"camera_backend": backend, "camera_renderer": ", ".join(sorted(renderers))}
-    return Outcome(summarise(results, boxes, rejected) | camera)
+    return Outcome(summarise(results, tallies) | camera)
 
 
 def common_backend(shards: Sequence[Artifact]) -> str:
@@ -45,12 +44,6 @@ def common_backend(shards: Sequence[Artifact]) -> str:
         where = ", ".join(f"{backend} (shard {shard})" for backend, shard in sorted(backends.items()))
         raise BadInput(f"capture.camera.backend: the shards were drawn by {where}: name one backend and capture again")
     return str(next(iter(backends)))
-
-
-def read_table(shard: Artifact) -> list[EpisodeResult]:
-    """The rows of a shard's `aggregated_results.csv`."""
-    with shard.path("aggregated_results.csv").open(newline="", encoding="utf-8") as file:
-        return [EpisodeResult.model_validate(row) for row in csv.DictReader(file)]
 
 
 def count(shards: Sequence[Artifact], name: str) -> Counter[str]:

@@ -1,4 +1,11 @@
-"""Ground-truth labels of an image: a box, distance and bearing for each obstacle that is visible enough."""
+"""Ground truth about one moment: what the image shows of each obstacle, the floor, and how far the way is free.
+
+    labeller = Labeller(spec, config)
+    labels = labeller.label(simulator.observe())
+
+What is visible is counted in the simulator's instance image; what there is to be seen is projected from the obstacles'
+geometry. Labels are of the undisturbed image (`camera_effects.py` says how far effects move things).
+"""
 
 import math
 
@@ -7,9 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from sim2edge.capture.config import LabelConfig
-from sim2edge.capture.simulator import NO_INSTANCE
-from sim2edge.capture.specs import Obstacle, Pose
+from sim2edge.capture.config import CaptureConfig
+from sim2edge.capture.footprints import distance_to, placed_footprints
+from sim2edge.capture.lidar_capture import beam_angles
+from sim2edge.capture.projection import Outlines, Projector, in_frame, solid_of
+from sim2edge.capture.simulator import Observation
+from sim2edge.capture.specs import CAMERA_AHEAD_M, EpisodeSpec, Obstacle, Pose, RoomSpec
+
+LOOK_AHEAD_M = 0.6
+"""How far ahead of the robot's middle the floor is told: what it drives on next, in the lower part of the image."""
+
+RUG = "rug"
+"""What the floor is where a rug lies."""
 
 
 class Box(BaseModel):
@@ -25,40 +41,152 @@ class Box(BaseModel):
     y_max: float
     distance_m: float
     bearing_rad: float
+    occlusion: float = 0.0
+    """Share of its silhouette in the image that something hides, 0..1."""
+    truncation: float = 0.0
+    """Share of its silhouette that is outside the image, 0..1."""
+    position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Middle of the 3D box, in the robot's frame."""
+    size_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Full sides of the 3D box along the obstacle's own x, y and z."""
+    yaw_rad: float = 0.0
+    """Of the 3D box, from the robot's x axis."""
 
 
-def find_boxes(
-    instances: NDArray[np.int16], obstacles: tuple[Obstacle, ...], camera: Pose, config: LabelConfig
-) -> list[Box]:
-    """Label an instance image (height, width) taken from `camera` (its position and heading in the room)."""
-    boxes = []
-    for instance in np.unique(instances[instances != NO_INSTANCE]):
-        rows, columns = np.nonzero(instances == instance)
-        x_min, x_max, y_min, y_max = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
-        if len(rows) < config.min_pixels or min(x_max - x_min, y_max - y_min) < config.min_side_pixels:
-            continue
-        obstacle = obstacles[instance]
-        distance, bearing = locate(obstacle, camera)
-        boxes.append(
-            Box(
-                label=obstacle.label,
-                instance=int(instance),
-                x_min=float(x_min),
-                y_min=float(y_min),
-                x_max=float(x_max),
-                y_max=float(y_max),
-                distance_m=round(distance, 4),
-                bearing_rad=round(bearing, 4),
-            )
+class FrameLabels(BaseModel):
+    """The content of one `/labels` message."""
+
+    model_config = ConfigDict(frozen=True)
+
+    floor: str
+    """Ahead of the robot: what a model learns to tell from the image."""
+    floor_under: str
+    boxes: tuple[Box, ...]
+    free_m: tuple[float, ...]
+    """Least exact range in each sector, counter-clockwise from straight behind; 0 where no beam looks."""
+
+
+class Labeller:
+    """Labels the moments of one episode."""
+
+    def __init__(self, spec: EpisodeSpec, config: CaptureConfig) -> None:
+        self._spec, self._limits = spec, config.labels
+        self._projector = Projector(spec.camera, config.camera)
+        self._solids = [solid_of(obstacle) for obstacle in spec.room.obstacles]
+        self._extents = [own_extent(obstacle) for obstacle in spec.room.obstacles]
+        self._sectors = Sectors(beam_angles(config.lidar), config.labels.sectors, config.lidar.max_range_m)
+
+    def label(self, view: Observation) -> FrameLabels:
+        """The truth about what the sensors saw."""
+        pixels = np.bincount(view.instances.ravel() + 1, minlength=1)[1:]
+        enough = np.flatnonzero(pixels >= self._limits.min_pixels)
+        boxes = [self._box(view, int(instance), int(pixels[instance])) for instance in enough]
+        return FrameLabels(
+            floor=floor_ahead(self._spec.room, view.pose),
+            floor_under=floor_at(self._spec.room, view.pose.x_m, view.pose.y_m),
+            boxes=tuple(box for box in boxes if box),
+            free_m=self._sectors.least(view.ranges),
         )
-    return boxes
+
+    def _box(self, view: Observation, instance: int, visible: int) -> Box | None:
+        x, y, width, height = cv2.boundingRect((view.instances == instance).view(np.uint8))
+        if min(width, height) < self._limits.min_side_pixels:
+            return None
+        obstacle, pose = self._spec.room.obstacles[instance], view.obstacles[instance]
+        distance, bearing = locate(obstacle, pose, camera_pose(self._spec, view.pose))
+        local = in_frame(pose, view.pose)
+        hidden, outside = shares(self._projector, self._projector.outlines(self._solids[instance], local), visible)
+        middle, size = self._extents[instance]
+        return Box(
+            label=obstacle.label,
+            instance=instance,
+            x_min=x,
+            y_min=y,
+            x_max=x + width,
+            y_max=y + height,
+            distance_m=round(distance, 4),
+            bearing_rad=round(bearing, 4),
+            occlusion=round(hidden, 3),
+            truncation=round(outside, 3),
+            position_m=carry(middle, local),
+            size_m=size,
+            yaw_rad=round(local.yaw_rad, 4),
+        )
 
 
-def locate(obstacle: Obstacle, camera: Pose) -> tuple[float, float]:
-    """Distance (m) along the ground to the footprint's nearest point and bearing (rad, left positive) of its middle.
+def shares(projector: Projector, outlines: Outlines, visible: int) -> tuple[float, float]:
+    """Occlusion and truncation of a silhouette of which `visible` pixels are seen, 0..1."""
+    bounds = outlines.bounds
+    inside = outlines.area(projector.image)
+    everything = inside if projector.image.contains(bounds) else outlines.area(projector.surroundings)
+    return _missing(visible, inside), _missing(inside, everything)
 
-    The distance is 0 inside the footprint, the bearing within -pi..pi."""
-    hull = np.array(obstacle.footprint, np.float32)
-    distance = max(0.0, -cv2.pointPolygonTest(hull, (camera.x_m, camera.y_m), True))
-    bearing = math.atan2(obstacle.y_m - camera.y_m, obstacle.x_m - camera.x_m) - camera.yaw_rad
+
+def _missing(part: float, whole: float) -> float:
+    return min(1.0, max(0.0, 1 - part / whole)) if whole > 0 else 0.0
+
+
+def camera_pose(spec: EpisodeSpec, robot: Pose) -> Pose:
+    """Where the camera is on the ground plane, and where it looks there."""
+    x = robot.x_m + CAMERA_AHEAD_M * math.cos(robot.yaw_rad)
+    y = robot.y_m + CAMERA_AHEAD_M * math.sin(robot.yaw_rad)
+    return Pose(x, y, robot.yaw_rad + math.radians(spec.camera.yaw_deg))
+
+
+def locate(obstacle: Obstacle, pose: Pose, camera: Pose) -> tuple[float, float]:
+    """Distance (m) along the ground to the footprints' nearest point and bearing (rad, left positive) of the middle.
+
+    The distance is 0 inside a footprint, the bearing within -pi..pi."""
+    distance = min(distance_to(polygon, camera.x_m, camera.y_m) for polygon in placed_footprints(obstacle, pose))
+    bearing = math.atan2(pose.y_m - camera.y_m, pose.x_m - camera.x_m) - camera.yaw_rad
     return distance, (bearing + math.pi) % math.tau - math.pi
+
+
+def own_extent(obstacle: Obstacle) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Middle and full sides (x, y, z) of the 3D box around an obstacle, in its own frame, metres."""
+    plan = np.concatenate([np.array(polygon) for polygon in obstacle.footprints])
+    (x_min, y_min), (x_max, y_max) = plan.min(axis=0).tolist(), plan.max(axis=0).tolist()
+    bottom = max(0.0, min(2 * part.position[2] - part.top_m for part in obstacle.parts))
+    top = obstacle.top_m
+    middle = (x_min + x_max) / 2, (y_min + y_max) / 2, (bottom + top) / 2
+    return middle, (round(x_max - x_min, 4), round(y_max - y_min, 4), round(top - bottom, 4))
+
+
+def carry(point: tuple[float, float, float], pose: Pose) -> tuple[float, float, float]:
+    """A point of an obstacle's frame in the frame that its pose is given in."""
+    cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
+    x, y, z = point
+    return round(pose.x_m + cos * x - sin * y, 4), round(pose.y_m + sin * x + cos * y, 4), round(z, 4)
+
+
+def floor_ahead(room: RoomSpec, robot: Pose) -> str:
+    """The floor `LOOK_AHEAD_M` ahead of the robot's middle, or at the outer wall where the room ends before."""
+    x = robot.x_m + LOOK_AHEAD_M * math.cos(robot.yaw_rad)
+    y = robot.y_m + LOOK_AHEAD_M * math.sin(robot.yaw_rad)
+    half_x, half_y = room.width_m / 2, room.length_m / 2
+    return floor_at(room, min(half_x, max(-half_x, x)), min(half_y, max(-half_y, y)))
+
+
+def floor_at(room: RoomSpec, x: float, y: float) -> str:
+    """The floor at a point of the room: one of `FLOORS`."""
+    for rug in room.rugs:
+        local = in_frame(Pose(x, y, 0), Pose(rug.x_m, rug.y_m, rug.yaw_rad))
+        if abs(local.x_m) <= rug.half_x_m and abs(local.y_m) <= rug.half_y_m:
+            return RUG
+    return room.floor
+
+
+class Sectors:
+    """Equal sectors around the robot, counter-clockwise from straight behind, and which beams look into each."""
+
+    def __init__(self, angles: NDArray[np.float64], sectors: int, max_range_m: float) -> None:
+        # The slack keeps a beam along a border on its own side of it whatever the last bit says.
+        sector = np.floor((angles + math.pi) / math.tau * sectors + 1e-9).clip(0, sectors - 1)
+        self._looked_into, self._starts = np.unique(sector.astype(int), return_index=True)
+        self._count, self._max_range_m = sectors, max_range_m
+
+    def least(self, ranges: NDArray[np.float64]) -> tuple[float, ...]:
+        """The least range in each sector, metres."""
+        free = np.zeros(self._count)
+        free[self._looked_into] = np.minimum.reduceat(ranges, self._starts).clip(0, self._max_range_m)
+        return tuple(np.round(free, 4).tolist())

@@ -1,13 +1,16 @@
-"""The 2D LiDAR: beam angles, ray casting in MuJoCo, noise and dropout, and `lidar.csv`."""
+"""The LiDARs: directions of their beams, ray casting in MuJoCo, noise and lost returns, and `lidar.csv`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from sim2edge.capture.config import LidarConfig
+from sim2edge.capture.config import Lidar3dConfig, LidarConfig
 from sim2edge.capture.seeds import Rng
+
+if TYPE_CHECKING:
+    import mujoco
 
 Floats = NDArray[np.float64]
 
@@ -24,14 +27,48 @@ def beam_angles(config: LidarConfig) -> Floats:
 
 
 def cast_beams(
-    model: mujoco.MjModel, data: mujoco.MjData, site: int, angles: Floats, groups: NDArray[np.uint8], reach: float
+    model: "mujoco.MjModel", data: "mujoco.MjData", site: int, angles: Floats, groups: NDArray[np.uint8], reach: float
 ) -> Floats:
     """Exact distances along the beams of a scanner at a site, metres; inf where nothing is hit within `reach`."""
     local = np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], axis=1)
+    return _cast(model, data, site, local, groups, reach)
+
+
+def cloud_directions(config: Lidar3dConfig) -> Floats:
+    """Unit vectors (layers, columns, 3) of the 3D LiDAR's beams: x ahead, y left, z up.
+
+    The lowest layer comes first, and half of the angle is below the horizon; columns run counter-clockwise from
+    straight behind, and a full turn does not repeat its first.
+    """
+    half = np.radians(config.vertical_fov_deg) / 2
+    elevation = np.linspace(-half, half, config.layers)[:, None]
+    azimuth = -np.pi + 2 * np.pi / config.columns * np.arange(config.columns)
+    flat = np.cos(elevation)
+    upward = np.broadcast_to(np.sin(elevation), (config.layers, config.columns))
+    return np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), upward], axis=2)
+
+
+def cast_cloud(
+    model: "mujoco.MjModel",
+    data: "mujoco.MjData",
+    site: int,
+    directions: Floats,
+    groups: NDArray[np.uint8],
+    reach: float,
+) -> Floats:
+    """Exact distances (layers, columns) along directions (layers, columns, 3) of a site's frame; inf: no hit."""
+    return _cast(model, data, site, directions.reshape(-1, 3), groups, reach).reshape(directions.shape[:2])
+
+
+def _cast(
+    model: "mujoco.MjModel", data: "mujoco.MjData", site: int, local: Floats, groups: NDArray[np.uint8], reach: float
+) -> Floats:
+    import mujoco  # not above: where another simulator drives, it need not be there
+
     beams = local @ data.site_xmat[site].reshape(3, 3).T
-    hit, distance = np.full(len(angles), -1, np.int32), np.zeros(len(angles))
+    hit, distance = np.full(len(local), -1, np.int32), np.zeros(len(local))
     mujoco.mj_multiRay(
-        model, data, data.site_xpos[site], beams.ravel(), groups, 1, -1, hit, distance, None, len(angles), reach
+        model, data, data.site_xpos[site], beams.ravel(), groups, 1, -1, hit, distance, None, len(local), reach
     )
     return np.where(hit < 0, np.inf, distance)
 
@@ -42,6 +79,12 @@ def disturb(ranges: Floats, config: LidarConfig, rng: Rng) -> Floats:
     lost = rng.random(len(ranges)) < config.dropout
     outside = ~((noisy >= config.min_range_m) & (noisy <= config.max_range_m))
     return np.where(lost | outside, np.inf, noisy)
+
+
+def disturb_cloud(cloud: Floats, config: Lidar3dConfig, rng: Rng) -> Floats:
+    """What the 3D LiDAR reports of exact distances (layers, columns): Gaussian noise, and inf beyond its range."""
+    noisy = cloud + rng.standard_normal(cloud.shape) * config.noise_m
+    return np.where((noisy > 0) & (noisy <= config.max_range_m), noisy, np.inf)
 
 
 def write_csv(path: Path, times: list[float], scans: list[Floats]) -> None:

@@ -4,102 +4,106 @@ All times are simulated and nothing is left to a thread's timing, so the same ti
 """
 
 import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import foxglove
 import numpy as np
-from foxglove import channels, messages
+from foxglove import channels
 from foxglove.mcap import MCAPCompression, MCAPWriteOptions
-from numpy.typing import NDArray
 
-from sim2edge.capture.config import RATE_HZ
-from sim2edge.capture.labels import Box
-from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import LIDAR_HEIGHT_M, Pose
+from sim2edge.capture import foxglove_messages as told
+from sim2edge.capture.config import CaptureConfig
+from sim2edge.capture.imu import RATE_HZ as IMU_RATE_HZ
+from sim2edge.capture.lidar_capture import beam_angles, cloud_directions
+from sim2edge.capture.specs import EpisodeSpec
+from sim2edge.capture.tick import Tick
 
-TICK_NS = 1_000_000_000 // RATE_HZ
 # More compression threads would make the chunks depend on their timing.
 OPTIONS = MCAPWriteOptions(compression=MCAPCompression.Zstd, compression_threads=0, chunk_size=1 << 20)
 
 _NUMBER = {"type": "number"}
-CONTROL_SCHEMA = {
-    "title": "sim2edge.Control",
-    "type": "object",
-    "properties": {"linear_m_s": _NUMBER, "angular_rad_s": _NUMBER},
-}
-LABELS_SCHEMA = {
-    "title": "sim2edge.Labels",
-    "type": "object",
-    "properties": {
-        "floor": {"type": "string"},
-        "boxes": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"class": {"type": "string"}, "instance": {"type": "integer"}}
-                | dict.fromkeys(("x_min", "y_min", "x_max", "y_max", "distance_m", "bearing_rad"), _NUMBER),
-            },
-        },
-    },
-}
+_VECTOR = {"type": "array", "items": _NUMBER}
+_VECTORS = {"type": "array", "items": _VECTOR}
 
 
-@dataclass(frozen=True)
-class Tick:
-    """All that is logged of one moment."""
+def _record(title: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    return {"title": title, "type": "object", "properties": properties}
 
-    index: int
-    jpeg: bytes
-    ranges: NDArray[np.float64]
-    pose: Pose
-    command: Command
-    """Chosen on what was sensed, in force until the next tick."""
-    floor: str
-    boxes: list[Box]
 
-    @property
-    def time_ns(self) -> int:
-        """Simulated time since the start."""
-        return self.index * TICK_NS
+CONTROL_SCHEMA = _record(
+    "sim2edge.Control",
+    linear_m_s=_NUMBER,
+    angular_rad_s=_NUMBER,
+    applied_linear_m_s=_NUMBER,
+    applied_angular_rad_s=_NUMBER,
+)
+IMU_SCHEMA = _record("sim2edge.Imu", times_s=_VECTOR, angular_velocity_rad_s=_VECTORS, specific_force_m_s2=_VECTORS)
+_BOX: dict[str, dict[str, Any]] = {"class": {"type": "string"}, "instance": {"type": "integer"}}
+_BOX |= dict.fromkeys(("x_min", "y_min", "x_max", "y_max", "distance_m", "bearing_rad"), _NUMBER)
+_BOX |= dict.fromkeys(("occlusion", "truncation", "yaw_rad"), _NUMBER) | {"position_m": _VECTOR, "size_m": _VECTOR}
+LABELS_SCHEMA = _record(
+    "sim2edge.Labels",
+    floor={"type": "string"},
+    floor_under={"type": "string"},
+    boxes={"type": "array", "items": {"type": "object", "properties": _BOX}},
+    free_m=_VECTOR,
+)
 
 
 class McapLog:
     """Writes the MCAP of one episode; close it."""
 
-    def __init__(self, path: Path, angles: NDArray[np.float64], metadata: dict[str, str]) -> None:
+    def __init__(self, path: Path, spec: EpisodeSpec, config: CaptureConfig, metadata: dict[str, str]) -> None:
         # Kept, because channels close with their context.
         self._context = context = foxglove.Context()
         self._file = _File(path)
         self._writer = foxglove.open_mcap(self._file, context=context, writer_options=OPTIONS)
+        angles = beam_angles(config.lidar)
         self._span = float(angles[0]), float(angles[-1])
+        self._directions = cloud_directions(config.lidar_3d)
+        self._transforms = told.Transforms(spec.camera)
         self._image = channels.CompressedImageChannel("/camera/image", context=context)
         self._annotations = channels.ImageAnnotationsChannel("/camera/annotations", context=context)
+        self._calibration = channels.CameraCalibrationChannel("/camera/calibration", context=context)
         self._scan = channels.LaserScanChannel("/lidar/scan", context=context)
         self._pose = channels.PoseInFrameChannel("/robot/pose", context=context)
+        self._odometry = channels.PoseInFrameChannel("/robot/odometry", context=context)
         self._control = _json_channel("/robot/control", CONTROL_SCHEMA, context)
+        self._imu = _json_channel("/imu", IMU_SCHEMA, context)
         self._labels = _json_channel("/labels", LABELS_SCHEMA, context)
+        self._scene = channels.SceneUpdateChannel("/truth/boxes", context=context)
+        self._tf = channels.FrameTransformsChannel("/tf", context=context)
+        if config.lidar_3d.enabled:
+            self._cloud = channels.PointCloudChannel("/lidar/cloud", context=context)
+        if config.camera.masks:
+            self._instances = channels.CompressedImageChannel("/camera/instances", context=context)
         self._writer.write_metadata("episode", metadata)
+        self._calibration.log(told.calibration(config.camera), log_time=0)
 
-    def write(self, tick: Tick) -> None:
-        """Log one tick.
+    def write(self, tick: Tick, jpeg: bytes, mask: bytes | None) -> None:
+        """Log one tick with its encoded image and, if instances are logged, its encoded instances.
 
         Raises:
             OSError: an earlier tick could not be written; the disk is full, say.
         """
         self._file.check()
         time = tick.time_ns
-        stamp = messages.Timestamp(time // 1_000_000_000, time % 1_000_000_000)
-        image = messages.CompressedImage(timestamp=stamp, frame_id="camera", data=tick.jpeg, format="jpeg")
-        self._image.log(image, log_time=time)
-        self._annotations.log(_annotations(stamp, tick.boxes), log_time=time)
-        self._scan.log(_laser_scan(stamp, tick.ranges, self._span), log_time=time)
-        self._pose.log(_pose_in_frame(stamp, tick.pose), log_time=time)
-        self._control.log(dict(tick.command._asdict()), log_time=time)
-        boxes = [box.model_dump(by_alias=True) for box in tick.boxes]
-        self._labels.log({"floor": tick.floor, "boxes": boxes}, log_time=time)
+        stamp = told.timestamp(time)
+        self._image.log(told.picture(stamp, jpeg, "jpeg"), log_time=time)
+        if mask is not None:
+            self._instances.log(told.picture(stamp, mask, "png"), log_time=time)
+        self._scan.log(told.laser_scan(stamp, tick.ranges, self._span), log_time=time)
+        if tick.cloud is not None:
+            self._cloud.log(told.point_cloud(stamp, tick.cloud, self._directions), log_time=time)
+        self._pose.log(told.pose_in_frame(stamp, tick.pose, "room"), log_time=time)
+        self._odometry.log(told.pose_in_frame(stamp, tick.odometry, "odom"), log_time=time)
+        self._tf.log(self._transforms.at(stamp, tick.pose, tick.odometry), log_time=time)
+        self._annotations.log(told.annotations(stamp, tick.labels.boxes), log_time=time)
+        self._scene.log(told.scene(stamp, tick.labels.boxes), log_time=time)
+        self._control.log(_control(tick), log_time=time)
+        self._imu.log(_imu(tick), log_time=time)
+        self._labels.log(tick.labels.model_dump_json(by_alias=True).encode(), log_time=time)
 
     def close(self) -> None:
         """Finish the file.
@@ -152,58 +156,21 @@ def _json_channel(topic: str, schema: dict[str, Any], context: foxglove.Context)
     return foxglove.Channel(topic, schema=encoded, message_encoding="json", context=context)
 
 
-def _laser_scan(
-    stamp: messages.Timestamp, ranges: NDArray[np.float64], span: tuple[float, float]
-) -> messages.LaserScan:
-    origin = messages.Pose(
-        position=messages.Vector3(x=0, y=0, z=LIDAR_HEIGHT_M), orientation=messages.Quaternion(x=0, y=0, z=0, w=1)
-    )
-    return messages.LaserScan(
-        timestamp=stamp,
-        frame_id="robot",
-        pose=origin,
-        start_angle=span[0],
-        end_angle=span[1],
-        ranges=ranges.tolist(),
-    )
+def _control(tick: Tick) -> dict[str, float]:
+    return {
+        "linear_m_s": tick.command.linear_m_s,
+        "angular_rad_s": tick.command.angular_rad_s,
+        "applied_linear_m_s": tick.applied.linear_m_s,
+        "applied_angular_rad_s": tick.applied.angular_rad_s,
+    }
 
 
-def _pose_in_frame(stamp: messages.Timestamp, pose: Pose) -> messages.PoseInFrame:
-    half = pose.yaw_rad / 2
-    place = messages.Pose(
-        position=messages.Vector3(x=pose.x_m, y=pose.y_m, z=0),
-        orientation=messages.Quaternion(x=0, y=0, z=math.sin(half), w=math.cos(half)),
-    )
-    return messages.PoseInFrame(timestamp=stamp, frame_id="room", pose=place)
-
-
-def _annotations(stamp: messages.Timestamp, boxes: list[Box]) -> messages.ImageAnnotations:
-    return messages.ImageAnnotations(
-        timestamp=stamp,
-        points=[_outline(stamp, box) for box in boxes],
-        texts=[_caption(stamp, box) for box in boxes],
-    )
-
-
-GREEN = messages.Color(r=0.2, g=1, b=0.2, a=1)
-
-
-def _outline(stamp: messages.Timestamp, box: Box) -> messages.PointsAnnotation:
-    corners = [(box.x_min, box.y_min), (box.x_max, box.y_min), (box.x_max, box.y_max), (box.x_min, box.y_max)]
-    return messages.PointsAnnotation(
-        timestamp=stamp,
-        type=messages.PointsAnnotationType.LineLoop,
-        points=[messages.Point2(x=x, y=y) for x, y in corners],
-        outline_color=GREEN,
-        thickness=1,
-    )
-
-
-def _caption(stamp: messages.Timestamp, box: Box) -> messages.TextAnnotation:
-    return messages.TextAnnotation(
-        timestamp=stamp,
-        position=messages.Point2(x=box.x_min, y=box.y_min),
-        text=f"{box.label} {box.distance_m:.1f} m",
-        font_size=8,
-        text_color=GREEN,
-    )
+def _imu(tick: Tick) -> dict[str, Any]:
+    """All samples since the tick before, in one message: one each would take longer to write."""
+    count = len(tick.imu)
+    samples = np.round(tick.imu, 5).tolist()
+    return {
+        "times_s": [round(tick.time_ns / 1e9 - (count - 1 - k) / IMU_RATE_HZ, 3) for k in range(count)],
+        "angular_velocity_rad_s": [sample[:3] for sample in samples],
+        "specific_force_m_s2": [sample[3:] for sample in samples],
+    }

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sim2edge.capture.specs import ROBOT_RADIUS_M, Motion, Obstacle, Pose
 
 PERSONAL_SPACE_M = 0.55
-"""A walker stands still while the robot is nearer to its middle than this and the chassis' radius together, and ahead."""
+"""A walker stands still while the chassis is ahead of it and nearer to its middle than this."""
 
 
 class Movers:

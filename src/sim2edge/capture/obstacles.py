@@ -176,7 +176,7 @@ def make_shoe(rng: Rng) -> list[Part]:
 
 
 def make_cable(rng: Rng) -> list[Part]:
-    """A cable on the floor: a winding line of thin limbs, often with a plug; what entangles a robot, unseen by LiDAR."""
+    """A cable on the floor: a winding line of thin limbs, often with a plug; unseen by the LiDAR."""
     rgb = colour(rng, saturation=0.5, value=(0.05, 0.9))
     radius, step = rng.uniform(0.011, 0.016), rng.uniform(0.1, 0.14)
     heading, place, points = rng.uniform(-math.pi, math.pi), np.zeros(2), [np.zeros(2)]

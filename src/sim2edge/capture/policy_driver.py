@@ -1,7 +1,7 @@
 """Drives by an exported LiDAR policy: an ONNX network told the scan, for closed-loop tests of a model.
 
-Its one input is [1, beams]: ranges as fractions of the LiDAR's greatest range, 1 where nothing returned. Its first output
-begins with the linear (m/s) and the angular speed (rad/s).
+Its one input is [1, beams]: ranges as fractions of the LiDAR's greatest range, 1 where nothing returned. Its first
+output begins with the linear (m/s) and the angular speed (rad/s).
 """
 
 from pathlib import Path
@@ -33,14 +33,16 @@ class PolicyDriver:
         try:
             self._network = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common base
-            raise BadInput(f"capture.driver.policy: '{path}' is not an ONNX model: {str(error).splitlines()[0]}") from error
+            raise BadInput(
+                f"capture.driver.policy: '{path}' is not an ONNX model: {str(error).splitlines()[0]}"
+            ) from error
         inputs = self._network.get_inputs()
         if len(inputs) != 1 or inputs[0].shape[-1] != config.lidar.beams:
             raise BadInput(f"capture.driver.policy: '{path}' does not take one scan of {config.lidar.beams} beams")
         self._input, self._reach = inputs[0].name, config.lidar.max_range_m
         self.checkpoints_passed = 0
 
-    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:
+    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:  # noqa: ARG002 (it goes by the scan alone)
         """As `Driver.drive`."""
         scan = np.minimum(ranges / self._reach, 1).astype(np.float32)[None]
         linear, angular = np.ravel(self._network.run(None, {self._input: scan})[0])[:2]

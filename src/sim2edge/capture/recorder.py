@@ -1,7 +1,7 @@
 """The folder of an episode: `simulation.mcap`, `lidar.csv`, `config.yaml` and `result.json`, the same bytes every time.
 
     with Recorder(folder, spec, config, "mujoco", "ray") as recorder:
-        recorder.write(view.image, ranges, view.pose, command, boxes)
+        recorder.write(Tick(...))
     result = recorder.finish(...)
 
 docs/data-format.md specifies the files.
@@ -11,25 +11,39 @@ import hashlib
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.labels import Box
-from sim2edge.capture.lidar_capture import beam_angles, write_csv
-from sim2edge.capture.mcap_log import McapLog, Tick
-from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import EpisodeSpec, Pose
+from sim2edge.capture.lidar_capture import write_csv
+from sim2edge.capture.mcap_log import McapLog
+from sim2edge.capture.specs import EpisodeSpec
+from sim2edge.capture.tick import Tick
 from sim2edge.config import decisive
+
+BETWEEN = ";"
+"""What separates the items of a list in a cell of a table."""
+
+
+def _from_cell(value: Any) -> Any:
+    return value.split(BETWEEN) if isinstance(value, str) and value else value or ()
+
+
+def _nothing_if_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_from_cell)]
+Measure = Annotated[float | None, BeforeValidator(_nothing_if_empty)]
 
 
 class EpisodeResult(BaseModel):
-    """`result.json`: how an episode went."""
+    """`result.json`: how an episode went; also a row of `aggregated_results.csv`, see `cells`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,22 +54,39 @@ class EpisodeResult(BaseModel):
     duration_s: float
     frames: int
     path_length_m: float
-    goals_reached: int
+    checkpoints_passed: int
+    checkpoints: int
     collisions: int
+    collided_with: Words
+    """Classes of obstacles, or `wall`; sorted."""
+    time_to_collision_s: Measure
+    distance_to_collision_m: Measure
+    """Along the path."""
+    near_misses: int
     min_clearance_m: float
+    driver: str
+    layout: str
     floor: str
+    style: str
     simulator: str
     camera_backend: str
     trace_sha256: str
-    """Over times, poses, commands and scans: equal for equal drives, whatever drew the images."""
+    """Over times, poses, odometry, commands, scans and the IMU: equal for equal drives, whatever drew the images."""
+
+    def cells(self) -> dict[str, Any]:
+        """The fields as cells of a table: a list in one cell, nothing where there is no value.
+
+        `EpisodeResult.model_validate` reads them back.
+        """
+        return self.model_dump() | {"collided_with": BETWEEN.join(self.collided_with)}
 
 
 class Recorder:
     """Writes one episode's folder, tick by tick."""
 
     def __init__(self, folder: Path, spec: EpisodeSpec, config: CaptureConfig, simulator: str, backend: str) -> None:
-        folder.mkdir(parents=True)
-        self._folder, self._spec, self._quality = folder, spec, config.camera.quality
+        (folder / "images" if config.camera.images else folder).mkdir(parents=True)
+        self._folder, self._spec, self._camera = folder, spec, config.camera
         self._made_by = {"simulator": simulator, "camera_backend": backend}
         self._times: list[float] = []
         self._scans: list[NDArray[np.float64]] = []
@@ -64,7 +95,7 @@ class Recorder:
         text = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False)
         (folder / "config.yaml").write_text(text, encoding="utf-8")
         metadata = {"episode_id": spec.episode_id, "seed": spec.seed} | self._made_by
-        self._log = McapLog(folder / "simulation.mcap", beam_angles(config.lidar), metadata)
+        self._log = McapLog(folder / "simulation.mcap", spec, config, metadata)
 
     def __enter__(self) -> "Recorder":
         return self
@@ -74,20 +105,22 @@ class Recorder:
     ) -> None:
         self._log.close()
 
-    def write(
-        self, image: NDArray[np.uint8], ranges: NDArray[np.float64], pose: Pose, command: Command, boxes: list[Box]
-    ) -> None:
-        """Log the next tick: an RGB image, the scan, the truth about both, and the command chosen on them.
+    def write(self, tick: Tick) -> None:
+        """Log the next tick.
 
         Raises:
             OSError: an earlier tick could not be written; the disk is full, say.
         """
-        jpeg = encode_jpeg(image, self._quality)
-        tick = Tick(len(self._times), jpeg, ranges, pose, command, self._spec.room.floor, boxes)
-        self._log.write(tick)
+        jpeg = encode_jpeg(tick.image, self._camera.quality)
+        mask = encode_mask(tick.instances) if self._camera.masks and tick.instances is not None else None
+        self._log.write(tick, jpeg, mask)
+        if self._camera.images:
+            (self._folder / "images" / f"{tick.index:04d}.jpg").write_bytes(jpeg)
         self._times.append(tick.time_ns / 1e9)
-        self._scans.append(ranges)
-        self._trace.update(np.array([tick.time_ns, *pose, *command, *ranges]).tobytes())
+        self._scans.append(tick.ranges)
+        moved = [tick.time_ns, *tick.pose, *tick.odometry, *tick.command, *tick.applied]
+        for values in (np.array(moved), tick.ranges, tick.imu, *([] if tick.cloud is None else [tick.cloud])):
+            self._trace.update(np.ascontiguousarray(values, "<f8").tobytes())
 
     def finish(self, **fields: Any) -> EpisodeResult:
         """Write `lidar.csv` and `result.json`; `fields` are those of `EpisodeResult` that the recorder cannot know."""
@@ -96,11 +129,15 @@ class Recorder:
             "episode_id": self._spec.episode_id,
             "seed": self._spec.seed,
             "frames": len(self._times),
+            "checkpoints": len(self._spec.checkpoints),
+            "driver": self._spec.driver,
+            "layout": self._spec.room.layout,
             "floor": self._spec.room.floor,
+            "style": self._spec.room.style,
             "trace_sha256": self._trace.hexdigest(),
         }
-        result = EpisodeResult(**known, **fields)
-        text = json.dumps(result.model_dump(), indent=2, allow_nan=False)
+        result = EpisodeResult(**known | fields)
+        text = json.dumps(result.model_dump(mode="json"), indent=2, allow_nan=False)
         (self._folder / "result.json").write_text(text + "\n", encoding="utf-8")
         return result
 
@@ -110,4 +147,14 @@ def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise RuntimeError("the JPEG encoder failed")
+    return bytes(data)
+
+
+def encode_mask(instances: NDArray[np.int16]) -> bytes:
+    """Encode instances (height, width) as a grey PNG of instance + 1, 0 for none; of 16 bits when 8 do not do."""
+    levels = instances + 1
+    depth = np.uint8 if levels.max() < 256 else np.uint16
+    done, data = cv2.imencode(".png", levels.astype(depth), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not done:
+        raise RuntimeError("the PNG encoder failed")
     return bytes(data)

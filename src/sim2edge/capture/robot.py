@@ -8,8 +8,8 @@ import math
 import mujoco
 import numpy as np
 
-from sim2edge.capture.simulator import Command
 from sim2edge.capture.camera_mount import mount_position, mount_rotation
+from sim2edge.capture.simulator import Command
 from sim2edge.capture.specs import (
     CAMERA_AHEAD_M,
     LIDAR_3D_HEIGHT_M,

@@ -14,8 +14,8 @@ import numpy as np
 
 from sim2edge.capture.config import CameraConfig, CaptureConfig
 from sim2edge.capture.floors import draw_style
-from sim2edge.capture.furnish import OVERHEAD_M, draw_decorations, draw_lights, draw_rugs, place_obstacles
 from sim2edge.capture.footprints import placed_footprints, wall_footprint
+from sim2edge.capture.furnish import OVERHEAD_M, draw_decorations, draw_lights, draw_rugs, place_obstacles
 from sim2edge.capture.layouts import LAYOUTS
 from sim2edge.capture.obstacles import colour
 from sim2edge.capture.occupancy import Occupancy
@@ -52,9 +52,9 @@ def draw_episode(config: CaptureConfig, batch: str, index: int) -> tuple[Episode
     seed = episode_seed(identity)
     rng = generator(seed, "room")
     # In turn, not at random, so that even a small batch has as much of each; the layouts shift against the floors.
-    floor = ROOM_FLOORS[index % len(ROOM_FLOORS)]
-    layouts = config.room.layouts
-    layout = layouts[(index + index // len(ROOM_FLOORS)) % len(layouts)]
+    round_, turn = divmod(index, len(ROOM_FLOORS))
+    floor = ROOM_FLOORS[turn]
+    layout = config.room.layouts[(turn + round_) % len(config.room.layouts)]
     rejected: Counter[str] = Counter()
     for _ in range(ATTEMPTS):
         room = draw_room(rng, config, layout, floor)

@@ -1,23 +1,22 @@
-"""The capture stage's function: episodes in parallel over processes, then their table and summary.
+"""The capture stage's function: episodes in parallel over processes, then their table, picture and summary.
 
-Which process captures an episode changes no byte of it: everything is drawn from the episode's own seed.
+Which process captures an episode changes no byte of it: everything is drawn from the episode's own seed. Every
+`verify_every`-th episode is made twice, to see that this holds.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import as_completed
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sim2edge.capture.camera_capture import choose_backend
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.workers import Captured, capture_one, worker_pool
-from sim2edge.recipes.perception import CLASSES, FLOORS
+from sim2edge.capture.contact_sheet import write_contact_sheet
+from sim2edge.capture.table import Tallies, summarise, write_table
+from sim2edge.capture.workers import Captured, Submit, capture_one, verify_one, worker_pool
 from sim2edge.stage import Job, Outcome
 
-if TYPE_CHECKING:
-    from sim2edge.capture.recorder import EpisodeResult
+MOST_COMPLAINTS = 20
+"""Labels found wrong that are named; all are counted."""
 
 
 def run(job: Job[CaptureConfig]) -> Outcome:
@@ -25,52 +24,53 @@ def run(job: Job[CaptureConfig]) -> Outcome:
 
     Raises:
         BadInput: the config asks for rooms that cannot be built, or for EGL where there is none.
-        RuntimeError: a worker process died.
+        RuntimeError: a worker process died, or an episode made twice was not the same.
     """
     backend, renderer = choose_backend(job.config.camera)
     job.progress.log("camera", backend=backend, renderer=renderer)
-    captured = capture_all(job, backend)
+    with worker_pool(job.config, job.partition, job.output, job.scratch, backend) as submit:
+        captured = capture_all(job, submit)
+        verified = verify(job, submit)
+    complaints = [line for one in captured for line in one.drive.label_complaints]
+    for line in complaints[:MOST_COMPLAINTS]:
+        job.progress.log("a label contradicts geometry", label=line)
     results = [one.result for one in captured]
-    boxes = sum((one.boxes for one in captured), Counter[str]())
-    rejected = sum((one.rejected for one in captured), Counter[str]())
     write_table(job.output / "aggregated_results.csv", results)
-    return Outcome(summarise(results, boxes, rejected) | {"camera_backend": backend, "camera_renderer": renderer})
+    write_contact_sheet(job.output / "contact_sheet.png", job.output, results)
+    tallies = tally(captured, len(complaints), verified)
+    return Outcome(summarise(results, tallies) | {"camera_backend": backend, "camera_renderer": renderer})
 
 
-def capture_all(job: Job[CaptureConfig], backend: str) -> list[Captured]:
+def capture_all(job: Job[CaptureConfig], submit: Submit) -> list[Captured]:
     """Capture every episode of this run's share; the result is in the order of the episodes."""
-    config, share, captured = job.config, job.share(job.config.episodes), dict[int, Captured]()
-    failures: Counter[str] = Counter()
-    with worker_pool(config, job.partition, job.output, backend) as submit:
-        futures = {submit(capture_one, index): index for index in share}
-        for future in as_completed(futures):
-            one = captured[futures[future]] = future.result()
-            failures[one.result.failure_reason or "success"] += 1
-            frames = sum(done.result.frames for done in captured.values())
-            job.progress.update(len(captured), len(share), frames=frames, success=failures["success"])
+    share, captured = job.share(job.config.episodes), dict[int, Captured]()
+    futures = {submit(capture_one, index): index for index in share}
+    frames = successes = 0
+    for future in as_completed(futures):
+        one = captured[futures[future]] = future.result()
+        frames, successes = frames + one.result.frames, successes + one.result.success
+        job.progress.update(len(captured), len(share), frames=frames, success=successes)
     return [captured[index] for index in sorted(captured)]
 
 
-def write_table(path: Path, results: Sequence["EpisodeResult"]) -> None:
-    """Write `aggregated_results.csv`: one row an episode, the fields of `result.json`."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(type(results[0]).model_fields), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(result.model_dump() for result in results)
+def verify(job: Job[CaptureConfig], submit: Submit) -> int:
+    """Make some episodes of the share again; how many.
+
+    Raises:
+        RuntimeError: one came out otherwise.
+    """
+    share, every = job.share(job.config.episodes), job.config.verify_every
+    again = [index for index in share if every and index % every == 0]
+    for differs in [future.result() for future in [submit(verify_one, index) for index in again]]:
+        if differs:
+            raise RuntimeError(f"{differs}: not the same when the episode is made twice from one seed")
+    return len(again)
 
 
-def summarise(results: Sequence["EpisodeResult"], boxes: Counter[str], rejected: Counter[str]) -> dict[str, Any]:
-    """What the episodes hold: counts and rates for the manifest."""
+def tally(captured: Sequence[Captured], wrong: int, verified: int) -> Tallies:
+    """Add up what the workers counted."""
     return {
-        "episodes": len(results),
-        "successes": sum(result.success for result in results),
-        "success_rate": round(sum(result.success for result in results) / len(results), 4),
-        "failures": dict(sorted(Counter(r.failure_reason for r in results if not r.success).items())),
-        "frames": sum(result.frames for result in results),
-        "boxes": {name: boxes[name] for name in CLASSES},
-        "floors": {name: sum(result.floor == name for result in results) for name in FLOORS},
-        "path_length_m": round(sum(result.path_length_m for result in results), 2),
-        "goals_reached": sum(result.goals_reached for result in results),
-        "rooms_rejected": dict(sorted(rejected.items())),
-        "seeds": {result.episode_id: result.seed for result in results},
+        "boxes": sum((one.drive.boxes for one in captured), Counter[str]()),
+        "rooms_rejected": sum((one.rejected for one in captured), Counter[str]()),
+        "checks": Counter(frames=sum(one.drive.labels_checked for one in captured), wrong=wrong, episodes=verified),
     }

@@ -4,8 +4,10 @@ A worker that dies breaks the pool, and the stage fails with it; a stage that di
 waits for the end of its parent on a thread of its own.
 """
 
+import filecmp
 import multiprocessing
 import os
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,13 +16,14 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sim2edge.capture.camera_capture import prepare_environment
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.cores import available_cores
 
 if TYPE_CHECKING:
+    from sim2edge.capture.episode import Drive
     from sim2edge.capture.recorder import EpisodeResult
     from sim2edge.capture.simulator import Simulator
 
@@ -30,8 +33,8 @@ class Captured:
     """What a worker reports of an episode; the episode itself lies in its folder."""
 
     result: "EpisodeResult"
-    boxes: Counter[str]
-    """Labelled boxes by class."""
+    drive: "Drive"
+    """What was counted on the way."""
     rejected: Counter[str]
     """Rooms drawn and rejected before this one, by reason."""
 
@@ -43,17 +46,25 @@ class _Duty:
     config: CaptureConfig
     batch: str
     output: Path
+    scratch: Path
     simulator: "Simulator"
 
 
 _duty: _Duty
 
-Submit = Callable[[Callable[[int], Captured], int], "Future[Captured]"]
+T = TypeVar("T")
+
+
+class Submit(Protocol):
+    """Hands work to a worker process."""
+
+    def __call__(self, work: Callable[[int], T], index: int, /) -> "Future[T]":
+        """Do `work(index)`."""
 
 
 @contextmanager
-def worker_pool(config: CaptureConfig, batch: str, output: Path, backend: str) -> Iterator[Submit]:
-    """Processes that capture episodes of one batch into `output`: submit `capture_one` with an index to them.
+def worker_pool(config: CaptureConfig, batch: str, output: Path, scratch: Path, backend: str) -> Iterator[Submit]:
+    """Processes that capture episodes of one batch into `output`: submit `capture_one` or `verify_one` with an index.
 
     Raises:
         RuntimeError: a worker process died.
@@ -62,7 +73,7 @@ def worker_pool(config: CaptureConfig, batch: str, output: Path, backend: str) -
         min(config.workers or available_cores(), config.episodes),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=start_worker,
-        initargs=(config, batch, output, backend),
+        initargs=(config, batch, output, scratch, backend),
     )
     try:
         yield pool.submit
@@ -73,7 +84,7 @@ def worker_pool(config: CaptureConfig, batch: str, output: Path, backend: str) -
         pool.shutdown(cancel_futures=True)
 
 
-def start_worker(config: CaptureConfig, batch: str, output: Path, backend: str) -> None:
+def start_worker(config: CaptureConfig, batch: str, output: Path, scratch: Path, backend: str) -> None:
     """Prepare this process: one thread, the right GL, and a simulator."""
     global _duty
     threading.Thread(target=_follow_parent, daemon=True).start()
@@ -83,7 +94,7 @@ def start_worker(config: CaptureConfig, batch: str, output: Path, backend: str) 
     from sim2edge.capture.mujoco_simulator import MujocoSimulator
 
     cv2.setNumThreads(1)
-    _duty = _Duty(config, batch, output, MujocoSimulator(config, backend))
+    _duty = _Duty(config, batch, output, scratch, MujocoSimulator(config, backend))
 
 
 def _follow_parent() -> None:
@@ -95,10 +106,27 @@ def _follow_parent() -> None:
 
 def capture_one(index: int) -> Captured:
     """Capture episode `index` of the worker's batch."""
+    return _capture(index, _duty.output)
+
+
+def verify_one(index: int) -> str:
+    """Make episode `index` once more and compare: the path of the first file that differs, "" if none does."""
+    with tempfile.TemporaryDirectory(dir=_duty.scratch) as again:
+        identity = _capture(index, Path(again)).result.episode_id
+        one, other = _duty.output / identity, Path(again) / identity
+        paths = sorted({path.relative_to(folder) for folder in (one, other) for path in folder.rglob("*.*")})
+        return next((f"{identity}/{path}" for path in paths if not _same(one / path, other / path)), "")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
+
+
+def _capture(index: int, output: Path) -> Captured:
     from sim2edge.capture.episode import capture_episode
     from sim2edge.capture.room_simulator import draw_episode
 
     spec, rejected = draw_episode(_duty.config, _duty.batch, index)
-    result, boxes = capture_episode(spec, _duty.simulator, _duty.config, _duty.output / spec.episode_id)
+    result, drive = capture_episode(spec, _duty.simulator, _duty.config, output / spec.episode_id)
     _duty.simulator.close()
-    return Captured(result, boxes, rejected)
+    return Captured(result, drive, rejected)

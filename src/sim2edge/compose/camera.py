@@ -46,11 +46,10 @@ def draw_frames() -> Iterator[bytes]:
     import cv2
 
     from sim2edge.capture.config import CaptureConfig
-    from sim2edge.capture.driver import Driver
+    from sim2edge.capture.driver import Expert
     from sim2edge.capture.lidar_capture import beam_angles
     from sim2edge.capture.mujoco_simulator import MujocoSimulator
     from sim2edge.capture.room_simulator import draw_episode, occupancy_of
-    from sim2edge.capture.seeds import generator
 
     config = CaptureConfig()
     simulator, angles = MujocoSimulator(config, "ray"), beam_angles(config.lidar)
@@ -59,12 +58,12 @@ def draw_frames() -> Iterator[bytes]:
         spec, _ = draw_episode(config, BATCH, room)
         room += 1
         simulator.reset(spec)
-        driver = Driver(occupancy_of(spec.room), spec.robot.speed_m_s, generator(spec.seed, "goals"))
+        driver = Expert(spec, occupancy_of(spec.room))
         for _ in range(FRAMES_A_ROOM):
             view = simulator.observe()
             picture = cv2.cvtColor(view.image, cv2.COLOR_RGB2BGR)
             yield cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, config.camera.quality])[1].tobytes()
-            if simulator.step(driver.drive(view.pose, view.ranges, angles)):
+            if simulator.step(driver.drive(view.pose, view.ranges, angles).applied).touched:
                 break
 
 

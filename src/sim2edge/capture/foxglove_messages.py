@@ -1,0 +1,207 @@
+"""How a moment is told in Foxglove's messages.
+
+Frames: `room`; `odom`, where odometry starts; `robot` (x ahead, y left, z up, on the floor); `camera`, which has x to
+the right, y down and z ahead, as viewers expect of a camera.
+"""
+
+import math
+
+import numpy as np
+from foxglove import messages
+from numpy.typing import NDArray
+
+from sim2edge.capture.camera_mount import focal_pixels, mount_position, mount_rotation
+from sim2edge.capture.config import CameraConfig
+from sim2edge.capture.labels import Box
+from sim2edge.capture.projection import in_frame
+from sim2edge.capture.specs import LIDAR_HEIGHT_M, CameraSpec, Pose
+from sim2edge.recipes.perception import CLASSES
+
+Floats = NDArray[np.float64]
+
+GREEN = messages.Color(r=0.2, g=1, b=0.2, a=1)
+UPRIGHT = messages.Quaternion(x=0, y=0, z=0, w=1)
+ON_MAST = messages.Pose(position=messages.Vector3(x=0, y=0, z=LIDAR_HEIGHT_M), orientation=UPRIGHT)
+
+_FLOAT32 = messages.PackedElementFieldNumericType.Float32
+POINT_FIELDS = [messages.PackedElementField(name=name, offset=4 * k, type=_FLOAT32) for k, name in enumerate("xyz")]
+POINT_STRIDE = 12
+
+
+def timestamp(time_ns: int) -> messages.Timestamp:
+    """A time in nanoseconds."""
+    return messages.Timestamp(time_ns // 1_000_000_000, time_ns % 1_000_000_000)
+
+
+def turned(yaw_rad: float) -> messages.Quaternion:
+    """A turn around z."""
+    return messages.Quaternion(x=0, y=0, z=math.sin(yaw_rad / 2), w=math.cos(yaw_rad / 2))
+
+
+def picture(stamp: messages.Timestamp, data: bytes, encoding: str) -> messages.CompressedImage:
+    """An encoded image of the camera."""
+    return messages.CompressedImage(timestamp=stamp, frame_id="camera", data=data, format=encoding)
+
+
+def laser_scan(stamp: messages.Timestamp, ranges: Floats, span: tuple[float, float]) -> messages.LaserScan:
+    """A scan whose first and last beam are at the angles of `span`."""
+    return messages.LaserScan(
+        timestamp=stamp,
+        frame_id="robot",
+        pose=ON_MAST,
+        start_angle=span[0],
+        end_angle=span[1],
+        ranges=ranges.tolist(),
+    )
+
+
+def point_cloud(stamp: messages.Timestamp, cloud: Floats, directions: Floats) -> messages.PointCloud:
+    """The returns of a 3D scan (layers, columns), lowest layer first, along directions (layers, columns, 3)."""
+    returned = np.isfinite(cloud)
+    points = (directions[returned] * cloud[returned][:, None]).astype("<f4")
+    return messages.PointCloud(
+        timestamp=stamp,
+        frame_id="robot",
+        pose=ON_MAST,
+        point_stride=POINT_STRIDE,
+        fields=POINT_FIELDS,
+        data=points.tobytes(),
+    )
+
+
+def pose_in_frame(stamp: messages.Timestamp, pose: Pose, frame: str) -> messages.PoseInFrame:
+    """A pose on the floor of a frame."""
+    position = messages.Vector3(x=pose.x_m, y=pose.y_m, z=0)
+    place = messages.Pose(position=position, orientation=turned(pose.yaw_rad))
+    return messages.PoseInFrame(timestamp=stamp, frame_id=frame, pose=place)
+
+
+def annotations(stamp: messages.Timestamp, boxes: tuple[Box, ...]) -> messages.ImageAnnotations:
+    """Boxes and captions to be drawn over the image."""
+    outlines, captions = [_outline(stamp, box) for box in boxes], [_caption(stamp, box) for box in boxes]
+    return messages.ImageAnnotations(timestamp=stamp, points=outlines, texts=captions)
+
+
+def _outline(stamp: messages.Timestamp, box: Box) -> messages.PointsAnnotation:
+    corners = [(box.x_min, box.y_min), (box.x_max, box.y_min), (box.x_max, box.y_max), (box.x_min, box.y_max)]
+    return messages.PointsAnnotation(
+        timestamp=stamp,
+        type=messages.PointsAnnotationType.LineLoop,
+        points=[messages.Point2(x=x, y=y) for x, y in corners],
+        outline_color=GREEN,
+        thickness=1,
+    )
+
+
+def _caption(stamp: messages.Timestamp, box: Box) -> messages.TextAnnotation:
+    return messages.TextAnnotation(
+        timestamp=stamp,
+        position=messages.Point2(x=box.x_min, y=box.y_min),
+        text=f"{box.label} {box.distance_m:.1f} m",
+        font_size=8,
+        text_color=GREEN,
+    )
+
+
+def _class_colour(index: int) -> messages.Color:
+    hue = math.tau * index / len(CLASSES)
+    red, green, blue = (0.55 + 0.45 * math.cos(hue + shift) for shift in (0, -math.tau / 3, math.tau / 3))
+    return messages.Color(r=red, g=green, b=blue, a=0.5)
+
+
+CLASS_COLOURS = {name: _class_colour(index) for index, name in enumerate(CLASSES)}
+
+
+def scene(stamp: messages.Timestamp, boxes: tuple[Box, ...]) -> messages.SceneUpdate:
+    """The 3D boxes as one entity that replaces that of the tick before."""
+    cubes = [_cube(box) for box in boxes]
+    entity = messages.SceneEntity(timestamp=stamp, frame_id="robot", id="boxes", frame_locked=True, cubes=cubes)
+    return messages.SceneUpdate(entities=[entity])
+
+
+def _cube(box: Box) -> messages.CubePrimitive:
+    position, size = (messages.Vector3(x=v[0], y=v[1], z=v[2]) for v in (box.position_m, box.size_m))
+    place = messages.Pose(position=position, orientation=turned(box.yaw_rad))
+    return messages.CubePrimitive(pose=place, size=size, color=CLASS_COLOURS[box.label])
+
+
+class Transforms:
+    """The `/tf` of an episode: room to robot, room to odom (so that both agree at the start) and robot to camera."""
+
+    def __init__(self, camera: CameraSpec) -> None:
+        right, up, backward = mount_rotation(camera).T
+        rotation = np.stack([right, -up, -backward], axis=1)
+        self._mount = messages.Vector3(**dict(zip("xyz", mount_position(camera), strict=True)))
+        self._look = messages.Quaternion(**dict(zip("wxyz", _quaternion(rotation), strict=True)))
+        self._odom: Pose | None = None
+
+    def at(self, stamp: messages.Timestamp, pose: Pose, odometry: Pose) -> messages.FrameTransforms:
+        """All of them, at one time; the first call is at the start."""
+        if self._odom is None:
+            self._odom = _place(in_frame(Pose(0, 0, 0), odometry), pose)
+        return messages.FrameTransforms(
+            transforms=[
+                self._flat(stamp, "room", "robot", pose),
+                self._flat(stamp, "room", "odom", self._odom),
+                messages.FrameTransform(
+                    timestamp=stamp,
+                    parent_frame_id="robot",
+                    child_frame_id="camera",
+                    translation=self._mount,
+                    rotation=self._look,
+                ),
+            ]
+        )
+
+    @staticmethod
+    def _flat(stamp: messages.Timestamp, parent: str, child: str, pose: Pose) -> messages.FrameTransform:
+        return messages.FrameTransform(
+            timestamp=stamp,
+            parent_frame_id=parent,
+            child_frame_id=child,
+            translation=messages.Vector3(x=pose.x_m, y=pose.y_m, z=0),
+            rotation=turned(pose.yaw_rad),
+        )
+
+
+def _place(local: Pose, frame: Pose) -> Pose:
+    """A pose of a frame in the room that the frame's pose is given in."""
+    cos, sin = math.cos(frame.yaw_rad), math.sin(frame.yaw_rad)
+    x, y = frame.x_m + cos * local.x_m - sin * local.y_m, frame.y_m + sin * local.x_m + cos * local.y_m
+    return Pose(x, y, frame.yaw_rad + local.yaw_rad)
+
+
+def _quaternion(matrix: Floats) -> tuple[float, float, float, float]:
+    """A rotation (3, 3) as (w, x, y, z); of the four ways to compute it, the one that divides by the most.
+
+    Shepperd, "Quaternion from rotation matrix", Journal of Guidance and Control 1 (3), 1978.
+    """
+    squares = np.array([np.trace(matrix), *np.diag(matrix)])
+    largest = int(np.argmax(squares))
+    skew = matrix - matrix.T
+    w_times = np.array([skew[2, 1], skew[0, 2], skew[1, 0]])
+    if largest == 0:
+        values = np.array([1 + squares[0], *w_times])
+    else:
+        k = largest - 1
+        row = matrix[k] + matrix[:, k]
+        row[k] = 1 + 2 * matrix[k, k] - squares[0]
+        values = np.array([w_times[k], *row])
+    w, x, y, z = (values / np.linalg.norm(values)).tolist()
+    return w, x, y, z
+
+
+def calibration(config: CameraConfig) -> messages.CameraCalibration:
+    """The pinhole camera: square pixels, the middle of the image on its axis, no distortion."""
+    focal, x, y = focal_pixels(config.height, config.fov_deg), config.width / 2, config.height / 2
+    return messages.CameraCalibration(
+        timestamp=timestamp(0),
+        frame_id="camera",
+        width=config.width,
+        height=config.height,
+        distortion_model="plumb_bob",
+        D=[0.0] * 5,
+        K=[focal, 0, x, 0, focal, y, 0, 0, 1],
+        R=[1, 0, 0, 0, 1, 0, 0, 0, 1],
+        P=[focal, 0, x, 0, 0, focal, y, 0, 0, 0, 1, 0],
+    )

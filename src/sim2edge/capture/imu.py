@@ -1,0 +1,21 @@
+"""The inertial measurement unit: what it reports of the true motion.
+
+Each rate has Gaussian noise and the episode's bias, each acceleration Gaussian noise, anew in every sample.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim2edge.capture.config import ImuConfig
+from sim2edge.capture.seeds import Rng
+
+RATE_HZ = 100
+"""Samples a simulated second."""
+
+
+def disturb_imu(samples: NDArray[np.float64], config: ImuConfig, bias: float, rng: Rng) -> NDArray[np.float64]:
+    """Report samples (n, 6): angular velocity (rad/s; `bias` is added on each axis) and specific force (m/s2)."""
+    deviation = np.repeat([config.gyro_noise_rad_s, config.accelerometer_noise_m_s2], 3)
+    reported: NDArray[np.float64] = samples + rng.standard_normal(samples.shape) * deviation
+    reported[:, :3] += bias
+    return reported
