@@ -66,6 +66,7 @@ def complaints(text: str, folder: Path) -> list[str]:
     except WorldError as error:
         return [str(error)]
     found = [*_file(world), *_names(world), *_textures(world, folder)]
+    found += [complaint for node in world.nodes for complaint in _places(node)]
     for node in world.walk():
         found += [f"line {node.line}: {node.kind}{complaint}" for complaint in _node(node)]
     return found
@@ -114,15 +115,19 @@ def _node(node: WorldNode) -> Iterator[str]:
         yield " is not a base node"
         return
     yield from (f".{name} is given twice" for name in node.doubled)
+    mistyped = False
     for name, value in node.fields.items():
         if name not in facts["fields"]:
             yield f" has no field {name}"
             continue
         kind, *allowed = facts["fields"][name]
         if complaint := _type_fault(kind, value):
+            mistyped = True
             yield f".{name} is a {kind}: {complaint}"
         else:
             yield from _value_faults(node, name, kind, allowed)
+    if mistyped:
+        return
     yield from (RULES[node.kind](node) if node.kind in RULES else ())
     yield from (_solid(node) if node.kind in SOLIDS else ())
 
@@ -164,9 +169,17 @@ def _value_faults(node: WorldNode, name: str, kind: str, allowed: list[str]) -> 
         yield f".{name} is {flat}, outside {low}..{high}"
     if kind == "SFRotation" and abs(math.hypot(*flat[:3]) - 1) > 1e-4:
         yield f".{name} has an axis of length {math.hypot(*flat[:3]):.4f}"
-    for child in node.nodes(name):
-        if name in PLACES and child.kind not in PLACES[name]:
-            yield f".{name} takes no {child.kind}"
+
+
+def _places(node: WorldNode, bounding: bool = False) -> Iterator[str]:
+    """Nodes where they may not be; below a `boundingObject`, a geometry may stand without its Shape."""
+    for name in node.fields:
+        inside = bounding or name == "boundingObject"
+        allowed = BOUNDING if bounding and name == "children" else PLACES.get(name)
+        for child in node.nodes(name):
+            if allowed and child.kind not in allowed:
+                yield f"line {child.line}: {node.kind}.{name} takes no {child.kind}"
+            yield from _places(child, inside)
 
 
 def _solid(node: WorldNode) -> Iterator[str]:
