@@ -24,11 +24,12 @@ from sim2edge.capture.labels import FrameLabels, Labeller
 from sim2edge.capture.lidar_capture import beam_angles, disturb, disturb_cloud
 from sim2edge.capture.odometry import Odometry
 from sim2edge.capture.policy_driver import PolicyDriver
-from sim2edge.capture.recorder import EpisodeResult, Recorder, Tick
+from sim2edge.capture.recorder import EpisodeResult, Recorder
 from sim2edge.capture.room_simulator import occupancy_of
 from sim2edge.capture.seeds import generator
 from sim2edge.capture.simulator import Observation, Simulator
 from sim2edge.capture.specs import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, EpisodeSpec, Pose
+from sim2edge.capture.tick import Tick
 
 LEAST_PACE = 0.15
 NEAR_MISS_M = 0.05
@@ -143,7 +144,7 @@ def outcome(spec: EpisodeSpec, drive: Drive, checkpoints_passed: int) -> dict[st
         "failure_reason": reason,
         "duration_s": duration,
         "path_length_m": round(length, 4),
-        "collided_with": sorted(drive.touched),
+        "collided_with": tuple(sorted(drive.touched)),
         "collisions": int(touched),
         "near_misses": drive.near_misses,
         "min_clearance_m": round(drive.clearance_m, 4),

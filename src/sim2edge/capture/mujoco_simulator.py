@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sim2edge.capture.camera_capture import Camera
 from sim2edge.capture.config import RATE_HZ, CaptureConfig
-from sim2edge.capture.imu import IMU_RATE_HZ
+from sim2edge.capture.imu import RATE_HZ as IMU_RATE_HZ
 from sim2edge.capture.lidar_capture import beam_angles, cast_beams, cast_cloud, cloud_directions
 from sim2edge.capture.movers import Movers
 from sim2edge.capture.mujoco_scene import CLOUD_GROUPS, LIDAR_GROUPS, STEP_S, Scene, body_name, build_scene

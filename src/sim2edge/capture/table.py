@@ -16,23 +16,17 @@ Tallies = Mapping[str, Counter[str]]
 
 
 def write_table(path: Path, results: Sequence[EpisodeResult]) -> None:
-    """Write the fields of each `result.json` as a row; what a robot collided with is joined by spaces."""
+    """Write the fields of each `result.json` as a row."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(EpisodeResult.model_fields), lineterminator="\n")
         writer.writeheader()
-        for result in results:
-            writer.writerow(result.model_dump() | {"collided_with": " ".join(result.collided_with)})
+        writer.writerows(result.cells() for result in results)
 
 
 def read_table(path: Path) -> list[EpisodeResult]:
     """The rows of a table that `write_table` wrote."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [EpisodeResult.model_validate(_values(row)) for row in csv.DictReader(file)]
-
-
-def _values(row: Mapping[str, str]) -> dict[str, Any]:
-    nothing = {name: None for name in ("distance_to_collision_m", "time_to_collision_s") if row[name] == ""}
-    return dict(row) | nothing | {"collided_with": row["collided_with"].split()}
+        return [EpisodeResult.model_validate(row) for row in csv.DictReader(file)]
 
 
 def summarise(results: Sequence[EpisodeResult], tallies: Tallies) -> dict[str, Any]:
