@@ -85,7 +85,18 @@ class Engine:
         geom, distance, normal = np.full(count, -1, np.int32), np.zeros(count), np.zeros((count, 3))
         model = self.world.model
         mujoco.mj_multiRay(
-            model, self.data, place, rays.ravel(), groups, 1, -1, geom, distance, normal.reshape(-1), count, mujoco.mjMAXVAL
+            model,
+            self.data,
+            place,
+            rays.ravel(),
+            groups,
+            1,
+            -1,
+            geom,
+            distance,
+            normal.reshape(-1),
+            count,
+            mujoco.mjMAXVAL,
         )
         return geom, np.where(geom < 0, np.inf, distance), normal
 
@@ -126,7 +137,7 @@ class Engine:
         return light
 
     def scan(self, lidar: WorldNode) -> list[float]:
-        """A range image, as src/webots/nodes/WbLidar.cpp and merge_spherical.frag make it: pixel middles, whole rows."""
+        """A range image as Webots makes it (WbLidar.cpp, merge_spherical.frag): pixels' middles, whole rows."""
         columns, layers = int(lidar.number("horizontalResolution", 512)), int(lidar.number("numberOfLayers", 4))
         fov, vertical = lidar.number("fieldOfView", 1.5708), lidar.number("verticalFieldOfView", 0.2)
         turn = fov * (0.5 - (np.arange(columns) + 0.5) / columns)

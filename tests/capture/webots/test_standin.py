@@ -25,7 +25,7 @@ def test_signatures_are_those_of_webots(name):
         [],
     )
     for method, function in vars(kind).items():
-        if method.startswith("_") and method != "__init__" or not callable(function):
+        if (method.startswith("_") and method != "__init__") or not callable(function):
             continue
         assert method in recorded["methods"], f"Webots has no {name}.{method}"
         parameters = list(inspect.signature(function).parameters.values())[1:]

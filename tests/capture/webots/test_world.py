@@ -54,7 +54,7 @@ def faultless(tmp_path_factory):
 
 
 MUTATIONS = [
-    ("unknown field", "  name \"floor\"", "  name \"floor\"\n  colour 1 0 0", "no field colour"),
+    ("unknown field", '  name "floor"', '  name "floor"\n  colour 1 0 0', "no field colour"),
     ("unknown node", "PointLight {", "Lamp {", "not a base node"),
     ("text for a number", "basicTimeStep 5", 'basicTimeStep "5"', "SFFloat"),
     ("fraction for a whole number", "optimalThreadCount 1", "optimalThreadCount 1.5", "whole number"),
@@ -81,7 +81,12 @@ MUTATIONS = [
     ("step that does not divide", "basicTimeStep 5", "basicTimeStep 32", "does not divide"),
     ("seed from the clock", "randomSeed ", "randomSeed -", "clock"),
     ("mass that is ignored", "density -1", "density 1000", "one has to be -1"),
-    ("two obstacles of one colour", "recognitionColors [ 0 0 0.4 ]", "recognitionColors [ 0 0 0.2 ]", "recognition colour"),
+    (
+        "two obstacles of one colour",
+        "recognitionColors [ 0 0 0.4 ]",
+        "recognitionColors [ 0 0 0.2 ]",
+        "recognition colour",
+    ),
     ("brace missing", "Background {", "Background", "due"),
     ("light as a device", "device [", "device [\n PointLight {\n }", "takes no PointLight"),
 ]

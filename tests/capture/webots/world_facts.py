@@ -90,8 +90,14 @@ def _names(world: World) -> Iterator[str]:
         yield from _doubles("solids side by side", [child for child in node.nodes("children") if child.kind in SOLIDS])
         if node.kind == "Robot":
             yield from _doubles("devices", [below for below in node.walk() if below.kind in DEVICES])
-    colours = Counter(tuple(n.texts for n in node.fields["recognitionColors"]) for node in world.walk() if node.fields.get("recognitionColors"))
-    yield from (f"{count} solids have the recognition colour {colour}" for colour, count in colours.items() if count > 1)
+    colours = Counter(
+        tuple(n.texts for n in node.fields["recognitionColors"])
+        for node in world.walk()
+        if node.fields.get("recognitionColors")
+    )
+    yield from (
+        f"{count} solids have the recognition colour {colour}" for colour, count in colours.items() if count > 1
+    )
 
 
 def _doubles(what: str, nodes: list[WorldNode]) -> Iterator[str]:
@@ -103,7 +109,11 @@ def _textures(world: World, folder: Path) -> Iterator[str]:
     for node in world.walk():
         urls = node.fields.get("url", []) if node.kind == "ImageTexture" else []
         for url in urls:
-            if not isinstance(url, str) or "://" in url or not (folder / url).resolve().is_relative_to(folder.resolve()):
+            if (
+                not isinstance(url, str)
+                or "://" in url
+                or not (folder / url).resolve().is_relative_to(folder.resolve())
+            ):
                 yield f"line {node.line}: the texture {url!r} is not in the world's folder"
             elif not (folder / url).is_file():
                 yield f"line {node.line}: the texture {url!r} does not exist"
@@ -163,7 +173,11 @@ def _value_faults(node: WorldNode, name: str, kind: str, allowed: list[str]) -> 
     value = node.fields[name]
     if allowed and value not in allowed:
         yield f".{name} is {value!r}, not one of {allowed}"
-    flat = [float(t) for t in value.texts] if isinstance(value, Numbers) else [float(n.texts[0]) for n in value if isinstance(n, Numbers)] if isinstance(value, list) else []
+    flat = (
+        [float(t) for t in value.texts]
+        if isinstance(value, Numbers)
+        else [float(n.texts[0]) for n in value if isinstance(n, Numbers)] if isinstance(value, list) else []
+    )
     low, high = (0, 1) if kind.endswith("Color") else RANGES.get(name, (-math.inf, math.inf))
     if any(not low <= number <= high for number in flat):
         yield f".{name} is {flat}, outside {low}..{high}"

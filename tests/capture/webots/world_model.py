@@ -131,7 +131,9 @@ def _add_top(builder: _Builder, node: WorldNode) -> None:
     _add_bounds(builder, body, node, node.define or node.string("name"))
 
 
-def _add_shapes(builder: _Builder, body: "mujoco.MjsBody", node: WorldNode, group: int, name: str, seen: tuple[float, ...] = ()) -> None:
+def _add_shapes(
+    builder: _Builder, body: "mujoco.MjsBody", node: WorldNode, group: int, name: str, seen: tuple[float, ...] = ()
+) -> None:
     """What is seen of a Solid or Group itself, its child Solids left out."""
     for index, (frame, shape) in enumerate(_leaves(node.nodes("children"), IDENTITY, ("Shape",))):
         (look,), (geometry,) = shape.nodes("appearance"), shape.nodes("geometry")
@@ -148,7 +150,9 @@ def _add_bounds(builder: _Builder, body: "mujoco.MjsBody", node: WorldNode, name
         _add_geom(body, geometry, frame, name=f"{name} bound {index}", group=COLLISION, **options)
 
 
-def _leaves(nodes: list[WorldNode], frame: tuple[Floats, Floats], kinds: tuple[str, ...]) -> list[tuple[tuple[Floats, Floats], WorldNode]]:
+def _leaves(
+    nodes: list[WorldNode], frame: tuple[Floats, Floats], kinds: tuple[str, ...]
+) -> list[tuple[tuple[Floats, Floats], WorldNode]]:
     found = []
     for node in nodes:
         if node.kind in kinds:
@@ -234,7 +238,11 @@ def _add_wheel(builder: _Builder, body: "mujoco.MjsBody", hinge: WorldNode) -> N
     # Webots gives a hinge's axis in the parent's frame.
     axis = rotation_of(solid).T @ np.array(parameters.numbers("axis", "1 0 0"))
     wheel.add_joint(
-        name=name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=axis, damping=parameters.number("dampingConstant", 0), armature=0.002
+        name=name,
+        type=mujoco.mjtJoint.mjJNT_HINGE,
+        axis=axis,
+        damping=parameters.number("dampingConstant", 0),
+        armature=0.002,
     )
     actuator = builder.spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
     actuator.set_to_velocity(1.0)

@@ -45,5 +45,7 @@ def read_instances(image: bytes, width: int, height: int, count: int) -> NDArray
     coloured = max(1, int((code > 0).sum()))
     if strange.sum() > max(8, MOST_STRANGE * coloured):
         example = pixels[strange][0].tolist()
-        raise ValueError(f"the segmentation image has {strange.sum()} pixels of no obstacle's colour, {example} for one")
+        raise ValueError(
+            f"the segmentation image has {strange.sum()} pixels of no obstacle's colour, {example} for one"
+        )
     return np.where(strange, NO_INSTANCE, code - 1).astype(np.int16)

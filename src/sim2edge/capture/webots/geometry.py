@@ -32,7 +32,9 @@ def geometry(part: Part) -> Node:
 def placed(part: Part, child: Node) -> Node:
     """A node moved to where a part is."""
     x, y, z = (float(value) for value in part.position)
-    return Node("Pose", translation=(x, y, z), rotation=axis_angle(quaternion_matrix(part.quaternion)), children=[child])
+    return Node(
+        "Pose", translation=(x, y, z), rotation=axis_angle(quaternion_matrix(part.quaternion)), children=[child]
+    )
 
 
 def visible(part: Part, shadows: bool = True) -> Node:
@@ -89,8 +91,8 @@ def horizontal_fov(vertical_deg: float, width: int, height: int) -> float:
 def cylinders_physics(cylinders: Sequence[tuple[Part, float]]) -> Node:
     """The physics of upright cylinders joined to one body, each with its mass in kilograms."""
     mass = sum(own for _, own in cylinders)
-    middle = sum(own * np.array(part.position) for part, own in cylinders) / mass
-    inertia = sum((_inertia(part, own, middle) for part, own in cylinders), np.zeros((3, 3)))
+    middle = np.average([part.position for part, _ in cylinders], axis=0, weights=[own for _, own in cylinders])
+    inertia = np.sum([_inertia(part, own, middle) for part, own in cylinders], axis=0)
     (xx, xy, xz), (_, yy, yz), (_, _, zz) = inertia.tolist()
     return Node(
         "Physics",

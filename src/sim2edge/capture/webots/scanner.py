@@ -1,8 +1,8 @@
 """How a Webots `Lidar` has to be set so that its columns are our beams, and how its range image is read.
 
-Webots draws a scan: each column is a pixel whose middle is half a column inside the field of view, columns run from left
-to right and layers from top to bottom. Our beams run counter-clockwise, layers from the lowest, and the outermost beams
-lie on the edges of the field of view.
+Webots draws a scan: each column is a pixel whose middle is half a column inside the field of view, columns run from
+left to right and layers from top to bottom. Our beams run counter-clockwise, layers from the lowest, and the outermost
+beams lie on the edges of the field of view.
 """
 
 import math

@@ -62,13 +62,19 @@ class WebotsSimulator:
         self._spec, self._movers = spec, Movers(spec.room.obstacles)
         self._robot = self._node(ROBOT)
         self._motors = [self._device(name) for name in MOTORS]
-        self._wheels, self._imu = ([self._sensor(name, SAMPLE_MS) for name in names] for names in (WHEELS, (GYRO, ACCELEROMETER)))
+        self._wheels, self._imu = (
+            [self._sensor(name, SAMPLE_MS) for name in names] for names in (WHEELS, (GYRO, ACCELEROMETER))
+        )
         self._camera = self._sensor(CAMERA, TICK_MS)
         self._camera.recognitionEnable(TICK_MS)
         self._camera.enableRecognitionSegmentation()
         self._lidars = {name: self._sensor(name, TICK_MS) for name in self._scanners}
-        walkers = {index: self._node(obstacle_name(spec.room.obstacles[index].instance)) for index in self._movers.moving}
-        self._walkers = {index: (node.getField("translation"), node.getField("rotation")) for index, node in walkers.items()}
+        walkers = {
+            index: self._node(obstacle_name(spec.room.obstacles[index].instance)) for index in self._movers.moving
+        }
+        self._walkers = {
+            index: (node.getField("translation"), node.getField("rotation")) for index, node in walkers.items()
+        }
         self._robot.enableContactPointsTracking(SAMPLE_MS, True)
         self._hide()
         self._place_walkers(self._movers.poses())

@@ -2,8 +2,8 @@
 
     Node("Box", size=(0.1, 0.2, 0.3)).text()      # Box { size 0.1 0.2 0.3 }
 
-The type of a value says how it is written: a float is an SFFloat, a tuple of numbers a vector, rotation or colour, a list
-has several of them, a `Node` is an SFNode. Webots is strict about types, so is this.
+The type of a value says how it is written: a float is an SFFloat, a tuple of numbers a vector, rotation or colour, a
+list has several of them, a `Node` is an SFNode. Webots is strict about types, so is this.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,9 @@ DECIMALS = 7
 INDENT = "  "
 
 Numbers = tuple[float, ...]
-Value = Union[bool, int, float, str, Numbers, "Node", Sequence["Node"], Sequence[str], Sequence[int], Sequence[Numbers]]
+Value = Union[
+    bool, int, float, str, Numbers, "Node", Sequence["Node"], Sequence[str], Sequence[float], Sequence[Numbers]
+]
 Rotation = tuple[float, float, float, float]
 """Axis (x, y, z) and angle in radians."""
 

@@ -4,7 +4,7 @@ Only what sim2edge uses is there. `test_standin.py` compares every signature wit
 """
 
 # The names and signatures are Webots'.
-# ruff: noqa: N802, N803, N815
+# ruff: noqa: N802, N803
 
 import math
 import os
