@@ -77,7 +77,7 @@ def test_a_process_that_fails_leaves_one_line_and_nothing_else(
     fake_webots, capture, tmp_path, behaviour, patience, message
 ):
     fake_webots(behaviour)
-    with pytest.raises(RuntimeError, match="webots: episode launch.0000") as raised:
+    with pytest.raises(RuntimeError, match=r"webots: episode launch\.0000") as raised:
         capture(patience)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -97,14 +97,14 @@ def parse_world(text: str) -> World:
 
 
 def _tokens(text: str) -> list[Token]:
-    tokens, position = [], 0
+    tokens, position, line = [], 0, 1
     while position < len(text):
         match = TOKEN.match(text, position)
-        line = text.count("\n", 0, position) + 1
         if not match or not match.lastgroup:
             raise WorldError(f"line {line}: cannot read {text[position:position + 20]!r}")
         if match.lastgroup != "space":
             tokens.append(Token(match.lastgroup, match.group(), line))
+        line += match.group().count("\n")
         position = match.end()
     return tokens
 

@@ -2,7 +2,7 @@
 
     sim2edge webots selftest                    which Webots; one world, two seconds, compared with MuJoCo
     sim2edge webots selftest --keep out lidar_3d.enabled=false
-    sim2edge webots world out --batch b --index 7       an episode's world as a folder, to open and look at
+    sim2edge webots world --output out --batch b --index 7      an episode's world as a folder, to open and look at
 
 Exit codes of selftest: 0 everything agrees; 2 no usable Webots; 3 something does not agree.
 """
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     verb.add_argument("--keep", type=Path, metavar="FOLDER", help="keep all files of the run in this new folder")
     verb.set_defaults(run=selftest, batch="selftest")
     verb = verbs.add_parser("world", help="write an episode's world as a folder")
-    verb.add_argument("folder", type=Path, help="a new folder")
+    verb.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
     verb.add_argument("--batch", default="selftest", help="the episode's batch")
     verb.set_defaults(run=write_world)
     for verb in verbs.choices.values():
@@ -59,8 +59,8 @@ def write_world(arguments: argparse.Namespace) -> int:
 
     config = load(CaptureConfig, "capture", arguments.preset, arguments.override)
     spec, _ = draw_episode(config, arguments.batch, arguments.index)
-    _check_new(arguments.folder)
-    print(write_project(arguments.folder.resolve(), spec, config).world)
+    _check_new(arguments.output)
+    print(write_project(arguments.output.resolve(), spec, config).world)
     return 0
 
 

@@ -18,7 +18,8 @@ from sim2edge.capture.simulator import Advance, Command, Observation
 from sim2edge.capture.specs import EpisodeSpec, Pose
 
 NEAR_M = 0.05
-SIZEABLE_PIXELS = 100
+SIZEABLE_PIXELS, SIZEABLE_SIDE = 100, 8
+"""Visible pixels, and pixels of a box's shorter side, of what both have to see; less is near the labels' own limits."""
 PLACES = 5
 """Moments that are compared."""
 
@@ -164,12 +165,15 @@ def box_overlaps(seen: Seen) -> Iterator[float]:
     """How much boxes of one obstacle overlap (IoU), 0 for a sizeable one that only one simulator saw."""
     ours, theirs = ({box.instance: box for box in boxes} for boxes in (seen.our_boxes, seen.their_boxes))
     for instance in sorted(ours.keys() | theirs.keys()):
-        pair = [boxes[instance] for boxes in (ours, theirs) if instance in boxes]
-        sizeable = max((box.x_max - box.x_min) * (box.y_max - box.y_min) for box in pair) >= SIZEABLE_PIXELS
-        if len(pair) == 2:
-            yield overlap(*pair)
-        elif sizeable:
+        if instance in ours and instance in theirs:
+            yield overlap(ours[instance], theirs[instance])
+        elif _sizeable(*((ours[instance], seen.ours) if instance in ours else (theirs[instance], seen.theirs))):
             yield 0.0
+
+
+def _sizeable(box: Box, view: Observation) -> bool:
+    visible = int((view.instances == box.instance).sum())
+    return visible >= SIZEABLE_PIXELS and min(box.x_max - box.x_min, box.y_max - box.y_min) >= SIZEABLE_SIDE
 
 
 def overlap(one: Box, other: Box) -> float:
