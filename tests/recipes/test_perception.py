@@ -112,6 +112,12 @@ def test_suppression_keeps_the_better_of_two_that_overlap():
     assert suppress(boxes, np.array([0.9, 0.8, 0.7], np.float32), 0.5, limit=1).tolist() == [0]
 
 
+def test_suppression_sorts_by_score_and_keeps_the_first_of_equals():
+    boxes = np.array([[0, 0, 0.1, 0.1], [0.3, 0, 0.4, 0.1], [0.6, 0, 0.7, 0.1], [0.3, 0, 0.4, 0.1]], np.float32)
+    assert suppress(boxes, np.array([0.7, 0.8, 0.9, 0.8], np.float32), 0.5, limit=10).tolist() == [2, 1, 0]
+    assert suppress(boxes[:0], np.zeros(0, np.float32), 0.5, limit=10).tolist() == []
+
+
 def test_intersection_over_union_of_known_boxes():
     boxes = np.array([[0, 0, 1, 1], [0.5, 0, 1, 1], [0, 0, 0.25, 1]], np.float32)
     np.testing.assert_allclose(

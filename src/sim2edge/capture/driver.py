@@ -4,7 +4,7 @@
 LiDAR point, and takes the one that leads best to the target. The drivers differ in their targets and in what of a
 decision reaches the motors:
 
-expert   passes the checkpoints over the occupancy grid; knows of what lies below the LiDAR
+expert   passes the checkpoints over the occupancy grid; knows where walkers are and what lies below the LiDAR
 noisy    an expert whose motors are disturbed at times: it shows how to recover (Laskey et al. 2017, DART)
 explore  knows no map: keeps a direction for a while, then another
 policy   a network that is told the scan (`policy_driver.py`)
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sim2edge.capture.footprints import placed_footprints
 from sim2edge.capture.occupancy import Occupancy
 from sim2edge.capture.seeds import Rng
-from sim2edge.capture.simulator import Command
+from sim2edge.capture.simulator import Command, Observation
 from sim2edge.capture.specs import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, EpisodeSpec, Obstacle, Pose
 
 Floats = NDArray[np.float64]
@@ -98,8 +98,8 @@ class Driver(Protocol):
 
     checkpoints_passed: int
 
-    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:
-        """The decision for the next tick: from where the robot is, and the scan (m) along the angles (rad)."""
+    def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:
+        """The decision for the next tick: from the truth, and from the scan (m) along the angles (rad)."""
 
 
 class Expert:
@@ -107,19 +107,28 @@ class Expert:
 
     def __init__(self, spec: EpisodeSpec, grid: Occupancy) -> None:
         self._grid, self._speed, self._checkpoints = grid, spec.robot.speed_m_s, spec.checkpoints
+        self._obstacles = spec.room.obstacles
         self._low = low_points(spec.room.obstacles)
         self._steps = grid.steps_to(*spec.checkpoints[0])
         self.checkpoints_passed = 0
 
-    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:
+    def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:
         """As `Driver.drive`."""
+        pose = view.pose
         if math.dist(pose[:2], self._goal()) < GOAL_REACHED_M:
             self.checkpoints_passed += 1
             self._steps = self._grid.steps_to(*self._goal())
         ahead = self._grid.ahead(self._steps, pose.x_m, pose.y_m, LOOKAHEAD_M)
-        points = np.concatenate([lidar_points(ranges, angles), in_sight(self._low, pose)])
-        command = decide(points, tuple(to_robot(np.array([ahead]), pose)[0]), self._speed)
+        points = np.concatenate([lidar_points(ranges, angles), self.unseen(view)])
+        x, y = to_robot(np.array([ahead]), pose)[0].tolist()
+        command = decide(points, (x, y), self._speed)
         return Decision(command, command)
+
+    def unseen(self, view: Observation) -> Floats:
+        """Points (n, 2) within `SIGHT_M` in the robot's frame of what the LiDAR may not see: low things, feet."""
+        pairs = zip(self._obstacles, view.obstacles, strict=True)
+        walkers = [outline_points(obstacle, pose) for obstacle, pose in pairs if obstacle.motion]
+        return in_sight(np.concatenate([self._low, *walkers]), view.pose)
 
     def _goal(self) -> tuple[float, float]:
         return self._checkpoints[self.checkpoints_passed % len(self._checkpoints)]
@@ -138,14 +147,16 @@ class NoisyExpert:
         """Of the expert."""
         return self._expert.checkpoints_passed
 
-    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:
+    def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:
         """As `Driver.drive`; near an obstacle nothing disturbs it."""
-        wanted = self._expert.drive(pose, ranges, angles).command
+        wanted = self._expert.drive(view, ranges, angles).command
+        unseen = np.linalg.norm(self._expert.unseen(view), axis=1)
+        nearest = min(float(ranges.min()), float(unseen.min(initial=SIGHT_M)))
         if self._ticks == 0 and self._rng.random() < self._share / (1 - self._share) / DISTURBED_TICKS:
             self._ticks = DISTURBED_TICKS
             turn = self._rng.uniform(-TURN_RAD_S, TURN_RAD_S)
             self._disturbance = Command(float(self._rng.uniform(0.2, 1) * self._speed), float(turn))
-        if self._ticks == 0 or self._disturbance is None or ranges.min() < ROBOT_RADIUS_M + SAFE_M:
+        if self._ticks == 0 or self._disturbance is None or nearest < ROBOT_RADIUS_M + SAFE_M:
             self._ticks = 0
             return Decision(wanted, wanted)
         self._ticks -= 1
@@ -160,23 +171,25 @@ class Explorer:
         self._heading, self._ticks = 0.0, 0
         self.checkpoints_passed = 0
 
-    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:
+    def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:
         """As `Driver.drive`."""
         if self._ticks == 0:
-            self._heading, self._ticks = pose.yaw_rad + self._rng.uniform(-2, 2), int(self._rng.integers(15, 45))
+            self._heading, self._ticks = view.pose.yaw_rad + self._rng.uniform(-2, 2), int(self._rng.integers(15, 45))
         self._ticks -= 1
-        turn = self._heading - pose.yaw_rad
+        turn = self._heading - view.pose.yaw_rad
         command = decide(lidar_points(ranges, angles), (2 * math.cos(turn), 2 * math.sin(turn)), self._speed)
         return Decision(command, command)
 
 
 def low_points(obstacles: Sequence[Obstacle]) -> Floats:
-    """Points (n, 2) around the obstacles that are too low for the LiDAR, at most 5 cm apart, in the room's frame."""
-    outlines = [np.empty((0, 2))]
-    for obstacle in obstacles:
-        if obstacle.top_m < LIDAR_HEIGHT_M:
-            outlines += [_along(polygon) for polygon in placed_footprints(obstacle)]
-    return np.concatenate(outlines)
+    """Points (n, 2) around the obstacles that are too low for the LiDAR, in the room's frame."""
+    low = [outline_points(obstacle, obstacle.pose) for obstacle in obstacles if obstacle.top_m < LIDAR_HEIGHT_M]
+    return np.concatenate([np.empty((0, 2)), *low])
+
+
+def outline_points(obstacle: Obstacle, pose: Pose) -> Floats:
+    """Points (n, 2) at most 5 cm apart around the footprints of an obstacle at `pose`, in the room's frame."""
+    return np.concatenate([_along(polygon) for polygon in placed_footprints(obstacle, pose)])
 
 
 def _along(polygon: Floats) -> Floats:

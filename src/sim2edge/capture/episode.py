@@ -73,7 +73,7 @@ def capture_episode(
         while len(drive.path) < config.frames and not drive.touched:
             view = simulator.observe()
             ranges = disturb(view.ranges, config.lidar, lidar_rng)
-            decision = driver.drive(view.pose, ranges, angles)
+            decision = driver.drive(view, ranges, angles)
             labels = labeller.label(view)
             turning = float(imu[-1, 2]) if len(imu) else 0.0
             tick = Tick(

@@ -10,8 +10,7 @@ import numpy as np
 
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.driver import Decision, Floats
-from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import Pose
+from sim2edge.capture.simulator import Command, Observation
 from sim2edge.errors import BadInput
 
 
@@ -42,7 +41,9 @@ class PolicyDriver:
         self._input, self._reach = inputs[0].name, config.lidar.max_range_m
         self.checkpoints_passed = 0
 
-    def drive(self, pose: Pose, ranges: Floats, angles: Floats) -> Decision:  # noqa: ARG002 (it goes by the scan alone)
+    def drive(
+        self, view: Observation, ranges: Floats, angles: Floats
+    ) -> Decision:  # noqa: ARG002 (it goes by the scan alone)
         """As `Driver.drive`."""
         scan = np.minimum(ranges / self._reach, 1).astype(np.float32)[None]
         linear, angular = np.ravel(self._network.run(None, {self._input: scan})[0])[:2]

@@ -63,7 +63,7 @@ def draw_frames() -> Iterator[bytes]:
             view = simulator.observe()
             picture = cv2.cvtColor(view.image, cv2.COLOR_RGB2BGR)
             yield cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, config.camera.quality])[1].tobytes()
-            if simulator.step(driver.drive(view.pose, view.ranges, angles).applied).touched:
+            if simulator.step(driver.drive(view, view.ranges, angles).applied).touched:
                 break
 
 

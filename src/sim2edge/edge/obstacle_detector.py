@@ -126,7 +126,8 @@ class Preprocessor:
             cv2.resize(image, self._size, self._resized, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
             image = self._resized
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, self._rgb)
-        np.multiply(self._rgb, np.float32(1 / 255), out=self._input[0], dtype=np.float32)
+        self._input[0] = self._rgb
+        self._input *= np.float32(1 / 255)
         return self._input
 
 

@@ -7,6 +7,7 @@ body = metrics.render()                     # Prometheus text format
 
 import time
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -34,10 +35,9 @@ class DeviceMetrics:
             buckets=LATENCY_BUCKETS_S,
             registry=self._registry,
         )
-        self._detections = Counter(
-            "sim2edge_detections", "Obstacles detected, by class.", ["class"], registry=self._registry
-        )
-        self._floors = Counter("sim2edge_floors", "Frames by detected floor.", ["floor"], registry=self._registry)
+        detections = Counter("sim2edge_detections", "Obstacles detected, by class.", ["class"], registry=self._registry)
+        floors = Counter("sim2edge_floors", "Frames by detected floor.", ["floor"], registry=self._registry)
+        self._detections_of, self._frames_on = cache(detections.labels), cache(floors.labels)
         self._add_gauges(release, thermal_zone)
 
     def _add_gauges(self, release: Release, thermal_zone: Path) -> None:
@@ -60,9 +60,9 @@ class DeviceMetrics:
         """Count one inference that took `seconds`."""
         self._inferences.inc()
         self._latency.observe(seconds)
-        self._floors.labels(detection.floor).inc()
+        self._frames_on(detection.floor).inc()
         for obstacle in detection.obstacles:
-            self._detections.labels(obstacle.label).inc()
+            self._detections_of(obstacle.label).inc()
 
     def count_error(self, kind: str) -> None:
         """Count one failure of `kind`: camera, inference."""
