@@ -48,7 +48,7 @@ def solid(shape: str, size: tuple[float, ...], position, quaternion=(1.0, 0.0, 0
 
 def stand(instance: int, label: str, x: float, y: float, *parts: Part, yaw: float = 0.0, motion=None) -> Obstacle:
     """An obstacle of one group of parts."""
-    return make_obstacle(instance, label, Pose(x, y, yaw), [parts], motion)
+    return make_obstacle(instance, label, Pose(x, y, yaw), [parts], motion=motion)
 
 
 def outer_walls(width: float, length: float) -> tuple[Part, ...]:

@@ -18,5 +18,7 @@ STAGE = Stage(
     config=CaptureConfig,
     entry="sim2edge.capture.run:run",
     ref="refs/batches/{partition}",
-    gather=Gather(units="episodes", entry="sim2edge.capture.gather:run", files=("aggregated_results.csv",)),
+    gather=Gather(
+        units="episodes", entry="sim2edge.capture.gather:run", files=("aggregated_results.csv", "contact_sheet.png")
+    ),
 )

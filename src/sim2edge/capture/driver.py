@@ -96,7 +96,9 @@ class Decision(NamedTuple):
 class Driver(Protocol):
     """Decides once a tick."""
 
-    checkpoints_passed: int
+    @property
+    def checkpoints_passed(self) -> int:
+        """How many of the episode's checkpoints it was at, in turn."""
 
     def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:
         """The decision for the next tick: from the truth, and from the scan (m) along the angles (rad)."""

@@ -14,14 +14,15 @@ from sim2edge.capture.camera_mount import focal_pixels, mount_position, mount_ro
 from sim2edge.capture.config import CameraConfig
 from sim2edge.capture.labels import Box
 from sim2edge.capture.projection import in_frame
-from sim2edge.capture.specs import LIDAR_HEIGHT_M, CameraSpec, Pose
+from sim2edge.capture.specs import LIDAR_3D_HEIGHT_M, LIDAR_HEIGHT_M, CameraSpec, Pose
 from sim2edge.recipes.perception import CLASSES
 
 Floats = NDArray[np.float64]
 
 GREEN = messages.Color(r=0.2, g=1, b=0.2, a=1)
 UPRIGHT = messages.Quaternion(x=0, y=0, z=0, w=1)
-ON_MAST = messages.Pose(position=messages.Vector3(x=0, y=0, z=LIDAR_HEIGHT_M), orientation=UPRIGHT)
+SCANNER = messages.Pose(position=messages.Vector3(x=0, y=0, z=LIDAR_HEIGHT_M), orientation=UPRIGHT)
+SCANNER_3D = messages.Pose(position=messages.Vector3(x=0, y=0, z=LIDAR_3D_HEIGHT_M), orientation=UPRIGHT)
 
 _FLOAT32 = messages.PackedElementFieldNumericType.Float32
 POINT_FIELDS = [messages.PackedElementField(name=name, offset=4 * k, type=_FLOAT32) for k, name in enumerate("xyz")]
@@ -48,7 +49,7 @@ def laser_scan(stamp: messages.Timestamp, ranges: Floats, span: tuple[float, flo
     return messages.LaserScan(
         timestamp=stamp,
         frame_id="robot",
-        pose=ON_MAST,
+        pose=SCANNER,
         start_angle=span[0],
         end_angle=span[1],
         ranges=ranges.tolist(),
@@ -62,7 +63,7 @@ def point_cloud(stamp: messages.Timestamp, cloud: Floats, directions: Floats) ->
     return messages.PointCloud(
         timestamp=stamp,
         frame_id="robot",
-        pose=ON_MAST,
+        pose=SCANNER_3D,
         point_stride=POINT_STRIDE,
         fields=POINT_FIELDS,
         data=points.tobytes(),

@@ -99,7 +99,7 @@ def _edges(window: Window) -> str:
 
 
 def _bearing(box: Box, scene: Scene, bounds: Window) -> Iterator[str]:
-    """The column that the bearing stands for, at the height of the 3D box's middle, has to be one of the silhouette's."""
+    """The column that the bearing stands for, at the height of the 3D box's middle, has to be the silhouette's."""
     pose, camera = scene.view.obstacles[box.instance], scene.camera
     away = math.dist(pose[:2], camera[:2])
     heading = camera.yaw_rad + box.bearing_rad
@@ -109,7 +109,8 @@ def _bearing(box: Box, scene: Scene, bounds: Window) -> Iterator[str]:
         return
     column = float(scene.projector.pixels(np.array([[local.x_m, local.y_m, box.position_m[2]]]))[0, 0])
     if not bounds.x_min - SLACK_PX <= column <= bounds.x_max + SLACK_PX:
-        yield f"bearing {box.bearing_rad:.3f} rad is column {column:.0f}, it spans {bounds.x_min:.0f}..{bounds.x_max:.0f}"
+        spans = f"{bounds.x_min:.0f}..{bounds.x_max:.0f}"
+        yield f"bearing {box.bearing_rad:.3f} rad is column {column:.0f}, it spans {spans}"
 
 
 def _distance(box: Box, scene: Scene, obstacle: Obstacle, pose: Pose) -> Iterator[str]:
@@ -129,19 +130,23 @@ def _distance(box: Box, scene: Scene, obstacle: Obstacle, pose: Pose) -> Iterato
 
 
 def _hits(scene: Scene, footprints: list[Floats]) -> tuple[Floats, float]:
-    """Where beams ended in its footprints, and which share that is of the beams between the outermost of them."""
-    landed = np.array(
-        [
-            not np.isnan(x) and any(distance_to(polygon, x, y) < ROUNDING_M for polygon in footprints)
-            for x, y in scene.hits
-        ]
-    )
-    where = np.sort(scene.angles[landed])
-    if len(where) < 3:
-        return scene.hits[landed], 0.0
-    # What lies on both sides of straight behind would span the whole turn: its share is small and it is not judged.
-    between = np.count_nonzero((scene.angles >= where[0]) & (scene.angles <= where[-1]))
-    return scene.hits[landed], len(where) / between
+    """Where beams ended in its footprints, and which share that is of the beams that look at them."""
+    corners = np.concatenate(footprints) - scene.view.pose[:2]
+    x, y = corners.mean(axis=0)
+    middle = math.atan2(y, x)
+    edges = _wrap(np.arctan2(corners[:, 1], corners[:, 0]) - middle)
+    beams = _wrap(scene.angles + scene.view.pose.yaw_rad - middle)
+    towards = (beams >= edges.min()) & (beams <= edges.max())
+    landed = towards & ~np.isnan(scene.hits[:, 0])
+    landed[landed] = [
+        any(distance_to(polygon, x, y) < ROUNDING_M for polygon in footprints) for x, y in scene.hits[landed].tolist()
+    ]
+    return scene.hits[landed], float(landed.sum() / max(1, towards.sum()))
+
+
+def _wrap(angles: Floats) -> Floats:
+    wrapped: Floats = (angles + math.pi) % math.tau - math.pi
+    return wrapped
 
 
 def _overhang(obstacle: Obstacle) -> float:
@@ -150,10 +155,11 @@ def _overhang(obstacle: Obstacle) -> float:
     if not cut:
         return math.inf
     solid = solid_of(obstacle.model_copy(update={"parts": tuple(cut)}))
-    radius = max([0.0, *solid.radii.tolist()])
+    radius: float = max([0.0, *solid.radii.tolist()])
     corners = np.concatenate([np.array(polygon) for polygon in obstacle.footprints])
     apart = np.hypot(*(corners[:, None] - solid.points[None, :, :2]).transpose(2, 0, 1)).min(axis=1)
-    return float(apart.max()) + radius
+    farthest: float = apart.max()
+    return radius + farthest
 
 
 def _bottom(middle: float, top: float) -> float:
@@ -165,7 +171,8 @@ def _space(box: Box, scene: Scene, obstacle: Obstacle, pose: Pose) -> Iterator[s
     robot = scene.view.pose
     x, y = place((box.position_m[:2],), robot)[0]
     frame = Pose(float(x), float(y), robot.yaw_rad + box.yaw_rad)
-    corners = [in_frame(Pose(*corner, 0), frame) for polygon in placed_footprints(obstacle, pose) for corner in polygon]
+    footprint = np.concatenate(placed_footprints(obstacle, pose)).tolist()
+    corners = [in_frame(Pose(corner_x, corner_y, 0), frame) for corner_x, corner_y in footprint]
     over = max(max(abs(c.x_m) - box.size_m[0] / 2, abs(c.y_m) - box.size_m[1] / 2) for c in corners)
     if over > ROUNDING_M:
         yield f"its footprint leaves the 3D box by {over:.2f} m"

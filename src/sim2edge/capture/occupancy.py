@@ -27,7 +27,7 @@ class Occupancy:
     """A grid over a `width_m` x `length_m` room around the origin, for a robot of radius `radius_m`."""
 
     def __init__(
-        self, width_m: float, length_m: float, footprints: Sequence[Sequence[tuple[float, float]]], radius_m: float
+        self, width_m: float, length_m: float, footprints: Sequence[NDArray[np.float64]], radius_m: float
     ) -> None:
         self._origin = np.array([width_m / 2 + CELL_M, length_m / 2 + CELL_M])
         shape = (round(length_m / CELL_M) + 2, round(width_m / CELL_M) + 2)
@@ -35,7 +35,7 @@ class Occupancy:
         open_floor[1:-1, 1:-1] = 1
         unoccupied = np.ones(shape, np.uint8)
         for footprint in footprints:
-            corners = np.round((np.array(footprint) + self._origin) / CELL_M - 0.5).astype(np.int32)
+            corners = np.round((footprint + self._origin) / CELL_M - 0.5).astype(np.int32)
             cv2.fillConvexPoly(unoccupied, corners, 0)
         self.clearance_m = _distance(open_floor & unoccupied)
         """Distance of each cell to the nearest obstacle or wall."""
