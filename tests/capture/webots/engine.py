@@ -107,7 +107,10 @@ class Engine:
         return [list(map(float, c.pos)) for c in self.data.contact if own[c.geom].any()]
 
     def draw(self, camera: WorldNode) -> tuple[bytes, bytes]:
-        """The image and the segmentation image: B, G, R, A, row by row from the top."""
+        """The image and the segmentation image: B, G, R, A, row by row from the top.
+
+        Light is that of Webots' shaders pbr.frag and hdr_resolve.frag, without what shines and without shadows.
+        """
         width, height = int(camera.number("width", 64)), int(camera.number("height", 64))
         rays = pixel_rays(width, height, camera.number("fieldOfView", 0.785398))
         geom, distance, normal = self.cast(camera, rays)
@@ -117,14 +120,16 @@ class Engine:
         floor = geom == self.world.floor
         albedo[floor] = self._floor_colour(points[floor])
         seen = np.vstack([self.world.recognised, [0, 0, 0]]).astype(np.uint8)[geom]
-        return _packed(albedo * self._light(points, normal) * 255), _packed(seen)
+        light = 0.96 * albedo * self._light(points, normal)
+        return _packed((1 - np.exp(-light)) ** (1 / 2.2) * 255), _packed(seen)
 
     def _floor_colour(self, points: Floats) -> Floats:
         picture = self.world.picture
         half = self.world.model.geom_size[self.world.floor][:2]
         u, v = ((points[:, :2] + half) / (2 * half)).clip(0, 1 - 1e-9).T
         rows, columns = ((1 - v) * picture.shape[0]).astype(int), (u * picture.shape[1]).astype(int)
-        return picture[rows.clip(0, picture.shape[0] - 1), columns] / 255
+        written = picture[rows.clip(0, picture.shape[0] - 1), columns] / 255
+        return np.where(written <= 0.04045, written / 12.92, ((written + 0.055) / 1.055) ** 2.4)
 
     def _light(self, points: Floats, normal: Floats) -> Floats:
         sky = self.world.world.find("Background").fields["skyColor"]
@@ -132,7 +137,7 @@ class Engine:
         for lamp in (node for node in self.world.world.nodes if node.kind == "PointLight"):
             towards = np.array(lamp.numbers("location")) - points
             cosine = np.einsum("ij,ij->i", normal, towards) / np.linalg.norm(towards, axis=1)
-            strength = lamp.number("intensity", 1) * np.array(lamp.numbers("color", "1 1 1"))
+            strength = lamp.number("intensity", 1) ** 2 / math.pi * np.array(lamp.numbers("color", "1 1 1"))
             light = light + cosine.clip(0)[:, None] * strength
         return light
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from sim2edge.capture.camera_mount import mount_rotation
 from sim2edge.capture.specs import CameraSpec, Part
-from sim2edge.capture.webots.vrml import Node, Rotation, appearance
+from sim2edge.capture.webots.shading import appearance
+from sim2edge.capture.webots.vrml import Node, Rotation
 
 ROUNDNESS = 48
 """Sides of what stands for a circle: Webots casts its LiDAR on polygons."""

@@ -31,6 +31,9 @@ from sim2edge.errors import BadInput
 SOURCE = Path(sim2edge.__file__).parents[1]
 POLL_S = 0.05
 TAIL_LINES, TAIL_CHARACTERS = 4, 600
+SHORT_FOLDER = "/tmp"  # noqa: S108 - a folder of our own is made in it
+LONGEST_PATH = 40
+"""A socket's whole path has at most 107 characters; Webots adds about 50 below its temporary folder."""
 
 LIFELINE = 'exec 3<&0 </dev/null; (read -r _ <&3; kill -KILL 0) & exec 3<&-; exec "$@"'
 """Runs a command, and ends its process group when standard input ends: when we close it, or are no more."""
@@ -63,7 +66,7 @@ def capture_in_webots(
         config: sensors and limits.
         folder: where the episode goes; it is made, or stays absent when something goes wrong.
         webots: what `find_webots` found; looked for when it is None.
-        scratch: where the process keeps its files meanwhile; its path has to be short.
+        scratch: where world and episode lie meanwhile.
         patience: when the process is given up.
 
     Raises:
@@ -86,14 +89,22 @@ def run_project(project: Project, webots: Webots, name: str, patience: Patience)
         BadInput: the controller says that the input is bad.
         RuntimeError: there is no outcome.
     """
-    own = project.folder.parent
-    for part in ("home", "run", "tmp"):
-        (own / part).mkdir(mode=0o700, exist_ok=True)
     command = webots_command(webots, project.world, free_port())
-    with running(command, webots_environment(os.environ, own, SOURCE), project) as process:
+    with own_folder() as own, running(command, webots_environment(os.environ, own, SOURCE), project) as process:
         verdict = watch(process, project, patience)
     if not project.outcome.is_file():
         raise failure_of(project, name, verdict)
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder for what a Webots process keeps for itself, in a place with a short path: sockets lie below."""
+    usual = tempfile.gettempdir()
+    place = usual if len(usual) <= LONGEST_PATH else SHORT_FOLDER
+    with tempfile.TemporaryDirectory(prefix="wb-", dir=place) as own:
+        for part in ("home", "run", "tmp"):
+            (Path(own) / part).mkdir(mode=0o700)
+        yield Path(own)
 
 
 @contextmanager

@@ -9,8 +9,6 @@ list has several of them, a `Node` is an SFNode. Webots is strict about types, s
 from collections.abc import Sequence
 from typing import Union
 
-from sim2edge.capture.specs import Vector
-
 HEADER = "#VRML_SIM R2025a utf8"
 DECIMALS = 7
 INDENT = "  "
@@ -90,12 +88,3 @@ def quote(text: str) -> str:
 def turned(yaw_rad: float) -> Rotation:
     """The rotation around the upright axis."""
     return 0.0, 0.0, 1.0, float(yaw_rad)
-
-
-def appearance(rgb: Vector) -> Node:
-    """A matt surface of one colour; Webots' own default is a mirror."""
-    return Node("PBRAppearance", baseColor=_floats(rgb), roughness=1.0, metalness=0.0)
-
-
-def _floats(values: Sequence[float]) -> Numbers:
-    return tuple(float(value) for value in values)

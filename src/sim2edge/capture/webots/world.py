@@ -6,10 +6,11 @@ The controller finds what it moves and hides by the `DEF` names; obstacles are t
 """
 
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.specs import EpisodeSpec, Light, Obstacle, RoomSpec
+from sim2edge.capture.specs import EpisodeSpec, Obstacle, RoomSpec
 from sim2edge.capture.webots.colours import instance_colour
 from sim2edge.capture.webots.geometry import bounding, visible
 from sim2edge.capture.webots.robot_node import CASTER_MATERIAL, WHEEL_MATERIAL, robot_node
+from sim2edge.capture.webots.shading import lamps, sky, textured
 from sim2edge.capture.webots.vrml import Node, turned, world_text
 
 STEP_MS = 5
@@ -19,6 +20,8 @@ FLOOR_MATERIAL = "floor"
 TEXTURE = "textures/floor.png"
 """Relative to the world's file."""
 VIEW_HEIGHT_M = 12.0
+NEVER_S = 1e6
+"""When a robot at rest is taken out of the physics; 0 would mean at once."""
 ROLLS_FREELY = 0.0
 RUBS = 1.0
 
@@ -29,8 +32,8 @@ def episode_world(spec: EpisodeSpec, config: CaptureConfig, task: str) -> str:
     nodes = [
         _world_info(spec),
         Node("Viewpoint", orientation=(0.0, 1.0, 0.0, 1.5707963), position=(0.0, 0.0, VIEW_HEIGHT_M)),
-        Node("Background", skyColor=[(room.ambient, room.ambient, room.ambient)]),
-        *(_lamp(light, config.camera.shadows and index == 0) for index, light in enumerate(room.lights)),
+        sky(room.ambient),
+        *lamps(room.lights, room.ambient, config.camera.shadows),
         _floor(room),
         _walls(room),
         Node("Group", define=DECORATIONS, children=[visible(part, shadows=False) for part in room.decorations]),
@@ -57,6 +60,7 @@ def _world_info(spec: EpisodeSpec) -> Node:
         title=spec.episode_id,
         basicTimeStep=float(STEP_MS),
         optimalThreadCount=1,
+        physicsDisableTime=NEVER_S,
         randomSeed=random_seed(spec.seed),
         contactProperties=[
             wheels,
@@ -70,21 +74,8 @@ def _contact(one: str, other: str, friction: float) -> Node:
     return Node("ContactProperties", material1=one, material2=other, coulombFriction=[friction], bounce=0.0)
 
 
-def _lamp(light: Light, shadows: bool) -> Node:
-    strength = max(*light.rgb, 1e-6)
-    red, green, blue = (channel / strength for channel in light.rgb)
-    return Node(
-        "PointLight",
-        location=tuple(float(value) for value in light.position),
-        color=(red, green, blue),
-        intensity=float(strength),
-        castShadows=shadows,
-    )
-
-
 def _floor(room: RoomSpec) -> Node:
     x, y = room.width_m / 2, room.length_m / 2
-    picture = Node("ImageTexture", url=[TEXTURE], repeatS=False, repeatT=False)
     # The corners say where the picture goes: which way a Plane has it is not written anywhere.
     square = Node(
         "IndexedFaceSet",
@@ -93,13 +84,12 @@ def _floor(room: RoomSpec) -> Node:
         coordIndex=[0, 1, 2, 3, -1],
         texCoordIndex=[0, 1, 2, 3, -1],
     )
-    look = Node("PBRAppearance", baseColorMap=picture, roughness=1.0, metalness=0.0)
     return Node(
         "Solid",
         define=FLOOR,
         name="floor",
         contactMaterial=FLOOR_MATERIAL,
-        children=[Node("Shape", appearance=look, geometry=square)],
+        children=[Node("Shape", appearance=textured(TEXTURE), geometry=square)],
         boundingObject=Node("Plane", size=(float(room.width_m), float(room.length_m))),
         locked=True,
     )
