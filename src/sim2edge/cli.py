@@ -3,6 +3,7 @@
     sim2edge <stage> [--partition P] [--preset NAME] [--input role=reference]... [key=value]...
     sim2edge capture --partition P --shard 3/8 | --gather 8               a share of the work; the whole of its shards
     sim2edge ls | show | lineage | reproduce | gc | config | schema       look at, and look after, what is on the bus
+    sim2edge summarize [batch]                                            how the episodes of a batch went
     sim2edge up | down | status | env | demo                              the local stack
     sim2edge access ... | s3 serve | check                                keys and policies; the S3 server on its own
     sim2edge ota ... | device ...                                         the update repository and a device
@@ -27,6 +28,7 @@ from sim2edge.stage import STAGE_NAMES, get_stage, load_function
 COMMANDS = {
     **dict.fromkeys(("ls", "show", "lineage", "reproduce", "gc", "config", "schema"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
+    "summarize": "sim2edge.capture.batch_summary:main",
     "access": "sim2edge.stack.access_commands:main",
     "s3": "sim2edge.stack.s3_commands:main",
     "demo": "sim2edge.demo.run:main",

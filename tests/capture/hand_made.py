@@ -72,7 +72,7 @@ def make_spec(
         length_m=size[1],
         walls=outer_walls(*size),
         floor="tile",
-        style="tile",
+        style="plain_tiles",
         texture_seed="0",
         rugs=tuple(rugs),
         wall_rgb=(0.8, 0.8, 0.8),

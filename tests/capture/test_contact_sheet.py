@@ -1,8 +1,12 @@
 """The contact sheet of a batch."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim2edge.capture.contact_sheet import choose_frames, class_colour, read_frame, write_contact_sheet
 from sim2edge.capture.recorder import EpisodeResult
@@ -10,7 +14,7 @@ from sim2edge.capture.table import read_table
 from sim2edge.recipes.perception import CLASSES
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def results(batch):
     return read_table(batch[2] / "aggregated_results.csv")
 
@@ -21,10 +25,14 @@ def episodes(results, *frames: int) -> list[EpisodeResult]:
 
 
 def test_it_is_a_picture_and_the_same_bytes_every_time(batch, results, tmp_path):
-    folder = batch[2]
-    write_contact_sheet(tmp_path / "sheet.png", folder, results)
-    assert (tmp_path / "sheet.png").read_bytes() == (folder / "contact_sheet.png").read_bytes()
-    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    folder = shutil.copytree(batch[2], tmp_path / "again")
+    for made in folder.glob("contact_sheet*"):
+        made.unlink()
+    write_contact_sheet(folder, results, len(results))
+    made = sorted(folder.glob("contact_sheet*"))
+    assert len(made) == 25
+    assert [path.read_bytes() for path in made] == [(batch[2] / path.name).read_bytes() for path in made]
+    picture = cv2.imread(str(folder / "contact_sheet.png"))
     assert picture.shape[1] > 1000
     assert picture.std() > 20
 
@@ -37,20 +45,28 @@ def test_frames_are_read_back_as_they_were_logged(batch, results):
         read_frame(batch[2] / results[0].episode_id / "simulation.mcap", 99)
 
 
-def test_few_episodes_give_several_frames_each_and_many_one_of_some(results):
-    few = choose_frames(episodes(results, 100, 50), 4)
-    assert [(result.episode_id, index) for result, index in few] == [
-        *(("b.0000", 25), ("b.0000", 75)),
-        *(("b.0001", 12), ("b.0001", 37)),
-    ]
-    many = choose_frames(episodes(results, *[10] * 100), 24)
-    assert len(many) == 24
-    assert len({result.episode_id for result, _ in many}) == 24
-    assert {index for _, index in many} == {5}
+def test_few_episodes_show_several_frames_each(results):
+    chosen = choose_frames(episodes(results, 120, 60), 2)
+    assert [place for place, _, _ in chosen] == list(range(24))
+    assert [result.episode_id for _, result, _ in chosen] == ["b.0000"] * 12 + ["b.0001"] * 12
+    assert [index for _, _, index in chosen[::6]] == [5, 65, 2, 32]
 
 
-def test_an_episode_shorter_than_its_share_gives_each_frame_once(results):
-    assert [index for _, index in choose_frames(episodes(results, 2), 24)] == [0, 1]
+def test_many_episodes_show_the_middle_frame_of_some(results):
+    chosen = choose_frames(episodes(results, *[10] * 100), 100)
+    assert len({result.episode_id for _, result, _ in chosen}) == len(chosen) == 24
+    assert {index for _, _, index in chosen} == {5}
+
+
+def test_an_episode_shorter_than_its_share_shows_each_frame_once(results):
+    assert [index for _, _, index in choose_frames(episodes(results, 2), 1)] == [0, 1]
+
+
+@given(total=st.integers(1, 300), shards=st.integers(1, 7))
+def test_shards_show_together_what_the_batch_shows(results, total, shards):
+    every = episodes(results, *[9] * total)
+    together = [place for k in range(shards) for place in choose_frames(every[k::shards], total)]
+    assert sorted(together, key=lambda each: each[0]) == choose_frames(every, total)
 
 
 def test_classes_have_colours_of_their_own():

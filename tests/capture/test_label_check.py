@@ -7,7 +7,7 @@ import pytest
 from capture.hand_made import CAMERA, look, make_spec, solid, stand
 
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.footprints import distance_to, hull_distance, placed_footprints
+from sim2edge.capture.footprints import distance_to, hull_distance, make_obstacle, placed_footprints
 from sim2edge.capture.label_check import check_labels
 from sim2edge.capture.labels import Labeller
 from sim2edge.capture.obstacles import SHAPES
@@ -121,3 +121,15 @@ def test_what_stands_beyond_the_scan_is_no_complaint():
     labels = Labeller(spec, CONFIG).label(view)
     assert [found.instance for found in labels.boxes] == [0]
     assert check_labels(labels, view, spec, CONFIG) == []
+
+
+@pytest.mark.parametrize(
+    "start", [Pose(0.5, 0.1, 0.2), Pose(1.2, 0.0, 0.1), Pose(1.5, -0.1, -0.6), Pose(0.2, 1.2, -0.6)]
+)
+def test_the_way_through_a_door_frame_is_no_complaint(start):
+    jambs = [[solid("box", (0.05, 0.05, 1.0), (0, side * 0.6, 1.0))] for side in (-1, 1)]
+    lintel = [solid("box", (0.05, 0.65, 0.05), (0, 0, 2.0))]
+    frame = make_obstacle(0, "door_frame", Pose(1.6, 0, 0), jambs, overhead=lintel)
+    spec = make_spec([frame], start)
+    view = look(spec, CONFIG)
+    assert check_labels(Labeller(spec, CONFIG).label(view), view, spec, CONFIG) == []

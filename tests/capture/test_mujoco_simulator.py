@@ -6,23 +6,27 @@ import sys
 
 import numpy as np
 import pytest
+from capture.hand_made import GREY, make_spec
 
 from sim2edge.capture.camera_capture import choose_backend, egl_environment, probe_egl
 from sim2edge.capture.config import CameraConfig
+from sim2edge.capture.footprints import make_obstacle
+from sim2edge.capture.movers import PERSONAL_SPACE_M
 from sim2edge.capture.mujoco_simulator import MujocoSimulator
+from sim2edge.capture.obstacles import limb
 from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import Pose
+from sim2edge.capture.specs import ROBOT_RADIUS_M, TRACK_M, WHEEL_RADIUS_M, Motion, Pose
 from sim2edge.errors import BadInput
 
 
 @pytest.fixture
 def drive(small):
-    """`drive(spec, command, ticks) -> (simulator, touched)`."""
+    """`drive(spec, command, ticks) -> (simulator, what was touched)`."""
 
     def run(spec, command: Command, ticks: int):
         simulator = MujocoSimulator(small, "ray")
         simulator.reset(spec)
-        return simulator, sum(simulator.step(command) for _ in range(ticks)) > 0
+        return simulator, set().union(*(simulator.step(command).touched for _ in range(ticks)))
 
     return run
 
@@ -46,12 +50,45 @@ def test_it_turns_left_on_the_spot(drive, room_with):
 
 def test_running_into_a_box_is_a_collision(drive, room_with):
     simulator, touched = drive(room_with((1.0, 0, 0.2)), Command(0.6, 0.0), 30)
-    assert touched
+    assert touched == {"box"}
     assert simulator.pose().x_m < 0.7
 
 
 def test_running_into_a_wall_is_a_collision(drive, room_with):
-    assert drive(room_with(start=Pose(2.5, 0, 0)), Command(0.6, 0.0), 20)[1]
+    assert drive(room_with(start=Pose(2.5, 0, 0)), Command(0.6, 0.0), 20)[1] == {"wall"}
+
+
+def test_a_turn_is_felt_by_the_imu_and_by_the_wheels(small, room_with):
+    simulator = MujocoSimulator(small, "ray")
+    simulator.reset(room_with())
+    for _ in range(10):
+        advance = simulator.step(Command(0.0, 0.8))
+    assert advance.imu.shape == (10, 6)
+    assert advance.imu[:, 2].mean() == pytest.approx(0.8, abs=0.12)
+    assert advance.imu[:, 5].mean() == pytest.approx(9.81, abs=0.05)
+    left, right = advance.wheels
+    assert right == pytest.approx(-left, abs=0.01)
+    assert right * WHEEL_RADIUS_M / (TRACK_M / 2) == pytest.approx(0.08, abs=0.005)
+
+
+def test_a_person_walks_and_waits_for_the_robot(small):
+    walker = make_obstacle(
+        0,
+        "person",
+        Pose(1.5, 0, math.pi),
+        [[limb((0, 0, 0.1), (0, 0, 1.2), 0.1, GREY)]],
+        motion=Motion(to_x_m=-1.5, to_y_m=0, speed_m_s=0.5, phase=0),
+    )
+    simulator = MujocoSimulator(small, "ray")
+    simulator.reset(make_spec([walker], start=Pose(0, 0, 0)))
+    seen = []
+    for _ in range(40):
+        assert not simulator.step(Command(0.0, 0.0)).touched
+        view = simulator.observe()
+        seen.append((view.obstacles[0].x_m, view.ranges.min()))
+    assert seen[0][0] == pytest.approx(1.45, abs=0.01)
+    assert seen[-1][0] == pytest.approx(PERSONAL_SPACE_M + ROBOT_RADIUS_M, abs=0.02)
+    assert seen[-1][1] == pytest.approx(seen[-1][0] - 0.1, abs=0.03)
 
 
 def test_the_same_commands_give_the_same_drive(drive, room_with):

@@ -7,8 +7,8 @@ import pytest
 
 from sim2edge.capture.occupancy import CELL_M, Occupancy
 
-WALL_ACROSS = ((-0.1, -2.0), (0.1, -2.0), (0.1, 1.0), (-0.1, 1.0))
-CLOSED = ((-0.1, -2.0), (0.1, -2.0), (0.1, 2.0), (-0.1, 2.0))
+WALL_ACROSS = np.array([(-0.1, -2.0), (0.1, -2.0), (0.1, 1.0), (-0.1, 1.0)])
+CLOSED = np.array([(-0.1, -2.0), (0.1, -2.0), (0.1, 2.0), (-0.1, 2.0)])
 LEFT, RIGHT = (-2.0, -1.0), (2.0, -1.0)
 
 

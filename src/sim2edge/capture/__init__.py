@@ -19,6 +19,8 @@ STAGE = Stage(
     entry="sim2edge.capture.run:run",
     ref="refs/batches/{partition}",
     gather=Gather(
-        units="episodes", entry="sim2edge.capture.gather:run", files=("aggregated_results.csv", "contact_sheet.png")
+        units="episodes",
+        entry="sim2edge.capture.gather:run",
+        files=("aggregated_results.csv", "contact_sheet.*.jpg"),
     ),
 )

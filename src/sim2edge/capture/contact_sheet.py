@@ -1,10 +1,13 @@
 """The contact sheet of a batch: frames from its episodes with their boxes, on one picture, as a first look.
 
-    write_contact_sheet(output / "contact_sheet.png", output, results)
+    write_contact_sheet(output, results, config.episodes)      # a batch, or a shard of it
+    gather_contact_sheet(output, tiles, results)               # the batch, from its shards' tiles
 
-The frames are evenly spaced over the episodes and over their time, not chosen for their looks.
+The frames are evenly spaced over the episodes of the whole batch and over their time, not chosen for their looks. Each
+is a file of its own, too (`contact_sheet.07.jpg`), so that shards need not be read again to make the batch's sheet.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +29,6 @@ Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 FRAMES = 24
-MOST_SHEETS = 4
 COLUMNS = 6
 TILE_WIDTH, CAPTION, GAP, HEADER = 264, 46, 14, 76
 PAPER, CARD, INK, FAINT = (27, 23, 20), (41, 36, 32), (240, 240, 240), (170, 163, 156)
@@ -60,57 +62,64 @@ class Frame:
     labels: _Labels
 
 
-def write_contact_sheet(path: Path, folder: Path, results: Sequence[EpisodeResult]) -> None:
-    """Draw frames of the episodes in `folder` (`<episode id>/simulation.mcap`) to a PNG: the same bytes every time.
+def write_contact_sheet(folder: Path, results: Sequence[EpisodeResult], episodes: int) -> None:
+    """Write `contact_sheet.png` and its tiles for the episodes in `folder` (`<episode id>/simulation.mcap`).
+
+    The same episodes give the same bytes. `episodes` is how many the whole batch has: a shard shows its part of the
+    frames that the batch shows, and may have none to show.
 
     Raises:
-        RuntimeError: a log lacks a frame, or the picture cannot be written.
+        RuntimeError: a log lacks a frame, or a picture cannot be written.
     """
-    chosen = choose_frames(results, FRAMES)
-    tiles = [_tile(read_frame(folder / r.episode_id / "simulation.mcap", index), r, index) for r, index in chosen]
-    height, width = tiles[0].shape[:2]
-    columns = min(COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    sheet = np.full(
-        (HEADER + rows * (height + GAP) + GAP, GAP + max(3, columns) * (width + GAP), 3), PAPER, dtype=np.uint8
-    )
+    tiles = []
+    for slot, result, index in choose_frames(results, episodes):
+        tile = _tile(read_frame(folder / result.episode_id / "simulation.mcap", index), result, index)
+        tiles.append(folder / f"contact_sheet.{slot:02d}.jpg")
+        _save(tiles[-1], tile, cv2.IMWRITE_JPEG_QUALITY, 92)
+    gather_contact_sheet(folder, tiles, results)
+
+
+def gather_contact_sheet(folder: Path, tiles: Sequence[Path], results: Sequence[EpisodeResult]) -> None:
+    """Lay tiles out on `contact_sheet.png`, in the order of their names.
+
+    Raises:
+        RuntimeError: the picture cannot be written.
+    """
+    if not tiles:
+        return
+    ordered = sorted(tiles, key=lambda tile: tile.name)
+    pictures = [np.asarray(cv2.imread(str(tile), cv2.IMREAD_COLOR), np.uint8) for tile in ordered]
+    height, width = pictures[0].shape[:2]
+    columns = min(COLUMNS, len(pictures))
+    rows = -(-len(pictures) // columns)
+    size = HEADER + rows * (height + GAP) + GAP, GAP + max(3, columns) * (width + GAP), 3
+    sheet = np.full(size, PAPER, np.uint8)
     _header(sheet, results)
-    for k, tile in enumerate(tiles):
+    for k, picture in enumerate(pictures):
         x, y = GAP + k % columns * (width + GAP), HEADER + GAP + k // columns * (height + GAP)
-        sheet[y : y + height, x : x + width] = tile
-    _save(path, sheet)
+        sheet[y : y + height, x : x + width] = picture
+    _save(folder / "contact_sheet.png", sheet, cv2.IMWRITE_PNG_COMPRESSION, 6)
 
 
-def join_contact_sheets(path: Path, sheets: Sequence[Path]) -> None:
-    """Put the sheets of a batch's shards one below another, at most `MOST_SHEETS` of them."""
-    step = -(-len(sheets) // MOST_SHEETS)
-    pictures = [np.asarray(cv2.imread(str(sheet)), np.uint8) for sheet in sheets[::step]]
-    width = max(picture.shape[1] for picture in pictures)
-    padded = [
-        cv2.copyMakeBorder(picture, 0, 0, 0, width - picture.shape[1], cv2.BORDER_CONSTANT, value=PAPER)
-        for picture in pictures
-    ]
-    _save(path, np.asarray(np.vstack(padded), np.uint8))
-
-
-def _save(path: Path, picture: Image) -> None:
-    if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_PNG_COMPRESSION, 6]):
+def _save(path: Path, picture: Image, option: int, value: int) -> None:
+    if not cv2.imwrite(str(path), picture, [option, value]):
         raise RuntimeError(f"{path}: the picture cannot be written")
 
 
-def choose_frames(results: Sequence[EpisodeResult], count: int) -> list[tuple[EpisodeResult, int]]:
-    """At most `count` (episode, frame) pairs in order, spread over the episodes, then over each one's time."""
-    slots = [k * len(results) // count for k in range(count)] if len(results) < count else _spread(len(results), count)
+def choose_frames(results: Sequence[EpisodeResult], episodes: int) -> list[tuple[int, EpisodeResult, int]]:
+    """Which frames of these episodes the sheet of a batch of `episodes` shows: (place on the sheet, episode, frame).
+
+    Episodes without a place show nothing; one too short for its places shows each frame once.
+    """
+    owners = sorted(int((place + 0.5) * episodes / FRAMES) for place in range(FRAMES))
     chosen = []
-    for episode in sorted(set(slots)):
-        share, frames = slots.count(episode), results[episode].frames
-        indices = {int((j + 0.5) / share * frames) for j in range(share)}
-        chosen += [(results[episode], index) for index in sorted(indices)]
+    for result in results:
+        episode = int(result.episode_id.rpartition(".")[2])
+        share = owners.count(episode)
+        frames = sorted({int((k + 0.5) / share * result.frames) for k in range(share)})
+        first = bisect_left(owners, episode)
+        chosen += [(first + k, result, frame) for k, frame in enumerate(frames)]
     return chosen
-
-
-def _spread(total: int, count: int) -> list[int]:
-    return [int((k + 0.5) * total / count) for k in range(count)]
 
 
 def read_frame(log: Path, index: int) -> Frame:

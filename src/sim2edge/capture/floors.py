@@ -125,9 +125,8 @@ def _pile(rng: Rng, shape: tuple[int, int]) -> Picture:
 def _loops(rng: Rng, shape: tuple[int, int]) -> Picture:
     """Loop pile in fine rows."""
     rows = np.sin(np.arange(shape[0]) * math.tau / rng.uniform(3, 6))[:, None]
-    return _dye(
-        rng, 1 + 0.12 * rows.astype(np.float32) + 0.12 * noise(rng, shape, (1, 2)) + 0.05 * noise(rng, shape, (16, 16))
-    )
+    light = 1 + 0.12 * rows + 0.12 * noise(rng, shape, (1, 2)) + 0.05 * noise(rng, shape, (16, 16))
+    return _dye(rng, light.astype(np.float32))
 
 
 def _flecked(rng: Rng, shape: tuple[int, int]) -> Picture:

@@ -11,12 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.contact_sheet import join_contact_sheets
+from sim2edge.capture.contact_sheet import gather_contact_sheet
 from sim2edge.capture.table import read_table, summarise, write_table
 from sim2edge.errors import BadInput
 from sim2edge.stage import Artifact, Job, Outcome
-
-SHEET = "contact_sheet.png"
 
 
 def run(job: Job[CaptureConfig]) -> Outcome:
@@ -29,7 +27,8 @@ def run(job: Job[CaptureConfig]) -> Outcome:
     rows = [row for part in job.parts for row in read_table(part.path("aggregated_results.csv"))]
     results = sorted(rows, key=lambda result: result.episode_id)
     write_table(job.output / "aggregated_results.csv", results)
-    join_contact_sheets(job.output / SHEET, [part.path(SHEET) for part in job.parts])
+    tiles = [tile for part in job.parts for tile in part.folder.glob("contact_sheet.*.jpg")]
+    gather_contact_sheet(job.output, tiles, results)
     tallies = {name: count(job.parts, name) for name in ("boxes", "rooms_rejected", "checks")}
     job.progress.update(len(results), job.config.episodes, shards=len(job.parts))
     renderers = {part.manifest.summary["camera_renderer"] for part in job.parts}

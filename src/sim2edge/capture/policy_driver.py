@@ -41,9 +41,7 @@ class PolicyDriver:
         self._input, self._reach = inputs[0].name, config.lidar.max_range_m
         self.checkpoints_passed = 0
 
-    def drive(
-        self, view: Observation, ranges: Floats, angles: Floats
-    ) -> Decision:  # noqa: ARG002 (it goes by the scan alone)
+    def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:  # noqa: ARG002
         """As `Driver.drive`."""
         scan = np.minimum(ranges / self._reach, 1).astype(np.float32)[None]
         linear, angular = np.ravel(self._network.run(None, {self._input: scan})[0])[:2]

@@ -36,7 +36,7 @@ def run(job: Job[CaptureConfig]) -> Outcome:
         job.progress.log("a label contradicts geometry", label=line)
     results = [one.result for one in captured]
     write_table(job.output / "aggregated_results.csv", results)
-    write_contact_sheet(job.output / "contact_sheet.png", job.output, results)
+    write_contact_sheet(job.output, results, job.config.episodes)
     tallies = tally(captured, len(complaints), verified)
     return Outcome(summarise(results, tallies) | {"camera_backend": backend, "camera_renderer": renderer})
 
