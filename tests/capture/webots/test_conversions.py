@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from engine import layer_angles
+from standin_engine import layer_angles
 
 from sim2edge.capture.config import CaptureConfig, Lidar3dConfig, LidarConfig
 from sim2edge.capture.lidar_capture import beam_angles

@@ -1,9 +1,9 @@
 """The Webots simulator on the stand-in: drives, sees and touches what MuJoCo does with the same episode."""
 
 import controller
-import engine
 import numpy as np
 import pytest
+import standin_engine as engine
 
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.episode import capture_episode

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 
 import controller
-import engine
 import pytest
+import standin_engine as engine
 
 from sim2edge.capture.room_simulator import draw_episode
 from sim2edge.capture.webots.project import write_project

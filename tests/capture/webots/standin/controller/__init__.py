@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-import engine
+import standin_engine as engine
 
 
 class Device:
