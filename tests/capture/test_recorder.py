@@ -330,7 +330,7 @@ def test_a_result_survives_its_row_in_a_table(full):
     for result in (known, known.model_copy(update=hit)):
         row = {name: "" if value is None else str(value) for name, value in result.cells().items()}
         assert EpisodeResult.model_validate(row) == result
-    assert (known.layout, known.driver, known.style, known.checkpoints) == ("rectangle", "expert", "tile", 1)
+    assert (known.layout, known.driver, known.style, known.checkpoints) == ("rectangle", "expert", "plain_tiles", 1)
 
 
 def record_noise(folder, spec, config) -> None:

@@ -32,7 +32,10 @@ def test_a_batch_is_committed_with_its_table_summary_and_ref(batch):
     assert manifest.summary["frames"] == sum(int(row["frames"]) for row in rows) == 30
     assert manifest.summary["camera_backend"] == "ray"
     assert manifest.summary["successes"] + sum(manifest.summary["failures"].values()) == 2
-    assert len(manifest.files) == 1 + 2 * 4
+    assert manifest.summary["checks"] == {"frames": 2, "wrong": 0, "episodes": 1}
+    of_episodes = [file.path for file in manifest.files if "/" in file.path]
+    assert len(of_episodes) == 2 * 4
+    assert (folder / "contact_sheet.png").is_file()
 
 
 def test_again_and_on_one_worker_the_bytes_are_the_same(bus, batch, capture_batch):

@@ -132,7 +132,8 @@ def _loops(rng: Rng, shape: tuple[int, int]) -> Picture:
 def _flecked(rng: Rng, shape: tuple[int, int]) -> Picture:
     """Short pile with light and dark flecks."""
     flecks = noise(rng, shape, (5, 5))
-    return _dye(rng, 1 + 0.1 * noise(rng, shape, (1, 1)) + 0.22 * np.sign(flecks) * (np.abs(flecks) > 1.2))
+    light = 1 + 0.1 * noise(rng, shape, (1, 1)) + 0.22 * np.sign(flecks) * (np.abs(flecks) > 1.2)
+    return _dye(rng, light.astype(np.float32))
 
 
 def _dye(rng: Rng, light: Picture) -> Picture:
