@@ -1,9 +1,11 @@
 """The process around Webots: found, started, watched and ended, whatever it does."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -110,7 +112,9 @@ from sim2edge.capture.webots.launch import capture_in_webots
 config = CaptureConfig()
 capture_in_webots(draw_episode(config, "orphan", 0)[0], config, Path(sys.argv[1]) / "out", scratch=Path(sys.argv[1]))
 """
-    starter = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    short = Path(tempfile.mkdtemp(prefix="t-"))
+    environment = os.environ | {"TMPDIR": str(short)}
+    starter = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment)
     deadline = time.monotonic() + 60
     while not (started := list(tmp_path.glob("webots-*/project/started.txt"))) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -120,6 +124,7 @@ capture_in_webots(draw_episode(config, "orphan", 0)[0], config, Path(sys.argv[1]
     starter.send_signal(signal.SIGKILL)
     starter.wait()
     assert wait_until_gone(pid)
+    shutil.rmtree(short)
 
 
 def test_the_command_line_is_the_headless_one(fake_webots, capture, tmp_path, monkeypatch):
