@@ -44,6 +44,15 @@ target "services" {
   tags     = ["sim2edge/${service}:${SIM2EDGE_TAG}"]
 }
 
+# Capture in Webots, on Webots' own image: never part of the default group (docs/webots.md).
+target "capture-webots" {
+  context    = "."
+  dockerfile = "containers/webots/Dockerfile"
+  target     = "image"
+  args       = { VERSION = VERSION, REVISION = REVISION }
+  tags       = ["sim2edge/capture-webots:${SIM2EDGE_TAG}"]
+}
+
 # The only images made for another machine than this one: PLATFORM=linux/arm64.
 target "devices" {
   inherits  = ["common"]

@@ -8,6 +8,7 @@
     sim2edge up | down | status | env | demo                              the local stack
     sim2edge access ... | s3 serve | check                                keys and policies; the S3 server on its own
     sim2edge ota ... | device ...                                         the update repository and a device
+    sim2edge webots selftest | world                                      capture in Webots: try it, look at a world
     sim2edge compose ... | engine-proxy                                   the system in containers (docker-compose.yaml)
 
 Exit codes: 0 done or already there; 2 bad config or bad input; 3 refused by a gate; anything else may be tried again.
@@ -41,6 +42,7 @@ COMMANDS = {
     "device": "sim2edge.edge.device:main",
     "engine-proxy": "sim2edge.engine_proxy.commands:main",
     "compose": "sim2edge.compose.commands:main",
+    "webots": "sim2edge.capture.webots.commands:main",
 }
 VERB_IS_ARGUMENT = {"sim2edge.inspect_bus:main", "sim2edge.stack.commands:main"}
 

@@ -23,10 +23,10 @@ def run(job: Job[CaptureConfig]) -> Outcome:
     """Capture the batch named by the job's partition, or the job's share of it.
 
     Raises:
-        BadInput: the config asks for rooms that cannot be built, or for EGL where there is none.
+        BadInput: the config asks for rooms that cannot be built, or for EGL or Webots where there is none.
         RuntimeError: a worker process died, or an episode made twice was not the same.
     """
-    backend, renderer = choose_backend(job.config.camera)
+    backend, renderer = choose_camera(job.config)
     job.progress.log("camera", backend=backend, renderer=renderer)
     with worker_pool(job.config, job.partition, job.output, job.scratch, backend) as submit:
         captured = capture_all(job, submit)
@@ -39,6 +39,19 @@ def run(job: Job[CaptureConfig]) -> Outcome:
     write_contact_sheet(job.output, results, job.config.episodes)
     tallies = tally(captured, len(complaints), verified)
     return Outcome(summarise(results, tallies) | {"camera_backend": backend, "camera_renderer": renderer})
+
+
+def choose_camera(config: CaptureConfig) -> tuple[str, str]:
+    """What draws the images, and the renderer behind it.
+
+    Raises:
+        BadInput: EGL or Webots was asked for and cannot be had here.
+    """
+    if config.simulator == "webots":
+        from sim2edge.capture.webots.installed import find_webots
+
+        return "webots", f"Webots {find_webots().version}"
+    return choose_backend(config.camera)
 
 
 def capture_all(job: Job[CaptureConfig], submit: Submit) -> list[Captured]:

@@ -25,7 +25,7 @@ from sim2edge.cores import available_cores
 if TYPE_CHECKING:
     from sim2edge.capture.episode import Drive
     from sim2edge.capture.recorder import EpisodeResult
-    from sim2edge.capture.simulator import Simulator
+    from sim2edge.capture.specs import EpisodeSpec
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,11 @@ class _Duty:
     batch: str
     output: Path
     scratch: Path
-    simulator: "Simulator"
+    capture: "Capture"
 
+
+Capture = Callable[["EpisodeSpec", Path], tuple["EpisodeResult", "Drive"]]
+"""Drives an episode and writes its folder."""
 
 _duty: _Duty
 
@@ -91,10 +94,31 @@ def start_worker(config: CaptureConfig, batch: str, output: Path, scratch: Path,
     prepare_environment(backend)
     import cv2
 
+    cv2.setNumThreads(1)
+    capture = _in_webots(config, scratch) if config.simulator == "webots" else _in_mujoco(config, backend)
+    _duty = _Duty(config, batch, output, scratch, capture)
+
+
+def _in_mujoco(config: CaptureConfig, backend: str) -> Capture:
+    from sim2edge.capture.episode import capture_episode
     from sim2edge.capture.mujoco_simulator import MujocoSimulator
 
-    cv2.setNumThreads(1)
-    _duty = _Duty(config, batch, output, scratch, MujocoSimulator(config, backend))
+    simulator = MujocoSimulator(config, backend)
+
+    def capture(spec: "EpisodeSpec", folder: Path) -> tuple["EpisodeResult", "Drive"]:
+        done = capture_episode(spec, simulator, config, folder)
+        simulator.close()
+        return done
+
+    return capture
+
+
+def _in_webots(config: CaptureConfig, scratch: Path) -> Capture:
+    from sim2edge.capture.webots.installed import find_webots
+    from sim2edge.capture.webots.launch import capture_in_webots
+
+    webots = find_webots()
+    return lambda spec, folder: capture_in_webots(spec, config, folder, webots, scratch)
 
 
 def _follow_parent() -> None:
@@ -123,10 +147,8 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _capture(index: int, output: Path) -> Captured:
-    from sim2edge.capture.episode import capture_episode
     from sim2edge.capture.room_simulator import draw_episode
 
     spec, rejected = draw_episode(_duty.config, _duty.batch, index)
-    result, drive = capture_episode(spec, _duty.simulator, _duty.config, output / spec.episode_id)
-    _duty.simulator.close()
+    result, drive = _duty.capture(spec, output / spec.episode_id)
     return Captured(result, drive, rejected)

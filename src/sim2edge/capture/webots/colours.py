@@ -1,0 +1,51 @@
+"""One colour an obstacle, so that Webots' segmentation image tells instances apart.
+
+Colours are far apart (6 levels a channel), so a value that rendering moved a little is still read right; black means no
+obstacle.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim2edge.capture.simulator import NO_INSTANCE
+from sim2edge.capture.specs import Vector
+
+LEVELS = 6
+STEP = 255 // (LEVELS - 1)
+SLACK = 12
+"""How far a channel may be off, of 255."""
+MOST_STRANGE = 0.01
+"""Share of coloured pixels that may have a colour of no obstacle: at edges, where drivers differ."""
+MOST_INSTANCES = LEVELS**3 - 1
+
+
+def instance_colour(instance: int) -> Vector:
+    """The recognition colour of an obstacle, RGB 0..1.
+
+    Raises:
+        ValueError: there are more obstacles than colours.
+    """
+    if not 0 <= instance < MOST_INSTANCES:
+        raise ValueError(f"instance {instance} has no colour: a world has at most {MOST_INSTANCES} obstacles")
+    code = instance + 1
+    red, green, blue = code // LEVELS**2, code // LEVELS % LEVELS, code % LEVELS
+    return red * STEP / 255, green * STEP / 255, blue * STEP / 255
+
+
+def read_instances(image: bytes, width: int, height: int, count: int) -> NDArray[np.int16]:
+    """The instances (height, width) in a segmentation image (B, G, R, A) of a world with `count` obstacles.
+
+    Raises:
+        ValueError: too many pixels have a colour of no obstacle, so none can be trusted.
+    """
+    pixels = np.frombuffer(image, np.uint8).reshape(height, width, 4)[..., 2::-1].astype(np.int32)
+    level = (pixels + STEP // 2) // STEP
+    code = level @ np.array([LEVELS**2, LEVELS, 1])
+    strange = (np.abs(pixels - level * STEP) > SLACK).any(axis=2) | (code > count)
+    coloured = max(1, int((code > 0).sum()))
+    if strange.sum() > max(8, MOST_STRANGE * coloured):
+        example = pixels[strange][0].tolist()
+        raise ValueError(
+            f"the segmentation image has {strange.sum()} pixels of no obstacle's colour, {example} for one"
+        )
+    return np.where(strange, NO_INSTANCE, code - 1).astype(np.int16)

@@ -1,0 +1,25 @@
+"""What the robot touched, from where its contact points are: Webots says where, but not with what."""
+
+from collections.abc import Iterable, Sequence
+
+from sim2edge.capture.footprints import distance_to, placed_footprints, wall_footprint
+from sim2edge.capture.simulator import WALL
+from sim2edge.capture.specs import Pose, RoomSpec
+
+FLOOR_M = 0.003
+"""Contacts below this height are those of wheels and casters with the floor."""
+
+
+def touched_at(points: Iterable[Sequence[float]], room: RoomSpec, obstacles: Sequence[Pose]) -> frozenset[str]:
+    """The classes of obstacles, or `WALL`, nearest to contact points (x, y, z) above the floor."""
+    above = [(point[0], point[1]) for point in points if point[2] > FLOOR_M]
+    return frozenset(_nearest(x, y, room, obstacles) for x, y in above)
+
+
+def _nearest(x: float, y: float, room: RoomSpec, obstacles: Sequence[Pose]) -> str:
+    candidates = [(distance_to(wall_footprint(wall), x, y), WALL) for wall in room.walls]
+    for obstacle, pose in zip(room.obstacles, obstacles, strict=True):
+        distance = min(distance_to(hull, x, y) for hull in placed_footprints(obstacle, pose))
+        candidates.append((distance, obstacle.label))
+    # Of equals an obstacle: one that leans on a wall is the news.
+    return min(candidates, key=lambda candidate: (candidate[0], candidate[1] == WALL))[1]

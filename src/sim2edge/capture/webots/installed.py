@@ -1,0 +1,109 @@
+"""Which Webots there is on this machine, and what it is started with."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim2edge.errors import BadInput
+
+RELEASE = "R2025a"
+VERSION_TIMEOUT_S = 60.0
+FIRST_DISPLAY, DISPLAYS = 100, 800
+SCREEN = "-screen 0 1024x768x24 -nolisten tcp"
+
+
+@dataclass(frozen=True)
+class Webots:
+    """An installation of the right release."""
+
+    program: Path
+    version: str
+    virtual_display: Path | None
+    """`xvfb-run`, or None where the display of this session is used: cameras and scanners are drawn by OpenGL, and
+    Webots draws only with a display."""
+
+
+def find_webots(environment: Mapping[str, str] = os.environ) -> Webots:
+    """Find Webots in `WEBOTS_HOME` or on `PATH`, and what gives it a display.
+
+    Raises:
+        BadInput: there is none, it is another release, or there is no display for it.
+    """
+    program = _program(environment)
+    xvfb = shutil.which("xvfb-run", path=environment.get("PATH"))
+    if xvfb is None and not environment.get("DISPLAY"):
+        raise BadInput("webots: it needs a display: install xvfb (xvfb-run), or set DISPLAY")
+    display = Path(xvfb) if xvfb else None
+    version = _ask_version(program, display, environment)
+    if version != RELEASE:
+        raise BadInput(f"webots: {program} is {version or 'of an unknown release'}; {RELEASE} is needed")
+    return Webots(program, version, display)
+
+
+def _program(environment: Mapping[str, str]) -> Path:
+    home = environment.get("WEBOTS_HOME", "")
+    if home and os.access(Path(home) / "webots", os.X_OK):
+        return Path(home) / "webots"
+    found = shutil.which("webots", path=environment.get("PATH"))
+    if found is None:
+        where = f"neither in WEBOTS_HOME ({home}) nor on PATH" if home else "not on PATH, and WEBOTS_HOME is not set"
+        raise BadInput(f"webots: {where}; install {RELEASE}, see docs/webots.md")
+    return Path(found)
+
+
+def _ask_version(program: Path, display: Path | None, environment: Mapping[str, str]) -> str:
+    command = [*display_command(display), str(program), "--version"]
+    try:
+        answer = subprocess.run(
+            command, env=dict(environment), capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BadInput(f"webots: {program} --version does not answer: {type(error).__name__}") from error
+    return parse_version(answer.stdout + answer.stderr)
+
+
+def parse_version(answer: str) -> str:
+    """The release in what `webots --version` says, "" when there is none."""
+    found = re.search(r"Webots version:\s*(\S+)", answer)
+    return found.group(1) if found else ""
+
+
+def display_command(virtual_display: Path | None) -> list[str]:
+    """What a command is started with for a display of its own; processes start looking at different numbers."""
+    if virtual_display is None:
+        return []
+    first = FIRST_DISPLAY + os.getpid() % DISPLAYS
+    return [str(virtual_display), "--auto-servernum", f"--server-num={first}", f"--server-args={SCREEN}"]
+
+
+def webots_command(webots: Webots, world: Path, port: int) -> list[str]:
+    """The whole command line for one world."""
+    options = ["--batch", "--mode=fast", "--minimize", "--no-rendering", "--stdout", "--stderr", f"--port={port}"]
+    return [*display_command(webots.virtual_display), str(webots.program), *options, str(world)]
+
+
+def webots_environment(base: Mapping[str, str], own: Path, source: Path) -> dict[str, str]:
+    """The variables of a Webots process: folders of its own, software GL unless told otherwise, no credentials.
+
+    Args:
+        base: the variables of this process.
+        own: a folder of the process; its path has to be short, because sockets lie below it.
+        source: where the package sim2edge is, for the controller.
+    """
+    kept = {name: value for name, value in base.items() if not name.startswith(("AWS_", "SIM2EDGE_SECRETS"))}
+    folders = {
+        "HOME": own / "home",
+        "XDG_CONFIG_HOME": own / "home",
+        "XDG_CACHE_HOME": own / "home",
+        "XDG_RUNTIME_DIR": own / "run",
+        "TMPDIR": own / "tmp",
+        "WEBOTS_TMPDIR": own / "tmp",
+    }
+    path = os.pathsep.join(filter(None, (str(source), base.get("PYTHONPATH", ""))))
+    defaults = {"LIBGL_ALWAYS_SOFTWARE": "1", "LP_NUM_THREADS": "0", "ALSOFT_DRIVERS": "null"}
+    fixed = {"PYTHONPATH": path, "PYTHONIOENCODING": "UTF-8", "MUJOCO_GL": "disable"}
+    return defaults | kept | {name: str(folder) for name, folder in folders.items()} | fixed

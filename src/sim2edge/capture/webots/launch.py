@@ -1,0 +1,201 @@
+"""One Webots process for one episode: started, watched and ended, and what it left taken when it is whole.
+
+    result, drive = capture_in_webots(spec, config, folder)
+
+A fresh process an episode is what makes episodes reproducible. Each has its own display, port and folders, and a
+process group that ends with it, with this process, or when nothing happens any more.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import sim2edge
+from sim2edge.capture.config import CaptureConfig
+from sim2edge.capture.episode import Drive
+from sim2edge.capture.recorder import EpisodeResult
+from sim2edge.capture.specs import EpisodeSpec
+from sim2edge.capture.webots.installed import Webots, find_webots, webots_command, webots_environment
+from sim2edge.capture.webots.outcome import Outcome
+from sim2edge.capture.webots.project import Failure, Project, write_project
+from sim2edge.errors import BadInput
+
+SOURCE = Path(sim2edge.__file__).parents[1]
+POLL_S = 0.05
+TAIL_LINES, TAIL_CHARACTERS = 4, 600
+SHORT_FOLDER = "/tmp"  # noqa: S108 - a folder of our own is made in it
+LONGEST_PATH = 40
+"""A socket's whole path has at most 107 characters; Webots adds about 50 below its temporary folder."""
+
+LIFELINE = 'exec 3<&0 </dev/null; (read -r _ <&3; kill -KILL 0) & exec 3<&-; exec "$@"'
+"""Runs a command, and ends its process group when standard input ends: when we close it, or are no more."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a sign of life, seconds."""
+
+    start_s: float = 180.0
+    """From the start to the first tick; a first start reads a lot from disk, and draws in software."""
+    tick_s: float = 60.0
+    """From one tick to the next."""
+    quit_s: float = 20.0
+    """From the outcome to the end of Webots; nothing is lost when it is ended then."""
+
+
+def capture_in_webots(
+    spec: EpisodeSpec,
+    config: CaptureConfig,
+    folder: Path,
+    webots: Webots | None = None,
+    scratch: Path | None = None,
+    patience: Patience = Patience(),
+) -> tuple[EpisodeResult, Drive]:
+    """Capture one episode into `folder`, as `capture_episode` does.
+
+    Args:
+        spec: the episode.
+        config: sensors and limits.
+        folder: where the episode goes; it is made, or stays absent when something goes wrong.
+        webots: what `find_webots` found; looked for when it is None.
+        scratch: where world and episode lie meanwhile.
+        patience: when the process is given up.
+
+    Raises:
+        BadInput: there is no Webots of the right release, or the controller says that the input is bad.
+        RuntimeError: Webots or the controller failed; the message ends with what they printed last.
+    """
+    installed = webots or find_webots()
+    with tempfile.TemporaryDirectory(prefix="webots-", dir=scratch) as own:
+        project = write_project(Path(own) / "project", spec, config)
+        run_project(project, installed, spec.episode_id, patience)
+        outcome = read_outcome(project)
+        shutil.move(project.episode, folder)
+    return outcome.result, outcome.drive
+
+
+def run_project(project: Project, webots: Webots, name: str, patience: Patience) -> None:
+    """Run Webots on a project until its controller is done.
+
+    Raises:
+        BadInput: the controller says that the input is bad.
+        RuntimeError: there is no outcome.
+    """
+    command = webots_command(webots, project.world, free_port())
+    with own_folder() as own, running(command, webots_environment(os.environ, own, SOURCE), project) as process:
+        verdict = watch(process, project, patience)
+    if not project.outcome.is_file():
+        raise failure_of(project, name, verdict)
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder for what a Webots process keeps for itself, in a place with a short path: sockets lie below."""
+    usual = tempfile.gettempdir()
+    place = usual if len(usual) <= LONGEST_PATH else SHORT_FOLDER
+    with tempfile.TemporaryDirectory(prefix="wb-", dir=place) as own:
+        for part in ("home", "run", "tmp"):
+            (Path(own) / part).mkdir(mode=0o700)
+        yield Path(own)
+
+
+@contextmanager
+def running(
+    command: list[str], environment: Mapping[str, str], project: Project
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process in a group of its own, which is gone at the end."""
+    with project.console.open("wb") as console:
+        process = subprocess.Popen(
+            ["sh", "-c", LIFELINE, "webots", *command],
+            stdin=subprocess.PIPE,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            cwd=project.folder,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        end_group(process)
+
+
+def end_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill what is left of a process's group: the program, its display and its controllers."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def watch(process: "subprocess.Popen[bytes]", project: Project, patience: Patience) -> str:
+    """Wait for the end of the process, or for it to do nothing for too long; how it ended, in words."""
+    last, since = (0, False), time.monotonic()
+    while (code := process.poll()) is None:
+        done = project.outcome.is_file() or project.failure.is_file()
+        sign = _changed_ns(project.heartbeat), done
+        if sign != last:
+            last, since = sign, time.monotonic()
+        if verdict := given_up(time.monotonic() - since, bool(sign[0]), done, patience):
+            return verdict
+        time.sleep(POLL_S)
+    return f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
+
+
+def given_up(quiet_s: float, ticked: bool, done: bool, patience: Patience) -> str:
+    """Why a process that did nothing for `quiet_s` seconds is given up, "" while it is not."""
+    if done:
+        return f"did not quit within {patience.quit_s:g} s" if quiet_s > patience.quit_s else ""
+    if ticked:
+        return f"no tick for {patience.tick_s:g} s" if quiet_s > patience.tick_s else ""
+    return f"no tick within {patience.start_s:g} s of its start" if quiet_s > patience.start_s else ""
+
+
+def failure_of(project: Project, name: str, verdict: str) -> Exception:
+    """Why there is no outcome, as the error to raise."""
+    if project.failure.is_file():
+        failure = Failure.model_validate_json(project.failure.read_text(encoding="utf-8"))
+        if failure.bad_input:
+            return BadInput(failure.message)
+        verdict = failure.message
+    return RuntimeError(f"webots: episode {name}: {verdict}; the console's end: {console_tail(project)}")
+
+
+def read_outcome(project: Project) -> Outcome:
+    """What the controller brought back."""
+    return Outcome.model_validate_json(project.outcome.read_text(encoding="utf-8"))
+
+
+def console_lines(project: Project) -> list[str]:
+    """What Webots and the controller printed, without empty lines."""
+    text = project.console.read_text(encoding="utf-8", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def console_tail(project: Project) -> str:
+    """The last lines of the console, as one."""
+    return " | ".join(console_lines(project)[-TAIL_LINES:])[-TAIL_CHARACTERS:] or "(nothing)"
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

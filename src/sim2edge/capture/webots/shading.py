@@ -1,0 +1,71 @@
+"""Colours and lamps such that Webots draws a room about as light as MuJoCo does.
+
+MuJoCo multiplies a surface's colour by the light on it, as both are written. Webots computes in linear light: base
+colours and sky are taken as linear, textures are converted, a lamp counts by the square of its intensity over pi, and
+the picture is `(1 - exp(-light)) ** (1 / 2.2)` (cyberbotics/webots: resources/wren/shaders/pbr.frag, hdr_resolve.frag).
+So colours are written linear, and light so strong that a middling surface comes out right in the shade and below lamps.
+"""
+
+import math
+from collections.abc import Sequence
+
+from sim2edge.capture.specs import Light, Vector
+from sim2edge.capture.webots.vrml import Node
+
+GAMMA = 2.2
+DIFFUSE = 0.96
+"""Share of the light that a surface which is no metal scatters."""
+GAIN = 1.25
+"""What the exposure's exponential takes of a middling surface, given back."""
+
+
+def linear(rgb: Vector) -> Vector:
+    """A colour as a share of light."""
+    red, green, blue = (float(channel) ** GAMMA for channel in rgb)
+    return red, green, blue
+
+
+def appearance(rgb: Vector) -> Node:
+    """A matt surface of one colour; Webots' own default is a mirror."""
+    return Node("PBRAppearance", baseColor=linear(rgb), roughness=1.0, metalness=0.0)
+
+
+def textured(url: str) -> Node:
+    """A matt surface with a picture, which is not repeated."""
+    picture = Node("ImageTexture", url=[url], repeatS=False, repeatT=False)
+    return Node("PBRAppearance", baseColorMap=picture, roughness=1.0, metalness=0.0)
+
+
+def sky(ambient: float) -> Node:
+    """The light without direction: what a surface in the shade gets."""
+    strength = min(1.0, _linear_light(ambient))
+    return Node("Background", skyColor=[(strength, strength, strength)])
+
+
+def lamps(lights: Sequence[Light], ambient: float, shadows: bool) -> list[Node]:
+    """The lamps of a room; the first one may cast shadows."""
+    strengths = [max(*light.rgb, 1e-6) for light in lights]
+    together = sum(strengths)
+    needed = _linear_light(ambient + together) - _linear_light(ambient)
+    return [
+        _lamp(light, needed * strength / together, shadows and index == 0)
+        for index, (light, strength) in enumerate(zip(lights, strengths, strict=True))
+    ]
+
+
+def _linear_light(light: float) -> float:
+    strength: float = GAIN * light**GAMMA / DIFFUSE
+    return strength
+
+
+def _lamp(light: Light, strength: float, shadows: bool) -> Node:
+    brightest = max(*light.rgb, 1e-6)
+    red, green, blue = (channel / brightest for channel in light.rgb)
+    x, y, z = (float(value) for value in light.position)
+    return Node(
+        "PointLight",
+        location=(x, y, z),
+        color=linear((red, green, blue)),
+        intensity=math.sqrt(math.pi * strength),
+        castShadows=shadows,
+    )

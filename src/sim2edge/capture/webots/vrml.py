@@ -1,0 +1,90 @@
+"""Webots' world language: nodes as plain data and their text, the same text every time.
+
+    Node("Box", size=(0.1, 0.2, 0.3)).text()      # Box { size 0.1 0.2 0.3 }
+
+The type of a value says how it is written: a float is an SFFloat, a tuple of numbers a vector, rotation or colour, a
+list has several of them, a `Node` is an SFNode. Webots is strict about types, so is this.
+"""
+
+from collections.abc import Sequence
+from typing import Union
+
+HEADER = "#VRML_SIM R2025a utf8"
+DECIMALS = 7
+INDENT = "  "
+
+Numbers = tuple[float, ...]
+Value = Union[
+    bool, int, float, str, Numbers, "Node", Sequence["Node"], Sequence[str], Sequence[float], Sequence[Numbers]
+]
+Rotation = tuple[float, float, float, float]
+"""Axis (x, y, z) and angle in radians."""
+
+
+class Node:
+    """One node: its kind, its fields in the order given, and a name for the controller to find it by (`DEF`)."""
+
+    def __init__(self, kind: str, define: str = "", **fields: Value) -> None:
+        self.kind, self.define, self.fields = kind, define, fields
+
+    def text(self, indent: str = "") -> str:
+        """The node as a world file has it."""
+        inner = indent + INDENT
+        name = f"DEF {self.define} " if self.define else ""
+        lines = [f"{inner}{field} {format_value(value, inner)}" for field, value in self.fields.items()]
+        return "\n".join([f"{name}{self.kind} {{", *lines, f"{indent}}}"])
+
+
+def world_text(nodes: Sequence[Node]) -> str:
+    """A whole world file."""
+    return "\n".join([HEADER, *(node.text() for node in nodes)]) + "\n"
+
+
+def format_value(value: Value, indent: str = "") -> str:
+    """A field's value; `indent` is that of the line it stands on.
+
+    Raises:
+        TypeError: no field has such a value.
+    """
+    if isinstance(value, Node):
+        return value.text(indent)
+    if isinstance(value, list):
+        return _format_list(value, indent)
+    if isinstance(value, tuple):
+        return " ".join(format_number(number) for number in value)
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int | float):
+        return format_number(value)
+    if isinstance(value, str):
+        return quote(value)
+    raise TypeError(f"a world has no value like {value!r}")
+
+
+def _format_list(values: Sequence[Value], indent: str) -> str:
+    if not values:
+        return "[]"
+    inner = indent + INDENT
+    if isinstance(values[0], Node):
+        return "\n".join(["[", *(inner + format_value(value, inner) for value in values), f"{indent}]"])
+    separator = ", " if isinstance(values[0], tuple) else " "
+    return f"[ {separator.join(format_value(value) for value in values)} ]"
+
+
+def format_number(number: float) -> str:
+    """A number without exponent, trailing zeros or negative zero."""
+    if isinstance(number, int):
+        return str(number)
+    text = f"{number:.{DECIMALS}f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def quote(text: str) -> str:
+    """A string in quotes."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def turned(yaw_rad: float) -> Rotation:
+    """The rotation around the upright axis."""
+    return 0.0, 0.0, 1.0, float(yaw_rad)
