@@ -18,14 +18,14 @@ CHAIR = perception.CLASSES.index("chair")
 
 
 def tiny_network() -> bytes:
-    """floor = brightness x (1, 0, -1, -2); cell 5 of the fine grid always holds a chair."""
+    """floor = brightness x (1, 0, -1, -2, -3); cell 5 of the fine grid always holds a chair."""
     cells = sum(rows * columns for rows, columns in perception.grid_shapes(HEIGHT, WIDTH))
     obstacles = np.full((1, cells, 1 + len(perception.CLASSES) + 5), -20, np.float32)
     obstacles[0, 5] = 0
     obstacles[0, 5, 0] = 8
     obstacles[0, 5, 1 + CHAIR] = 9
     constants = {
-        "weights": np.array([[1, 0, -1, -2]], np.float32),
+        "weights": np.array([[1, 0, -1, -2, -3]], np.float32),
         "constant": obstacles,
         "nothing": np.zeros((1, 1, 1), np.float32),
         "axes": np.array([1, 2, 3], np.int64),
@@ -45,7 +45,7 @@ def tiny_network() -> bytes:
         "tiny",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, HEIGHT, WIDTH, 3])],
         [
-            helper.make_tensor_value_info("floor", TensorProto.FLOAT, [1, 4]),
+            helper.make_tensor_value_info("floor", TensorProto.FLOAT, [1, len(perception.FLOORS)]),
             helper.make_tensor_value_info("obstacles", TensorProto.FLOAT, list(obstacles.shape)),
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
@@ -61,9 +61,12 @@ def make_members(**release_fields: object) -> dict[str, bytes]:
     # The brightness of the self-check's picture is 0.499.
     signature = {
         "input": {"name": "image", "shape": [1, HEIGHT, WIDTH, 3], "dtype": "float32"},
-        "outputs": [{"name": "floor", "shape": [1, 4]}, {"name": "obstacles", "shape": [1, cells, 12]}],
+        "outputs": [
+            {"name": "floor", "shape": [1, len(perception.FLOORS)]},
+            {"name": "obstacles", "shape": [1, cells, len(perception.CLASSES) + 6]},
+        ],
         "postprocess": perception.signature(HEIGHT, WIDTH),
-        "self_check": {"floor": [0.5, 0.0, -0.5, -1.0], "tolerance": 0.1},
+        "self_check": {"floor": [0.5, 0.0, -0.5, -1.0, -1.5], "tolerance": 0.1},
     }
     names = {"classes": perception.CLASSES, "floors": perception.FLOORS}
     members = {

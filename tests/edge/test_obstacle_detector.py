@@ -79,7 +79,11 @@ def test_what_is_no_image_is_refused(image: np.ndarray) -> None:
     [
         ("signature.json", {"input": {"shape": [1, 64, 64, 3]}}, r"takes \[1, 32, 32, 3\]"),
         ("signature.json", {"outputs": [{"name": "depth", "shape": [1]}]}, "output 'depth': the model gives None"),
-        ("signature.json", {"self_check": {"floor": [9, 0, 0, 0], "tolerance": 0.1}}, "the self-check failed: floor"),
+        (
+            "signature.json",
+            {"self_check": {"floor": [9, 0, 0, 0, 0], "tolerance": 0.1}},
+            "the self-check failed: floor",
+        ),
         ("signature.json", {"postprocess": {"grids": [[1, 1]]}}, "the self-check failed"),
         ("signature.json", {"postprocess": None}, "the self-check failed"),
         ("classes.json", {"classes": []}, "the self-check failed"),

@@ -9,7 +9,7 @@ from sim2edge.stage import Input, Stage
 
 STAGE = Stage(
     name="augment",
-    version=1,
+    version=2,
     produces="dataset",
     config=AugmentConfig,
     entry="sim2edge.augment.run:run",

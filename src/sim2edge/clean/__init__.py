@@ -9,7 +9,7 @@ from sim2edge.stage import Input, Stage
 
 STAGE = Stage(
     name="clean",
-    version=1,
+    version=2,
     produces="frames",
     config=CleanConfig,
     entry="sim2edge.clean.run:run",

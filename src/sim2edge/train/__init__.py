@@ -14,7 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 STAGE = Stage(
     name="train",
-    version=1,
+    version=2,
     produces="model",
     config=TrainConfig,
     entry="sim2edge.train.run:run",
