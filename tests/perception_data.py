@@ -49,10 +49,10 @@ def draw_floor(kind: int, height: int, width: int, random: np.random.Generator) 
 
 def draw_frame(random: np.random.Generator, height: int, width: int) -> tuple[bytes, str, list[dict]]:
     """JPEG, floor and boxes of one random frame."""
-    floor = int(random.integers(len(FLOORS)))
+    floor = int(random.integers(4))  # those that draw_floor knows
     image, boxes = draw_floor(floor, height, width, random), []
     for _ in range(random.integers(1, 4)):
-        kind, size = int(random.integers(len(CLASSES))), float(random.uniform(0.12, 0.5))
+        kind, size = int(random.integers(len(COLOURS))), float(random.uniform(0.12, 0.5))
         half_w, half_h = size * height / 2 * random.uniform(0.6, 1.2), size * height / 2
         cx, cy = random.uniform(half_w, width - half_w), random.uniform(half_h, height - half_h)
         corners = np.array([cx - half_w, cy - half_h, cx + half_w, cy + half_h])

@@ -65,7 +65,7 @@ def test_a_wrong_class_a_miss_and_a_phantom_cost() -> None:
 def test_the_distance_from_the_trained_network() -> None:
     trained, variant = outputs_with((0, 5, 2), (1, 9, 0)), outputs_with((0, 5, 2))
     variant["floor"] = variant["floor"] + np.float32(0.25)
-    variant["floor"][1] = [0, 9, 0, 0]
+    variant["floor"][1] = [0, 9, 0, 0, 0]
     distance = measure_distance(variant, trained, POSTPROCESS, len(CLASSES))
     assert distance.agreement == pytest.approx(2 / 3)
     assert distance.floor_agreement == 0.5

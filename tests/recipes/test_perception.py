@@ -37,9 +37,9 @@ def ideal_outputs(boxes, classes, distances):
     for cell in np.flatnonzero(owners >= 0):
         box, (x, y, width, height) = boxes[owners[cell]], cells[cell]
         raw[cell, 0], raw[cell, 1 + classes[owners[cell]]] = 20, 20
-        raw[cell, 7:9] = ((box[:2] + box[2:]) / 2 - (x, y)) / (width, height) / OFFSET_GAIN
-        raw[cell, 9:11] = np.log((box[2:] - box[:2]) / (width, height)) / SIZE_GAIN
-        raw[cell, 11] = np.log(distances[owners[cell]]) / DISTANCE_GAIN
+        raw[cell, -5:-3] = ((box[:2] + box[2:]) / 2 - (x, y)) / (width, height) / OFFSET_GAIN
+        raw[cell, -3:-1] = np.log((box[2:] - box[:2]) / (width, height)) / SIZE_GAIN
+        raw[cell, -1] = np.log(distances[owners[cell]]) / DISTANCE_GAIN
     return raw[None]
 
 

@@ -9,6 +9,7 @@ from perception_data import Diary, run_stage
 from sim2edge import registry
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Manifest
+from sim2edge.recipes.perception import CLASSES, FLOORS
 from sim2edge.registry import CHAMPION_REF, choose_champion, settle_verdict
 
 LENIENT = ("floors.floor_accuracy=0", "floors.map_50=0", "floors.worst_class_ap_50=0", "tolerance=1")
@@ -35,7 +36,7 @@ def test_a_verdict_holds_what_the_format_says(bus, dataset, put_model, tmp_path)
     assert set(detections[0]) == {"image_id", "category_id", "bbox", "score"}
     lines = (folder / "confusion_matrix.csv").read_text().splitlines()
     assert lines[0] == "head,truth,told,count"
-    assert len(lines) == 1 + 4 * 4 + 7 * 7
+    assert len(lines) == 1 + len(FLOORS) ** 2 + (1 + len(CLASSES)) ** 2
     assert diary.updates[-1] == (1, 1)
 
 

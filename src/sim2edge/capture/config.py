@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from sim2edge.capture.specs import DriverName, Layout
 from sim2edge.config import StageConfig
+from sim2edge.recipes.perception_names import CLASSES
 
 RATE_HZ = 10
 """Control ticks, images and scans a simulated second."""
@@ -29,6 +30,14 @@ def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if not values:
         raise ValueError("name at least one")
     return values
+
+
+def _known_classes(names: tuple[str, ...]) -> tuple[str, ...]:
+    _not_empty(names)
+    for name in names:
+        if name not in CLASSES:
+            raise ValueError(f"'{name}' is not one of: {', '.join(CLASSES)}")
+    return names
 
 
 Positive = Annotated[float, Field(gt=0, le=100)]
@@ -144,6 +153,9 @@ class RoomConfig(Section):
     side_m: SideRange = Field(default=(4.0, 6.0), description="length of an outer wall, metres")
     corridor_m: PassageRange = Field(default=(1.8, 2.4), description="width of a corridor, metres")
     door_m: PassageRange = Field(default=(0.95, 1.3), description="width of the door between two rooms, metres")
+    classes: Annotated[tuple[str, ...], AfterValidator(_known_classes)] = Field(
+        default=CLASSES, description="classes of obstacles that stand in rooms, each as often"
+    )
     obstacles: CountRange = Field(default=(6, 9), description="obstacles in a room; twice as many in clutter")
     gap_m: float = Field(default=0.12, ge=0, le=5, description="least free distance between two obstacles, metres")
     walking: Fraction = Field(default=0.35, description="share of persons who walk to and fro")

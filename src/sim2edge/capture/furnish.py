@@ -11,7 +11,6 @@ from sim2edge.capture.layouts import WALL_HALF_M, Plan
 from sim2edge.capture.obstacles import SHAPES, box, colour, make_door_frame, shade
 from sim2edge.capture.seeds import Rng
 from sim2edge.capture.specs import Light, Motion, Obstacle, Part, Pose, Rug, Vector
-from sim2edge.recipes.perception import CLASSES
 
 OVERHEAD_M = 1.0
 """Walls that begin above this are no obstacle to the robot."""
@@ -28,8 +27,9 @@ def place_obstacles(rng: Rng, config: RoomConfig, plan: Plan) -> tuple[Obstacle,
     usual_m2 = (sum(config.side_m) / 2) ** 2
     drawn = rng.integers(config.obstacles[0], config.obstacles[1] + 1)
     count = round(float(drawn) * plan.crowd * plan.floor_m2 / usual_m2)
-    rounds = [rng.permutation(len(CLASSES)) for _ in range(-(-count // len(CLASSES)))]
-    labels = [CLASSES[k] for k in np.concatenate([[], *rounds])[:count].astype(int)]
+    classes = config.classes
+    rounds = [rng.permutation(len(classes)) for _ in range(-(-count // len(classes)))]
+    labels = [classes[k] for k in np.concatenate([[], *rounds])[:count].astype(int)]
     inner = [wall_footprint(wall) for wall in plan.parts((0, 0, 0))[4:] if wall.position[2] - wall.size[2] < OVERHEAD_M]
     placed = _door_frames(rng, plan)
     taken = inner + [polygon for one in placed for polygon in placed_footprints(one)]

@@ -16,14 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sim2edge.recipes.perception_names import CLASSES as CLASSES
+from sim2edge.recipes.perception_names import FLOORS as FLOORS
+
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
-
-CLASSES = ("box", "cylinder", "chair", "table", "plant", "person", "shoe", "cable", "door_frame")
-"""Obstacle classes, in the order of the class logits."""
-
-FLOORS = ("wood", "tile", "carpet", "concrete", "rug")
-"""Floor types, in the order of the floor logits."""
 
 STRIDES = (8, 16)
 """Pixels from cell to cell: the fine grid for small obstacles, the coarse one for large."""
