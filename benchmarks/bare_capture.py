@@ -64,16 +64,18 @@ def main(folder: Path, backend: str, episodes: int, overrides: Sequence[str]) ->
     whole, bare, frames = 0.0, 0.0, 0
     for index in range(episodes):
         start = time.process_time()
-        commands = capture(config, simulator, folder, index)
+        spec, commands = capture(config, simulator, folder, index)
         middle = time.process_time()
-        replay(config, simulator, index, commands)
+        replay(spec, simulator, commands)
         whole, bare = whole + middle - start, bare + time.process_time() - middle
         frames += len(commands)
     print(json.dumps({"whole_s": whole, "bare_s": bare, "frames": frames}))
 
 
-def capture(config: CaptureConfig, simulator: "Simulator", folder: Path, index: int) -> Sequence["Command"]:
-    """Capture an episode as a worker does; the commands that the motors got."""
+def capture(
+    config: CaptureConfig, simulator: "Simulator", folder: Path, index: int
+) -> tuple["EpisodeSpec", Sequence["Command"]]:
+    """Capture an episode as a worker does; what was drawn, and the commands that the motors got."""
     from sim2edge.capture.episode import capture_episode
     from sim2edge.capture.room_simulator import draw_episode
 
@@ -81,14 +83,12 @@ def capture(config: CaptureConfig, simulator: "Simulator", folder: Path, index: 
     spec, _ = draw_episode(config, BATCH, index)
     capture_episode(spec, noting, config, folder / spec.episode_id)
     noting.close()
-    return noting.commands
+    return spec, noting.commands
 
 
-def replay(config: CaptureConfig, simulator: "Simulator", index: int, commands: Sequence["Command"]) -> None:
+def replay(spec: "EpisodeSpec", simulator: "Simulator", commands: Sequence["Command"]) -> None:
     """The same drive with nobody at the wheel, and nothing made of what is seen."""
-    from sim2edge.capture.room_simulator import draw_episode
-
-    simulator.reset(draw_episode(config, BATCH, index)[0])
+    simulator.reset(spec)
     for command in commands:
         simulator.observe()
         simulator.step(command)

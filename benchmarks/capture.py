@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from benchmarks.results import Result
@@ -58,7 +58,7 @@ def measure_rates(place: Workplace, backend: str, note: str) -> Iterator[Result]
     yield Result(f"capture.two_{backend}", two, "episodes/s", "one process", one, least=LEAST_SPEED_UP, note=said)
 
 
-def open_pool(place: Workplace, backend: str, count: int):
+def open_pool(place: Workplace, backend: str, count: int) -> AbstractContextManager[Submit]:
     """Worker processes with a folder of their own."""
     config = load(CaptureConfig, "capture", overrides=[*SHORT, f"workers={count}"])
     return worker_pool(config, "bench", place.new_folder(f"capture-{backend}-{count}"), place.folder, backend)
