@@ -85,14 +85,14 @@ def burst(submit: Submit, first: int) -> None:
         future.result()
 
 
-def measure_overhead(
-    place: Workplace, backend: str, name: str, more: Sequence[str], most: float | None
-) -> Result:
+def measure_overhead(place: Workplace, backend: str, name: str, more: Sequence[str], most: float | None) -> Result:
     """CPU time of a frame against that of the simulator's calls alone."""
     done = run_alone(place.new_folder("alone"), backend, (*SHORT, *more))
     whole, bare = (1000 * done[part] / done["frames"] for part in ("whole_s", "bare_s"))
     note = f"CPU time, {EPISODES_ALONE} episodes" + (f", {' '.join(more)}" if more else "")
-    return Result(f"capture.{name}_{backend}", whole, "ms/frame", "reset, observe, step alone", bare, most=most, note=note)
+    return Result(
+        f"capture.{name}_{backend}", whole, "ms/frame", "reset, observe, step alone", bare, most=most, note=note
+    )
 
 
 def run_alone(folder: Path, backend: str, overrides: Sequence[str]) -> Mapping[str, float]:
