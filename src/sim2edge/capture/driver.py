@@ -12,6 +12,7 @@ policy   a network that is told the scan (`policy_driver.py`)
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -42,6 +43,7 @@ BRAKING = 1
 """Index in the horizon up to which an arc has to be free wherever the target is."""
 
 
+@lru_cache(maxsize=1)
 def arcs(speed: float) -> tuple[Floats, Floats]:
     """Commands (n, 2: m/s and rad/s) worth trying, and where each leads (n, times, 3: x, y, yaw; robot's frame)."""
     grid = np.meshgrid(speed * np.array([0.0, 0.4, 0.7, 1.0]), np.linspace(-TURN_RAD_S, TURN_RAD_S, 15))
@@ -66,8 +68,7 @@ def decide(points: Floats, target: tuple[float, float], speed: float) -> Command
     driven = np.arange(len(HORIZON_S)) <= np.maximum(away.argmin(axis=1), BRAKING)[:, None]
     gap = np.full(len(commands), COMFORT_M)
     if len(points):
-        reach = np.linalg.norm(path[:, :, None, :2] - points, axis=3).min(axis=2)
-        gap = np.minimum(gap, np.where(driven, reach, np.inf).min(axis=1) - ROBOT_RADIUS_M)
+        gap = np.minimum(gap, np.where(driven, nearest(path, points), np.inf).min(axis=1) - ROBOT_RADIUS_M)
     soon = path[:, 0]
     bearing = np.arctan2(target[1] - soon[:, 1], target[0] - soon[:, 0]) - soon[:, 2]
     error = np.abs((bearing + math.pi) % math.tau - math.pi)
@@ -76,6 +77,17 @@ def decide(points: Floats, target: tuple[float, float], speed: float) -> Command
     cost[(gap < MARGIN_M) & (commands[:, 0] > 0)] = np.inf
     best = commands[int(cost.argmin())]
     return Command(float(best[0]), float(best[1]))
+
+
+def nearest(path: Floats, points: Floats) -> Floats:
+    """Distance (n, times) of each place of some arcs to the nearest of points (m, 2)."""
+    away_x = path[..., :1] - points[:, 0]
+    away_y = path[..., 1:2] - points[:, 1]
+    away_x *= away_x
+    away_y *= away_y
+    away_x += away_y
+    # One root at the end instead of one a pair: this is most of a decision's time.
+    return np.asarray(np.sqrt(away_x.min(axis=2)))
 
 
 def lidar_points(ranges: Floats, angles: Floats) -> Floats:

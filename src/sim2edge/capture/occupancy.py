@@ -92,17 +92,18 @@ class Occupancy:
         """A point on the way (as found by `steps_to`) from a position to the goal.
 
         It is the farthest, up to `distance_m` along the way, to which a straight line stays on free cells."""
-        here = row, column = _nearest(steps >= 0, self.cell(x, y))
-        target = here
-        for taken in range(round(distance_m / CELL_M)):
+        way = [_nearest(steps >= 0, self.cell(x, y))]
+        for _ in range(round(distance_m / CELL_M)):
+            row, column = way[-1]
             window = steps[row - 1 : row + 2, column - 1 : column + 2]
             best = int(np.where(window < 0, np.iinfo(np.int32).max, window).argmin())
             if window.flat[best] >= steps[row, column]:
                 break
-            row, column = row + best // 3 - 1, column + best % 3 - 1
-            if taken < ALWAYS_AHEAD or self._straight(here, (row, column)):
-                target = row, column
-        return self.position(target)
+            way.append((row + best // 3 - 1, column + best % 3 - 1))
+        followed = way[: ALWAYS_AHEAD + 1]
+        farther = way[ALWAYS_AHEAD + 1 :]
+        # From the far end, so that on open floor one look is enough.
+        return self.position(next((cell for cell in reversed(farther) if self._straight(way[0], cell)), followed[-1]))
 
     def _straight(self, one: tuple[int, int], other: tuple[int, int]) -> bool:
         count = 2 * max(abs(one[0] - other[0]), abs(one[1] - other[1])) + 1
@@ -112,8 +113,10 @@ class Occupancy:
 
 def _nearest(mask: Mask, cell: tuple[int, int]) -> tuple[int, int]:
     """The cell of a mask that is nearest to `cell`; `cell` itself when the mask is empty."""
+    if mask[cell]:
+        return cell
     known = np.argwhere(mask)
-    if mask[cell] or not len(known):
+    if not len(known):
         return cell
     row, column = known[np.square(known - cell).sum(axis=1).argmin()]
     return int(row), int(column)

@@ -7,6 +7,7 @@ output begins with the linear (m/s) and the angular speed (rad/s).
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.driver import Decision, Floats
@@ -40,10 +41,14 @@ class PolicyDriver:
             raise BadInput(f"capture.driver.policy: '{path}' does not take one scan of {config.lidar.beams} beams")
         self._input, self._reach = inputs[0].name, config.lidar.max_range_m
         self.checkpoints_passed = 0
+        if self._ask(np.ones(config.lidar.beams)).size < 2:
+            raise BadInput(f"capture.driver.policy: '{path}' does not give two speeds")
 
     def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:  # noqa: ARG002
         """As `Driver.drive`."""
-        scan = np.minimum(ranges / self._reach, 1).astype(np.float32)[None]
-        linear, angular = np.ravel(self._network.run(None, {self._input: scan})[0])[:2]
+        linear, angular = self._ask(np.minimum(ranges / self._reach, 1))[:2]
         command = Command(float(linear), float(angular))
         return Decision(command, command)
+
+    def _ask(self, scan: Floats) -> NDArray[np.float32]:
+        return np.ravel(self._network.run(None, {self._input: scan.astype(np.float32)[None]})[0])

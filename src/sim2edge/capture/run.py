@@ -23,9 +23,11 @@ def run(job: Job[CaptureConfig]) -> Outcome:
     """Capture the batch named by the job's partition, or the job's share of it.
 
     Raises:
-        BadInput: the config asks for rooms that cannot be built, or for EGL or Webots where there is none.
+        BadInput: the config asks for rooms that cannot be built, for EGL or Webots where there is none, or for a policy
+            that cannot drive.
         RuntimeError: a worker process died, or an episode made twice was not the same.
     """
+    try_policy(job.config)
     backend, renderer = choose_camera(job.config)
     job.progress.log("camera", backend=backend, renderer=renderer)
     with worker_pool(job.config, job.partition, job.output, job.scratch, backend) as submit:
@@ -39,6 +41,18 @@ def run(job: Job[CaptureConfig]) -> Outcome:
     write_contact_sheet(job.output, results, job.config.episodes)
     tallies = tally(captured, len(complaints), verified)
     return Outcome(summarise(results, tallies) | {"camera_backend": backend, "camera_renderer": renderer})
+
+
+def try_policy(config: CaptureConfig) -> None:
+    """Load the policy that is to drive, if one is: better now than in every worker.
+
+    Raises:
+        BadInput: it cannot drive.
+    """
+    if config.driver.policy:
+        from sim2edge.capture.policy_driver import PolicyDriver
+
+        PolicyDriver(config)
 
 
 def choose_camera(config: CaptureConfig) -> tuple[str, str]:

@@ -1,0 +1,102 @@
+"""Capturing: episodes a second on one and on two processes, and an episode's CPU time against the bare simulator's."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+from benchmarks.results import Result
+from benchmarks.timing import time_once
+from benchmarks.workplace import Workplace
+from sim2edge.capture.camera_capture import probe_egl
+from sim2edge.capture.config import CaptureConfig
+from sim2edge.capture.workers import Submit, capture_one, worker_pool
+from sim2edge.config import load
+
+SHORT = ("episode_seconds=10", "camera.width=160", "camera.height=120", "verify_every=0")
+EVERYTHING = ("lidar_3d.enabled=true", "camera.masks=true")
+"""What a robot can have besides camera, LiDAR and IMU."""
+
+ROUNDS = 2
+EPISODES_A_ROUND = 4
+EPISODES_ALONE = 2
+SETTLING_S = 1.5
+LEAST_SPEED_UP = 1.8
+MOST_OVERHEAD = 1.25
+
+
+def measure(place: Workplace) -> Iterator[Result]:
+    """Rates, the gain of a second process, and the overhead; with EGL where there is one, and with the ray camera."""
+    renderer = probe_egl()
+    backends = ("egl", "ray") if renderer else ("ray",)
+    for backend in backends:
+        note = renderer if backend == "egl" and renderer else "ray casting" + ("" if renderer else "; no EGL here")
+        yield from measure_rates(place, backend, note)
+    for backend in backends:
+        yield measure_overhead(place, backend, "overhead", (), MOST_OVERHEAD)
+    yield measure_overhead(place, backends[0], "overhead_everything", EVERYTHING, None)
+
+
+def measure_rates(place: Workplace, backend: str, note: str) -> Iterator[Result]:
+    """Episodes a second of one process and of two, which take turns with the same episodes."""
+    seconds = {1: 0.0, 2: 0.0}
+    with ExitStack() as stack:
+        pools = {count: stack.enter_context(open_pool(place, backend, count)) for count in seconds}
+        for count, submit in pools.items():
+            settle(submit, count)
+        for number in range(ROUNDS):
+            for count, submit in pools.items():
+                seconds[count] += time_once(lambda submit=submit, first=number * EPISODES_A_ROUND: burst(submit, first))
+    one, two = (ROUNDS * EPISODES_A_ROUND / seconds[count] for count in (1, 2))
+    yield Result(f"capture.rate_{backend}", one, "episodes/s", note=f"10 s of 160x120, one process, {note}")
+    cores = len(os.sched_getaffinity(0))
+    said = f"{cores} cores; whatever else runs on them counts"
+    yield Result(f"capture.two_{backend}", two, "episodes/s", "one process", one, least=LEAST_SPEED_UP, note=said)
+
+
+def open_pool(place: Workplace, backend: str, count: int) -> AbstractContextManager[Submit]:
+    """Worker processes with a folder of their own."""
+    config = load(CaptureConfig, "capture", overrides=[*SHORT, f"workers={count}"])
+    return worker_pool(config, "bench", place.new_folder(f"capture-{backend}-{count}"), place.folder, backend)
+
+
+def settle(submit: Submit, count: int) -> None:
+    """Have every process of a pool capture its first episode, which pays for what is loaded once."""
+    first = ROUNDS * EPISODES_A_ROUND
+    processes = {future.result() for future in [submit(capture_and_wait, first + k) for k in range(count)]}
+    if len(processes) != count:
+        raise RuntimeError(f"{count} worker processes were wanted, {len(processes)} work")
+
+
+def capture_and_wait(index: int) -> int:
+    """Capture an episode and wait until the other processes have begun theirs; this process's id."""
+    capture_one(index)
+    time.sleep(SETTLING_S)
+    return os.getpid()
+
+
+def burst(submit: Submit, first: int) -> None:
+    """Capture some episodes."""
+    for future in [submit(capture_one, first + k) for k in range(EPISODES_A_ROUND)]:
+        future.result()
+
+
+def measure_overhead(place: Workplace, backend: str, name: str, more: Sequence[str], most: float | None) -> Result:
+    """CPU time of a frame against that of the simulator's calls alone."""
+    done = run_alone(place.new_folder("alone"), backend, (*SHORT, *more))
+    whole, bare = (1000 * done[part] / done["frames"] for part in ("whole_s", "bare_s"))
+    note = f"CPU time, {EPISODES_ALONE} episodes" + (f", {' '.join(more)}" if more else "")
+    return Result(
+        f"capture.{name}_{backend}", whole, "ms/frame", "reset, observe, step alone", bare, most=most, note=note
+    )
+
+
+def run_alone(folder: Path, backend: str, overrides: Sequence[str]) -> Mapping[str, float]:
+    """What `benchmarks.bare_capture` measures."""
+    command = [sys.executable, "-m", "benchmarks.bare_capture", str(folder), backend, str(EPISODES_ALONE), *overrides]
+    measured: Mapping[str, float] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return measured
