@@ -1,6 +1,7 @@
 """A client of Airflow's REST API for what following a pipeline takes: trigger, runs, tasks, logs, results."""
 
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -10,6 +11,12 @@ from typing import Any
 from sim2edge.errors import Unavailable
 
 TIMEOUT_S = 20.0
+BUSY_TRIES, BUSY_S = 5, 2.0
+"""How often a request is made whose answer is that the database is locked, and seconds between."""
+
+
+class Busy(Unavailable):
+    """Airflow's database was locked; the request had no effect."""
 
 
 class AirflowClient:
@@ -66,6 +73,15 @@ class AirflowClient:
         return None if value is None else str(value)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Ask, and ask again while SQLite is locked by another part of Airflow: nothing was done then."""
+        for _ in range(BUSY_TRIES - 1):
+            try:
+                return self._ask(method, path, body)
+            except Busy:
+                time.sleep(BUSY_S)
+        return self._ask(method, path, body)
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -79,9 +95,8 @@ class AirflowClient:
                 return content
         except urllib.error.HTTPError as error:
             detail = error.read(300).decode(errors="replace")
-            raise Unavailable(
-                f"Airflow answered {error.code} to {method} {path.partition('?')[0]}: {detail}"
-            ) from error
+            kind = Busy if error.code == 500 and "Database error" in detail else Unavailable
+            raise kind(f"Airflow answered {error.code} to {method} {path.partition('?')[0]}: {detail}") from error
         except (OSError, ValueError) as error:
             raise Unavailable(f"Airflow at {self._url} does not answer: {error}") from error
 
