@@ -18,6 +18,7 @@ from sim2edge.capture.ingest.config import Role
 from sim2edge.capture.ingest.images import Picture
 from sim2edge.capture.ingest.lidar import Geometry, Scan, geometry_from_span
 from sim2edge.capture.ingest.mcap_reader import DAMAGE, BadLog, decoder_of, words_of
+from sim2edge.capture.labels import Box
 from sim2edge.capture.simulator import Command
 from sim2edge.capture.specs import Pose
 
@@ -29,24 +30,13 @@ MOST = 1e7
 """Metres, and metres and radians a second, beyond which a pose or a command is an error; NaN is one, too."""
 
 
-class LabelledBox(BaseModel):
+class LabelledBox(Box):
     """A box in `sim2edge.Labels`; corners in pixels of the image."""
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     label: str = Field(alias="class")
     instance: int = 0
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-    distance_m: float
-    bearing_rad: float
-    occlusion: float = 0.0
-    truncation: float = 0.0
-    position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    size_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    yaw_rad: float = 0.0
 
 
 class Labels(BaseModel):
