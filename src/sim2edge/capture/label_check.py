@@ -128,9 +128,9 @@ def _distance(box: Box, scene: Scene, obstacle: Obstacle, pose: Pose) -> Iterato
     nearest = float(np.hypot(*(hits - scene.camera[:2]).T).min())
     if box.distance_m > nearest + SLACK_M:
         yield f"distance {box.distance_m:.2f} m, but the LiDAR hits it at {nearest:.2f} m"
-    # Beams that graze a side hit it in steps of several times their distance from one another; one alone tells nothing.
+    # Beams that graze a side hit it in steps of several times their distance from one another; one or two tell nothing.
     grazing = 3 * nearest * float(np.ptp(scene.angles)) / len(scene.angles)
-    if len(hits) > 1 and share > SOLID and box.distance_m < nearest - _overhang(obstacle) - grazing - SLACK_M:
+    if len(hits) > 2 and share > SOLID and box.distance_m < nearest - _overhang(obstacle) - grazing - SLACK_M:
         yield f"distance {box.distance_m:.2f} m, but the LiDAR hits it at {nearest:.2f} m and no nearer"
 
 
