@@ -1,16 +1,26 @@
-"""The assets that connect the DAGs: one a kind of artifact. The batch is the partition of all of them.
+"""The assets that connect the DAGs.
 
-An event of an asset carries in `extra` the artifact's `reference`, and the `preset` and `overrides` it was made with,
-so that the DAG it starts goes on with the same.
+Most are a kind of artifact, or what leads to one, and the batch is the partition of all of those. An event of an asset
+carries in `extra` the artifact's `reference`, and the `preset` and `overrides` it was made with, so that the DAG it
+starts goes on with the same. Two are hints without a partition: they only say that somebody should look.
 """
 
 from airflow.sdk import Asset
 
+DELIVERY = Asset("delivery")
+"""A batch of the inbox that is complete and was registered."""
 EPISODES = Asset("episodes")
 FRAMES = Asset("frames")
+TRAINING = Asset("training")
+"""A training that was decided on, with the reasons for it in `extra`."""
 DATASET = Asset("dataset")
 MODEL = Asset("model")
 VERDICT = Asset("verdict")
 """Of accepted models only: a refused verdict is an artifact, but no event."""
 RELEASE = Asset("release")
 ROLLOUT = Asset("rollout")
+
+ARRIVED = Asset("inbox_arrived")
+"""A hint: something is new in the inbox."""
+REQUESTED = Asset("retrain_requested")
+"""A hint: somebody asked for a training."""
