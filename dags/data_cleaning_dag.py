@@ -2,7 +2,8 @@
 ### data_cleaning: a batch's episodes become frames
 
 `clean` checks and synchronises the episodes of one batch, sets aside what it cannot use with the reason, and commits
-the batch's **frames** with a quality report; `train_model` follows by itself.
+the batch's **frames** with a quality report. `request_training` then asks for a training, if the last one did not have
+these frames with these settings; `retrain` decides when.
 
 **Starts** when `sim_capture` has made a batch. By hand: *Trigger*, with the batch id as the partition key.
 
@@ -17,11 +18,16 @@ Owner: data engineering.
 """
 
 from datetime import timedelta
+from pathlib import Path
 
 from airflow.sdk import PartitionedAssetTimetable, dag
 from assets import EPISODES, FRAMES
+from recipe_file import read_recipe
+from retrain_operators import RequestTraining
 from run_settings import DEFAULT_ARGS, PARAMS
 from stage_operator import StageOperator
+
+RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
 
 
 @dag(
@@ -36,13 +42,20 @@ from stage_operator import StageOperator
     tags=["sim2edge", "data"],
 )
 def data_cleaning() -> None:
-    """Clean."""
-    StageOperator(
+    """Clean, request a training."""
+    frames = StageOperator(
         stage="clean",
         outlets=[FRAMES],
         execution_timeout=timedelta(hours=2),
         pool_slots=2,
         doc_md="Checked, synchronised, resized frames; a quality report; a quarantine with reasons.",
+    )
+    RequestTraining(
+        task_id="request_training",
+        frames=frames.output,
+        recipe=RECIPE.overrides,
+        execution_timeout=timedelta(minutes=5),
+        doc_md="Asks `retrain` for a training, when the frames are new to the last one.",
     )
 
 

@@ -19,6 +19,7 @@ from datetime import timedelta
 
 from airflow.sdk import PartitionedAssetTimetable, dag
 from assets import RELEASE, ROLLOUT, VERDICT
+from release_approval import with_approval
 from run_settings import DEFAULT_ARGS, PARAMS
 from stage_operator import StageOperator
 
@@ -44,13 +45,14 @@ def release_model() -> None:
         pool_slots=2,
         doc_md="ONNX, TorchScript, TFLite; parity, latency and size of each; the bundle a device installs.",
     )
-    StageOperator(
+    push = StageOperator(
         stage="push",
         inputs={"release": release.output},
         outlets=[ROLLOUT],
         execution_timeout=timedelta(minutes=30),
         doc_md="Signs the release into the update repository and moves the ring.",
     )
+    with_approval(release, push)
 
 
 release_model()

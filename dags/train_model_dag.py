@@ -6,7 +6,8 @@ in MLflow; `validate` compares it with floors and with the champion on the same 
 accepted model starts `release_model`. A refused one starts nothing: `validate` is then *skipped*, with the rule that
 refused it in its log and in its XCom `refused`; that is a verdict, not a failure.
 
-**Starts** when `data_cleaning` has made a batch's frames. By hand: *Trigger*, with a batch id as the partition key;
+**Starts** when `retrain` has decided on a training; the note of the run names the reasons. By hand: *Trigger*, with a
+batch id as the partition key, and no questions are asked;
 overrides such as `augment.noise=0.1` re-run that stage and what depends on it, the rest are cache hits.
 
 **Tune** timeouts, retries and settings in `dags/train_model.yml`, next to this file.
@@ -20,7 +21,7 @@ Owner: machine learning.
 from pathlib import Path
 
 from airflow.sdk import PartitionedAssetTimetable, dag
-from assets import DATASET, FRAMES, MODEL, VERDICT
+from assets import DATASET, MODEL, TRAINING, VERDICT
 from recipe_file import read_recipe
 from run_settings import DEFAULT_ARGS, PARAMS
 from stage_operator import StageOperator
@@ -33,7 +34,7 @@ HOW = {stage: recipe.task_arguments() for stage, recipe in RECIPE.stages.items()
     dag_id="train_model",
     description="Frames of all batches to a validated model",
     doc_md=__doc__,
-    schedule=PartitionedAssetTimetable(assets=FRAMES),
+    schedule=PartitionedAssetTimetable(assets=TRAINING),
     catchup=False,
     max_active_runs=RECIPE.max_active_runs,
     default_args=DEFAULT_ARGS,

@@ -5,7 +5,8 @@ carries in `extra` the artifact's `reference`, and the `preset` and `overrides` 
 starts goes on with the same. Two are hints without a partition: they only say that somebody should look.
 """
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, AssetWatcher
+from bus_trigger import BusTrigger
 
 DELIVERY = Asset("delivery")
 """A batch of the inbox that is complete and was registered."""
@@ -22,5 +23,8 @@ ROLLOUT = Asset("rollout")
 
 ARRIVED = Asset("inbox_arrived")
 """A hint: something is new in the inbox."""
-REQUESTED = Asset("retrain_requested")
+REQUESTED = Asset(
+    "retrain_requested",
+    watchers=[AssetWatcher(name="retrain_requests", trigger=BusTrigger("requests", poll_s=2.0, remind_s=600.0))],
+)
 """A hint: somebody asked for a training."""

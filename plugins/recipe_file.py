@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sim2edge.config import parse_overrides
 from sim2edge.errors import BadInput
+from sim2edge.retrain_decision import Policy
 
 
 class StageRecipe(BaseModel):
@@ -43,12 +44,18 @@ class StageRecipe(BaseModel):
 
 
 class Recipe(BaseModel):
-    """A pipeline: how many of its runs go at once, and how each stage runs."""
+    """A pipeline: when it starts by itself, how many of its runs go at once, and how each stage runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_active_runs: int = Field(default=1, ge=1, description="runs of the DAG at once; others wait in the queue")
+    retrain: Policy = Field(default=Policy(), description="when requests for a training become one")
     stages: dict[str, StageRecipe]
+
+    @property
+    def overrides(self) -> list[str]:
+        """The overrides of all stages, as `stage.key=value` words."""
+        return [f"{name}.{word}" for name, stage in self.stages.items() for word in stage.overrides]
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -6,7 +6,7 @@ comes from `[sim2edge] preset` in airflow.cfg.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -51,6 +51,8 @@ class RunSettings:
     """Words `stage.key=value`."""
     started_by: str | None = None
     """Reference of the artifact whose event started the run."""
+    backfill: bool = False
+    """Whether the batch is one of a backfill."""
 
     def for_stage(self, stage: str) -> list[str]:
         """The overrides of one stage, as its own `key=value` words."""
@@ -59,7 +61,8 @@ class RunSettings:
 
     def for_event(self, reference: str) -> dict[str, Any]:
         """What the event of a new artifact carries on."""
-        return {"reference": reference, "preset": self.preset, "overrides": list(self.overrides)}
+        settings = {"preset": self.preset, "overrides": list(self.overrides), "backfill": self.backfill}
+        return {"reference": reference, **settings}
 
 
 def read_run_settings(context: Context) -> RunSettings:
@@ -70,7 +73,8 @@ def read_run_settings(context: Context) -> RunSettings:
     """
     run = context["dag_run"]
     events = [event for events in context["triggering_asset_events"].values() for event in events]
-    return merge_settings(run.partition_key, context["params"], events, conf.get("sim2edge", "preset"))
+    settings = merge_settings(run.partition_key, context["params"], events, conf.get("sim2edge", "preset"))
+    return replace(settings, backfill=True) if run.run_type == "backfill" else settings
 
 
 def merge_settings(
@@ -83,14 +87,13 @@ def merge_settings(
     """
     if not partition:
         raise BadInput("this run has no partition key: trigger the DAG with the batch id as its partition key")
-    brought = [
-        event.extra for event in sorted(events, key=lambda event: event.timestamp) if event.extra.get("reference")
-    ]
+    extras = [event.extra for event in sorted(events, key=lambda event: event.timestamp)]
+    brought = [extra for extra in extras if extra.get("reference") or extra.get("training")]
     extra = brought[-1] if brought else {}
     overrides = tuple(params.get("overrides") or extra.get("overrides") or ())
     check_overrides(overrides)
     preset = params.get("preset") or extra.get("preset") or default_preset
-    return RunSettings(partition, preset, overrides, extra.get("reference"))
+    return RunSettings(partition, preset, overrides, extra.get("reference"), extra.get("backfill") is True)
 
 
 def check_overrides(overrides: Iterable[str]) -> None:

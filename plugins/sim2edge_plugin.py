@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import run_notes
 from airflow.plugins_manager import AirflowPlugin
 from batch_timetable import BatchTimetable
 
 
 class Sim2EdgePlugin(AirflowPlugin):
-    """The timetable of batches, the pages of artifacts, and the entry that opens them."""
+    """The timetable of batches, the notes of runs, the pages of artifacts, and the entry that opens them."""
 
     name = "sim2edge"
     timetables = [BatchTimetable]  # noqa: RUF012
+    listeners = [run_notes]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {"name": "Artifacts", "href": "/sim2edge/artifacts", "destination": "nav", "url_route": "artifacts"}
     ]

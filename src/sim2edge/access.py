@@ -104,7 +104,11 @@ def _airflow_grants() -> Grants:
     The logs of tasks are there when the workers are on several hosts (docs/celery.md).
     """
     refs = [ref for name in STAGE_NAMES for ref in _own_ref(get_stage(name))]
-    return Grants(read=(*(f"{kind}/*" for kind in KINDS), "refs/*", "logs/*"), write=(*refs, "logs/*"))
+    return Grants(
+        read=(*(f"{kind}/*" for kind in KINDS), "refs/*", "logs/*", "retrain/*"),
+        write=(*refs, "logs/*", "retrain/*"),
+        delete=("retrain/open/*",),
+    )
 
 
 def _own_ref(stage: Stage) -> list[str]:

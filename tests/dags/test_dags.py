@@ -15,20 +15,29 @@ from sim2edge.stage import STAGE_NAMES
 DAGS = Path(__file__).parents[2] / "dags"
 PIPELINE = {
     "sim_capture": ["capture"],
-    "data_cleaning": ["clean"],
+    "data_cleaning": ["clean", "request_training"],
     "train_model": ["augment", "train", "validate"],
     "release_model": ["export", "push"],
 }
+HELPERS = {"request_training"}
+"""Tasks of those DAGs that run no stage."""
+BETWEEN = {"retrain": ["decide", "start"]}
+"""DAGs without a partition: they decide what the others do."""
+
+
+def stage_tasks(dag):
+    return [task for task in dag.tasks if task.task_id not in HELPERS]
 
 
 def test_the_dags_are_these_and_no_file_fails(dagbag):
     assert dagbag.import_errors == {}
     found = {dag_id: [task.task_id for task in dag.topological_sort()] for dag_id, dag in dagbag.dags.items()}
-    assert found == PIPELINE
+    assert found == {**PIPELINE, **BETWEEN}
 
 
 def test_every_stage_is_a_task_of_one_dag():
-    assert [stage for stages in PIPELINE.values() for stage in stages] == list(STAGE_NAMES)
+    tasks = [task for tasks in PIPELINE.values() for task in tasks]
+    assert [task for task in tasks if task not in HELPERS] == list(STAGE_NAMES)
 
 
 @pytest.mark.parametrize("dag_id", PIPELINE)
@@ -43,7 +52,7 @@ def test_a_dag_explains_itself(dagbag, dag_id):
     assert set(dag.params) == {"preset", "overrides"}
 
 
-@pytest.mark.parametrize("dag_id", PIPELINE)
+@pytest.mark.parametrize("dag_id", [*PIPELINE, *BETWEEN])
 def test_a_task_ends_is_retried_and_belongs_to_someone(dagbag, dag_id):
     for task in dagbag.dags[dag_id].tasks:
         assert timedelta(minutes=1) < task.execution_timeout <= timedelta(hours=24)
@@ -51,16 +60,21 @@ def test_a_task_ends_is_retried_and_belongs_to_someone(dagbag, dag_id):
         assert task.retry_delay <= timedelta(minutes=1)
         assert task.owner == "sim2edge"
         assert task.doc_md
+
+
+@pytest.mark.parametrize("dag_id", PIPELINE)
+def test_a_stage_goes_by_one_name_and_makes_one_thing(dagbag, dag_id):
+    for task in stage_tasks(dagbag.dags[dag_id]):
         assert task.stage == task.task_id
         assert len(task.outlets) == 1
 
 
 def test_the_chain_goes_from_asset_to_asset(dagbag):
-    made_by = {task.outlets[0].name: dag.dag_id for dag in dagbag.dags.values() for task in dag.tasks}
+    made_by = {asset.name: dag.dag_id for dag in dagbag.dags.values() for task in dag.tasks for asset in task.outlets}
     listens = {dag_id: dagbag.dags[dag_id].timetable.asset_condition.name for dag_id in list(PIPELINE)[1:]}
     assert {dag_id: made_by[asset] for dag_id, asset in listens.items()} == {
         "data_cleaning": "sim_capture",
-        "train_model": "data_cleaning",
+        "train_model": "retrain",
         "release_model": "train_model",
     }
 
@@ -75,9 +89,30 @@ def test_tasks_get_what_tasks_above_them_made(dagbag):
 def test_a_stages_outlet_is_the_kind_it_produces(dagbag):
     from sim2edge.stage import get_stage
 
-    for dag in dagbag.dags.values():
-        for task in dag.tasks:
+    for dag_id in PIPELINE:
+        for task in stage_tasks(dagbag.dags[dag_id]):
             assert task.outlets[0].name == get_stage(task.stage).produces
+
+
+def test_retraining_explains_itself_and_listens_to_a_hint_and_a_clock(dagbag):
+    dag = dagbag.dags["retrain"]
+    for part in ("### retrain:", "**By hand**", "**When it fails**", "Owner:"):
+        assert part in dag.doc_md
+    assert (dag.max_active_runs, dag.catchup) == (1, False)
+    assert [asset.name for asset in dag.timetable.asset_condition.objects] == ["retrain_requested"]
+    assert set(dag.params) == {"reason", "kind", "now", "preset", "overrides"}
+
+
+def test_a_release_waits_for_a_person_where_the_deployment_says_so(dagbag, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__RELEASE_APPROVAL", "true")
+    bag = DagBag(str(DAGS / "release_model_dag.py"))
+    assert bag.import_errors == {}
+    dag = bag.dags["release_model"]
+    assert [task.task_id for task in dag.topological_sort()] == ["export", "approve", "push"]
+    assert dag.get_task("push").upstream_task_ids == {"export", "approve"}
+    assert dag.get_task("approve").defaults == ["Reject"]
 
 
 @pytest.mark.parametrize("path", sorted(DAGS.glob("*.py")), ids=lambda path: path.name)
@@ -96,7 +131,7 @@ import socket, sys
 def refuse(*_): raise AssertionError("a connection while a DAG is parsed")
 socket.socket.connect = refuse
 sys.path += [{str(DAGS)!r}, {str(DAGS.parent / "plugins")!r}]
-import sim_capture_dag, data_cleaning_dag, train_model_dag, release_model_dag
+import sim_capture_dag, data_cleaning_dag, retrain_dag, train_model_dag, release_model_dag
 print([name for name in {heavy!r} if name in sys.modules])
 """
     monkeypatch.delenv("SIM2EDGE_BUCKET", raising=False)

@@ -26,7 +26,20 @@ def test_a_run_goes_on_with_what_the_event_brings():
     assert settings.preset == "demo"
     assert settings.for_stage("train") == ["epochs=3"]
     assert settings.for_stage("clean") == []
-    assert settings.for_event("model/b/0000000000000002") == {**EVENT, "reference": "model/b/0000000000000002"}
+    extra = settings.for_event("model/b/0000000000000002")
+    assert extra == {**EVENT, "reference": "model/b/0000000000000002", "backfill": False}
+
+
+def test_that_a_batch_is_of_a_backfill_goes_down_the_chain():
+    settings = merge_settings("b", {}, [event({**EVENT, "backfill": True})], "default")
+    assert settings.for_event("frames/b/0000000000000002")["backfill"] is True
+    assert merge_settings("b", {}, [event({**EVENT, "backfill": "yes"})], "default").backfill is False
+
+
+def test_a_training_brings_settings_but_no_artifact():
+    training = {"training": "20260101t000000-00000000", "preset": "demo", "overrides": ["train.epochs=3"]}
+    settings = merge_settings("b", {}, [event(training)], "default")
+    assert (settings.preset, settings.overrides, settings.started_by) == ("demo", ("train.epochs=3",), None)
 
 
 def test_params_win_over_the_event():

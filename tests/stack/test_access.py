@@ -29,6 +29,8 @@ KEYS = [
         "mlflow/1/run/file",
         "logs/dag_id=x/1.log",
         "inbox/b/READY.json",
+        "retrain/open/r.json",
+        "retrain/served/r.json",
         "at-the-top",
     ),
 ]

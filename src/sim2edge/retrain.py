@@ -1,0 +1,415 @@
+"""Requests for a training, and the trainings that served them: small objects on the bus, each with its reason.
+
+    retrain/open/<request>.json          asked for, not served yet
+    retrain/served/<request>.json        which training served it: its existence is what makes a request served
+    retrain/trainings/<training>.json    a training that was decided on, with the requests that it joins
+
+    request = make_request("drift", "new lamps in hall 3", {"device": "pi-7", "day": "2026-05-04"}, by="monitor")
+    ask(bus, request)                    anybody who may write retrain/open/
+    serve(bus, training)                 the DAG `retrain`, once it has decided
+
+A request goes by what it is about: its id is a hash of kind, evidence, preset and overrides. So asking twice is asking
+once, also after it was served; what happens again has other evidence (another day, another artifact).
+`retrain_decision.py` says when open requests become a training.
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
+
+from sim2edge.bus import Bus, in_threads
+from sim2edge.config import decisive, digest, load, parse_overrides
+from sim2edge.errors import BadInput, Conflict, Corrupt
+from sim2edge.manifest import check_partition
+from sim2edge.stage import STAGE_NAMES, get_stage
+
+OPEN, SERVED, TRAININGS = "retrain/open", "retrain/served", "retrain/trainings"
+FRAMES = "refs/frames"
+DECIDES = STAGE_NAMES[STAGE_NAMES.index("augment") :]
+"""The stages whose settings decide what a training, and the release after it, comes to."""
+MOST_BYTES = 8192
+"""The largest request, bytes of JSON."""
+MOST_TRAINING_BYTES = 64 << 20
+CLOCKS_DIFFER_BY = timedelta(minutes=2)
+
+Kind = Literal["data", "drift", "degradation", "manual"]
+
+
+def _line(text: str) -> str:
+    if not text.isprintable() or text != text.strip() or not text:
+        raise ValueError("expected one line of printable characters")
+    return text
+
+
+def _override(word: str) -> str:
+    stage, dot, rest = _line(word).partition(".")
+    if stage not in STAGE_NAMES or not dot:
+        raise ValueError(f"expected stage.key=value with a stage of: {', '.join(STAGE_NAMES)}")
+    try:
+        parse_overrides([rest])
+    except BadInput as error:
+        raise ValueError(str(error)) from error
+    return word
+
+
+def _batch(name: str) -> str:
+    try:
+        return check_partition(name)
+    except BadInput as error:
+        raise ValueError(str(error)) from error
+
+
+Line = Annotated[str, AfterValidator(_line)]
+Override = Annotated[str, Field(max_length=500), AfterValidator(_override)]
+Preset = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Batch = Annotated[str, AfterValidator(_batch)]
+
+
+class Request(BaseModel):
+    """Somebody's wish for a training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    version: Literal[1] = 1
+    id: str = Field(pattern="^[0-9a-f]{16}$", description="hash of kind, evidence, preset and overrides")
+    kind: Kind
+    reason: Annotated[Line, Field(max_length=300)] = Field(description="one sentence, for people")
+    evidence: dict[str, JsonValue] = Field(description="what it is about, for programs; decides the id", max_length=32)
+    asked: AwareDatetime = Field(description="UTC")
+    by: Annotated[Line, Field(max_length=120)] = Field(description="who asks: a program, a DAG, a person")
+    preset: Preset | None = Field(default=None, description="a file of conf/; None: as the deployment says")
+    overrides: tuple[Override, ...] = Field(default=(), max_length=64, description="stage.key=value words")
+    batch: Batch | None = Field(default=None, description="the batch that is new, of a `data` request")
+    frames: int = Field(default=0, ge=0, description="frames that are new, of a `data` request")
+    backfill: bool = Field(default=False, description="whether the batch was made by a backfill")
+    now: bool = Field(default=False, description="skip the cool-down; only by hand")
+
+    @model_validator(mode="after")
+    def _check(self) -> "Request":
+        if self.id != identify(self.kind, self.evidence, self.preset, self.overrides):
+            raise ValueError("id: is not that of its kind, evidence, preset and overrides")
+        if self.now and self.kind != "manual":
+            raise ValueError("now: only a request of kind manual may skip the cool-down")
+        if len(self.to_json()) > MOST_BYTES:
+            raise ValueError(f"evidence: the request is longer than {MOST_BYTES} bytes")
+        return self
+
+    def to_json(self) -> bytes:
+        """The request as it lies on the bus."""
+        return self.model_dump_json(indent=1).encode()
+
+
+class Training(BaseModel):
+    """A training that was decided on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    id: str = Field(pattern="^[0-9]{8}t[0-9]{6}-[0-9a-f]{8}$", description="begins with its time: ids sort by it")
+    started: AwareDatetime = Field(description="UTC, when it was decided")
+    batch: Batch = Field(description="the newest batch, by name, that it learns from: its partition")
+    preset: Preset | None = None
+    overrides: tuple[Override, ...] = ()
+    settings: str = Field(pattern="^[0-9a-f]{16}$", description="how it goes: see `fingerprint`")
+    frames: tuple[str, ...] = Field(description="the frames that were there, by reference")
+    requests: tuple[Request, ...] = Field(min_length=1, description="those that it joins, oldest first")
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why: a line a request, oldest first."""
+        return [f"{request.kind}: {request.reason} ({request.by})" for request in self.requests]
+
+    def to_json(self) -> bytes:
+        """The training as it lies on the bus."""
+        return self.model_dump_json(indent=1).encode()
+
+
+@dataclass(frozen=True)
+class Open:
+    """What `retrain/open/` holds."""
+
+    requests: Sequence[Request]
+    """Those not served yet, oldest first."""
+    leftovers: Sequence[str] = ()
+    """Keys of those that were served: whoever served them was stopped before it removed them."""
+    bad: Sequence[str] = ()
+    """What is no request: a line each, naming object and field."""
+
+
+# What a request is
+
+
+def identify(kind: str, evidence: Mapping[str, Any], preset: str | None, overrides: Sequence[str]) -> str:
+    """The id of a request: 16 hex digits that stand for what it is about."""
+    about = {"kind": kind, "evidence": dict(evidence), "preset": preset, "overrides": list(overrides)}
+    return digest(about)[:16]
+
+
+def make_request(
+    kind: Kind,
+    reason: str,
+    evidence: Mapping[str, Any],
+    *,
+    by: str,
+    preset: str | None = None,
+    overrides: Sequence[str] = (),
+    asked: datetime | None = None,
+    **more: Any,
+) -> Request:
+    """A request, its id computed; `more` are `batch`, `frames`, `backfill`, `now`.
+
+    Raises:
+        BadInput: a field is wrong; the message names it.
+    """
+    if kind in ("drift", "degradation") and not evidence:
+        raise BadInput(f"a request of kind {kind} has no evidence: say what it was seen in")
+    try:
+        return Request(
+            id=identify(kind, evidence, preset, overrides),
+            kind=kind,
+            reason=reason,
+            evidence=dict(evidence),
+            asked=asked or datetime.now(UTC),
+            by=by,
+            preset=preset,
+            overrides=tuple(overrides),
+            **more,
+        )
+    except ValidationError as error:
+        raise BadInput(f"request: {_first_problem(error)}") from error
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"request: evidence: not JSON: {error}") from error
+
+
+def fingerprint(preset: str | None, overrides: Sequence[str], recipe: Sequence[str] = ()) -> str:
+    """16 hex digits that stand for how a training would go: versions and settings of the stages from `augment` on.
+
+    In the evidence of a `data` request they make frames that are known new again when settings or code changed.
+
+    Args:
+        preset: a file of conf/.
+        overrides: `stage.key=value` words.
+        recipe: such words of the deployment, which `overrides` win over.
+
+    Raises:
+        BadInput: unknown preset, unknown key, or a wrong value.
+    """
+    found = []
+    for name in DECIDES:
+        stage = get_stage(name)
+        words = [word.removeprefix(f"{name}.") for word in (*recipe, *overrides) if word.startswith(f"{name}.")]
+        found.append([name, stage.version, decisive(load(stage.config, name, preset, words))])
+    return digest(found)[:16]
+
+
+def sound(requests: Sequence[Request], preset: str, recipe: Sequence[str]) -> tuple[list[Request], list[str]]:
+    """The requests with settings that a training can have, and a line for each of the others.
+
+    Args:
+        requests: what is open.
+        preset: that of the deployment, for requests that name none.
+        recipe: as `fingerprint` takes it.
+    """
+    fit, problems = [], []
+    for request in requests:
+        try:
+            fingerprint(request.preset or preset, request.overrides, recipe)
+            fit.append(request)
+        except BadInput as error:
+            problems.append(f"{OPEN}/{request.id}.json: {error}")
+    return fit, problems
+
+
+# On the bus
+
+
+def ask(bus: Bus, request: Request) -> str | None:
+    """Put a request; nothing happens when it is there already, or was served.
+
+    Returns:
+        the id of the training that served it; None: it is open.
+    """
+    if served := served_by(bus, request.id):
+        return served
+    with contextlib.suppress(Conflict):
+        bus.put(f"{OPEN}/{request.id}.json", request.to_json(), only_new=True)
+    return None
+
+
+def served_by(bus: Bus, request: str) -> str | None:
+    """The id of the training that served a request; None when none has.
+
+    Raises:
+        Corrupt: the mark cannot be read.
+    """
+    key = f"{SERVED}/{request}.json"
+    found = bus.get_tagged(key)
+    if found is None:
+        return None
+    try:
+        return str(json.loads(found[0])["training"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"{key}: names no training") from error
+
+
+def waiting(bus: Bus) -> set[str]:
+    """Ids of what is listed as open: a look that costs one request."""
+    return {_id_of(key) for key in bus.list(OPEN)}
+
+
+def open_requests(bus: Bus, now: datetime) -> Open:
+    """The open requests, apart from what was served already, and from what is no request."""
+    found = in_threads(lambda key: (key, *_read_open(bus, key, now)), sorted(bus.list(OPEN)))
+    requests = [request for _, request, _ in found if isinstance(request, Request)]
+    return Open(
+        requests=sorted(requests, key=lambda request: (request.asked, request.id)),
+        leftovers=[key for key, _, served in found if served],
+        bad=[str(problem) for _, problem, _ in found if isinstance(problem, BadInput)],
+    )
+
+
+def _read_open(bus: Bus, key: str, now: datetime) -> tuple[Request | BadInput | None, bool]:
+    """The request behind a key, or what is wrong with it, or None when it is gone; and whether it was served."""
+    try:
+        if served_by(bus, _id_of(key)):
+            return None, True
+        found = bus.get_tagged(key)
+        return (parse_request(found[0], key, now) if found else None), False
+    except BadInput as error:
+        return error, False
+
+
+def _id_of(key: str) -> str:
+    return key.removeprefix(f"{OPEN}/").removesuffix(".json")
+
+
+def parse_request(data: bytes, key: str, now: datetime) -> Request:
+    """Read a request and check that it is the one its key names.
+
+    Raises:
+        BadInput: it is too long, of an unknown version, of a time to come, has a wrong field, or belongs elsewhere.
+    """
+    if len(data) > MOST_BYTES * 2:
+        raise BadInput(f"{key}: {len(data)} bytes are too many for a request")
+    try:
+        request = Request.model_validate_json(data)
+    except ValidationError as error:
+        raise BadInput(f"{key}: {_first_problem(error)}") from error
+    if key != f"{OPEN}/{request.id}.json":
+        raise BadInput(f"{key}: is request {request.id}")
+    if request.asked > now + CLOCKS_DIFFER_BY:
+        raise BadInput(f"{key}: asked: {request.asked.isoformat()} has not come yet")
+    return request
+
+
+def find_training(bus: Bus, training: str) -> Training | None:
+    """The record of a training; None when there is none.
+
+    Raises:
+        Corrupt: it cannot be read.
+    """
+    key = f"{TRAININGS}/{training}.json"
+    found = bus.get_tagged(key)
+    if found is None:
+        return None
+    try:
+        if len(found[0]) > MOST_TRAINING_BYTES:
+            raise Corrupt(f"{key}: {len(found[0])} bytes are too many for a training")
+        return Training.model_validate_json(found[0])
+    except ValidationError as error:
+        raise Corrupt(f"{key}: {_first_problem(error)}") from error
+
+
+def last_training(bus: Bus) -> Training | None:
+    """The training that was decided on last."""
+    ids = [key.removeprefix(f"{TRAININGS}/").removesuffix(".json") for key in bus.list(TRAININGS)]
+    return find_training(bus, max(ids)) if ids else None
+
+
+def newest_batch(bus: Bus) -> str | None:
+    """The newest batch, by name, that there are frames of; None when there are none to learn from."""
+    return max((key.removeprefix(f"{FRAMES}/") for key in bus.list(FRAMES)), default=None)
+
+
+def is_learned(bus: Bus, frames: str, settings: str) -> tuple[bool, str]:
+    """Whether the last training had these frames and went like this; and its id, empty when there was none."""
+    last = last_training(bus)
+    return bool(last and last.settings == settings and frames in last.frames), last.id if last else ""
+
+
+# Serving
+
+
+def training_id(run: str, moment: datetime) -> str:
+    """The id of the training that a DAG run starts: the same at every try.
+
+    Args:
+        run: the run's id.
+        moment: when the run was due.
+    """
+    return f"{moment.astimezone(UTC):%Y%m%dt%H%M%S}-{digest(run)[:8]}"
+
+
+def merge_settings(requests: Sequence[Request]) -> tuple[str | None, tuple[str, ...]]:
+    """Preset and overrides of joined requests: those of the newest that names some."""
+    naming = [request for request in requests if request.preset or request.overrides]
+    newest = max(naming, key=lambda request: (request.asked, request.id), default=None)
+    return (newest.preset, newest.overrides) if newest else (None, ())
+
+
+def serve(bus: Bus, training: Training) -> Training | None:
+    """Record a training and mark its requests as served.
+
+    A request is served by the training that its mark names, and a mark is put once and never changed: so each request
+    is served by one training, whoever tries. Killed before the record is there, nothing has happened: the requests are
+    open. Killed after it, the next try of the same run finds the record, by the same id, and goes on with the requests
+    of the record, not with those that are open by then: it sets the marks that are missing, and removes what is still
+    open. If that try never comes, requests without a mark are open to the next run; if it comes after that, it finds
+    their marks with the other training's name and leaves them to it. A request that is listed as open beside its mark
+    is told apart by the mark (`open_requests`), and removed by whoever comes by.
+
+    Returns:
+        the training with the requests that are its own; None when others have served them all.
+    """
+    try:
+        bus.put(f"{TRAININGS}/{training.id}.json", training.to_json(), only_new=True)
+    except Conflict:
+        training = find_training(bus, training.id) or training
+    own = [request for request in training.requests if _mark(bus, request, training.id)]
+    bus.delete(f"{OPEN}/{request.id}.json" for request in training.requests)
+    return training.model_copy(update={"requests": tuple(own)}) if own else None
+
+
+def _mark(bus: Bus, request: Request, training: str) -> bool:
+    """Mark a request as served; whether it is this training that serves it."""
+    mark = {"version": 1, "training": training}
+    try:
+        bus.put(f"{SERVED}/{request.id}.json", json.dumps(mark).encode(), only_new=True)
+    except Conflict:
+        return served_by(bus, request.id) == training
+    return True
+
+
+def clear_leftovers(bus: Bus, found: Open) -> None:
+    """Remove what was served and is still listed as open."""
+    bus.delete(found.leftovers)
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else str(first["msg"]).removeprefix("Value error, ")

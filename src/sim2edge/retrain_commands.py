@@ -1,0 +1,130 @@
+"""`sim2edge retrain`: ask for a training by hand or from another program, and see what was asked for.
+
+    sim2edge retrain --reason "new labels of hall 3"
+    sim2edge retrain --kind drift --reason "brightness is off" --evidence device=pi-7 --evidence day=2026-05-04
+    sim2edge retrain --list
+
+A request is about its evidence: the same evidence is the same request, and is served once. One of kind manual without
+any is about the second in which it is made.
+"""
+
+import argparse
+import getpass
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import get_args
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput
+from sim2edge.retrain import TRAININGS, Kind, Request, ask, find_training, make_request, open_requests
+
+SHOWN = 10
+"""Trainings that are listed."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Ask, or list; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    bus = Bus.from_environment()
+    if arguments.list:
+        return list_requests(bus)
+    if not arguments.reason:
+        raise BadInput("--reason is missing: one sentence, why to train again")
+    return put_request(bus, request_of(arguments, datetime.now(UTC)))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="sim2edge retrain", description=__doc__.partition("\n")[0])
+    kinds = [kind for kind in get_args(Kind) if kind != "data"]
+    top.add_argument("--kind", choices=kinds, default="manual", help="default manual")
+    top.add_argument("--reason", help="one sentence, shown on the run")
+    top.add_argument("--evidence", action="append", default=[], metavar="KEY=VALUE", help="what it is about")
+    top.add_argument("--by", help="who asks (default: the user)")
+    top.add_argument("--preset", help="a file of conf/, without .yaml")
+    top.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="override a stage's config")
+    top.add_argument("--now", action="store_true", help="skip the cool-down; of kind manual only")
+    top.add_argument("--list", action="store_true", help="what is open, and the last trainings with their reasons")
+    return top
+
+
+def request_of(arguments: argparse.Namespace, now: datetime) -> Request:
+    """The request that the command line describes.
+
+    Raises:
+        BadInput: a word or a field of it is wrong.
+    """
+    evidence = parse_evidence(arguments.evidence)
+    if arguments.kind == "manual" and not evidence:
+        evidence = {"asked": now.isoformat(timespec="seconds")}
+    return make_request(
+        arguments.kind,
+        arguments.reason,
+        evidence,
+        by=arguments.by or user(),
+        preset=arguments.preset,
+        overrides=arguments.set,
+        asked=now,
+        now=arguments.now,
+    )
+
+
+def parse_evidence(words: Sequence[str]) -> dict[str, str]:
+    """Parse `key=value` words.
+
+    Raises:
+        BadInput: a word has no `=`, or a key comes twice.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals or key in found:
+            raise BadInput(f"--evidence '{word}': expected key=value, each key once")
+        found[key] = value
+    return found
+
+
+def user() -> str:
+    """Who runs this command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in a container
+        return "command line"
+
+
+def put_request(bus: Bus, request: Request) -> int:
+    """Ask, and say what became of it."""
+    served = ask(bus, request)
+    said = f"was served by training {served}: other evidence makes another request" if served else "is open"
+    print(f"request {request.id} {said}")
+    return 0
+
+
+def list_requests(bus: Bus) -> int:
+    """`--list`: two tables, and a line for each object that is no request."""
+    console, found = Console(), open_requests(bus, datetime.now(UTC))
+    console.print(_table(("open request", "kind", "asked", "by", "reason"), [_request_row(r) for r in found.requests]))
+    keys = sorted(bus.list(TRAININGS))[-SHOWN:]
+    trainings = [find_training(bus, key.removeprefix(f"{TRAININGS}/").removesuffix(".json")) for key in keys]
+    rows = [(t.id, t.batch, "\n".join(t.reasons)) for t in trainings if t]
+    console.print(_table(("training", "batch", "reasons"), rows))
+    for problem in found.bad:
+        console.print(f"no request: {problem}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _request_row(request: Request) -> tuple[str, ...]:
+    return request.id, request.kind, f"{request.asked:%Y-%m-%d %H:%M:%S}", request.by, request.reason
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

@@ -1,0 +1,166 @@
+"""When open requests become a training: a pure function of the requests, the situation and the policy.
+
+    decision = decide(requests, Situation(trainings=0, data_runs=3, last_training=None, batch="demo-2"), Policy(), now)
+    decision.action, decision.why       ("wait", "3 runs are still making data, for at most 57 minutes more")
+
+`docs/retraining.md` has it as a table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sim2edge.retrain import Request
+
+HANDOVER_S = 5.0
+"""How long a training that was decided on may take to show as a run."""
+SHORTEST_LOOK_S, LONGEST_LOOK_S = 2.0, 20.0
+
+
+class Policy(BaseModel):
+    """When to train: `retrain:` in `dags/train_model.yml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    new_batches: int | None = Field(1, ge=1, description="new batches that are enough; null: do not count them")
+    new_frames: int | None = Field(None, ge=1, description="new frames that are enough; null: do not count them")
+    quiet_s: float = Field(
+        5.0, ge=0, le=3600, description="seconds without a new request before those that are there are joined"
+    )
+    cooldown_minutes: float = Field(
+        0.0, ge=0, description="minutes from the start of a training to the earliest start of the next"
+    )
+    longest_wait_minutes: float = Field(
+        60.0, ge=0, description="minutes that new data waits for runs that are making more"
+    )
+    backfill_wait_hours: float = Field(
+        24.0, ge=0, description="hours without a new batch after which a backfill is waited for no longer"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "Policy":
+        if self.new_batches is None and self.new_frames is None:
+            raise ValueError("new_batches and new_frames are both null: new data would never be enough")
+        return self
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is going on."""
+
+    trainings: int = 0
+    """Training runs that are queued or running."""
+    data_runs: int = 0
+    """Runs that make data, queued or running."""
+    last_training: datetime | None = None
+    """When the last training was decided on."""
+    batch: str | None = None
+    """The newest batch there are frames of."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and why in words."""
+
+    action: Literal["train", "wait", "rest"]
+    """Wait: time alone will tell. Rest: nothing to do until somebody asks again."""
+    why: str
+    look_again_s: float = SHORTEST_LOOK_S
+    """Seconds until it is worth another look."""
+
+
+def decide(requests: Sequence[Request], situation: Situation, policy: Policy, now: datetime) -> Decision:
+    """Whether to train now, to wait, or to rest."""
+    if not requests:
+        return Decision("rest", "nobody asks for a training")
+    if situation.batch is None:
+        return Decision("rest", "there are no frames to learn from yet")
+    if not is_urgent(requests) and (missing := what_is_missing(requests, policy)):
+        return Decision("rest", missing)
+    newest = max(request.asked for request in requests)
+    oldest = min(request.asked for request in requests)
+    look = min(max((now - oldest).total_seconds() / 10, SHORTEST_LOOK_S), LONGEST_LOOK_S)
+    waits = (
+        wait_for_quiet(newest, oldest, policy, now),
+        wait_for_training(situation, now),
+        wait_for_cooldown(requests, situation, policy, now),
+        wait_for_data(requests, situation, policy, now),
+    )
+    for left, why in filter(None, waits):
+        return Decision("wait", why, min(look, max(left, 0.1)))
+    return Decision("train", "; ".join(count_kinds(requests)))
+
+
+Wait = tuple[float, str] | None
+"""Seconds it may take at most, and what is waited for; None: nothing."""
+
+
+def is_urgent(requests: Sequence[Request]) -> bool:
+    """Whether one of the requests asks for more than new data does."""
+    return any(request.kind != "data" for request in requests)
+
+
+def is_backfill(requests: Sequence[Request]) -> bool:
+    """Whether a backfill is among what asks."""
+    return any(request.kind == "data" and request.backfill for request in requests)
+
+
+def what_is_missing(requests: Sequence[Request], policy: Policy) -> str | None:
+    """What there is too little of for a training; None when there is enough new data."""
+    data = [request for request in requests if request.kind == "data"]
+    batches, frames = len({request.batch for request in data}), sum(request.frames for request in data)
+    counted = ((batches, policy.new_batches, "new batches"), (frames, policy.new_frames, "new frames"))
+    known = [(have, enough, what) for have, enough, what in counted if enough is not None]
+    if any(have >= enough for have, enough, _ in known):
+        return None
+    return "not enough yet: " + " and ".join(f"{have} of {enough} {what}" for have, enough, what in known)
+
+
+def wait_for_quiet(newest: datetime, oldest: datetime, policy: Policy, now: datetime) -> Wait:
+    """Let requests that come together be joined; not for ever, if they never stop coming."""
+    left = policy.quiet_s - (now - newest).total_seconds()
+    if left <= 0 or now - oldest > timedelta(minutes=policy.longest_wait_minutes, seconds=policy.quiet_s):
+        return None
+    return left, f"the newest request is {(now - newest).total_seconds():.0f} s old: others may join it"
+
+
+def wait_for_training(situation: Situation, now: datetime) -> Wait:
+    """One training at a time."""
+    if situation.trainings:
+        return LONGEST_LOOK_S, "a training is going on"
+    last = situation.last_training
+    if last and (left := HANDOVER_S - (now - last).total_seconds()) > 0:
+        return left, "a training is about to start"
+    return None
+
+
+def wait_for_cooldown(requests: Sequence[Request], situation: Situation, policy: Policy, now: datetime) -> Wait:
+    """Keep trainings apart, unless a person wants one now."""
+    if situation.last_training is None or any(request.now for request in requests):
+        return None
+    left = (situation.last_training + timedelta(minutes=policy.cooldown_minutes) - now).total_seconds()
+    return (left, f"cool-down: {left / 60:.1f} minutes since the last training are left") if left > 0 else None
+
+
+def wait_for_data(requests: Sequence[Request], situation: Situation, policy: Policy, now: datetime) -> Wait:
+    """New data waits for the data that is being made, so that a backfill is one training; nothing else waits for it."""
+    if is_urgent(requests) or not situation.data_runs:
+        return None
+    data = [request.asked for request in requests]
+    runs = f"{situation.data_runs} runs are still making data"
+    if is_backfill(requests):
+        of_backfill = max(request.asked for request in requests if request.backfill)
+        left = (of_backfill + timedelta(hours=policy.backfill_wait_hours) - now).total_seconds()
+        if left > 0:
+            return left, f"{runs}, and a backfill ends in one training"
+    left = (min(data) + timedelta(minutes=policy.longest_wait_minutes) - now).total_seconds()
+    return (left, f"{runs}, for at most {left / 60:.0f} minutes more") if left > 0 else None
+
+
+def count_kinds(requests: Sequence[Request]) -> list[str]:
+    """How many of each kind, in words: `2 requests of kind drift`."""
+    kinds = [request.kind for request in requests]
+    return [f"{kinds.count(kind)} of kind {kind}" for kind in dict.fromkeys(kinds)]
