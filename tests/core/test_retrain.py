@@ -1,0 +1,262 @@
+"""Requests and trainings on the bus: asking twice is asking once, and each request is served by one training."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from obstore.store import MemoryStore
+
+from sim2edge import retrain
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput
+from sim2edge.retrain import Training, ask, fingerprint, make_request, open_requests, serve, served_by, training_id
+
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+FRAMES = "frames/b/0123456789abcdef"
+
+
+def drift(n=0, **more):
+    return make_request("drift", f"reason {n}", {"n": n}, by="monitor", asked=NOW + timedelta(seconds=n), **more)
+
+
+def training(run, requests, minute=0, **more):
+    moment = NOW + timedelta(minutes=minute)
+    record = {"id": training_id(run, moment), "started": moment, "batch": "b", "settings": "0" * 16}
+    return Training(**{**record, "frames": (FRAMES,), "requests": tuple(requests), **more})
+
+
+def names(requests):
+    return [request.id for request in requests]
+
+
+def test_asking_twice_is_asking_once_also_after_it_was_served(bus):
+    assert ask(bus, drift()) is None
+    assert ask(bus, make_request("drift", "in other words", {"n": 0}, by="somebody else")) is None
+    (request,) = open_requests(bus, NOW).requests
+    assert request == drift()
+    served = serve(bus, training("r1", [request]))
+    assert ask(bus, drift()) == served.id
+    assert list(bus.list(retrain.OPEN)) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: drift(1),
+        lambda: drift(preset="demo"),
+        lambda: drift(overrides=["train.epochs=2"]),
+        lambda: make_request("degradation", "reason 0", {"n": 0}, by="monitor"),
+    ],
+)
+def test_what_is_about_something_else_is_another_request(other):
+    assert other().id != drift().id
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"reason": ""}, "reason: "),
+        ({"reason": "two\nlines"}, "reason: .*one line"),
+        ({"reason": "x" * 301}, "reason: "),
+        ({"reason": "\x1b[31mred"}, "reason: .*printable"),
+        ({"by": "\u202egnp"}, "by: .*printable"),
+        ({"preset": "../secrets"}, "preset: "),
+        ({"overrides": ["epochs=2"]}, r"overrides\.0: .*stage\.key=value"),
+        ({"overrides": ["train.epochs=2\n"]}, r"overrides\.0: "),
+        ({"overrides": ["train.epochs=2"] * 65}, "overrides: "),
+        ({"batch": "../b"}, "batch: .*partition '../b'"),
+        ({"batch": "<b>"}, "batch: "),
+        ({"evidence": {"x": "y" * 9000}}, "evidence: .*longer than"),
+        ({"evidence": {"x": float("nan")}}, "evidence: not JSON"),
+        ({"evidence": {"x": {1, 2}}}, "evidence: not JSON"),
+        ({"evidence": {}}, "no evidence"),
+        ({"kind": "whim"}, "kind: "),
+        ({"now": True}, "now: only a request of kind manual"),
+        ({"frames": -1}, "frames: "),
+        ({"colour": "red"}, "colour: "),
+    ],
+)
+def test_a_wrong_field_is_named_in_one_line(wrong, message):
+    words = {"kind": "drift", "reason": "because", "evidence": {"n": 1}, "by": "me", **wrong}
+    with pytest.raises(BadInput, match=message) as caught:
+        make_request(words.pop("kind"), words.pop("reason"), words.pop("evidence"), **words)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "Invalid JSON"),
+        (b"\xff\xfe", "Invalid JSON"),
+        (b"[]", "should be an object"),
+        (b"x" * 20_000, "too many"),
+        (drift(3).to_json(), "is request"),
+        (drift().to_json().replace(b'"n": 0', b'"n": 1'), "id: is not that of"),
+        (drift().model_copy(update={"asked": NOW + timedelta(days=9)}).to_json(), "has not come yet"),
+        (drift().to_json().replace(b'"version": 1', b'"version": 2'), "version"),
+    ],
+)
+def test_what_is_no_request_is_named_and_hinders_nobody(bus, content, message):
+    key = f"{retrain.OPEN}/{drift().id}.json"
+    bus.put(key, content)
+    ask(bus, drift(1))
+    found = open_requests(bus, NOW)
+    assert names(found.requests) == [drift(1).id]
+    (problem,) = found.bad
+    assert problem.startswith(key)
+    assert message in problem
+
+
+@given(st.binary(max_size=200) | st.text(max_size=80).map(str.encode))
+@settings(max_examples=60, deadline=None)
+def test_any_bytes_are_a_request_or_a_line(data):
+    with pytest.raises(BadInput) as caught:
+        retrain.parse_request(data, f"{retrain.OPEN}/{drift().id}.json", NOW)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_settings_are_those_of_the_newest_request_that_names_some():
+    first = drift(1, preset="demo", overrides=["train.epochs=2"])
+    second = drift(2, preset="default")
+    assert retrain.merge_settings([second, drift(9), first]) == ("default", ())
+    assert retrain.merge_settings([first, drift(9)]) == ("demo", ("train.epochs=2",))
+    assert retrain.merge_settings([drift(9)]) == (None, ())
+
+
+def test_a_request_whose_settings_no_training_can_have_is_set_aside():
+    bad = [drift(1, overrides=["train.nonsense=1"]), drift(2, preset="missing")]
+    fit, problems = retrain.sound([*bad, drift(3)], "demo", [])
+    assert names(fit) == [drift(3).id]
+    assert "train.nonsense: unknown key" in problems[0]
+    assert "preset 'missing' is not one of" in problems[1]
+
+
+def test_the_fingerprint_changes_with_what_a_training_would_come_to_and_with_nothing_else():
+    usual = fingerprint("demo", [])
+    assert fingerprint("demo", ["clean.width=96"]) == usual
+    different = [["augment.copies=3"], ["train.epochs=9"], ["export.parity_frames=9"]]
+    assert len({usual, *(fingerprint("demo", words) for words in different), fingerprint("default", [])}) == 5
+    assert fingerprint("demo", ["train.epochs=9"], recipe=["train.epochs=8"]) == fingerprint("demo", ["train.epochs=9"])
+    assert fingerprint("demo", [], recipe=["train.epochs=9"]) == fingerprint("demo", ["train.epochs=9"])
+
+
+def test_only_the_last_training_counts_as_what_was_learned(bus):
+    assert retrain.is_learned(bus, FRAMES, "0" * 16) == (False, "")
+    first, second = training("r1", [drift(1)]), training("r2", [drift(2)], minute=1, settings="1" * 16)
+    serve(bus, first)
+    assert retrain.is_learned(bus, FRAMES, "0" * 16) == (True, first.id)
+    assert retrain.is_learned(bus, "frames/b/ffffffffffffffff", "0" * 16)[0] is False
+    serve(bus, second)
+    assert retrain.is_learned(bus, FRAMES, "0" * 16) == (False, second.id)
+
+
+def test_a_training_id_is_the_same_at_every_try_and_sorts_by_time():
+    early, late = training_id("manual__1", NOW), training_id("manual__0", NOW + timedelta(hours=1))
+    assert early == training_id("manual__1", NOW) < late
+
+
+def test_the_newest_batch_is_that_of_the_frames(bus):
+    assert retrain.newest_batch(bus) is None
+    for batch in ("demo-2", "demo-1"):
+        bus.move_ref(f"refs/frames/{batch}", f"frames/{batch}/0123456789abcdef")
+    assert retrain.newest_batch(bus) == "demo-2"
+
+
+class Killed(Exception):
+    """The process ended here."""
+
+
+class MortalBus(Bus):
+    """A bus whose process dies after a number of changes."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.left = None
+
+    def _live(self):
+        if self.left is not None:
+            if self.left == 0:
+                raise Killed
+            self.left -= 1
+
+    def put(self, *arguments, **more):
+        self._live()
+        super().put(*arguments, **more)
+        self._live()
+
+    def delete(self, keys):
+        for key in list(keys):
+            self._live()
+            super().delete([key])
+
+
+class Retraining(RuleBasedStateMachine):
+    """People ask, runs of `retrain` join and are killed and tried again or not: each request is served once."""
+
+    def __init__(self):
+        super().__init__()
+        self.bus = MortalBus(MemoryStore())
+        self.asked: set[str] = set()
+        self.emitted: dict[str, list[str]] = {}
+        self.emissions: list[str] = []
+        self.runs = 0
+        self.unfinished: list[int] = []
+
+    @rule(n=st.integers(0, 12))
+    def somebody_asks(self, n):
+        self.bus.left = None
+        served = ask(self.bus, drift(n))
+        assert (served is not None) == (served_by(self.bus, drift(n).id) is not None)
+        self.asked.add(drift(n).id)
+
+    @rule(kill_after=st.none() | st.integers(0, 12))
+    def a_run_starts(self, kill_after):
+        self.runs += 1
+        self._try(self.runs, kill_after)
+
+    @rule(kill_after=st.none() | st.integers(0, 12), which=st.integers(0, 5))
+    def a_killed_run_is_tried_again(self, kill_after, which):
+        if self.unfinished:
+            self._try(self.unfinished.pop(which % len(self.unfinished)), kill_after)
+
+    def _try(self, run, kill_after):
+        """What the task `start` does."""
+        self.bus.left = kill_after
+        identity = training_id(str(run), NOW + timedelta(minutes=run))
+        try:
+            record = retrain.find_training(self.bus, identity)
+            if record is None:
+                requests = open_requests(self.bus, NOW + timedelta(hours=9)).requests
+                if not requests:
+                    return
+                record = training(str(run), requests, minute=run)
+            own = serve(self.bus, record)
+        except Killed:
+            self.unfinished.append(run)
+            return
+        finally:
+            self.bus.left = None
+        if own:
+            self.emitted[own.id] = names(own.requests)
+            self.emissions += names(own.requests)
+
+    @invariant()
+    def each_request_is_on_one_training_at_most(self):
+        assert len(self.emissions) == len(set(self.emissions))
+        for identity, requests in self.emitted.items():
+            assert all(served_by(self.bus, request) == identity for request in requests)
+
+    def teardown(self):
+        """In the end, when nobody is killed any more, every request is on a training, and none is open."""
+        for run in [*self.unfinished, self.runs + 1]:
+            self._try(run, None)
+        assert set(self.emissions) == self.asked
+        assert open_requests(self.bus, NOW + timedelta(hours=9)).requests == []
+        assert json.loads(self.bus.get(f"{retrain.SERVED}/{next(iter(self.asked))}.json")) if self.asked else True
+
+
+Retraining.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestRetraining = Retraining.TestCase

@@ -1,0 +1,141 @@
+"""When open requests become a training: a table of scenarios, and what holds in all of them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from sim2edge.retrain import make_request
+from sim2edge.retrain_decision import LONGEST_LOOK_S, Policy, Situation, decide
+
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+MINUTE = 60
+
+
+def data(ago_s=30, batch="b1", frames=100, backfill=False):
+    asked = NOW - timedelta(seconds=ago_s)
+    more = {"batch": batch, "frames": frames, "backfill": backfill}
+    return make_request("data", "new", {"frames": batch}, by="data_cleaning", asked=asked, **more)
+
+
+def other(kind="drift", ago_s=30, now=False):
+    asked = NOW - timedelta(seconds=ago_s)
+    return make_request(kind, "because", {"what": kind}, by="somebody", asked=asked, now=now)
+
+
+def now_by_hand():
+    return other("manual", now=True)
+
+
+def at(trainings=0, data_runs=0, trained_ago_s=None, batch="b1"):
+    last = None if trained_ago_s is None else NOW - timedelta(seconds=trained_ago_s)
+    return Situation(trainings, data_runs, last, batch)
+
+
+USUAL = Policy()
+FIVE = Policy(new_batches=5)
+FRAMES = Policy(new_batches=None, new_frames=250)
+EITHER = Policy(new_batches=5, new_frames=250)
+COOL = Policy(cooldown_minutes=60)
+
+
+@pytest.mark.parametrize(
+    ("requests", "situation", "policy", "action", "why"),
+    [
+        ([], at(), USUAL, "rest", "nobody asks"),
+        ([other()], at(batch=None), USUAL, "rest", "no frames to learn from"),
+        ([data()], at(), USUAL, "train", "1 of kind data"),
+        ([data(), other(), other("manual")], at(), USUAL, "train", "1 of kind data; 1 of kind drift; 1 of kind manual"),
+        # enough new data
+        ([data(batch="b1"), data(batch="b2")], at(), FIVE, "rest", "2 of 5 new batches"),
+        ([data(batch=f"b{n}") for n in range(5)], at(), FIVE, "train", "5 of kind data"),
+        ([data(), other()], at(), FIVE, "train", "1 of kind drift"),
+        ([data(batch="b1"), data(batch="b2")], at(), FRAMES, "rest", "200 of 250 new frames"),
+        ([data(frames=250)], at(), FRAMES, "train", ""),
+        ([data(frames=249)], at(), EITHER, "rest", "1 of 5 new batches and 249 of 250 new frames"),
+        ([data(frames=250)], at(), EITHER, "train", ""),
+        # together
+        ([data(ago_s=2)], at(), USUAL, "wait", "the newest request is 2 s old"),
+        ([data(), other(ago_s=1)], at(), USUAL, "wait", "the newest request is 1 s old"),
+        ([other(ago_s=2)], at(), Policy(quiet_s=0), "train", ""),
+        ([data(ago_s=61 * MINUTE), other(ago_s=1)], at(), USUAL, "train", ""),  # they never stop coming
+        # one at a time
+        ([other()], at(trainings=1), USUAL, "wait", "a training is going on"),
+        ([now_by_hand()], at(trainings=1), USUAL, "wait", "a training is going on"),
+        ([now_by_hand()], at(trained_ago_s=1), USUAL, "wait", "about to start"),
+        # cool-down
+        ([data()], at(trained_ago_s=59 * MINUTE), COOL, "wait", "cool-down: 1.0 minutes"),
+        ([other()], at(trained_ago_s=59 * MINUTE), COOL, "wait", "cool-down"),
+        ([other("manual")], at(trained_ago_s=59 * MINUTE), COOL, "wait", "cool-down"),
+        ([now_by_hand()], at(trained_ago_s=59 * MINUTE), COOL, "train", ""),
+        ([data()], at(trained_ago_s=61 * MINUTE), COOL, "train", ""),
+        # data on its way
+        ([data()], at(data_runs=3), USUAL, "wait", "3 runs are still making data, for at most 60 minutes more"),
+        ([data(ago_s=61 * MINUTE)], at(data_runs=3), USUAL, "train", ""),
+        ([data(), other()], at(data_runs=3), USUAL, "train", ""),
+        ([other("degradation")], at(data_runs=3), USUAL, "train", ""),
+        # a backfill
+        ([data(ago_s=61 * MINUTE, backfill=True)], at(data_runs=1), USUAL, "wait", "a backfill ends in one training"),
+        ([data(ago_s=61 * MINUTE, backfill=True)], at(), USUAL, "train", ""),
+        ([data(ago_s=25 * 60 * MINUTE, backfill=True)], at(data_runs=1), USUAL, "train", ""),
+        ([data(backfill=True), other()], at(data_runs=9), USUAL, "train", ""),
+    ],
+)
+def test_the_table(requests, situation, policy, action, why):
+    decision = decide(requests, situation, policy, NOW)
+    assert (decision.action, why in decision.why) == (action, True), decision
+
+
+@pytest.mark.parametrize(
+    ("requests", "situation", "policy", "low", "high"),
+    [
+        ([data(ago_s=2)], at(), USUAL, 1, 3),  # the rest of the quiet time
+        ([data(ago_s=5)], at(data_runs=1), USUAL, 2, 2),
+        ([data(ago_s=100)], at(data_runs=1), USUAL, 10, 10),
+        ([data(ago_s=3000)], at(data_runs=1), USUAL, LONGEST_LOOK_S, LONGEST_LOOK_S),
+        ([other(ago_s=3000)], at(trained_ago_s=59.9 * MINUTE), COOL, 5, 7),
+    ],
+)
+def test_it_looks_again_the_more_seldom_the_longer_it_waits_and_not_too_late(requests, situation, policy, low, high):
+    assert low <= decide(requests, situation, policy, NOW).look_again_s <= high
+
+
+def test_a_policy_under_which_new_data_is_never_enough_is_refused():
+    with pytest.raises(ValidationError, match="never be enough"):
+        Policy(new_batches=None)
+
+
+requests = st.lists(
+    st.builds(data, st.floats(0, 1e6), st.sampled_from("abc"), st.integers(0, 500), st.booleans())
+    | st.builds(other, st.sampled_from(["drift", "degradation", "manual"]), st.floats(0, 1e6))
+    | st.builds(now_by_hand),
+    max_size=6,
+)
+situations = st.builds(at, st.integers(0, 2), st.integers(0, 9), st.none() | st.floats(0, 1e6))
+policies = st.builds(
+    Policy,
+    new_batches=st.integers(1, 4),
+    quiet_s=st.floats(0, 3600),
+    cooldown_minutes=st.floats(0, 1e4),
+    longest_wait_minutes=st.floats(0, 1e4),
+    backfill_wait_hours=st.floats(0, 1e3),
+)
+
+
+@given(requests, situations, policies)
+@settings(max_examples=200, deadline=None)
+def test_never_two_at_a_time_never_without_a_request_and_no_wait_is_for_ever(asked, situation, policy):
+    decision = decide(asked, situation, policy, NOW)
+    assert decision.why
+    if decision.action == "train":
+        assert asked
+        assert not situation.trainings
+    if decision.action == "wait":
+        assert 0 < decision.look_again_s <= LONGEST_LOOK_S
+    later = decide(asked, Situation(0, situation.data_runs, situation.last_training, "b1"), policy, NOW + 2 * LONG)
+    assert later.action != "wait", "whatever data runs do, what was waited for ends"
+
+
+LONG = timedelta(days=60)
