@@ -145,7 +145,7 @@ def airflow(tmp_path_factory) -> Iterator[Airflow]:
         os.environ.update(stack.environment())
         airflow = Airflow(stack, folder / "behaviours.json")
         airflow.behave()
-        wait_for(lambda: DAGS <= {dag["dag_id"] for dag in airflow.call("GET", "dags")["dags"]}, 60)
+        wait_for(lambda: {dag["dag_id"] for dag in airflow.call("GET", "dags")["dags"]} >= DAGS, 60)
         yield airflow
     finally:
         stack.stop()

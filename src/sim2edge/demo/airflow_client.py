@@ -41,6 +41,19 @@ class AirflowClient:
         answer = self._call("GET", f"/api/v2/dags/{dag}/dagRuns?{query}")
         return [run for run in answer["dag_runs"] if run["partition_key"] == partition]
 
+    def latest_runs(self, dag: str) -> list[dict[str, Any]]:
+        """The newest run of a DAG that has started; empty when there is none."""
+        query = "order_by=-run_after&limit=1&state=running&state=success&state=failed"
+        runs: list[dict[str, Any]] = self._call("GET", f"/api/v2/dags/{dag}/dagRuns?{query}")["dag_runs"]
+        return runs
+
+    def events(self, dag: str, run: str | None = None) -> list[dict[str, Any]]:
+        """The latest asset events of a DAG's tasks, or of one run of it, newest first, with the runs they started."""
+        of_run = f"&source_run_id={_quote(run)}" if run else ""
+        path = f"/api/v2/assets/events?order_by=-timestamp&limit=50&source_dag_id={dag}{of_run}"
+        events: list[dict[str, Any]] = self._call("GET", path)["asset_events"]
+        return events
+
     def instances(self, dag: str, run: str) -> list[dict[str, Any]]:
         """The task instances of a run, every one of mapped tasks included."""
         found: list[dict[str, Any]] = []

@@ -1,4 +1,9 @@
-"""Follows the runs that one trigger sets off, DAG after DAG, and shows each stage's state as it changes."""
+"""Follows the runs that one trigger sets off, DAG after DAG, and shows each stage's state as it changes.
+
+A run is found by the asset event that started it. Before `train_model`, the event is that of the training which serves
+the request of the batch; if the batch asks for none, because the last training had its frames, `train_model` is
+triggered by hand, so that what these settings give is what the fleet runs in the end.
+"""
 
 import re
 import time
@@ -17,6 +22,10 @@ PIPELINE = {
     "release_model": ("export", "push"),
 }
 """The DAGs in the order in which each sets off the next, with their stages."""
+CAPTURE, CLEAN, TRAIN, _ = PIPELINE
+REQUEST = "request_training"
+DECIDER, DECIDES = "retrain", "decide"
+DECISION = re.compile(r"(?:wait|rest): .*")
 
 FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 PROGRESS_LINE = re.compile(r"\b\d+/\d+\b.*")
@@ -35,6 +44,8 @@ class StageState:
     detail: str = ""
     run: str | None = None
     attempt: int = 1
+    task: str | None = None
+    """The task that says why it will not run, when that is another than its own."""
 
     @property
     def finished(self) -> bool:
@@ -92,13 +103,20 @@ def latest_progress(lines: list[str]) -> str:
 
 
 class Follower:
-    """Follows one trigger of the first DAG through the DAGs it sets off."""
+    """Follows one trigger of the first DAG through the DAGs it sets off.
 
-    def __init__(self, client: AirflowClient, partition: str, first_run: str, known: Mapping[str, set[str]]) -> None:
+    Args:
+        client: the Airflow.
+        partition: the batch.
+        first_run: the run of the first DAG.
+        conf: what it was triggered with.
+    """
+
+    def __init__(self, client: AirflowClient, partition: str, first_run: str, conf: Mapping[str, Any]) -> None:
         self._client = client
         self._partition = partition
-        self._runs = {next(iter(PIPELINE)): first_run}
-        self._known = known
+        self._conf = conf
+        self._runs = {CAPTURE: first_run}
 
     def states(self, deadline_s: float) -> Iterator[list[StageState]]:
         """Yield the stages' states once a second until the pipeline is over.
@@ -131,6 +149,8 @@ class Follower:
         if state.finished:
             return state
         run = self._find_run(state.dag)
+        if run is None and state.stage == PIPELINE[TRAIN][0]:
+            return self._look_before_training(state)
         instances = self._client.instances(state.dag, run) if run else []
         task = next((each for each in instances if each["task_id"] == state.stage), None)
         if run is None or task is None:
@@ -147,14 +167,55 @@ class Follower:
         return state
 
     def _find_run(self, dag: str) -> str | None:
-        """The run of `dag` for the partition that was not there before the trigger."""
+        """The run of `dag` that the run of the DAG before it set off; None as long as there is none."""
         if dag not in self._runs:
-            new = [run for run in self._client.runs(dag, self._partition) if run["dag_run_id"] not in self._known[dag]]
-            if new:
-                self._runs[dag] = str(new[-1]["dag_run_id"])
+            before = dict(zip(list(PIPELINE)[1:], PIPELINE, strict=False))[dag]
+            found = self._training_run() if dag == TRAIN else self._run_started_by(before, self._runs.get(before), dag)
+            if found:
+                self._runs[dag] = found
         return self._runs.get(dag)
 
+    def _run_started_by(self, source: str, run: str | None, dag: str) -> str | None:
+        events = self._client.events(source, run) if run else []
+        return next((started for event in events for started in started_runs(event, dag)), None)
 
-def known_runs(client: AirflowClient, partition: str) -> dict[str, set[str]]:
-    """The runs of every DAG of the pipeline for a partition, as they are before a trigger."""
-    return {dag: {str(run["dag_run_id"]) for run in client.runs(dag, partition)} for dag in PIPELINE}
+    def _training_run(self) -> str | None:
+        """The run that learns from the batch: by its request, or else by hand."""
+        request = self._request()
+        if not request or request["state"] != "success":
+            return None
+        asked = self._client.result(CLEAN, self._runs[CLEAN], REQUEST)
+        if asked is None:
+            return self._client.trigger(TRAIN, self._partition, self._conf)
+        events = self._client.events(DECIDER)
+        serving = (event for event in events if asked in (event["extra"] or {}).get("requests", ()))
+        return next((started for event in serving for started in started_runs(event, TRAIN)), None)
+
+    def _request(self) -> Mapping[str, Any] | None:
+        """The task that asks for a training."""
+        run = self._runs.get(CLEAN)
+        return self._client.tasks(CLEAN, run).get(REQUEST) if run else None
+
+    def _look_before_training(self, state: StageState) -> StageState:
+        """A stage that has no run yet: what is waited for, or that it will get none."""
+        request = self._request()
+        if request and request["state"] in FINISHED - {"success", "skipped"}:
+            run, attempt = self._runs[CLEAN], max(1, request["try_number"])
+            return replace(state, dag=CLEAN, run=run, state=request["state"], attempt=attempt, task=REQUEST)
+        if request and request["state"] == "success":
+            return replace(state, detail=self._decision() or state.detail)
+        return state
+
+    def _decision(self) -> str:
+        """What the last look at the requests came to."""
+        runs = self._client.latest_runs(DECIDER)
+        task = self._client.tasks(DECIDER, runs[0]["dag_run_id"]).get(DECIDES) if runs else None
+        if not task or not task["try_number"]:
+            return ""
+        lines = self._client.log(DECIDER, runs[0]["dag_run_id"], DECIDES, task["try_number"])
+        return next((found[0] for line in reversed(lines) if (found := DECISION.search(line))), "")
+
+
+def started_runs(event: Mapping[str, Any], dag: str) -> list[str]:
+    """The runs of a DAG that an asset event started."""
+    return [str(run["run_id"]) for run in event["created_dagruns"] if run["dag_id"] == dag]

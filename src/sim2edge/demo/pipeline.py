@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from sim2edge.demo.airflow_client import AirflowClient
-from sim2edge.demo.follow import PIPELINE, Follower, StageState, known_runs
+from sim2edge.demo.follow import DECIDER, PIPELINE, Follower, StageState
 from sim2edge.demo.view import PipelineView
 from sim2edge.errors import Unavailable
 from sim2edge.manifest import Manifest
@@ -39,12 +39,12 @@ class Pipeline:
             Unavailable: Airflow does not answer, or the deadline passed.
         """
         self._wait_for_dags()
-        known = known_runs(self._client, batch)
-        run = self._client.trigger("sim_capture", batch, {"preset": preset, "overrides": list(overrides)})
+        conf = {"preset": preset, "overrides": list(overrides)}
+        run = self._client.trigger("sim_capture", batch, conf)
         self._say(f"triggered sim_capture for batch {batch}: {self._url}/dags/sim_capture/runs/{run}")
         states: list[StageState] = []
         with PipelineView(self._console) as view:
-            for states in Follower(self._client, batch, run, known).states(PIPELINE_DEADLINE_S):
+            for states in Follower(self._client, batch, run, conf).states(PIPELINE_DEADLINE_S):
                 view.show(states)
         self._explain(states)
         return states
@@ -54,7 +54,7 @@ class Pipeline:
         deadline = time.monotonic() + DAGS_DEADLINE_S
         while True:
             try:
-                for dag in PIPELINE:
+                for dag in (*PIPELINE, DECIDER):
                     self._client.unpause(dag)
                 return
             except Unavailable:
@@ -65,8 +65,9 @@ class Pipeline:
     def _explain(self, states: Sequence[StageState]) -> None:
         for state in states:
             if state.run and state.state in ("failed", "skipped", "up_for_retry"):
-                self._say(f"{state.stage} {state.state}; its log ends with:")
-                for line in self._client.log(state.dag, state.run, state.stage, state.attempt)[-LOG_LINES:]:
+                task = state.task or state.stage
+                self._say(f"{task} {state.state}; its log ends with:")
+                for line in self._client.log(state.dag, state.run, task, state.attempt)[-LOG_LINES:]:
                     self._say(f"  {line}")
 
     def _say(self, text: str) -> None:
