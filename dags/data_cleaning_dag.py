@@ -36,7 +36,7 @@ RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
     doc_md=__doc__,
     schedule=PartitionedAssetTimetable(assets=EPISODES),
     catchup=False,
-    max_active_runs=2,
+    max_active_runs=100,
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["sim2edge", "data"],
@@ -47,6 +47,7 @@ def data_cleaning() -> None:
         stage="clean",
         outlets=[FRAMES],
         execution_timeout=timedelta(hours=2),
+        pool="capture",
         pool_slots=2,
         doc_md="Checked, synchronised, resized frames; a quality report; a quarantine with reasons.",
     )

@@ -42,6 +42,7 @@ def release_model() -> None:
         inputs={"verdict": "verdict/{partition}/latest", "model": "verdict.model", "dataset": "verdict.dataset"},
         outlets=[RELEASE],
         execution_timeout=timedelta(hours=2),
+        pool="train",
         pool_slots=2,
         doc_md="ONNX, TorchScript, TFLite; parity, latency and size of each; the bundle a device installs.",
     )

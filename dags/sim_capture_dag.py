@@ -44,7 +44,7 @@ CRON = conf.get("sim2edge", "capture_cron")
     doc_md=__doc__,
     schedule=BatchTimetable(CRON or "@daily", automatic=bool(CRON)),
     catchup=False,
-    max_active_runs=2,
+    max_active_runs=100,
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["sim2edge", "data"],
@@ -56,6 +56,7 @@ def sim_capture() -> None:
         setting="capture_shards",
         outlets=[EPISODES],
         execution_timeout=timedelta(hours=6),
+        pool="capture",
         pool_slots=2,
         doc_md="Seeded rooms, a robot, a camera and a LiDAR: episodes with ground truth.",
     )

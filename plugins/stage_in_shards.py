@@ -17,7 +17,14 @@ from sim2edge.shards import all_shards, check_count
 
 
 def stage_in_shards(
-    *, stage: str, setting: str, outlets: list[Asset], execution_timeout: timedelta, pool_slots: int, **more: Any
+    *,
+    stage: str,
+    setting: str,
+    outlets: list[Asset],
+    execution_timeout: timedelta,
+    pool: str,
+    pool_slots: int,
+    **more: Any,
 ) -> StageOperator:
     """The task that makes the stage's artifact, with those of its shards above it if there are to be several.
 
@@ -29,16 +36,24 @@ def stage_in_shards(
     shards = read_count(setting)
     if shards == 1:
         return StageOperator(
-            stage=stage, outlets=outlets, execution_timeout=execution_timeout, pool_slots=pool_slots, **more
+            stage=stage,
+            outlets=outlets,
+            execution_timeout=execution_timeout,
+            pool=pool,
+            pool_slots=pool_slots,
+            **more,
         )
     pieces = StageOperator.partial(
         task_id=f"{stage}_shard",
         stage=stage,
         execution_timeout=execution_timeout,
+        pool=pool,
         map_index_template="{{ task.shard }}",
         doc_md=f"A share of the work of `{stage}`.",
     ).expand(shard=[str(shard) for shard in all_shards(shards)])
-    whole = StageOperator(stage=stage, gather=shards, outlets=outlets, execution_timeout=execution_timeout, **more)
+    whole = StageOperator(
+        stage=stage, gather=shards, outlets=outlets, execution_timeout=execution_timeout, pool=pool, **more
+    )
     pieces >> whole
     return whole
 

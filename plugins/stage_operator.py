@@ -11,12 +11,16 @@ does:
 
 A container or a pod outlives a worker that is killed: the next try finds it, by the name that Airflow keeps for the
 task (`ResumableJobMixin`) or by its labels, and goes on with it and its log.
+
+What a task did is in its field `outcome`, for people, and in the XCom `outcome`, for pages: whether it found its
+artifact made, and what that saved (`Saving`).
 """
 
 import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +44,28 @@ from sim2edge.errors import BadInput, Unavailable
 
 RUNNING, ENDED, LOST = "running", "ended", "lost"
 SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|PASSPHRASE|PRIVATE_KEY")
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Whether a task found its artifact made, and what that saved: the XCom `outcome`."""
+
+    hit: bool
+    saved_s: float
+    saved_bytes: int
+    reference: str
+
+    @classmethod
+    def of(cls, planned: runner.Plan) -> "Saving":
+        """What a plan saves; of a batch that is there whole, each shard its share."""
+        found = planned.manifest
+        if found is None:
+            return cls(False, 0.0, 0, planned.reference)
+        of = planned.shard.of if planned.shard and not found.shard else 1
+        return cls(True, round(found.cost.wall_s / of, 3), found.size // of, planned.reference)
+
+    def __str__(self) -> str:
+        return f"saved {self.saved_s:.1f} s, {self.saved_bytes / 1e6:.1f} MB"
 
 
 class StageOperator(ResumableJobMixin, BaseOperator):
@@ -117,8 +143,10 @@ class StageOperator(ResumableJobMixin, BaseOperator):
         bus = Bus.from_environment()
         planned = self._plan(bus, settings)
         self._prepare(planned, settings, context)
-        if planned.manifest:
-            self.log.info("Cache hit: %s saves %.1f s", planned.reference, planned.manifest.cost.wall_s)
+        saved = Saving.of(planned)
+        if saved.hit:
+            self.log.info("Cache hit: %s %s", planned.reference, saved)
+            context["ti"].xcom_push(key="outcome", value=asdict(saved))
         if planned.manifest is None or planned.stage.settle or self._left_behind(context):
             self.execute_resumable(context)  # also to settle, which takes the stage's own libraries
         else:
@@ -128,7 +156,9 @@ class StageOperator(ResumableJobMixin, BaseOperator):
                 self._refuse(planned.manifest.refused, context)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = settings.for_event(planned.reference)
-        self.outcome = "cache hit" if planned.manifest else "made"
+        self.outcome = f"cache hit: {saved}" if saved.hit else "made"
+        if not saved.hit:
+            context["ti"].xcom_push(key="outcome", value=asdict(saved))
         return planned.reference
 
     def _plan(self, bus: Bus, settings: RunSettings) -> runner.Plan:

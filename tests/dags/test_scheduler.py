@@ -148,8 +148,8 @@ def test_the_second_time_every_stage_is_a_cache_hit(airflow):
     airflow.ended("release_model", new, "push")
     for dag, task in (("sim_capture", "capture"), ("train_model", "train"), ("release_model", "push")):
         run = airflow.run(dag, "b1")
-        assert airflow.task(dag, run, task)["rendered_fields"]["outcome"] == "cache hit"
-        assert "saves 12.5 s" in airflow.log(dag, run, task)
+        assert airflow.task(dag, run, task)["rendered_fields"]["outcome"] == "cache hit: saved 12.5 s, 0.0 MB"
+        assert "saved 12.5 s" in airflow.log(dag, run, task)
 
 
 def test_the_link_of_a_task_opens_the_page_of_its_artifact(airflow):
@@ -168,7 +168,7 @@ def test_an_override_of_a_run_by_hand_reruns_its_stage_and_what_is_below(airflow
     outcomes = {
         task: airflow.task("train_model", run, task)["rendered_fields"]["outcome"] for task in ("augment", "train")
     }
-    assert outcomes == {"augment": "cache hit", "train": "made"}
+    assert outcomes == {"augment": "cache hit: saved 12.5 s, 0.0 MB", "train": "made"}
 
 
 def test_a_refused_model_is_skipped_not_failed_and_starts_nothing(airflow):

@@ -344,7 +344,8 @@ def test_the_pipeline_runs_in_pods_by_one_setting(cluster, s3, partition, monkey
         "push": {"release": "export"},
     }
     for stage in STAGE_NAMES:
-        instance = SimpleNamespace(dag_id="dag", run_id="run", task_id=stage, map_index=-1, try_number=1, stats_tags={})
+        names = {"dag_id": "dag", "run_id": "run", "task_id": stage, "map_index": -1, "try_number": 1}
+        instance = SimpleNamespace(**names, stats_tags={}, xcom_push=lambda **_: None)
         context = Context(
             ti=instance,
             dag_run=SimpleNamespace(partition_key=partition),

@@ -62,11 +62,14 @@ def test_a_stage_that_commits_gives_its_reference_and_nothing_else(s3, partition
 
 
 def test_the_second_time_is_a_cache_hit_and_says_what_it_saved(partition, capsys):
-    first = make("capture", partition)
-    second, operator = Task(partition).run("capture")
+    task = Task(partition)
+    first, _ = task.run("capture")
+    assert task.xcoms["outcome"] == {"hit": False, "saved_s": 0.0, "saved_bytes": 0, "reference": first}
+    second, operator = task.run("capture")
     assert second == first
-    assert operator.outcome == "cache hit"
-    assert f"Cache hit: {first} saves 12.5 s" in capsys.readouterr().out
+    assert operator.outcome == "cache hit: saved 12.5 s, 0.0 MB"
+    assert task.xcoms["outcome"] == {"hit": True, "saved_s": 12.5, "saved_bytes": 9, "reference": first}
+    assert f"Cache hit: {first} saved 12.5 s, 0.0 MB" in capsys.readouterr().out
 
 
 def test_settings_travel_with_the_event(partition):

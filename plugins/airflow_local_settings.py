@@ -1,0 +1,29 @@
+"""Airflow's cluster policy: it imports a module of this name from the plugins folder into each of its processes.
+
+Tasks of a backfill, and of the runs that its batches start, go to a pool of their own and behind all others
+(`pools.py`). Said at creation, and again whenever a task is cleared.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+
+__all__ = ["task_instance_mutation_hook"]
+
+
+def task_instance_mutation_hook(task_instance: "TaskInstance", dag_run: "DagRun | None") -> None:
+    """Put a task instance where it belongs, in the transaction that it is created or cleared in."""
+    from pools import Place, choose_place, fit_slots, follows_backfill, pool_size
+    from sqlalchemy.orm import object_session
+
+    session = object_session(dag_run) if dag_run else None
+    if dag_run is None or session is None:  # Airflow asks again, with the run
+        return
+    declared = Place(task_instance.pool, task_instance.pool_slots, task_instance.priority_weight)
+    is_backfill = dag_run.backfill_id is not None
+    follower = not is_backfill and bool(dag_run.partition_key) and follows_backfill(dag_run, session)
+    place = choose_place(declared, is_backfill, follower)
+    task_instance.pool, task_instance.priority_weight = place.pool, place.weight
+    task_instance.pool_slots = fit_slots(place.slots, pool_size(place.pool, session))
