@@ -150,6 +150,7 @@ class StageOperator(ResumableJobMixin, BaseOperator):
         if planned.manifest is None or planned.stage.settle or self._left_behind(context):
             self.execute_resumable(context)  # also to settle, which takes the stage's own libraries
         else:
+            bus.enter(planned.manifest)
             if not planned.shard:
                 runner.point_ref(bus, planned.stage, planned.manifest)
             if planned.manifest.refused:

@@ -93,20 +93,22 @@ def _stage_grants(stage: Stage) -> Grants:
     return Grants(
         read=(*dict.fromkeys(f"{kind}/*" for kind in (stage.produces, *inputs)), "refs/*", *effects.read),
         write=(payload, *_own_ref(stage), *effects.write),
-        create=(f"{stage.produces}/*/*/manifest.json", *effects.create),
+        create=(f"{stage.produces}/*/*/manifest.json", f"catalog/*Z_{stage.produces}_*", *effects.create),
         delete=(payload,),
     )
 
 
 def _airflow_grants() -> Grants:
-    """Tasks plan runs and show results, which takes reading; on a cache hit they move the ref the stage would move.
+    """Tasks plan runs and show results, which takes reading; on a cache hit they move the ref the stage would move,
+    and see that the catalog lists the artifact.
 
     The logs of tasks are there when the workers are on several hosts (docs/celery.md).
     """
     refs = [ref for name in STAGE_NAMES for ref in _own_ref(get_stage(name))]
+    kinds = (f"{kind}/*" for kind in KINDS)
     return Grants(
-        read=(*(f"{kind}/*" for kind in KINDS), "refs/*", "logs/*", "retrain/*"),
-        write=(*refs, "logs/*", "retrain/*"),
+        read=(*kinds, "refs/*", "logs/*", "catalog/*", "fleet/*", "retrain/*"),
+        write=(*refs, "logs/*", "catalog/*", "retrain/*"),
         delete=("retrain/open/*",),
     )
 

@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from obstore.exceptions import (
 from obstore.store import MemoryStore, S3Store
 
 from sim2edge.errors import BadInput, Conflict, Corrupt, Unavailable
-from sim2edge.manifest import IDENTITY, KINDS, File, Manifest, parse_manifest, split_reference
+from sim2edge.manifest import IDENTITY, KINDS, File, Manifest, entry_key, parse_manifest, split_reference
 from sim2edge.stage import Artifact
 
 if TYPE_CHECKING:
@@ -69,8 +69,12 @@ class Bus:
         self._store = store
 
     @classmethod
-    def from_environment(cls) -> "Bus":
+    def from_environment(cls, patience_s: float | None = None) -> "Bus":
         """Connect as `SIM2EDGE_BUCKET` and the usual `AWS_*` variables say; nothing is sent yet.
+
+        Args:
+            patience_s: seconds after which a request is given up, for whoever has people waiting; None: long enough
+                to sit out a restart of the server.
 
         Raises:
             BadInput: no bucket is named.
@@ -81,8 +85,13 @@ class Bus:
                 "SIM2EDGE_BUCKET is not set: name the S3 bucket (`eval $(sim2edge env)` for the local stack)"
             )
         endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-        client = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
-        return cls(S3Store(bucket, client_options=client, retry_config=RETRIES))  # type: ignore[arg-type]
+        client: dict[str, Any] = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
+        retries: RetryConfig = RETRIES
+        if patience_s is not None:
+            limit = timedelta(seconds=patience_s)
+            client |= {"connect_timeout": limit, "timeout": limit}
+            retries = {**RETRIES, "max_retries": 1, "retry_timeout": limit}
+        return cls(S3Store(bucket, client_options=client, retry_config=retries))  # type: ignore[arg-type]
 
     # Objects
 
@@ -145,9 +154,12 @@ class Bus:
                     raise Conflict(f"{key}: removed by someone else") from error
                 raise BadInput(f"{key}: {_first_line(error)}") from error
 
-    def list(self, prefix: str) -> Iterator[str]:
-        """The keys below folder `prefix`, in no particular order."""
-        for key, _ in self._list(prefix):
+    def list(self, prefix: str, after: str | None = None) -> Iterator[str]:
+        """The keys below folder `prefix`, in no particular order; with `after` only those that sort behind it.
+
+        It takes a request for each thousand keys.
+        """
+        for key, _ in self._list(prefix, after):
             yield key
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -157,13 +169,14 @@ class Bus:
             if doomed:
                 obstore.delete(self._store, doomed)
 
-    def _list(self, prefix: str) -> Iterator[tuple[str, datetime]]:
+    def _list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, datetime]]:
         with _errors(prefix):
-            for chunk in obstore.list(self._store, prefix=prefix.rstrip("/") + "/"):
+            for chunk in obstore.list(self._store, prefix=prefix.rstrip("/") + "/", offset=after, chunk_size=1000):
                 for meta in chunk:
                     yield meta["path"], meta["last_modified"]
 
-    def _folders(self, prefix: str) -> Sequence[str]:
+    def folders(self, prefix: str) -> Sequence[str]:
+        """The names of the folders right below folder `prefix`, sorted."""
         with _errors(prefix):
             found = obstore.list_with_delimiter(self._store, prefix=prefix.rstrip("/") + "/")["common_prefixes"]
         return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
@@ -262,14 +275,20 @@ class Bus:
             winner = self.open(manifest.reference)
             if winner.attempt != manifest.attempt:  # the same attempt: our own put, repeated after a lost answer
                 self.delete(self.list(f"{manifest.reference}/{manifest.attempt}"))
-            return winner
+            manifest = winner
+        self.enter(manifest)
         return manifest
+
+    def enter(self, manifest: Manifest) -> None:
+        """Have the catalog list a committed artifact (idempotent); a run that was killed may have left that out."""
+        with suppress(Conflict):
+            self.put(entry_key(manifest.reference, manifest.finished), b"", only_new=True)
 
     def artifacts(self, kind: str | None = None, partition: str | None = None) -> Iterator[str]:
         """References of all artifacts with a folder, half-written ones included: `find` tells which are committed."""
         for each_kind in [kind] if kind else KINDS:
-            for each_partition in [partition] if partition else self._folders(each_kind):
-                for identity in self._folders(f"{each_kind}/{each_partition}"):
+            for each_partition in [partition] if partition else self.folders(each_kind):
+                for identity in self.folders(f"{each_kind}/{each_partition}"):
                     if IDENTITY.fullmatch(identity):
                         yield f"{each_kind}/{each_partition}/{identity}"
 

@@ -3,7 +3,7 @@
     sim2edge <stage> [--partition P] [--preset NAME] [--input role=reference]... [key=value]...
     sim2edge capture --partition P --shard 3/8 | --gather 8               a share of the work; the whole of its shards
     sim2edge ingest [FOLDER] --partition P [key=value]...                 a batch of MCAP logs made elsewhere
-    sim2edge ls | show | lineage | reproduce | gc | config | schema       look at, and look after, what is on the bus
+    sim2edge ls | show | lineage | reproduce | gc | reindex | config | schema   look at, and look after, the bus
     sim2edge retrain --reason "..." | --list                              ask for a training; what was asked for
     sim2edge summarize [batch]                                            how the episodes of a batch went
     sim2edge up | down | status | env | demo                              the local stack
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from sim2edge.bus import Bus
 
 COMMANDS = {
-    **dict.fromkeys(("ls", "show", "lineage", "reproduce", "gc", "config", "schema"), "sim2edge.inspect_bus:main"),
+    **dict.fromkeys(("ls", "show", "lineage", "reproduce", "gc", "reindex"), "sim2edge.inspect_bus:main"),
+    **dict.fromkeys(("config", "schema"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
     "retrain": "sim2edge.retrain_commands:main",
     "summarize": "sim2edge.capture.batch_summary:main",

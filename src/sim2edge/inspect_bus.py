@@ -1,4 +1,4 @@
-"""Look at, and look after, what is on the bus: `sim2edge ls|show|lineage|reproduce|gc|config|schema`."""
+"""Look at, and look after, what is on the bus: `sim2edge ls|show|lineage|reproduce|gc|reindex|config|schema`."""
 
 import argparse
 import json
@@ -14,8 +14,10 @@ from rich.tree import Tree
 
 from sim2edge import runner
 from sim2edge.bus import Bus
+from sim2edge.catalog import Catalog, reindex
 from sim2edge.config import build
 from sim2edge.errors import BadInput
+from sim2edge.fleet import list_devices, read_fleet
 from sim2edge.manifest import KINDS, Manifest
 from sim2edge.progress import make_progress
 from sim2edge.reproduce import compare
@@ -47,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("lineage", help="from an artifact back to the seeds it comes from")
     verb.add_argument("artifact", help="a reference, a ref or an id")
     verb.add_argument("--json", action="store_true")
+    verb.add_argument("--down", action="store_true", help="the other way: to what was made with it")
     verb.set_defaults(run=lineage)
 
     verb = verbs.add_parser("reproduce", help="make an artifact again and compare")
@@ -56,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("gc", help="delete what killed runs left behind")
     verb.add_argument("--grace-hours", type=float, default=24.0, help="leave younger objects alone (default 24)")
     verb.set_defaults(run=collect_garbage)
+
+    verb = verbs.add_parser("reindex", help="enter artifacts that the catalog lacks: those made before there was one")
+    verb.set_defaults(run=make_catalog)
 
     verb = verbs.add_parser("config", help="the fields of a stage's config")
     verb.add_argument("stage", choices=[*STAGE_NAMES, *SIDE_STAGES])
@@ -120,6 +126,8 @@ def lineage(arguments: argparse.Namespace) -> int:
     """`lineage`: a tree down to the artifacts without inputs and the seeds of their episodes."""
     bus = Bus.from_environment()
     root = bus.resolve(arguments.artifact)
+    if arguments.down:
+        return print_reach(reach(bus, root), arguments.json)
     found = ancestors(bus, root)
     if arguments.json:
         print(json.dumps({reference: _lineage_entry(manifest) for reference, manifest in found.items()}, indent=1))
@@ -127,6 +135,35 @@ def lineage(arguments: argparse.Namespace) -> int:
     tree = Tree(_describe(found[root]), highlight=False)
     _grow(tree, found[root], found, {root})
     Console().print(tree)
+    return 0
+
+
+def reach(bus: Bus, reference: str) -> dict[str, list[str]]:
+    """What was made with an artifact, by kind in the order of the chain, and the devices that run a release of it.
+
+    Raises:
+        BadInput: the catalog does not know the artifact.
+    """
+    catalog = Catalog(bus)
+    catalog.refresh()
+    if catalog.get(reference) is None:
+        raise BadInput(f"{reference}: the catalog does not list it (sim2edge reindex enters what is missing)")
+    made = catalog.descendants(reference)
+    found = {kind: sorted(each for each in made if each.startswith(f"{kind}/")) for kind in KINDS}
+    releases = {each.rpartition("/")[2] for each in (reference, *found["release"]) if each.startswith("release/")}
+    running = [device.device for device in read_fleet(bus, list_devices(bus)) if device.release in releases]
+    return {kind: names for kind, names in {**found, "devices": running}.items() if names}
+
+
+def print_reach(found: dict[str, list[str]], as_json: bool) -> int:
+    """Print what `reach` found."""
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return 0
+    for kind, names in found.items():
+        print(f"{kind} ({len(names)})", *names, sep="\n  ")
+    if not found:
+        print("nothing was made with it")
     return 0
 
 
@@ -191,6 +228,12 @@ def collect_garbage(arguments: argparse.Namespace) -> int:
     for key in deleted:
         print(key)
     print(f"{len(deleted)} objects deleted")
+    return 0
+
+
+def make_catalog(_arguments: argparse.Namespace) -> int:
+    """`reindex`: write the entries that the catalog lacks."""
+    print(f"{reindex(Bus.from_environment())} entries written")
     return 0
 
 

@@ -6,7 +6,7 @@ A manifest is the commit: an artifact exists when `<kind>/<partition>/<id>/manif
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -19,6 +19,9 @@ MANIFEST_VERSION = 2
 KINDS = ("episodes", "frames", "dataset", "model", "verdict", "release", "rollout")
 PARTITION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 IDENTITY = re.compile(r"[0-9a-f]{16}")
+ENTRY = re.compile(rf"catalog/([0-9]{{8}}T[0-9]{{6}}\.[0-9]{{6}}Z)_([a-z]+)_({PARTITION.pattern})_([0-9a-f]{{16}})")
+ENTRY_TIME = "%Y%m%dT%H%M%S.%fZ"
+"""ISO 8601 in UTC with microseconds: the order of names is the order of time."""
 
 
 def check_partition(partition: str) -> str:
@@ -50,6 +53,17 @@ def split_reference(reference: str) -> tuple[str, str, str]:
 def latest_partition(references: Iterable[str]) -> str:
     """The last partition, in the order of names, among artifact references."""
     return max(split_reference(reference)[1] for reference in references)
+
+
+def entry_key(reference: str, finished: datetime) -> str:
+    """The key of an artifact's entry in the catalog, the time-ordered index of commits (`catalog.py`)."""
+    return f"catalog/{finished.astimezone(UTC).strftime(ENTRY_TIME)}_{reference.replace('/', '_')}"
+
+
+def parse_entry(key: str) -> str | None:
+    """The reference that an entry of the catalog is about; None when the key is not that of an entry."""
+    match = ENTRY.fullmatch(key)
+    return f"{match[2]}/{match[3]}/{match[4]}" if match and match[2] in KINDS else None
 
 
 def _payload_path(path: str) -> str:

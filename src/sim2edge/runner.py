@@ -183,6 +183,8 @@ def execute(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
     Raises:
         BadInput: bad data in an input, or the scratch folder is full.
     """
+    if planned.manifest:
+        bus.enter(planned.manifest)
     manifest = planned.manifest or produce(bus, planned, progress)
     if not planned.shard:
         settle(bus, planned.stage, manifest, progress)

@@ -42,10 +42,16 @@ class Tracker:
         self._counts = counts
         self._client = mlflow_client()
         self._run_id: str | None = None
+        self._experiment = ""
         self._sent = 0
         self._quiet_until = 0.0
         if self._client is None:
             job.progress.log("MLFLOW_TRACKING_URI is not set: this run is not tracked")
+
+    @property
+    def where(self) -> dict[str, dict[str, str]]:
+        """For the summary: MLflow's ids of the experiment and the run; empty when it was not tracked."""
+        return {"mlflow": {"experiment": self._experiment, "run": self._run_id}} if self._run_id else {}
 
     def track(self, history: Sequence[Mapping[str, float]]) -> None:
         """Send the epochs of the history that were not sent yet."""
@@ -97,6 +103,7 @@ class Tracker:
         from mlflow.entities import Param
 
         experiment = open_experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT))
+        self._experiment = experiment
         found = client.search_runs([experiment], f"tags.`{ARTIFACT_TAG}` = '{self._job.reference}'", max_results=1)
         if found:
             run = found[0]

@@ -49,7 +49,8 @@ def run(job: Job[TrainConfig]) -> Outcome:
         tracker.track(trainer.history)
     metrics = finish(job, trainer, table, validation)
     tracker.finish(trainer.history, metrics)
-    return Outcome({"epochs": trainer.epoch, "best_epoch": trainer.best_epoch, "frames": len(train), **metrics})
+    counts = {"epochs": trainer.epoch, "best_epoch": trainer.best_epoch, "frames": len(train)}
+    return Outcome({**counts, **metrics, **tracker.where})
 
 
 def build_network(config: TrainConfig, table: DatasetTable) -> PerceptionNet:

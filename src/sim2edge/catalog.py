@@ -1,0 +1,242 @@
+"""What was ever committed, in memory: read from a time-ordered index, so that nobody lists the bucket to know.
+
+    catalog = Catalog(Bus.from_environment())
+    catalog.refresh()                                   # one request, and one more a new artifact
+    catalog.descendants("frames/demo-1/3f2a9c0d11e4b7a6")   # every dataset, model, release made with it
+
+    sim2edge reindex                                    # enter what was committed before there was a catalog
+
+`Bus.commit` writes an empty object `catalog/<finished>_<kind>_<partition>_<id>` right after a manifest. A run killed
+between the two is mended by the next cache hit (`Bus.enter`). Manifests never change, so each is fetched once and kept
+as a slim record, of about a kilobyte.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sim2edge.bus import Bus, in_threads
+from sim2edge.errors import Corrupt
+from sim2edge.manifest import Manifest, entry_key, parse_entry, split_reference
+
+WINDOW = timedelta(minutes=15)
+"""How far back a refresh looks: writers' clocks may differ, and an entry may come late, by this much."""
+FULL = timedelta(hours=1)
+"""How often everything is listed anew, for entries that came later than that."""
+PORTION = 200
+"""Manifests that are fetched before they are shown: a cold start is visible as it goes on."""
+
+COMPARED = "champion"
+"""The role of an input that a result was compared with, not made from."""
+
+NUMBERS: Mapping[str, Sequence[str]] = {
+    "episodes": ("episodes", "successes", "success_rate", "frames"),
+    "frames": ("frames", "frames_seen", "episodes", "episodes_failed"),
+    "dataset": (),
+    "model": ("map_50", "map_50_95", "floor_accuracy", "epochs"),
+    "verdict": ("passed", "map_50", "map_50_95", "floor_accuracy", "distance_error_m"),
+    "release": ("chosen", "latency_ms_p50", "bundle_bytes", "map50", "floor_accuracy"),
+    "rollout": ("ring", "release"),
+}
+"""What a record keeps of the summary of each kind."""
+
+Value = float | int | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is kept of a manifest."""
+
+    reference: str
+    stage: str
+    version: int
+    finished: datetime
+    wall_s: float
+    bytes: int
+    inputs: Mapping[str, Sequence[str]]
+    """Role to references, the champion it was compared with included."""
+    parts: Sequence[str]
+    shard: str | None
+    refused: str | None
+    config_hash: str
+    numbers: Mapping[str, Value]
+
+    @property
+    def kind(self) -> str:
+        """What it is: episodes, frames, ..."""
+        return split_reference(self.reference)[0]
+
+    @property
+    def partition(self) -> str:
+        """The batch it is filed under."""
+        return split_reference(self.reference)[1]
+
+    @property
+    def id(self) -> str:
+        """Its 16 hex digits."""
+        return split_reference(self.reference)[2]
+
+    @property
+    def made_from(self) -> Sequence[str]:
+        """The artifacts it was made from: inputs in the order of roles, then parts."""
+        used = [each for role, references in self.inputs.items() if role != COMPARED for each in references]
+        return [*used, *self.parts]
+
+
+def slim(manifest: Manifest) -> Record:
+    """The record of a manifest. References are interned: a batch is named by every dataset that holds it."""
+    inputs = {sys.intern(role): tuple(map(sys.intern, names)) for role, names in manifest.inputs.items()}
+    return Record(
+        reference=sys.intern(manifest.reference),
+        stage=sys.intern(manifest.stage),
+        version=manifest.version,
+        finished=manifest.finished.astimezone(UTC),
+        wall_s=manifest.cost.wall_s,
+        bytes=manifest.size,
+        inputs=inputs,
+        parts=tuple(map(sys.intern, manifest.parts)),
+        shard=manifest.shard,
+        refused=manifest.refused,
+        config_hash=sys.intern(manifest.config_hash),
+        numbers=choose_numbers(manifest.kind, manifest.summary),
+    )
+
+
+def choose_numbers(kind: str, summary: Mapping[str, Any]) -> dict[str, Value]:
+    """The few values of a summary that pages show; of a dataset, the frames of each split."""
+    chosen = {name: summary[name] for name in NUMBERS.get(kind, ()) if isinstance(summary.get(name), Value)}
+    splits = summary.get("splits") if kind == "dataset" else None
+    if isinstance(splits, dict):
+        counts = {name: split.get("frames") for name, split in splits.items() if isinstance(split, dict)}
+        chosen |= {name: count for name, count in counts.items() if isinstance(count, int)}
+    return chosen
+
+
+class Catalog:
+    """Every commit that has an entry; safe to share between threads, readers never wait for S3."""
+
+    def __init__(self, bus: Bus, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._bus = bus
+        self._now = now
+        self._refreshing = threading.Lock()
+        self._lock = threading.Lock()
+        self._records: dict[str, Record] = {}
+        self._children: dict[str, list[str]] = {}
+        self._newest = ""
+        self._listed: datetime | None = None
+        self.refreshed: datetime | None = None
+        """When a refresh last came through; None before the first."""
+        self.waiting = 0
+        """Manifests that are listed but not read yet, while a refresh goes on."""
+        self.changes = 0
+        """Grows whenever records come or go: what was derived from them can be kept until then."""
+
+    def refresh(self) -> int:
+        """Read what is new; how many records came.
+
+        Raises:
+            Unavailable: S3 does not answer. What was read until then stays.
+        """
+        with self._refreshing:
+            now = self._now()
+            full = self._listed is None or now - self._listed >= FULL
+            keys = sorted(self._bus.list("catalog", None if full else self._window(now)))
+            listed = {reference: key for key in keys if (reference := parse_entry(key))}
+            if full:
+                self._drop([reference for reference in self._records if reference not in listed])
+            came = self._read([reference for reference in listed if reference not in self._records])
+            if listed:
+                self._newest = max(self._newest, max(listed.values()))
+            self._listed = now if full else self._listed
+            self.refreshed = now
+            return came
+
+    def _window(self, now: datetime) -> str:
+        """The key behind which to look: a writer whose clock is ahead does not hide what others write."""
+        known = datetime.strptime(self._newest[8:30], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC) if self._newest else now
+        return entry_key("", min(known, now) - WINDOW).rstrip("_")
+
+    def _read(self, references: Sequence[str]) -> int:
+        came = 0
+        try:
+            newest_first = references[::-1]
+            for start in range(0, len(newest_first), PORTION):
+                self.waiting = len(newest_first) - start
+                found = in_threads(self._open, newest_first[start : start + PORTION])
+                records = [record for record in found if record]
+                self._add(records)
+                came += len(records)
+        finally:
+            self.waiting = 0
+        return came
+
+    def _open(self, reference: str) -> Record | None:
+        try:
+            manifest = self._bus.find(reference)
+        except Corrupt:  # one bad manifest does not hide the others
+            return None
+        return slim(manifest) if manifest else None
+
+    def _add(self, records: Iterable[Record]) -> None:
+        with self._lock:
+            for record in records:
+                self._records[record.reference] = record
+                for parent in dict.fromkeys(record.made_from):
+                    self._children.setdefault(parent, []).append(record.reference)
+            self.changes += 1
+
+    def _drop(self, references: Sequence[str]) -> None:
+        with self._lock:
+            for reference in references:
+                for parent in dict.fromkeys(self._records.pop(reference).made_from):
+                    self._children[parent].remove(reference)
+            self.changes += bool(references)
+
+    def get(self, reference: str) -> Record | None:
+        """The record of an artifact; None when there is none."""
+        return self._records.get(reference)
+
+    def records(self) -> Sequence[Record]:
+        """Every record, in no particular order."""
+        with self._lock:
+            return list(self._records.values())
+
+    def parents(self, reference: str) -> Sequence[str]:
+        """What an artifact was made from."""
+        record = self._records.get(reference)
+        return record.made_from if record else ()
+
+    def children(self, reference: str) -> Sequence[str]:
+        """What was made with an artifact, in the order it became known."""
+        with self._lock:
+            return tuple(self._children.get(reference, ()))
+
+    def ancestors(self, reference: str) -> Sequence[str]:
+        """All that an artifact was made from, nearest first, itself left out."""
+        return walk(reference, self.parents)
+
+    def descendants(self, reference: str) -> Sequence[str]:
+        """All that was made with an artifact, nearest first, itself left out."""
+        return walk(reference, self.children)
+
+
+def walk(start: str, neighbours: Callable[[str], Sequence[str]]) -> Sequence[str]:
+    """Everything reached from `start`, breadth first, each once, `start` left out."""
+    seen = {start: None}
+    waiting = [start]
+    for current in waiting:
+        new = [each for each in dict.fromkeys(neighbours(current)) if each not in seen]
+        seen.update(dict.fromkeys(new))
+        waiting += new
+    return list(seen)[1:]
+
+
+def reindex(bus: Bus) -> int:
+    """Enter every committed artifact that the catalog lacks; how many."""
+    there = set(bus.list("catalog"))
+    missing = [m for m in bus.manifests() if entry_key(m.reference, m.finished) not in there]
+    in_threads(bus.enter, missing)
+    return len(missing)

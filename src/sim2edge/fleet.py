@@ -1,0 +1,84 @@
+"""What devices say of themselves, as people and pages read it: `fleet/<device id>/status.json` on the bus.
+
+    read_device(bus, "virtual-pi-1").release
+
+A device writes its own status, so it is read as what a stranger sent: checked, and small.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from sim2edge.access import DEVICE
+from sim2edge.bus import Bus, in_threads
+from sim2edge.errors import BadInput, Corrupt
+
+MOST_BYTES = 64 * 1024
+
+Text = Annotated[str, StringConstraints(max_length=2000)]
+
+
+class Failure(BaseModel):
+    """A release that did not pass its trial."""
+
+    model_config = ConfigDict(frozen=True)
+
+    release: Text | None = None
+    reason: Text = ""
+
+
+class Device(BaseModel):
+    """The status of one device; the fields are those of docs/data-format.md."""
+
+    model_config = ConfigDict(frozen=True)
+
+    device: Text
+    ring: Text | None = None
+    release: Text | None = None
+    previous: Text | None = None
+    state: Text = "unknown"
+    inferences: int = 0
+    errors: int = 0
+    restarts: int = 0
+    latency_ms_p50: float | None = None
+    message: Text | None = None
+    failure: Failure | None = None
+    updated: datetime | None = None
+
+
+def list_devices(bus: Bus) -> Sequence[str]:
+    """The ids of all devices that ever said something, sorted; one request a thousand devices."""
+    return [name for name in bus.folders("fleet") if DEVICE.fullmatch(f"device-{name}")]
+
+
+def read_device(bus: Bus, device: str) -> Device:
+    """The status of a device.
+
+    Raises:
+        BadInput: that cannot be the id of a device.
+        Corrupt: it has no status, or what it wrote is none.
+    """
+    if not DEVICE.fullmatch(f"device-{device}"):
+        raise BadInput(f"'{device[:80]}' is not the id of a device: a-z, 0-9 and '-', at most 63")
+    key = f"fleet/{device}/status.json"
+    content = bus.get(key)
+    try:
+        if len(content) > MOST_BYTES:
+            raise ValueError("too long")
+        return Device.model_validate_json(content).model_copy(update={"device": device})
+    except (ValidationError, ValueError) as error:
+        raise Corrupt(f"{key}: not the status of a device") from error
+
+
+def read_fleet(bus: Bus, devices: Sequence[str]) -> Sequence[Device]:
+    """The status of several devices; of one whose status cannot be read, the state is `unreadable`."""
+
+    def read(device: str) -> Device:
+        try:
+            return read_device(bus, device)
+        except Corrupt as error:
+            return Device(device=device, state="unreadable", message=str(error))
+
+    return in_threads(read, devices)
