@@ -20,6 +20,7 @@ from datetime import timedelta
 
 from airflow.sdk import PartitionedAssetTimetable, dag
 from assets import EPISODES, FRAMES
+from deadlines import late_batch
 from run_settings import DEFAULT_ARGS, PARAMS
 from stage_operator import StageOperator
 
@@ -31,7 +32,8 @@ from stage_operator import StageOperator
     schedule=PartitionedAssetTimetable(assets=EPISODES),
     catchup=False,
     max_active_runs=2,
-    default_args=DEFAULT_ARGS,
+    default_args=DEFAULT_ARGS | {"owner": "data engineering"},
+    deadline=late_batch(__doc__),
     params=PARAMS,
     tags=["sim2edge", "data"],
 )
