@@ -22,6 +22,7 @@ from pathlib import Path
 
 from airflow.sdk import PartitionedAssetTimetable, dag
 from assets import EPISODES, FRAMES
+from deadlines import late_batch
 from recipe_file import read_recipe
 from retrain_operators import RequestTraining
 from run_settings import DEFAULT_ARGS, PARAMS
@@ -37,7 +38,8 @@ RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
     schedule=PartitionedAssetTimetable(assets=EPISODES),
     catchup=False,
     max_active_runs=100,
-    default_args=DEFAULT_ARGS,
+    default_args=DEFAULT_ARGS | {"owner": "data engineering"},
+    deadline=late_batch(__doc__),
     params=PARAMS,
     tags=["sim2edge", "data"],
 )

@@ -34,7 +34,7 @@ from run_settings import DEFAULT_ARGS
     schedule=CronTriggerTimetable("*/5 * * * *", timezone="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args=DEFAULT_ARGS,
+    default_args=DEFAULT_ARGS | {"owner": "whoever runs Airflow"},
     params={"dry_run": Param(False, type="boolean", description="Say what would be removed; remove nothing.")},
     tags=["sim2edge", "housekeeping"],
 )

@@ -31,7 +31,7 @@ from stage_operator import StageOperator
     schedule=PartitionedAssetTimetable(assets=VERDICT),
     catchup=False,
     max_active_runs=1,
-    default_args=DEFAULT_ARGS,
+    default_args=DEFAULT_ARGS | {"owner": "whoever owns the robots"},
     params=PARAMS,
     tags=["sim2edge", "model"],
 )

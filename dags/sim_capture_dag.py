@@ -32,6 +32,7 @@ from airflow.sdk import dag
 from airflow.sdk.configuration import conf
 from assets import EPISODES
 from batch_timetable import BatchTimetable
+from deadlines import late_batch
 from run_settings import DEFAULT_ARGS, PARAMS
 from stage_in_shards import stage_in_shards
 
@@ -45,7 +46,8 @@ CRON = conf.get("sim2edge", "capture_cron")
     schedule=BatchTimetable(CRON or "@daily", automatic=bool(CRON)),
     catchup=False,
     max_active_runs=100,
-    default_args=DEFAULT_ARGS,
+    default_args=DEFAULT_ARGS | {"owner": "whoever owns the simulators"},
+    deadline=late_batch(__doc__),
     params=PARAMS,
     tags=["sim2edge", "data"],
 )

@@ -37,7 +37,7 @@ HOW = {stage: recipe.task_arguments() for stage, recipe in RECIPE.stages.items()
     schedule=PartitionedAssetTimetable(assets=TRAINING),
     catchup=False,
     max_active_runs=RECIPE.max_active_runs,
-    default_args=DEFAULT_ARGS,
+    default_args=DEFAULT_ARGS | {"owner": "machine learning"},
     params=PARAMS,
     tags=["sim2edge", "model"],
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow.sdk import Context, Param
 from airflow.sdk.configuration import conf
+from alerts import report_failure
 
 from sim2edge.config import parse_overrides
 from sim2edge.errors import BadInput
@@ -37,8 +38,9 @@ DEFAULT_ARGS = {
     "retry_delay": timedelta(seconds=5),
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(minutes=5),
+    "on_failure_callback": report_failure,
 }
-"""For every task; each names its own `execution_timeout`."""
+"""For every task; each names its own `execution_timeout`, and each DAG its owner, as its runbook does."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.log import mask_secret
 from links import ArtifactLink
+from openlineage_facets import StageLineage
 from run_settings import RunSettings, read_run_settings
 from runtimes import EXIT_BAD_INPUT, EXIT_REFUSED, VERDICTS, Orphaned, RunStatus, Runtime, StageJob, make_runtime
 from stage_inputs import DeclaredInputs, name_inputs
@@ -68,7 +69,7 @@ class Saving:
         return f"saved {self.saved_s:.1f} s, {self.saved_bytes / 1e6:.1f} MB"
 
 
-class StageOperator(ResumableJobMixin, BaseOperator):
+class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
     """Runs one stage for the batch of its DAG run.
 
     Args:

@@ -17,7 +17,7 @@ compile() {
   sed -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/; /^(nvidia-|triton==)/d' "$lock.new" >"$lock"
   rm "$lock.new"
 }
-compile requirements.txt --extra airflow --extra test --extra kubernetes-test
+compile requirements.txt --extra airflow --extra test --extra kubernetes-test --extra browser-test
 compile requirements-stages.txt --extra stages --extra test --extra lint --extra sbom
 
 # The device with tflite-runtime: the same pins but for what its overrides say.

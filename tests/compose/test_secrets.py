@@ -81,10 +81,12 @@ def test_alerts_go_where_they_are_told_to(folder: Path):
     make_secrets(folder, "https://example.org/hook?key=1")
     told = yaml.safe_load((folder / "alertmanager_config").read_text())
     assert told["receivers"][0]["webhook_configs"][0]["url"] == "https://example.org/hook?key=1"
+    assert (folder / "airflow_alert_webhook").read_text() == "https://example.org/hook?key=1", "failed tasks do, too"
     make_secrets(folder)
     assert yaml.safe_load((folder / "alertmanager_config").read_text()) == told, "a later start forgets it"
     make_secrets(folder, "")
     assert yaml.safe_load((folder / "alertmanager_config").read_text()) == quiet
+    assert (folder / "airflow_alert_webhook").read_text() == ""
 
 
 def test_the_database_is_named_with_a_driver_that_is_installed(folder: Path):

@@ -66,7 +66,7 @@ class Passwords(BaseModel):
     grafana_password: str = Field(default_factory=_password, min_length=12, repr=False)
     device_metrics_token: str = Field(default_factory=_password, min_length=12, repr=False)
     alert_webhook: str = Field(default="", repr=False)
-    """Address that alerts are posted to; empty: they are shown by Alertmanager and go nowhere."""
+    """Address that Alertmanager and failed tasks post to; empty: alerts are shown by Alertmanager and go nowhere."""
 
 
 def load_passwords(folder: Path) -> Passwords:
@@ -173,6 +173,7 @@ def service_files(passwords: Passwords) -> dict[str, str]:
         "airflow_secret_key": passwords.airflow_secret_key,
         "airflow_fernet_key": passwords.airflow_fernet_key,
         "airflow_passwords": json.dumps({USER: passwords.airflow_password}),
+        "airflow_alert_webhook": passwords.alert_webhook,
         "broker_url": f"redis://:{quote(passwords.broker_password)}@redis:6379/0",
         "result_backend": f"db+postgresql+psycopg2://{database}",
         "broker_password": passwords.broker_password,

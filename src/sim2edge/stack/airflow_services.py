@@ -1,14 +1,18 @@
 """Airflow as services of the stack: the migration of its database, the API server, and what needs the API server.
 
-`airflow.cfg` of the checkout says the rest; its opening comment lists the variables that are set here.
+`airflow.cfg` of the checkout says the rest; its opening comment lists the variables that are set here. What one
+deployment wants otherwise, secrets and users among it, is in `<home>/airflow-settings.env`, lines `AIRFLOW__SECTION__KEY=value`.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from sim2edge.secrets_file import read_secrets
 from sim2edge.stack import client_environment
 from sim2edge.stack.credentials import USER, Credentials
 from sim2edge.stack.files import write_private
@@ -41,8 +45,7 @@ def define_airflow(settings: StackSettings, credentials: Credentials) -> list[Se
     migration = [] if stamp.is_current() else [define("airflow-db", "db", "migrate")]
 
     def prepare_api() -> None:
-        passwords = settings.home / "airflow" / "passwords.json"
-        write_private(passwords, json.dumps({USER: credentials.airflow_password}))
+        write_passwords(settings, credentials)
         stamp.write()
 
     api = define(
@@ -81,11 +84,40 @@ class MigrationStamp:
         return hashlib.sha256(self._lock.read_bytes()).hexdigest()
 
 
+def write_passwords(settings: StackSettings, credentials: Credentials) -> None:
+    """Give each user of Airflow a password: the stack's own to its admin, to others the one they have or a new one."""
+    path = settings.home / "airflow" / "passwords.json"
+    named = own_settings(settings).get("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "")
+    others = [user.partition(":")[0].strip() for user in named.split(",") if ":" in user]
+    known = _read_passwords(path)
+    made = {user: known.get(user) or secrets.token_urlsafe(15) for user in others}
+    write_private(path, json.dumps(made | {USER: credentials.airflow_password}))
+
+
+def _read_passwords(path: Path) -> dict[str, str]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def own_settings(settings: StackSettings) -> Mapping[str, str]:
+    """What `<home>/airflow-settings.env` says; empty without that file.
+
+    Raises:
+        BadInput: a line of it is wrong.
+    """
+    path = settings.home / "airflow-settings.env"
+    return read_secrets(path) if path.exists() else {}
+
+
 def airflow_environment(settings: StackSettings, credentials: Credentials) -> dict[str, str]:
     """What every Airflow process needs beside `airflow.cfg`, and the tasks it starts inherit."""
     return {
         **plain_environment(),
         **client_environment.airflow_environment(settings),
+        **own_settings(settings),
         "AIRFLOW_HOME": str(settings.home / "airflow"),
         "AIRFLOW_CONFIG": str(settings.root / "airflow.cfg"),
         "SIM2EDGE_ROOT": str(settings.root),

@@ -1,0 +1,32 @@
+"""A batch is late some hours after it was queued; how many is the deployment's to say."""
+
+from datetime import timedelta
+
+import pytest
+from airflow.sdk import DeadlineReference
+from deadlines import late_batch
+
+from sim2edge.errors import BadInput
+
+RUNBOOK = "### d: does\n\n**When it fails**: look.\n\nOwner: data engineering."
+
+
+def test_the_clock_starts_when_a_run_is_queued_and_the_owner_is_told(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__LATE_AFTER_HOURS", "1.5")
+    deadline = late_batch(RUNBOOK)
+    assert deadline.interval == timedelta(minutes=90)
+    assert deadline.reference == DeadlineReference.DAGRUN_QUEUED_AT
+    assert deadline.callback.path == "alerts.report_late"
+    assert deadline.callback.kwargs == {"owner": "data engineering", "when_it_fails": "look."}
+
+
+def test_no_batch_is_late_where_nobody_wants_to_know(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__LATE_AFTER_HOURS", "0")
+    assert late_batch(RUNBOOK) is None
+
+
+@pytest.mark.parametrize("hours", ["", "soon", "-1", "nan", "inf"])
+def test_a_wrong_number_of_hours_is_named(monkeypatch, hours):
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__LATE_AFTER_HOURS", hours)
+    with pytest.raises(BadInput, match=rf"^\[sim2edge\] late_after_hours: '{hours}' is not a number of hours"):
+        late_batch(RUNBOOK)
