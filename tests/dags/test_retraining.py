@@ -72,6 +72,9 @@ class Airflow:
         path = f"dags/release_model/dagRuns/{quote(run)}/taskInstances/approve/-1"
         waiting = ("awaiting_input", "deferred")
         wait_for(lambda: self.client.tasks("release_model", run)["approve"]["state"] in waiting, 60)
+        time.sleep(
+            3
+        )  # Airflow asks again when it is answered before its scheduler has seen the task end its first half
         asked = self.call("GET", f"{path}/hitlDetails")
         self.call("PATCH", f"{path}/hitlDetails", {"chosen_options": [option], "params_input": {}})
         return asked
