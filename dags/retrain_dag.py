@@ -55,6 +55,7 @@ def retrain() -> None:
         policy=RECIPE.retrain,
         recipe=RECIPE.overrides,
         timeout=timedelta(days=7),
+        retries=10,
         execution_timeout=timedelta(minutes=5),
         doc_md="Waits until the open requests are to become a training; its log says why it waits.",
     )

@@ -84,7 +84,12 @@ class Airflow:
 
     def decided(self) -> str:
         """What every look of every run of `retrain` said."""
-        return "\n".join(self.log("retrain", run["dag_run_id"], "decide") for run in self.runs("retrain"))
+        runs = [run["dag_run_id"] for run in self.runs("retrain")]
+        tries = {run: self.client.tasks("retrain", run)["decide"]["try_number"] for run in runs}
+        return "\n".join(line for run in runs if tries[run] for line in self.looks(run, tries[run]))
+
+    def looks(self, run: str, tries: int) -> list[str]:
+        return [line for attempt in range(1, tries + 1) for line in self.client.log("retrain", run, "decide", attempt)]
 
 
 def quote(text: str) -> str:
