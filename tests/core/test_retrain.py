@@ -165,6 +165,24 @@ def test_the_newest_batch_is_that_of_the_frames(bus):
     assert retrain.newest_batch(bus) == "demo-2"
 
 
+def test_what_was_served_and_is_still_listed_as_open_is_a_leftover(bus):
+    serve(bus, training("r1", [drift()]))
+    bus.put(f"{retrain.OPEN}/{drift().id}.json", drift().to_json())
+    found = open_requests(bus, NOW)
+    assert (found.requests, found.leftovers) == ([], [f"{retrain.OPEN}/{drift().id}.json"])
+    retrain.clear_leftovers(bus, found)
+    assert retrain.waiting(bus) == set()
+
+
+def test_of_two_tries_at_the_same_time_the_first_record_counts(bus):
+    ask(bus, drift(1))
+    first, second = training("r1", [drift(1)]), training("r1", [drift(1), drift(2)])
+    assert serve(bus, first) == first
+    ask(bus, drift(2))
+    assert serve(bus, second) == first
+    assert names(open_requests(bus, NOW + timedelta(hours=1)).requests) == [drift(2).id]
+
+
 class Killed(Exception):
     """The process ended here."""
 

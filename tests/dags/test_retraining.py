@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 CHECKOUT = Path(__file__).parents[2]
 FAKE_STAGE = CHECKOUT / "tests" / "plugins" / "fake_stage.py"
 DAGS = {"sim_capture", "data_cleaning", "retrain", "train_model", "release_model"}
-COOLDOWN_S = 45
+COOLDOWN_S = 35
 ENDED = ("success", "failed", "skipped", "upstream_failed")
 
 
