@@ -34,7 +34,7 @@ start of the next that follows it, the scheduler may take some seconds."""
 
 IN_PLACE_S = 8.0
 """How long a task waits where it is before it makes room and comes back later."""
-SHORTEST_BREAK_S = 5.0
+SHORTEST_BREAK_S = 10.0
 """The least it stays away: one that comes back before the scheduler has seen it go is taken for one that was lost."""
 PARAMS = {
     "reason": Param("", type="string", maxLength=300, description="One sentence: asks for a training by hand."),

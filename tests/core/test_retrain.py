@@ -118,6 +118,11 @@ def test_any_bytes_are_a_request_or_a_line(data):
     assert "\n" not in str(caught.value)
 
 
+def test_settings_of_every_stage_travel_with_a_request():
+    words = ("ingest.max_file_mb=9", "capture.episodes=3", "push.ring=canary")
+    assert drift(overrides=words).overrides == words
+
+
 def test_the_settings_are_those_of_the_newest_request_that_names_some():
     first = drift(1, preset="demo", overrides=["train.epochs=2"])
     second = drift(2, preset="default")
