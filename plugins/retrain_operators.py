@@ -32,6 +32,10 @@ CERTAIN_S, CERTAIN_STEP_S = 8.0, 1.0
 """How long no run may be making data before a backfill is taken to be at its end: between the end of one run and the
 start of the next that follows it, the scheduler may take some seconds."""
 
+IN_PLACE_S = 8.0
+"""How long a task waits where it is before it makes room and comes back later."""
+SHORTEST_BREAK_S = 10.0
+"""The least it stays away: one that comes back before the scheduler has seen it go is taken for one that was lost."""
 PARAMS = {
     "reason": Param("", type="string", maxLength=300, description="One sentence: asks for a training by hand."),
     "kind": Param("manual", enum=["manual", "drift", "degradation"], description="What the reason is."),
@@ -111,18 +115,26 @@ class Decide(BaseSensorOperator):
         self._look_again_s = 0.0
 
     def poke(self, context: Context) -> bool:
-        """Look once; says in the log what was decided, and why.
+        """Look, and look again if the moment is near; each look says in the log what was decided, and why.
 
         Raises:
             AirflowSkipException: there is nothing to do until somebody asks again.
             AirflowFailException: what the run was told to ask for is wrong.
         """
+        decision = self._look(context)
+        end = time.monotonic() + IN_PLACE_S
+        while decision.action == "wait" and time.monotonic() + decision.look_again_s < end:
+            time.sleep(decision.look_again_s)
+            decision = self._look(context)
+        self._look_again_s = max(decision.look_again_s, SHORTEST_BREAK_S)
+        return decision.action == "train"
+
+    def _look(self, context: Context) -> Decision:
         decision = plainly(lambda: self._decide(context))
         self.log.info("%s: %s", decision.action, decision.why)
         if decision.action == "rest":
             raise AirflowSkipException(decision.why)
-        self._look_again_s = decision.look_again_s
-        return decision.action == "train"
+        return decision
 
     def _get_next_poke_interval(self, *_: Any, **__: Any) -> float:
         return self._look_again_s

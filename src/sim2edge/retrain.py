@@ -35,7 +35,7 @@ from sim2edge.bus import Bus, in_threads
 from sim2edge.config import decisive, digest, load, parse_overrides
 from sim2edge.errors import BadInput, Conflict, Corrupt
 from sim2edge.manifest import check_partition
-from sim2edge.stage import STAGE_NAMES, get_stage
+from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage
 
 OPEN, SERVED, TRAININGS = "retrain/open", "retrain/served", "retrain/trainings"
 FRAMES = "refs/frames"
@@ -57,8 +57,8 @@ def _line(text: str) -> str:
 
 def _override(word: str) -> str:
     stage, dot, rest = _line(word).partition(".")
-    if stage not in STAGE_NAMES or not dot:
-        raise ValueError(f"expected stage.key=value with a stage of: {', '.join(STAGE_NAMES)}")
+    if stage not in (*STAGE_NAMES, *SIDE_STAGES) or not dot:
+        raise ValueError(f"expected stage.key=value with a stage of: {', '.join((*STAGE_NAMES, *SIDE_STAGES))}")
     try:
         parse_overrides([rest])
     except BadInput as error:

@@ -118,6 +118,11 @@ def test_any_bytes_are_a_request_or_a_line(data):
     assert "\n" not in str(caught.value)
 
 
+def test_settings_of_every_stage_travel_with_a_request():
+    words = ("ingest.max_file_mb=9", "capture.episodes=3", "push.ring=canary")
+    assert drift(overrides=words).overrides == words
+
+
 def test_the_settings_are_those_of_the_newest_request_that_names_some():
     first = drift(1, preset="demo", overrides=["train.epochs=2"])
     second = drift(2, preset="default")
@@ -163,6 +168,24 @@ def test_the_newest_batch_is_that_of_the_frames(bus):
     for batch in ("demo-2", "demo-1"):
         bus.move_ref(f"refs/frames/{batch}", f"frames/{batch}/0123456789abcdef")
     assert retrain.newest_batch(bus) == "demo-2"
+
+
+def test_what_was_served_and_is_still_listed_as_open_is_a_leftover(bus):
+    serve(bus, training("r1", [drift()]))
+    bus.put(f"{retrain.OPEN}/{drift().id}.json", drift().to_json())
+    found = open_requests(bus, NOW)
+    assert (found.requests, found.leftovers) == ([], [f"{retrain.OPEN}/{drift().id}.json"])
+    retrain.clear_leftovers(bus, found)
+    assert retrain.waiting(bus) == set()
+
+
+def test_of_two_tries_at_the_same_time_the_first_record_counts(bus):
+    ask(bus, drift(1))
+    first, second = training("r1", [drift(1)]), training("r1", [drift(1), drift(2)])
+    assert serve(bus, first) == first
+    ask(bus, drift(2))
+    assert serve(bus, second) == first
+    assert names(open_requests(bus, NOW + timedelta(hours=1)).requests) == [drift(2).id]
 
 
 class Killed(Exception):

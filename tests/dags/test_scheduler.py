@@ -27,7 +27,7 @@ from sim2edge.stack.settings import StackSettings
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FAKE_STAGE = Path(__file__).parents[1] / "plugins" / "fake_stage.py"
-DAGS = ("sim_capture", "data_cleaning", "train_model", "release_model")
+DAGS = ("sim_capture", "data_cleaning", "retrain", "train_model", "release_model")
 
 
 class Airflow:
@@ -131,17 +131,27 @@ def test_one_trigger_takes_a_batch_through_all_dags_with_its_settings(airflow):
     assert rollout["state"] == "success"
     events = {event["name"]: event for event in airflow.call("GET", "assets/events?limit=100")["asset_events"]}
     kinds = {"episodes", "frames", "dataset", "model", "verdict", "release", "rollout"}
-    assert {name for name, event in events.items() if event["partition_key"] == "b1"} == kinds
-    for kind, event in events.items():
-        assert event["extra"]["reference"].startswith(f"{kind}/b1/")
-        assert (event["extra"]["preset"], event["extra"]["overrides"]) == ("default", overrides)
+    assert {name for name, event in events.items() if event["partition_key"] == "b1"} == {*kinds, "training"}
+    for kind in kinds:
+        assert events[kind]["extra"]["reference"].startswith(f"{kind}/b1/")
+    for kind in (*kinds, "training"):
+        extra = events[kind]["extra"]
+        assert (extra["preset"], extra["overrides"]) == ("default", overrides)
     frames = Bus.from_environment().open(events["frames"]["extra"]["reference"])
     assert frames.config["only_successful"] is False
 
 
-def test_the_second_time_every_stage_is_a_cache_hit(airflow):
+def test_the_second_time_every_stage_is_a_cache_hit_and_training_has_to_be_asked_for_by_hand(airflow):
     before = {run["dag_run_id"] for run in airflow.client.runs("release_model", "b1")}
-    airflow.trigger("sim_capture", "b1", preset="default", overrides=["clean.only_successful=false"])
+    cleaned = {run["dag_run_id"] for run in airflow.client.runs("data_cleaning", "b1")}
+    settings = {"preset": "default", "overrides": ["clean.only_successful=false"]}
+    airflow.trigger("sim_capture", "b1", **settings)
+    again = wait_for(
+        lambda: {run["dag_run_id"] for run in airflow.client.runs("data_cleaning", "b1")} - cleaned, 120
+    ).pop()
+    assert airflow.ended("data_cleaning", again, "request_training")["state"] == "success"
+    assert airflow.client.result("data_cleaning", again, "request_training") is None
+    airflow.trigger("train_model", "b1", **settings)
     new = wait_for(
         lambda: {run["dag_run_id"] for run in airflow.client.runs("release_model", "b1")} - before, 120
     ).pop()

@@ -147,16 +147,22 @@ def test_a_batch_that_asks_for_nothing_is_trained_on_by_hand():
     assert airflow.triggered == [("train_model", "demo-1", {"preset": "demo"})]
 
 
-def test_a_request_that_waits_says_for_what():
+def test_a_request_that_waits_says_for_what(monkeypatch):
+    monkeypatch.setattr("sim2edge.demo.follow.SECONDS_BETWEEN_POLLS", 0.01)
     airflow = Chain()
     airflow.trainings.pop()
-    states = next(Follower(airflow, "demo-1", "captured", {}).states(60))
+    looks = Follower(airflow, "demo-1", "captured", {}).states(60)
+    states = next(looks)
     assert (states[2].stage, states[2].state, states[2].detail) == (
         "augment",
         "waiting",
         "wait: cool-down: 3.0 minutes",
     )
     assert not is_over(states)
+    airflow.trainings.append((airflow.request, "trained"))
+    airflow.states["augment"] = "running"
+    states = next(looks)
+    assert (states[2].state, states[2].detail) == ("running", "")
 
 
 def test_a_request_that_fails_ends_it_and_names_the_task_whose_log_tells_why():

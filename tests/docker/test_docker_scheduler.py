@@ -19,7 +19,7 @@ from sim2edge.errors import Unavailable
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 DEPLOYMENT = os.environ["AIRFLOW__SIM2EDGE__DEPLOYMENT"]
-DAGS = ("sim_capture", "data_cleaning", "train_model", "release_model", "reap_containers", "short_capture")
+DAGS = ("sim_capture", "data_cleaning", "retrain", "train_model", "release_model", "reap_containers", "short_capture")
 FIRST = b"first line"
 
 

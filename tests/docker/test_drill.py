@@ -54,7 +54,7 @@ def airflow(tmp_path_factory, engine) -> Iterator[DockerStack]:
     tag = os.environ.get("SIM2EDGE_TAG") or version("sim2edge")
     limits = {"all": {"image": f"sim2edge/{{stage}}:{tag}", "cpus": 1, "memory_mb": 1024}}
     root = make_root(folder / "root", settings, limits, {})
-    for name in ("train_model_dag.py", "release_model_dag.py"):
+    for name in ("retrain_dag.py", "train_model_dag.py", "release_model_dag.py"):
         (root / "dags" / name).unlink()
     before = dict(os.environ)
     stack = DockerStack(folder / "stack", root, engine, DEPLOYMENT)

@@ -66,6 +66,7 @@ def describe_task(state: StageState, run: str, task: Mapping[str, Any]) -> Stage
         state=task["state"] or "waiting",
         seconds=task["duration"],
         attempt=max(1, task["try_number"]),
+        detail=state.detail if state.run else "",  # what was said before it had a run is over
     )
 
 

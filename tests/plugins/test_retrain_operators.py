@@ -1,0 +1,180 @@
+"""What the tasks around a retraining do, on a bus in memory; the scheduler's part is tests/dags/test_retraining.py."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+import retrain_operators
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
+from retrain_operators import Decide, RequestTraining, StartTraining
+
+from sim2edge import retrain
+from sim2edge.retrain import make_request, open_requests
+from sim2edge.retrain_decision import Policy
+
+FRAMES = "frames/b1/0123456789abcdef"
+AT_ONCE = Policy(quiet_s=0)
+
+
+class Event:
+    """What a task says of an asset."""
+
+    def __init__(self):
+        self.partitions, self.extra = [], {}
+
+    def add_partitions(self, key):
+        self.partitions.append(key)
+
+
+def context(runs=None, run=1, **params):
+    """The `run`-th run of a task's DAG; `runs`: DAG to how many of its runs are going on."""
+    moment = datetime(2026, 5, 4, 12, run, tzinfo=UTC)
+    going_on = dict(runs or {})
+    return {
+        "dag_run": SimpleNamespace(
+            run_id=f"r{run}",
+            run_after=moment,
+            triggering_user_name="eva",
+            partition_key="b1",
+            run_type="asset_triggered",
+        ),
+        "params": {"kind": "manual", **params},
+        "ti": SimpleNamespace(get_dr_count=lambda dag_id, states: going_on.get(dag_id, 0)),
+        "triggering_asset_events": {},
+        "outlet_events": {Asset("training"): Event()},
+    }
+
+
+@pytest.fixture
+def frames(bus, monkeypatch):
+    """A batch that is clean, on the bus that the tasks see."""
+    monkeypatch.setattr(retrain_operators.Bus, "from_environment", staticmethod(lambda: bus))
+    monkeypatch.setattr(bus, "open", lambda reference: SimpleNamespace(summary={"frames": 563}))
+    bus.move_ref("refs/frames/b1", FRAMES)
+    return bus
+
+
+def request_training(overrides=(), recipe=()):
+    task = RequestTraining(task_id="request_training", frames=FRAMES, recipe=recipe)
+    return task.execute(context(preset="demo", overrides=list(overrides)))
+
+
+def start(run=2):
+    told = context(run=run)
+    task = StartTraining(task_id="start", outlets=[Asset("training")])
+    return task.execute(told), told["outlet_events"][Asset("training")]
+
+
+def look(policy=AT_ONCE, runs=None, **params):
+    return Decide(task_id="decide", policy=policy).poke(context(runs, **params))
+
+
+def test_new_frames_ask_once_and_frames_that_were_learned_ask_for_nothing(frames):
+    asked = request_training()
+    assert request_training() == asked
+    (request,) = open_requests(frames, datetime.now(UTC)).requests
+    assert (request.id, request.batch, request.frames, request.preset) == (asked, "b1", 563, "demo")
+    assert request.reason == "batch b1: 563 frames"
+    start()
+    assert request_training() is None
+    assert list(frames.list(retrain.OPEN)) == []
+
+
+def test_other_settings_ask_again_and_so_do_the_first_ones_after_them(frames):
+    ids = []
+    for overrides in ([], ["augment.copies=3"], []):
+        ids.append(request_training(overrides))
+        start(len(ids))
+    assert None not in ids
+    assert len(set(ids)) == 3
+    assert request_training(["clean.width=96"]) is None, "the frames say what clean did"
+    assert request_training(recipe=["train.epochs=3"]), "the deployment trains otherwise now"
+
+
+def test_a_wrong_override_fails_with_the_field(frames):
+    with pytest.raises(AirflowFailException, match=r"train\.nonsense: unknown key"):
+        request_training(["train.nonsense=1"])
+    assert list(frames.list(retrain.OPEN)) == []
+
+
+def test_a_training_starts_with_what_it_joins(frames):
+    request_training()
+    retrain.ask(frames, make_request("drift", "the lamps are new", {"day": "1"}, by="monitor"))
+    training, event = start()
+    assert event.partitions == ["b1"]
+    assert event.extra["training"] == training
+    assert event.extra["preset"] == "demo"
+    assert [reason.partition(" (")[0] for reason in event.extra["reasons"]] == [
+        "data: batch b1: 563 frames",
+        "drift: the lamps are new",
+    ]
+    assert len(event.extra["requests"]) == 2
+
+
+def test_a_second_try_starts_the_same_training_whatever_was_asked_meanwhile(frames):
+    request_training()
+    first, event = start()
+    retrain.ask(frames, make_request("drift", "later", {"day": "2"}, by="monitor"))
+    assert start()[0] == first
+    assert start()[1].extra == event.extra
+    assert len(open_requests(frames, datetime.now(UTC)).requests) == 1
+
+
+def test_nothing_to_join_is_skipped(frames):
+    with pytest.raises(AirflowSkipException):
+        start()
+
+
+def test_it_rests_waits_and_trains(frames):
+    with pytest.raises(AirflowSkipException, match="nobody asks"):
+        look()
+    request_training()
+    with pytest.raises(AirflowSkipException, match="1 of 5 new batches"):
+        look(Policy(new_batches=5))
+    assert look() is True
+
+
+def test_what_takes_long_is_waited_for_without_a_worker(frames, monkeypatch):
+    monkeypatch.setattr(retrain_operators, "IN_PLACE_S", 0)
+    request_training()
+    told = context({"train_model": 1})
+    told["ti"].get_first_reschedule_date = lambda _: None
+    with pytest.raises(AirflowRescheduleException) as caught:
+        Decide(task_id="decide", policy=AT_ONCE).execute(told)
+    wait = caught.value.reschedule_date - datetime.now(UTC)
+    assert timedelta(seconds=3) < wait < timedelta(seconds=21)
+
+
+def test_a_backfill_is_waited_for_until_no_run_turns_up_for_a_while(frames, monkeypatch):
+    monkeypatch.setattr(retrain_operators, "IN_PLACE_S", 0)
+    monkeypatch.setattr(retrain_operators, "CERTAIN_S", 0.3)
+    monkeypatch.setattr(retrain_operators, "CERTAIN_STEP_S", 0.05)
+    evidence, by = {"frames": FRAMES}, "data_cleaning"
+    retrain.ask(frames, make_request("data", "new", evidence, by=by, batch="b1", frames=1, backfill=True))
+    runs = iter([0, 0, 0, 0, 0, 0, 1, *[0] * 50])  # the run after the last turns up at the second look
+    told = context()
+    told["ti"].get_dr_count = lambda dag_id, states: 0 if dag_id == "train_model" else next(runs)
+    decide = Decide(task_id="decide", policy=AT_ONCE)
+    assert decide.poke(told) is False
+    assert decide.poke(told) is True
+
+
+def test_a_person_asks_by_the_params_of_the_run(frames):
+    assert look(reason="new labels", now=True, overrides=["train.epochs=3"]) is True
+    (request,) = open_requests(frames, datetime.now(UTC)).requests
+    assert (request.kind, request.reason, request.by, request.now) == ("manual", "new labels", "eva", True)
+    with pytest.raises(AirflowFailException, match=r"reason: .*one line"):
+        look(reason="new\nlabels")
+
+
+def test_what_no_training_can_have_is_left_alone_and_hinders_nobody(frames):
+    hostile = make_request("drift", "x", {"d": 1}, by="m", overrides=["train.nonsense=1"])
+    retrain.ask(frames, hostile)
+    frames.put(f"{retrain.OPEN}/..%2f..%2fetc.json", b"{}")
+    with pytest.raises(AirflowSkipException, match="nobody asks"):
+        look()
+    request_training()
+    assert look() is True
+    assert len(start()[1].extra["requests"]) == 1
+    assert len(list(frames.list(retrain.OPEN))) == 2
