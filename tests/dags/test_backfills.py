@@ -238,12 +238,12 @@ def test_a_cleared_or_retried_task_of_a_backfill_stays_behind(airflow):
 
 def test_a_pool_that_somebody_removed_holds_nothing_up(airflow):
     airflow.ask("DELETE", "pools/backfill", None).raise_for_status()
-    resize = lambda slots: airflow.call("PATCH", "pools/capture?update_mask=slots", {"slots": slots})  # noqa: E731
-    resize(1)  # fewer than a stage wants
+    pool = {"pool": "capture", "include_deferred": False}
+    airflow.call("PATCH", "pools/capture", {**pool, "slots": 1})  # fewer than a stage wants
     airflow.backfill("2026-03-01", "2026-03-01")
     airflow.client.trigger("sim_capture", "live-2", {})
     airflow.cleaned("2026-03-01", "live-2")
-    resize(2)
+    airflow.call("PATCH", "pools/capture", {**pool, "slots": 2})
 
 
 LONG = "x" * 10_240
