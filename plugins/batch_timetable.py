@@ -11,6 +11,9 @@ from airflow.exceptions import InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo, TimeRestriction
 from airflow.timetables.trigger import CronPartitionTimetable
 
+from sim2edge.errors import BadInput
+from sim2edge.manifest import check_partition
+
 
 class BatchTimetable(CronPartitionTimetable):
     """A daily `CronPartitionTimetable` that takes other names than dates, too, and can be told to start nothing."""
@@ -28,7 +31,17 @@ class BatchTimetable(CronPartitionTimetable):
         return super().next_dagrun_info_v2(last_dagrun_info=last_dagrun_info, restriction=restriction)
 
     def resolve_partition_date(self, partition_key: str | None) -> datetime | None:
-        """The date a batch is named by; None when its name is no date."""
+        """The date a batch is named by; None when its name is no date.
+
+        Raises:
+            InvalidPartitionKeyError: no batch may be named so; whoever triggers the run is told.
+        """
+        if partition_key is None:
+            return None
+        try:
+            check_partition(partition_key)
+        except BadInput as error:
+            raise InvalidPartitionKeyError(str(error)) from None
         try:
             return super().resolve_partition_date(partition_key)
         except InvalidPartitionKeyError:

@@ -71,9 +71,11 @@ def read_run_settings(context: Context) -> RunSettings:
     """The settings of the run that a task belongs to.
 
     Raises:
-        BadInput: the run has no partition key, or an override does not name a stage.
+        BadInput: the run has no partition key, its conf has a name that the DAG does not know, or an override does not
+            name a stage.
     """
     run = context["dag_run"]
+    check_names(context["params"], context["dag"].params if "dag" in context else PARAMS)
     events = [event for events in context["triggering_asset_events"].values() for event in events]
     settings = merge_settings(run.partition_key, context["params"], events, conf.get("sim2edge", "preset"))
     return replace(settings, backfill=True) if run.run_type == "backfill" else settings
@@ -96,6 +98,16 @@ def merge_settings(
     check_overrides(overrides)
     preset = params.get("preset") or extra.get("preset") or default_preset
     return RunSettings(partition, preset, overrides, extra.get("reference"), extra.get("backfill") is True)
+
+
+def check_names(given: Iterable[str], known: Iterable[str]) -> None:
+    """Check that a run is told nothing that its DAG does not know: Airflow takes any name, and a slip would be ignored.
+
+    Raises:
+        BadInput: names what is unknown.
+    """
+    if unknown := sorted(set(given) - set(known)):
+        raise BadInput(f"conf '{unknown[0][:100]}' is not one of: {', '.join(sorted(known))}")
 
 
 def check_overrides(overrides: Iterable[str]) -> None:

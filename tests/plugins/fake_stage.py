@@ -1,7 +1,7 @@
 """Stands in for the stages' interpreter: takes the command line of a stage and behaves as it is told.
 
 The file that `FAKE_STAGE` names holds a JSON object, stage name to behaviour: `commit` (the default: a real artifact
-with a trivial payload), or a name in `BEHAVIOURS`. It runs in Airflow's environment, so it needs nothing that the
+with a trivial payload), `slow` (the same after `SLOW_S`), `refuse`, or a name in `BEHAVIOURS`. It runs in Airflow's environment, so it needs nothing that the
 real stages need.
 """
 
@@ -21,6 +21,7 @@ from sim2edge.bus import Bus
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.progress import emit
 
+SLOW_S = 4
 REFS = {"capture": "refs/batches", "clean": "refs/frames"}
 
 
@@ -122,7 +123,9 @@ def main(argv: list[str]) -> int:
     _, module, name, *rest = argv
     assert module == "sim2edge"
     behaviour = json.loads(Path(os.environ["FAKE_STAGE"]).read_text()).get(name, "commit")
-    if behaviour == "commit":
+    if behaviour == "slow":
+        time.sleep(SLOW_S)
+    if behaviour in ("commit", "slow"):
         return cli.guard(lambda: commit(name, rest))
     if behaviour == "refuse":
         return commit(name, rest, refused="floor_accuracy 0.61 is below 0.95")

@@ -4,6 +4,8 @@ import importlib
 import sys
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from airflow.exceptions import InvalidPartitionKeyError
 from airflow.plugins_manager import get_timetables_plugins
 from airflow.timetables.base import TimeRestriction
 from batch_timetable import BatchTimetable
@@ -31,6 +33,13 @@ def test_a_batch_may_have_any_name():
     timetable = BatchTimetable("@daily")
     assert timetable.resolve_partition_date("demo-1") is None
     assert timetable.resolve_partition_date("2026-01-01") == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("name", ["../x", "%2e%2e", "<b>x</b>", "Ümlaut", "", "a b", "x" * 10_240])
+def test_but_none_that_cannot_be_one(name):
+    with pytest.raises(InvalidPartitionKeyError, match="expected 1 to 63 of a-z") as caught:
+        BatchTimetable("@daily").resolve_partition_date(name)
+    assert len(str(caught.value)) < 250
 
 
 def test_it_survives_serialization_and_is_registered():

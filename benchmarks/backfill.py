@@ -1,0 +1,219 @@
+"""Thirty days backfilled through the real pipeline: a scheduler on PostgreSQL, real stages on tiny batches.
+
+    make bench-backfill                    # DAYS=30
+    .venvs/stages/bin/python -m benchmarks.backfill --days 7 --json
+
+Three times the same days: everything is made; everything is there already; the settings of `augment` have changed. The
+overhead of a task is what a place to run has spent on it besides its stage: the seconds of all places that the backfill
+had, less those of the stages (`cost.wall_s` of what they made), shared among the tasks. The wait of the scheduler, the
+start of the task's process, the look on the bus and the end of the run are all in it.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.postgres_stack import PostgresStack, open_stack, wait_for
+from sim2edge.bus import Bus
+from sim2edge.stack.ports import free_ports
+from sim2edge.stack.settings import StackSettings
+
+FIRST = date(2026, 1, 1)
+PARALLELISM = 8
+HEAVY = 2
+"""Slots that a stage takes of its pool."""
+AIRFLOW = {
+    "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
+}
+DATA, TRAINING = ("sim_capture", "data_cleaning"), ("retrain", "train_model")
+RELEASE = ("release_model",)
+ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+CHANGED = ["augment.brightness=12"]
+HOURS_S = 2 * 3600.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the three backfills."""
+
+    name: str
+    days: int
+    places: int
+    """Stages that may run at once."""
+    wall_s: float
+    """From the request to the end of the last task of the last batch."""
+    tasks: int
+    stage_s: float
+    """Seconds of all stages that ran."""
+    wait_s: float
+    """Median of a task's time between queued and started."""
+    outcomes: Mapping[str, int]
+    """`<stage> made` or `<stage> cache hit` to how many; of trainings, too."""
+    trainings: int
+    """Runs of `train_model` that followed, and took `training_s` more."""
+    training_s: float
+
+    @property
+    def overhead_s(self) -> float:
+        """Seconds that a place spent on a task besides its stage."""
+        return (self.places * self.wall_s - self.stage_s) / self.tasks
+
+    def __str__(self) -> str:
+        made = ", ".join(f"{count} {what}" for what, count in sorted(self.outcomes.items()))
+        return (
+            f"{self.name}: {self.days} batches in {self.wall_s:.1f} s ({self.wall_s / self.days:.2f} s a batch), "
+            f"{self.tasks} tasks, {self.tasks / self.wall_s:.2f} tasks/s, {self.places} at once, overhead "
+            f"{self.overhead_s:.2f} s a task, of it {self.wait_s:.2f} s queued; {made}; {self.trainings} trainings, "
+            f"{self.training_s:.1f} s more"
+        )
+
+
+def main() -> int:
+    """Measure and print; 1 when the second time took more than two seconds a batch."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.backfill", description=__doc__)
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--json", action="store_true", help="JSON lines")
+    arguments = parser.parse_args()
+    parts = []
+    with (
+        tempfile.TemporaryDirectory(prefix="s2e-bench-") as folder,
+        open_stack(settings(Path(folder)), AIRFLOW) as stack,
+    ):
+        os.environ.update(stack.environment())
+        prepare(stack)
+        for part in measure(stack, arguments.days):
+            parts.append(part)
+            print(json.dumps(asdict(part)) if arguments.json else part, flush=True)
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"{len(os.sched_getaffinity(0))} cores, load {load}", file=sys.stderr)
+    return int(parts[1].wall_s > 2 * arguments.days)
+
+
+def settings(home: Path) -> StackSettings:
+    """A stack on ports of its own."""
+    ports = free_ports(3)
+    names = ("s3_port", "mlflow_port", "airflow_port")
+    return StackSettings(home=home / "stack", preset="tiny", **dict(zip(names, ports, strict=True)))
+
+
+def prepare(stack: PostgresStack) -> None:
+    """Wait for the DAGs; what comes after a training is not measured."""
+    wait_for(lambda: set(DATA) <= set(dags(stack)), 120, "the DAGs")
+    for dag in RELEASE:
+        call(stack, "PATCH", f"dags/{dag}", {"is_paused": True})
+
+
+def measure(stack: PostgresStack, days: int) -> Iterator[Part]:
+    """The three backfills; two stages at once where they work, else as many as Airflow has places for."""
+    yield backfill(stack, "made", days, places=2)
+    yield backfill(stack, "all hits", days, places=PARALLELISM)
+    yield backfill(stack, "augment changed", days, places=PARALLELISM, overrides=CHANGED)
+
+
+def backfill(stack: PostgresStack, name: str, days: int, places: int, overrides: Sequence[str] = ()) -> Part:
+    """Backfill the days, follow what comes of it, and look at the tasks."""
+    pool = {"pool": "backfill", "slots": places * HEAVY, "include_deferred": False}
+    call(stack, "PATCH", "pools/backfill", pool)
+    before = {dag: ids(stack, dag) for dag in dags(stack)}
+    began = time.time()
+    dates = {"from_date": f"{FIRST}T00:00:00Z", "to_date": f"{FIRST + timedelta(days - 1)}T00:00:00Z"}
+    conf = {"preset": "tiny", "overrides": list(overrides)}
+    more = {"reprocess_behavior": "completed", "max_active_runs": 2 * PARALLELISM, "dag_run_conf": conf}
+    call(stack, "POST", "backfills", {"dag_id": DATA[0], "run_backwards": False, **dates, **more})
+    wait_for(lambda: has_ended(stack, before, DATA, days), HOURS_S, "the end of the backfill")
+    data = tasks(stack, before, DATA)
+    wait_for(lambda: has_ended(stack, before, TRAINING, 0), HOURS_S, "the end of the trainings")
+    time.sleep(15)  # a request may be on its way to a training
+    wait_for(lambda: has_ended(stack, before, TRAINING, 0), HOURS_S, "the end of the trainings")
+    trained = tasks(stack, before, ["train_model"])
+    ended = max(time_of(task["end_date"]) for task in data)
+    waits = sorted(time_of(task["start_date"]) - time_of(task["queued_when"]) for task in data)
+    return Part(
+        name=name,
+        days=days,
+        places=places,
+        wall_s=ended - began,
+        tasks=len(data),
+        stage_s=sum(seconds_of_stage(task) for task in data),
+        wait_s=waits[len(waits) // 2],
+        outcomes=Counter(f"{task['task_id']} {outcome(task)}" for task in (*data, *trained)),
+        trainings=len({task["dag_run_id"] for task in trained}),
+        training_s=max([time_of(task["end_date"]) - ended for task in trained], default=0.0),
+    )
+
+
+def call(stack: PostgresStack, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    """Airflow's REST API."""
+    return stack.client._call(method, f"/api/v2/{path}", body)
+
+
+def dags(stack: PostgresStack) -> list[str]:
+    """The DAGs that there are."""
+    return [dag["dag_id"] for dag in call(stack, "GET", "dags")["dags"]]
+
+
+def pages(stack: PostgresStack, path: str, key: str) -> Iterator[dict[str, Any]]:
+    """Every entry of a list that the API gives in pages."""
+    offset = 0
+    while True:
+        page = call(stack, "GET", f"{path}?limit=100&offset={offset}")[key]
+        yield from page
+        offset += len(page)
+        if len(page) < 100:
+            return
+
+
+def ids(stack: PostgresStack, dag: str) -> set[str]:
+    """The ids of all runs of a DAG."""
+    return {run["dag_run_id"] for run in pages(stack, f"dags/{dag}/dagRuns", "dag_runs")}
+
+
+def has_ended(stack: PostgresStack, before: Mapping[str, set[str]], names: Sequence[str], runs: int) -> bool:
+    """Whether each of the DAGs has had so many new runs at least, and none of its runs is left to do."""
+    for dag in (name for name in names if name in before):
+        found = [run for run in pages(stack, f"dags/{dag}/dagRuns", "dag_runs") if run["dag_run_id"] not in before[dag]]
+        if len(found) < runs or any(run["state"] in ("queued", "running") for run in found):
+            return False
+    return True
+
+
+def tasks(stack: PostgresStack, before: Mapping[str, set[str]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The task instances of the new runs of some DAGs."""
+    return [
+        task
+        for dag in names
+        for task in pages(stack, f"dags/{dag}/dagRuns/~/taskInstances", "task_instances")
+        if task["dag_run_id"] not in before[dag]
+    ]
+
+
+def outcome(task: Mapping[str, Any]) -> str:
+    """`made`, `cache hit`, or the state of a task that is no stage."""
+    said = (task["rendered_fields"] or {}).get("outcome") if task["state"] == "success" else None
+    return str(said).partition(":")[0] if said else str(task["state"])
+
+
+def seconds_of_stage(task: Mapping[str, Any]) -> float:
+    """Seconds that the stage of a task ran; of a hit, none."""
+    if outcome(task) != "made":
+        return 0.0
+    return Bus.from_environment().open(task["rendered_fields"]["artifact"]).cost.wall_s
+
+
+def time_of(text: str) -> float:
+    """Unix time of a time as Airflow writes it."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

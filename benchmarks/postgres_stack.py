@@ -1,0 +1,176 @@
+"""The local stack with Airflow on PostgreSQL, part by part: each can be taken down and started again.
+
+    with open_stack(settings, {"AIRFLOW__CORE__PARALLELISM": "8"}) as stack:
+        stack.client.trigger("sim_capture", "b1", {})
+        stack.kill("s3")
+        stack.start("s3")
+
+The same services as `sim2edge up` starts, without its supervisor. It takes Debian's package `postgresql`; the server has
+a socket in a folder of its own and listens on no port.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import psutil
+
+from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.stack.client_environment import person_environment
+from sim2edge.stack.credentials import USER, load_credentials
+from sim2edge.stack.definitions import define_services
+from sim2edge.stack.processes import end, spawn
+from sim2edge.stack.services import Service, plain_environment
+from sim2edge.stack.settings import StackSettings
+
+DATABASE = "postgres"
+START_S = 180.0
+
+
+def postgres_program(name: str) -> str | None:
+    """Where a program of PostgreSQL is; None when it is not installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return shutil.which(name) or (str(found[-1]) if found else None)
+
+
+class PostgresStack:
+    """The processes of a stack, by the names of its services, and `postgres`."""
+
+    def __init__(self, settings: StackSettings, airflow: Mapping[str, str]) -> None:
+        self.settings = settings
+        self._credentials = load_credentials(settings.home)
+        self._sockets = Path(tempfile.mkdtemp(prefix="s2e-pg-"))
+        connection = f"postgresql+psycopg2://airflow@/airflow?host={self._sockets}"
+        more = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": connection, **airflow}
+        services = [self._define_postgres(), *define_services(settings, self._credentials)]
+        self.services = {
+            each.name: replace(each, environment={**each.environment, **more}) if "airflow" in each.name else each
+            for each in services
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @cached_property
+    def client(self) -> AirflowClient:
+        """Airflow's API, as its admin."""
+        return AirflowClient(self.settings.airflow_url, USER, self._credentials.airflow_password)
+
+    def environment(self) -> dict[str, str]:
+        """What a person's shell needs for the bus and MLflow."""
+        return person_environment(self.settings, self._credentials)
+
+    def airflow(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run Airflow's command line as the stack's own processes would."""
+        environment = self.services["airflow-scheduler"].environment
+        command = [str(self.settings.airflow_python), "-m", "airflow", *words]
+        return subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=120, check=False)
+
+    def start(self, name: str) -> None:
+        """Start a service and wait until it is well.
+
+        Raises:
+            TimeoutError: it is not, in time.
+        """
+        service = self.services[name]
+        service.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if service.prepare:
+            service.prepare()
+        began = time.time()
+        process = spawn(service.command, service.environment, service.folder, service.log)
+        self.processes[name] = process
+        if service.healthy is None:
+            process.wait(START_S)
+            return
+        healthy = service.healthy
+        wait_for(lambda: healthy(began), START_S, f"{name} ({service.log})")
+
+    def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
+        """End a service and all that it started, at once."""
+        process = self.processes.pop(name)
+        if name == DATABASE:  # its own children need its word to end, or shared memory is left
+            process.send_signal(signal.SIGQUIT if how is signal.SIGKILL else how)
+        else:
+            end([*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)], grace_s=0)
+        process.wait()
+
+    def close(self) -> None:
+        """End everything, and remove the database's socket."""
+        for name in reversed(list(self.processes)):
+            process = self.processes[name]
+            if process.poll() is None:
+                tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+                end(tree, grace_s=5)
+            process.wait()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def _define_postgres(self) -> Service:
+        folder = self._sockets / "data"
+        # Durable enough for a process that is killed: it is the machine that must not lose its power.
+        options = ("-h", "", "-k", str(self._sockets), "-c", "fsync=off", "-c", "max_connections=300")
+        return Service(
+            name=DATABASE,
+            command=(*as_postgres(), str(postgres_program("postgres")), "-D", str(folder), *options),
+            folder=Path("/"),
+            log=self.settings.home / "logs" / "postgres.log",
+            environment=plain_environment(),
+            healthy=lambda _: self._answers(),
+            prepare=self._make_cluster,
+        )
+
+    def _make_cluster(self) -> None:
+        folder = self._sockets / "data"
+        if folder.exists():
+            return
+        if os.geteuid() == 0:
+            shutil.chown(self._sockets, "postgres")
+        initdb = [str(postgres_program("initdb")), "-D", str(folder), "-U", "airflow", "-A", "trust", "--no-sync"]
+        subprocess.run([*as_postgres(), *initdb], check=True, capture_output=True, cwd="/")
+
+    def _answers(self) -> bool:
+        psql = [str(postgres_program("psql")), "-h", str(self._sockets), "-U", "airflow", "-d", "postgres", "-qtc"]
+        made = subprocess.run([*psql, "SELECT 1 FROM pg_database WHERE datname = 'airflow'"], capture_output=True)
+        if made.returncode == 0 and not made.stdout.strip():
+            made = subprocess.run([*psql, "CREATE DATABASE airflow"], capture_output=True)
+        return made.returncode == 0
+
+
+def as_postgres() -> tuple[str, ...]:
+    """Before a command: the server refuses to run as root."""
+    if os.geteuid() != 0:
+        return ()
+    user = pwd.getpwnam("postgres")
+    return ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
+
+
+def wait_for(look: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait until `look` is true.
+
+    Raises:
+        TimeoutError: it is not, in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not look():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} was not there after {seconds:.0f} s")
+        time.sleep(0.2)
+
+
+@contextmanager
+def open_stack(settings: StackSettings, airflow: Mapping[str, str]) -> Iterator[PostgresStack]:
+    """Start everything, and end it with the context; `airflow` are variables for all of Airflow's processes."""
+    (settings.home / "logs").mkdir(parents=True, exist_ok=True)
+    stack = PostgresStack(settings, airflow)
+    try:
+        for name in stack.services:
+            stack.start(name)
+        yield stack
+    finally:
+        stack.close()
