@@ -84,6 +84,10 @@ test-arm64: install  ## the device's image on arm64, under emulation, against am
 bench: install  ## speed and memory as ratios, measured now
 	@$(STAGES)/python -m benchmarks
 
+.PHONY: docs
+docs: install  ## write docs/dags.md from the DAGs
+	@$(AIRFLOW)/python scripts/dags_page.py
+
 lint: install  ## ruff, black, mypy
 	@$(STAGES)/ruff check src dags plugins tests benchmarks scripts
 	@$(STAGES)/black --check --quiet src dags plugins tests benchmarks scripts && echo "black: clean"
