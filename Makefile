@@ -46,14 +46,14 @@ test: test-stages test-airflow  ## every test but the slow ones, with coverage
 
 test-stages: install
 	@rm -f .coverage .coverage.*
-	@$(STAGES)/python -m coverage run -m pytest -m "not slow and not engine" --ignore=tests/dags --ignore=tests/plugins --durations=8
+	@$(STAGES)/python -m coverage run -m pytest -m "not slow and not engine" --ignore=tests/dags --ignore=tests/plugins --ignore=tests/browser --durations=8
 	@$(STAGES)/python -m coverage combine --quiet && $(STAGES)/python -m coverage report
 
 test-airflow: install
 	@$(AIRFLOW)/$(PYTEST) -m "not slow and not engine" tests/dags tests/plugins --durations=5
 
 test-e2e: install  ## the slow tests: the whole stack, kills, bad inputs through Airflow
-	@$(STAGES)/$(PYTEST) -m "slow and not engine" --ignore=tests/dags --ignore=tests/plugins --ignore=tests/celery --durations=8
+	@$(STAGES)/$(PYTEST) -m "slow and not engine" --ignore=tests/dags --ignore=tests/plugins --ignore=tests/celery --ignore=tests/browser --durations=8
 	@$(AIRFLOW)/$(PYTEST) -m "slow and not engine" tests/dags tests/plugins --durations=5
 
 test-docker: install  ## the tests that need a Docker engine and the images (`make images`)
@@ -64,6 +64,10 @@ drill: install  ## twenty kills at random moments of what runs a pipeline in con
 
 test-celery: install  ## two Celery workers on hosts of their own; as root, with Redis and PostgreSQL: docs/celery.md
 	@$(STAGES)/$(PYTEST) -m slow tests/celery --durations=5
+
+.PHONY: test-browser
+test-browser: install  ## Chromium against a running stack (ci/browser.sh installs it); SIM2EDGE_PICTURES=docs keeps the pictures
+	@$(AIRFLOW)/$(PYTEST) tests/browser --durations=5
 
 images:  ## build the images, all or IMAGES="train device"; PLATFORM=linux/arm64 for a Raspberry Pi
 	@scripts/images.sh $(IMAGES)
@@ -83,6 +87,10 @@ test-arm64: install  ## the device's image on arm64, under emulation, against am
 
 bench: install  ## speed and memory as ratios, measured now
 	@$(STAGES)/python -m benchmarks
+
+.PHONY: docs
+docs: install  ## write docs/dags.md from the DAGs
+	@$(AIRFLOW)/python scripts/dags_page.py
 
 lint: install  ## ruff, black, mypy
 	@$(STAGES)/ruff check src dags plugins tests benchmarks scripts

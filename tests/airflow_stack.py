@@ -30,6 +30,7 @@ class RunningAirflow:
         self.client = AirflowClient(login.url, login.user, login.password)
         self.folder = folder
         self.home = Path(stack.home)
+        self.environment = stack.environment()
 
     def behave(self, **how: str) -> None:
         """Say how stages behave, see `fake_stage.py`."""

@@ -2,7 +2,8 @@
 
     statsd_exporter.py --statsd.mapping-config=mapping.yml
 
-Understands `match` with `*`, `name` and `labels` of the mapping; what is not matched keeps its name with underscores.
+Understands `match` with `*`, `name`, `labels` and `action: drop` of the mapping; what is not matched keeps its name with
+underscores.
 """
 
 import http.server
@@ -20,11 +21,12 @@ TIMINGS: dict[tuple[str, str], list[float]] = {}
 LINE = re.compile(r"([^:]+):([-+]?[0-9.eE+-]+)\|(c|g|ms|h|d)")
 
 
-def read_mappings(path: Path) -> list[tuple[re.Pattern[str], str, dict[str, str]]]:
+def read_mappings(path: Path) -> list[tuple[re.Pattern[str], str | None, dict[str, str]]]:
     found = []
     for each in yaml.safe_load(path.read_text())["mappings"]:
         pattern = re.compile("([^.]*)".join(re.escape(part) for part in each["match"].split("*")))
-        found.append((pattern, each["name"], each.get("labels") or {}))
+        name = None if each.get("action") == "drop" else each["name"]
+        found.append((pattern, name, each.get("labels") or {}))
     return found
 
 
@@ -46,6 +48,8 @@ def receive(mappings):
             if not match:
                 continue
             key, value, kind = translate(match[1], mappings), float(match[2]), match[3]
+            if key[0] is None:
+                continue
             if kind == "c":
                 COUNTERS[key] = COUNTERS.get(key, 0) + value
             elif kind == "g":

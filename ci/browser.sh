@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Installs, on a Debian machine, what `make test-browser` needs beside the environments: Chromium, and a font.
+#
+#     ci/browser.sh && make test-browser
+set -euo pipefail
+
+[ ! -x /usr/bin/chromium ] || exit 0
+[ "$(id -u)" = 0 ] || { echo "browser: installing chromium needs root" >&2; exit 2; }
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q >/dev/null
+apt-get install -q -y --no-install-recommends chromium fonts-dejavu-core >/dev/null
+echo "browser: installed $(/usr/bin/chromium --version)"
