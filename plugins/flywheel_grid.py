@@ -168,7 +168,10 @@ def make_cell(record: Record | None, run: "StageRun | None", find: Callable[[str
 def _apply(cell: Cell, run: "StageRun") -> None:
     newer = cell.record is None or run.ended is None or cell.record.finished < run.ended
     if run.state in RUNNING:
-        cell.state, cell.note = "running", run.state.replace("_", " ")
+        since = duration((datetime.now(UTC) - run.started).total_seconds()) if run.started else ""
+        cell.state, cell.note = "running", (
+            f"for {since}" if run.state == "running" and since else run.state.replace("_", " ")
+        )
         cell.quality = cell.cost = ""
     elif run.state == "failed" and newer:
         cell.state, cell.note = "failed", "see the log of its run"
@@ -176,6 +179,7 @@ def _apply(cell: Cell, run: "StageRun") -> None:
         cell.state = "committed"
     elif run.state == "success" and cell.state == "committed" and is_hit(cell.record, run):
         cell.state = "hit"
+        cell.cost = f"hit, saved {duration(cell.record.wall_s)}" if cell.record else "hit"
 
 
 def is_hit(record: Record | None, run: "StageRun") -> bool:
@@ -189,13 +193,15 @@ def quality(record: Record) -> str:
     """The figure that says most about an artifact of its kind."""
     have = record.numbers
     if record.kind == "episodes" and "success_rate" in have:
-        return f"{float(have['success_rate']):.0%} of {have.get('episodes', '?')} ok"
+        return f"{float(have['success_rate']):.0%} ok"
     if record.kind == "frames" and have.get("frames_seen"):
         return f"{float(have['frames']) / float(have['frames_seen']):.1%} kept"
     if record.kind == "dataset":
         frames = sum(value for value in have.values() if isinstance(value, int))
         return f"{number(frames)} frames" if frames else ""
-    if record.kind in ("model", "verdict") and "map_50" in have:
+    if record.kind == "verdict" and "map_50" in have:
+        return f"{'' if record.refused else 'passed '}{float(have['map_50']):.3f}"
+    if record.kind == "model" and "map_50" in have:
         return f"mAP {float(have['map_50']):.3f}"
     if record.kind == "release" and "chosen" in have:
         return f"{have['chosen']} {number(have.get('latency_ms_p50'))} ms"

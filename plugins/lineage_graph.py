@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 COLUMNS = ("shard", "episodes", "frames", "dataset", "model", "verdict", "release", "rollout", "device")
 MOST = 8
 """Boxes a column before the rest collapses."""
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN, HEAD = 168, 46, 46, 12, 12, 28
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN, HEAD = 130, 46, 34, 12, 12, 28
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Graph:
     boxes: Sequence[Box]
     lines: Sequence[str]
     """SVG paths."""
+    box_width: int = WIDTH
+    box_height: int = HEIGHT
 
 
 @dataclass

@@ -65,13 +65,14 @@ def _show(
     edges |= {(r.reference, f"device:{d.device}") for d in devices for r in records if r.id == d.release}
     if not any(node.key == focus for node in nodes):
         raise BadInput(f"{focus}: not known")
+    others = [device for device in devices if f"device:{device.device}" != focus]
     return render(
         request,
         "lineage.html",
         graph=draw(focus, nodes, edges, "#all"),
         title=title,
         focus=focus,
-        lists=[("Made from", list_kinds(catalog, above, ())), ("Made with it", list_kinds(catalog, below, devices))],
+        lists=[("Made from", list_kinds(catalog, above, ())), ("Made with it", list_kinds(catalog, below, others))],
         most=MOST_LISTED,
     )
 
@@ -85,7 +86,7 @@ def make_node(record: Record, root: str, champion: str | None) -> Node:
         words = f"{record.numbers['episodes']} seeds" + (f", shard {record.shard}" if record.shard else "")
     href = f"{root}/lineage/{record.reference}"
     return Node(
-        record.reference, column, short(record.partition, 22), f"{record.id[:6]} {words}", href, state,
+        record.reference, column, short(record.partition, 16), short(words or record.id, 20), href, state,
         record.finished.timestamp(),
     )  # fmt: skip
 
@@ -93,7 +94,7 @@ def make_node(record: Record, root: str, champion: str | None) -> Node:
 def make_device_node(device: Device, root: str) -> Node:
     """The box of a device."""
     href = f"{root}/lineage/devices/{device.device}"
-    return Node(f"device:{device.device}", "device", short(device.device, 22), short(device.state, 24), href)
+    return Node(f"device:{device.device}", "device", short(device.device, 16), short(device.state, 20), href)
 
 
 def list_kinds(catalog: Catalog, references: Iterable[str], devices: Sequence[Device]) -> list[dict[str, Any]]:
@@ -104,5 +105,5 @@ def list_kinds(catalog: Catalog, references: Iterable[str], devices: Sequence[De
         {"kind": kind, "records": [record for record in records if record.kind == kind], "devices": ()}
         for kind in KINDS
     ]
-    lists.append({"kind": "devices", "records": (), "devices": devices})
+    lists.append({"kind": "device", "records": (), "devices": devices})
     return [each for each in lists if each["records"] or each["devices"]]

@@ -41,9 +41,11 @@ def size(count: float | None) -> str:
 
 
 def number(value: Any) -> str:
-    """A number with three significant digits, thousands separated; anything else as it is."""
+    """A number with three significant digits, thousands separated, large ones as `400 k`; anything else as it is."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
+    if abs(value) >= 100_000:
+        return f"{value / 1e6:.1f} M" if abs(value) >= 1e6 else f"{value / 1e3:.0f} k"
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
@@ -57,3 +59,14 @@ def moment(then: datetime | None) -> str:
 def short(text: str, most: int = 60) -> str:
     """At most so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def flat(value: Any) -> str | None:
+    """A small object or list of plain values as words, what is zero left out; None when it is not that simple."""
+    if isinstance(value, dict):
+        if not all(isinstance(each, int | float | str) for each in value.values()):
+            return None
+        return ", ".join(f"{name} {number(each)}" for name, each in value.items() if each) or "none"
+    if isinstance(value, list) and len(value) <= 12 and all(isinstance(each, int | float | str) for each in value):
+        return ", ".join(map(number, value)) or "none"
+    return None

@@ -32,7 +32,7 @@ PAGE_HEADERS = {
 ALL_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 TEMPLATES = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-for filter_name in ("ago", "duration", "size", "number", "moment", "short"):
+for filter_name in ("ago", "duration", "size", "number", "moment", "short", "flat"):
     TEMPLATES.filters[filter_name] = getattr(page_words, filter_name)
 
 
