@@ -1,67 +1,116 @@
-"""Pages inside Airflow's UI that show what stages made: every ref, one artifact with what it was made from, its files.
-
-Served by Airflow's API server under `/sim2edge`, to whoever is logged in there, with the credentials of the bus that
-the server has in its environment.
-"""
+"""Pages of artifacts: what one is made of and from, with what matters of its kind first; its files; the refs."""
 
 import mimetypes
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from airflow.api_fastapi.core_api.security import get_user
-from fastapi import Depends, FastAPI, HTTPException
-from fastapi.responses import HTMLResponse, StreamingResponse
-from jinja2 import Environment, FileSystemLoader
+from airflow.sdk.configuration import conf
+from artifact_details import describe
+from bus_view import CHAMPION
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from pages import get_view, render
 
 from sim2edge.bus import Bus
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.manifest import Manifest, split_reference
 
-TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True)
+ROUTES = APIRouter()
 SHOWN = ("text/", "image/", "application/json")
 SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
 """A report is data that a stage wrote: it is shown without scripts and without the session of who looks at it."""
+FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
+REPORTS = ("report.html", "contact_sheet.png", "confusion_matrix.png", "curves.png", "export_report.json")
+"""The file of an artifact to look at first, whichever it has."""
+MOST_PARTS = 200
 
 
-def make_app() -> FastAPI:
-    """The application that Airflow mounts under `/sim2edge`."""
-    logged_in = [Depends(get_user)]  # without it the pages would be public
-    app = FastAPI(title="sim2edge", docs_url=None, redoc_url=None, openapi_url=None, dependencies=logged_in)
-    app.add_api_route("/artifacts", show_refs, response_class=HTMLResponse)
-    app.add_api_route("/artifacts/{kind}/{partition}/{identity}", show_artifact, response_class=HTMLResponse)
-    app.add_api_route("/artifacts/{kind}/{partition}/{identity}/{path:path}", show_file)
-    return app
+@ROUTES.get("/artifacts", response_class=HTMLResponse)
+def show_refs(request: Request) -> HTMLResponse:
+    """What is current: champion, dataset, rings."""
+    refs = sorted(get_view(request).refs().values(), key=lambda ref: ref.name)
+    return render(request, "refs.html", refs=refs)
 
 
-def show_refs() -> str:
-    """Every ref and where it points."""
-    refs = look(lambda: Bus.from_environment().list_refs())
-    return TEMPLATES.get_template("refs.html").render(refs=refs)
+@ROUTES.get("/artifacts/{kind}/{partition}/{identity}", response_class=HTMLResponse)
+def show_artifact(request: Request, kind: str, partition: str, identity: str) -> HTMLResponse:
+    """One artifact: what matters of its kind, summary, inputs, files, config, cost, environment."""
+    view = get_view(request)
+    manifest = find(request, kind, partition, identity)
+    champion = view.refs().get(CHAMPION)
+    return render(
+        request,
+        "artifact.html",
+        manifest=manifest,
+        details=describe(view, manifest),
+        report=find_report(manifest),
+        tracking=find_tracking(manifest),
+        most=MOST_PARTS,
+        champion=champion.target if champion else None,
+        before=champion.previous if champion else None,
+        summary={key: value for key, value in manifest.summary.items() if key not in ("seeds", "mlflow")},
+        seeds=manifest.summary.get("seeds") or {},
+    )
 
 
-def show_artifact(kind: str, partition: str, identity: str) -> str:
-    """One artifact: summary, inputs, files, config, cost, environment."""
-    manifest = look(lambda: Bus.from_environment().open(f"{kind}/{partition}/{identity}"))
-    return TEMPLATES.get_template("artifact.html").render(manifest=manifest)
+@ROUTES.get("/manifests/{kind}/{partition}/{identity}")
+def show_manifest(request: Request, kind: str, partition: str, identity: str) -> Response:
+    """The manifest, as it lies on the bus."""
+    manifest = find(request, kind, partition, identity)
+    return Response(manifest.to_json(), media_type="application/json", headers=SANDBOX | FOREVER)
 
 
-def show_file(kind: str, partition: str, identity: str, path: str) -> StreamingResponse:
+@ROUTES.get("/reports/{kind}/{partition}/{identity}")
+def open_report(request: Request, kind: str, partition: str, identity: str) -> RedirectResponse:
+    """Leads to what an artifact has to look at: a report, a picture; else to its page."""
+    manifest = find(request, kind, partition, identity)
+    file = find_report(manifest)
+    root = request.scope.get("root_path", "")
+    return RedirectResponse(f"{root}/artifacts/{manifest.reference}" + (f"/{quote(file)}" if file else ""))
+
+
+@ROUTES.get("/tracking/{kind}/{partition}/{identity}")
+def open_tracking(request: Request, kind: str, partition: str, identity: str) -> RedirectResponse:
+    """Leads to the MLflow run of a model."""
+    manifest = find(request, kind, partition, identity)
+    address = find_tracking(manifest)
+    if address is None:
+        raise HTTPException(404, f"{manifest.reference} was not tracked in MLflow, or [sim2edge] mlflow_url is not set")
+    return RedirectResponse(address)
+
+
+@ROUTES.get("/artifacts/{kind}/{partition}/{identity}/{path:path}")
+def show_file(request: Request, kind: str, partition: str, identity: str, path: str) -> StreamingResponse:
     """One file of an artifact: shown when a browser can, downloaded otherwise."""
-    bus = Bus.from_environment()
-    manifest = look(lambda: bus.open(f"{kind}/{partition}/{identity}"))
+    manifest = find(request, kind, partition, identity)
     if path not in {file.path for file in manifest.files}:
-        raise HTTPException(404, f"{manifest.reference} has no file '{path}'")
+        raise HTTPException(404, f"{manifest.reference} has no file '{path[:80]}'")
     media = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    content = bus.stream(f"{manifest.reference}/{manifest.attempt}/{path}")
+    content = Bus.from_environment().stream(f"{manifest.reference}/{manifest.attempt}/{path}")
     headers = {} if media.startswith(SHOWN) else {"Content-Disposition": "attachment"}
-    return StreamingResponse(content, media_type=media, headers=SANDBOX | headers)
+    return StreamingResponse(content, media_type=media, headers=SANDBOX | FOREVER | headers)
 
 
-def look(read: Callable[[], Any]) -> Any:
-    """What `read` finds on the bus; errors become answers that say what is wrong."""
-    try:
-        return read()
-    except BadInput as error:
-        raise HTTPException(404, str(error)) from error
-    except Unavailable as error:
-        raise HTTPException(503, str(error)) from error
+def find(request: Request, kind: str, partition: str, identity: str) -> Manifest:
+    """The manifest that three parts of an address name.
+
+    Raises:
+        BadInput: they name none.
+    """
+    reference = f"{kind[:80]}/{partition[:80]}/{identity[:80]}"
+    split_reference(reference)
+    return get_view(request).manifest(reference)
+
+
+def find_report(manifest: Manifest) -> str | None:
+    """The file to look at first; None when there is none."""
+    paths = {file.path for file in manifest.files}
+    return next((path for path in REPORTS if path in paths), None)
+
+
+def find_tracking(manifest: Manifest) -> str | None:
+    """The address of the MLflow run, as people reach it; None when it was not tracked."""
+    base = conf.get("sim2edge", "mlflow_url", fallback="").rstrip("/")
+    where: Any = manifest.summary.get("mlflow")
+    if not base or not isinstance(where, dict):
+        return None
+    return f"{base}/#/experiments/{quote(str(where.get('experiment')))}/runs/{quote(str(where.get('run')))}"

@@ -1,26 +1,37 @@
 """Tells Airflow what this folder adds to it; the only file here that Airflow loads as a plugin (`.airflowignore`)."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import pools
 import run_notes
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 from batch_timetable import BatchTimetable
 
+PREFIX = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/") + "/sim2edge"
+"""Where the pages are, below whatever path Airflow itself is served under."""
+
 
 class Sim2EdgePlugin(AirflowPlugin):
-    """The timetable of batches, the notes of runs, the pages of artifacts, and the entry that opens them."""
+    """The timetable of batches, the pools, the notes of runs, the pages, and the entries that open them."""
 
     name = "sim2edge"
     timetables = [BatchTimetable]  # noqa: RUF012
     listeners = [pools, run_notes]  # noqa: RUF012
     external_views = [  # noqa: RUF012
-        {"name": "Artifacts", "href": "/sim2edge/artifacts", "destination": "nav", "url_route": "artifacts"}
+        {"name": "Flywheel", "href": f"{PREFIX}/flywheel", "destination": "nav", "url_route": "flywheel"},
+        {
+            "name": "Artifacts",
+            "href": f"{PREFIX}/runs/{{DAG_ID}}/{{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "artifacts",
+        },
     ]
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The pages; only the API server asks for them, so only it pays for importing FastAPI."""
-        from artifact_page import make_app
+        from pages import make_app
 
         return [{"app": make_app(), "url_prefix": "/sim2edge", "name": "sim2edge"}]

@@ -30,7 +30,7 @@ from airflow.sdk import BaseOperator, Context, ResumableJobMixin
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.log import mask_secret
-from links import ArtifactLink
+from links import LINKS
 from openlineage_facets import StageLineage
 from run_settings import RunSettings, read_run_settings
 from runtimes import EXIT_BAD_INPUT, EXIT_REFUSED, VERDICTS, Orphaned, RunStatus, Runtime, StageJob, make_runtime
@@ -83,7 +83,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
 
     template_fields: Sequence[str] = ("inputs", "overrides", "shard", "artifact", "outcome")
     overwrite_rtif_after_execution = True  # the task's "rendered" page shows what was really used
-    operator_extra_links = (ArtifactLink(),)
+    operator_extra_links = LINKS
     external_id_key = "stage_run"
     ui_color = "#dff3e4"
 

@@ -128,6 +128,7 @@ def airflow_environment(settings: StackSettings, credentials: Credentials) -> di
         "AIRFLOW__API__BASE_URL": settings.airflow_url,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
         "AIRFLOW__SIM2EDGE__PRESET": settings.preset,
+        "AIRFLOW__SIM2EDGE__MLFLOW_URL": settings.mlflow_url if "mlflow" in settings.only else "",
     }
 
 

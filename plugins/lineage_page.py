@@ -1,0 +1,109 @@
+"""Lineage as a graph to click through: from a device back to the seeds, from a batch on to all that it reached."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bus_view import CHAMPION, BusView
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from flywheel_grid import quality
+from lineage_graph import Node, draw
+from page_words import short
+from pages import get_view, render
+
+from sim2edge.catalog import Catalog, Record
+from sim2edge.errors import BadInput
+from sim2edge.fleet import Device
+from sim2edge.manifest import KINDS, split_reference
+
+ROUTES = APIRouter()
+MOST_LISTED = 200
+
+
+@ROUTES.get("/lineage/devices/{device}", response_class=HTMLResponse)
+def show_device_lineage(request: Request, device: str) -> HTMLResponse:
+    """From what a device runs back to the episodes."""
+    view = get_view(request)
+    found = next((each for each in view.fleet() if each.device == device), None)
+    if found is None:
+        raise BadInput(f"'{device[:80]}': no such device has said anything yet")
+    release = view.release_named(found.release)
+    above = [release.reference, *_catalog(view).ancestors(release.reference)] if release else []
+    return _show(request, f"device:{device}", above, [], [found], found.device)
+
+
+@ROUTES.get("/lineage/{kind}/{partition}/{identity}", response_class=HTMLResponse)
+def show_lineage(request: Request, kind: str, partition: str, identity: str) -> HTMLResponse:
+    """Both ways from an artifact."""
+    view = get_view(request)
+    reference = "/".join(split_reference(f"{kind[:80]}/{partition[:80]}/{identity[:80]}"))
+    catalog = _catalog(view)
+    if catalog.get(reference) is None:
+        raise BadInput(f"{reference}: the catalog does not list it")
+    below = catalog.descendants(reference)
+    releases = {each.rpartition("/")[2] for each in (reference, *below) if each.startswith("release/")}
+    devices = [device for device in view.fleet() if device.release in releases]
+    return _show(request, reference, catalog.ancestors(reference), below, devices, reference)
+
+
+def _catalog(view: BusView) -> Catalog:
+    return view.catalog() or Catalog(view.bus)
+
+
+def _show(
+    request: Request, focus: str, above: Sequence[str], below: Sequence[str], devices: Sequence[Device], title: str
+) -> HTMLResponse:
+    view = get_view(request)
+    catalog, root = _catalog(view), request.scope.get("root_path", "")
+    own = [focus] if catalog.get(focus) else []
+    records = [record for each in (*above, *own, *below) if (record := catalog.get(each))]
+    champion = view.refs().get(CHAMPION)
+    nodes = [make_node(record, root, champion.target if champion else None) for record in records]
+    nodes += [make_device_node(device, root) for device in devices]
+    there = {record.reference for record in records}
+    edges = {(parent, r.reference) for r in records for parent in r.made_from if parent in there}
+    edges |= {(r.reference, f"device:{d.device}") for d in devices for r in records if r.id == d.release}
+    if not any(node.key == focus for node in nodes):
+        raise BadInput(f"{focus}: not known")
+    others = [device for device in devices if f"device:{device.device}" != focus]
+    return render(
+        request,
+        "lineage.html",
+        graph=draw(focus, nodes, edges, "#all"),
+        title=title,
+        focus=focus,
+        lists=[("Made from", list_kinds(catalog, above, ())), ("Made with it", list_kinds(catalog, below, others))],
+        most=MOST_LISTED,
+    )
+
+
+def make_node(record: Record, root: str, champion: str | None) -> Node:
+    """The box of an artifact."""
+    column = "shard" if record.shard else record.kind
+    state = "refused" if record.refused else "champion" if record.reference == champion else ""
+    words = "refused" if record.refused else "champion" if state else quality(record)
+    if record.kind == "episodes" and "episodes" in record.numbers:
+        words = f"{record.numbers['episodes']} seeds" + (f", shard {record.shard}" if record.shard else "")
+    href = f"{root}/lineage/{record.reference}"
+    return Node(
+        record.reference, column, short(record.partition, 16), short(words or record.id, 20), href, state,
+        record.finished.timestamp(),
+    )  # fmt: skip
+
+
+def make_device_node(device: Device, root: str) -> Node:
+    """The box of a device."""
+    href = f"{root}/lineage/devices/{device.device}"
+    return Node(f"device:{device.device}", "device", short(device.device, 16), short(device.state, 20), href)
+
+
+def list_kinds(catalog: Catalog, references: Iterable[str], devices: Sequence[Device]) -> list[dict[str, Any]]:
+    """References by kind, newest first, and devices."""
+    records = [record for each in references if (record := catalog.get(each))]
+    records.sort(key=lambda record: record.finished, reverse=True)
+    lists: list[dict[str, Any]] = [
+        {"kind": kind, "records": [record for record in records if record.kind == kind], "devices": ()}
+        for kind in KINDS
+    ]
+    lists.append({"kind": "device", "records": (), "devices": devices})
+    return [each for each in lists if each["records"] or each["devices"]]

@@ -1,0 +1,98 @@
+"""The tab on a DAG run: what each task made or found made, what that saved, and why the run was started."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import run_states
+from airflow.api_fastapi.common.db.common import SessionDep
+from bus_view import BusView
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import HTMLResponse
+from flywheel_grid import RUNNING, quality
+from page_words import short
+from pages import get_view, render
+from run_states import RunDetails, TaskOutcome
+
+from sim2edge.errors import BadInput
+from sim2edge.manifest import split_reference
+
+ROUTES = APIRouter()
+MOST_REASONS = 50
+
+
+@ROUTES.get("/runs/{dag_id}/{run_id:path}", response_class=HTMLResponse)
+def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) -> HTMLResponse:
+    """One run of a DAG."""
+    run = run_states.read_run(session, dag_id[:250], run_id[:250])
+    if run is None:
+        raise HTTPException(404, f"DAG '{short(dag_id)}' has no run '{short(run_id)}'")
+    view = get_view(request)
+    rows = [make_row(view, task) for task in run.tasks]
+    return render(
+        request,
+        "run.html",
+        run=run,
+        rows=rows,
+        saved_s=sum(row["saved_s"] or 0 for row in rows),
+        hits=sum(row["state"] == "hit" for row in rows),
+        reasons=find_reasons(run),
+    )
+
+
+def make_row(view: BusView, task: TaskOutcome) -> dict[str, Any]:
+    """A task with its artifact, its state in the words of the grid, and what a hit saved."""
+    told = task.said.get("outcome")
+    outcome = told if isinstance(told, Mapping) else {}
+    refused = task.said.get("refused")
+    refusal = refused if isinstance(refused, Mapping) else {}
+    reference = checked(outcome.get("reference") or task.said.get("return_value") or refusal.get("artifact"))
+    catalog = view.catalog()
+    record = catalog.get(reference) if catalog and reference else None
+    hit = outcome.get("hit")
+    if hit is None:
+        hit = bool(record and task.started and record.finished < task.started)
+    saved = outcome.get("saved_s")
+    return {
+        "task": task,
+        "reference": reference,
+        "record": record,
+        "state": name_state(task.state, bool(hit and reference), bool(refusal)),
+        "quality": quality(record) if record else "",
+        "saved_s": (saved if isinstance(saved, int | float) else record.wall_s if record else None) if hit else None,
+        "saved_bytes": (outcome.get("saved_bytes") or (record.bytes if record else None)) if hit else None,
+        "note": str(refusal.get("reason", "")),
+    }
+
+
+def name_state(state: str, hit: bool, refused: bool) -> str:
+    """Airflow's word for a state, as the grid says it."""
+    if refused:
+        return "refused"
+    if state == "success":
+        return "hit" if hit else "committed"
+    return "running" if state in RUNNING else "failed" if state in ("failed", "upstream_failed") else "missing"
+
+
+def checked(reference: Any) -> str | None:
+    """The reference if it is one: an XCom may hold anything."""
+    try:
+        return "/".join(split_reference(reference)) if isinstance(reference, str) else None
+    except BadInput:
+        return None
+
+
+def find_reasons(run: RunDetails) -> list[tuple[str, str]]:
+    """Why a training was started: kind and text of each reason in the events that started the run."""
+    found: list[tuple[str, str]] = []
+    for asset, extra in run.events:
+        reasons = extra.get("reasons")
+        for reason in reasons if isinstance(reasons, list) else []:
+            if isinstance(reason, Mapping):
+                kind = str(reason.get("kind", asset))
+                rest = {
+                    key: value for key, value in reason.items() if key != "kind" and value not in (None, "", {}, [])
+                }
+                found.append((kind, ", ".join(f"{key}: {value}" for key, value in rest.items())))
+            else:
+                found.append((asset, str(reason)))
+    return [(short(kind), short(text, 600)) for kind, text in found[:MOST_REASONS]]

@@ -1,0 +1,21 @@
+// Airflow shows these pages in a frame that may not open windows: links that lead out are followed by the page around it.
+// The frame also takes the colours that were chosen there.
+if (window.parent !== window) {
+  const outside = window.parent.document
+  const dark = () => outside.documentElement.classList.contains("dark")
+  const follow = () => { document.documentElement.style.colorScheme = dark() ? "dark" : "light" }
+  follow()
+  new MutationObserver(follow).observe(outside.documentElement, { attributes: true, attributeFilter: ["class"] })
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[target]")
+    if (!link || !/^https?:$/.test(link.protocol)) return
+    event.preventDefault()
+    const copy = outside.createElement("a")
+    copy.href = link.href
+    copy.target = link.target === "_blank" ? "_blank" : "_self"
+    copy.rel = "noopener"
+    outside.body.append(copy)
+    copy.click()
+    copy.remove()
+  })
+}
