@@ -379,6 +379,18 @@ def test_what_a_failed_run_had_claimed_is_taken_over_and_says_from_whom(bus, air
     assert (report.registered, report.taken_over) == (["lab-1"], {"lab-1": "r1"})
 
 
+def test_what_a_dead_try_claims_after_its_run_was_settled_is_taken_over(bus, airflow):
+    deliver(bus, "lab-1")
+    airflow.states |= {"r1": "running", "r2": "running"}
+
+    def meanwhile():
+        airflow.states["r1"] = "failed"
+        assert register(bus, "r2", airflow, most=0).registered == []
+
+    register(MortalBus(bus._store, 2, meanwhile), "r1", airflow)
+    assert run_once(bus, airflow, "r3").taken_over == {"lab-1": "r1"}
+
+
 def test_the_claims_of_a_run_that_is_still_at_work_are_left_alone(bus, airflow):
     deliver(bus, "lab-1")
     airflow.states["r1"] = "running"

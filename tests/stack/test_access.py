@@ -29,6 +29,8 @@ KEYS = [
         "mlflow/1/run/file",
         "logs/dag_id=x/1.log",
         "inbox/b/READY.json",
+        "registered/b.json",
+        "registered/runs/0123456789abcdef.json",
         "at-the-top",
     ),
 ]
