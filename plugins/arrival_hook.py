@@ -1,11 +1,11 @@
 """The webhook by which an S3 server wakes `watch_inbox`: `POST /sim2edge/inbox/arrived` on Airflow's API server.
 
-    SIM2EDGE_INBOX_TOKEN=<16 characters or more>      in the environment of the API server; without it there is no webhook
-    Authorization: Bearer <the same>                  in the request
+    SIM2EDGE_INBOX_TOKEN=<16 characters or more>     in the environment of the API server; without it there is no hook
+    Authorization: Bearer <the same>                 in the request
 
 It takes the events of SeaweedFS's filer, and those of S3 as MinIO sends them, and does one thing: if one of them is of
-the READY.json of a batch id in our bucket, it notes that something arrived. What the event says is not believed: whoever
-is woken looks at the inbox. So the token, if it got into wrong hands, opens no more than a look.
+the READY.json of a batch id in our bucket, it notes that something arrived. What the event says is not believed:
+whoever is woken looks at the inbox. So the token, if it got into wrong hands, opens no more than a look.
 """
 
 import hmac

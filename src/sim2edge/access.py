@@ -4,10 +4,11 @@
     policy("train", "my-bucket")       the same as an AWS IAM policy
     seaweedfs_config(keys, "my-bucket")    the roles with their keys, as SeaweedFS reads them
 
-Roles are the stages, `airflow`, `mlflow`, `device-<id>`, `producer-<name>` and `admin`. What a stage may do follows from its declaration:
-it reads the kinds of its inputs and its own, and every ref, because any ref may name an input; it writes payload and
-manifests of its own kind, and its own ref; it deletes payload and checkpoints of its own kind, never a manifest.
-Whoever may read keys may list them, too: without that, AWS answers "forbidden" for an object that is not there.
+Roles are the stages, `airflow`, `mlflow`, `device-<id>`, `producer-<name>` and `admin`. What a stage may do follows
+from its declaration: it reads the kinds of its inputs and its own, and every ref, because any ref may name an input; it
+writes payload and manifests of its own kind, and its own ref; it deletes payload and checkpoints of its own kind, never
+a manifest. Whoever may read keys may list them, too: without that, AWS answers "forbidden" for an object that is not
+there.
 """
 
 import json
@@ -106,7 +107,8 @@ def _stage_grants(stage: Stage) -> Grants:
 def _airflow_grants() -> Grants:
     """Tasks plan runs and show results, which takes reading; on a cache hit they move the ref the stage would move.
 
-    New batches are registered (`arrivals.py`). The logs of tasks are there when the workers are on several hosts (docs/celery.md).
+    They register new batches (`arrivals.py`). The logs of tasks are there when the workers are on several hosts
+    (docs/celery.md).
     """
     refs = [ref for name in STAGE_NAMES for ref in _own_ref(get_stage(name))]
     return Grants(
