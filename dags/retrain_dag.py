@@ -44,7 +44,7 @@ RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
     schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("*/10 * * * *", timezone="UTC"), assets=[REQUESTED]),
     catchup=False,
     max_active_runs=1,
-    default_args=DEFAULT_ARGS,
+    default_args=DEFAULT_ARGS | {"owner": "machine learning"},
     params=PARAMS,
     tags=["sim2edge", "model"],
 )

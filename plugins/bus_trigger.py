@@ -1,4 +1,4 @@
-"""The one trigger for assets S3 knows more about than Airflow: `AssetWatcher(..., trigger=BusTrigger("arrivals"))`.
+"""The one trigger of assets that S3 knows more about than Airflow: `AssetWatcher("...", BusTrigger("arrivals"))`.
 
 It looks at the bus every few seconds for what asks for attention, and gives an event when there is something new, and
 again every minute for as long as something does. So an event is a hint and carries nothing that anybody relies on:

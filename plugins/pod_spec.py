@@ -17,6 +17,8 @@ from kubernetes.client import models as k8s
 from runtimes import RunStatus, StageJob
 from stage_settings import StageSettings
 
+from sim2edge.stage import extra_of
+
 CONTAINER = "stage"
 LABEL = "sim2edge."
 USER = 10001
@@ -134,7 +136,7 @@ def pod_resources(settings: StageSettings) -> k8s.V1ResourceRequirements:
 def pod_volumes(job: StageJob) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMount]]:
     """What is writable, and the Secrets."""
     settings, cluster = job.settings, job.settings.kubernetes
-    secret = cluster.secret.format(stage=job.stage)
+    secret = cluster.secret.format(stage=extra_of(job.stage))
     volumes = [
         memory_volume("tmp", settings.tmp_mb),
         memory_volume("shm", settings.shm_mb),

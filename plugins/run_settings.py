@@ -16,7 +16,7 @@ from alerts import report_failure
 
 from sim2edge.config import parse_overrides
 from sim2edge.errors import BadInput
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stage import SIDE_STAGES, STAGE_NAMES
 
 PARAMS = {
     "preset": Param(
@@ -118,6 +118,7 @@ def check_overrides(overrides: Iterable[str]) -> None:
     """
     for word in overrides:
         stage, dot, rest = word.partition(".")
-        if stage not in STAGE_NAMES or not dot:
-            raise BadInput(f"override '{word}': expected stage.key=value with a stage of: {', '.join(STAGE_NAMES)}")
+        known = (*STAGE_NAMES, *SIDE_STAGES)
+        if stage not in known or not dot:
+            raise BadInput(f"override '{word}': expected stage.key=value with a stage of: {', '.join(known)}")
         parse_overrides([rest])

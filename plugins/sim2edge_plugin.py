@@ -31,7 +31,11 @@ class Sim2EdgePlugin(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The pages; only the API server asks for them, so only it pays for importing FastAPI."""
+        """The pages, and the webhook; only the API server asks for them, so only it pays for importing FastAPI."""
+        from arrival_hook import make_hook
         from pages import make_app
 
-        return [{"app": make_app(), "url_prefix": "/sim2edge", "name": "sim2edge"}]
+        return [  # the first whose prefix fits gets the request
+            {"app": make_hook(), "url_prefix": "/sim2edge/inbox", "name": "sim2edge-inbox"},
+            {"app": make_app(), "url_prefix": "/sim2edge", "name": "sim2edge"},
+        ]

@@ -16,6 +16,7 @@ from stage_settings import StageSettings
 from sim2edge.errors import BadInput
 from sim2edge.runner import Plan
 from sim2edge.secrets_file import read_role
+from sim2edge.stage import extra_of
 
 PLAIN_VARIABLES = (
     "SIM2EDGE_BUCKET",
@@ -74,13 +75,13 @@ def make_job(
 
 
 def stage_secrets(stage: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The stage's own credentials, or else those of the worker.
+    """The stage's own credentials, or else those of the worker; `ingest` has those of `capture`.
 
     Raises:
         BadInput: the stage's file of credentials is wrong.
     """
     folder = environment.get(CREDENTIALS_VARIABLE)
-    own = read_role(Path(folder), stage) if folder else {}
+    own = read_role(Path(folder), extra_of(stage)) if folder else {}
     return own or {name: environment[name] for name in SECRET_VARIABLES if environment.get(name)}
 
 

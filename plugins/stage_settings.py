@@ -2,7 +2,8 @@
 
     settings = read_stage_settings(path, "train", tag="0.1.0")
 
-`all` in the file holds for every stage, a stage's own lines win.
+`all` in the file holds for every stage, a stage's own lines win. A stage beside the chain runs as the one whose work it
+does: `ingest` has the lines and the image of `capture`.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.errors import BadInput
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stage import STAGE_NAMES, extra_of
 
 RuntimeName = Literal["process", "docker", "kubernetes"]
 
@@ -69,7 +70,7 @@ def read_stage_settings(path: Path, stage: str, tag: str) -> StageSettings:
     Raises:
         BadInput: the file is missing or not YAML, names a stage that does not exist, or a field is wrong.
     """
-    content = _load(path)
+    content, stage = _load(path), extra_of(stage)
     for name in content:
         if name != "all" and name not in STAGE_NAMES:
             raise BadInput(f"{path}: '{name}' is not a stage: all, {', '.join(STAGE_NAMES)}")

@@ -4,10 +4,11 @@
     policy("train", "my-bucket")       the same as an AWS IAM policy
     seaweedfs_config(keys, "my-bucket")    the roles with their keys, as SeaweedFS reads them
 
-Roles are the stages, `airflow`, `mlflow`, `device-<id>` and `admin`. What a stage may do follows from its declaration:
-it reads the kinds of its inputs and its own, and every ref, because any ref may name an input; it writes payload and
-manifests of its own kind, and its own ref; it deletes payload and checkpoints of its own kind, never a manifest.
-Whoever may read keys may list them, too: without that, AWS answers "forbidden" for an object that is not there.
+Roles are the stages, `airflow`, `mlflow`, `device-<id>`, `producer-<name>` and `admin`. What a stage may do follows
+from its declaration: it reads the kinds of its inputs and its own, and every ref, because any ref may name an input; it
+writes payload and manifests of its own kind, and its own ref; it deletes payload and checkpoints of its own kind, never
+a manifest. Whoever may read keys may list them, too: without that, AWS answers "forbidden" for an object that is not
+there.
 """
 
 import json
@@ -24,6 +25,8 @@ ADMIN = "admin"
 SERVICES = ("airflow", "mlflow")
 FIXED_ROLES = (*STAGE_NAMES, *SERVICES, ADMIN)
 DEVICE = re.compile(r"device-([a-z0-9][a-z0-9-]{0,62})")
+PRODUCER = re.compile(r"producer-([a-z0-9][a-z0-9-]{0,31})")
+"""Of batches for the inbox; the ids of its batches begin with its name and a dot, which no name has."""
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -77,13 +80,16 @@ def grants_of(role: str) -> Grants:
         return _stage_grants(get_stage(role))
     if device := DEVICE.fullmatch(role):
         return Grants(read=("ota/*",), write=(f"fleet/{device[1]}/*",))
+    if producer := PRODUCER.fullmatch(role):
+        own = f"inbox/{producer[1]}.*"
+        return Grants(read=(own,), write=(f"{own}.mcap",), create=(f"{own}/READY.json",))
     if role == "airflow":
         return _airflow_grants()
     if role == "mlflow":
         return Grants(read=("mlflow/*",), write=("mlflow/*",), delete=("mlflow/*",))
     if role == ADMIN:
         return Grants(read=("*",), write=("*",), delete=("*",))
-    raise BadInput(f"role '{role}' is not one of: {', '.join(FIXED_ROLES)}, device-<id>")
+    raise BadInput(f"role '{role}' is not one of: {', '.join(FIXED_ROLES)}, device-<id>, producer-<name>")
 
 
 def _stage_grants(stage: Stage) -> Grants:
@@ -102,14 +108,15 @@ def _airflow_grants() -> Grants:
     """Tasks plan runs and show results, which takes reading; on a cache hit they move the ref the stage would move,
     and see that the catalog lists the artifact.
 
-    The logs of tasks are there when the workers are on several hosts (docs/celery.md).
+    They register new batches (`arrivals.py`). The logs of tasks are there when the workers are on several hosts
+    (docs/celery.md).
     """
     refs = [ref for name in STAGE_NAMES for ref in _own_ref(get_stage(name))]
     kinds = (f"{kind}/*" for kind in KINDS)
     return Grants(
-        read=(*kinds, "refs/*", "logs/*", "catalog/*", "fleet/*", "retrain/*"),
-        write=(*refs, "logs/*", "catalog/*", "retrain/*"),
-        delete=("retrain/open/*",),
+        read=(*kinds, "refs/*", "logs/*", "catalog/*", "fleet/*", "retrain/*", "inbox/*", "registered/*"),
+        write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*"),
+        delete=("retrain/open/*", "registered/runs/*"),
     )
 
 
@@ -185,12 +192,19 @@ def _identity(role: str, keys: Keys) -> dict[str, Any]:
     return {"name": role, "credentials": [{"accessKey": keys.access, "secretKey": keys.secret}], **may}
 
 
-def markdown_table(roles: Sequence[str] = (*FIXED_ROLES, "device-<id>")) -> str:
+def markdown_table(roles: Sequence[str] = (*FIXED_ROLES, "device-<id>", "producer-<name>")) -> str:
     """The roles as a table for people, as `docs/access.md` has it."""
     lines = ["| role | reads, lists | writes | creates once | deletes |", "|---|---|---|---|---|"]
     for role in roles:
-        grants = grants_of(role.replace("<id>", "0"))
+        grants = grants_of(role.replace("<id>", "0").replace("<name>", "0"))
         cells = (grants.read, grants.write, grants.create, grants.delete)
-        shown = (" ".join(f"`{pattern}`".replace("fleet/0/", "fleet/<id>/") for pattern in cell) for cell in cells)
+        named = {"fleet/0/": "fleet/<id>/", "inbox/0.": "inbox/<name>."}
+        shown = (" ".join(f"`{_replace(pattern, named)}`" for pattern in cell) for cell in cells)
         lines.append(f"| {role} | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def _replace(text: str, words: Mapping[str, str]) -> str:
+    for old, new in words.items():
+        text = text.replace(old, new)
+    return text

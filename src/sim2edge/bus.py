@@ -25,6 +25,7 @@ import obstore
 from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
+    InvalidPathError,
     PermissionDeniedError,
     PreconditionError,
     UnauthenticatedError,
@@ -60,6 +61,16 @@ class Ref:
     target: str
     previous: str | None
     tag: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """An object as a listing has it: size in bytes, the tag that a swap compares with, time of the last write."""
+
+    key: str
+    size: int
+    tag: str
+    modified: datetime
 
 
 class Bus:
@@ -123,6 +134,15 @@ class Bus:
             except FileNotFoundError:
                 return None
 
+    def head(self, key: str) -> Head | None:
+        """What is known of the object without reading it; None when there is no such object."""
+        with _errors(key):
+            try:
+                meta = obstore.head(self._store, key)
+                return Head(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
+            except FileNotFoundError:
+                return None
+
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
         """The object's content from byte `start`, in chunks.
 
@@ -169,14 +189,65 @@ class Bus:
             if doomed:
                 obstore.delete(self._store, doomed)
 
+    def glimpse(self, prefix: str, most: int = 1000) -> Sequence[Head]:
+        """The first objects below folder `prefix`, in the order of the server: one request, however many there are.
+
+        Raises:
+            BadInput: a name among them is one that no path can have.
+        """
+        try:
+            with _errors(prefix):
+                found = next(iter(obstore.list(self._store, prefix=prefix.rstrip("/") + "/", chunk_size=most)), [])
+        except Unavailable as error:
+            if isinstance(error.__cause__, InvalidPathError):
+                raise BadInput(f"{prefix}: holds a name that no path can have") from error
+            raise
+        return [Head(meta["path"], meta["size"], str(meta["e_tag"]), meta["last_modified"]) for meta in found]
+
+    def files(self, prefix: str) -> Sequence[str]:
+        """Names of the objects right below folder `prefix`, sorted."""
+        with _errors(prefix):
+            found = obstore.list_with_delimiter(self._store, prefix=prefix.rstrip("/") + "/")["objects"]
+        return sorted(meta["path"].rpartition("/")[2] for meta in found)
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Names of the folders right below folder `prefix`, sorted: any text, if strangers may write there.
+
+        Raises:
+            BadInput: a name is one that no path can have, and boto3, which lists those, too, is not installed.
+        """
+        try:
+            return self._folders(prefix)
+        except Unavailable as error:
+            if isinstance(error.__cause__, InvalidPathError):
+                return self._folders_of_any_name(prefix)
+            raise
+
+    def _folders_of_any_name(self, prefix: str) -> Sequence[str]:
+        """One such name has obstore give up the whole listing; nobody shall be able to hide what lies beside it."""
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError:
+            raise BadInput(f"{prefix}: holds a name that no path can have") from None
+        client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+        assert isinstance(self._store, S3Store)  # noqa: S101 (only its names come from elsewhere)
+        wanted = {"Bucket": self._store.config["bucket"], "Prefix": f"{prefix.rstrip('/')}/", "Delimiter": "/"}
+        try:
+            pages = client.get_paginator("list_objects_v2").paginate(**wanted)
+            found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())]
+        except (BotoCoreError, ClientError) as error:
+            raise Unavailable(f"{prefix}: {_first_line(error)}") from error
+        return sorted(name[len(wanted["Prefix"]) : -1] for name in found)
+
     def _list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, datetime]]:
         with _errors(prefix):
             for chunk in obstore.list(self._store, prefix=prefix.rstrip("/") + "/", offset=after, chunk_size=1000):
                 for meta in chunk:
                     yield meta["path"], meta["last_modified"]
 
-    def folders(self, prefix: str) -> Sequence[str]:
-        """The names of the folders right below folder `prefix`, sorted."""
+    def _folders(self, prefix: str) -> Sequence[str]:
         with _errors(prefix):
             found = obstore.list_with_delimiter(self._store, prefix=prefix.rstrip("/") + "/")["common_prefixes"]
         return sorted(name.rstrip("/").rpartition("/")[2] for name in found)

@@ -168,7 +168,7 @@ def pin(bus: Bus, stage: Stage, config: C, batch: str) -> C:
     """The config with `ready` filled in, after checking that the stage may make this batch of what is in the inbox.
 
     Raises:
-        BadInput: the inbox has no such batch, or a bad listing, or one that changed; or another stage made the batch.
+        BadInput: the inbox has no such batch, or a bad listing, or one that changed.
     """
     if not isinstance(config, InboxConfig):
         raise TypeError(f"the config of {stage.name} is no InboxConfig")
@@ -178,7 +178,7 @@ def pin(bus: Bus, stage: Stage, config: C, batch: str) -> C:
     found = digest(data)
     if config.ready not in ("", found):
         raise BadInput(f"inbox/{batch}/{READY}: is {found[:12]}, not {config.ready[:12]} as config.ready says")
-    _check_owner(bus, stage, batch, found)
+    _check_unchanged(bus, stage, batch, found)
     return config.model_copy(update={"ready": found})
 
 
@@ -196,15 +196,11 @@ def read_ready(bus: Bus, batch: str) -> tuple[bytes, Ready]:
     return found[0], parse_ready(found[0], batch)
 
 
-def _check_owner(bus: Bus, stage: Stage, batch: str, ready: str) -> None:
-    """A batch belongs to who made it first, from the delivery it was made of: its id stands for one set of data."""
+def _check_unchanged(bus: Bus, stage: Stage, batch: str, ready: str) -> None:
+    """A batch stays what the delivery was that it was made of first."""
     ref = bus.read_ref(stage.ref.format(partition=batch)) if stage.ref else None
     made = bus.find(ref.target) if ref else None
-    if made is None:
-        return
-    if made.stage != stage.name:
-        raise BadInput(f"batch '{batch}' is {made.reference}, made by {made.stage}: name another batch")
-    if made.config.get("ready") != ready:
+    if made and made.config.get("ready") != ready:
         raise BadInput(
             f"inbox/{batch}/{READY}: changed since {made.reference} was made of it: put it back, or name another batch"
         )

@@ -87,6 +87,8 @@ def plan(
     filed_under = latest_partition(used) if used else partition
     if filed_under is None:
         raise BadInput(f"{name}: --partition is missing: name the batch")
+    if not used:
+        check_owner(bus, stage, filed_under)
     if stage.deliver:
         config = inbox.pin(bus, stage, config, filed_under)
     one, many = parse_shard(shard) if shard else None, check_count(gather) if gather is not None else None
@@ -100,6 +102,18 @@ def plan(
         return Plan(stage, config, references, reference, bus.find(reference), one)
     parts = [f"{folder}/{identity(each)}" for each in all_shards(many)] if many else []
     return Plan(stage, config, references, whole, found, one, parts)
+
+
+def check_owner(bus: Bus, stage: Stage, batch: str) -> None:
+    """A batch belongs to the stage that made it first: its id stands for one set of data.
+
+    Raises:
+        BadInput: it is another's.
+    """
+    ref = bus.read_ref(stage.ref.format(partition=batch)) if stage.ref else None
+    made = bus.find(ref.target) if ref else None
+    if made and made.stage != stage.name:
+        raise BadInput(f"batch '{batch}' is {made.reference}, made by {made.stage}: name another batch")
 
 
 def check_cut(stage: Stage, config: StageConfig, shard: Shard | None, gather: int | None) -> None:

@@ -15,7 +15,7 @@ from sim2edge.manifest import KINDS
 from sim2edge.stage import STAGE_NAMES, get_stage
 
 ID = "0123456789abcdef"
-SCOPED = [role for role in (*FIXED_ROLES, "device-pi-1") if role != "admin"]
+SCOPED = [role for role in (*FIXED_ROLES, "device-pi-1", "producer-farm") if role != "admin"]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "access.md"
 
 
@@ -75,6 +75,29 @@ def test_only_push_writes_what_devices_trust_and_not_even_push_the_root():
     assert not [role for role in SCOPED if may(grants_of(role).write, "ota/metadata/2.root.json")]
 
 
+def test_a_producer_delivers_its_own_batches_and_reads_no_others():
+    grants = grants_of("producer-farm")
+    assert may(grants.write, "inbox/farm.1/monday/a.mcap")
+    assert may(grants.create, "inbox/farm.1/READY.json")
+    assert not may(grants.write, "inbox/farm.1/READY.json")
+    for foreign in ("inbox/farm-2.1/", "inbox/farm2/", "inbox/lab-1/", "registered/farm.1.json/", "episodes/farm.1/"):
+        for key in (f"{foreign}a.mcap", f"{foreign}READY.json"):
+            assert not may([*grants.read, *grants.write, *grants.create], key), key
+
+
+def test_only_airflow_registers_and_it_delivers_nothing():
+    for key in ("registered/lab-1.json", "registered/runs/0123456789abcdef.json"):
+        assert {role for role in SCOPED if may(grants_of(role).write, key)} == {"airflow"}
+    assert not may(grants_of("airflow").delete, "registered/lab-1.json")
+    assert not may(grants_of("airflow").write, "inbox/lab-1/READY.json")
+
+
+@pytest.mark.parametrize("role", ["producer-", "producer-A", "producer-a.b", "producer-*", "producer-a\n"])
+def test_a_name_that_cannot_be_a_producers_is_no_role(role):
+    with pytest.raises(BadInput, match="is not one of"):
+        grants_of(role)
+
+
 def test_a_device_is_not_another_whose_name_begins_the_same():
     written = grants_of("device-pi-1").write
     assert may(written, "fleet/pi-1/status.json")
@@ -96,7 +119,7 @@ def test_what_is_no_bucket_gets_no_policy(bucket):
         policy("train", bucket)
 
 
-@pytest.mark.parametrize("role", [*FIXED_ROLES, "device-pi-1"])
+@pytest.mark.parametrize("role", [*FIXED_ROLES, "device-pi-1", "producer-farm"])
 def test_a_policy_allows_in_its_bucket_only_and_fits_into_iam(role):
     document = policy(role, "b" * 63)
     assert document["Version"] == "2012-10-17"
@@ -105,7 +128,8 @@ def test_a_policy_allows_in_its_bucket_only_and_fits_into_iam(role):
         assert statement["Effect"] == "Allow"
         assert all(arn.startswith(f"arn:aws:s3:::{'b' * 63}") for arn in statement["Resource"])
         assert role == "admin" or "s3:*" not in statement["Action"]
-    assert len(json.dumps(document, separators=(",", ":"))) <= 2048  # what an inline policy of a user may measure
+    limit = 6144 if role == "airflow" else 2048  # of a managed policy; of an inline one of a user
+    assert len(json.dumps(document, separators=(",", ":"))) <= limit
 
 
 def test_a_listing_is_held_to_the_prefixes_that_may_be_read():

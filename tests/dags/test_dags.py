@@ -23,6 +23,8 @@ HELPERS = {"request_training"}
 """Tasks of those DAGs that run no stage."""
 BETWEEN = {"retrain": ["decide", "start"]}
 """DAGs without a partition: they decide what the others do."""
+INBOX = {"watch_inbox": ["register"], "ingest_batch": ["ingest"]}
+"""The other way in: batches that were made elsewhere."""
 
 
 def stage_tasks(dag):
@@ -32,7 +34,7 @@ def stage_tasks(dag):
 def test_the_dags_are_these_and_no_file_fails(dagbag):
     assert dagbag.import_errors == {}
     found = {dag_id: [task.task_id for task in dag.topological_sort()] for dag_id, dag in dagbag.dags.items()}
-    assert found == {**PIPELINE, **BETWEEN}
+    assert found == PIPELINE | BETWEEN | INBOX
 
 
 def test_every_stage_is_a_task_of_one_dag():
@@ -69,7 +71,8 @@ def test_a_stage_goes_by_one_name_and_makes_one_thing(dagbag, dag_id):
 
 
 def test_the_chain_goes_from_asset_to_asset(dagbag):
-    made_by = {asset.name: dag.dag_id for dag in dagbag.dags.values() for task in dag.tasks for asset in task.outlets}
+    chain = (dagbag.dags[dag_id] for dag_id in (*PIPELINE, *BETWEEN))
+    made_by = {asset.name: dag.dag_id for dag in chain for task in dag.tasks for asset in task.outlets}
     listens = {dag_id: dagbag.dags[dag_id].timetable.asset_condition.name for dag_id in list(PIPELINE)[1:]}
     assert {dag_id: made_by[asset] for dag_id, asset in listens.items()} == {
         "data_cleaning": "sim_capture",
@@ -88,7 +91,7 @@ def test_tasks_get_what_tasks_above_them_made(dagbag):
 def test_a_stages_outlet_is_the_kind_it_produces(dagbag):
     from sim2edge.stage import get_stage
 
-    for dag_id in PIPELINE:
+    for dag_id in (*PIPELINE, "ingest_batch"):
         for task in stage_tasks(dagbag.dags[dag_id]):
             assert task.outlets[0].name == get_stage(task.stage).produces
 
@@ -114,6 +117,30 @@ def test_a_release_waits_for_a_person_where_the_deployment_says_so(dagbag, monke
     assert dag.get_task("approve").defaults == ["Reject"]
 
 
+def test_a_batch_of_the_inbox_goes_the_way_of_a_captured_one(dagbag):
+    watch, ingest = dagbag.dags["watch_inbox"], dagbag.dags["ingest_batch"]
+    (register,), (stage,) = watch.tasks, ingest.tasks
+    assert register.outlets[0].name == ingest.timetable.asset_condition.name == "delivery"
+    assert stage.outlets == dagbag.dags["sim_capture"].get_task("capture").outlets
+    assert watch.max_active_runs == 1
+    (woken_by,) = watch.timetable.asset_condition.objects
+    assert woken_by.watchers[0].trigger.serialize() == ("bus_trigger.BusTrigger", {"look": "arrivals", "poll_s": 5.0})
+    assert "*/5 * * * *" in str(watch.timetable.timetable)
+
+
+@pytest.mark.parametrize("dag_id", INBOX)
+def test_the_dags_of_the_inbox_explain_themselves_and_their_tasks_end(dagbag, dag_id):
+    dag = dagbag.dags[dag_id]
+    assert dag.doc_md.strip().startswith(f"### {dag_id}:")
+    for part in ("**When it fails**", "Owner:", "partition key"):
+        assert part in dag.doc_md
+    assert dag.catchup is False
+    for task in dag.tasks:
+        assert timedelta(minutes=1) < task.execution_timeout <= timedelta(hours=24)
+        assert task.retries >= 1
+        assert task.doc_md
+
+
 @pytest.mark.parametrize("path", sorted(DAGS.glob("*.py")), ids=lambda path: path.name)
 def test_a_dag_file_is_a_table_of_contents(path):
     source = path.read_text()
@@ -131,6 +158,7 @@ def refuse(*_): raise AssertionError("a connection while a DAG is parsed")
 socket.socket.connect = refuse
 sys.path += [{str(DAGS)!r}, {str(DAGS.parent / "plugins")!r}]
 import sim_capture_dag, data_cleaning_dag, retrain_dag, train_model_dag, release_model_dag
+import watch_inbox_dag, ingest_batch_dag
 print([name for name in {heavy!r} if name in sys.modules])
 """
     monkeypatch.delenv("SIM2EDGE_BUCKET", raising=False)

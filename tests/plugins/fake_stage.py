@@ -22,7 +22,7 @@ from sim2edge.manifest import Cost, Manifest
 from sim2edge.progress import emit
 
 SLOW_S = 4
-REFS = {"capture": "refs/batches", "clean": "refs/frames"}
+REFS = {"capture": "refs/batches", "ingest": "refs/batches", "clean": "refs/frames"}
 
 
 def commit(name: str, argv: list[str], refused: str | None = None) -> int:

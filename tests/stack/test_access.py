@@ -31,6 +31,8 @@ KEYS = [
         "inbox/b/READY.json",
         "retrain/open/r.json",
         "retrain/served/r.json",
+        "registered/b.json",
+        "registered/runs/0123456789abcdef.json",
         "at-the-top",
     ),
 ]

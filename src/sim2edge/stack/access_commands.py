@@ -37,7 +37,7 @@ from sim2edge.stack.role_files import (
 if TYPE_CHECKING:
     from sim2edge.stack.settings import StackSettings
 
-DEVICE_ROLE = "device-<id>"
+OTHER_ROLES = "device-<id>, producer-<name>"
 SHORTEST_PASSWORD = 12
 
 
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("roles", help="the table of roles")
     verb.set_defaults(run=show_roles)
     verb = verbs.add_parser("policy", help="a role's AWS IAM policy, as JSON")
-    verb.add_argument("role", help=f"{', '.join(FIXED_ROLES)} or {DEVICE_ROLE}")
+    verb.add_argument("role", help=f"{', '.join(FIXED_ROLES)}, {OTHER_ROLES}")
     verb.add_argument("--bucket", default=os.environ.get("SIM2EDGE_BUCKET"), help="default: SIM2EDGE_BUCKET")
     verb.set_defaults(run=show_policy)
     verb = verbs.add_parser("init", help="make the role files that are missing")
@@ -79,10 +79,13 @@ def show_roles(_arguments: argparse.Namespace) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("role", "reads, lists", "writes", "creates once", "deletes"):
         table.add_column(column, overflow="fold")
-    for role in (*FIXED_ROLES, "device-ID"):
-        grants = grants_of(role.replace("ID", "0"))
+    for role in (*FIXED_ROLES, "device-ID", "producer-NAME"):
+        grants = grants_of(role.replace("ID", "0").replace("NAME", "0"))
         columns = (grants.read, grants.write, grants.create, grants.delete)
-        table.add_row(role, *("\n".join(each).replace("fleet/0/", "fleet/ID/") for each in columns))
+        cells = (
+            "\n".join(each).replace("fleet/0/", "fleet/ID/").replace("inbox/0.", "inbox/NAME.") for each in columns
+        )
+        table.add_row(role, *cells)
     Console().print(table)
 
 

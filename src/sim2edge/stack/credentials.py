@@ -36,6 +36,7 @@ class Credentials(BaseModel):
     airflow_jwt_secret: str = Field(default_factory=_key, min_length=64, repr=False)
     airflow_secret_key: str = Field(default_factory=_key, min_length=32, repr=False)
     airflow_fernet_key: str = Field(default_factory=_fernet, min_length=44, repr=False)
+    inbox_token: str = Field(default_factory=_key, min_length=16, repr=False)
 
 
 USER = "admin"

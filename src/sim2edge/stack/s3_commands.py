@@ -1,6 +1,7 @@
 """`sim2edge s3`: the S3 server on its own, as it runs in a container.
 
     sim2edge s3 serve --home /data --credentials /run/credentials     until SIGTERM; exit code 1 when a part of it died
+    sim2edge s3 serve ... --inbox-webhook URL       and tell that URL what arrives in the inbox (docs/new-data.md)
     sim2edge s3 check                                                  exit code 0 when it answers: the health check
 
 Of its ports only that of S3 is open to others, and one of gRPC, which wants a client certificate; the rest is on
@@ -18,7 +19,7 @@ from sim2edge.access import ADMIN
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.progress import emit
 from sim2edge.stack.role_files import ACCESS_KEY, SECRET_KEY, read_variables
-from sim2edge.stack.seaweedfs import REGION, is_healthy
+from sim2edge.stack.seaweedfs import REGION, Webhook, is_healthy
 from sim2edge.stack.seaweedfs_split import SplitServer
 
 LOOK_EVERY_S = 0.3
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("serve", help="run the server until SIGTERM")
     verb.add_argument("--home", type=Path, required=True, help="folder of its data and settings")
     verb.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")  # noqa: S104
+    verb.add_argument("--inbox-webhook", metavar="URL", help="tell this URL what arrives in the inbox")
     verb.set_defaults(run=serve)
     verb = verbs.add_parser("check", help="whether the server answers and its bucket is there")
     verb.set_defaults(run=check)
@@ -66,7 +68,8 @@ def serve(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
     complaint, ready = "", False
-    with SplitServer(arguments.home, _roles(arguments), arguments.host, arguments.port, arguments.bucket) as server:
+    where = (arguments.home, _roles(arguments), arguments.host, arguments.port, arguments.bucket)
+    with SplitServer(*where, _webhook(arguments.inbox_webhook)) as server:
         while not asked:
             time.sleep(LOOK_EVERY_S)
             server.check_alive()
@@ -76,6 +79,18 @@ def serve(arguments: argparse.Namespace) -> int:
                 emit("ready", port=arguments.port, bucket=arguments.bucket, roles=len(server.keys))
     emit("stopped")
     return 0
+
+
+def _webhook(url: str | None) -> Webhook | None:
+    """Whom to tell, with the token that `SIM2EDGE_INBOX_TOKEN` holds.
+
+    Raises:
+        BadInput: the variable is not set.
+    """
+    token = os.environ.get("SIM2EDGE_INBOX_TOKEN", "")
+    if url and not token:
+        raise BadInput("--inbox-webhook: SIM2EDGE_INBOX_TOKEN is not set: the same token as Airflow's API server has")
+    return Webhook(url, token) if url else None
 
 
 def _look_at_roles(server: SplitServer, complaint: str) -> str:

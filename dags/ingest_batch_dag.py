@@ -1,0 +1,54 @@
+"""
+### ingest_batch: a batch of the inbox becomes episodes
+
+`ingest` checks the logs that a producer delivered under `inbox/<batch>/`, file by file against `READY.json`, and
+commits the batch's **episodes**, one a log, as `capture` does with simulated drives; `data_cleaning` follows by itself.
+
+**Starts** when `watch_inbox` has registered a batch. By hand: *Trigger*, with the batch id as the partition key; a
+batch that is there already is a cache hit, and the chain goes on with it. Settings such as `ingest.skip_bad=true` or
+`ingest.topics.image=/front/image` are overrides of the run.
+
+**Look at** the task's *Artifact* link: the report of each log, what was made of it and what was left out.
+
+**When it fails**: red and not retried is a bad delivery: the last line of the log names the file and the topic. Have
+the producer deliver it again under another batch id, or *Trigger* with `ingest.skip_bad=true`. Nothing half-written is
+ever visible. Do not pause this DAG to hold batches back for long: while it is paused, `watch_inbox` registers none.
+
+Owner: data engineering.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import PartitionedAssetTimetable, dag
+from assets import DELIVERY, EPISODES
+from deadlines import late_batch
+from pools import CAPTURE
+from run_settings import DEFAULT_ARGS, PARAMS
+from stage_operator import StageOperator
+
+
+@dag(
+    dag_id="ingest_batch",
+    description="A batch of the inbox to episodes",
+    doc_md=__doc__,
+    schedule=PartitionedAssetTimetable(assets=DELIVERY),
+    catchup=False,
+    max_active_runs=100,
+    default_args=DEFAULT_ARGS | {"owner": "data engineering"},
+    deadline=late_batch(__doc__),
+    params=PARAMS,
+    tags=["sim2edge", "data"],
+)
+def ingest_batch() -> None:
+    """Ingest."""
+    StageOperator(
+        stage="ingest",
+        outlets=[EPISODES],
+        execution_timeout=timedelta(hours=2),
+        pool=CAPTURE,
+        pool_slots=1,
+        doc_md="The delivered logs, checked and brought to common ticks: episodes.",
+    )
+
+
+ingest_batch()

@@ -1,0 +1,101 @@
+"""The task of the `watch_inbox` DAG: registers what is new in the inbox (`sim2edge/arrivals.py` says how).
+
+    RegisterOperator(task_id="register", outlet=DELIVERY, starts="ingest_batch")
+
+Each batch that it registers is an event of the outlet, with the batch as its partition. Its log has a line for each
+batch that it registered, refused, or found incomplete.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Asset, BaseOperator, Context
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from sim2edge import arrivals
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput, Unavailable
+
+MOST_LINES = 50
+"""Lines of one kind in a log: strangers may write into the inbox."""
+
+
+class RegisterOperator(BaseOperator):
+    """Registers what is complete in the inbox, once; is skipped when nothing is.
+
+    Args:
+        outlet: the asset that gets an event for each batch.
+        starts: the DAG that those events start: while it is paused nothing is registered, for Airflow starts no run for
+            an event that came in the meantime.
+    """
+
+    ui_color = "#e4e4f4"
+
+    def __init__(self, *, outlet: Asset, starts: str, **kwargs: Any) -> None:
+        # As an inlet, too: events that earlier runs gave are asked for.
+        super().__init__(outlets=[outlet], inlets=[outlet], **kwargs)
+        self.outlet = outlet
+        self.starts = starts
+
+    def execute(self, context: Context) -> Sequence[str]:
+        """Register; returns the batches.
+
+        Raises:
+            AirflowSkipException: nothing is new, or the DAG that takes the batches is paused.
+            AirflowFailException: the bus may not be read, or a claim is damaged.
+            AirflowException: S3 cannot be reached; the task is retried.
+        """
+        try:
+            return self._register(Bus.from_environment(), context)
+        except BadInput as error:
+            raise AirflowFailException(str(error)) from None
+        except Unavailable as error:
+            raise AirflowException(str(error)) from None
+
+    def _register(self, bus: Bus, context: Context) -> Sequence[str]:
+        if context["ti"].get_dag(self.starts).is_paused:
+            found = arrivals.survey(bus)
+            self._tell(found.refused, found.incomplete)
+            raise AirflowSkipException(f"{self.starts} is paused: {len(found.complete)} complete batches wait for it")
+        report = arrivals.register(bus, context["dag_run"].run_id, Ledger(context, self.outlet))
+        for batch in report.registered:
+            before = report.taken_over.get(batch)
+            self.log.info("registered %s%s", batch, f", which {before} had claimed and lost" if before else "")
+        self._tell(report.refused, report.incomplete)
+        if report.left:
+            self.log.info("%d more are complete: the next run registers them", report.left)
+        if not report.registered:
+            raise AirflowSkipException("nothing new is complete")
+        context["outlet_events"][self.outlet].add_partitions(list(report.registered))
+        return report.registered
+
+    def _tell(self, refused: Sequence[str], incomplete: dict[str, datetime]) -> None:
+        for line in refused[:MOST_LINES]:
+            self.log.warning("refused %s", line)
+        overdue = timedelta(minutes=conf.getfloat("sim2edge", "inbox_overdue_minutes"))
+        for batch, since in sorted(incomplete.items(), key=lambda item: item[1])[:MOST_LINES]:
+            age = datetime.now(UTC) - since
+            how = f"inbox/{batch}: no READY.json, and nothing was written for {age.total_seconds() / 60:.0f} minutes"
+            self.log.log(*(30, "overdue %s") if age > overdue else (20, "incomplete %s"), how)
+        hidden = max(0, len(refused) - MOST_LINES) + max(0, len(incomplete) - MOST_LINES)
+        if hidden:
+            self.log.warning("and %d more that are refused or incomplete", hidden)
+
+
+class Ledger:
+    """What Airflow knows of the runs of this DAG: see `arrivals.Scheduler`."""
+
+    def __init__(self, context: Context, outlet: Asset) -> None:
+        self._task = context["ti"]
+        self._events = context["inlet_events"][outlet]
+
+    def has_ended(self, run: str) -> bool:
+        """See `arrivals.Scheduler`."""
+        return not self._task.get_dr_count(self._task.dag_id, run_ids=[run], states=["queued", "running"])
+
+    def registered(self, run: str, since: datetime) -> Collection[str]:
+        """See `arrivals.Scheduler`."""
+        events = self._events.after(since.isoformat())
+        return {event.partition_key for event in events if event.source_run_id == run and event.partition_key}
