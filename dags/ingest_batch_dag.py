@@ -22,7 +22,6 @@ from datetime import timedelta
 from airflow.sdk import PartitionedAssetTimetable, dag
 from assets import DELIVERY, EPISODES
 from deadlines import late_batch
-from pools import CAPTURE
 from run_settings import DEFAULT_ARGS, PARAMS
 from stage_operator import StageOperator
 
@@ -45,7 +44,7 @@ def ingest_batch() -> None:
         stage="ingest",
         outlets=[EPISODES],
         execution_timeout=timedelta(hours=2),
-        pool=CAPTURE,
+        pool="capture",
         pool_slots=1,
         doc_md="The delivered logs, checked and brought to common ticks: episodes.",
     )

@@ -96,7 +96,7 @@ def test_every_task_ends_is_tried_again_less_and_less_often_and_tells_when_it_fa
 @pytest.mark.parametrize("dag_id", IDS)
 def test_nothing_of_the_past_is_made_up_for_and_runs_at_once_are_bounded(dags, dag_id):
     assert dags[dag_id].catchup is False
-    assert dags[dag_id].max_active_runs <= 16
+    assert dags[dag_id].max_active_runs <= 100
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
