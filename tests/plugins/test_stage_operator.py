@@ -35,7 +35,7 @@ class Task:
         )
         self.context = Context(
             ti=instance,
-            dag_run=SimpleNamespace(partition_key=partition),
+            dag_run=SimpleNamespace(partition_key=partition, run_type="asset_triggered"),
             params=params or {},
             triggering_asset_events=events,
             outlet_events=self.outlet_events,
