@@ -27,7 +27,7 @@ from sim2edge.retrain_decision import Decision, Policy, Situation, decide, is_ba
 DATA_DAGS = ("sim_capture", "ingest_batch", "data_cleaning")
 """The DAGs whose runs make data that a training learns from."""
 TRAINING_DAG = "train_model"
-GOING_ON = ["queued", "running"]
+GOING_ON = ("queued", "running")
 CERTAIN_S, CERTAIN_STEP_S = 8.0, 1.0
 """How long no run may be making data before a backfill is taken to be at its end: between the end of one run and the
 start of the next that follows it, the scheduler may take some seconds."""
@@ -117,6 +117,8 @@ class Decide(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Look, and look again if the moment is near; each look says in the log what was decided, and why.
 
+        The DAG has one run at a time, so one that has to wait for long makes way for the next.
+
         Raises:
             AirflowSkipException: there is nothing to do until somebody asks again.
             AirflowFailException: what the run was told to ask for is wrong.
@@ -126,6 +128,8 @@ class Decide(BaseSensorOperator):
         while decision.action == "wait" and time.monotonic() + decision.look_again_s < end:
             time.sleep(decision.look_again_s)
             decision = self._look(context)
+        if decision.action == "wait" and count_runs(context, self.dag_id, ["queued"]):
+            raise AirflowSkipException(f"the next run goes on: {decision.why}")  # it may bring a wish of a person
         self._look_again_s = max(decision.look_again_s, SHORTEST_BREAK_S)
         return decision.action == "train"
 
@@ -266,9 +270,9 @@ def request_by_hand(context: Context) -> Request | None:
     )
 
 
-def count_runs(context: Context, dag: str) -> int:
-    """Runs of a DAG that are queued or running."""
-    return int(context["ti"].get_dr_count(dag_id=dag, states=GOING_ON))
+def count_runs(context: Context, dag: str, states: Sequence[str] = GOING_ON) -> int:
+    """Runs of a DAG that are in one of the states: by default, queued or running."""
+    return int(context["ti"].get_dr_count(dag_id=dag, states=list(states)))
 
 
 def plainly(work: Callable[[], T]) -> T:

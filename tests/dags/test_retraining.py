@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 CHECKOUT = Path(__file__).parents[2]
 FAKE_STAGE = CHECKOUT / "tests" / "plugins" / "fake_stage.py"
 DAGS = {"sim_capture", "data_cleaning", "retrain", "train_model", "release_model"}
-COOLDOWN_S = 35
+COOLDOWN_S = 45
 ENDED = ("success", "failed", "skipped", "upstream_failed")
 
 
@@ -198,10 +198,15 @@ def test_ten_requests_at_once_are_one_training_after_the_cool_down_with_all_reas
 def test_a_person_asks_in_the_ui_and_does_not_wait_and_a_refused_model_starts_nothing(airflow):
     airflow.behave(validate="refuse")
     known, released = airflow.runs("train_model"), airflow.runs("release_model")
+    airflow.trigger("retrain", reason="this one waits for the cool-down")
     airflow.trigger("retrain", reason="look at the new loss", now=True, overrides=["train.epochs=3"])
-    training = airflow.new_run("train_model", known)["dag_run_id"]
+    trained = airflow.new_run("train_model", known)
+    assert (start(trained) - start(known[1])).total_seconds() < COOLDOWN_S, "no wait"
+    training = trained["dag_run_id"]
     assert airflow.ended("train_model", training, "validate", 90)["state"] == "skipped"
-    assert "manual: look at the new loss (admin)" in airflow.runs("train_model")[-1]["note"]
+    note = airflow.runs("train_model")[-1]["note"]
+    assert "manual: look at the new loss (admin)" in note
+    assert "manual: this one waits for the cool-down (admin)" in note
     assert "validate of batch b1, preset demo" in airflow.log("train_model", training, "validate")
     airflow.behave()
     time.sleep(3)

@@ -146,6 +146,17 @@ def test_what_takes_long_is_waited_for_without_a_worker(frames, monkeypatch):
     assert timedelta(seconds=3) < wait < timedelta(seconds=21)
 
 
+def test_a_run_that_waits_makes_way_for_the_next_which_sees_the_same(frames, monkeypatch):
+    monkeypatch.setattr(retrain_operators, "IN_PLACE_S", 0)
+    request_training()
+    decide = Decide(task_id="decide", policy=AT_ONCE)
+    monkeypatch.setattr(Decide, "dag_id", "retrain")
+    with pytest.raises(AirflowSkipException, match="the next run goes on: a training is going on"):
+        decide.poke(context({"train_model": 1, "retrain": 1}))
+    assert decide.poke(context({"retrain": 1})) is True
+    assert decide.poke(context({"train_model": 1})) is False
+
+
 def test_a_backfill_is_waited_for_until_no_run_turns_up_for_a_while(frames, monkeypatch):
     monkeypatch.setattr(retrain_operators, "IN_PLACE_S", 0)
     monkeypatch.setattr(retrain_operators, "CERTAIN_S", 0.3)
