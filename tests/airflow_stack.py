@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.errors import Unavailable
 from sim2edge.secrets_file import format_secrets
 from sim2edge.stack.client import Stack
 from sim2edge.stack.files import write_private
@@ -65,12 +66,14 @@ class RunningAirflow:
 
 
 def wait_for(look: Callable[[], Any], seconds: float) -> Any:
-    """What `look` finds, once it finds something."""
+    """What `look` finds, once it finds something; a server too busy to answer is asked again."""
     deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not come to that in time"
+    while time.monotonic() < deadline:
+        with contextlib.suppress(Unavailable):
+            if found := look():
+                return found
         time.sleep(0.3)
-    return found
+    raise AssertionError("it did not come to that in time")
 
 
 @contextlib.contextmanager

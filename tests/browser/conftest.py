@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from airflow_pages import DESK, log_in
 from airflow_stack import RunningAirflow, running_airflow
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-PATIENCE_MS = 20_000
+PATIENCE_MS = 45_000
 USERS = "admin:admin,ann:viewer"
 
 
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +58,7 @@ def visit(chromium, airflow) -> Iterator[Callable[..., Page]]:
     def open_page(user: str | None, size: tuple[int, int] = DESK) -> Page:
         context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, base_url=airflow.url)
         context.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         opened.append(context)
         page = context.new_page()
         if user:
@@ -88,6 +89,6 @@ def batch(airflow) -> str:
     """A batch that has gone through all DAGs."""
     name = "farm-1"
     airflow.client.trigger("sim_capture", name, {})
-    run = airflow.run("release_model", name, 120)
-    assert airflow.ended("release_model", run, "push", 120)["state"] == "success"
+    run = airflow.run("release_model", name, 240)
+    assert airflow.ended("release_model", run, "push", 240)["state"] == "success"
     return name
