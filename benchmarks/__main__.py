@@ -15,7 +15,7 @@ from rich.console import Console
 from benchmarks.results import Result, make_table
 from benchmarks.workplace import Workplace, open_workplace
 
-NAMES = ("overhead", "capture", "clean", "augment", "train", "detector", "ota", "footprint", "dags")
+NAMES = ("overhead", "capture", "clean", "augment", "train", "detector", "ota", "footprint", "dags", "page")
 
 
 def main() -> int:

@@ -174,7 +174,7 @@ def _apply(cell: Cell, run: "StageRun") -> None:
         )
         cell.quality = cell.cost = ""
     elif run.state == "failed" and newer:
-        cell.state, cell.note = "failed", "see the log of its run"
+        cell.state, cell.note = "failed", "see its log"
     elif run.state == "success" and cell.record is None:
         cell.state = "committed"
     elif run.state == "success" and cell.state == "committed" and is_hit(cell.record, run):
@@ -204,5 +204,6 @@ def quality(record: Record) -> str:
     if record.kind == "model" and "map_50" in have:
         return f"mAP {float(have['map_50']):.3f}"
     if record.kind == "release" and "chosen" in have:
-        return f"{have['chosen']} {number(have.get('latency_ms_p50'))} ms"
+        latency = have.get("latency_ms_p50")
+        return f"{have['chosen']} {float(latency):.2f} ms" if latency is not None else str(have["chosen"])
     return str(have.get("ring", "")) if record.kind == "rollout" else ""

@@ -6,6 +6,7 @@ from typing import Any
 from bus_view import CHAMPION, BusView
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
+from fleet_page import newest_rollout
 from flywheel_grid import quality
 from lineage_graph import Node, draw
 from page_words import short
@@ -28,7 +29,8 @@ def show_device_lineage(request: Request, device: str) -> HTMLResponse:
     if found is None:
         raise BadInput(f"'{device[:80]}': no such device has said anything yet")
     release = view.release_named(found.release)
-    above = [release.reference, *_catalog(view).ancestors(release.reference)] if release else []
+    start = newest_rollout(view, release, found.ring) or release
+    above = [start.reference, *_catalog(view).ancestors(start.reference)] if start else []
     return _show(request, f"device:{device}", above, [], [found], found.device)
 
 
@@ -62,7 +64,7 @@ def _show(
     nodes += [make_device_node(device, root) for device in devices]
     there = {record.reference for record in records}
     edges = {(parent, r.reference) for r in records for parent in r.made_from if parent in there}
-    edges |= {(r.reference, f"device:{d.device}") for d in devices for r in records if r.id == d.release}
+    edges |= {(source, f"device:{device.device}") for device in devices for source in sources(records, device)}
     if not any(node.key == focus for node in nodes):
         raise BadInput(f"{focus}: not known")
     others = [device for device in devices if f"device:{device.device}" != focus]
@@ -89,6 +91,17 @@ def make_node(record: Record, root: str, champion: str | None) -> Node:
         record.reference, column, short(record.partition, 16), short(words or record.id, 20), href, state,
         record.finished.timestamp(),
     )  # fmt: skip
+
+
+def sources(records: Sequence[Record], device: Device) -> Sequence[str]:
+    """Where the line to a device begins: at the rollout of what it runs to its ring; without one, at the release."""
+    releases = [record.reference for record in records if record.kind == "release" and record.id == device.release]
+    rollouts = [
+        record.reference
+        for record in records
+        if record.numbers.get("ring") == device.ring and set(releases) & set(record.made_from)
+    ]
+    return rollouts or releases
 
 
 def make_device_node(device: Device, root: str) -> Node:

@@ -49,7 +49,8 @@ def make_app(view: BusView | None = None) -> FastAPI:
         Depends(requires_access_asset("GET")),
         Depends(requires_access_dag("GET", DagAccessEntity.RUN)),
     ]
-    app = FastAPI(title="sim2edge", docs_url=None, redoc_url=None, openapi_url=None, dependencies=logged_in)
+    off: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None, "redirect_slashes": False}
+    app = FastAPI(title="sim2edge", dependencies=logged_in, **off)
     app.state.view = view or BusView()
     app.middleware("http")(add_headers)
     for part in (flywheel_page, artifact_page, lineage_page, fleet_page, run_page):

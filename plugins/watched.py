@@ -1,7 +1,7 @@
 """A value that a thread keeps fresh while somebody looks at it, so that no request waits for where it comes from.
 
     fleet = Watched(read_everything, first=(), seconds=15)
-    fleet.look()        # at once, but for the very first time
+    fleet.look()        # at once, but for the first look in a while
 
 The thread ends by itself a minute after the last look, and starts anew with the next.
 """
@@ -18,7 +18,7 @@ T = TypeVar("T")
 IDLE_S = 60.0
 """Seconds without a look after which the thread ends."""
 FIRST_WAIT_S = 1.5
-"""The longest that a look waits, and only while there is nothing to show at all."""
+"""The longest that a look waits, and only for the first read of a new thread."""
 SHARE = 0.1
 """The most of a thread's time that goes into reading: what takes long is read less often."""
 
@@ -45,10 +45,11 @@ class Watched(Generic[T]):
         return None if self._fresh is None else time.monotonic() - self._fresh
 
     def look(self, wait_s: float = FIRST_WAIT_S) -> T:
-        """The value as it is known now; waits for the first read alone, and not long."""
+        """The value as it is known now; waits, and not long, only when nobody looked for a while."""
         self._looked = time.monotonic()
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
+                self._tried.clear()
                 self._thread = threading.Thread(target=self._follow, daemon=True, name="watched")
                 self._thread.start()
         self._tried.wait(wait_s)

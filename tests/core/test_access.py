@@ -4,6 +4,7 @@ import fnmatch
 import itertools
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from sim2edge import access
 from sim2edge.access import FIXED_ROLES, Keys, grants_of, policy, seaweedfs_config
 from sim2edge.errors import BadInput
-from sim2edge.manifest import KINDS
+from sim2edge.manifest import KINDS, entry_key
 from sim2edge.stage import STAGE_NAMES, get_stage
 
 ID = "0123456789abcdef"
@@ -55,6 +56,16 @@ def test_no_role_deletes_a_ref_or_what_devices_install(role):
         "fleet/pi-1/x",
     ):
         assert not may(grants_of(role).delete, key)
+
+
+def test_a_stage_enters_artifacts_of_its_own_kind_into_the_catalog():
+    for kind, name in zip(KINDS, STAGE_NAMES, strict=True):
+        key = entry_key(f"{kind}/a_frames_b/{ID}", datetime(2026, 1, 1, tzinfo=UTC))
+        assert {role for role in SCOPED if may((*grants_of(role).create, *grants_of(role).write), key)} == {
+            name,
+            "airflow",
+        }
+        assert not [role for role in SCOPED if may(grants_of(role).delete, key)]
 
 
 def test_each_ref_is_moved_by_whom_it_belongs_to():

@@ -23,6 +23,36 @@ pytest.importorskip("airflow")
 sys.path.insert(0, str(ROOT / "plugins"))  # as Airflow does
 
 
+@pytest.fixture(scope="session")
+def airflow_database():
+    """Airflow's tables, in a file of this session's."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture(scope="session")
+def api(airflow_database):
+    """Airflow's API server, as it is deployed but for the network: pages mounted, logins real."""
+    from airflow.api_fastapi.app import create_app
+    from airflow.configuration import conf
+    from page_visitor import API_PASSWORDS
+
+    (HOME / "passwords.json").write_text(json.dumps(API_PASSWORDS))
+    conf.set("core", "simple_auth_manager_users", "admin:admin,viewer:viewer")
+    conf.set("api_auth", "jwt_secret", "x" * 64)
+    conf.set("api", "secret_key", "y" * 64)
+    return create_app(apps="core")
+
+
+@pytest.fixture
+def browser(api, s3):
+    """Somebody who is logged in as an admin; the pages know this session's bucket as it is now."""
+    from page_visitor import log_in
+
+    return log_in(api, "admin")
+
+
 @pytest.fixture
 def fake_stages(tmp_path, monkeypatch):
     """Run stages by `fake_stage.py`; returns a function that says how they behave: `behave(clean="bad input")`."""

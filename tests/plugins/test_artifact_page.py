@@ -3,10 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from airflow.api_fastapi.core_api.security import get_user
 from airflow.plugins_manager import get_fastapi_plugins
-from artifact_page import make_app
-from starlette.testclient import TestClient
 
 from sim2edge.manifest import Cost, Manifest
 
@@ -38,15 +35,7 @@ def artifact(s3, partition, tmp_path):
         cost=Cost(wall_s=2, work_s=1, cpu_s=1, bytes_in=0, bytes_out=4),
     )
     s3.commit(manifest)
-    s3.move_ref(f"refs/frames/{partition}", reference)
     return reference
-
-
-@pytest.fixture
-def browser():
-    app = make_app()
-    app.dependency_overrides[get_user] = lambda: "someone"
-    return TestClient(app)
 
 
 def test_airflow_mounts_the_pages():
@@ -55,7 +44,7 @@ def test_airflow_mounts_the_pages():
 
 
 def test_an_artifact_is_shown_with_what_it_was_made_from(browser, artifact, partition):
-    page = browser.get(f"/artifacts/{artifact}").text
+    page = browser.get(f"/sim2edge/artifacts/{artifact}").text
     for part in (
         artifact,
         f"/sim2edge/artifacts/episodes/{partition}/00000000000000aa",
@@ -65,7 +54,6 @@ def test_an_artifact_is_shown_with_what_it_was_made_from(browser, artifact, part
         assert part in page
     assert "&lt;b&gt;bold" in page, "what stages wrote is text, not HTML"
     assert 'href="http://127.0.0.1:5000/#/runs/1"' in page
-    assert artifact in browser.get("/artifacts").text
 
 
 def test_a_gathered_batch_links_to_its_shards(browser, artifact, s3, partition):
@@ -73,16 +61,16 @@ def test_a_gathered_batch_links_to_its_shards(browser, artifact, s3, partition):
     parts = {"id": "00000000000000cc", "parts": [artifact, shard]}
     s3.commit(s3.open(artifact).model_copy(update={"id": "00000000000000bb", "shard": "2/2"}))
     gathered = s3.commit(s3.open(artifact).model_copy(update=parts))
-    page = browser.get(f"/artifacts/{gathered.reference}").text
+    page = browser.get(f"/sim2edge/artifacts/{gathered.reference}").text
     assert all(f'href="/sim2edge/artifacts/{part}"' in page for part in gathered.parts)
-    assert ", shard 2/2" in browser.get(f"/artifacts/{shard}").text
+    assert ", shard 2/2" in browser.get(f"/sim2edge/artifacts/{shard}").text
 
 
 def test_a_report_is_shown_but_its_scripts_do_not_run(browser, artifact):
-    report = browser.get(f"/artifacts/{artifact}/report.html")
+    report = browser.get(f"/sim2edge/artifacts/{artifact}/report.html")
     assert report.text == "<script>alert(1)</script>"
     assert report.headers["Content-Security-Policy"].startswith("sandbox;")
-    download = browser.get(f"/artifacts/{artifact}/frames.parquet")
+    download = browser.get(f"/sim2edge/artifacts/{artifact}/frames.parquet")
     assert (download.content, download.headers["Content-Disposition"]) == (b"PAR1", "attachment")
 
 
@@ -91,9 +79,18 @@ def test_a_report_is_shown_but_its_scripts_do_not_run(browser, artifact):
     ["frames/nobody/0123456789abcdef", "frames/x/not-an-id", "{}/manifest.json", "{}/%2e%2e/secret", "{}/nothing"],
 )
 def test_what_is_not_there_is_said_so(browser, artifact, path):
-    assert browser.get(f"/artifacts/{path.format(artifact)}").status_code == 404
+    assert browser.get(f"/sim2edge/artifacts/{path.format(artifact)}").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["", "/{}", "/{}/report.html"])
-def test_nobody_gets_in_without_a_login(artifact, path):
-    assert TestClient(make_app()).get(f"/artifacts{path.format(artifact)}").status_code in (401, 403)
+def test_the_links_of_a_task_lead_to_its_manifest_and_its_report(browser, artifact, s3, partition):
+    manifest = browser.get(f"/sim2edge/manifests/{artifact}")
+    assert manifest.json()["summary"]["frames"] == 120
+    assert manifest.headers["Content-Security-Policy"].startswith("sandbox;")
+    report = browser.get(f"/sim2edge/reports/{artifact}")
+    assert report.headers["Location"] == f"/sim2edge/artifacts/{artifact}/report.html"
+    assert browser.get(f"/sim2edge/tracking/{artifact}").status_code == 404
+
+
+def test_refs_that_are_few_are_shown_as_current(browser, artifact, s3):
+    s3.move_ref("refs/rings/test", artifact)
+    assert artifact in browser.get("/sim2edge/artifacts").text

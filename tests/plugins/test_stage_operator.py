@@ -57,8 +57,11 @@ def test_a_stage_that_commits_gives_its_reference_and_nothing_else(s3, partition
     reference, operator = Task(partition).run("capture")
     assert s3.open(reference).kind == "episodes"
     assert (operator.artifact, operator.outcome) == (reference, "made")
-    (link,) = operator.operator_extra_links
-    assert link.get_link(operator, ti_key=None).endswith(f"/sim2edge/artifacts/{reference}")
+    links = {link.name: link.get_link(operator, ti_key=None) for link in operator.operator_extra_links}
+    assert links["Artifact"].endswith(f"/sim2edge/artifacts/{reference}")
+    assert links["Manifest"].endswith(f"/sim2edge/manifests/{reference}")
+    assert links["Report"].endswith(f"/sim2edge/reports/{reference}")
+    assert links["MLflow run"] == "", "only training is tracked"
 
 
 def test_the_second_time_is_a_cache_hit_and_says_what_it_saved(partition, capsys):

@@ -1,0 +1,165 @@
+"""What the grid says of a stage, from its newest artifact and its newest run; and how a lineage graph is laid out."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flywheel_grid import GridIndex, choose_batches, make_cell, make_rows
+from hypothesis import given
+from hypothesis import strategies as st
+from lineage_graph import COLUMNS, MOST, Node, draw, reduce
+from obstore.store import MemoryStore
+from page_words import ago, duration, flat, number, size
+from run_states import StageRun, choose
+
+from benchmarks.made_up import fill
+from sim2edge.bus import Bus
+from sim2edge.catalog import Catalog, Record
+
+NOW = datetime(2026, 5, 6, 12, tzinfo=UTC)
+
+
+def record(kind="verdict", finished=NOW, refused=None, **numbers):
+    reference = f"{kind}/b/0123456789abcdef"
+    return Record(reference, "s", 1, finished, 12.0, 1000, {}, (), None, refused, "0", numbers)
+
+
+def run(state, started=NOW, ended=NOW, reference=None, hit=None, task="validate", run_id="r"):
+    return StageRun("b", "validate", "train_model", run_id, task, state, started, ended, reference, hit)
+
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("artifact", "newest", "state"),
+    [
+        (None, None, "missing"),
+        (record(), None, "committed"),
+        (record(refused="too low"), None, "refused"),
+        (record(), run("running", ended=None), "running"),
+        (None, run("up_for_retry", ended=None), "running"),
+        (None, run("failed"), "failed"),
+        (record(finished=NOW - HOUR), run("failed"), "failed"),
+        (record(finished=NOW + HOUR), run("failed"), "committed"),
+        (record(finished=NOW + timedelta(seconds=1)), run("success"), "committed"),
+        (record(finished=NOW - HOUR), run("success"), "hit"),
+        (record(finished=NOW - HOUR), run("success", hit=False), "committed"),
+        (record(finished=NOW + HOUR), run("success", hit=True), "hit"),
+        (None, run("success", reference="verdict/b/00000000000000ff"), "committed"),
+        (record(refused="too low"), run("skipped"), "refused"),
+        (None, run("upstream_failed"), "missing"),
+    ],
+)
+def test_the_state_of_a_cell(artifact, newest, state):
+    assert make_cell(artifact, newest, lambda _: None).state == state
+
+
+def test_a_run_that_went_back_to_an_older_artifact_shows_that_one():
+    older = record(map_50=0.5)
+    cell = make_cell(record(map_50=0.4), run("success", reference=older.reference), lambda _: older)
+    assert cell.quality == "passed 0.500"
+
+
+def test_of_the_shards_of_a_run_the_one_that_runs_is_shown():
+    shards = [run(state, task="capture_shard") for state in ("success", "running", "failed", "success")]
+    assert choose(shards)["b", "validate"].state == "running"
+    whole = run("success", task="capture")
+    assert choose([whole, run("success", task="capture_shard")])["b", "validate"] is whole
+    assert choose([run("running", run_id="old"), run("success", run_id="new")])["b", "validate"].run_id == "new"
+
+
+@pytest.fixture
+def catalog():
+    bus = Bus(MemoryStore())
+    fill(bus, batches=30, trainings=6)
+    catalog = Catalog(bus)
+    catalog.refresh()
+    return catalog
+
+
+def test_batches_are_chosen_by_name_state_and_stage(catalog):
+    index = GridIndex()
+    index.update(catalog)
+    assert choose_batches(index, ["new", "night-0001"])[:2] == ["new", "night-0029"], "what is new comes first, once"
+    assert choose_batches(index, [], text="NIGHT-002") == [f"night-{n:04d}" for n in range(29, 19, -1)]
+    assert choose_batches(index, [], state="refused") == ["night-0024"]
+    assert choose_batches(index, [], state="refused", stage="train") == []
+    assert len(choose_batches(index, [], state="missing", stage="push")) == 25
+    assert choose_batches(index, [], state="running", live={"night-0003"}) == ["night-0003"]
+
+
+def test_a_batch_that_went_on_under_another_says_where(catalog):
+    index = GridIndex()
+    index.update(catalog)
+    (row,) = make_rows(index, catalog, ["night-0001"], {})
+    assert row.cells["augment"].elsewhere.partition == "night-0004"
+
+
+# Lineage
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(COLUMNS), st.integers(0, 40)), min_size=1, max_size=60, unique=True),
+    st.data(),
+)
+def test_a_graph_fits_its_picture_and_shows_what_it_is_about(kinds, data):
+    nodes = [Node(f"{column}-{index}", column, "t", order=index) for column, index in kinds]
+    keys = [node.key for node in nodes]
+    edges = data.draw(st.sets(st.tuples(st.sampled_from(keys), st.sampled_from(keys)), max_size=80))
+    edges = {(a, b) for a, b in edges if COLUMNS.index(a.split("-")[0]) < COLUMNS.index(b.split("-")[0])}
+    focus = data.draw(st.sampled_from(keys))
+    graph = draw(focus, nodes, edges)
+    assert [box.node.key for box in graph.boxes if box.focus] == [focus]
+    places = [(box.x, box.y) for box in graph.boxes]
+    assert len(set(places)) == len(places), "no box lies on another"
+    assert all(0 <= box.x < graph.width - 100 and 0 <= box.y < graph.height - 40 for box in graph.boxes)
+    for column in {node.column for node in nodes}:
+        boxes = [box for box in graph.boxes if box.node.column == column]
+        assert len(boxes) <= MOST
+        assert sum(box.more or 1 for box in boxes) == sum(node.column == column for node in nodes)
+
+
+def test_a_thousand_batches_are_a_few_boxes():
+    frames = [Node(f"f{n}", "frames", str(n), order=n) for n in range(1000)]
+    episodes = [Node(f"e{n}", "episodes", str(n), order=1000 - n) for n in range(1000)]
+    edges = {(f"e{n}", f"f{n}") for n in range(1000)} | {(f"f{n}", "d") for n in range(1000)}
+    graph = draw("d", [Node("d", "dataset", "d"), *frames, *episodes], edges)
+    assert len(graph.boxes) == 2 * MOST + 1
+    more = [box for box in graph.boxes if box.more]
+    assert [box.node.title for box in more] == ["and 993 more", "and 993 more"]
+    kept = {box.node.key[1:] for box in graph.boxes if box.node.key[0] in "ef"}
+    assert len(kept) == MOST - 1, "the same batches in both columns"
+    assert len(graph.lines) == 2 * MOST
+
+
+def test_lines_that_others_say_already_are_left_out():
+    assert reduce({("a", "b"), ("b", "c"), ("a", "c")}) == {("a", "b"), ("b", "c")}
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (duration(0.84), "0.8 s"),
+        (duration(57.2), "57 s"),
+        (duration(202), "3 min"),
+        (duration(9000), "2.5 h"),
+        (duration(300_000), "3 d"),
+        (size(0), "0 B"),
+        (size(788_000), "788 kB"),
+        (size(70_380_000), "70.4 MB"),
+        (number(0.46659), "0.467"),
+        (number(4000), "4,000"),
+        (number(400_400), "400 k"),
+        (number(None), ""),
+        (number(True), "True"),
+        (ago(NOW - timedelta(minutes=5), NOW), "5 min ago"),
+        (ago(NOW - timedelta(days=90), NOW), "2026-02-05"),
+        (flat({"chair": 2, "rug": 0}), "chair 2"),
+        (flat({"a": {"b": 1}}), None),
+    ],
+)
+def test_times_and_sizes_are_words(words, expected):
+    assert words == expected

@@ -1,0 +1,270 @@
+"""The Flywheel's pages on Airflow's real API server: what they show, to whom, and what they do when S3 is away."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from airflow.models.dagrun import DagRun
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from bus_view import BusView
+from fastapi.routing import APIRoute
+from obstore.store import MemoryStore
+from page_visitor import log_in, pages_of
+
+from benchmarks.made_up import fill
+from sim2edge.bus import Bus
+from sim2edge.errors import Unavailable
+from sim2edge.stack.seaweedfs import REGION
+
+HOSTILE = (
+    "%2e%2e",
+    "..%2f..%2fsecret",
+    "%2e%2e%2f",
+    "<script>alert(1)</script>",
+    "%3Cscript%3Ealert(1)%3C/script%3E",
+    "a" * 10_000,
+    "ß-batch",
+    "%00",
+    "night-0001%0d%0aSet-Cookie:%20a=b",
+    "' OR 1=1 --",
+    "{{7*7}}",
+)
+ID = "0123456789abcdef"
+
+
+@pytest.fixture
+def bucket():
+    """A bucket in memory with 12 batches and 4 trainings."""
+    bus = Bus(MemoryStore())
+    fill(bus, batches=12, trainings=6, devices=3)
+    return bus
+
+
+@pytest.fixture
+def visitor(api, bucket, monkeypatch):
+    """Somebody who is logged in, on pages that show the bucket in memory."""
+    client = log_in(api, "viewer")
+    pages_of(api).state.view = BusView(lambda: bucket)
+    monkeypatch.setattr(Bus, "from_environment", lambda *_, **__: bucket)
+    return client
+
+
+def newest(bucket, kind, partition):
+    return next(iter(bucket.artifacts(kind, partition)))
+
+
+def add_run(dag_id, batch, state=DagRunState.RUNNING):
+    """A run in Airflow's database, without any task."""
+    run = DagRun(
+        dag_id=dag_id,
+        run_id=f"manual__{uuid.uuid4().hex[:8]}",
+        run_type=DagRunType.MANUAL,
+        run_after=datetime.now(UTC),
+        state=state,
+        partition_key=batch,
+        triggered_by=DagRunTriggeredByType.TEST,
+    )
+    with create_session() as session:
+        session.add(run)
+        return run.run_id
+
+
+def test_the_grid_shows_what_each_stage_made(visitor):
+    page = visitor.get("/sim2edge/flywheel")
+    assert page.status_code == 200
+    for part in ("12 batches", "night-0011", "74% ok", "97.5% kept", "onnx 0.58 ms", "refused", "went into", "canary"):
+        assert part in page.text, part
+    assert page.text.index("night-0011") < page.text.index("night-0000"), "the newest first"
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [("text=0003", 1), ("state=refused", 1), ("stage=train&state=missing", 6), ("stage=push", 5), ("text=zzz", 0)],
+)
+def test_filters_narrow_the_grid(visitor, query, count):
+    assert f"{count} batch" in visitor.get(f"/sim2edge/flywheel?{query}").text
+
+
+def test_a_page_is_a_hundred_batches(api, visitor):
+    bus = Bus(MemoryStore())
+    fill(bus, batches=203, trainings=1)
+    pages_of(api).state.view = BusView(lambda: bus)
+    first = visitor.get("/sim2edge/flywheel").text
+    assert first.count("<tr><th") == 101, "the head, and a row a batch"
+    assert "page 1 of 3" in first
+    assert visitor.get("/sim2edge/flywheel?page=3").text.count("<tr><th") == 4
+
+
+def test_a_batch_that_only_runs_is_there_too(visitor):
+    add_run("sim_capture", "brand-new")
+    add_run("sim_capture", "<b>not a batch</b>", DagRunState.FAILED)
+    page = visitor.get("/sim2edge/flywheel").text
+    assert 'href="/sim2edge/batches/brand-new"' in page
+    assert "&lt;b&gt;not a batch" in page
+    assert "<b>not a batch" not in page
+
+
+def test_a_batch_shows_how_it_looks_and_what_it_reached(visitor, bucket):
+    page = visitor.get("/sim2edge/batches/night-0003").text
+    episodes, frames = newest(bucket, "episodes", "night-0003"), newest(bucket, "frames", "night-0003")
+    assert f'src="/sim2edge/artifacts/{episodes}/contact_sheet.png"' in page
+    assert f'href="/sim2edge/artifacts/{frames}/report.html" target="_blank"' in page
+    assert "5 models" in page
+    picture = visitor.get(f"/sim2edge/artifacts/{episodes}/contact_sheet.png")
+    assert picture.content.startswith(b"\x89PNG")
+
+
+def test_a_model_shows_its_standing_and_every_rule(visitor, bucket):
+    page = visitor.get(f"/sim2edge/artifacts/{newest(bucket, 'model', 'night-0011')}").text
+    for part in ("★ champion", "floor_accuracy at least", "0.95", "passed", "polyline", "on held-out".title()[:2]):
+        assert part in page, part
+    refused = visitor.get(f"/sim2edge/artifacts/{newest(bucket, 'model', 'night-0009')}").text
+    assert "challenger" in refused
+    assert "not passed" in refused
+
+
+def test_a_release_shows_its_variants_and_where_it_is(visitor, bucket):
+    page = visitor.get(f"/sim2edge/artifacts/{newest(bucket, 'release', 'night-0011')}").text
+    for part in ("chosen: the fastest", "int8", "Rings: canary", "3 devices run it"):
+        assert part in page, part
+
+
+def test_a_dataset_shows_its_batches_and_splits(visitor, bucket):
+    page = visitor.get(f"/sim2edge/artifacts/{newest(bucket, 'dataset', 'night-0011')}").text
+    assert "12 batches" in page
+    assert 'href="/sim2edge/batches/night-0000"' in page
+
+
+def test_models_and_devices_are_listed(visitor):
+    models = visitor.get("/sim2edge/models").text
+    assert models.count("challenger") == 4
+    assert models.count("★ champion") == 1
+    devices = visitor.get("/sim2edge/devices").text
+    assert "3 of 3 devices run it" in devices
+    device = visitor.get("/sim2edge/devices/pi-2").text
+    assert "2,000" in device
+    assert 'href="/sim2edge/artifacts/release/night-0011/' in device
+
+
+def test_lineage_leads_from_a_device_to_seeds_and_from_a_batch_to_devices(visitor, bucket):
+    up = visitor.get("/sim2edge/lineage/devices/pi-1").text
+    assert "and 5 more" in up
+    assert "20 seeds" in up
+    down = visitor.get(f"/sim2edge/lineage/{newest(bucket, 'episodes', 'night-0000')}").text
+    for name in ("pi-1", "pi-2", "pi-3"):
+        assert f'href="/sim2edge/lineage/devices/{name}"' in down
+
+
+def test_the_tab_of_a_run_names_its_batch(visitor):
+    run = add_run("train_model", "night-0003", DagRunState.SUCCESS)
+    page = visitor.get(f"/sim2edge/runs/train_model/{run}").text
+    assert 'href="/sim2edge/batches/night-0003"' in page
+    assert visitor.get("/sim2edge/runs/train_model/no-such-run").status_code == 404
+
+
+def paths_of(app):
+    """An address of every route of the pages."""
+    values = {
+        "kind": "frames", "partition": "night-0001", "identity": ID, "path": "report.html", "batch": "night-0001",
+        "device": "pi-1", "dag_id": "train_model", "run_id": "x",
+    }  # fmt: skip
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    assert len(routes) >= 15
+    return [f"/sim2edge{route.path.replace(':path', '').format(**values)}" for route in routes]
+
+
+def test_an_anonymous_visitor_sees_nothing_whichever_route_he_tries(api, bucket):
+    nobody = log_in(api, None)
+    pages_of(api).state.view = BusView(lambda: bucket)
+    for path in paths_of(pages_of(api)):
+        answer = nobody.get(path)
+        assert answer.status_code in (401, 403), path
+        assert "night-" not in answer.text.replace(path, "")
+        assert nobody.get(path, headers={"Authorization": "Bearer nonsense"}).status_code in (401, 403)
+
+
+def test_the_pages_only_read(api):
+    assert {method for route in pages_of(api).routes if isinstance(route, APIRoute) for method in route.methods} == {
+        "GET"
+    }
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize(
+    "path",
+    ["batches/{}", "devices/{}", "artifacts/frames/{}/" + ID, "artifacts/{}/b/" + ID, "artifacts/frames/b/{}",
+     "lineage/frames/{}/" + ID, "lineage/devices/{}", "manifests/frames/b/{}", "reports/{}/b/" + ID,
+     "runs/train_model/{}", "runs/{}/x", "flywheel?text={}", "flywheel?page={}", "flywheel?state={}",
+     "devices?text={}"],
+)  # fmt: skip
+def test_hostile_names_get_one_clear_line(visitor, path, name):
+    answer = visitor.get(f"/sim2edge/{path.format(name)}")
+    assert answer.status_code in (404, 422) or (answer.status_code == 200 and "text=" in path)
+    assert "<script>alert" not in answer.text
+    assert "Traceback" not in answer.text
+    assert "Set-Cookie" not in answer.headers
+    assert len(answer.text) < 60_000
+    if answer.status_code != 200 and answer.headers["content-type"].startswith("text/html"):
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_every_page_forbids_what_it_does_not_need(visitor):
+    page = visitor.get("/sim2edge/flywheel")
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "'unsafe" not in policy
+    assert "<script>" not in page.text
+    assert " style=" not in page.text
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_with_s3_down_the_page_still_comes_and_says_so(api, visitor, bucket):
+    class Down(Bus):
+        def list(self, prefix, after=None):
+            raise Unavailable(f"{prefix}: connection refused")
+
+        def folders(self, prefix):
+            raise Unavailable(f"{prefix}: connection refused")
+
+    pages_of(api).state.view = BusView(lambda: Down(MemoryStore()))
+    for path in ("flywheel", "models", "devices", "artifacts"):
+        page = visitor.get(f"/sim2edge/{path}")
+        assert page.status_code == 200, path
+        assert "S3 cannot be read" in page.text
+    batch = visitor.get("/sim2edge/batches/night-0001")
+    assert "S3 cannot be read" in batch.text
+
+
+def test_a_server_that_refuses_the_connection_costs_seconds_not_minutes(api, visitor, monkeypatch):
+    monkeypatch.undo()
+    for name, value in {"SIM2EDGE_BUCKET": "b", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": REGION}.items():
+        monkeypatch.setenv(name, value)
+    pages_of(api).state.view = BusView()
+    start = datetime.now(UTC)
+    assert visitor.get("/sim2edge/flywheel").status_code == 200
+    assert datetime.now(UTC) - start < timedelta(seconds=6)
+
+
+def test_a_warm_page_asks_s3_nothing(api, visitor, bucket):
+    class Counting(Bus):
+        asked = 0
+
+        def get_tagged(self, key):
+            Counting.asked += 1
+            return super().get_tagged(key)
+
+        def get(self, key):
+            Counting.asked += 1
+            return super().get(key)
+
+    pages_of(api).state.view = BusView(lambda: Counting(bucket._store))
+    model, episodes = newest(bucket, "model", "night-0011"), newest(bucket, "episodes", "night-0003")
+    paths = ("flywheel", "batches/night-0003", "models", "devices", f"artifacts/{model}", f"lineage/{episodes}")
+    for path in paths:
+        visitor.get(f"/sim2edge/{path}")
+    Counting.asked = 0
+    for path in paths:
+        visitor.get(f"/sim2edge/{path}")
+    assert Counting.asked == 0

@@ -1,0 +1,82 @@
+"""A watched value is read while somebody looks, never more than once at a time, and survives its source."""
+
+import threading
+import time
+
+import watched
+from watched import Watched
+
+from sim2edge.errors import Unavailable
+
+
+def wait_for(look, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_first_look_waits_for_a_value_and_the_next_do_not():
+    value = Watched(lambda: 7, first=0, seconds=60)
+    assert value.look() == 7
+    assert value.age_s < 5
+
+
+def test_a_slow_source_does_not_hold_up_whoever_looks():
+    gate = threading.Event()
+    value = Watched(lambda: gate.wait() and 7, first=0, seconds=0.01)
+    start = time.monotonic()
+    assert value.look(wait_s=0.1) == 0
+    assert time.monotonic() - start < 1
+    assert value.age_s is None
+    gate.set()
+    wait_for(lambda: value.look() == 7)
+
+
+def test_when_the_source_fails_the_last_value_stays_and_the_error_is_said():
+    answers = [1, Unavailable("S3 is away"), ZeroDivisionError("a bug"), 2]
+
+    def read():
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    value = Watched(read, first=0, seconds=0.05)
+    assert value.look() == 1
+    seen = set()
+    wait_for(lambda: seen.add((value.look(), value.error)) or value.look() == 2)
+    assert (1, "S3 is away") in seen
+    assert (1, "ZeroDivisionError: a bug") in seen
+    wait_for(lambda: value.error is None)
+
+
+def test_the_thread_ends_when_nobody_looks_and_comes_back(monkeypatch):
+    monkeypatch.setattr(watched, "IDLE_S", 0.05)
+    reads = []
+    value = Watched(lambda: reads.append(1), first=None, seconds=0.02)
+    value.look()
+    wait_for(lambda: not value._thread.is_alive())
+    before = len(reads)
+    time.sleep(0.1)
+    assert len(reads) == before
+    value.look()
+    wait_for(lambda: len(reads) > before)
+
+
+def test_many_who_look_at_once_are_served_by_one_reader():
+    running, most = [], []
+
+    def read():
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.02)
+        running.pop()
+
+    value = Watched(read, first=None, seconds=0.001)
+    threads = [threading.Thread(target=value.look) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
