@@ -118,7 +118,7 @@ def airflow(tmp_path_factory) -> Iterator[Airflow]:
         os.environ.update(stack.environment())
         airflow = Airflow(stack, folder)
         airflow.behave()
-        wait_for(lambda: len(airflow.call("GET", "dags")["dags"]) == len(DAGS), 60)
+        wait_for(lambda: {dag["dag_id"] for dag in airflow.call("GET", "dags")["dags"]}.issuperset(DAGS), 60)
         yield airflow
     finally:
         stack.stop()

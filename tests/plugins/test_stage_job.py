@@ -59,6 +59,12 @@ def test_a_stages_own_credentials_win_over_the_workers_as_a_whole(tmp_path):
     assert stage_secrets("train", environment)["AWS_SESSION_TOKEN"] == "worker's"
 
 
+def test_ingest_has_the_credentials_of_capture(tmp_path):
+    (tmp_path / "capture.env").write_text("AWS_ACCESS_KEY_ID=capture's\n")
+    environment = {"SIM2EDGE_CREDENTIALS": str(tmp_path), "AWS_ACCESS_KEY_ID": "worker's"}
+    assert stage_secrets("ingest", environment) == {"AWS_ACCESS_KEY_ID": "capture's"}
+
+
 def test_a_bad_line_of_credentials_is_named_and_not_shown(tmp_path):
     (tmp_path / "clean.env").write_text("hunter2\n")
     with pytest.raises(BadInput, match=r"clean\.env, line 1") as caught:

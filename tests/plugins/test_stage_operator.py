@@ -9,8 +9,10 @@ import pytest
 from airflow.sdk import Context
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from assets import FRAMES
+from assets import EPISODES, FRAMES
 from stage_operator import StageOperator
+
+from sim2edge import inbox
 
 
 @pytest.fixture(autouse=True)
@@ -168,3 +170,25 @@ def test_nothing_the_task_shows_and_no_command_line_holds_a_secret(s3_server, fa
     logged = capsys.readouterr().out
     assert f"--partition={partition}" in logged
     assert s3_server.secret_key not in shown + logged
+
+
+def deliver(s3, batch, tmp_path, content=b"a log"):
+    (tmp_path / "a.mcap").write_bytes(content)
+    return inbox.deliver(s3, batch, tmp_path, [inbox.describe(tmp_path, "a.mcap")])
+
+
+def test_ingest_makes_the_episodes_of_a_batch_of_the_inbox_and_hands_them_on(s3, partition, tmp_path):
+    ready = deliver(s3, partition, tmp_path)
+    task = Task(partition, {"overrides": ["ingest.skip_bad=true"]})
+    reference, _ = task.run("ingest", outlets=[EPISODES])
+    made = s3.open(reference)
+    assert (made.stage, made.config["ready"], made.config["skip_bad"]) == ("ingest", ready, True)
+    assert task.outlet_events[EPISODES].extra["reference"] == reference
+    assert Task(partition, {"overrides": ["ingest.skip_bad=true"]}).run("ingest")[1].outcome == "cache hit"
+    with pytest.raises(AirflowFailException, match=f"batch '{partition}' is {reference}, made by ingest"):
+        make("capture", partition)
+
+
+def test_ingest_of_what_was_not_delivered_is_bad_input(partition):
+    with pytest.raises(AirflowFailException, match=r"READY.json: missing: nothing was delivered"):
+        make("ingest", partition)

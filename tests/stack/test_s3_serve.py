@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from s3_requests import client, refused
+from webhook_receiver import Receiver, receive_webhooks
 
 from sim2edge import cli
 from sim2edge.stack.role_files import add_role, init_roles, read_variables, rotate_role
@@ -47,14 +48,26 @@ class Serving:
 
 
 @pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receive_webhooks() as running:
+        yield running
+
+
+@pytest.fixture
 def serving(
-    tmp_path: Path, free_range: Callable[[int], int], left_behind: Callable[[Path], list[psutil.Process]]
+    tmp_path: Path,
+    receiver: Receiver,
+    free_range: Callable[[int], int],
+    left_behind: Callable[[Path], list[psutil.Process]],
 ) -> Iterator[Serving]:
     roles, port, home = tmp_path / "credentials", free_range(10), tmp_path / "home"
     init_roles(roles, ["pi-1"])
+    add_role(roles, "producer-farm")
     command = [sys.executable, "-m", "sim2edge", "s3", "serve", "--home", str(home), "--host", HOST]
     command += ["--port", str(port), "--credentials", str(roles), "--bucket", "fleet"]
+    command += ["--inbox-webhook", receiver.url]
     foreign = {"AWS_ACCESS_KEY_ID": "somebody-elses", "AWS_SECRET_ACCESS_KEY": "somebody-elses-secret"}
+    foreign |= {"SIM2EDGE_INBOX_TOKEN": "a-token-for-the-hook"}
     with subprocess.Popen(
         command, env=os.environ | foreign, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -66,7 +79,7 @@ def serving(
     assert left_behind(home) == []
 
 
-def test_a_day_of_the_server(serving: Serving, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_day_of_the_server(serving: Serving, receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
     check = ["s3", "check", "--port", str(serving.port), "--credentials", str(serving.roles), "--bucket", "fleet"]
     assert cli.main(check) == 1
     assert serving.said("ready")["bucket"] == "fleet"
@@ -82,6 +95,15 @@ def test_a_day_of_the_server(serving: Serving, capsys: pytest.CaptureFixture[str
     device = client(serving.environment("device-pi-1"))
     device.put_object(Bucket="fleet", Key="fleet/pi-1/status.json", Body=b"{}")
     assert refused(lambda: device.put_object(Bucket="fleet", Key="fleet/pi-2/status.json", Body=b"{}"))
+
+    producer = client(serving.environment("producer-farm"))
+    producer.put_object(Bucket="fleet", Key="inbox/farm.1/monday/a.mcap", Body=b"a log")
+    producer.put_object(Bucket="fleet", Key="inbox/farm.1/READY.json", Body=b"{}", IfNoneMatch="*")
+    for key in ("inbox/farm-2.1/READY.json", "inbox/farm.1/x.txt", "episodes/farm.1/x.mcap", "registered/farm.1.json"):
+        assert refused(lambda key=key: producer.put_object(Bucket="fleet", Key=key, Body=b"{}"))
+    assert refused(lambda: producer.get_object(Bucket="fleet", Key="fleet/pi-1/status.json"))
+    told = [token for token, event in receiver.events if event["key"] == "/buckets/fleet/inbox/farm.1/READY.json"]
+    assert told == ["Bearer a-token-for-the-hook"]
 
     add_role(serving.roles, "device-pi-2")
     assert serving.said("roles")["changed"] == ["device-pi-2"]

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import psutil
 import pytest
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
+from webhook_receiver import receive_webhooks
 
-from sim2edge.stack.seaweedfs import INTERNAL_PORTS, S3Server, start_seaweedfs
+from sim2edge.stack.seaweedfs import INTERNAL_PORTS, S3Server, Webhook, start_seaweedfs
 
 HTTP_PORTS = [flag for flag in INTERNAL_PORTS if not flag.endswith(".grpc")]
 GRPC_PORTS = [flag for flag in INTERNAL_PORTS if flag.endswith(".grpc")]
@@ -112,6 +114,26 @@ def test_only_loopback_is_listened_on(server: S3Server) -> None:
     listening = [c.laddr for c in psutil.Process(server.pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     assert {address.ip for address in listening} == {"127.0.0.1"}
     assert {address.port for address in listening} == set(server.ports.values())
+
+
+def test_it_tells_of_what_arrives_in_the_inbox_and_of_nothing_else(tmp_path: Path) -> None:
+    with (
+        receive_webhooks() as receiver,
+        start_seaweedfs(tmp_path, hook=Webhook(receiver.url, "a-token-for-the-hook")) as server,
+    ):
+        obstore.put(store(server), "frames/x", b"{}")
+        obstore.put(store(server), "inbox/lab-1/READY.json", b"{}")
+        key = "/buckets/sim2edge/inbox/lab-1/READY.json"
+        deadline = time.monotonic() + 10
+        while key not in {event["key"] for _, event in receiver.events} and time.monotonic() < deadline:
+            time.sleep(0.05)
+        found = {event["key"]: (token, event["event_type"]) for token, event in receiver.events}
+        assert found[key] == ("Bearer a-token-for-the-hook", "create")
+        assert not [key for key in found if not key.startswith("/buckets/sim2edge/inbox")]
+        assert (tmp_path / "notification.toml").stat().st_mode & 0o077 == 0
+        assert "a-token" not in repr(Webhook(receiver.url, "a-token-for-the-hook"))
+    with start_seaweedfs(tmp_path):
+        assert (tmp_path / "notification.toml").read_text() == ""
 
 
 def test_secrets_are_readable_by_the_owner_only(tmp_path: Path) -> None:
