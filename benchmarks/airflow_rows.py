@@ -7,10 +7,10 @@ import sys
 import uuid
 from datetime import timedelta
 
+from airflow import settings
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from airflow.utils.session import create_session
 from airflow.utils.timezone import utcnow
 from sqlalchemy import insert
 
@@ -26,7 +26,7 @@ def main(batches: int) -> None:
             number += 1
             when = start + timedelta(hours=batch)
             run = {"dag_id": dag, "run_id": f"made-up-{batch}"}
-            runs.append({**run, "id": number, "run_type": "manual", "_state": "success", "run_after": when,
+            runs.append({**run, "id": number, "run_type": "manual", "state": "success", "run_after": when,
                          "start_date": when, "end_date": when, "partition_key": f"night-{batch:04d}"})  # fmt: skip
             for stage in stages:
                 tasks.append({**run, "id": uuid.uuid4(), "task_id": stage, "map_index": -1, "pool": "default_pool",
@@ -34,10 +34,10 @@ def main(batches: int) -> None:
                               "max_tries": 1})  # fmt: skip
                 values.append({**run, "dag_run_id": number, "task_id": stage, "map_index": -1, "key": "outcome",
                                "value": {"hit": batch % 3 == 0}})  # fmt: skip
-    with create_session() as session:
+    with settings.engine.begin() as connection:
         for model, rows in ((DagRun, runs), (TaskInstance, tasks), (XComModel, values)):
             for first in range(0, len(rows), 500):
-                session.execute(insert(model), rows[first : first + 500])
+                connection.execute(insert(model.__table__), rows[first : first + 500])
 
 
 if __name__ == "__main__":

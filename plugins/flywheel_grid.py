@@ -58,14 +58,14 @@ class GridIndex:
     """The rows of a catalog without runs, made anew only when the catalog changed."""
 
     def __init__(self) -> None:
-        self._changes = -1
+        self._known: tuple[Catalog | None, int] = (None, -1)
         self._newest: dict[str, dict[str, Record]] = {}
         self._order: list[tuple[datetime, str]] = []
 
     def update(self, catalog: Catalog) -> None:
         """Take in what the catalog says now."""
-        changes = catalog.changes
-        if changes == self._changes:
+        now = catalog, catalog.changes
+        if now == self._known:
             return
         newest: dict[str, dict[str, Record]] = {}
         for record in catalog.records():
@@ -75,7 +75,7 @@ class GridIndex:
             if record.kind not in kinds or kinds[record.kind].finished < record.finished:
                 kinds[record.kind] = record
         order = [(max(record.finished for record in kinds.values()), batch) for batch, kinds in newest.items()]
-        self._newest, self._order, self._changes = newest, sorted(order, reverse=True), changes
+        self._newest, self._order, self._known = newest, sorted(order, reverse=True), now
 
     def __contains__(self, batch: str) -> bool:
         return batch in self._newest

@@ -193,7 +193,9 @@ def read_run(session: Session, dag_id: str, run_id: str) -> RunDetails | None:
     )
     outcomes = [TaskOutcome(t[0], t[1], t[2] or "none", t[3], t[4], t[5], said.get((t[0], t[1]), {})) for t in tasks]
     outcomes.sort(key=lambda task: (task.started is None, task.started, task.task_id, task.map_index))
-    events = [(event.name or event.uri, event.extra or {}) for event in run.consumed_asset_events]
+    events = [
+        (event.asset.name if event.asset else "an asset", event.extra or {}) for event in run.consumed_asset_events
+    ]
     return RunDetails(dag_id, run_id, run.partition_key, str(run.state), run.start_date, run.end_date, outcomes, events)
 
 

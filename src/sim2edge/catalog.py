@@ -20,7 +20,7 @@ from typing import Any
 
 from sim2edge.bus import Bus, in_threads
 from sim2edge.errors import Corrupt
-from sim2edge.manifest import Manifest, entry_key, parse_entry, split_reference
+from sim2edge.manifest import Manifest, entry_key, parse_entry
 
 WINDOW = timedelta(minutes=15)
 """How far back a refresh looks: writers' clocks may differ, and an entry may come late, by this much."""
@@ -67,17 +67,17 @@ class Record:
     @property
     def kind(self) -> str:
         """What it is: episodes, frames, ..."""
-        return split_reference(self.reference)[0]
+        return self.reference.partition("/")[0]
 
     @property
     def partition(self) -> str:
         """The batch it is filed under."""
-        return split_reference(self.reference)[1]
+        return self.reference.split("/")[1]
 
     @property
     def id(self) -> str:
         """Its 16 hex digits."""
-        return split_reference(self.reference)[2]
+        return self.reference.rpartition("/")[2]
 
     @property
     def made_from(self) -> Sequence[str]:

@@ -1,10 +1,15 @@
 """The Flywheel's pages on Airflow's real API server: what they show, to whom, and what they do when S3 is away."""
 
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from airflow import settings
+from airflow.models.asset import AssetEvent, AssetModel
 from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
@@ -12,6 +17,7 @@ from bus_view import BusView
 from fastapi.routing import APIRoute
 from obstore.store import MemoryStore
 from page_visitor import log_in, pages_of
+from sqlalchemy import insert, select
 
 from benchmarks.made_up import fill
 from sim2edge.bus import Bus
@@ -162,6 +168,58 @@ def test_the_tab_of_a_run_names_its_batch(visitor):
     page = visitor.get(f"/sim2edge/runs/train_model/{run}").text
     assert 'href="/sim2edge/batches/night-0003"' in page
     assert visitor.get("/sim2edge/runs/train_model/no-such-run").status_code == 404
+
+
+def add_task(dag_id, run_id, task_id, state, said):
+    """A task of a run in Airflow's database, ended just now, with what it left in XCom."""
+    now = datetime.now(UTC)
+    with settings.engine.begin() as connection:
+        number = connection.execute(select(DagRun.id).where(DagRun.run_id == run_id)).scalar_one()
+        key = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": -1}
+        task = {**key, "id": uuid.uuid4(), "pool": "p", "state": state, "start_date": now, "end_date": now}
+        connection.execute(insert(TaskInstance.__table__), [{**task, "try_number": 1, "max_tries": 1}])
+        values = [{**key, "dag_run_id": number, "key": name, "value": value} for name, value in said.items()]
+        connection.execute(insert(XComModel.__table__), values)
+
+
+def test_the_tab_of_a_run_says_what_was_made_what_was_there_and_what_that_saved(visitor, bucket):
+    run = add_run("train_model", "night-0011", DagRunState.SUCCESS)
+    dataset, model = newest(bucket, "dataset", "night-0011"), newest(bucket, "model", "night-0011")
+    add_task("train_model", run, "augment", "success", {"return_value": json.dumps(dataset)})
+    saved = {"hit": True, "saved_s": 7200.0, "saved_bytes": 5_000_000, "reference": model}
+    add_task("train_model", run, "train", "success", {"return_value": model, "outcome": saved})
+    refusal = {"artifact": "verdict/night-0011/0123456789abcdef", "reason": "refused: <i>too low</i>"}
+    add_task("train_model", run, "validate", "skipped", {"refused": refusal})
+    page = visitor.get(f"/sim2edge/runs/train_model/{run}").text
+    assert "2.0 h · 5.0 MB" in page, "as the task says it"
+    assert "2 cache hits saved 2.0 h" in page, "the other by its times: the artifact is older than the task"
+    assert "refused: &lt;i&gt;too low" in page
+    assert f'href="/sim2edge/manifests/{dataset}" target="_blank"' in page
+    grid = visitor.get("/sim2edge/flywheel?text=night-0011").text
+    assert "hit, saved" in grid
+    failed = add_run("data_cleaning", "night-0002", DagRunState.FAILED)
+    add_task("data_cleaning", failed, "clean", "failed", {"return_value": "not a reference"})
+    assert "1 batch," in visitor.get("/sim2edge/flywheel?state=failed").text
+    assert f"/dags/data_cleaning/runs/{failed}" in visitor.get("/sim2edge/batches/night-0002").text
+
+
+def test_the_tab_of_a_run_says_why_it_was_started(visitor):
+    run = add_run("train_model", "night-0003")
+    with create_session() as session:
+        asset = AssetModel(name=f"training-{run}", uri=f"training-{run}", group="asset")
+        session.add(asset)
+        session.flush()
+        reasons = [
+            {"kind": "drift", "reason": "floors <b>changed</b>"},
+            {"kind": "data", "batch": "night-0003"},
+            "by hand",
+        ]
+        event = AssetEvent(asset_id=asset.id, extra={"reasons": reasons})
+        session.add(event)
+        session.scalar(select(DagRun).where(DagRun.run_id == run)).consumed_asset_events.append(event)
+    page = visitor.get(f"/sim2edge/runs/train_model/{run}").text
+    for part in ("Why it was started", "drift", "reason: floors &lt;b&gt;changed", "batch: night-0003", "by hand"):
+        assert part in page, part
 
 
 def paths_of(app):
