@@ -16,8 +16,8 @@ OPEN = {"/api/v2/monitor/health", "/api/v2/version"}
 """Say that Airflow is there, and nothing of what is in it."""
 LOGIN = ("/auth/", "/openapi.json", "/docs", "/redoc", "/static", "/login", "/logout", "/api/v2/auth/")
 READ_BY_POST = re.compile(r"/(dagRuns|taskInstances)/list$")
-PERSONAL = re.compile(r"/(un)?favorite$")
-"""A user's own list of favourites."""
+PERSONAL = re.compile(r"/(un)?favorite$|^/ui/auth/token$")
+"""A user's own list of favourites, and a token with the user's own rights."""
 BULK = {"actions": [{"action": "delete", "entities": ["x"]}]}
 BODIES = {
     "/api/v2/connections/enqueue-test": {"connection_id": "x", "conn_type": "http"},
