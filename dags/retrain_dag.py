@@ -56,7 +56,6 @@ def retrain() -> None:
         recipe=RECIPE.overrides,
         timeout=timedelta(days=7),
         retries=10,
-        retry_exponential_backoff=0,
         execution_timeout=timedelta(minutes=5),
         doc_md="Waits until the open requests are to become a training; its log says why it waits.",
     )

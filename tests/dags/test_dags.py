@@ -124,7 +124,7 @@ def test_a_batch_of_the_inbox_goes_the_way_of_a_captured_one(dagbag):
     assert stage.outlets == dagbag.dags["sim_capture"].get_task("capture").outlets
     assert watch.max_active_runs == 1
     (woken_by,) = watch.timetable.asset_condition.objects
-    assert woken_by.watchers[0].trigger.serialize() == ("bus_trigger.BusTrigger", {"look": "arrivals", "poll_s": 5.0})
+    assert woken_by.watchers[0].trigger.serialize()[1] == {"look": "arrivals", "poll_s": 5.0, "remind_s": 60.0}
     assert "*/5 * * * *" in str(watch.timetable.timetable)
 
 

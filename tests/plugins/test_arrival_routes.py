@@ -21,7 +21,7 @@ def triggers():
 
 def test_it_looks_every_five_seconds_by_default():
     (trigger,) = triggers()
-    assert trigger.serialize() == ("bus_trigger.BusTrigger", {"look": "arrivals", "poll_s": 5.0})
+    assert trigger.serialize() == ("bus_trigger.BusTrigger", {"look": "arrivals", "poll_s": 5.0, "remind_s": 60.0})
     assert (watched(ARRIVED).name, watched(ARRIVED).uri) == (ARRIVED.name, ARRIVED.uri)
 
 

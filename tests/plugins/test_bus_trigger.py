@@ -34,7 +34,7 @@ def test_it_is_one_that_assets_take_and_can_be_written_down():
     module, _, name = path.rpartition(".")
     again = getattr(importlib.import_module(module), name)(**arguments)
     assert isinstance(again, BaseEventTrigger)
-    assert again.serialize() == (path, {"look": "arrivals", "poll_s": 2.5})
+    assert again.serialize() == (path, {"look": "arrivals", "poll_s": 2.5, "remind_s": 60.0})
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Event:
 
 
 def context(runs=None, run=1, **params):
-    """The `run`-th run of a task's DAG; `runs`: DAG to how many of its runs are going on."""
+    """The `run`-th run of a task's DAG with these params; `runs`: DAG to how many of its runs are going on."""
     moment = datetime(2026, 5, 4, 12, run, tzinfo=UTC)
     going_on = dict(runs or {})
     return {
@@ -39,7 +39,7 @@ def context(runs=None, run=1, **params):
             partition_key="b1",
             run_type="asset_triggered",
         ),
-        "params": {"kind": "manual", **params},
+        "params": params,
         "ti": SimpleNamespace(get_dr_count=lambda dag_id, states: going_on.get(dag_id, 0)),
         "triggering_asset_events": {},
         "outlet_events": {Asset("training"): Event()},
@@ -67,7 +67,7 @@ def start(run=2):
 
 
 def look(policy=AT_ONCE, runs=None, **params):
-    return Decide(task_id="decide", policy=policy).poke(context(runs, **params))
+    return Decide(task_id="decide", policy=policy).poke(context(runs, **{"kind": "manual", **params}))
 
 
 def test_new_frames_ask_once_and_frames_that_were_learned_ask_for_nothing(frames):

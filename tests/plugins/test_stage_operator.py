@@ -86,6 +86,7 @@ def test_settings_travel_with_the_event(partition):
         "reference": reference,
         "preset": "other",
         "overrides": ["clean.width=64", "train.epochs=3"],
+        "backfill": False,
     }
 
 
@@ -184,7 +185,7 @@ def test_ingest_makes_the_episodes_of_a_batch_of_the_inbox_and_hands_them_on(s3,
     made = s3.open(reference)
     assert (made.stage, made.config["ready"], made.config["skip_bad"]) == ("ingest", ready, True)
     assert task.outlet_events[EPISODES].extra["reference"] == reference
-    assert Task(partition, {"overrides": ["ingest.skip_bad=true"]}).run("ingest")[1].outcome == "cache hit"
+    assert Task(partition, {"overrides": ["ingest.skip_bad=true"]}).run("ingest")[1].outcome.startswith("cache hit")
     with pytest.raises(AirflowFailException, match=f"batch '{partition}' is {reference}, made by ingest"):
         make("capture", partition)
 
