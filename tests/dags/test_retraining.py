@@ -3,6 +3,7 @@
 .venvs/airflow/bin/python -m pytest -m slow tests/dags/test_retraining.py
 """
 
+import contextlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 
 from sim2edge.bus import Bus
 from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.errors import Unavailable
 from sim2edge.retrain import OPEN, ask, make_request, served_by
 from sim2edge.stack.client import Stack
 from sim2edge.stack.ports import free_ports
@@ -68,15 +70,24 @@ class Airflow:
         return wait_for(look, seconds)
 
     def answer(self, run: str, option: str) -> dict[str, Any]:
-        """Answer `approve` of a run of `release_model`, once it asks; returns what it asked."""
-        path = f"dags/release_model/dagRuns/{quote(run)}/taskInstances/approve/-1"
-        waiting = ("awaiting_input", "deferred")
-        wait_for(lambda: self.client.tasks("release_model", run)["approve"]["state"] in waiting, 60)
-        time.sleep(
-            3
-        )  # Airflow asks again when it is answered before its scheduler has seen the task end its first half
-        asked = self.call("GET", f"{path}/hitlDetails")
-        self.call("PATCH", f"{path}/hitlDetails", {"chosen_options": [option], "params_input": {}})
+        """Answer `approve` of a run of `release_model`, once it asks; returns what it asked.
+
+        Airflow asks again when it was answered before its scheduler had seen the task end its first half.
+        """
+        path = f"dags/release_model/dagRuns/{quote(run)}/taskInstances/approve/-1/hitlDetails"
+
+        def state() -> str:
+            return self.client.tasks("release_model", run)["approve"]["state"]
+
+        def answered() -> bool:
+            with contextlib.suppress(Unavailable):  # it was answered already
+                self.call("PATCH", path, {"chosen_options": [option], "params_input": {}})
+            time.sleep(3)
+            return state() in ENDED
+
+        wait_for(lambda: state() == "awaiting_input", 60)
+        asked = self.call("GET", path)
+        wait_for(answered, 120)
         return asked
 
     def log(self, dag: str, run: str, task: str) -> str:
