@@ -3,6 +3,7 @@
 from typing import Any
 
 import pools
+import warm_start
 from airflow.plugins_manager import AirflowPlugin
 from batch_timetable import BatchTimetable
 
@@ -12,7 +13,7 @@ class Sim2EdgePlugin(AirflowPlugin):
 
     name = "sim2edge"
     timetables = [BatchTimetable]  # noqa: RUF012
-    listeners = [pools]  # noqa: RUF012
+    listeners = [pools, warm_start]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {"name": "Artifacts", "href": "/sim2edge/artifacts", "destination": "nav", "url_route": "artifacts"}
     ]
