@@ -88,6 +88,11 @@ test-arm64: install  ## the device's image on arm64, under emulation, against am
 bench: install  ## speed and memory as ratios, measured now
 	@$(STAGES)/python -m benchmarks
 
+.PHONY: bench-backfill
+DAYS ?= 30
+bench-backfill: install  ## a backfill through the real pipeline, with Airflow on PostgreSQL; then all hits; then one setting changed
+	@$(STAGES)/python -m benchmarks.backfill --days $(DAYS)
+
 .PHONY: docs
 docs: install  ## write docs/dags.md from the DAGs
 	@$(AIRFLOW)/python scripts/dags_page.py

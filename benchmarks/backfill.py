@@ -4,9 +4,9 @@
     .venvs/stages/bin/python -m benchmarks.backfill --days 7 --json
 
 Three times the same days: everything is made; everything is there already; the settings of `augment` have changed. The
-overhead of a task is what a place to run has spent on it besides its stage: the seconds of all places that the backfill
-had, less those of the stages (`cost.wall_s` of what they made), shared among the tasks. The wait of the scheduler, the
-start of the task's process, the look on the bus and the end of the run are all in it.
+overhead of a task is what the machine has spent on it besides its stage: the seconds of as many cores as could be busy,
+less those of the stages (`cost.wall_s` of what they made), shared among the tasks. The work and the waiting of the
+scheduler, the start of the task's process, the look on the bus and the end of the run are all in it.
 """
 
 import argparse
@@ -50,6 +50,7 @@ class Part:
     days: int
     places: int
     """Stages that may run at once."""
+    cores: int
     wall_s: float
     """From the request to the end of the last task of the last batch."""
     tasks: int
@@ -65,8 +66,8 @@ class Part:
 
     @property
     def overhead_s(self) -> float:
-        """Seconds that a place spent on a task besides its stage."""
-        return (self.places * self.wall_s - self.stage_s) / self.tasks
+        """Seconds that a core spent on a task besides its stage; means something where no stage has several cores."""
+        return (min(self.places, self.cores) * self.wall_s - self.stage_s) / self.tasks
 
     def __str__(self) -> str:
         made = ", ".join(f"{count} {what}" for what, count in sorted(self.outcomes.items()))
@@ -124,6 +125,7 @@ def backfill(stack: PostgresStack, name: str, days: int, places: int, overrides:
     """Backfill the days, follow what comes of it, and look at the tasks."""
     pool = {"pool": "backfill", "slots": places * HEAVY, "include_deferred": False}
     call(stack, "PATCH", "pools/backfill", pool)
+    wait_for(lambda: not active(stack), 120, "the end of the backfill before")
     before = {dag: ids(stack, dag) for dag in dags(stack)}
     began = time.time()
     dates = {"from_date": f"{FIRST}T00:00:00Z", "to_date": f"{FIRST + timedelta(days - 1)}T00:00:00Z"}
@@ -142,6 +144,7 @@ def backfill(stack: PostgresStack, name: str, days: int, places: int, overrides:
         name=name,
         days=days,
         places=places,
+        cores=len(os.sched_getaffinity(0)),
         wall_s=ended - began,
         tasks=len(data),
         stage_s=sum(seconds_of_stage(task) for task in data),
@@ -160,6 +163,12 @@ def call(stack: PostgresStack, method: str, path: str, body: Any = None) -> dict
 def dags(stack: PostgresStack) -> list[str]:
     """The DAGs that there are."""
     return [dag["dag_id"] for dag in call(stack, "GET", "dags")["dags"]]
+
+
+def active(stack: PostgresStack) -> list[Any]:
+    """The backfills that Airflow has not noticed the end of: there may be one a DAG."""
+    found = call(stack, "GET", f"backfills?dag_id={DATA[0]}")["backfills"]
+    return [each for each in found if not each["completed_at"]]
 
 
 def pages(stack: PostgresStack, path: str, key: str) -> Iterator[dict[str, Any]]:

@@ -5,8 +5,8 @@
         stack.kill("s3")
         stack.start("s3")
 
-The same services as `sim2edge up` starts, without its supervisor. It takes Debian's package `postgresql`; the server has
-a socket in a folder of its own and listens on no port.
+The same services as `sim2edge up` starts, without its supervisor. It takes Debian's package `postgresql`; the server
+has a socket in a folder of its own and listens on no port.
 """
 
 import os
@@ -101,14 +101,25 @@ class PostgresStack:
             end([*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)], grace_s=0)
         process.wait()
 
+    def mend(self) -> list[str]:
+        """Start again what has ended by itself, as the stack's supervisor does; the names of those services."""
+        ended = [
+            name
+            for name, process in self.processes.items()
+            if self.services[name].healthy and process.poll() is not None
+        ]
+        for name in ended:
+            self.start(name)
+        return ended
+
     def close(self) -> None:
-        """End everything, and remove the database's socket."""
-        for name in reversed(list(self.processes)):
-            process = self.processes[name]
-            if process.poll() is None:
-                tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-                end(tree, grace_s=5)
-            process.wait()
+        """End everything, the database last, and remove its socket."""
+        database = self.processes.pop(DATABASE, None)
+        for processes in (self.processes.values(), [database] if database else []):
+            running = [psutil.Process(process.pid) for process in processes if process.poll() is None]
+            end([each for process in running for each in (process, *process.children(recursive=True))], grace_s=10)
+            for process in processes:
+                process.wait()
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _define_postgres(self) -> Service:

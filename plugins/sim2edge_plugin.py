@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import pools
 import run_notes
+import warm_start
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 from batch_timetable import BatchTimetable
@@ -18,7 +19,7 @@ class Sim2EdgePlugin(AirflowPlugin):
 
     name = "sim2edge"
     timetables = [BatchTimetable]  # noqa: RUF012
-    listeners = [pools, run_notes]  # noqa: RUF012
+    listeners = [pools, run_notes, warm_start]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {"name": "Flywheel", "href": f"{PREFIX}/flywheel", "destination": "nav", "url_route": "flywheel"},
         {

@@ -32,9 +32,7 @@ def check_partition(partition: str) -> str:
     """
     if not PARTITION.fullmatch(partition):
         shown = partition if len(partition) <= 100 else f"{partition[:100]}..."
-        raise BadInput(
-            f"partition {shown!r}: expected 1 to 63 of a-z, 0-9, '.', '_', '-', not starting with a sign"
-        )
+        raise BadInput(f"partition {shown!r}: expected 1 to 63 of a-z, 0-9, '.', '_', '-', not starting with a sign")
     return partition
 
 

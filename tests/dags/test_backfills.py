@@ -1,6 +1,6 @@
 """Backfills as people start them, under Airflow's own scheduler on PostgreSQL; the stages are stand-ins.
 
-    .venvs/airflow/bin/python -m pytest -m slow tests/dags/test_backfills.py
+.venvs/airflow/bin/python -m pytest -m slow tests/dags/test_backfills.py
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from benchmarks.postgres_stack import PostgresStack, open_stack, postgres_program, wait_for
 
+from benchmarks.postgres_stack import PostgresStack, open_stack, postgres_program, wait_for
 from sim2edge.bus import Bus
 from sim2edge.stack.ports import free_ports
 from sim2edge.stack.settings import StackSettings
@@ -181,7 +181,7 @@ def test_again_with_another_setting_only_what_it_touches_is_made(airflow):
 
 
 def test_a_task_shows_what_it_saved_to_pages_too(airflow):
-    (_, task) = airflow.of("sim_capture", "2026-01-01")
+    _, task = airflow.of("sim_capture", "2026-01-01")
     run = urllib.parse.quote(task["dag_run_id"], safe="")
     path = f"dags/sim_capture/dagRuns/{run}/taskInstances/capture/xcomEntries/outcome"
     reference = airflow.client.result("sim_capture", task["dag_run_id"], "capture")

@@ -1,8 +1,8 @@
 """Stands in for the stages' interpreter: takes the command line of a stage and behaves as it is told.
 
 The file that `FAKE_STAGE` names holds a JSON object, stage name to behaviour: `commit` (the default: a real artifact
-with a trivial payload), `slow` (the same after `SLOW_S`), `refuse`, or a name in `BEHAVIOURS`. It runs in Airflow's environment, so it needs nothing that the
-real stages need.
+with a trivial payload), `slow` (the same after `SLOW_S`), `refuse`, or a name in `BEHAVIOURS`. It runs in Airflow's
+environment, so it needs nothing that the real stages need.
 """
 
 import json
