@@ -119,7 +119,9 @@ def measure(place: Workplace) -> Iterator[Result]:
             seconds = [timed(lambda path=path: server.view(path)) for _ in range(VIEWS)]
             asked, cpu_ms = counter.count - before, (server.cpu_s - cpu_s) / VIEWS * 1e3
             median, p95 = statistics.median(seconds) * 1e3, statistics.quantiles(seconds, n=20)[18] * 1e3
-            note = f"median {median:.0f} ms, {cpu_ms:.0f} ms of CPU; {asked} S3 requests in {VIEWS} views, all refreshes'"
+            note = (
+                f"median {median:.0f} ms, {cpu_ms:.0f} ms of CPU; {asked} S3 requests in {VIEWS} views, all refreshes'"
+            )
             yield Result(f"page.{name}", p95, "ms (p95)", "limit", LIMIT_MS, most=1.0, note=note)
         yield from measure_idle_refresh(counter)
         yield Result("page.memory_after", server.memory_mb, "MB", note="the API server after all views")

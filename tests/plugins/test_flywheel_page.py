@@ -216,7 +216,8 @@ def test_the_tab_of_a_run_says_why_it_was_started(visitor):
         ]
         event = AssetEvent(asset_id=asset.id, extra={"reasons": reasons})
         session.add(event)
-        session.scalar(select(DagRun).where(DagRun.run_id == run)).consumed_asset_events.append(event)
+        dag_run = session.scalar(select(DagRun).where(DagRun.run_id == run))
+        dag_run.consumed_asset_events.append(event)
     page = visitor.get(f"/sim2edge/runs/train_model/{run}").text
     for part in ("Why it was started", "drift", "reason: floors &lt;b&gt;changed", "batch: night-0003", "by hand"):
         assert part in page, part
