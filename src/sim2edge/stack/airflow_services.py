@@ -1,7 +1,7 @@
 """Airflow as services of the stack: the migration of its database, the API server, and what needs the API server.
 
 `airflow.cfg` of the checkout says the rest; its opening comment lists the variables that are set here. What one
-deployment wants otherwise, secrets and users among it, is in `<home>/airflow-settings.env`, lines `AIRFLOW__SECTION__KEY=value`.
+deployment wants otherwise, secrets and users too, is in `<home>/airflow-settings.env`: `AIRFLOW__SECTION__KEY=value`.
 """
 
 import hashlib
