@@ -106,7 +106,8 @@ class Ledger:
     def registered(self, run: str, since: datetime) -> Collection[str] | None:
         """See `arrivals.Scheduler`.
 
-        Airflow 3.3 fails to list the events of an asset while a run that one of them started is queued: it is not asked then.
+        Airflow 3.3 fails to list the events of an asset while a run that one of them started is queued: it is not
+        asked then.
         """
         if run == self._run and not self._was_cleared:
             return set()  # no try of it has succeeded, else there were no other

@@ -139,7 +139,7 @@ class Broken:
 @pytest.mark.parametrize(("run", "max_tries", "known"), [("r1", 2, set()), ("r1", 5, None), ("r0", 2, None)])
 def test_a_retry_knows_that_its_run_gave_no_event_and_of_others_it_may_not_be_told(run, max_tries, known):
     for queued in (0, 1):
-        task = SimpleNamespace(dag_id="watch_inbox", max_tries=max_tries, get_dr_count=lambda *_, **__: queued)
+        task = SimpleNamespace(dag_id="watch_inbox", max_tries=max_tries, get_dr_count=lambda *_, n=queued, **__: n)
         assert make_ledger(task, Broken(), "r1").registered(run, datetime.now(UTC)) == known
 
 
