@@ -15,6 +15,7 @@ database transaction as its success, so a try gives the events of all its claims
 
 1. reads the journals. A batch that a run which has ended holds a claim on, and that has no event by it, was lost: the
    try takes it over. It asks whether a run has ended before it asks for its events: one that has ended gives no more.
+   A journal whose events cannot be told just now is left to a later run.
 2. finds what is complete and has no claim; and, in the journal of an earlier try of its own run, what that one claimed.
 3. writes all those batches into a journal of its own, which nobody changes, before it claims the first of them.
 4. claims each: a new one where no claim is (If-None-Match), another in place of the very claim that it read (If-Match).
@@ -87,8 +88,8 @@ class Scheduler(Protocol):
     def has_ended(self, run: str) -> bool:
         """Whether no try of this run of the registering DAG is to come; also of a run that is gone."""
 
-    def registered(self, run: str, since: datetime) -> Collection[str]:
-        """The batches for which the run has given an event since then."""
+    def registered(self, run: str, since: datetime) -> Collection[str] | None:
+        """The batches for which the run has given an event since then; None when that cannot be told just now."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,13 @@ class Open:
     journal: Journal
     claims: Mapping[str, Held]
     ended: bool
-    registered: Collection[str]
+    registered: Collection[str] | None
 
     @property
     def lost(self) -> Mapping[str, Held]:
-        """The claims that its run holds without having given an event."""
+        """The claims that its run holds without having given an event, as far as that can be told."""
+        if self.registered is None:
+            return {}
         own = {batch: held for batch, held in self.claims.items() if held.claim.run == self.journal.run}
         return {batch: held for batch, held in own.items() if batch not in self.registered}
 
@@ -167,7 +170,7 @@ def is_settled(each: Open, run: str, taken: Collection[str], now: datetime) -> b
     """
     kept = {batch for batch in each.claims if batch not in each.lost}
     settled = kept.union(taken).issuperset(each.journal.batches) or now - each.journal.since > LONGEST_TRY
-    return each.ended and each.journal.run != run and settled
+    return each.ended and each.registered is not None and each.journal.run != run and settled
 
 
 def register(bus: Bus, run: str, scheduler: Scheduler, most: int = MOST_AT_ONCE) -> Report:

@@ -37,12 +37,16 @@ class Airflow:
     def __init__(self):
         self.states = {}
         self.events = []
+        self.cleared = set()
+        self.blind = False
 
     def has_ended(self, run):
         return self.states.get(run) != "running"
 
     def registered(self, run, since):
         assert since < datetime.now(UTC)
+        if self.blind and (self.has_ended(run) or run in self.cleared):
+            return None
         return {batch for batch, by in self.events if by == run}
 
     def succeed(self, run, report):
@@ -339,6 +343,11 @@ class Arrivals(RuleBasedStateMachine):
     def somebody_clears_an_old_run(self, data):
         self.current = data.draw(st.sampled_from(sorted(self.airflow.states)))
         self.airflow.states[self.current] = "running"
+        self.airflow.cleared.add(self.current)
+
+    @rule(blind=st.booleans())
+    def the_events_can_or_cannot_be_told(self, blind):
+        self.airflow.blind = blind
 
     @invariant()
     def no_batch_is_registered_twice_and_no_bad_one_ever(self):
@@ -347,6 +356,7 @@ class Arrivals(RuleBasedStateMachine):
         assert set(batches) <= getattr(self, "good", set())
 
     def teardown(self):
+        self.airflow.blind = False
         for _ in range(4):
             self.end("failed")
             self.whole_try()
@@ -388,6 +398,16 @@ def test_what_a_dead_try_claims_after_its_run_was_settled_is_taken_over(bus, air
         assert register(bus, "r2", airflow, most=0).registered == []
 
     register(MortalBus(bus._store, 2, meanwhile), "r1", airflow)
+    assert run_once(bus, airflow, "r3").taken_over == {"lab-1": "r1"}
+
+
+def test_what_cannot_be_told_is_left_to_a_later_run(bus, airflow):
+    deliver(bus, "lab-1")
+    airflow.states["r1"] = "failed"
+    register(bus, "r1", airflow)
+    airflow.blind = True
+    assert run_once(bus, airflow, "r2").registered == []
+    airflow.blind = False
     assert run_once(bus, airflow, "r3").taken_over == {"lab-1": "r1"}
 
 

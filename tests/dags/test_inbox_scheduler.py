@@ -27,7 +27,7 @@ from sim2edge.stack.credentials import load_credentials
 from sim2edge.stack.ports import free_ports
 from sim2edge.stack.settings import StackSettings
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FAKE_STAGE = Path(__file__).parents[1] / "plugins" / "fake_stage.py"
 BATCHES = 50
@@ -123,7 +123,7 @@ def check_each_ran_once(client: AirflowClient, bus: Bus, names: list[str]) -> li
         and len(all_runs) >= len(names)
         and all(run["state"] in ("success", "failed") for run in all_runs)
         and all_runs,
-        240,
+        300,
     )
     time.sleep(3)
     assert collections.Counter(run["partition_key"] for run in runs(client, "ingest_batch")) == dict.fromkeys(names, 1)

@@ -8,7 +8,13 @@ import pytest
 import register_operator
 from airflow.sdk import Asset, Context
 from airflow.sdk.bases.operator import ExecutorSafeguard
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+)
+from airflow.sdk.execution_time.comms import ErrorResponse
 from register_operator import MOST_LINES, Ledger, RegisterOperator
 
 from sim2edge.arrivals import Report, Survey
@@ -35,8 +41,11 @@ def register(monkeypatch):
         operator = RegisterOperator(task_id="register", outlet=DELIVERY, starts="ingest_batch")
         emitted = []
         context = Context(
-            ti=SimpleNamespace(get_dag=lambda dag: SimpleNamespace(is_paused=paused), dag_id="watch_inbox"),
+            ti=SimpleNamespace(
+                get_dag=lambda dag: SimpleNamespace(is_paused=paused), dag_id="watch_inbox", max_tries=0
+            ),
             dag_run=SimpleNamespace(run_id="r1"),
+            task=operator,
             outlet_events={DELIVERY: SimpleNamespace(add_partitions=emitted.extend)},
             inlet_events={DELIVERY: []},
         )
@@ -110,6 +119,30 @@ def test_what_cannot_be_helped_fails_and_what_may_pass_is_tried_again(register, 
     assert type(caught.value) is raised
 
 
+def make_ledger(task, events, run="r9"):
+    context = {
+        "ti": task,
+        "task": SimpleNamespace(retries=2),
+        "dag_run": SimpleNamespace(run_id=run),
+        "inlet_events": {DELIVERY: events},
+    }
+    return Ledger(context, DELIVERY, "ingest_batch")
+
+
+class Broken:
+    """What Airflow answers while a run that an event started is queued."""
+
+    def after(self, since):
+        raise AirflowRuntimeError(ErrorResponse())
+
+
+@pytest.mark.parametrize(("run", "max_tries", "known"), [("r1", 2, set()), ("r1", 5, None), ("r0", 2, None)])
+def test_a_retry_knows_that_its_run_gave_no_event_and_of_others_it_may_not_be_told(run, max_tries, known):
+    for queued in (0, 1):
+        task = SimpleNamespace(dag_id="watch_inbox", max_tries=max_tries, get_dr_count=lambda *_, n=queued, **__: n)
+        assert make_ledger(task, Broken(), "r1").registered(run, datetime.now(UTC)) == known
+
+
 class Events(list):
     def after(self, since):
         assert datetime.fromisoformat(since)
@@ -122,12 +155,14 @@ def test_the_ledger_counts_the_events_of_the_run_and_no_others():
     )
     counted = []
 
-    def count(dag_id, run_ids, states):
+    def count(dag_id, run_ids=None, states=()):
+        if dag_id == "ingest_batch":
+            return 0
         counted.append((dag_id, run_ids, states))
         return int(run_ids == ["r2"])
 
-    task = SimpleNamespace(dag_id="watch_inbox", get_dr_count=count)
-    ledger = Ledger({"ti": task, "inlet_events": {DELIVERY: events}}, DELIVERY)
+    task = SimpleNamespace(dag_id="watch_inbox", get_dr_count=count, max_tries=2)
+    ledger = make_ledger(task, events)
     assert ledger.registered("r1", datetime.now(UTC)) == {"a"}
     assert ledger.has_ended("r1")
     assert not ledger.has_ended("r2")
