@@ -14,6 +14,8 @@ A batch that is there already is a cache hit, and the chain goes on with it.
 
     airflow backfill create --dag-id sim_capture --from-date 2026-01-01 --to-date 2026-01-07
 
+It runs in the pool `backfill`, behind live batches. `docs/backfills.md`: its settings, and how to do things again.
+
 **Every night**: `[sim2edge] capture_cron = 0 2 * * *` in `airflow.cfg`. Empty: nothing starts by itself.
 
 **On several workers**: `[sim2edge] capture_shards = 8`. Then `capture_shard` captures eight shares of the batch, each
