@@ -41,7 +41,7 @@ print(json.dumps(found))
 @pytest.fixture(scope="session")
 def routes(airflow) -> list[tuple[str, str]]:
     """Every route that Airflow and our pages have: method and address, with some value for each variable."""
-    described = httpx.get(f"{airflow.url}/openapi.json").json()["paths"]
+    described = httpx.get(f"{airflow.url}/openapi.json", timeout=60).json()["paths"]
     public = [(method, path) for path, how in described.items() for method in how if method in METHODS]
     command = [str(AIRFLOW_PYTHON), "-c", LIST_ROUTES, str(CHECKOUT / "plugins")]
     environment = {"AIRFLOW_CONFIG": str(CHECKOUT / "airflow.cfg"), "AIRFLOW_HOME": str(airflow.home / "airflow")}
@@ -67,7 +67,7 @@ def test_every_route_is_closed_to_visitors(airflow, routes):
     assert len(routes) > 100
     assert any(path.startswith("/sim2edge/") for _, path in routes)
     assert any(path.startswith("/ui/") for _, path in routes)
-    with httpx.Client(base_url=airflow.url) as client:
+    with httpx.Client(base_url=airflow.url, timeout=60) as client:
         answers = {(method, path): client.request(method, path).status_code for method, path in routes}
     let_in = {route: code for route, code in answers.items() if code not in (401, 403) and route[1] not in OPEN}
     assert let_in == {}
@@ -92,7 +92,7 @@ def test_no_route_lets_a_viewer_change_anything(visit, airflow, routes):
     token = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}["_token"]
     changing = [(method, path) for method, path in routes if method != "get" and may_change(path)]
     assert ("post", "/api/v2/dags/x/dagRuns") in changing
-    with httpx.Client(base_url=airflow.url, cookies={"_token": token}, timeout=30) as client:
+    with httpx.Client(base_url=airflow.url, cookies={"_token": token}, timeout=60) as client:
         answers = {route: ask(client, *route) for route in changing}
         assert client.get("/api/v2/dags").status_code == 200, "the session is a good one"
     # The token names no file: there is nothing that could be refused.

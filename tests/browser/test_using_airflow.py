@@ -55,11 +55,16 @@ def test_days_gone_by_are_filled_in(visit, airflow, keep):
     pick_date(page, form, "2026/01/03")
     expect(form.get_by_text("3 runs will be triggered.")).to_be_visible()
     form.get_by_role("spinbutton").fill("2")
-    form.get_by_placeholder("Enter each string on a new line").fill("capture.episodes=3")
+    overrides = form.get_by_placeholder("Enter each string on a new line")
+    overrides.fill("capture.episodes=3")
+    overrides.press("Tab")
     # Without this, Airflow's form sends no params at all, also for runs that are new.
     form.get_by_text("Override parameters on existing runs").click()
+    expect(form.get_by_role("checkbox", name="Override parameters on existing runs")).to_be_checked()
     form.get_by_text("Date Range").scroll_into_view_if_needed()
     keep(page, "backfill")
+    form.get_by_role("button", name="Advanced Options").click()
+    expect(form.locator("code")).to_contain_text("capture.episodes=3")
     form.get_by_role("button", name="Run Backfill").click()
     for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
         run = airflow.run("sim_capture", day)
