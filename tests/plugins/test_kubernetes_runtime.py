@@ -347,7 +347,7 @@ def test_the_pipeline_runs_in_pods_by_one_setting(cluster, s3, partition, monkey
         instance = SimpleNamespace(dag_id="dag", run_id="run", task_id=stage, map_index=-1, try_number=1, stats_tags={})
         context = Context(
             ti=instance,
-            dag_run=SimpleNamespace(partition_key=partition),
+            dag_run=SimpleNamespace(partition_key=partition, run_type="manual"),
             params={},
             triggering_asset_events={},
             outlet_events={},

@@ -30,7 +30,7 @@ def run(partition):
         )
         context = Context(
             ti=instance,
-            dag_run=SimpleNamespace(partition_key=partition),
+            dag_run=SimpleNamespace(partition_key=partition, run_type="manual"),
             params={},
             triggering_asset_events={},
             outlet_events=events,

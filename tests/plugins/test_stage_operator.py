@@ -35,7 +35,7 @@ class Task:
         )
         self.context = Context(
             ti=instance,
-            dag_run=SimpleNamespace(partition_key=partition),
+            dag_run=SimpleNamespace(partition_key=partition, run_type="manual"),
             params=params or {},
             triggering_asset_events=events,
             outlet_events=self.outlet_events,
@@ -78,6 +78,7 @@ def test_settings_travel_with_the_event(partition):
         "reference": reference,
         "preset": "other",
         "overrides": ["clean.width=64", "train.epochs=3"],
+        "backfill": False,
     }
 
 
