@@ -48,7 +48,7 @@ class Task:
         operator.execute(
             Context(
                 ti=instance,
-                dag_run=SimpleNamespace(partition_key=self.partition),
+                dag_run=SimpleNamespace(partition_key=self.partition, run_type="manual"),
                 params={},
                 triggering_asset_events={},
                 outlet_events=defaultdict(SimpleNamespace),
