@@ -64,7 +64,7 @@ def test_days_gone_by_are_filled_in(visit, airflow, keep):
     form.get_by_text("Date Range").scroll_into_view_if_needed()
     keep(page, "backfill")
     form.get_by_role("button", name="Advanced Options").click()
-    expect(form.locator("code")).to_contain_text("capture.episodes=3")
+    expect(form.get_by_role("code").first).to_contain_text("capture.episodes=3")
     form.get_by_role("button", name="Run Backfill").click()
     for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
         run = airflow.run("sim_capture", day)
