@@ -27,7 +27,8 @@ pytestmark = [
 
 FAKE_STAGE = Path(__file__).parents[1] / "plugins" / "fake_stage.py"
 DONE = ("success", "failed", "skipped", "upstream_failed")
-UNDER_TEST = {"sim_capture", "data_cleaning"}
+UNDER_TEST = {"sim_capture": "capture", "data_cleaning": "clean"}
+"""The DAGs that are not paused, each with its stage."""
 
 
 class Airflow:
@@ -56,8 +57,9 @@ class Airflow:
         return self.call("GET", f"dags/{dag}/dagRuns?limit=100&order_by=-run_after")["dag_runs"]
 
     def tasks(self, dag: str) -> list[dict[str, Any]]:
-        """The task instances of all runs of a DAG, each with its run's partition."""
-        found = self.call("GET", f"dags/{dag}/dagRuns/~/taskInstances?limit=100&order_by=-run_after")["task_instances"]
+        """The instances of a DAG's stage in all its runs, each with its run's partition."""
+        query = f"limit=100&order_by=-run_after&task_id={UNDER_TEST[dag]}"
+        found = self.call("GET", f"dags/{dag}/dagRuns/~/taskInstances?{query}")["task_instances"]
         batches = {run["dag_run_id"]: run["partition_key"] for run in self.runs(dag)}
         return [{**task, "batch": batches[task["dag_run_id"]]} for task in found]
 
@@ -113,7 +115,7 @@ def airflow(tmp_path_factory):
         os.environ.update(stack.environment())
         airflow = Airflow(stack, folder)
         airflow.behave()
-        wait_for(lambda: {dag["dag_id"] for dag in airflow.call("GET", "dags")["dags"]} >= UNDER_TEST, 60, "the DAGs")
+        wait_for(lambda: {dag["dag_id"] for dag in airflow.call("GET", "dags")["dags"]} >= set(UNDER_TEST), 60, "the DAGs")
         for dag in airflow.call("GET", "dags")["dags"]:
             airflow.call("PATCH", f"dags/{dag['dag_id']}", {"is_paused": dag["dag_id"] not in UNDER_TEST})
         yield airflow

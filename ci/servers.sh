@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs, on a Debian machine, what `make test-celery` needs beside the environments: Redis, PostgreSQL, ip, nsenter.
+# Installs, on a Debian machine, what `make test-e2e` and `make test-celery` need beside the environments: Redis, PostgreSQL, ip, nsenter.
 #
-#     ci/celery.sh && make test-celery
+#     ci/servers.sh && make test-e2e test-celery
 set -euo pipefail
 
 packages=()
@@ -10,7 +10,7 @@ compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || packages+=(postgresq
 command -v ip >/dev/null || packages+=(iproute2)
 command -v nsenter >/dev/null || packages+=(util-linux)
 [ ${#packages[@]} -gt 0 ] || exit 0
-[ "$(id -u)" = 0 ] || { echo "celery: installing ${packages[*]} needs root" >&2; exit 2; }
+[ "$(id -u)" = 0 ] || { echo "servers: installing ${packages[*]} needs root" >&2; exit 2; }
 
 # The test starts servers of its own: those that Debian would start on installation have no business here.
 hold=/usr/sbin/policy-rc.d
@@ -22,4 +22,4 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q >/dev/null
 apt-get install -q -y --no-install-recommends "${packages[@]}" >/dev/null
-echo "celery: installed ${packages[*]}"
+echo "servers: installed ${packages[*]}"
