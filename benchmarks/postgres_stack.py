@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +109,7 @@ class PostgresStack:
             if self.services[name].healthy and process.poll() is not None
         ]
         for name in ended:
+            end_session(self.processes.pop(name))
             self.start(name)
         return ended
 
@@ -120,6 +121,7 @@ class PostgresStack:
             end([each for process in running for each in (process, *process.children(recursive=True))], grace_s=10)
             for process in processes:
                 process.wait()
+                end_session(process)
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _define_postgres(self) -> Service:
@@ -158,7 +160,13 @@ def as_postgres() -> tuple[str, ...]:
     if os.geteuid() != 0:
         return ()
     user = pwd.getpwnam("postgres")
-    return ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
+    return ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--pdeathsig=QUIT")
+
+
+def end_session(process: subprocess.Popen[bytes]) -> None:
+    """End what a process that has ended left behind: a scheduler that gives up leaves its idle workers."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(look: Callable[[], object], seconds: float, what: str) -> None:
