@@ -4,16 +4,33 @@ Airflow notes the deadline when it makes the run, whatever started it (a person,
 when the run succeeds in time. The clock starts when the run is queued: the runs that events start have no other date.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+from airflow.sdk import AsyncCallback, DeadlineAlert
 from airflow.sdk.configuration import conf
+from airflow.sdk.definitions.deadline import BaseDeadlineReference
 from alerts import report_late
 from runbook import owner, part
 
 from sim2edge.errors import BadInput
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
 SETTING = "late_after_hours"
+
+
+class QueuedAt(BaseDeadlineReference):
+    """When a run was queued. With its own `DAGRUN_QUEUED_AT`, Airflow 3.3.2 fails to clear any task of such a run."""
+
+    required_kwargs = frozenset({"dag_id", "run_id"})
+
+    def _evaluate_with(self, *, session: "Session", dag_id: str, run_id: str, **_: Any) -> datetime | None:
+        from airflow.models.dagrun import DagRun
+        from sqlalchemy import select
+
+        return session.scalar(select(DagRun.queued_at).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
 
 
 def late_batch(runbook: str) -> DeadlineAlert | None:
@@ -26,7 +43,7 @@ def late_batch(runbook: str) -> DeadlineAlert | None:
     if not hours:
         return None
     callback = AsyncCallback(report_late, {"owner": owner(runbook), "when_it_fails": part(runbook, "When it fails")})
-    return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=hours), callback, name="late batch")
+    return DeadlineAlert(QueuedAt(), timedelta(hours=hours), callback, name="late batch")
 
 
 def read_hours(text: str) -> float:

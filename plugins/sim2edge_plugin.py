@@ -9,6 +9,7 @@ import warm_start
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 from batch_timetable import BatchTimetable
+from deadlines import QueuedAt
 
 PREFIX = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/") + "/sim2edge"
 """Where the pages are, below whatever path Airflow itself is served under."""
@@ -19,6 +20,7 @@ class Sim2EdgePlugin(AirflowPlugin):
 
     name = "sim2edge"
     timetables = [BatchTimetable]  # noqa: RUF012
+    deadline_references = [QueuedAt]  # noqa: RUF012
     listeners = [pools, run_notes, warm_start]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {"name": "Flywheel", "href": f"{PREFIX}/flywheel", "destination": "nav", "url_route": "flywheel"},

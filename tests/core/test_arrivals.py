@@ -171,7 +171,7 @@ def test_names_that_no_path_can_have_hide_nothing_and_stop_nothing(s3, airflow, 
     deliver(s3, f"{partition}-good")
     try:
         report = run_once(s3, airflow, f"run-of-{partition}")
-        assert report.registered == [f"{partition}-good"]
+        assert f"{partition}-good" in report.registered
         assert "inbox/'a\\tb': not a batch id: left alone" in report.refused
         assert f"inbox/{partition}-bad: holds a name that no path can have" in report.refused
         assert all(line.isprintable() for line in report.refused)

@@ -115,10 +115,20 @@ def airflow(tmp_path_factory):
         os.environ.update(stack.environment())
         airflow = Airflow(stack, folder)
         airflow.behave()
-        wait_for(lambda: {dag["dag_id"] for dag in airflow.call("GET", "dags")["dags"]} >= set(UNDER_TEST), 60, "the DAGs")
-        for dag in airflow.call("GET", "dags")["dags"]:
-            airflow.call("PATCH", f"dags/{dag['dag_id']}", {"is_paused": dag["dag_id"] not in UNDER_TEST})
+        known = wait_for_dags(airflow)
+        for dag in known:
+            airflow.call("PATCH", f"dags/{dag}", {"is_paused": dag not in UNDER_TEST})
         yield airflow
+
+
+def wait_for_dags(airflow):
+    """The ids of the DAGs, once those under test are there."""
+
+    def known() -> set[str]:
+        return {dag["dag_id"] for dag in airflow.call("GET", "dags")["dags"]}
+
+    wait_for(lambda: known() >= set(UNDER_TEST), 60, "the DAGs")
+    return known()
 
 
 def pools_of(tasks):

@@ -106,6 +106,18 @@ def test_a_batch_that_is_not_done_in_time_is_told_whatever_started_its_run(opera
     airflow.mark_failed("sim_capture", by_hand, "capture")
 
 
+def test_a_run_that_is_not_late_yet_can_be_cleared(operated):
+    airflow = operated.airflow
+    airflow.behave(capture="hang")
+    run = airflow.client.trigger("sim_capture", "b-again", {})
+    wait_for(lambda: airflow.client.tasks("sim_capture", run)["capture"]["state"] == "running", 60)
+    airflow.behave()
+    body = {"dry_run": False, "task_ids": ["capture"], "dag_run_id": run, "only_failed": False}
+    airflow.call("POST", "dags/sim_capture/clearTaskInstances", body)
+    ended = airflow.ended("sim_capture", run, "capture", 90)
+    assert (ended["state"], ended["try_number"]) == ("success", 2)
+
+
 def test_a_task_whose_worker_is_killed_again_and_again_is_told_too(operated):
     airflow = operated.airflow
     airflow.behave(capture="hang")

@@ -3,8 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from airflow.sdk import DeadlineReference
-from deadlines import late_batch
+from deadlines import QueuedAt, late_batch
 
 from sim2edge.errors import BadInput
 
@@ -15,7 +14,7 @@ def test_the_clock_starts_when_a_run_is_queued_and_the_owner_is_told(monkeypatch
     monkeypatch.setenv("AIRFLOW__SIM2EDGE__LATE_AFTER_HOURS", "1.5")
     deadline = late_batch(RUNBOOK)
     assert deadline.interval == timedelta(minutes=90)
-    assert deadline.reference == DeadlineReference.DAGRUN_QUEUED_AT
+    assert deadline.reference == QueuedAt()
     assert deadline.callback.path == "alerts.report_late"
     assert deadline.callback.kwargs == {"owner": "data engineering", "when_it_fails": "look."}
 
