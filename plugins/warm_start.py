@@ -9,7 +9,16 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
-MODULES = ("airflow.dag_processing.dagbag", "process_runtime", "stage_in_shards", "stage_operator", "recipe_file")
+MODULES = (
+    "airflow.dag_processing.dagbag",
+    "deadlines",
+    "process_runtime",
+    "recipe_file",
+    "register_operator",
+    "retrain_operators",
+    "stage_in_shards",
+    "stage_operator",
+)
 """Airflow's reader of DAG files, and what the DAG files and their tasks import."""
 
 
