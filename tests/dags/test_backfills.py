@@ -131,6 +131,18 @@ def wait_for_dags(airflow):
     return known()
 
 
+def wait_for_page(airflow, path, words):
+    """The text of a page that shows these words, or of what it shows after half a minute."""
+    url = f"{airflow.stack.settings.airflow_url}/sim2edge/{path}"
+    deadline = time.monotonic() + 30
+    while True:
+        answer = httpx.get(url, headers={"Authorization": f"Bearer {airflow.client._token}"}, timeout=30)
+        assert answer.status_code == 200, answer.text[-500:]
+        if all(word in answer.text for word in words) or time.monotonic() > deadline:
+            return answer.text
+        time.sleep(1)
+
+
 def pools_of(tasks):
     return {(task["pool"], task["priority_weight"]) for task in tasks}
 
@@ -159,6 +171,19 @@ def test_by_the_command_line_with_settings_that_reach_every_stage(airflow):
         assert Bus.from_environment().open(reference).config["only_successful"] is False
     assert pools_of(airflow.tasks("sim_capture")) == {("backfill", -2)}
     assert pools_of(airflow.tasks("data_cleaning")) == {("backfill", -1)}
+
+
+def test_the_pages_show_its_batches_and_runs(airflow):
+    (run,) = [each for each in airflow.runs("data_cleaning") if each["partition_key"] == "2026-01-02"]
+    pages = {
+        "flywheel": ("2026-01-02", "2026-01-03"),
+        "flywheel?state=failed": ("0 batches",),
+        "batches/2026-01-02": ("data_cleaning", "sim_capture"),
+        f"runs/data_cleaning/{urllib.parse.quote(run['dag_run_id'], safe='')}": ("frames/2026-01-02/",),
+    }
+    for path, words in pages.items():
+        found = wait_for_page(airflow, path, words)
+        assert [word for word in words if word in found] == list(words), path
 
 
 def test_what_is_there_is_left_redone_or_mended_as_the_reprocess_behaviour_says(airflow):
