@@ -33,7 +33,7 @@ from sim2edge.stack.services import Service, plain_environment
 from sim2edge.stack.settings import StackSettings
 
 DATABASE = "postgres"
-START_S = 180.0
+START_S = 300.0
 
 
 def postgres_program(name: str) -> str | None:
