@@ -283,6 +283,7 @@ def test_a_pool_that_somebody_removed_holds_nothing_up(airflow):
     airflow.client.trigger("sim_capture", "live-2", {})
     airflow.cleaned("2026-03-01", "live-2")
     airflow.call("PATCH", "pools/capture", {**pool, "slots": 2})
+    airflow.settled()
 
 
 LONG = "x" * 10_240
