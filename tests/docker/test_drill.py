@@ -105,7 +105,10 @@ class Saboteur:
         if not running:
             return False
         process = psutil.Process(self._dice.choice(running)["pid"])
-        (process.parent() if worker else process).kill()
+        victim = process.parent() if worker else process
+        if worker and "LocalExecutor" not in " ".join(victim.cmdline()):
+            return False  # its worker is gone already, and the stack's supervisor has adopted it
+        victim.kill()
         return True
 
     def _kill_container(self) -> bool:
@@ -189,7 +192,9 @@ def all_have_ended(airflow: DockerStack) -> bool:
 
 def reason_of(airflow: DockerStack, run: dict[str, Any]) -> str:
     """Why the task of a run failed: an error in its log, or what Airflow noted when the worker was gone."""
-    (task,) = airflow.client.instances(run["dag_id"], run["dag_run_id"])
+    task = next(
+        each for each in airflow.client.instances(run["dag_id"], run["dag_run_id"]) if each["state"] == "failed"
+    )
     lines = airflow.client.log(run["dag_id"], run["dag_run_id"], task["task_id"], task["try_number"])
     said = [line for line in lines if "Exception: " in line or "Error: " in line or "terminated by signal" in line]
     query = urllib.parse.urlencode({"dag_id": run["dag_id"], "run_id": run["dag_run_id"], "limit": 100})
