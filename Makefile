@@ -9,7 +9,7 @@ STAGES := .venvs/stages/bin
 AIRFLOW := .venvs/airflow/bin
 PYTEST := python -m pytest
 
-.PHONY: help install demo up down status test test-stages test-airflow test-e2e test-docker drill test-celery images test-images sbom audit bench lint format lock clean
+.PHONY: help install demo up down status test test-stages test-airflow test-e2e test-e2e-stages test-e2e-airflow test-docker drill test-celery images test-images sbom audit bench lint format lock clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,9 +52,13 @@ test-stages: install
 test-airflow: install
 	@$(AIRFLOW)/$(PYTEST) -m "not slow and not engine" tests/dags tests/plugins --durations=5
 
-test-e2e: install  ## the slow tests: the whole stack, kills, bad inputs through Airflow
+test-e2e: test-e2e-stages test-e2e-airflow  ## the slow tests: the whole stack, kills, bad inputs through Airflow; --jobs=2 halves it
+
+test-e2e-stages: install
 	@$(STAGES)/$(PYTEST) -m "slow and not engine" --ignore=tests/dags --ignore=tests/plugins --ignore=tests/celery --ignore=tests/browser --durations=8
-	@$(AIRFLOW)/$(PYTEST) -m "slow and not engine" tests/dags tests/plugins --durations=5
+
+test-e2e-airflow: install
+	@$(AIRFLOW)/$(PYTEST) -m "slow and not engine" tests/dags tests/plugins --durations=8
 
 test-docker: install  ## the tests that need a Docker engine and the images (`make images`)
 	@$(AIRFLOW)/$(PYTEST) -m "engine and not slow" tests/docker --durations=8
