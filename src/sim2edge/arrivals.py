@@ -43,18 +43,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sim2edge.bus import Bus, Head, in_threads
 from sim2edge.errors import BadInput, Conflict, Corrupt
-from sim2edge.inbox import MOST_BYTES_OF_READY, READY, digest, parse_ready
+from sim2edge.inbox import READY, digest, find_ready, parse_ready
+from sim2edge.lines import quote
 from sim2edge.manifest import PARTITION
 
 CLAIMS = "registered"
 JOURNALS = "registered/runs"
 MOST_AT_ONCE = 500
 """Batches that one run registers: their events are one transaction of the scheduler's database. The rest comes next."""
-LONGEST_SHOWN = 80
 LONGEST_TRY = timedelta(days=1)
 """A process that was taken for dead does not write after that: its task ends within minutes."""
 CLOCKS_APART = timedelta(hours=1)
-"""As far as the clocks of whoever writes claims and of the scheduler's database may differ."""
+"""As far as the clocks of whoever writes claims and of Airflow may differ; S3 itself allows no more than 15 minutes."""
+MOST_DATED = 500
+"""Incomplete batches that are asked when they were written last: a request each, and anybody may begin a batch."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -102,6 +104,8 @@ class Survey:
     """A line for each name that is no batch id, and for each bad READY.json."""
     incomplete: Mapping[str, datetime] = field(default_factory=dict)
     """Batch without READY.json to the time of the last write seen in it."""
+    more_incomplete: int = 0
+    """Batches without READY.json beyond the first `MOST_DATED`."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ class Report:
     """Batch to the run that had claimed it and ended without registering it."""
     left: int
     """Complete batches that are to be registered by the next run."""
+    more_incomplete: int = 0
+    """As of `Survey`."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,7 @@ def register(bus: Bus, run: str, scheduler: Scheduler, most: int = MOST_AT_ONCE)
     bus.delete([f"{JOURNALS}/{each.name}.json" for each in journals if is_settled(each, run, taken, _now())])
     before = {batch: steps.swap[batch].claim.run for batch in taken.intersection(steps.swap)}
     lost = {batch: of for batch, of in before.items() if of != run}
-    return Report(sorted(taken), found.refused, found.incomplete, lost, steps.left)
+    return Report(sorted(taken), found.refused, found.incomplete, lost, steps.left, found.more_incomplete)
 
 
 def waiting(bus: Bus) -> Collection[str]:
@@ -205,11 +211,11 @@ def survey(bus: Bus, *, incomplete: bool = True) -> Survey:
 
     Args:
         bus: the bucket.
-        incomplete: also ask since when a batch is incomplete, which takes a request for each.
+        incomplete: also ask since when batches are incomplete, which takes a request for each, `MOST_DATED` at most.
     """
     claimed = set(_names(bus, CLAIMS))
     names = bus.folders("inbox")
-    strange = [f"inbox/{show(name)}: not a batch id: left alone" for name in names if not PARTITION.fullmatch(name)]
+    strange = [f"inbox/{quote(name)}: not a batch id: left alone" for name in names if not PARTITION.fullmatch(name)]
     new = [name for name in names if PARTITION.fullmatch(name) and name not in claimed]
     judged = dict(zip(new, in_threads(lambda batch: _judge(bus, batch), new), strict=True))
     bad = [verdict.refusal for verdict in judged.values() if verdict.refusal]
@@ -217,14 +223,8 @@ def survey(bus: Bus, *, incomplete: bool = True) -> Survey:
     absent = [batch for batch, verdict in judged.items() if verdict == ABSENT]
     if not incomplete:
         return Survey(complete, [*strange, *bad])
-    since, unlisted = _last_writes(bus, absent)
-    return Survey(complete, [*strange, *bad, *unlisted], since)
-
-
-def show(name: str) -> str:
-    """A name that a stranger chose, for a line of a log: escaped, and cut."""
-    shown = repr(name[: 2 * LONGEST_SHOWN])
-    return shown if len(shown) <= LONGEST_SHOWN and len(name) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
+    since, unlisted = _last_writes(bus, absent[:MOST_DATED])
+    return Survey(complete, [*strange, *bad, *unlisted], since, max(0, len(absent) - MOST_DATED))
 
 
 @dataclass(frozen=True)
@@ -236,32 +236,32 @@ class Verdict:
 
 
 ABSENT = Verdict()
-_BAD: dict[Head, Verdict] = {}
-"""Bad listings, as they were: whoever looks every few seconds reads each once."""
-MOST_BAD = 1000
+_JUDGED: dict[Head, Verdict] = {}
+"""Listings as they were: whoever looks every few seconds reads each once, the bad ones and those that have to wait."""
+MOST_JUDGED = 10_000
 
 
 def _judge(bus: Bus, batch: str) -> Verdict:
-    key = f"inbox/{batch}/{READY}"
-    head = bus.head(key)
+    head = bus.head(f"inbox/{batch}/{READY}")
     if head is None:
         return ABSENT
-    if head.size > MOST_BYTES_OF_READY:
-        return Verdict(refusal=f"{key}: {head.size} bytes, more than {MOST_BYTES_OF_READY}: not registered")
-    if head not in _BAD:
-        found = bus.get_tagged(key)
-        if found is None:
-            return ABSENT
-        try:
-            parse_ready(found[0], batch)
-        except BadInput as error:
-            if len(_BAD) >= MOST_BAD:
-                _BAD.clear()
-            reason = " ".join(str(error).split())[:400]
-            _BAD[head] = Verdict(refusal=f"{reason}: not registered until it is mended")
-        else:
-            return Verdict(digest(found[0]))
-    return _BAD[head]
+    verdict = _JUDGED.get(head) or _read_and_judge(bus, batch)
+    if verdict != ABSENT:
+        if len(_JUDGED) >= MOST_JUDGED:
+            _JUDGED.clear()
+        _JUDGED[head] = verdict
+    return verdict
+
+
+def _read_and_judge(bus: Bus, batch: str) -> Verdict:
+    data = find_ready(bus, batch)
+    if data is None:
+        return ABSENT
+    try:
+        parse_ready(data, batch)
+    except BadInput as error:
+        return Verdict(refusal=f"{error}: not registered until it is mended")
+    return Verdict(digest(data))
 
 
 def _last_writes(bus: Bus, batches: Sequence[str]) -> tuple[dict[str, datetime], list[str]]:

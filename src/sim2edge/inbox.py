@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sim2edge.bus import Bus, in_threads
 from sim2edge.config import StageConfig
 from sim2edge.errors import BadInput, Conflict, Corrupt
+from sim2edge.lines import first_problem, quote
 from sim2edge.manifest import File, check_partition
 from sim2edge.stage import Stage
 
@@ -52,12 +53,14 @@ C = TypeVar("C", bound=StageConfig)
 
 
 def _distinct(files: tuple[File, ...]) -> tuple[File, ...]:
-    paths = [file.path for file in files]
-    if len(set(paths)) < len(paths):
+    paths = {file.path for file in files}
+    if len(paths) < len(files):
         raise ValueError("a path comes twice")
     for path in paths:
         if not is_safe(path):
-            raise ValueError(f"{path!r}: at most {DEEPEST} parts of {RULE}")
+            raise ValueError(f"{quote(path)}: at most {DEEPEST} parts of {RULE}")
+        if folder := next((each for each in map(str, PurePosixPath(path).parents) if each in paths), None):
+            raise ValueError(f"'{folder}' is a file and the folder of '{path}'")
     return files
 
 
@@ -88,7 +91,7 @@ def check_path(path: str) -> str:
         BadInput: it is not.
     """
     if not is_safe(path):
-        raise BadInput(f"{path!r}: not a name to deliver: at most {DEEPEST} parts of {RULE}")
+        raise BadInput(f"{quote(path)}: not a name to deliver: at most {DEEPEST} parts of {RULE}")
     return path
 
 
@@ -100,14 +103,13 @@ def parse_ready(data: bytes, batch: str) -> Ready:
     """
     where = f"inbox/{batch}/{READY}"
     if len(data) > MOST_BYTES_OF_READY:
-        raise BadInput(f"{where}: {len(data)} bytes, more than {MOST_BYTES_OF_READY}")
+        raise BadInput(f"{where}: more than {MOST_BYTES_OF_READY} bytes")
     try:
         ready = Ready.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadInput(f"{where}: {'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}") from error
+        raise BadInput(f"{where}: {first_problem(error, 'content')}") from error
     if ready.batch != batch:
-        raise BadInput(f"{where}: batch: is {ready.batch!r}: the listing of another batch")
+        raise BadInput(f"{where}: batch: is {quote(ready.batch)}: the listing of another batch")
     return ready
 
 
@@ -158,8 +160,8 @@ def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
 
 
 def _is_delivered(bus: Bus, batch: str, data: bytes) -> bool:
-    found = bus.get_tagged(f"inbox/{batch}/{READY}")
-    if found and found[0] != data:
+    found = find_ready(bus, batch)
+    if found not in (None, data):
         raise BadInput(f"inbox/{batch}: holds another delivery already: name another batch")
     return found is not None
 
@@ -188,12 +190,25 @@ def read_ready(bus: Bus, batch: str) -> tuple[bytes, Ready]:
     Raises:
         BadInput: there is none, or it is bad.
     """
-    found = bus.get_tagged(f"inbox/{batch}/{READY}")
+    found = find_ready(bus, batch)
     if found is None:
         raise BadInput(
             f"inbox/{batch}/{READY}: missing: nothing was delivered under this batch id, or not all of it yet"
         )
-    return found[0], parse_ready(found[0], batch)
+    return found, parse_ready(found, batch)
+
+
+def find_ready(bus: Bus, batch: str) -> bytes | None:
+    """`READY.json` as it lies there; None: it does not. No more of it than `parse_ready` takes, and its next piece."""
+    data = bytearray()
+    try:
+        for chunk in bus.stream(f"inbox/{batch}/{READY}"):
+            data += chunk
+            if len(data) > MOST_BYTES_OF_READY:
+                break
+    except Corrupt:  # so a stream says that there is no such object
+        return None
+    return bytes(data)
 
 
 def _check_unchanged(bus: Bus, stage: Stage, batch: str, ready: str) -> None:

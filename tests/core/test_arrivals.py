@@ -15,8 +15,9 @@ from s3_requests import client
 
 from sim2edge import arrivals
 from sim2edge.arrivals import JOURNALS, register, survey, waiting
-from sim2edge.bus import Bus
+from sim2edge.bus import Bus, in_threads
 from sim2edge.errors import BadInput
+from sim2edge.inbox import find_ready, parse_ready, read_ready
 
 SHA = "a" * 64
 
@@ -99,7 +100,11 @@ def test_an_incomplete_batch_is_named_with_its_last_write_and_registered_later(b
         (ready("lab-1", path="../x"), "files.0.path"),
         (ready("lab-1", path="<b>/a b"), "files: "),
         (ready("lab-1", extra=1), "extra: "),
-        (b"x" * (9 << 20), "9437184 bytes"),
+        (ready("lab-1", **{"\x1b[2J": 1}), r"\x1b[2J: Extra"),
+        (ready("\u202e" + "x" * 1_000_000), "batch: is "),
+        (ready("lab-1", path="x" * 1_000_000), "files: "),
+        (b"\xff\xfe", "content: Invalid JSON"),
+        (b"x" * (9 << 20), "more than 8388608 bytes"),
     ],
 )
 def test_a_bad_listing_is_one_line_and_is_registered_once_it_is_mended(bus, airflow, content, reason):
@@ -110,21 +115,63 @@ def test_a_bad_listing_is_one_line_and_is_registered_once_it_is_mended(bus, airf
     (line,) = report.refused
     assert line.startswith("inbox/lab-1/READY.json: ")
     assert reason in line
-    assert "\n" not in line
+    assert line.isprintable()
     assert len(line) < 500
     assert not waiting(bus)
     deliver(bus, "lab-1")
     assert run_once(bus, airflow, "r2").registered == ["lab-1"]
 
 
-def test_a_bad_listing_that_stays_is_read_once(bus, monkeypatch):
+def reads(monkeypatch):
+    """The keys of the objects that are read from now on."""
+    found = []
+    stream = Bus.stream
+    monkeypatch.setattr(Bus, "stream", lambda self, key: found.append(key) or stream(self, key))
+    return found
+
+
+def test_a_listing_that_stays_is_read_once_whether_it_is_bad_or_has_to_wait(bus, monkeypatch):
     deliver(bus, "lab-1", b"{")
-    reads = []
-    read = Bus.get_tagged
-    monkeypatch.setattr(Bus, "get_tagged", lambda self, key: reads.append(key) or read(self, key))
-    lines = [survey(bus).refused for _ in range(3)]
-    assert len(reads) == 1
-    assert lines[0] == lines[2] != ()
+    deliver(bus, "lab-2")
+    read = reads(monkeypatch)
+    found = [survey(bus) for _ in range(3)]
+    assert sorted(read) == ["inbox/lab-1/READY.json", "inbox/lab-2/READY.json"]
+    assert found[0] == found[2]
+    assert len(found[0].refused) == len(found[0].complete) == 1
+
+
+def test_what_is_remembered_of_listings_is_bounded(bus, monkeypatch):
+    monkeypatch.setattr(arrivals, "MOST_JUDGED", 3)
+    for number in range(10):
+        deliver(bus, f"lab-{number}", b"{")
+    assert len(survey(bus).refused) == 10
+    assert len(arrivals._JUDGED) <= 3
+
+
+def test_however_many_batches_are_incomplete_few_are_asked_since_when(bus, airflow, monkeypatch):
+    monkeypatch.setattr(arrivals, "MOST_DATED", 3)
+    for number in range(10):
+        bus.put(f"inbox/lab-{number}/a.mcap", b"log")
+    report = run_once(bus, airflow, "r1")
+    assert (sorted(report.incomplete), report.more_incomplete) == (["lab-0", "lab-1", "lab-2"], 7)
+
+
+def test_no_more_of_a_huge_listing_is_read_than_it_takes_to_refuse_it(s3, partition, monkeypatch):
+    s3.put(f"inbox/{partition}/READY.json", b" " * (64 << 20))
+    monkeypatch.setattr("sim2edge.inbox.MOST_BYTES_OF_READY", 1000)
+    assert len(find_ready(s3, partition)) < 8 << 20
+    assert (
+        f"inbox/{partition}/READY.json: more than 1000 bytes: not registered until it is mended" in survey(s3).refused
+    )
+    with pytest.raises(BadInput, match="more than 1000 bytes"):
+        read_ready(s3, partition)
+    s3.delete([f"inbox/{partition}/READY.json"])
+
+
+def test_a_path_cannot_be_a_file_and_a_folder():
+    files = [{"path": path, "bytes": 3, "sha256": SHA} for path in ("a.mcap/b", "c", "a.mcap")]
+    with pytest.raises(BadInput, match=r"READY.json: files: 'a.mcap' is a file and the folder of 'a.mcap/b'"):
+        parse_ready(json.dumps({"version": 1, "batch": "lab-1", "files": files}).encode(), "lab-1")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +247,7 @@ def test_what_is_looked_at_grows_with_what_is_new_not_with_what_was_registered(b
     run_once(bus, airflow, "r1")
     run_once(bus, airflow, "r2")
     calls = []
-    for name in ("get_tagged", "head", "glimpse"):
+    for name in ("get_tagged", "head", "glimpse", "stream"):
         original = getattr(Bus, name)
         monkeypatch.setattr(Bus, name, lambda self, *a, _f=original, **k: calls.append(a) or _f(self, *a, **k))
     run_once(bus, airflow, "r3")
@@ -263,7 +310,7 @@ class Arrivals(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        arrivals._BAD.clear()
+        arrivals._JUDGED.clear()
         self.store = MemoryStore()
         self.bus = Bus(self.store)
         self.airflow = Airflow()

@@ -1,0 +1,36 @@
+"""What strangers wrote, for a line of a log or of an error: nothing that moves a cursor, and not too long.
+
+quote("a\\tb")                 'a\\tb'                            a name, in quotes
+first_problem(error)           files.0.sha256: Field required    what pydantic found first
+"""
+
+from pydantic import ValidationError
+
+LONGEST_NAME = 80
+LONGEST_LINE = 400
+
+
+def quote(name: str) -> str:
+    """A name in quotes: escaped, and cut."""
+    shown = repr(name[: 2 * LONGEST_NAME])
+    return shown if len(shown) <= LONGEST_NAME and len(name) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}..."
+
+
+def one_line(text: str) -> str:
+    """Text on one line, as it is but for what is not printable, which is escaped; cut."""
+    start = text[: LONGEST_LINE + 1]
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in start)
+    return shown if len(shown) <= LONGEST_LINE else f"{shown[:LONGEST_LINE]}..."
+
+
+def first_problem(error: ValidationError, whole: str = "") -> str:
+    """The first thing that is wrong: `field: what`.
+
+    Args:
+        error: what pydantic found.
+        whole: what to call the thing itself, when it is no field that is wrong.
+    """
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"])) or whole
+    what = first["msg"].removeprefix("Value error, ")
+    return one_line(f"{where}: {what}" if where else what)
