@@ -9,8 +9,7 @@ With 0, what wakes it is the webhook (`arrival_hook.py`), if there is one, and t
 from airflow.sdk import Asset, AssetWatcher
 from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseEventTrigger
-
-from sim2edge.errors import BadInput
+from number_settings import read_number
 
 SHORTEST_POLL_S = 0.5
 QUEUE_WAIT_S = 10
@@ -29,7 +28,7 @@ def watched(asset: Asset) -> Asset:
 
 
 def _trigger() -> BaseEventTrigger | None:
-    poll_s = read_seconds()
+    poll_s = read_number("inbox_poll_seconds", SHORTEST_POLL_S, 3600, or_zero=True)
     if queue := conf.get("sim2edge", "inbox_queue"):
         from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
 
@@ -42,19 +41,3 @@ def _trigger() -> BaseEventTrigger | None:
     from bus_trigger import BusTrigger
 
     return BusTrigger("arrivals", poll_s)
-
-
-def read_seconds() -> float:
-    """The setting `inbox_poll_seconds`.
-
-    Raises:
-        BadInput: it is no number of seconds.
-    """
-    said = conf.get("sim2edge", "inbox_poll_seconds")
-    try:
-        seconds = float(said)
-    except ValueError:
-        seconds = -1.0
-    if seconds != 0 and not SHORTEST_POLL_S <= seconds <= 3600:
-        raise BadInput(f"[sim2edge] inbox_poll_seconds: '{said}': expected {SHORTEST_POLL_S} to 3600, or 0 for never")
-    return seconds

@@ -8,17 +8,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AsyncCallback, DeadlineAlert
-from airflow.sdk.configuration import conf
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 from alerts import report_late
+from number_settings import read_number
 from runbook import owner, part
-
-from sim2edge.errors import BadInput
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-
-SETTING = "late_after_hours"
 
 
 class QueuedAt(BaseDeadlineReference):
@@ -39,23 +35,8 @@ def late_batch(runbook: str) -> DeadlineAlert | None:
     Raises:
         BadInput: the setting is not a number of hours.
     """
-    hours = read_hours(conf.get("sim2edge", SETTING))
+    hours = read_number("late_after_hours", 0, 10_000)
     if not hours:
         return None
     callback = AsyncCallback(report_late, {"owner": owner(runbook), "when_it_fails": part(runbook, "When it fails")})
     return DeadlineAlert(QueuedAt(), timedelta(hours=hours), callback, name="late batch")
-
-
-def read_hours(text: str) -> float:
-    """Hours, 0 to 10000.
-
-    Raises:
-        BadInput: it is something else.
-    """
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = -1.0
-    if not 0 <= hours <= 10_000:
-        raise BadInput(f"[sim2edge] {SETTING}: '{text}' is not a number of hours: expected 0 to 10000, 0 for none")
-    return hours

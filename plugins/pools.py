@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow.configuration import conf
 from airflow.listeners import hookimpl
+from number_settings import read_number
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -115,7 +115,7 @@ def make_pool(name: str, session: "Session") -> None:
     """
     from airflow.models.pool import Pool
 
-    size = conf.getint("sim2edge", f"pool_{name}")
+    size = int(read_number(f"pool_{name}", INFINITE, 100_000))
     row = {"pool": name, "slots": size, "description": POOLS[name], "include_deferred": False}
     dialect = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
     session.execute(dialect.insert(Pool).values(row).on_conflict_do_nothing())

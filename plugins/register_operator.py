@@ -11,15 +11,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, BaseOperator, Context
-from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
     AirflowRuntimeError,
     AirflowSkipException,
 )
+from number_settings import read_number
 
 from sim2edge import arrivals
+from sim2edge.arrivals import Report, Survey
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 
@@ -43,6 +44,7 @@ class RegisterOperator(BaseOperator):
         super().__init__(outlets=[outlet], inlets=[outlet], **kwargs)
         self.outlet = outlet
         self.starts = starts
+        self.overdue = timedelta(minutes=read_number("inbox_overdue_minutes", 0, 1_000_000))
 
     def execute(self, context: Context) -> Sequence[str]:
         """Register; returns the batches.
@@ -62,13 +64,13 @@ class RegisterOperator(BaseOperator):
     def _register(self, bus: Bus, context: Context) -> Sequence[str]:
         if context["ti"].get_dag(self.starts).is_paused:
             found = arrivals.survey(bus)
-            self._tell(found.refused, found.incomplete)
+            self._tell(found)
             raise AirflowSkipException(f"{self.starts} is paused: {len(found.complete)} complete batches wait for it")
         report = arrivals.register(bus, context["dag_run"].run_id, Ledger(context, self.outlet, self.starts))
         for batch in report.registered:
             before = report.taken_over.get(batch)
             self.log.info("registered %s%s", batch, f", which {before} had claimed and lost" if before else "")
-        self._tell(report.refused, report.incomplete)
+        self._tell(report)
         if report.left:
             self.log.info("%d more are complete: the next run registers them", report.left)
         if not report.registered:
@@ -76,16 +78,18 @@ class RegisterOperator(BaseOperator):
         context["outlet_events"][self.outlet].add_partitions(list(report.registered))
         return report.registered
 
-    def _tell(self, refused: Sequence[str], incomplete: dict[str, datetime]) -> None:
-        for line in refused[:MOST_LINES]:
+    def _tell(self, found: Survey | Report) -> None:
+        for line in found.refused[:MOST_LINES]:
             self.log.warning("refused %s", line)
-        overdue = timedelta(minutes=conf.getfloat("sim2edge", "inbox_overdue_minutes"))
-        for batch, since in sorted(incomplete.items(), key=lambda item: item[1])[:MOST_LINES]:
+        for batch, since in sorted(found.incomplete.items(), key=lambda item: item[1])[:MOST_LINES]:
             age = datetime.now(UTC) - since
             how = f"inbox/{batch}: no READY.json, and nothing was written for {age.total_seconds() / 60:.0f} minutes"
-            self.log.log(*(30, "overdue %s") if age > overdue else (20, "incomplete %s"), how)
-        hidden = max(0, len(refused) - MOST_LINES) + max(0, len(incomplete) - MOST_LINES)
-        if hidden:
+            if age > self.overdue:
+                self.log.warning("overdue %s", how)
+            else:
+                self.log.info("incomplete %s", how)
+        beyond = [max(0, len(each) - MOST_LINES) for each in (found.refused, found.incomplete)]
+        if hidden := sum(beyond) + found.more_incomplete:
             self.log.warning("and %d more that are refused or incomplete", hidden)
 
 

@@ -16,6 +16,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Context
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from number_settings import read_number
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
@@ -38,7 +39,7 @@ class ApproveRelease(ApprovalOperator):
         super().__init__(
             subject="Send this release to the fleet?",
             defaults=ApprovalOperator.REJECT,
-            response_timeout=timedelta(hours=conf.getfloat("sim2edge", "release_approval_hours")),
+            response_timeout=timedelta(hours=read_number("release_approval_hours", 0.01, 10_000)),
             **kwargs,
         )
         self.release = release

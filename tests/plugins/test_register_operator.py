@@ -1,6 +1,5 @@
 """What `register` emits, says, and does when it cannot; what Airflow is asked."""
 
-import logging
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -56,9 +55,6 @@ def register(monkeypatch):
             SimpleNamespace(
                 info=lambda text, *words: lines.append(text % words),
                 warning=lambda text, *words: lines.append("WARNING " + text % words),
-                log=lambda level, text, *words: lines.append(
-                    ("WARNING " if level == logging.WARNING else "") + text % words
-                ),
             ),
         )
         run.lines, run.emitted = lines, emitted
@@ -101,6 +97,12 @@ def test_strangers_cannot_fill_the_log(register):
         register(Report([], [f"line {number}" for number in range(1000)], {}, {}, 0))
     assert len(register.lines) == MOST_LINES + 1
     assert register.lines[-1] == "WARNING and 950 more that are refused or incomplete"
+
+
+def test_incomplete_batches_that_nobody_was_asked_of_are_counted(register):
+    with pytest.raises(AirflowSkipException):
+        register(Report([], [], {}, {}, 0, more_incomplete=7))
+    assert register.lines == ["WARNING and 7 more that are refused or incomplete"]
 
 
 def test_nothing_is_registered_for_a_paused_dag_which_would_never_run_it(register):
