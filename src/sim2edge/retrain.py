@@ -34,6 +34,7 @@ from pydantic import (
 from sim2edge.bus import Bus, in_threads
 from sim2edge.config import decisive, digest, load, parse_overrides
 from sim2edge.errors import BadInput, Conflict, Corrupt
+from sim2edge.lines import first_problem
 from sim2edge.manifest import check_partition
 from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage
 
@@ -43,6 +44,8 @@ DECIDES = STAGE_NAMES[STAGE_NAMES.index("augment") :]
 """The stages whose settings decide what a training, and the release after it, comes to."""
 MOST_BYTES = 8192
 """The largest request, bytes of JSON."""
+MOST_JOINED = 5000
+"""Requests that one training joins; the rest is served by the next. Their record stays below `MOST_TRAINING_BYTES`."""
 MOST_TRAINING_BYTES = 64 << 20
 CLOCKS_DIFFER_BY = timedelta(minutes=2)
 
@@ -63,6 +66,8 @@ def _override(word: str) -> str:
         parse_overrides([rest])
     except BadInput as error:
         raise ValueError(str(error)) from error
+    except (LookupError, AttributeError) as error:  # so PyYAML stumbles over `!!bool x` and `!!timestamp x`
+        raise ValueError(f"override '{word}': the value is not YAML") from error
     return word
 
 
@@ -143,7 +148,7 @@ class Open:
     """What `retrain/open/` holds."""
 
     requests: Sequence[Request]
-    """Those not served yet, oldest first."""
+    """Those not served yet, oldest first, `MOST_JOINED` at most."""
     leftovers: Sequence[str] = ()
     """Keys of those that were served: whoever served them was stopped before it removed them."""
     bad: Sequence[str] = ()
@@ -190,7 +195,7 @@ def make_request(
             **more,
         )
     except ValidationError as error:
-        raise BadInput(f"request: {_first_problem(error)}") from error
+        raise BadInput(f"request: {first_problem(error)}") from error
     except (TypeError, ValueError) as error:
         raise BadInput(f"request: evidence: not JSON: {error}") from error
 
@@ -276,7 +281,7 @@ def open_requests(bus: Bus, now: datetime) -> Open:
     found = in_threads(lambda key: (key, *_read_open(bus, key, now)), sorted(bus.list(OPEN)))
     requests = [request for _, request, _ in found if isinstance(request, Request)]
     return Open(
-        requests=sorted(requests, key=lambda request: (request.asked, request.id)),
+        requests=sorted(requests, key=lambda request: (request.asked, request.id))[:MOST_JOINED],
         leftovers=[key for key, _, served in found if served],
         bad=[str(problem) for _, problem, _ in found if isinstance(problem, BadInput)],
     )
@@ -308,7 +313,7 @@ def parse_request(data: bytes, key: str, now: datetime) -> Request:
     try:
         request = Request.model_validate_json(data)
     except ValidationError as error:
-        raise BadInput(f"{key}: {_first_problem(error)}") from error
+        raise BadInput(f"{key}: {first_problem(error)}") from error
     if key != f"{OPEN}/{request.id}.json":
         raise BadInput(f"{key}: is request {request.id}")
     if request.asked > now + CLOCKS_DIFFER_BY:
@@ -331,7 +336,7 @@ def find_training(bus: Bus, training: str) -> Training | None:
             raise Corrupt(f"{key}: {len(found[0])} bytes are too many for a training")
         return Training.model_validate_json(found[0])
     except ValidationError as error:
-        raise Corrupt(f"{key}: {_first_problem(error)}") from error
+        raise Corrupt(f"{key}: {first_problem(error)}") from error
 
 
 def last_training(bus: Bus) -> Training | None:
@@ -407,9 +412,3 @@ def _mark(bus: Bus, request: Request, training: str) -> bool:
 def clear_leftovers(bus: Bus, found: Open) -> None:
     """Remove what was served and is still listed as open."""
     bus.delete(found.leftovers)
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    return f"{where}: {first['msg']}" if where else str(first["msg"]).removeprefix("Value error, ")

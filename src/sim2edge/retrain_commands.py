@@ -20,7 +20,7 @@ from rich.text import Text
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
-from sim2edge.retrain import TRAININGS, Kind, Request, ask, find_training, make_request, open_requests
+from sim2edge.retrain import TRAININGS, Kind, Request, ask, find_training, fingerprint, make_request, open_requests
 
 SHOWN = 10
 """Trainings that are listed."""
@@ -97,7 +97,12 @@ def user() -> str:
 
 
 def put_request(bus: Bus, request: Request) -> int:
-    """Ask, and say what became of it."""
+    """Ask, and say what became of it.
+
+    Raises:
+        BadInput: no training can have its settings.
+    """
+    fingerprint(request.preset, request.overrides)
     served = ask(bus, request)
     said = f"was served by training {served}: other evidence makes another request" if served else "is open"
     print(f"request {request.id} {said}")

@@ -18,12 +18,14 @@ from sim2edge.retrain import Request
 HANDOVER_S = 5.0
 """How long a training that was decided on may take to show as a run."""
 SHORTEST_LOOK_S, LONGEST_LOOK_S = 2.0, 20.0
+LONGEST_MINUTES = 365 * 24 * 60.0
+"""The longest that a policy may have anybody wait: a year."""
 
 
 class Policy(BaseModel):
     """When to train: `retrain:` in `dags/train_model.yml`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     new_batches: int | None = Field(1, ge=1, description="new batches that are enough; null: do not count them")
     new_frames: int | None = Field(None, ge=1, description="new frames that are enough; null: do not count them")
@@ -31,13 +33,19 @@ class Policy(BaseModel):
         5.0, ge=0, le=3600, description="seconds without a new request before those that are there are joined"
     )
     cooldown_minutes: float = Field(
-        0.0, ge=0, description="minutes from the start of a training to the earliest start of the next"
+        0.0,
+        ge=0,
+        le=LONGEST_MINUTES,
+        description="minutes from the start of a training to the earliest start of the next",
     )
     longest_wait_minutes: float = Field(
-        60.0, ge=0, description="minutes that new data waits for runs that are making more"
+        60.0, ge=0, le=LONGEST_MINUTES, description="minutes that new data waits for runs that are making more"
     )
     backfill_wait_hours: float = Field(
-        24.0, ge=0, description="hours without a new batch after which a backfill is waited for no longer"
+        24.0,
+        ge=0,
+        le=LONGEST_MINUTES / 60,
+        description="hours without a new batch after which a backfill is waited for no longer",
     )
 
     @model_validator(mode="after")

@@ -67,6 +67,10 @@ def test_what_is_about_something_else_is_another_request(other):
         ({"overrides": ["epochs=2"]}, r"overrides\.0: .*stage\.key=value"),
         ({"overrides": ["train.epochs=2\n"]}, r"overrides\.0: "),
         ({"overrides": ["train.epochs=2"] * 65}, "overrides: "),
+        ({"overrides": ["train.epochs=!!bool x"]}, r"overrides\.0: .*not YAML"),
+        ({"overrides": ["train.epochs=!!timestamp x"]}, r"overrides\.0: .*not YAML"),
+        ({"overrides": ["train.epochs=2001-13-45"]}, r"overrides\.0: "),
+        ({"overrides": ["train.epochs=\x1b[2J"]}, r"overrides\.0: .*printable"),
         ({"batch": "../b"}, "batch: .*partition '../b'"),
         ({"batch": "<b>"}, "batch: "),
         ({"evidence": {"x": "y" * 9000}}, "evidence: .*longer than"),
@@ -97,6 +101,8 @@ def test_a_wrong_field_is_named_in_one_line(wrong, message):
         (drift().to_json().replace(b'"n": 0', b'"n": 1'), "id: is not that of"),
         (drift().model_copy(update={"asked": NOW + timedelta(days=9)}).to_json(), "has not come yet"),
         (drift().to_json().replace(b'"version": 1', b'"version": 2'), "version"),
+        (drift().to_json().replace(b'"version"', b'"\\u001b[2J": 1, "version"'), r"\x1b[2J: Extra"),
+        (drift().to_json().replace(b'"overrides": []', b'"overrides": ["train.epochs=!!bool x"]'), "overrides.0"),
     ],
 )
 def test_what_is_no_request_is_named_and_hinders_nobody(bus, content, message):
@@ -137,6 +143,40 @@ def test_a_request_whose_settings_no_training_can_have_is_set_aside():
     assert names(fit) == [drift(3).id]
     assert "train.nonsense: unknown key" in problems[0]
     assert "preset 'missing' is not one of" in problems[1]
+
+
+PIECES = ["!!", "bool", "timestamp", "int", "omap", " ", "&a", "*a", "[", "]", "{", "}", ":", "1", "x", "'"]
+
+
+@given(
+    st.sampled_from(["train.epochs", "augment.copies", "train.x.y"]),
+    st.lists(st.sampled_from(PIECES), max_size=9).map("".join),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_override_is_one_that_a_training_can_have_or_is_named(key, value):
+    try:
+        request = drift(overrides=[f"{key}={value}"])
+    except BadInput as error:
+        assert str(error).startswith("request: overrides.0: ")
+    else:
+        fit, problems = retrain.sound([request], "demo", [])
+        assert len(fit) + len(problems) == 1
+
+
+def test_a_training_joins_no_more_than_its_record_can_hold(bus, monkeypatch):
+    monkeypatch.setattr(retrain, "MOST_JOINED", 3)
+    for n in (4, 1, 3, 2, 0):
+        ask(bus, drift(n))
+    later = NOW + timedelta(hours=1)
+    assert names(open_requests(bus, later).requests) == names([drift(0), drift(1), drift(2)])
+    serve(bus, training("r1", open_requests(bus, later).requests))
+    assert names(open_requests(bus, later).requests) == names([drift(3), drift(4)])
+
+
+def test_the_record_of_the_largest_training_can_be_read_again():
+    largest = make_request("drift", "reason", {"x": "y" * 7800}, by="monitor", asked=NOW)
+    record = training("r1", [largest] * retrain.MOST_JOINED)
+    assert len(record.to_json()) < retrain.MOST_TRAINING_BYTES * 0.8, "the rest is for the names of frames"
 
 
 def test_the_fingerprint_changes_with_what_a_training_would_come_to_and_with_nothing_else():

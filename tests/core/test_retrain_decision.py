@@ -1,14 +1,15 @@
 """When open requests become a training: a table of scenarios, and what holds in all of them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sim2edge.retrain import make_request
-from sim2edge.retrain_decision import LONGEST_LOOK_S, Policy, Situation, decide
+from sim2edge.retrain_decision import LONGEST_LOOK_S, LONGEST_MINUTES, Policy, Situation, decide
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 MINUTE = 60
@@ -105,6 +106,44 @@ def test_it_looks_again_the_more_seldom_the_longer_it_waits_and_not_too_late(req
 def test_a_policy_under_which_new_data_is_never_enough_is_refused():
     with pytest.raises(ValidationError, match="never be enough"):
         Policy(new_batches=None)
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("cooldown_minutes", ".inf"),
+        ("cooldown_minutes", ".nan"),
+        ("cooldown_minutes", "1e300"),
+        ("cooldown_minutes", "-1"),
+        ("cooldown_minutes", "yes"),
+        ("cooldown_minutes", "an hour"),
+        ("longest_wait_minutes", "1000000"),
+        ("backfill_wait_hours", ".inf"),
+        ("quiet_s", "3601"),
+        ("new_batches", "0"),
+        ("new_batches", "yes"),
+        ("new_batches", "'3'"),
+        ("new_batches", "2.5"),
+        ("new_frames", "[1]"),
+        ("patience", "1"),
+    ],
+)
+def test_a_wrong_value_is_named(field, said):
+    with pytest.raises(ValidationError) as caught:
+        Policy.model_validate(yaml.safe_load(f"{field}: {said}"))
+    assert caught.value.errors()[0]["loc"] == (field,)
+
+
+def test_the_most_patient_policy_waits_for_a_year_and_any_date_can_be_waited_from():
+    patient = Policy(
+        cooldown_minutes=LONGEST_MINUTES,
+        longest_wait_minutes=LONGEST_MINUTES,
+        backfill_wait_hours=LONGEST_MINUTES / 60,
+    )
+    ancient = data(backfill=True).model_copy(update={"asked": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23)))})
+    assert decide([data(backfill=True)], at(data_runs=1), patient, NOW).action == "wait"
+    assert decide([other()], at(trained_ago_s=364 * 86400), patient, NOW).action == "wait"
+    assert decide([ancient], at(data_runs=1), patient, NOW).action == "train"
 
 
 requests = st.lists(
