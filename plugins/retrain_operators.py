@@ -15,7 +15,7 @@ from airflow.sdk import BaseOperator, BaseSensorOperator, Context, Param
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from run_settings import PARAMS as RUN_PARAMS
-from run_settings import read_run_settings
+from run_settings import check_names, read_run_settings
 
 from sim2edge import retrain
 from sim2edge.bus import Bus
@@ -145,7 +145,7 @@ class Decide(BaseSensorOperator):
 
     def _decide(self, context: Context) -> Decision:
         bus = Bus.from_environment()
-        if request := request_by_hand(context):
+        if request := request_by_hand(context, self.recipe):
             retrain.ask(bus, request)
         requests, situation = read_open(bus, self.recipe, self.log), self._look_around(bus, context)
         decision = decide(requests, situation, self.policy, datetime.now(UTC))
@@ -249,16 +249,19 @@ def read_open(bus: Bus, recipe: Sequence[str], log: Any) -> Sequence[Request]:
     return requests
 
 
-def request_by_hand(context: Context) -> Request | None:
+def request_by_hand(context: Context, recipe: Sequence[str]) -> Request | None:
     """What the person asks for who triggered this run; None when nobody did.
 
     Raises:
-        BadInput: a param is wrong.
+        BadInput: a param is wrong, is none that the DAG knows, or says how to train without a reason to.
     """
     run, params = context["dag_run"], context["params"]
+    check_names(params, PARAMS)
     if not params.get("reason"):
+        if said := [name for name, param in PARAMS.items() if params.get(name) not in (None, "", param.value)]:
+            raise BadInput(f"conf '{said[0]}' without a reason: nothing would be asked for")
         return None
-    return retrain.make_request(
+    request = retrain.make_request(
         params["kind"],
         params["reason"],
         {"run": run.run_id},
@@ -266,8 +269,10 @@ def request_by_hand(context: Context) -> Request | None:
         preset=params.get("preset") or None,
         overrides=params.get("overrides") or (),
         asked=run.run_after.astimezone(UTC),
-        now=params.get("now") is True and params["kind"] == "manual",
+        now=params.get("now") is True,
     )
+    retrain.fingerprint(request.preset or conf.get("sim2edge", "preset"), request.overrides, recipe)
+    return request
 
 
 def count_runs(context: Context, dag: str, states: Sequence[str] = GOING_ON) -> int:

@@ -175,8 +175,31 @@ def test_a_person_asks_by_the_params_of_the_run(frames):
     assert look(reason="new labels", now=True, overrides=["train.epochs=3"]) is True
     (request,) = open_requests(frames, datetime.now(UTC)).requests
     assert (request.kind, request.reason, request.by, request.now) == ("manual", "new labels", "eva", True)
-    with pytest.raises(AirflowFailException, match=r"reason: .*one line"):
-        look(reason="new\nlabels")
+
+
+@pytest.mark.parametrize(
+    ("params", "problem"),
+    [
+        ({"reason": "new\nlabels"}, r"reason: .*one line"),
+        ({"reasn": "new labels"}, "conf 'reasn' is not one of: kind, now, overrides, preset, reason"),
+        ({"reason": "dark", "kind": "drift", "now": True}, "now: only a request of kind manual"),
+        ({"reason": "new labels", "overrides": ["train.nonsense=1"]}, r"train\.nonsense: unknown key"),
+        ({"reason": "new labels", "preset": "missing"}, "preset 'missing' is not one of"),
+        ({"now": True}, "conf 'now' without a reason"),
+        ({"overrides": ["train.epochs=3"]}, "conf 'overrides' without a reason"),
+        ({"kind": "drift", "reason": ""}, "conf 'kind' without a reason"),
+    ],
+)
+def test_what_a_person_says_wrong_fails_the_run_and_asks_for_nothing(frames, params, problem):
+    with pytest.raises(AirflowFailException, match=problem):
+        look(**params)
+    assert list(frames.list(retrain.OPEN)) == []
+
+
+def test_a_run_that_nobody_told_anything_asks_for_nothing(frames):
+    defaults = {name: param.value for name, param in retrain_operators.PARAMS.items()}
+    with pytest.raises(AirflowSkipException, match="nobody asks"):
+        look(**defaults)
 
 
 def test_what_no_training_can_have_is_left_alone_and_hinders_nobody(frames):
