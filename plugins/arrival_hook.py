@@ -5,9 +5,11 @@
 
 It takes the events of SeaweedFS's filer, and those of S3 as MinIO sends them, and does one thing: if one of them is of
 the READY.json of a batch id in our bucket, it notes that something arrived. What the event says is not believed:
-whoever is woken looks at the inbox. So the token, if it got into wrong hands, opens no more than a look.
+whoever is woken looks at the inbox. So the token, if it got into wrong hands, opens no more than a look: however much is
+posted, one run waits, and none while the DAG is paused.
 """
 
+import asyncio
 import hmac
 import json
 import os
@@ -17,18 +19,23 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from airflow.assets.manager import asset_manager
-from airflow.models.asset import AssetDagRunQueue, AssetModel
+from airflow.models.asset import AssetDagRunQueue, AssetModel, DagScheduleAssetReference
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
 from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
 from assets import ARRIVED
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import select
+from sqlalchemy import Select, exists, select
 
 from sim2edge.manifest import PARTITION
 
 TOKEN_VARIABLE = "SIM2EDGE_INBOX_TOKEN"  # noqa: S105 - the name of a variable
 SHORTEST_TOKEN = 16
 LARGEST_BODY = 256 * 1024
+LONGEST_S = 10
+"""Seconds that sending it may take."""
 NAMED = 5
 """Batches that the event names, for whoever reads it."""
 READY_KEY = re.compile(rf"inbox/({PARTITION.pattern})/READY\.json")
@@ -55,11 +62,11 @@ def check_token(request: Request) -> None:
 
 async def take_events(request: Request) -> dict[str, int]:
     """Note that something arrived, if the events say so; how many batches they name."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise HTTPException(413, f"more than {LARGEST_BODY} bytes")
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            body = await read_body(request)
+    except TimeoutError:
+        raise HTTPException(408, f"not sent within {LONGEST_S} s") from None
     try:
         batches = sorted(set(named_batches(json.loads(body), os.environ.get("SIM2EDGE_BUCKET", ""))))
     except (ValueError, RecursionError):
@@ -67,6 +74,16 @@ async def take_events(request: Request) -> dict[str, int]:
     if batches and not await run_in_threadpool(note_arrival, batches):
         raise HTTPException(503, f"Airflow does not know the asset {ARRIVED.name} yet: try again")
     return {"arrived": len(batches)}
+
+
+async def read_body(request: Request) -> bytes:
+    """What was posted, if it is not too much."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise HTTPException(413, f"more than {LARGEST_BODY} bytes")
+    return bytes(body)
 
 
 def named_batches(content: Any, bucket: str) -> Iterator[str]:
@@ -96,17 +113,28 @@ def _written_objects(content: Any, bucket: str) -> Iterator[tuple[str, str]]:
 
 
 def note_arrival(batches: list[str]) -> bool:
-    """Give the asset an event, unless one is waiting: the run that it starts will see these batches, too.
+    """Give the asset an event, if it starts a run that would otherwise not be: one that is to come sees these, too.
 
     Returns:
         whether Airflow knows the asset.
     """
     with create_session() as session:
         asset = session.scalar(select(AssetModel).where(AssetModel.name == ARRIVED.name))
-        if asset is None:
-            return False
-        if session.scalar(select(AssetDagRunQueue.asset_id).where(AssetDagRunQueue.asset_id == asset.id).limit(1)):
-            return True
-        extra = {"from": "webhook", "count": len(batches), "some": batches[:NAMED]}
-        asset_manager.register_asset_change(asset=asset, extra=extra, session=session)
-        return True
+        if asset is not None and session.scalar(asleep(asset.id).limit(1)):
+            extra = {"from": "webhook", "count": len(batches), "some": batches[:NAMED]}
+            asset_manager.register_asset_change(asset=asset, extra=extra, session=session)
+        return asset is not None
+
+
+def asleep(asset: int) -> Select[tuple[str]]:
+    """The DAGs that an event of the asset would wake: not paused, and without a run, or an event for one, that waits."""
+    return (
+        select(DagModel.dag_id)
+        .join(DagScheduleAssetReference, DagScheduleAssetReference.dag_id == DagModel.dag_id)
+        .where(
+            DagScheduleAssetReference.asset_id == asset,
+            DagModel.is_paused.is_(False),
+            ~exists().where(AssetDagRunQueue.asset_id == asset, AssetDagRunQueue.target_dag_id == DagModel.dag_id),
+            ~exists().where(DagRun.dag_id == DagModel.dag_id, DagRun.state == DagRunState.QUEUED),
+        )
+    )

@@ -1,6 +1,8 @@
 """The webhook lets in who has the token, believes nothing, and does one thing."""
 
+import asyncio
 import json
+from datetime import UTC, datetime
 
 import arrival_hook
 import pytest
@@ -157,35 +159,98 @@ def database():
     initdb()
 
 
-def test_an_event_that_is_waiting_is_enough(database):
-    from airflow.models.asset import AssetActive, AssetDagRunQueue, AssetEvent, AssetModel
+@pytest.fixture
+def watch_inbox(database):
+    """The DAG as Airflow's database knows it; a function that changes that."""
+    from airflow.models.asset import AssetActive, AssetDagRunQueue, AssetEvent, AssetModel, DagScheduleAssetReference
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
-    from sqlalchemy import delete, func, select
+    from sqlalchemy import delete
 
-    def count():
-        with create_session() as session:
-            return session.scalar(select(func.count(AssetEvent.id)))
-
-    assert arrival_hook.note_arrival(["lab-1"]) is False
+    tables = (AssetEvent, AssetDagRunQueue, DagRun, DagScheduleAssetReference, AssetActive, AssetModel, DagModel)
     with create_session() as session:
         asset = AssetModel(name="inbox_arrived", uri="inbox_arrived")
-        session.add(asset)
+        session.add_all([asset, DagBundleModel(name="b")])
         session.flush()
         session.add(AssetActive.for_asset(asset))
-        session.add(DagBundleModel(name="b"))
+        session.add(DagModel(dag_id="watch_inbox", bundle_name="b", fileloc="x", is_paused=False))
         session.flush()
-        session.add(DagModel(dag_id="watch_inbox", bundle_name="b", fileloc="x"))
-        identity = asset.id
-    assert arrival_hook.note_arrival([f"lab-{number}" for number in range(9)]) is True
+        session.add(DagScheduleAssetReference(asset_id=asset.id, dag_id="watch_inbox"))
+
+    def change(statement):
+        with create_session() as session:
+            session.execute(statement)
+
+    yield change
+    for table in (*tables, DagBundleModel):
+        change(delete(table))
+
+
+def events():
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
     with create_session() as session:
-        event = session.scalar(select(AssetEvent))
-        assert (event.extra["count"], len(event.extra["some"]), event.partition_key) == (9, 5, None)
-        session.add(AssetDagRunQueue(asset_id=identity, target_dag_id="watch_inbox"))
-    assert arrival_hook.note_arrival(["lab-2"]) is True
-    assert count() == 1
-    with create_session() as session:
-        session.execute(delete(AssetDagRunQueue))
-    assert arrival_hook.note_arrival(["lab-2"]) is True
-    assert count() == 2
+        return [(event.extra, event.partition_key) for event in session.scalars(select(AssetEvent))]
+
+
+def run_that_is(state):
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import insert
+
+    what = {"run_id": state, "run_type": "asset_triggered", "state": state, "run_after": datetime.now(UTC)}
+    return insert(DagRun).values(dag_id="watch_inbox", log_template_id=1, **what)
+
+
+def test_an_asset_that_airflow_does_not_know_yet_is_said(database):
+    assert arrival_hook.note_arrival(["lab-1"]) is False
+
+
+def test_of_a_flood_of_events_one_waits(watch_inbox):
+    for _ in range(20):
+        assert arrival_hook.note_arrival([f"lab-{number}" for number in range(9)]) is True
+    ((extra, partition),) = events()
+    assert (extra["count"], len(extra["some"]), partition) == (9, 5, None)
+
+
+@pytest.mark.parametrize(("state", "more"), [("queued", 0), ("running", 1), ("success", 1)])
+def test_a_run_that_has_not_begun_will_see_what_arrived_and_is_enough(watch_inbox, state, more):
+    watch_inbox(run_that_is(state))
+    assert arrival_hook.note_arrival(["lab-1"]) is True
+    assert len(events()) == more
+
+
+def test_while_the_dag_is_paused_nothing_is_written(watch_inbox):
+    from airflow.models.dag import DagModel
+    from sqlalchemy import update
+
+    watch_inbox(update(DagModel).values(is_paused=True))
+    assert arrival_hook.note_arrival(["lab-1"]) is True
+    assert events() == []
+    watch_inbox(update(DagModel).values(is_paused=False))
+    assert arrival_hook.note_arrival(["lab-1"]) is True
+    assert len(events()) == 1
+
+
+def test_a_body_that_never_ends_is_given_up(noted, monkeypatch):
+    monkeypatch.setattr(arrival_hook, "LONGEST_S", 0.2)
+    sent = []
+
+    async def post():
+        async def receive():
+            await asyncio.sleep(0.05)
+            return {"type": "http.request", "body": b" ", "more_body": True}
+
+        async def send(message):
+            sent.append(message)
+
+        headers = [(b"authorization", f"Bearer {TOKEN}".encode())]
+        scope = {"type": "http", "method": "POST", "path": "/arrived", "query_string": b"", "headers": headers}
+        await asyncio.wait_for(make_hook()(scope, receive, send), 5)
+
+    asyncio.run(post())
+    assert sent[0]["status"] == 408
+    assert noted == []
