@@ -23,7 +23,7 @@ from airflow.sdk.log import mask_secret
 
 log = logging.getLogger(__name__)
 
-WEBHOOK = ("sim2edge", "alert_webhook")
+WEBHOOK, RECEIVERS = ("sim2edge", "alert_webhook"), ("sim2edge", "alert_email_to")
 DEADLINE_S = 25.0
 """How long the task's process waits for all receivers together."""
 TIMEOUT_S = 5
@@ -50,18 +50,25 @@ class Message(Protocol):
 def deliver(message: Message) -> None:
     """Send the message through every channel that is set up, at once; returns when all have ended or time is up."""
     carriers = []
-    if webhook := conf.get(*WEBHOOK, fallback="").strip():
+    if webhook := _read(*WEBHOOK).strip():
         mask_secret(webhook)
         carriers.append(_start("webhook", lambda: post(webhook, message.to_json())))
-    if receivers := [
-        each.strip() for each in conf.get("sim2edge", "alert_email_to", fallback="").split(",") if each.strip()
-    ]:
+    if receivers := [each.strip() for each in _read(*RECEIVERS).split(",") if each.strip()]:
         carriers.append(_start("e-mail", lambda: mail(receivers, message)))
     deadline = time.monotonic() + DEADLINE_S
     for carrier in carriers:
         carrier.join(max(0.0, deadline - time.monotonic()))
         if carrier.is_alive():
             log.warning("Alert by %s: given up after %.0f s", carrier.name, DEADLINE_S)
+
+
+def _read(section: str, name: str) -> str:
+    """A setting; empty, with a line in the log, when it cannot be told: the other channel has one of its own."""
+    try:
+        return conf.get(section, name, fallback="")
+    except Exception as error:  # of a command or a secrets backend, whose words may hold the secret
+        log.warning("Alert: [%s] %s cannot be read: %s", section, name, type(error).__name__)
+        return ""
 
 
 def _start(name: str, send: Callable[[], None]) -> threading.Thread:
@@ -87,6 +94,13 @@ def _explain(error: Exception) -> str:
     return f"{type(reason).__name__} {getattr(reason, 'strerror', None) or ''}".strip()
 
 
+class NotFollowed(urllib.request.HTTPRedirectHandler):
+    """Who sends us elsewhere has not taken the alert, and has no say in where it goes: a redirect is an error."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """See `HTTPRedirectHandler`."""
+
+
 def post(webhook: str, body: dict[str, Any]) -> None:
     """POST the body as JSON; tried again once when the receiver does not answer, or is at fault itself.
 
@@ -100,7 +114,7 @@ def post(webhook: str, body: dict[str, Any]) -> None:
     request = urllib.request.Request(webhook, json.dumps(body).encode(), headers)  # noqa: S310 - checked above
     for attempt in range(1, TRIES + 1):
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+            with urllib.request.build_opener(NotFollowed).open(request, timeout=TIMEOUT_S):
                 return
         except OSError as error:
             refused = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429

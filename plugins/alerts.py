@@ -18,6 +18,8 @@ from airflow.sdk.log import redact
 from alert_channels import deliver
 from runbook import part
 
+from sim2edge import lines
+
 log = logging.getLogger(__name__)
 
 LONGEST = 500
@@ -89,7 +91,7 @@ async def report_late(context: Mapping[str, Any], owner: str, when_it_fails: str
 def describe_failure(context: Mapping[str, Any]) -> Alert:
     """The alert for the task instance that `context` belongs to."""
     instance, task = context["ti"], context["task"]
-    batch = getattr(context.get("dag_run"), "partition_key", None)
+    batch = shown(getattr(context.get("dag_run"), "partition_key", None))
     index = getattr(instance, "map_index", -1)
     name = instance.task_id if index in (None, -1) else f"{instance.task_id}[{index}]"
     problem = one_line(context.get("exception"))
@@ -114,7 +116,7 @@ def describe_failure(context: Mapping[str, Any]) -> Alert:
 def describe_late(context: Mapping[str, Any], owner: str, when_it_fails: str) -> Alert:
     """The alert for a run that missed its deadline, from what the scheduler says of it."""
     run = context["dag_run"]
-    dag, batch = run["dag_id"], run.get("partition_key")
+    dag, batch = run["dag_id"], shown(run.get("partition_key"))
     return Alert(
         kind="batch_late",
         title=f"{dag} is late, batch {batch}" if batch else f"{dag} is late",
@@ -127,6 +129,11 @@ def describe_late(context: Mapping[str, Any], owner: str, when_it_fails: str) ->
         what_to_do="a task that runs shows its progress in its log; one that is queued waits for a slot of its pool; "
         f"if one failed: {when_it_fails or NO_RUNBOOK}",
     )
+
+
+def shown(partition: str | None) -> str | None:
+    """The batch of a run: whoever triggers one may give it any name."""
+    return lines.one_line(partition) if partition else None
 
 
 def one_line(error: BaseException | str | None) -> str:

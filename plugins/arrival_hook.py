@@ -5,8 +5,8 @@
 
 It takes the events of SeaweedFS's filer, and those of S3 as MinIO sends them, and does one thing: if one of them is of
 the READY.json of a batch id in our bucket, it notes that something arrived. What the event says is not believed:
-whoever is woken looks at the inbox. So the token, if it got into wrong hands, opens no more than a look: however much is
-posted, one run waits, and none while the DAG is paused.
+whoever is woken looks at the inbox. So the token, if it got into wrong hands, opens no more than a look: however much
+is posted, one run waits, and none while the DAG is paused.
 """
 
 import asyncio
@@ -127,7 +127,7 @@ def note_arrival(batches: list[str]) -> bool:
 
 
 def asleep(asset: int) -> Select[tuple[str]]:
-    """The DAGs that an event of the asset would wake: not paused, and without a run, or an event for one, that waits."""
+    """The DAGs that an event of the asset would wake: not paused, and no run, or event for one, waits."""
     return (
         select(DagModel.dag_id)
         .join(DagScheduleAssetReference, DagScheduleAssetReference.dag_id == DagModel.dag_id)

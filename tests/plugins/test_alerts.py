@@ -4,6 +4,8 @@ import asyncio
 import json
 import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import alert_channels
@@ -11,7 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.log import mask_secret
 from alerts import KILLED, LONGEST, describe_failure, report_failure, report_late
-from receivers import MailServer, Webhook, silent_port
+from receivers import MailServer, Webhook, serving, silent_port
 
 from sim2edge.stack.ports import free_ports
 
@@ -167,6 +169,61 @@ def test_a_webhook_that_is_at_fault_is_asked_twice_one_that_refuses_once(configu
     assert len(receiver.bodies) == sent
     assert said in caplog.messages[-1]
     assert TOKEN not in caplog.text
+
+
+class LoginWall(BaseHTTPRequestHandler):
+    """Sends whoever posts to a page that is there for everybody."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(302)
+        self.send_header("Location", "/login")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self):
+        self.server.visited.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_webhook_that_sends_us_elsewhere_has_not_taken_the_alert_and_is_not_followed(configured, caplog):
+    caplog.set_level("INFO")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), LoginWall)
+    server.visited = []
+    with contextmanager(serving)(server, server):
+        configured(f"http://127.0.0.1:{server.server_port}/{TOKEN}")
+        report_failure(failed())
+    assert caplog.messages == ["Alert by webhook: not sent: HTTP 302"]
+    assert server.visited == []
+
+
+def test_a_webhook_that_cannot_be_told_does_not_keep_the_mail_back(configured, caplog, monkeypatch):
+    caplog.set_level("INFO", "alert_channels")
+    with MailServer().listening() as server:
+        configured(mail_to="ann@example.com", connection=server.connection)
+        monkeypatch.delenv("AIRFLOW__SIM2EDGE__ALERT_WEBHOOK")
+        monkeypatch.setenv("AIRFLOW__SIM2EDGE__ALERT_WEBHOOK_CMD", f"sh -c 'echo {TOKEN}; exit 1'")
+        report_failure(failed())
+    assert server.receivers == ["ann@example.com"]
+    alerts = [record.getMessage() for record in caplog.records if record.name == "alert_channels"]
+    assert alerts == ["Alert: [sim2edge] alert_webhook cannot be read: AirflowConfigException", "Alert by e-mail: sent"]
+    assert TOKEN not in caplog.text
+
+
+def test_a_batch_with_a_name_that_nobody_may_give_writes_no_header_of_the_mail(configured):
+    context = failed()
+    context["dag_run"].partition_key = "b1\r\nBcc: eve@example.com\r\n\r\nhello"
+    with MailServer().listening() as server:
+        configured(mail_to="ann@example.com", connection=server.connection)
+        report_failure(context)
+    (mail,) = server.mails
+    assert (server.receivers, mail["Bcc"]) == (["ann@example.com"], None)
+    assert mail["Subject"].startswith(r"[sim2edge] data_cleaning.clean failed, batch b1\r\nBcc: eve@example.com")
 
 
 def test_receivers_that_are_down_or_wrong_cost_a_line_each(configured, caplog):
