@@ -14,8 +14,9 @@ A batch is registered when the scheduler has an event for it, which starts its r
 database transaction as its success, so a try gives the events of all its claims, or of none. A try
 
 1. reads the journals. A batch that a run which has ended holds a claim on, and that has no event by it, was lost: the
-   try takes it over. It asks whether a run has ended before it asks for its events: one that has ended gives no more.
-   A journal whose events cannot be told just now is left to a later run.
+   try takes it over. It reads the claims, then asks whether the run has ended, then for its events: one that has ended
+   gives no more, and one that is cleared meanwhile renews its claims, so that 4 fails. A journal whose events cannot be
+   told just now is left to a later run.
 2. finds what is complete and has no claim; and, in the journal of an earlier try of its own run, what that one claimed.
 3. writes all those batches into a journal of its own, which nobody changes, before it claims the first of them.
 4. claims each: a new one where no claim is (If-None-Match), another in place of the very claim that it read (If-Match).
@@ -133,7 +134,9 @@ class Held:
 
 @dataclass(frozen=True)
 class Open:
-    """A journal that was found, with the claims its batches have by now, and what the scheduler knows of its run."""
+    """A journal that was found, what the scheduler knows of its run, and, if it can tell, the claims of its batches."""
+
+    # Read in that order: see step 1 at the head of this module.
 
     name: str
     journal: Journal
@@ -289,11 +292,12 @@ def _look_up(bus: Bus, name: str, scheduler: Scheduler) -> Open | None:
     if found is None:
         return None
     journal = found[0]
+    since = journal.since - CLOCKS_APART
+    if scheduler.registered(journal.run, since) is None:  # then its claims, a request each, decide nothing
+        return Open(name, journal, {}, False, None)
     read = in_threads(lambda batch: _read(bus, f"{CLAIMS}/{batch}.json", Claim), journal.batches)
     claims = {each[0].batch: Held(*each) for each in read if each}
-    ended = scheduler.has_ended(journal.run)
-    registered = scheduler.registered(journal.run, journal.since - CLOCKS_APART)
-    return Open(name, journal, claims, ended, registered)
+    return Open(name, journal, claims, scheduler.has_ended(journal.run), scheduler.registered(journal.run, since))
 
 
 def _take(bus: Bus, claim: Claim, instead: Held | None) -> bool:

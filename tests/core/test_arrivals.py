@@ -457,6 +457,41 @@ def test_what_cannot_be_told_is_left_to_a_later_run(bus, airflow):
     assert run_once(bus, airflow, "r3").taken_over == {"lab-1": "r1"}
 
 
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_run_that_is_cleared_while_another_looks_into_its_journal_is_not_overtaken(bus, airflow, nth):
+    deliver(bus, "lab-1")
+    airflow.states["r1"] = "failed"
+    register(bus, "r1", airflow)
+    tell, told = airflow.registered, []
+
+    def told_at_the_last_moment(run, since):
+        answer = tell(run, since)
+        told.append(run)
+        if len(told) == nth:
+            run_once(bus, airflow, "r1")
+        return answer
+
+    airflow.registered = told_at_the_last_moment
+    run_once(bus, airflow, "r2")
+    assert airflow.events == [("lab-1", "r1")]
+
+
+def test_while_it_cannot_be_told_what_became_of_a_journal_its_claims_are_not_read(bus, airflow, monkeypatch):
+    for number in range(40):
+        deliver(bus, f"lab-{number}")
+    run_once(bus, airflow, "r1")
+    airflow.blind = True
+    read = []
+    original = Bus.get_tagged
+    monkeypatch.setattr(Bus, "get_tagged", lambda self, key: read.append(key) or original(self, key))
+    run_once(bus, airflow, "r2")
+    assert [key.rpartition("/")[0] for key in read] == [JOURNALS]
+    airflow.blind = False
+    run_once(bus, airflow, "r3")
+    assert len(read) == 1 + 1 + 40
+    assert list(bus.list(JOURNALS)) == []
+
+
 def test_the_claims_of_a_run_that_is_still_at_work_are_left_alone(bus, airflow):
     deliver(bus, "lab-1")
     airflow.states["r1"] = "running"
