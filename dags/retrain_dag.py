@@ -15,8 +15,7 @@ is *skipped*.
 **Look at** the log of `decide`: each look says why it waits or rests. `sim2edge retrain --list` shows what is open, and
 the last trainings with their reasons. When to train is in `dags/train_model.yml`, under `retrain:`.
 
-**To stop trainings**, pause this DAG, not `train_model`: requests then wait here, while Airflow drops the events of a
-DAG that is paused.
+**To stop trainings**, pause this DAG or `train_model`: requests then wait here.
 
 **When it fails**: `decide` red names what is wrong with the request of this run, or that S3 does not answer. `start`
 red: clear it; it goes on with the same training and the same requests. A request that cannot be served is named in the

@@ -160,6 +160,7 @@ class Decide(BaseSensorOperator):
             data_runs=sum(count_runs(context, dag) for dag in DATA_DAGS),
             last_training=last.started if last else None,
             batch=retrain.newest_batch(bus),
+            paused=is_paused(context),
         )
 
     def _make_certain(
@@ -193,7 +194,10 @@ class StartTraining(BaseOperator):
         Raises:
             AirflowSkipException: other trainings have served all requests.
             AirflowFailException: a request's settings are wrong.
+            AirflowException: the DAG that trains is paused: Airflow would drop the event.
         """
+        if is_paused(context):
+            raise AirflowException(f"{TRAINING_DAG} is paused: clear this task when it no longer is")
         training = plainly(lambda: self._serve(context))
         if training is None:
             raise AirflowSkipException("others have served every request")
@@ -273,6 +277,11 @@ def request_by_hand(context: Context, recipe: Sequence[str]) -> Request | None:
     )
     retrain.fingerprint(request.preset or conf.get("sim2edge", "preset"), request.overrides, recipe)
     return request
+
+
+def is_paused(context: Context) -> bool:
+    """Whether the DAG that trains is paused: it is started by an event, and a paused DAG misses those for good."""
+    return bool(context["ti"].get_dag(TRAINING_DAG).is_paused)
 
 
 def count_runs(context: Context, dag: str, states: Sequence[str] = GOING_ON) -> int:

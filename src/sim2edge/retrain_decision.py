@@ -67,6 +67,8 @@ class Situation:
     """When the last training was decided on."""
     batch: str | None = None
     """The newest batch there are frames of."""
+    paused: bool = False
+    """Whether trainings are paused."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def decide(requests: Sequence[Request], situation: Situation, policy: Policy, no
         return Decision("rest", "nobody asks for a training")
     if situation.batch is None:
         return Decision("rest", "there are no frames to learn from yet")
+    if situation.paused:
+        return Decision("rest", f"train_model is paused: requests that wait for it: {len(requests)}")
     if not is_urgent(requests) and (missing := what_is_missing(requests, policy)):
         return Decision("rest", missing)
     newest = max(request.asked for request in requests)

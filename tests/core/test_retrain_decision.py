@@ -1,5 +1,6 @@
 """When open requests become a training: a table of scenarios, and what holds in all of them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -48,6 +49,7 @@ COOL = Policy(cooldown_minutes=60)
         ([], at(), USUAL, "rest", "nobody asks"),
         ([other()], at(batch=None), USUAL, "rest", "no frames to learn from"),
         ([data()], at(), USUAL, "train", "1 of kind data"),
+        ([now_by_hand()], replace(at(), paused=True), USUAL, "rest", "train_model is paused"),
         ([data(), other(), other("manual")], at(), USUAL, "train", "1 of kind data; 1 of kind drift; 1 of kind manual"),
         # enough new data
         ([data(batch="b1"), data(batch="b2")], at(), FIVE, "rest", "2 of 5 new batches"),

@@ -6,7 +6,12 @@ from types import SimpleNamespace
 import pytest
 import retrain_operators
 from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSkipException,
+)
 from retrain_operators import Decide, RequestTraining, StartTraining
 
 from sim2edge import retrain
@@ -27,7 +32,7 @@ class Event:
         self.partitions.append(key)
 
 
-def context(runs=None, run=1, **params):
+def context(runs=None, run=1, paused=False, **params):
     """The `run`-th run of a task's DAG with these params; `runs`: DAG to how many of its runs are going on."""
     moment = datetime(2026, 5, 4, 12, run, tzinfo=UTC)
     going_on = dict(runs or {})
@@ -40,7 +45,10 @@ def context(runs=None, run=1, **params):
             run_type="asset_triggered",
         ),
         "params": params,
-        "ti": SimpleNamespace(get_dr_count=lambda dag_id, states: going_on.get(dag_id, 0)),
+        "ti": SimpleNamespace(
+            get_dr_count=lambda dag_id, states: going_on.get(dag_id, 0),
+            get_dag=lambda dag_id: SimpleNamespace(is_paused=paused and dag_id == "train_model"),
+        ),
         "triggering_asset_events": {},
         "outlet_events": {Asset("training"): Event()},
     }
@@ -60,14 +68,15 @@ def request_training(overrides=(), recipe=()):
     return task.execute(context(preset="demo", overrides=list(overrides)))
 
 
-def start(run=2):
-    told = context(run=run)
+def start(run=2, paused=False):
+    told = context(run=run, paused=paused)
     task = StartTraining(task_id="start", outlets=[Asset("training")])
     return task.execute(told), told["outlet_events"][Asset("training")]
 
 
-def look(policy=AT_ONCE, runs=None, **params):
-    return Decide(task_id="decide", policy=policy).poke(context(runs, **{"kind": "manual", **params}))
+def look(policy=AT_ONCE, runs=None, paused=False, **params):
+    told = context(runs, paused=paused, **{"kind": "manual", **params})
+    return Decide(task_id="decide", policy=policy).poke(told)
 
 
 def test_new_frames_ask_once_and_frames_that_were_learned_ask_for_nothing(frames):
@@ -133,6 +142,19 @@ def test_it_rests_waits_and_trains(frames):
     with pytest.raises(AirflowSkipException, match="1 of 5 new batches"):
         look(Policy(new_batches=5))
     assert look() is True
+
+
+def test_while_trainings_are_paused_requests_wait_and_none_is_lost(frames):
+    request_training()
+    with pytest.raises(AirflowSkipException, match="train_model is paused: requests that wait for it: 1"):
+        look(paused=True)
+    with pytest.raises(AirflowException, match="train_model is paused: clear this task") as caught:
+        start(paused=True)
+    assert not isinstance(caught.value, AirflowFailException), "it is tried again"
+    assert len(open_requests(frames, datetime.now(UTC)).requests) == 1
+    assert list(frames.list(retrain.TRAININGS)) == []
+    assert look() is True
+    assert start()[1].partitions == ["b1"]
 
 
 def test_what_takes_long_is_waited_for_without_a_worker(frames, monkeypatch):
