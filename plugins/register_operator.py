@@ -23,6 +23,7 @@ from sim2edge import arrivals
 from sim2edge.arrivals import Report, Survey
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge.lines import quote
 
 MOST_LINES = 50
 """Lines of one kind in a log: strangers may write into the inbox."""
@@ -51,10 +52,14 @@ class RegisterOperator(BaseOperator):
 
         Raises:
             AirflowSkipException: nothing is new, or the DAG that takes the batches is paused.
-            AirflowFailException: the bus may not be read, or a claim is damaged.
+            AirflowFailException: the run is told something, the bus may not be read, or a claim is damaged.
             AirflowException: S3 cannot be reached; the task is retried.
         """
         try:
+            if told := sorted(context["params"]):
+                raise BadInput(
+                    f"conf {quote(told[0])}: this DAG takes none: what is new in the inbox, it finds by itself"
+                )
             return self._register(Bus.from_environment(), context)
         except BadInput as error:
             raise AirflowFailException(str(error)) from None

@@ -29,7 +29,7 @@ def register(monkeypatch):
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
     monkeypatch.setattr(register_operator.Bus, "from_environment", lambda: None)
 
-    def run(report, paused=False, survey=None):
+    def run(report, paused=False, survey=None, params=()):
         def answer(*_):
             if isinstance(report, Exception):
                 raise report
@@ -44,6 +44,7 @@ def register(monkeypatch):
                 get_dag=lambda dag: SimpleNamespace(is_paused=paused), dag_id="watch_inbox", max_tries=0
             ),
             dag_run=SimpleNamespace(run_id="r1"),
+            params=dict.fromkeys(params),
             task=operator,
             outlet_events={DELIVERY: SimpleNamespace(add_partitions=emitted.extend)},
             inlet_events={DELIVERY: []},
@@ -103,6 +104,11 @@ def test_incomplete_batches_that_nobody_was_asked_of_are_counted(register):
     with pytest.raises(AirflowSkipException):
         register(Report([], [], {}, {}, 0, more_incomplete=7))
     assert register.lines == ["WARNING and 7 more that are refused or incomplete"]
+
+
+def test_a_run_that_is_told_something_says_that_it_takes_nothing(register):
+    with pytest.raises(AirflowFailException, match=r"conf 'batch': this DAG takes none"):
+        register(AssertionError("not to be called"), params=["batch"])
 
 
 def test_nothing_is_registered_for_a_paused_dag_which_would_never_run_it(register):
