@@ -101,9 +101,8 @@ def parse_ready(data: bytes, batch: str) -> Ready:
     Raises:
         BadInput: it is too large, of an unknown version, has a wrong field, or is another batch's.
     """
+    check_length(data, batch)
     where = f"inbox/{batch}/{READY}"
-    if len(data) > MOST_BYTES_OF_READY:
-        raise BadInput(f"{where}: more than {MOST_BYTES_OF_READY} bytes")
     try:
         ready = Ready.model_validate_json(data)
     except ValidationError as error:
@@ -111,6 +110,16 @@ def parse_ready(data: bytes, batch: str) -> Ready:
     if ready.batch != batch:
         raise BadInput(f"{where}: batch: is {quote(ready.batch)}: the listing of another batch")
     return ready
+
+
+def check_length(data: bytes, batch: str) -> None:
+    """Check that a `READY.json` is not too long.
+
+    Raises:
+        BadInput: it is.
+    """
+    if len(data) > MOST_BYTES_OF_READY:
+        raise BadInput(f"inbox/{batch}/{READY}: more than {MOST_BYTES_OF_READY} bytes")
 
 
 def digest(data: bytes) -> str:
@@ -142,13 +151,17 @@ def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
         the SHA-256 of `READY.json`.
 
     Raises:
-        BadInput: the id or a name is not allowed, or another delivery has the batch.
+        BadInput: it would be refused, or another delivery has the batch.
     """
     check_partition(batch)
     for file in files:
         check_path(file.path)
-    ready = Ready(version=1, batch=batch, files=tuple(sorted(files, key=lambda file: file.path)))
+    try:
+        ready = Ready(version=1, batch=batch, files=tuple(sorted(files, key=lambda file: file.path)))
+    except ValidationError as error:
+        raise BadInput(f"inbox/{batch}/{READY}: {first_problem(error)}") from error
     data = ready.to_json()
+    check_length(data, batch)
     if _is_delivered(bus, batch, data):
         return digest(data)
     in_threads(lambda file: bus.put(f"inbox/{batch}/{file.path}", folder / file.path), ready.files)

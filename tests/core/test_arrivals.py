@@ -17,7 +17,7 @@ from sim2edge import arrivals
 from sim2edge.arrivals import JOURNALS, register, survey, waiting
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
-from sim2edge.inbox import find_ready, parse_ready, read_ready
+from sim2edge.inbox import find_ready, read_ready
 
 SHA = "a" * 64
 
@@ -165,12 +165,6 @@ def test_no_more_of_a_huge_listing_is_read_than_it_takes_to_refuse_it(s3, partit
     with pytest.raises(BadInput, match=refusal):
         read_ready(s3, partition)
     s3.delete([f"inbox/{partition}/READY.json"])
-
-
-def test_a_path_cannot_be_a_file_and_a_folder():
-    files = [{"path": path, "bytes": 3, "sha256": SHA} for path in ("a.mcap/b", "c", "a.mcap")]
-    with pytest.raises(BadInput, match=r"READY.json: files: 'a.mcap' is a file and the folder of 'a.mcap/b'"):
-        parse_ready(json.dumps({"version": 1, "batch": "lab-1", "files": files}).encode(), "lab-1")
 
 
 @pytest.mark.parametrize(
