@@ -15,6 +15,7 @@ once, also after it was served; what happens again has other evidence (another d
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,8 @@ MOST_JOINED = 5000
 """Requests that one training joins; the rest is served by the next. Their record stays below `MOST_TRAINING_BYTES`."""
 MOST_TRAINING_BYTES = 64 << 20
 CLOCKS_DIFFER_BY = timedelta(minutes=2)
+
+TRAINING_ID = re.compile("[0-9]{8}t[0-9]{6}-[0-9a-f]{8}")
 
 Kind = Literal["data", "drift", "degradation", "manual"]
 
@@ -124,7 +127,7 @@ class Training(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
-    id: str = Field(pattern="^[0-9]{8}t[0-9]{6}-[0-9a-f]{8}$", description="begins with its time: ids sort by it")
+    id: str = Field(pattern=f"^{TRAINING_ID.pattern}$", description="begins with its time: ids sort by it")
     started: AwareDatetime = Field(description="UTC, when it was decided")
     batch: Batch = Field(description="the newest batch, by name, that it learns from: its partition")
     preset: Preset | None = None
@@ -341,8 +344,13 @@ def find_training(bus: Bus, training: str) -> Training | None:
 
 def last_training(bus: Bus) -> Training | None:
     """The training that was decided on last."""
-    ids = [key.removeprefix(f"{TRAININGS}/").removesuffix(".json") for key in bus.list(TRAININGS)]
-    return find_training(bus, max(ids)) if ids else None
+    return find_training(bus, ids[-1]) if (ids := training_ids(bus)) else None
+
+
+def training_ids(bus: Bus) -> list[str]:
+    """The ids of all trainings, oldest first; what else lies there is none."""
+    names = (key.removeprefix(f"{TRAININGS}/").removesuffix(".json") for key in bus.list(TRAININGS))
+    return sorted(name for name in names if TRAINING_ID.fullmatch(name))
 
 
 def newest_batch(bus: Bus) -> str | None:

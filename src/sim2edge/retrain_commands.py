@@ -20,7 +20,7 @@ from rich.text import Text
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
-from sim2edge.retrain import TRAININGS, Kind, Request, ask, find_training, fingerprint, make_request, open_requests
+from sim2edge.retrain import Kind, Request, ask, find_training, fingerprint, make_request, open_requests, training_ids
 
 SHOWN = 10
 """Trainings that are listed."""
@@ -113,8 +113,7 @@ def list_requests(bus: Bus) -> int:
     """`--list`: two tables, and a line for each object that is no request."""
     console, found = Console(), open_requests(bus, datetime.now(UTC))
     console.print(_table(("open request", "kind", "asked", "by", "reason"), [_request_row(r) for r in found.requests]))
-    keys = sorted(bus.list(TRAININGS))[-SHOWN:]
-    trainings = [find_training(bus, key.removeprefix(f"{TRAININGS}/").removesuffix(".json")) for key in keys]
+    trainings = [find_training(bus, training) for training in training_ids(bus)[-SHOWN:]]
     rows = [(t.id, t.batch, "\n".join(t.reasons)) for t in trainings if t]
     console.print(_table(("training", "batch", "reasons"), rows))
     for problem in found.bad:

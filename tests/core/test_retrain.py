@@ -197,6 +197,13 @@ def test_only_the_last_training_counts_as_what_was_learned(bus):
     assert retrain.is_learned(bus, FRAMES, "0" * 16) == (False, second.id)
 
 
+def test_what_is_no_training_hides_none(bus):
+    serve(bus, training("r1", [drift(1)]))
+    bus.put(f"{retrain.TRAININGS}/readme.md", b"not for you")
+    assert retrain.last_training(bus) == training("r1", [drift(1)])
+    assert retrain.training_ids(bus) == [training("r1", [drift(1)]).id]
+
+
 def test_a_training_id_is_the_same_at_every_try_and_sorts_by_time():
     early, late = training_id("manual__1", NOW), training_id("manual__0", NOW + timedelta(hours=1))
     assert early == training_id("manual__1", NOW) < late
