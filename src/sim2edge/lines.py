@@ -1,7 +1,9 @@
 """What strangers wrote, for a line of a log or of an error: nothing that moves a cursor, and not too long.
 
-quote("a\\tb")                 'a\\tb'                            a name, in quotes
-first_problem(error)           files.0.sha256: Field required    what pydantic found first
+    quote("a\\tb")                 'a\\tb'                            a name, in quotes
+    first_problem(error)           files.0.sha256: Field required    what pydantic found first
+
+Whoever reads `inbox/` or `retrain/open/` shows what lies there by these.
 """
 
 from pydantic import ValidationError
