@@ -89,15 +89,18 @@ def _urgency(run: StageRun) -> int:
     return 2 if run.state == "failed" else 0 if shard else 1
 
 
-def started_batches(session: Session) -> Sequence[str]:
-    """Batches whose first run is under way or failed lately, newest first: they may have committed nothing yet."""
+def started_batches(session: Session) -> Mapping[str, datetime]:
+    """Batches whose first run is under way or failed, with when it was due: they may have committed nothing yet."""
     rows = session.execute(
-        select(DagRun.partition_key)
+        select(DagRun.partition_key, DagRun.run_after)
         .where(DagRun.dag_id.in_(HEADS), DagRun.partition_key.is_not(None), DagRun._state != "success")
         .order_by(DagRun.id.desc())
         .limit(MOST_STARTED)
     )
-    return list(dict.fromkeys(key for (key,) in rows))
+    started: dict[str, datetime] = {}
+    for batch, then in rows:
+        started.setdefault(batch, then)
+    return started
 
 
 def batches_in_state(session: Session, state: str) -> Collection[str]:

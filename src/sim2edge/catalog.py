@@ -85,9 +85,13 @@ class Record:
 
     @property
     def made_from(self) -> Sequence[str]:
-        """The artifacts it was made from: inputs in the order of roles, then parts."""
-        used = [each for role, references in self.inputs.items() if role != COMPARED for each in references]
-        return [*used, *self.parts]
+        """The artifacts it was made from."""
+        return made_from(self.inputs, self.parts)
+
+
+def made_from(inputs: Mapping[str, Sequence[str]], parts: Sequence[str]) -> Sequence[str]:
+    """What an artifact was made from: inputs in the order of roles, then parts; not what it was only compared with."""
+    return [*(each for role, references in inputs.items() if role != COMPARED for each in references), *parts]
 
 
 def slim(manifest: Manifest) -> Record:
@@ -110,7 +114,7 @@ def slim(manifest: Manifest) -> Record:
 
 
 def choose_numbers(kind: str, summary: Mapping[str, Any]) -> dict[str, Value]:
-    """The few values of a summary that pages show; of a dataset, the frames of each split. A stage may write anything."""
+    """The few values of a summary that pages show, if they are such; of a dataset, the frames of each split."""
     found = {name: summary.get(name) for name in NUMBERS.get(kind, ())}
     splits = summary.get("splits") if kind == "dataset" else None
     if isinstance(splits, dict):

@@ -171,7 +171,9 @@ def test_a_time_that_cannot_be_said_in_utc_does_not_hide_the_others(bus):
     odd = make(1)
     bus.commit(odd)
     bus.commit(make(2))
-    bus.put(f"{odd.reference}/manifest.json", odd.to_json().replace(b"2026-05-06T12:00:00Z", b"9999-12-31T23:59:59-12:00"))
+    bus.put(
+        f"{odd.reference}/manifest.json", odd.to_json().replace(b"2026-05-06T12:00:00Z", b"9999-12-31T23:59:59-12:00")
+    )
     assert Catalog(bus, lambda: NOW).refresh() == 1
 
 
@@ -253,8 +255,10 @@ def test_the_command_line_tells_what_a_batch_reached(s3, capsys):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{", b'{"device": 7}', b'{"device": "x", "inferences": "many"}', b" " * 100_000]
-)
+    "content",
+    [b"", b"[]", b"{", b'{"device": 7}', b'{"device": "x", "inferences": "many"}', b" " * 100_000,
+     b'{"device": "x", "updated": "2026-05-06T12:00:00"}'],
+)  # fmt: skip
 def test_what_a_device_writes_is_not_believed(bus, content):
     bus.put("fleet/pi-1/status.json", content)
     (device,) = read_fleet(bus, ["pi-1"])
