@@ -1,5 +1,6 @@
 """The catalog: what is committed is found, in whatever order it came and wherever a writer was killed."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from benchmarks.made_up import fill
+from benchmarks.made_up import commit, fill
 from sim2edge import cli
 from sim2edge.bus import Bus
 from sim2edge.catalog import FULL, WINDOW, Catalog, reindex, slim, walk
@@ -252,6 +253,20 @@ def test_the_command_line_tells_what_a_batch_reached(s3, capsys):
     assert "devices (2)\n  pi-1\n  pi-2" in said
     assert cli.main(["reindex"]) == 0
     assert "0 entries written" in capsys.readouterr().out
+
+
+def test_what_a_stage_wrote_is_printed_as_it_is(s3, capsys):
+    words = "[/b][i]:fire:"
+    commit(s3, "clean", "frames", "odd", {}, {"note": words}, NOW, 1.0, {})
+    assert cli.main(["ls", "frames", "--partition", "odd"]) == 0
+    assert words in capsys.readouterr().out
+
+
+def test_lineage_leaves_out_what_a_result_was_only_compared_with(s3, capsys):
+    fill(s3, batches=4, trainings=4, devices=1)
+    assert cli.main(["lineage", "refs/rings/canary", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(reference.startswith("model/") for reference in found) == 1
 
 
 @pytest.mark.parametrize(
