@@ -150,6 +150,11 @@ class BusView:
         return self._catalog.age_s
 
     @property
+    def fleet_age_s(self) -> float | None:
+        """Seconds since the status of all devices was read; None before that."""
+        return self._fleet.age_s
+
+    @property
     def waiting(self) -> int:
         """Manifests that are still to be read."""
         return self._whole.waiting if "_whole" in self.__dict__ else 0

@@ -41,6 +41,7 @@ def show_devices(
         "devices.html",
         rings=list_rings(view),
         devices=[(device, view.release_named(device.release), sign, word) for device, sign, word in shown],
+        age_s=view.fleet_age_s,
         text=text,
         health=health,
         unwell=unwell,
@@ -63,6 +64,7 @@ def show_device(request: Request, device: str) -> HTMLResponse:
     return render(
         request,
         "device.html",
+        age_s=view.fleet_age_s,
         device=found,
         sign=sign,
         word=word,

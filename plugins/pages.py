@@ -101,7 +101,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         "age_s": view.age_s,
         "waiting": view.waiting,
     }
-    text = TEMPLATES.get_template(template).render(**shared, **context)
+    text = TEMPLATES.get_template(template).render(shared | context)
     return HTMLResponse(text.encode(errors="replace"), status, PAGE_HEADERS)  # a stage's JSON may hold half a character
 
 
