@@ -177,8 +177,11 @@ class BusView:
     def _load(self, reference: str, path: str) -> Any:
         manifest = self.manifest(reference)
         file = next((each for each in manifest.files if each.path == path), None)
-        if file is None or file.bytes > MOST_JSON_BYTES:
+        if file is None:
             return None
+        if file.bytes > MOST_JSON_BYTES:
+            raise BadInput(f"{reference}/{path}: too large to be shown")
+        self.check(manifest, file)
         content = self._try(lambda: self.bus.get(f"{reference}/{manifest.attempt}/{path}"))
         try:
             return json.loads(content)

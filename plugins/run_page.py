@@ -35,6 +35,7 @@ def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) ->
         saved_s=sum(row["saved_s"] or 0 for row in rows),
         hits=sum(row["state"] == "hit" for row in rows),
         reasons=find_reasons(run),
+        notes=[f"Only {len(rows):,} of its tasks are shown."] if len(rows) == run_states.MOST_FOUND else [],
     )
 
 

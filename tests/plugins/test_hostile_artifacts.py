@@ -93,11 +93,20 @@ def test_no_page_fails_for_what_a_stage_wrote(visitor, bucket, value):
     "content", [b"{", b"[]", b"\xff", b'{"rules": [{"rule": "\\ud800"}]}', b"[" * 200_000, b'{"metrics": {"a": NaN}}']
 )
 def test_a_broken_file_spoils_a_part_of_the_page_alone(visitor, bucket, content):
-    good = bucket.open(next(iter(bucket.artifacts("verdict", "night-0005"))))
-    bucket.put(f"{good.reference}/{good.attempt}/verdict.json", content)
-    page = visitor.get(f"/sim2edge/artifacts/{good.reference}")
+    model = next(iter(bucket.artifacts("model", "night-0005")))
+    verdict = commit(bucket, "validate", "verdict", "b", {"model": [model]}, {}, NOW, 1.0, {"verdict.json": content})
+    page = visitor.get(f"/sim2edge/artifacts/{verdict.reference}")
     assert page.status_code == 200
-    assert f"/sim2edge/artifacts/{good.inputs['model'][0]}" in page.text
+    assert f'href="/sim2edge/artifacts/{model}"' in page.text
+
+
+@pytest.mark.parametrize("written", [b"{}" + b" " * 2_000_000, b"{}"], ids=["too large", "larger than it says"])
+def test_a_file_that_is_too_large_is_not_read(visitor, bucket, written):
+    made = commit(bucket, "validate", "verdict", "b", {}, {}, NOW, 1.0, {"verdict.json": written})
+    bucket.put(f"{made.reference}/{made.attempt}/verdict.json", b"{}" + b" " * 2_000_000)
+    page = visitor.get(f"/sim2edge/artifacts/{made.reference}")
+    assert page.status_code == 200
+    assert "Not everything can be shown" in page.text
 
 
 def test_a_ref_that_names_no_artifact_is_passed_over(visitor, bucket):
