@@ -229,6 +229,14 @@ def test_the_tab_of_a_run_says_what_was_made_what_was_there_and_what_that_saved(
     assert f"/dags/data_cleaning/runs/{failed}" in visitor.get("/sim2edge/batches/night-0002").text
 
 
+def test_the_filters_for_what_runs_and_what_failed_look_at_the_newest_run_alone(visitor):
+    for state in ("failed", "running"):
+        run = add_run("data_cleaning", "night-0006")
+        add_task("data_cleaning", run, "clean", state, {"return_value": "nothing"})
+    for state, count in (("running", 1), ("failed", 0)):
+        assert f"{count} batch" in visitor.get(f"/sim2edge/flywheel?state={state}&text=night-0006").text
+
+
 def test_the_tab_of_a_run_says_why_it_was_started(visitor):
     run = add_run("train_model", "night-0003")
     with create_session() as session:
