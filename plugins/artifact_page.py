@@ -20,6 +20,8 @@ from sim2edge.manifest import Manifest, split_reference
 
 ROUTES = APIRouter()
 SHOWN = ("text/", "image/", "application/json")
+"""What a browser may show; the rest it downloads."""
+DOWNLOAD = "application/octet-stream"
 SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
 """A report is data that a stage wrote: it is shown without scripts and without the session of who looks at it."""
 ASK_AGAIN = {"Cache-Control": "private, no-cache"}
@@ -95,12 +97,19 @@ def show_file(request: Request, kind: str, partition: str, identity: str, path: 
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     get_view(request).check(manifest, file)  # what is missing is said at once, not after the head of the answer
-    media, packed = mimetypes.guess_type(path)
-    media = "application/octet-stream" if packed or not media else media
+    media = name_media(path)
     headers |= {"Content-Length": str(file.bytes)}
-    headers |= {} if media.startswith(SHOWN) else {"Content-Disposition": "attachment"}
+    headers |= {"Content-Disposition": "attachment"} if media == DOWNLOAD else {}
     content = Bus.from_environment().stream(f"{manifest.reference}/{manifest.attempt}/{path}")
     return StreamingResponse(content, media_type=media, headers=headers)
+
+
+def name_media(path: str) -> str:
+    """The media type that a file is handed out as: of none that a page could run as its script or take as its style."""
+    media, packed = mimetypes.guess_type(path)
+    if packed or not media or not media.startswith(SHOWN) or "script" in media:
+        return DOWNLOAD
+    return "text/plain" if media.startswith("text/") and media != "text/html" else media
 
 
 def find(request: Request, kind: str, partition: str, identity: str) -> Manifest:
