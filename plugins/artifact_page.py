@@ -1,11 +1,15 @@
-"""Pages of artifacts: what one is made of and from, with what matters of its kind first; its files; the refs."""
+"""Pages of artifacts: what one is made of and from, with what matters of its kind first; its files; the refs.
+
+A file is handed out as what a stranger made: in a sandbox, and never from a browser's memory without asking again, so
+that it is shown to those alone who may see it now. Asking again costs S3 nothing: a file never changes.
+"""
 
 import mimetypes
 from typing import Any
 from urllib.parse import quote
 
 from airflow.sdk.configuration import conf
-from artifact_details import describe
+from artifact_details import as_dict, describe
 from bus_view import CHAMPION
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
@@ -16,9 +20,11 @@ from sim2edge.manifest import Manifest, split_reference
 
 ROUTES = APIRouter()
 SHOWN = ("text/", "image/", "application/json")
+"""What a browser may show; the rest it downloads."""
+DOWNLOAD = "application/octet-stream"
 SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
 """A report is data that a stage wrote: it is shown without scripts and without the session of who looks at it."""
-FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
+ASK_AGAIN = {"Cache-Control": "private, no-cache"}
 REPORTS = ("report.html", "contact_sheet.png", "confusion_matrix.png", "curves.png", "export_report.json")
 """The file of an artifact to look at first, whichever it has."""
 MOST_PARTS = 200
@@ -37,18 +43,20 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
     view = get_view(request)
     manifest = find(request, kind, partition, identity)
     champion = view.refs().get(CHAMPION)
+    notes: list[str] = []
     return render(
         request,
         "artifact.html",
         manifest=manifest,
-        details=describe(view, manifest),
+        details=describe(view, manifest, notes),
+        notes=notes,
         report=find_report(manifest),
         tracking=find_tracking(manifest),
         most=MOST_PARTS,
         champion=champion.target if champion else None,
         before=champion.previous if champion else None,
         summary={key: value for key, value in manifest.summary.items() if key not in ("seeds", "mlflow")},
-        seeds=manifest.summary.get("seeds") or {},
+        seeds=as_dict(manifest.summary.get("seeds")),
     )
 
 
@@ -56,7 +64,7 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
 def show_manifest(request: Request, kind: str, partition: str, identity: str) -> Response:
     """The manifest, as it lies on the bus."""
     manifest = find(request, kind, partition, identity)
-    return Response(manifest.to_json(), media_type="application/json", headers=SANDBOX | FOREVER)
+    return Response(manifest.to_json(), media_type="application/json", headers=SANDBOX | ASK_AGAIN)
 
 
 @ROUTES.get("/reports/{kind}/{partition}/{identity}")
@@ -79,15 +87,29 @@ def open_tracking(request: Request, kind: str, partition: str, identity: str) ->
 
 
 @ROUTES.get("/artifacts/{kind}/{partition}/{identity}/{path:path}")
-def show_file(request: Request, kind: str, partition: str, identity: str, path: str) -> StreamingResponse:
+def show_file(request: Request, kind: str, partition: str, identity: str, path: str) -> Response:
     """One file of an artifact: shown when a browser can, downloaded otherwise."""
     manifest = find(request, kind, partition, identity)
-    if path not in {file.path for file in manifest.files}:
+    file = next((each for each in manifest.files if each.path == path), None)
+    if file is None:
         raise HTTPException(404, f"{manifest.reference} has no file '{path[:80]}'")
-    media = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    headers = SANDBOX | ASK_AGAIN | {"ETag": f'"{file.sha256}"'}
+    if request.headers.get("If-None-Match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    get_view(request).check(manifest, file)  # what is missing is said at once, not after the head of the answer
+    media = name_media(path)
+    headers |= {"Content-Length": str(file.bytes)}
+    headers |= {"Content-Disposition": "attachment"} if media == DOWNLOAD else {}
     content = Bus.from_environment().stream(f"{manifest.reference}/{manifest.attempt}/{path}")
-    headers = {} if media.startswith(SHOWN) else {"Content-Disposition": "attachment"}
-    return StreamingResponse(content, media_type=media, headers=SANDBOX | FOREVER | headers)
+    return StreamingResponse(content, media_type=media, headers=headers)
+
+
+def name_media(path: str) -> str:
+    """The media type that a file is handed out as: of none that a page could run as its script or take as its style."""
+    media, packed = mimetypes.guess_type(path)
+    if packed or not media or not media.startswith(SHOWN) or "script" in media:
+        return DOWNLOAD
+    return "text/plain" if media.startswith("text/") and media != "text/html" else media
 
 
 def find(request: Request, kind: str, partition: str, identity: str) -> Manifest:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from page_words import duration, number, size
 
-from sim2edge.catalog import Catalog, Record
+from sim2edge.catalog import Catalog, Record, is_number, is_word
 from sim2edge.manifest import KINDS
 from sim2edge.stage import STAGE_NAMES
 
@@ -23,7 +23,6 @@ STAGE_OF = dict(zip(KINDS, STAGE_NAMES, strict=True))
 STATES = ("committed", "hit", "running", "refused", "failed", "missing")
 LIVE_STATES = ("running", "failed")
 """Those that only Airflow's database knows."""
-PAGE = 100
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 RUNNING = ("running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred", "restarting")
 
@@ -77,12 +76,10 @@ class GridIndex:
         order = [(max(record.finished for record in kinds.values()), batch) for batch, kinds in newest.items()]
         self._newest, self._order, self._known = newest, sorted(order, reverse=True), now
 
-    def __contains__(self, batch: str) -> bool:
-        return batch in self._newest
-
-    def batches(self) -> Sequence[str]:
-        """Every batch, the one with the newest commit first."""
-        return [batch for _, batch in self._order]
+    def batches(self, started: Mapping[str, datetime]) -> Sequence[str]:
+        """Every batch, newest first: by its newest commit, or by its start when nothing was committed."""
+        new = [(then, batch) for batch, then in started.items() if batch not in self._newest]
+        return [batch for _, batch in sorted([*self._order, *new], reverse=True)]
 
     def newest(self, batch: str) -> Mapping[str, Record]:
         """Kind to the batch's newest artifact of it."""
@@ -102,24 +99,23 @@ def state_of(record: Record | None) -> str:
 
 def choose_batches(
     index: GridIndex,
-    started: Sequence[str],
+    started: Mapping[str, datetime],
     text: str = "",
     state: str = "",
     stage: str = "",
     live: Collection[str] | None = None,
 ) -> Sequence[str]:
-    """The batches to show, in order: those that only run so far, then the newest commits.
+    """The batches to show, newest first.
 
     Args:
         index: what is committed.
-        started: batches that may have committed nothing yet.
+        started: batches that may have committed nothing yet, with when they were started.
         text: what the batch's name holds.
         state: one of `STATES`, or empty.
         stage: the stage that is in the state; empty: any.
         live: the batches in a state of `LIVE_STATES`, when one is asked for.
     """
-    new = [batch for batch in started if batch not in index]
-    found = [batch for batch in (*new, *index.batches()) if text.lower() in batch.lower()]
+    found = [batch for batch in index.batches(started) if text.lower() in batch.lower()]
     if state in LIVE_STATES:
         return [batch for batch in found if batch in (live or ())]
     if state in ("", "hit"):  # any that is committed may be a hit, which only its newest run tells
@@ -190,20 +186,19 @@ def is_hit(record: Record | None, run: "StageRun") -> bool:
 
 
 def quality(record: Record) -> str:
-    """The figure that says most about an artifact of its kind."""
-    have = record.numbers
+    """The figure that says most about an artifact of its kind; empty when its stage wrote none."""
+    have = {name: value for name, value in record.numbers.items() if is_number(value)}
+    words = {name: value for name, value in record.numbers.items() if is_word(value)}
     if record.kind == "episodes" and "success_rate" in have:
-        return f"{float(have['success_rate']):.0%} ok"
-    if record.kind == "frames" and have.get("frames_seen"):
-        return f"{float(have['frames']) / float(have['frames_seen']):.1%} kept"
-    if record.kind == "dataset":
-        frames = sum(value for value in have.values() if isinstance(value, int))
-        return f"{number(frames)} frames" if frames else ""
+        return f"{have['success_rate']:.0%} ok"
+    if record.kind == "frames" and have.get("frames_seen") and "frames" in have:
+        return f"{have['frames'] / have['frames_seen']:.1%} kept"
+    if record.kind == "dataset" and have:
+        return f"{number(sum(have.values()))} frames"
     if record.kind == "verdict" and "map_50" in have:
-        return f"{'' if record.refused else 'passed '}{float(have['map_50']):.3f}"
+        return f"{'' if record.refused else 'passed '}{have['map_50']:.3f}"
     if record.kind == "model" and "map_50" in have:
-        return f"mAP {float(have['map_50']):.3f}"
-    if record.kind == "release" and "chosen" in have:
-        latency = have.get("latency_ms_p50")
-        return f"{have['chosen']} {float(latency):.2f} ms" if latency is not None else str(have["chosen"])
-    return str(have.get("ring", "")) if record.kind == "rollout" else ""
+        return f"mAP {have['map_50']:.3f}"
+    if record.kind == "release" and "chosen" in words:
+        return words["chosen"] + (f" {have['latency_ms_p50']:.2f} ms" if "latency_ms_p50" in have else "")
+    return words.get("ring", "") if record.kind == "rollout" else ""

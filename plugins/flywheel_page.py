@@ -1,16 +1,16 @@
 """The Flywheel: batches x stages as a grid, one batch with all that came of it, and every model."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import flywheel_grid as grid
 import run_states
 from airflow.api_fastapi.common.db.common import SessionDep
-from bus_view import CHAMPION, BusView
+from bus_view import CHAMPION, BusView, read_or_note
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from pages import get_view, render
+from pages import cut, get_view, render
 from sqlalchemy.exc import SQLAlchemyError
 
 from sim2edge.catalog import Catalog, Record
@@ -38,16 +38,14 @@ def show_flywheel(
 ) -> HTMLResponse:
     """Batches x stages, a hundred batches a page, the newest first."""
     view = get_view(request)
-    catalog = view.catalog() or Catalog(view.bus)
+    catalog = view.catalog()
     INDEX.update(catalog)
     notes: list[str] = []
-    started = ask(notes, lambda: run_states.started_batches(session), [])
+    started = ask(notes, lambda: run_states.started_batches(session), {})
     live = None
     if state in grid.LIVE_STATES:
         live = ask(notes, lambda: run_states.batches_in_state(session, state), set())
-    batches = grid.choose_batches(INDEX, started, text, state, stage, live)
-    pages = max((len(batches) + grid.PAGE - 1) // grid.PAGE, 1)
-    shown = batches[(page - 1) * grid.PAGE : page * grid.PAGE]
+    shown, pages = cut(grid.choose_batches(INDEX, started, text, state, stage, live), page)
     runs = ask(notes, lambda: run_states.newest_runs(session, shown), {})
     rows = grid.make_rows(INDEX, catalog, shown, runs)
     chosen = {"text": text, "state": state, "stage": stage}
@@ -58,9 +56,7 @@ def show_flywheel(
         stages=STAGE_NAMES,
         states=grid.STATES,
         chosen=chosen,
-        page=page,
-        pages=pages,
-        total=len(batches),
+        **pages,
         champion=target(view, CHAMPION),
         notes=notes,
     )
@@ -87,7 +83,7 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
     """One batch: how it looks, how it was cleaned, its runs, and what came of it."""
     check_partition(batch if len(batch) <= 63 else batch[:64])
     view = get_view(request)
-    catalog = view.catalog() or Catalog(view.bus)
+    catalog = view.catalog()
     INDEX.update(catalog)
     notes: list[str] = []
     runs = ask(notes, lambda: run_states.newest_runs(session, [batch]), {})
@@ -103,7 +99,7 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
         row=row,
         stages=STAGE_NAMES,
         newest=newest,
-        pictures=find_pictures(view, newest),
+        pictures=find_pictures(view, newest, notes),
         reach=sort_reach(catalog, newest),
         most=MOST_LISTED,
         versions=versions[:MOST_VERSIONS],
@@ -114,12 +110,12 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
     )
 
 
-def find_pictures(view: BusView, newest: dict[str, Record]) -> dict[str, Any]:
+def find_pictures(view: BusView, newest: Mapping[str, Record], notes: list[str]) -> dict[str, Any]:
     """The contact sheet of the episodes, the report of the frames, and their summaries, as far as they are there."""
     found: dict[str, Any] = {}
     for kind, file in (("episodes", "contact_sheet.png"), ("frames", "report.html")):
-        if kind in newest:
-            manifest = view.manifest(newest[kind].reference)
+        manifest = read_or_note(notes, view.manifest, newest[kind].reference) if kind in newest else None
+        if manifest:
             found[kind] = {
                 "summary": {k: v for k, v in manifest.summary.items() if k != "seeds"},
                 "file": file if any(each.path == file for each in manifest.files) else None,
@@ -127,7 +123,7 @@ def find_pictures(view: BusView, newest: dict[str, Record]) -> dict[str, Any]:
     return found
 
 
-def sort_reach(catalog: Catalog, newest: dict[str, Record]) -> dict[str, Sequence[Record]]:
+def sort_reach(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str, Sequence[Record]]:
     """What was made with a batch's episodes or frames, by kind, newest first."""
     start = newest.get("episodes") or newest.get("frames")
     found = [catalog.get(each) for each in catalog.descendants(start.reference)] if start else []
@@ -139,9 +135,9 @@ def sort_reach(catalog: Catalog, newest: dict[str, Record]) -> dict[str, Sequenc
 def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> HTMLResponse:
     """Every training, newest first: what it learned from, how it was judged, where it went."""
     view = get_view(request)
-    catalog = view.catalog() or Catalog(view.bus)
+    catalog = view.catalog()
     models = sorted((r for r in catalog.records() if r.kind == "model"), key=lambda r: r.finished, reverse=True)
-    shown = models[(page - 1) * grid.PAGE : page * grid.PAGE]
+    shown, pages = cut(models, page)
     champion = view.refs().get(CHAMPION)
     return render(
         request,
@@ -149,10 +145,7 @@ def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] 
         rows=[make_model_row(catalog, record) for record in shown],
         champion=champion.target if champion else None,
         before=champion.previous if champion else None,
-        page=page,
-        pages=max((len(models) + grid.PAGE - 1) // grid.PAGE, 1),
-        total=len(models),
-        notes=[],
+        **pages,
     )
 
 

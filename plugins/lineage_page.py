@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bus_view import CHAMPION, BusView
+from bus_view import CHAMPION
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from fleet_page import newest_rollout
@@ -13,7 +13,6 @@ from page_words import short
 from pages import get_view, render
 
 from sim2edge.catalog import Catalog, Record
-from sim2edge.errors import BadInput
 from sim2edge.fleet import Device
 from sim2edge.manifest import KINDS, split_reference
 
@@ -25,12 +24,10 @@ MOST_LISTED = 200
 def show_device_lineage(request: Request, device: str) -> HTMLResponse:
     """From what a device runs back to the episodes."""
     view = get_view(request)
-    found = next((each for each in view.fleet() if each.device == device), None)
-    if found is None:
-        raise BadInput(f"'{device[:80]}': no such device has said anything yet")
+    found = view.device(device)
     release = view.release_named(found.release)
     start = newest_rollout(view, release, found.ring) or release
-    above = [start.reference, *_catalog(view).ancestors(start.reference)] if start else []
+    above = [start.reference, *view.catalog().ancestors(start.reference)] if start else []
     return _show(request, f"device:{device}", above, [], [found], found.device)
 
 
@@ -39,24 +36,19 @@ def show_lineage(request: Request, kind: str, partition: str, identity: str) -> 
     """Both ways from an artifact."""
     view = get_view(request)
     reference = "/".join(split_reference(f"{kind[:80]}/{partition[:80]}/{identity[:80]}"))
-    catalog = _catalog(view)
-    if catalog.get(reference) is None:
-        raise BadInput(f"{reference}: the catalog does not list it")
+    view.record(reference)
+    catalog = view.catalog()
     below = catalog.descendants(reference)
     releases = {each.rpartition("/")[2] for each in (reference, *below) if each.startswith("release/")}
     devices = [device for device in view.fleet() if device.release in releases]
     return _show(request, reference, catalog.ancestors(reference), below, devices, reference)
 
 
-def _catalog(view: BusView) -> Catalog:
-    return view.catalog() or Catalog(view.bus)
-
-
 def _show(
     request: Request, focus: str, above: Sequence[str], below: Sequence[str], devices: Sequence[Device], title: str
 ) -> HTMLResponse:
     view = get_view(request)
-    catalog, root = _catalog(view), request.scope.get("root_path", "")
+    catalog, root = view.catalog(), request.scope.get("root_path", "")
     own = [focus] if catalog.get(focus) else []
     records = [record for each in (*above, *own, *below) if (record := catalog.get(each))]
     champion = view.refs().get(CHAMPION)
@@ -65,8 +57,6 @@ def _show(
     there = {record.reference for record in records}
     edges = {(parent, r.reference) for r in records for parent in r.made_from if parent in there}
     edges |= {(source, f"device:{device.device}") for device in devices for source in sources(records, device)}
-    if not any(node.key == focus for node in nodes):
-        raise BadInput(f"{focus}: not known")
     others = [device for device in devices if f"device:{device.device}" != focus]
     return render(
         request,

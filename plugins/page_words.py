@@ -1,14 +1,26 @@
-"""How the pages write times, sizes and numbers. Pure functions, the filters of the templates."""
+"""How the pages write times, sizes and numbers. Pure functions, the filters of the templates.
 
+What they are given may come from a stage or a device: there is no value that they fail for, or write at length.
+"""
+
+import json
 from datetime import UTC, datetime
 from typing import Any
 
+from sim2edge.catalog import is_number
+
+CLOCK_S = 5.0
+"""Seconds that the clock of another machine may be ahead of ours."""
+MOST_OF_A_TEXT = 400
+
 
 def ago(then: datetime | None, now: datetime | None = None) -> str:
-    """How long ago: `12 s ago`, `3 h ago`; a date when it is more than a month."""
+    """How long ago: `12 s ago`, `3 h ago`; a date when it is more than a month; what is to come is said so."""
     if then is None:
         return "never"
     seconds = ((now or datetime.now(UTC)) - then).total_seconds()
+    if seconds < -CLOCK_S:
+        return f"{duration(-seconds)} ahead of our clock"
     if seconds > 30 * 86400:
         return then.strftime("%Y-%m-%d")
     return f"{duration(max(seconds, 0.0))} ago"
@@ -16,7 +28,7 @@ def ago(then: datetime | None, now: datetime | None = None) -> str:
 
 def duration(seconds: float | None) -> str:
     """A time in the unit that suits it: `0.8 s`, `57 s`, `12 min`, `3.4 h`, `2 d`."""
-    if seconds is None:
+    if not is_number(seconds):
         return ""
     for limit, divisor, unit, digits in (
         (10, 1, "s", 1),
@@ -31,19 +43,20 @@ def duration(seconds: float | None) -> str:
 
 def size(count: float | None) -> str:
     """Bytes, in the unit that suits them."""
-    if count is None:
+    if not is_number(count):
         return ""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return ""
+    unit = "B"
+    for larger in ("kB", "MB", "GB"):
+        if count < 1000:
+            break
+        count, unit = count / 1000, larger
+    return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"
 
 
 def number(value: Any) -> str:
     """A number with three significant digits, thousands separated, large ones as `400 k`; anything else as it is."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "" if value is None else str(value)
+    if isinstance(value, bool) or not is_number(value):
+        return "" if value is None else short(str(value), MOST_OF_A_TEXT)
     if abs(value) >= 100_000:
         return f"{value / 1e6:.1f} M" if abs(value) >= 1e6 else f"{value / 1e3:.0f} k"
     if isinstance(value, int) or abs(value) >= 1000:
@@ -56,17 +69,25 @@ def moment(then: datetime | None) -> str:
     return then.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if then else ""
 
 
-def short(text: str, most: int = 60) -> str:
-    """At most so many characters."""
+def short(value: Any, most: int = 60) -> str:
+    """At most so many characters of a text."""
+    text = str(value)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def flat(value: Any) -> str | None:
-    """A small object or list of plain values as words, what is zero left out; None when it is not that simple."""
+def words(value: Any) -> str:
+    """Any value of a config or a summary: what is small in words, other objects and lists as JSON."""
+    if not isinstance(value, dict | list):
+        return number(value)
+    plain = _flat(value)
+    return short(json.dumps(value, ensure_ascii=False, default=str) if plain is None else plain, MOST_OF_A_TEXT)
+
+
+def _flat(value: dict[str, Any] | list[Any]) -> str | None:
     if isinstance(value, dict):
         if not all(isinstance(each, int | float | str) for each in value.values()):
             return None
         return ", ".join(f"{name} {number(each)}" for name, each in value.items() if each) or "none"
-    if isinstance(value, list) and len(value) <= 12 and all(isinstance(each, int | float | str) for each in value):
+    if len(value) <= 12 and all(isinstance(each, int | float | str) for each in value):
         return ", ".join(map(number, value)) or "none"
     return None

@@ -5,9 +5,10 @@ environment. Everything is rendered here; the one script only lets links leave t
 Every page says how old what it shows is, and still comes when S3 does not answer.
 """
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import page_words
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -24,6 +25,11 @@ from sim2edge.errors import BadInput, Unavailable
 PREFIX = "/sim2edge"
 FOLDER = Path(__file__).parent / "templates"
 MOST_OF_A_MESSAGE = 300
+PAGE = 100
+"""Rows of a table before the next page."""
+
+T = TypeVar("T")
+
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "form-action 'self'; frame-ancestors 'self'; base-uri 'none'",
@@ -32,7 +38,7 @@ PAGE_HEADERS = {
 ALL_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 TEMPLATES = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-for filter_name in ("ago", "duration", "size", "number", "moment", "short", "flat"):
+for filter_name in ("ago", "duration", "size", "number", "moment", "short", "words"):
     TEMPLATES.filters[filter_name] = getattr(page_words, filter_name)
 
 
@@ -61,6 +67,7 @@ def make_app(view: BusView | None = None) -> FastAPI:
     app.add_exception_handler(Unavailable, lambda request, error: explain(request, 503, str(error)))
     app.add_exception_handler(RequestValidationError, explain_validation)
     app.add_exception_handler(HTTPException, explain_http)
+    app.add_exception_handler(Exception, explain_failure)
     return app
 
 
@@ -94,7 +101,15 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         "age_s": view.age_s,
         "waiting": view.waiting,
     }
-    return HTMLResponse(TEMPLATES.get_template(template).render(**shared, **context), status, PAGE_HEADERS)
+    text = TEMPLATES.get_template(template).render(shared | context)
+    return HTMLResponse(text.encode(errors="replace"), status, PAGE_HEADERS)  # a stage's JSON may hold half a character
+
+
+def cut(items: Sequence[T], page: int) -> tuple[Sequence[T], dict[str, int]]:
+    """The items of one page, and what `pager` of the templates is told; the last page when there are not so many."""
+    pages = max(math.ceil(len(items) / PAGE), 1)
+    page = min(page, pages)
+    return items[(page - 1) * PAGE : page * PAGE], {"page": page, "pages": pages, "total": len(items)}
 
 
 def explain(request: Request, status: int, message: str) -> HTMLResponse:
@@ -113,3 +128,8 @@ def explain_validation(request: Request, error: Exception) -> HTMLResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
     return explain(request, 422, f"{first['loc'][-1]}: {first['msg']}")
+
+
+def explain_failure(request: Request, error: Exception) -> HTMLResponse:
+    """A mistake of ours: the log of the API server says more."""
+    return explain(request, 500, f"{type(error).__name__}: the log of the API server says where")

@@ -5,7 +5,7 @@ from typing import Any
 
 import run_states
 from airflow.api_fastapi.common.db.common import SessionDep
-from bus_view import BusView
+from bus_view import BusView, is_reference
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from flywheel_grid import RUNNING, quality
@@ -13,8 +13,7 @@ from page_words import short
 from pages import get_view, render
 from run_states import RunDetails, TaskOutcome
 
-from sim2edge.errors import BadInput
-from sim2edge.manifest import split_reference
+from sim2edge.catalog import is_number
 
 ROUTES = APIRouter()
 MOST_REASONS = 50
@@ -36,6 +35,7 @@ def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) ->
         saved_s=sum(row["saved_s"] or 0 for row in rows),
         hits=sum(row["state"] == "hit" for row in rows),
         reasons=find_reasons(run),
+        notes=[f"Only {len(rows):,} of its tasks are shown."] if len(rows) == run_states.MOST_FOUND else [],
     )
 
 
@@ -45,9 +45,9 @@ def make_row(view: BusView, task: TaskOutcome) -> dict[str, Any]:
     outcome = told if isinstance(told, Mapping) else {}
     refused = task.said.get("refused")
     refusal = refused if isinstance(refused, Mapping) else {}
-    reference = checked(outcome.get("reference") or task.said.get("return_value") or refusal.get("artifact"))
-    catalog = view.catalog()
-    record = catalog.get(reference) if catalog and reference else None
+    said = outcome.get("reference") or task.said.get("return_value") or refusal.get("artifact")
+    reference = said if is_reference(said) else None
+    record = view.catalog().get(reference) if reference else None
     hit = outcome.get("hit")
     if hit is None:
         hit = bool(record and task.started and record.finished < task.started)
@@ -58,7 +58,7 @@ def make_row(view: BusView, task: TaskOutcome) -> dict[str, Any]:
         "record": record,
         "state": name_state(task.state, bool(hit and reference), bool(refusal)),
         "quality": quality(record) if record else "",
-        "saved_s": (saved if isinstance(saved, int | float) else record.wall_s if record else None) if hit else None,
+        "saved_s": (saved if is_number(saved) else record.wall_s if record else None) if hit else None,
         "saved_bytes": (outcome.get("saved_bytes") or (record.bytes if record else None)) if hit else None,
         "note": str(refusal.get("reason", "")),
     }
@@ -71,14 +71,6 @@ def name_state(state: str, hit: bool, refused: bool) -> str:
     if state == "success":
         return "hit" if hit else "committed"
     return "running" if state in RUNNING else "failed" if state in ("failed", "upstream_failed") else "missing"
-
-
-def checked(reference: Any) -> str | None:
-    """The reference if it is one: an XCom may hold anything."""
-    try:
-        return "/".join(split_reference(reference)) if isinstance(reference, str) else None
-    except BadInput:
-        return None
 
 
 def find_reasons(run: RunDetails) -> list[tuple[str, str]]:

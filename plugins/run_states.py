@@ -50,11 +50,6 @@ def newest_runs(session: Session, batches: Collection[str]) -> Mapping[tuple[str
     """By batch and stage, how the stage's task went in the newest run of each DAG for the batch."""
     if not batches:
         return {}
-    newest = (
-        select(func.max(DagRun.id))
-        .where(DagRun.partition_key.in_(batches))
-        .group_by(DagRun.dag_id, DagRun.partition_key)
-    )
     returned, outcome = _xcom("return_value"), _xcom("outcome")
     rows = session.execute(
         select(
@@ -64,7 +59,7 @@ def newest_runs(session: Session, batches: Collection[str]) -> Mapping[tuple[str
         .join(TaskInstance, and_(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id))
         .outerjoin(returned, _belongs(returned))
         .outerjoin(outcome, _belongs(outcome))
-        .where(DagRun.id.in_(newest), TaskInstance.task_id.in_(list(STAGE_OF_TASK)))
+        .where(DagRun.id.in_(_newest_of(batches)), TaskInstance.task_id.in_(list(STAGE_OF_TASK)))
         .order_by(DagRun.id)
         .limit(MOST_ROWS)
     )
@@ -89,30 +84,39 @@ def _urgency(run: StageRun) -> int:
     return 2 if run.state == "failed" else 0 if shard else 1
 
 
-def started_batches(session: Session) -> Sequence[str]:
-    """Batches whose first run is under way or failed lately, newest first: they may have committed nothing yet."""
+def started_batches(session: Session) -> Mapping[str, datetime]:
+    """Batches whose first run is under way or failed, with when it was due: they may have committed nothing yet."""
     rows = session.execute(
-        select(DagRun.partition_key)
+        select(DagRun.partition_key, DagRun.run_after)
         .where(DagRun.dag_id.in_(HEADS), DagRun.partition_key.is_not(None), DagRun._state != "success")
         .order_by(DagRun.id.desc())
         .limit(MOST_STARTED)
     )
-    return list(dict.fromkeys(key for (key,) in rows))
+    started: dict[str, datetime] = {}
+    for batch, then in rows:
+        started.setdefault(batch, then)
+    return started
 
 
 def batches_in_state(session: Session, state: str) -> Collection[str]:
-    """The batches of which some stage is `running` or `failed` in a newest run."""
-    newest = select(func.max(DagRun.id)).where(DagRun.partition_key.is_not(None))
-    newest = newest.group_by(DagRun.dag_id, DagRun.partition_key)
+    """The batches of which some stage is `running` or `failed` in a newest run; asked from the few such tasks on."""
     wanted = ACTIVE if state == "running" else (state,)
-    rows = session.execute(
-        select(DagRun.partition_key)
-        .join(TaskInstance, and_(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id))
-        .where(TaskInstance.state.in_(wanted), TaskInstance.task_id.in_(list(STAGE_OF_TASK)), DagRun.id.in_(newest))
-        .distinct()
+    tasks = (
+        select(TaskInstance.dag_id, TaskInstance.run_id)
+        .where(TaskInstance.state.in_(wanted), TaskInstance.task_id.in_(list(STAGE_OF_TASK)))
+        .group_by(TaskInstance.dag_id, TaskInstance.run_id)
+        .order_by(func.max(TaskInstance.start_date).desc())
         .limit(MOST_FOUND)
+        .subquery()
     )
-    return {key for (key,) in rows}
+    rows = session.execute(
+        select(DagRun.id, DagRun.partition_key)
+        .join(tasks, and_(tasks.c.dag_id == DagRun.dag_id, tasks.c.run_id == DagRun.run_id))
+        .where(DagRun.partition_key.is_not(None))
+    )
+    found = dict(rows.tuples().all())
+    newest = set(session.scalars(_newest_of(set(found.values()))))
+    return {batch for run, batch in found.items() if run in newest}
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,15 @@ def plain(value: Any) -> Any:
         except ValueError:
             return value
     return value
+
+
+def _newest_of(batches: Collection[str]) -> Any:
+    """The id of the newest run of each DAG for each batch."""
+    return (
+        select(func.max(DagRun.id))
+        .where(DagRun.partition_key.in_(batches))
+        .group_by(DagRun.dag_id, DagRun.partition_key)
+    )
 
 
 def _xcom(key: str) -> Any:

@@ -21,6 +21,8 @@ FIRST_WAIT_S = 1.5
 """The longest that a look waits, and only for the first read of a new thread."""
 SHARE = 0.1
 """The most of a thread's time that goes into reading: what takes long is read less often."""
+LONGEST_S = 60.0
+"""The longest between two reads, however long the first of all took."""
 
 
 class Watched(Generic[T]):
@@ -33,6 +35,7 @@ class Watched(Generic[T]):
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._looked = 0.0
+        self._began = 0.0
         self._tried = threading.Event()
         self._value = first
         self._fresh: float | None = None
@@ -50,9 +53,10 @@ class Watched(Generic[T]):
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._tried.clear()
+                self._began = time.monotonic()
                 self._thread = threading.Thread(target=self._follow, daemon=True, name="watched")
                 self._thread.start()
-        self._tried.wait(wait_s)
+        self._tried.wait(max(self._began + wait_s - time.monotonic(), 0.0))
         return self._value
 
     def _follow(self) -> None:
@@ -60,7 +64,7 @@ class Watched(Generic[T]):
             start = time.monotonic()
             self._read_once()
             took = time.monotonic() - start
-            time.sleep(max(self._seconds, took / SHARE - took))
+            time.sleep(self._seconds if self.error else pause(took, self._seconds))
 
     def _read_once(self) -> None:
         try:
@@ -72,3 +76,8 @@ class Watched(Generic[T]):
             self.error = f"{type(error).__name__}: {error}".splitlines()[0]
         finally:
             self._tried.set()
+
+
+def pause(took: float, seconds: float) -> float:
+    """Seconds until the next read, after one that took so long."""
+    return min(max(seconds, took / SHARE - took), max(seconds, LONGEST_S))

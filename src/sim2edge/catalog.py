@@ -16,11 +16,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 from sim2edge.bus import Bus, in_threads
 from sim2edge.errors import Corrupt
-from sim2edge.manifest import Manifest, entry_key, parse_entry
+from sim2edge.manifest import ENTRY_TIME, Manifest, entry_key, parse_entry
 
 WINDOW = timedelta(minutes=15)
 """How far back a refresh looks: writers' clocks may differ, and an entry may come late, by this much."""
@@ -42,8 +42,12 @@ NUMBERS: Mapping[str, Sequence[str]] = {
     "rollout": ("ring", "release"),
 }
 """What a record keeps of the summary of each kind."""
+SPLITS = ("train", "validation", "test")
 
 Value = float | int | str | bool
+MOST_OF_A_WORD, MOST_OF_A_REASON = 63, 300
+"""Characters that a record keeps of a word of the summary, and of why a gate refused."""
+MOST_OF_A_NUMBER = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,13 @@ class Record:
 
     @property
     def made_from(self) -> Sequence[str]:
-        """The artifacts it was made from: inputs in the order of roles, then parts."""
-        used = [each for role, references in self.inputs.items() if role != COMPARED for each in references]
-        return [*used, *self.parts]
+        """The artifacts it was made from."""
+        return made_from(self.inputs, self.parts)
+
+
+def made_from(inputs: Mapping[str, Sequence[str]], parts: Sequence[str]) -> Sequence[str]:
+    """What an artifact was made from: inputs in the order of roles, then parts; not what it was only compared with."""
+    return [*(each for role, references in inputs.items() if role != COMPARED for each in references), *parts]
 
 
 def slim(manifest: Manifest) -> Record:
@@ -99,20 +107,30 @@ def slim(manifest: Manifest) -> Record:
         inputs=inputs,
         parts=tuple(map(sys.intern, manifest.parts)),
         shard=manifest.shard,
-        refused=manifest.refused,
+        refused=manifest.refused and manifest.refused[:MOST_OF_A_REASON],
         config_hash=sys.intern(manifest.config_hash),
         numbers=choose_numbers(manifest.kind, manifest.summary),
     )
 
 
 def choose_numbers(kind: str, summary: Mapping[str, Any]) -> dict[str, Value]:
-    """The few values of a summary that pages show; of a dataset, the frames of each split."""
-    chosen = {name: summary[name] for name in NUMBERS.get(kind, ()) if isinstance(summary.get(name), Value)}
+    """The few values of a summary that pages show, if they are such; of a dataset, the frames of each split."""
+    found = {name: summary.get(name) for name in NUMBERS.get(kind, ())}
     splits = summary.get("splits") if kind == "dataset" else None
     if isinstance(splits, dict):
-        counts = {name: split.get("frames") for name, split in splits.items() if isinstance(split, dict)}
-        chosen |= {name: count for name, count in counts.items() if isinstance(count, int)}
-    return chosen
+        counts = ((name, splits[name]) for name in SPLITS if isinstance(splits.get(name), dict))
+        found |= {name: split.get("frames") for name, split in counts}
+    return {name: value for name, value in found.items() if is_number(value) or is_word(value)}
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is a number that one can reckon with: finite, and not of hundreds of digits."""
+    return isinstance(value, int | float) and abs(value) < MOST_OF_A_NUMBER
+
+
+def is_word(value: Any) -> TypeGuard[str]:
+    """Whether it is a text that fits beside others."""
+    return isinstance(value, str) and len(value) <= MOST_OF_A_WORD
 
 
 class Catalog:
@@ -125,7 +143,8 @@ class Catalog:
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
         self._children: dict[str, list[str]] = {}
-        self._newest = ""
+        self._newest: datetime | None = None
+        """When the last entry was made, of those whose writer's clock is not ahead of ours."""
         self._listed: datetime | None = None
         self.refreshed: datetime | None = None
         """When a refresh last came through; None before the first."""
@@ -148,16 +167,15 @@ class Catalog:
             if full:
                 self._drop([reference for reference in self._records if reference not in listed])
             came = self._read([reference for reference in listed if reference not in self._records])
-            if listed:
-                self._newest = max(self._newest, max(listed.values()))
+            past = (then for key in reversed(keys) if (then := entry_time(key)) and then <= now)
+            self._newest = next(past, self._newest)
             self._listed = now if full else self._listed
             self.refreshed = now
             return came
 
     def _window(self, now: datetime) -> str:
-        """The key behind which to look: a writer whose clock is ahead does not hide what others write."""
-        known = datetime.strptime(self._newest[8:30], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC) if self._newest else now
-        return entry_key("", min(known, now) - WINDOW).rstrip("_")
+        """The key behind which to look: from the newest that is known, however long nobody looked."""
+        return entry_key("", (self._newest or now) - WINDOW).rstrip("_")
 
     def _read(self, references: Sequence[str]) -> int:
         came = 0
@@ -176,9 +194,9 @@ class Catalog:
     def _open(self, reference: str) -> Record | None:
         try:
             manifest = self._bus.find(reference)
-        except Corrupt:  # one bad manifest does not hide the others
+            return slim(manifest) if manifest else None
+        except (Corrupt, OverflowError):  # one bad manifest, or a time that UTC cannot say, does not hide the others
             return None
-        return slim(manifest) if manifest else None
 
     def _add(self, records: Iterable[Record]) -> None:
         with self._lock:
@@ -221,6 +239,14 @@ class Catalog:
     def descendants(self, reference: str) -> Sequence[str]:
         """All that was made with an artifact, nearest first, itself left out."""
         return walk(reference, self.children)
+
+
+def entry_time(key: str) -> datetime | None:
+    """When an entry of the catalog says that it was made; None when it names no time."""
+    try:
+        return datetime.strptime(key.removeprefix("catalog/").partition("_")[0], ENTRY_TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def walk(start: str, neighbours: Callable[[str], Sequence[str]]) -> Sequence[str]:

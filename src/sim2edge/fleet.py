@@ -6,10 +6,9 @@ A device writes its own status, so it is read as what a stranger sent: checked, 
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from sim2edge.access import DEVICE
 from sim2edge.bus import Bus, in_threads
@@ -45,7 +44,7 @@ class Device(BaseModel):
     latency_ms_p50: float | None = None
     message: Text | None = None
     failure: Failure | None = None
-    updated: datetime | None = None
+    updated: AwareDatetime | None = None
 
 
 def list_devices(bus: Bus) -> Sequence[str]:

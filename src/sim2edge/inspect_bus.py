@@ -14,7 +14,7 @@ from rich.tree import Tree
 
 from sim2edge import runner
 from sim2edge.bus import Bus
-from sim2edge.catalog import Catalog, reindex
+from sim2edge.catalog import Catalog, made_from, reindex
 from sim2edge.config import build
 from sim2edge.errors import BadInput
 from sim2edge.fleet import list_devices, read_fleet
@@ -23,6 +23,9 @@ from sim2edge.progress import make_progress
 from sim2edge.reproduce import compare
 from sim2edge.shards import parse_shard
 from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage
+
+CONSOLE = Console(markup=False, emoji=False)
+"""What stages wrote is printed as it is."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -86,7 +89,7 @@ def list_artifacts(arguments: argparse.Namespace) -> int:
             table.add_column(column, overflow="fold")
         for manifest in bus.manifests(arguments.kind, arguments.partition):
             table.add_row(*_row(manifest))
-    Console().print(table)
+    CONSOLE.print(table)
     return 0
 
 
@@ -113,13 +116,8 @@ def ancestors(bus: Bus, reference: str) -> dict[str, Manifest]:
         current = waiting.pop(0)
         if current not in found:
             found[current] = bus.open(current)
-            waiting += parents(found[current])
+            waiting += made_from(found[current].inputs, found[current].parts)
     return found
-
-
-def parents(manifest: Manifest) -> list[str]:
-    """The artifacts one was made from: its inputs in the order of roles, then its parts."""
-    return [reference for role in manifest.inputs.values() for reference in role] + manifest.parts
 
 
 def lineage(arguments: argparse.Namespace) -> int:
@@ -134,7 +132,7 @@ def lineage(arguments: argparse.Namespace) -> int:
         return 0
     tree = Tree(_describe(found[root]), highlight=False)
     _grow(tree, found[root], found, {root})
-    Console().print(tree)
+    CONSOLE.print(tree)
     return 0
 
 
@@ -180,13 +178,14 @@ def _lineage_entry(manifest: Manifest) -> dict[str, object]:
 
 
 def _grow(tree: Tree, manifest: Manifest, found: dict[str, Manifest], shown: set[str]) -> None:
-    for reference in parents(manifest):
+    above = made_from(manifest.inputs, manifest.parts)
+    for reference in above:
         again = reference in shown
         branch = tree.add(reference + "  (above)" if again else _describe(found[reference]))
         if not again:
             shown.add(reference)
             _grow(branch, found[reference], found, shown)
-    if not parents(manifest) and (seeds := manifest.summary.get("seeds")):
+    if not above and (seeds := manifest.summary.get("seeds")):
         for episode, seed in seeds.items():
             tree.add(f"{episode}  seed {seed}")
 
@@ -244,7 +243,7 @@ def show_config(arguments: argparse.Namespace) -> int:
         table.add_column(column, overflow="fold")
     for name, default, meaning in describe_fields(get_stage(arguments.stage).config()):
         table.add_row(name, default, meaning)
-    Console().print(table)
+    CONSOLE.print(table)
     return 0
 
 

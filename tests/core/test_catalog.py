@@ -1,5 +1,6 @@
 """The catalog: what is committed is found, in whatever order it came and wherever a writer was killed."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from benchmarks.made_up import fill
+from benchmarks.made_up import commit, fill
 from sim2edge import cli
 from sim2edge.bus import Bus
-from sim2edge.catalog import FULL, WINDOW, Catalog, reindex, walk
+from sim2edge.catalog import FULL, WINDOW, Catalog, reindex, slim, walk
 from sim2edge.errors import Conflict
 from sim2edge.fleet import read_device, read_fleet
 from sim2edge.manifest import Cost, Manifest, entry_key, parse_entry
@@ -125,6 +126,25 @@ def test_a_writer_whose_clock_is_ahead_hides_nobody(bus):
     assert catalog.refresh() == 1
 
 
+def test_a_writer_whose_clock_is_ahead_hides_nothing_that_came_while_nobody_looked(bus):
+    clock = [NOW]
+    catalog = Catalog(bus, lambda: clock[0])
+    for manifest in (make(1, NOW), make(2, NOW + timedelta(hours=9))):
+        bus.commit(manifest)
+    catalog.refresh()
+    bus.commit(make(3, NOW + timedelta(minutes=5)))
+    clock[0] += timedelta(minutes=40)
+    assert catalog.refresh() == 1
+
+
+def test_an_entry_of_no_possible_time_stops_nothing(bus):
+    catalog = Catalog(bus, lambda: NOW)
+    bus.put("catalog/99999999T999999.999999Z_frames_b_0000000000000000", b"")
+    assert catalog.refresh() == 0
+    bus.commit(make(1))
+    assert catalog.refresh() == 1
+
+
 def test_what_an_admin_removed_is_gone_after_the_full_listing(bus):
     clock = [NOW]
     catalog = Catalog(bus, lambda: clock[0])
@@ -146,6 +166,24 @@ def test_a_broken_manifest_does_not_hide_the_others(bus):
     bus.commit(make(2))
     bus.put(f"{broken.reference}/manifest.json", b"{")
     assert Catalog(bus, lambda: NOW).refresh() == 1
+
+
+def test_a_time_that_cannot_be_said_in_utc_does_not_hide_the_others(bus):
+    odd = make(1)
+    bus.commit(odd)
+    bus.commit(make(2))
+    bus.put(
+        f"{odd.reference}/manifest.json", odd.to_json().replace(b"2026-05-06T12:00:00Z", b"9999-12-31T23:59:59-12:00")
+    )
+    assert Catalog(bus, lambda: NOW).refresh() == 1
+
+
+def test_a_record_is_slim_whatever_a_stage_wrote():
+    strange = {"frames": float("inf"), "frames_seen": float("nan"), "episodes": 10**400, "episodes_failed": "x" * 10**6}
+    assert slim(make(1, summary=strange)).numbers == {}
+    assert len(slim(make(1, refused="no " * 10**6)).refused) == 300
+    splits = {"train": {"frames": 7}, "test": "all", "of-a-stranger": {"frames": 8}}
+    assert slim(make(1, kind="dataset", summary={"splits": splits})).numbers == {"train": 7}
 
 
 def test_who_loses_the_race_still_sees_that_the_winner_is_listed(bus):
@@ -217,9 +255,25 @@ def test_the_command_line_tells_what_a_batch_reached(s3, capsys):
     assert "0 entries written" in capsys.readouterr().out
 
 
+def test_what_a_stage_wrote_is_printed_as_it_is(s3, capsys):
+    words = "[/b][i]:fire:"
+    commit(s3, "clean", "frames", "odd", {}, {"note": words}, NOW, 1.0, {})
+    assert cli.main(["ls", "frames", "--partition", "odd"]) == 0
+    assert words in capsys.readouterr().out
+
+
+def test_lineage_leaves_out_what_a_result_was_only_compared_with(s3, capsys):
+    fill(s3, batches=4, trainings=4, devices=1)
+    assert cli.main(["lineage", "refs/rings/canary", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(reference.startswith("model/") for reference in found) == 1
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{", b'{"device": 7}', b'{"device": "x", "inferences": "many"}', b" " * 100_000]
-)
+    "content",
+    [b"", b"[]", b"{", b'{"device": 7}', b'{"device": "x", "inferences": "many"}', b" " * 100_000,
+     b'{"device": "x", "updated": "2026-05-06T12:00:00"}'],
+)  # fmt: skip
 def test_what_a_device_writes_is_not_believed(bus, content):
     bus.put("fleet/pi-1/status.json", content)
     (device,) = read_fleet(bus, ["pi-1"])

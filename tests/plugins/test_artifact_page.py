@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from airflow.plugins_manager import get_fastapi_plugins
+from artifact_page import DOWNLOAD, name_media
 
 from sim2edge.manifest import Cost, Manifest
 
@@ -72,6 +73,26 @@ def test_a_report_is_shown_but_its_scripts_do_not_run(browser, artifact):
     assert report.headers["Content-Security-Policy"].startswith("sandbox;")
     download = browser.get(f"/sim2edge/artifacts/{artifact}/frames.parquet")
     assert (download.content, download.headers["Content-Disposition"]) == (b"PAR1", "attachment")
+
+
+@pytest.mark.parametrize(
+    ("path", "media"),
+    [
+        ("a.html", "text/html"),
+        ("a.png", "image/png"),
+        ("a.svg", "image/svg+xml"),
+        ("a.json", "application/json"),
+        ("a.css", "text/plain"),
+        ("a.csv", "text/plain"),
+        ("a.js", DOWNLOAD),
+        ("a.mjs", DOWNLOAD),
+        ("a.html.gz", DOWNLOAD),
+        ("a.mcap", DOWNLOAD),
+        ("a", DOWNLOAD),
+    ],
+)
+def test_no_file_of_the_bus_can_be_the_script_or_the_style_of_a_page(path, media):
+    assert name_media(path) == media
 
 
 @pytest.mark.parametrize(

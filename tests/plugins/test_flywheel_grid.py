@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lineage_graph import COLUMNS, MOST, Node, draw, reduce
 from obstore.store import MemoryStore
-from page_words import ago, duration, flat, number, size
+from page_words import ago, duration, number, size, words
 from run_states import StageRun, choose
 
 from benchmarks.made_up import fill
@@ -80,12 +80,14 @@ def catalog():
 def test_batches_are_chosen_by_name_state_and_stage(catalog):
     index = GridIndex()
     index.update(catalog)
-    assert choose_batches(index, ["new", "night-0001"])[:2] == ["new", "night-0029"], "what is new comes first, once"
-    assert choose_batches(index, [], text="NIGHT-002") == [f"night-{n:04d}" for n in range(29, 19, -1)]
-    assert choose_batches(index, [], state="refused") == ["night-0024"]
-    assert choose_batches(index, [], state="refused", stage="train") == []
-    assert len(choose_batches(index, [], state="missing", stage="push")) == 25
-    assert choose_batches(index, [], state="running", live={"night-0003"}) == ["night-0003"]
+    started = {"new": NOW, "night-0001": NOW, "failed-long-ago": NOW - timedelta(days=3000)}
+    assert choose_batches(index, started)[:2] == ["new", "night-0029"], "what is new comes first, once"
+    assert choose_batches(index, started)[-1] == "failed-long-ago"
+    assert choose_batches(index, {}, text="NIGHT-002") == [f"night-{n:04d}" for n in range(29, 19, -1)]
+    assert choose_batches(index, {}, state="refused") == ["night-0024"]
+    assert choose_batches(index, {}, state="refused", stage="train") == []
+    assert len(choose_batches(index, {}, state="missing", stage="push")) == 25
+    assert choose_batches(index, {}, state="running", live={"night-0003"}) == ["night-0003"]
 
 
 def test_a_batch_that_went_on_under_another_says_where(catalog):
@@ -140,7 +142,7 @@ def test_lines_that_others_say_already_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("said", "expected"),
     [
         (duration(0.84), "0.8 s"),
         (duration(57.2), "57 s"),
@@ -157,9 +159,17 @@ def test_lines_that_others_say_already_are_left_out():
         (number(True), "True"),
         (ago(NOW - timedelta(minutes=5), NOW), "5 min ago"),
         (ago(NOW - timedelta(days=90), NOW), "2026-02-05"),
-        (flat({"chair": 2, "rug": 0}), "chair 2"),
-        (flat({"a": {"b": 1}}), None),
+        (number(10**400)[:9], "100000000"),
+        (duration(float("inf")), ""),
+        (size(10**400), ""),
+        (ago(NOW + timedelta(hours=9), NOW), "9.0 h ahead of our clock"),
+        (ago(NOW + timedelta(seconds=1), NOW), "0.0 s ago"),
+        (words({"chair": 2, "rug": 0}), "chair 2"),
+        (words({"a": {"b": "it's"}}), '{"a": {"b": "it\'s"}}'),
+        (words([]), "none"),
+        (words("x" * 9999), "x" * 399 + "…"),
+        (words(3900), "3,900"),
     ],
 )
-def test_times_and_sizes_are_words(words, expected):
-    assert words == expected
+def test_times_and_sizes_are_words(said, expected):
+    assert said == expected

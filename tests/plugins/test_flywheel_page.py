@@ -154,6 +154,32 @@ def test_models_and_devices_are_listed(visitor):
     assert 'href="/sim2edge/artifacts/release/night-0011/' in device
 
 
+def test_a_device_that_went_silent_is_not_well_whatever_it_said_last(visitor, bucket):
+    said = json.loads(bucket.get("fleet/pi-2/status.json"))
+    long_ago = (datetime.now(UTC) - timedelta(hours=3)).isoformat()
+    bucket.put("fleet/pi-2/status.json", json.dumps(said | {"updated": long_ago}).encode())
+    page = visitor.get("/sim2edge/devices?health=unwell").text
+    assert "1 not well" in page
+    assert "silent" in page
+    assert ("devices/pi-2" in page, "devices/pi-1" in page) == (True, False)
+    assert "silent" in visitor.get("/sim2edge/devices/pi-2").text
+
+
+def test_devices_beyond_those_that_are_read_are_counted_and_found_by_name(visitor, monkeypatch):
+    monkeypatch.setattr("bus_view.MOST_DEVICES", 2)
+    monkeypatch.setattr("fleet_page.MOST_DEVICES", 2)
+    page = visitor.get("/sim2edge/devices").text
+    assert "There are 3 devices; the first 2 by name are read" in page
+    assert "3,000" in visitor.get("/sim2edge/devices/pi-3").text
+    assert visitor.get("/sim2edge/lineage/devices/pi-3").status_code == 200
+    assert visitor.get("/sim2edge/devices/pi-4").status_code == 404
+
+
+def test_a_page_beyond_the_last_is_the_last(visitor):
+    assert "night-0000" in visitor.get("/sim2edge/flywheel?page=99").text
+    assert "pi-1" in visitor.get("/sim2edge/devices?page=99").text
+
+
 def test_lineage_leads_from_a_device_to_seeds_and_from_a_batch_to_devices(visitor, bucket):
     up = visitor.get("/sim2edge/lineage/devices/pi-1").text
     assert "and 5 more" in up
@@ -201,6 +227,14 @@ def test_the_tab_of_a_run_says_what_was_made_what_was_there_and_what_that_saved(
     add_task("data_cleaning", failed, "clean", "failed", {"return_value": "not a reference"})
     assert "1 batch," in visitor.get("/sim2edge/flywheel?state=failed").text
     assert f"/dags/data_cleaning/runs/{failed}" in visitor.get("/sim2edge/batches/night-0002").text
+
+
+def test_the_filters_for_what_runs_and_what_failed_look_at_the_newest_run_alone(visitor):
+    for state in ("failed", "running"):
+        run = add_run("data_cleaning", "night-0006")
+        add_task("data_cleaning", run, "clean", state, {"return_value": "nothing"})
+    for state, count in (("running", 1), ("failed", 0)):
+        assert f"{count} batch" in visitor.get(f"/sim2edge/flywheel?state={state}&text=night-0006").text
 
 
 def test_the_tab_of_a_run_says_why_it_was_started(visitor):

@@ -4,7 +4,7 @@ import threading
 import time
 
 import watched
-from watched import Watched
+from watched import Watched, pause
 
 from sim2edge.errors import Unavailable
 
@@ -49,6 +49,38 @@ def test_when_the_source_fails_the_last_value_stays_and_the_error_is_said():
     assert (1, "S3 is away") in seen
     assert (1, "ZeroDivisionError: a bug") in seen
     wait_for(lambda: value.error is None)
+
+
+def test_a_long_first_read_does_not_put_off_the_next_for_long():
+    assert pause(took=0.1, seconds=5) == 5
+    assert pause(took=2, seconds=5) == 18, "a tenth of the time"
+    assert pause(took=600, seconds=5) == watched.LONGEST_S
+
+
+def test_whoever_looks_later_in_a_long_read_does_not_wait_again():
+    gate = threading.Event()
+    value = Watched(lambda: gate.wait() and 7, first=0, seconds=60)
+    value.look(wait_s=0.2)
+    start = time.monotonic()
+    assert value.look(wait_s=0.2) == 0
+    assert time.monotonic() - start < 0.15
+    gate.set()
+
+
+def test_a_source_that_comes_back_after_a_long_wait_is_read_soon():
+    answers = iter([Unavailable("S3 is away"), 7])
+
+    def read():
+        answer = next(answers)
+        time.sleep(0.2)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    value = Watched(read, first=0, seconds=0.01)
+    start = time.monotonic()
+    wait_for(lambda: value.look() == 7)
+    assert time.monotonic() - start < 1.5, "not ten times what the failed read took"
 
 
 def test_the_thread_ends_when_nobody_looks_and_comes_back(monkeypatch):
