@@ -16,6 +16,10 @@ class Receiver:
     url: str
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """The header `Authorization` and the body of each."""
+    refusals: list[int] = field(default_factory=list)
+    """What the next posts are answered, one each; then all are taken."""
+    answers: threading.Event = field(default_factory=threading.Event)
+    """Cleared, it hangs: takes posts and answers none."""
 
 
 @contextmanager
@@ -26,7 +30,8 @@ def receive_webhooks() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.events.append((self.headers["Authorization"], json.loads(body)))
-            self.send_response(200)
+            receiver.answers.wait()
+            self.send_response(receiver.refusals.pop(0) if receiver.refusals else 200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -34,9 +39,11 @@ def receive_webhooks() -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     receiver = Receiver(f"http://127.0.0.1:{server.server_port}/arrived")
+    receiver.answers.set()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield receiver
     finally:
+        receiver.answers.set()
         server.shutdown()
         server.server_close()

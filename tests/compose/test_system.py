@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 import urllib.parse
 from pathlib import Path
 
 import pytest
 import yaml
 
+from sim2edge import inbox
 from sim2edge.bus import Bus
 from sim2edge.compose.batch import read_device
 from sim2edge.compose.secrets import logins
@@ -32,6 +34,8 @@ TINY = (
 )
 WHOLE = os.environ.get("WHOLE") == "1"
 """Whether the batch is as large as the demo's, six minutes of it."""
+SWEEP_S = 300
+"""How often watch_inbox looks at the inbox of its own accord."""
 REACH = """
 import socket, sys
 for host, port in (("postgres", 5432), ("engine-proxy", 2375), ("airflow-api", 8080)):
@@ -151,6 +155,24 @@ def test_the_rules_hold_what_they_promise(system):
     for group in rules["groups"]:
         for rule in group["rules"]:
             assert f"alertname: {rule['alert']}" in tested, "an alert without a test"
+
+
+def test_s3_tells_airflow_of_a_batch_in_the_inbox(system, monkeypatch, tmp_path):
+    bus, client = bus_of(system, monkeypatch), AirflowClient(system.url("airflow"), *logins(system.secrets)["airflow"])
+    assert system.get("airflow", "/sim2edge/inbox/arrived", body=b"{}")[0] == 401, "without the token"
+    if (left_s := SWEEP_S - time.time() % SWEEP_S) < 30:
+        time.sleep(left_s + 10)  # the sweep would find it first
+    (tmp_path / "a.mcap").write_bytes(b"not a log: the run goes no further than ingest")
+    inbox.deliver(bus, "farm-1", tmp_path, [inbox.describe(tmp_path, "a.mcap")])
+
+    deadline = time.monotonic() + 180
+    while not (runs := client.runs("ingest_batch", "farm-1")) or runs[0]["state"] not in ("success", "failed"):
+        assert time.monotonic() < deadline, runs
+        time.sleep(1)
+    registering = urllib.parse.quote(json.loads(bus.get("registered/farm-1.json"))["run"], safe="")
+    path = f"/api/v2/dags/watch_inbox/dagRuns/{registering}/upstreamAssetEvents"
+    extras = [event["extra"] for event in client._call("GET", path)["asset_events"]]
+    assert {"from": "webhook", "count": 1, "some": ["farm-1"]} in extras
 
 
 def test_one_batch_reaches_the_canary(system, tmp_path):

@@ -102,8 +102,13 @@ def test_a_day_of_the_server(serving: Serving, receiver: Receiver, capsys: pytes
     for key in ("inbox/farm-2.1/READY.json", "inbox/farm.1/x.txt", "episodes/farm.1/x.mcap", "registered/farm.1.json"):
         assert refused(lambda key=key: producer.put_object(Bucket="fleet", Key=key, Body=b"{}"))
     assert refused(lambda: producer.get_object(Bucket="fleet", Key="fleet/pi-1/status.json"))
-    told = [token for token, event in receiver.events if event["key"] == "/buckets/fleet/inbox/farm.1/READY.json"]
-    assert told == ["Bearer a-token-for-the-hook"]
+    deadline = time.monotonic() + 10
+    while not receiver.events and time.monotonic() < deadline:
+        time.sleep(0.05)
+    told = {"event_type": "create", "key": "/buckets/fleet/inbox/farm.1/READY.json"}
+    assert receiver.events == [("Bearer a-token-for-the-hook", told)]
+    settings = [path.read_bytes() for path in serving.home.iterdir() if path.is_file()]
+    assert not [content for content in settings if b"a-token-for-the-hook" in content], "lies with the data"
 
     add_role(serving.roles, "device-pi-2")
     assert serving.said("roles")["changed"] == ["device-pi-2"]
@@ -135,3 +140,30 @@ def test_when_a_part_dies_the_whole_ends_and_says_which(serving: Serving, victim
 def test_without_role_files_it_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["s3", "serve", "--home", str(tmp_path), "--credentials", str(tmp_path / "none")]) == 2
     assert "make the role files with `sim2edge access init`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "complaint"),
+    [
+        ("file:///etc/passwd", "0123456789abcdef", "--inbox-webhook 'file:///etc/passwd': not an address of http"),
+        ("http://airflow:8080/", "", "SIM2EDGE_INBOX_TOKEN: expected the token that Airflow's API server has"),
+        ("http://airflow:8080/", "too-short", "SIM2EDGE_INBOX_TOKEN: expected"),
+        ("http://airflow:8080/", "two lines of\na header", "SIM2EDGE_INBOX_TOKEN: expected"),
+    ],
+)
+def test_a_webhook_that_cannot_be_used_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    url: str,
+    token: str,
+    complaint: str,
+) -> None:
+    monkeypatch.setenv("SIM2EDGE_INBOX_TOKEN", token)
+    init_roles(tmp_path / "roles", [])
+    command = ["s3", "serve", "--home", str(tmp_path), "--credentials", str(tmp_path / "roles")]
+    assert cli.main([*command, "--inbox-webhook", url]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+    assert not token or token not in said

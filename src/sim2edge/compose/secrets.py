@@ -20,6 +20,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.errors import BadInput
+from sim2edge.secrets_file import format_secrets
 from sim2edge.stack.files import write_private
 from sim2edge.stack.role_files import init_roles, read_variables
 from sim2edge.stage import STAGE_NAMES
@@ -65,6 +66,8 @@ class Passwords(BaseModel):
     monitoring_salt: str = Field(default_factory=_salt, pattern=r"^[./A-Za-z0-9]{22}$", repr=False)
     grafana_password: str = Field(default_factory=_password, min_length=12, repr=False)
     device_metrics_token: str = Field(default_factory=_password, min_length=12, repr=False)
+    inbox_token: str = Field(default_factory=_password, min_length=16, repr=False)
+    """By which S3 tells Airflow that a batch arrived."""
     alert_webhook: str = Field(default="", repr=False)
     """Address that Alertmanager and failed tasks post to; empty: alerts are shown by Alertmanager and go nowhere."""
 
@@ -182,6 +185,7 @@ def service_files(passwords: Passwords) -> dict[str, str]:
         "monitoring_web": monitoring_login(passwords.monitoring_password, passwords.monitoring_salt),
         "grafana_password": passwords.grafana_password,
         "device_metrics_token": passwords.device_metrics_token,
+        "inbox_env": format_secrets({"SIM2EDGE_INBOX_TOKEN": passwords.inbox_token}),
         "alertmanager_config": alertmanager_settings(passwords.alert_webhook),
     }
 

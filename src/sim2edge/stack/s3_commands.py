@@ -9,7 +9,9 @@ loopback. When a role file changes, comes or goes, the server has it within seco
 """
 
 import argparse
+import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -18,12 +20,15 @@ from pathlib import Path
 from sim2edge.access import ADMIN
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.progress import emit
+from sim2edge.stack.inbox_relay import relayed
 from sim2edge.stack.role_files import ACCESS_KEY, SECRET_KEY, read_variables
 from sim2edge.stack.seaweedfs import REGION, Webhook, is_healthy
 from sim2edge.stack.seaweedfs_split import SplitServer
 
 LOOK_EVERY_S = 0.3
 PORT = 8333
+TOKEN = re.compile(r"[!-~]{16,}")
+"""What Airflow takes for a token, and a header can hold."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,7 +74,7 @@ def serve(arguments: argparse.Namespace) -> int:
         signal.signal(number, lambda number, _: asked.append(number))
     complaint, ready = "", False
     where = (arguments.home, _roles(arguments), arguments.host, arguments.port, arguments.bucket)
-    with SplitServer(*where, _webhook(arguments.inbox_webhook)) as server:
+    with _relay(arguments.inbox_webhook) as hook, SplitServer(*where, hook) as server:
         while not asked:
             time.sleep(LOOK_EVERY_S)
             server.check_alive()
@@ -81,16 +86,23 @@ def serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _webhook(url: str | None) -> Webhook | None:
-    """Whom to tell, with the token that `SIM2EDGE_INBOX_TOKEN` holds.
+def _relay(url: str | None) -> contextlib.AbstractContextManager[Webhook | None]:
+    """Whom the server is to tell: a relay to `url`, with the token that `SIM2EDGE_INBOX_TOKEN` holds.
 
     Raises:
-        BadInput: the variable is not set.
+        BadInput: no address of http, or no token.
     """
+    if not url:
+        return contextlib.nullcontext()
+    if not url.startswith(("http://", "https://")):
+        raise BadInput(f"--inbox-webhook '{url}': not an address of http or https")
     token = os.environ.get("SIM2EDGE_INBOX_TOKEN", "")
-    if url and not token:
-        raise BadInput("--inbox-webhook: SIM2EDGE_INBOX_TOKEN is not set: the same token as Airflow's API server has")
-    return Webhook(url, token) if url else None
+    if not TOKEN.fullmatch(token):
+        raise BadInput(
+            "--inbox-webhook: SIM2EDGE_INBOX_TOKEN: expected the token that Airflow's API server has, "
+            "16 characters or more"
+        )
+    return relayed(Webhook(url, token))
 
 
 def _look_at_roles(server: SplitServer, complaint: str) -> str:
