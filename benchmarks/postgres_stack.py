@@ -21,10 +21,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.errors import Unavailable
 from sim2edge.stack.client_environment import person_environment
 from sim2edge.stack.credentials import USER, load_credentials
 from sim2edge.stack.definitions import define_services
@@ -34,6 +36,9 @@ from sim2edge.stack.settings import StackSettings
 
 DATABASE = "postgres"
 START_S = 300.0
+PATIENCE_S, POLL_S = 300.0, 0.2
+"""How long something is waited for, and the seconds between two looks."""
+T = TypeVar("T")
 
 
 def postgres_program(name: str) -> str | None:
@@ -90,7 +95,7 @@ class PostgresStack:
             process.wait(START_S)
             return
         healthy = service.healthy
-        wait_for(lambda: healthy(began), START_S, f"{name} ({service.log})")
+        wait_for(lambda: healthy(began), f"{name} ({service.log})", START_S)
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """End a service and all that it started, at once."""
@@ -169,17 +174,23 @@ def end_session(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_for(look: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait until `look` is true.
+def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T:
+    """What `look` finds, once it finds something; who is too busy to answer is asked again.
 
     Raises:
-        TimeoutError: it is not, in time.
+        TimeoutError: it finds nothing in time.
     """
     deadline = time.monotonic() + seconds
-    while not look():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} was not there after {seconds:.0f} s")
-        time.sleep(0.2)
+    last: object = "nothing"
+    while time.monotonic() < deadline:
+        try:
+            if found := look():
+                return found
+            last = found
+        except Unavailable as error:
+            last = error
+        time.sleep(POLL_S)
+    raise TimeoutError(f"{what}: not there after {seconds:.0f} s, but {last}")
 
 
 @contextmanager
