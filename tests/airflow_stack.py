@@ -32,6 +32,8 @@ from sim2edge.stack.settings import CHECKOUT, StackSettings
 
 AIRFLOW_PYTHON = CHECKOUT / ".venvs" / "airflow" / "bin" / "python"
 FAKE_STAGE = Path(__file__).parent / "plugins" / "fake_stage.py"
+ALWAYS = {file.stem.removesuffix("_dag") for file in (CHECKOUT / "dags").glob("*_dag.py")} - {"reap_containers"}
+"""The DAGs that there are in every deployment, also where stages run as processes."""
 TASK_ENDED = ("success", "failed", "skipped", "upstream_failed")
 RUN_ENDED = ("success", "failed")
 TRIES = 5
@@ -199,20 +201,18 @@ def running_airflow(
         unpaused: the only DAGs that are not paused; none named: as in every deployment, all.
         settings: what else the stack is to be like, see `StackSettings`.
     """
-    own = {**(own or {}), **({"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True"} if unpaused else {})}
     before = dict(os.environ)
     os.environ.update(FAKE_STAGE=str(folder / "behaviours.json"), FAKE_PIDS=str(folder / "pids.json"))
     chosen = make_settings(folder, settings)
-    write_private(chosen.home / "airflow-settings.env", format_secrets(own))
+    write_private(chosen.home / "airflow-settings.env", format_secrets(own or {}))
     try:
         with open_stack(chosen, {}) if postgres else supervised(chosen) as stack:
             os.environ.update(stack.environment())
             airflow = RunningAirflow(stack, folder)
             airflow.behave()
-            wanted = set(unpaused) or {file.stem.removesuffix("_dag") for file in (CHECKOUT / "dags").glob("*_dag.py")}
-            wait_for(lambda: airflow.dags() >= wanted - {"reap_containers"}, "the DAGs")
-            for dag in unpaused:
-                airflow.client.unpause(dag)
+            wait_for(lambda: airflow.dags() >= ALWAYS, "the DAGs")
+            for dag in airflow.dags() - set(unpaused) if unpaused else ():
+                airflow.call("PATCH", f"dags/{dag}", {"is_paused": True})
             yield airflow
     finally:
         os.environ.clear()
