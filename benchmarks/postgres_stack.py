@@ -78,21 +78,26 @@ class PostgresStack:
         command = [str(self.settings.airflow_python), "-m", "airflow", *words]
         return subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=120, check=False)
 
-    def start(self, name: str) -> None:
-        """Start a service and wait until it is well.
+    def start(self, *names: str) -> None:
+        """Start services, all at once, and wait until they are well.
 
         Raises:
-            TimeoutError: it is not, in time.
+            TimeoutError: one is not, in time.
         """
-        service = self.services[name]
-        service.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if service.prepare:
-            service.prepare()
         began = time.time()
-        process = spawn(service.command, service.environment, service.folder, service.log)
-        self.processes[name] = process
+        for name in names:
+            service = self.services[name]
+            service.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if service.prepare:
+                service.prepare()
+            self.processes[name] = spawn(service.command, service.environment, service.folder, service.log)
+        for name in names:
+            self._wait_for(name, began)
+
+    def _wait_for(self, name: str, began: float) -> None:
+        service = self.services[name]
         if service.healthy is None:
-            process.wait(START_S)
+            self.processes[name].wait(START_S)
             return
         healthy = service.healthy
         wait_for(lambda: healthy(began), f"{name} ({service.log})", START_S)
@@ -199,8 +204,11 @@ def open_stack(settings: StackSettings, airflow: Mapping[str, str]) -> Iterator[
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     stack = PostgresStack(settings, airflow)
     try:
+        last = [name for name, service in stack.services.items() if "airflow-api" in service.after]
         for name in stack.services:
-            stack.start(name)
+            if name not in last:
+                stack.start(name)
+        stack.start(*last)
         yield stack
     finally:
         stack.close()

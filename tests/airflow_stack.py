@@ -143,6 +143,14 @@ class RunningAirflow:
         """The task instance, once it has ended for good."""
         return self.comes_to(dag, run, task, *TASK_ENDED)
 
+    def outcome(self, dag: str, run: str, task: str) -> str:
+        """What a task that has ended says of its stage: `made`, `cache hit: ...`; Airflow notes it after the state."""
+
+        def look() -> str | None:
+            return (self.task(dag, run, task)["rendered_fields"] or {}).get("outcome")
+
+        return str(wait_for(look, f"the outcome of {dag}.{task} in {run}"))
+
     def mark_failed(self, dag: str, run: str, task: str) -> None:
         self.call("PATCH", f"dags/{dag}/dagRuns/{quote(run)}/taskInstances/{task}", {"new_state": "failed"})
 

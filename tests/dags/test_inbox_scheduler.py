@@ -26,6 +26,7 @@ from sim2edge.stack.credentials import load_credentials
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DAGS = ("watch_inbox", "ingest_batch")
+OWN = {"AIRFLOW__SIM2EDGE__POOL_CAPTURE": "4"}
 NAMES = [f"farm-{number:02d}" for number in range(50)]
 
 
@@ -94,7 +95,7 @@ def tell(route: str, dropped: float, began: float, found: list[dict[str, Any]], 
 
 
 def test_fifty_batches_while_the_triggerer_is_killed_twice(tmp_path):
-    with running_airflow(tmp_path, unpaused=DAGS) as airflow:
+    with running_airflow(tmp_path, OWN, unpaused=DAGS) as airflow:
         bus = Bus.from_environment()
         began = time.time()
         dropped = drop_while_the_triggerer_is_killed(airflow.stack, bus, tmp_path)
@@ -105,7 +106,7 @@ def test_fifty_batches_while_the_triggerer_is_killed_twice(tmp_path):
 
 
 def test_fifty_batches_by_the_webhook_of_the_server_with_no_triggerer_to_help(tmp_path):
-    with running_airflow(tmp_path, unpaused=DAGS, inbox_webhook=True) as airflow:
+    with running_airflow(tmp_path, OWN, unpaused=DAGS, inbox_webhook=True) as airflow:
         bus = Bus.from_environment()
         began = time.time()
         dropped = drop_while_the_triggerer_is_killed(airflow.stack, bus, tmp_path)
