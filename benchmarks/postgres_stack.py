@@ -36,8 +36,9 @@ from sim2edge.stack.settings import StackSettings
 
 DATABASE = "postgres"
 START_S = 300.0
-PATIENCE_S, POLL_S = 300.0, 0.2
-"""How long something is waited for, and the seconds between two looks."""
+PATIENCE_S = 300.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 1.0
+"""Between two looks: what takes long is looked at less often, for each look is work, too."""
 T = TypeVar("T")
 
 
@@ -186,6 +187,7 @@ def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T
         TimeoutError: it finds nothing in time.
     """
     deadline = time.monotonic() + seconds
+    pause = SHORTEST_PAUSE_S
     last: object = "nothing"
     while time.monotonic() < deadline:
         try:
@@ -194,7 +196,8 @@ def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T
             last = found
         except Unavailable as error:
             last = error
-        time.sleep(POLL_S)
+        time.sleep(pause)
+        pause = min(1.2 * pause, LONGEST_PAUSE_S)
     raise TimeoutError(f"{what}: not there after {seconds:.0f} s, but {last}")
 
 
