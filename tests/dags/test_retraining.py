@@ -3,7 +3,6 @@
 .venvs/airflow/bin/python -m pytest -m slow tests/dags/test_retraining.py
 """
 
-import contextlib
 import re
 import shutil
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow_stack import TASK_ENDED, RunningAirflow, quote, running_airflow, wait_for
+from airflow_stack import RunningAirflow, quote, running_airflow, wait_for
 
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
@@ -32,20 +31,18 @@ LONG_MIN = 60.0
 def answer(airflow: RunningAirflow, run: str, option: str) -> dict[str, Any]:
     """Answer `approve` of a run of `release_model`, once it asks; returns what it asked.
 
-    Airflow asks again when it was answered before its scheduler had seen the task end its first half.
+    Not before the scheduler has seen the task begin to wait, as nobody who reads first would: Airflow 3.3.2 takes a
+    task that was answered by then for one that got lost.
     """
     path = f"dags/release_model/dagRuns/{quote(run)}/taskInstances/approve/-1/hitlDetails"
-
-    def answered() -> bool:
-        state = airflow.task("release_model", run, "approve")["state"]
-        if state == "awaiting_input":
-            with contextlib.suppress(Unavailable):  # it was answered already
-                airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {}})
-        return state in TASK_ENDED
-
-    airflow.comes_to("release_model", run, "approve", "awaiting_input")
+    log = airflow.home / "logs" / "airflow-scheduler.log"
+    waits = re.compile(
+        f"Finished: dag_id=release_model, task_id=approve, run_id={re.escape(run)},.*state=awaiting_input"
+    )
+    wait_for(lambda: waits.search(log.read_text(errors="replace")), f"the question of {run}")
     asked = airflow.call("GET", path)
-    wait_for(answered, f"the end of approve in {run}")
+    airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {}})
+    airflow.ended("release_model", run, "approve")
     return asked
 
 
