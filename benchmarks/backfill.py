@@ -109,7 +109,7 @@ def settings(home: Path) -> StackSettings:
 
 def prepare(stack: PostgresStack) -> None:
     """Wait for the DAGs; what comes after a training is not measured."""
-    wait_for(lambda: set(DATA) <= set(dags(stack)), 120, "the DAGs")
+    wait_for(lambda: set(DATA) <= set(dags(stack)), "the DAGs")
     for dag in RELEASE:
         call(stack, "PATCH", f"dags/{dag}", {"is_paused": True})
 
@@ -125,18 +125,18 @@ def backfill(stack: PostgresStack, name: str, days: int, places: int, overrides:
     """Backfill the days, follow what comes of it, and look at the tasks."""
     pool = {"pool": "backfill", "slots": places * HEAVY, "include_deferred": False}
     call(stack, "PATCH", "pools/backfill", pool)
-    wait_for(lambda: not active(stack), 120, "the end of the backfill before")
+    wait_for(lambda: not active(stack), "the end of the backfill before")
     before = {dag: ids(stack, dag) for dag in dags(stack)}
     began = time.time()
     dates = {"from_date": f"{FIRST}T00:00:00Z", "to_date": f"{FIRST + timedelta(days - 1)}T00:00:00Z"}
     conf = {"preset": "tiny", "overrides": list(overrides)}
     more = {"reprocess_behavior": "completed", "max_active_runs": 2 * PARALLELISM, "dag_run_conf": conf}
     call(stack, "POST", "backfills", {"dag_id": DATA[0], "run_backwards": False, **dates, **more})
-    wait_for(lambda: has_ended(stack, before, DATA, days), HOURS_S, "the end of the backfill")
+    wait_for(lambda: has_ended(stack, before, DATA, days), "the end of the backfill", HOURS_S)
     data = tasks(stack, before, DATA)
-    wait_for(lambda: has_ended(stack, before, TRAINING, 0), HOURS_S, "the end of the trainings")
+    wait_for(lambda: has_ended(stack, before, TRAINING, 0), "the end of the trainings", HOURS_S)
     time.sleep(15)  # a request may be on its way to a training
-    wait_for(lambda: has_ended(stack, before, TRAINING, 0), HOURS_S, "the end of the trainings")
+    wait_for(lambda: has_ended(stack, before, TRAINING, 0), "the end of the trainings", HOURS_S)
     trained = tasks(stack, before, ["train_model"])
     ended = max(time_of(task["end_date"]) for task in data)
     waits = sorted(time_of(task["start_date"]) - time_of(task["queued_when"]) for task in data)

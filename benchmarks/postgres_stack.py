@@ -21,10 +21,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.errors import Unavailable
 from sim2edge.stack.client_environment import person_environment
 from sim2edge.stack.credentials import USER, load_credentials
 from sim2edge.stack.definitions import define_services
@@ -34,6 +36,10 @@ from sim2edge.stack.settings import StackSettings
 
 DATABASE = "postgres"
 START_S = 300.0
+PATIENCE_S = 300.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 1.0
+"""Between two looks: what takes long is looked at less often, for each look is work, too."""
+T = TypeVar("T")
 
 
 def postgres_program(name: str) -> str | None:
@@ -73,24 +79,29 @@ class PostgresStack:
         command = [str(self.settings.airflow_python), "-m", "airflow", *words]
         return subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=120, check=False)
 
-    def start(self, name: str) -> None:
-        """Start a service and wait until it is well.
+    def start(self, *names: str) -> None:
+        """Start services, all at once, and wait until they are well.
 
         Raises:
-            TimeoutError: it is not, in time.
+            TimeoutError: one is not, in time.
         """
-        service = self.services[name]
-        service.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if service.prepare:
-            service.prepare()
         began = time.time()
-        process = spawn(service.command, service.environment, service.folder, service.log)
-        self.processes[name] = process
+        for name in names:
+            service = self.services[name]
+            service.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if service.prepare:
+                service.prepare()
+            self.processes[name] = spawn(service.command, service.environment, service.folder, service.log)
+        for name in names:
+            self._wait_for(name, began)
+
+    def _wait_for(self, name: str, began: float) -> None:
+        service = self.services[name]
         if service.healthy is None:
-            process.wait(START_S)
+            self.processes[name].wait(START_S)
             return
         healthy = service.healthy
-        wait_for(lambda: healthy(began), START_S, f"{name} ({service.log})")
+        wait_for(lambda: healthy(began), f"{name} ({service.log})", START_S)
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """End a service and all that it started, at once."""
@@ -169,17 +180,25 @@ def end_session(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_for(look: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait until `look` is true.
+def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T:
+    """What `look` finds, once it finds something; who is too busy to answer is asked again.
 
     Raises:
-        TimeoutError: it is not, in time.
+        TimeoutError: it finds nothing in time.
     """
     deadline = time.monotonic() + seconds
-    while not look():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} was not there after {seconds:.0f} s")
-        time.sleep(0.2)
+    pause = SHORTEST_PAUSE_S
+    last: object = "nothing"
+    while time.monotonic() < deadline:
+        try:
+            if found := look():
+                return found
+            last = found
+        except Unavailable as error:
+            last = error
+        time.sleep(pause)
+        pause = min(1.2 * pause, LONGEST_PAUSE_S)
+    raise TimeoutError(f"{what}: not there after {seconds:.0f} s, but {last}")
 
 
 @contextmanager
@@ -188,8 +207,11 @@ def open_stack(settings: StackSettings, airflow: Mapping[str, str]) -> Iterator[
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     stack = PostgresStack(settings, airflow)
     try:
+        last = [name for name, service in stack.services.items() if "airflow-api" in service.after]
         for name in stack.services:
-            stack.start(name)
+            if name not in last:
+                stack.start(name)
+        stack.start(*last)
         yield stack
     finally:
         stack.close()

@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,6 @@ def airflow(tmp_path_factory) -> Iterator[RunningAirflow]:
     """The stack."""
     own = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": USERS}
     with running_airflow(tmp_path_factory.mktemp("browser"), own) as airflow:
-        os.environ.update(airflow.environment)
         yield airflow
 
 
@@ -88,7 +87,7 @@ def keep(tmp_path) -> Callable[[Page, str], None]:
 def batch(airflow) -> str:
     """A batch that has gone through all DAGs."""
     name = "farm-1"
-    airflow.client.trigger("sim_capture", name, {})
-    run = airflow.run("release_model", name, 240)
-    assert airflow.ended("release_model", run, "push", 240)["state"] == "success"
+    airflow.trigger("sim_capture", name)
+    run = airflow.run("release_model", name)
+    assert airflow.ended("release_model", run, "push")["state"] == "success"
     return name

@@ -9,16 +9,17 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 from airflow_stack import RunningAirflow, running_airflow, wait_for
 from receivers import MailServer, Webhook
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+from sim2edge.stack.settings import CHECKOUT
 
-ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+DAGS = ("sim_capture", "data_cleaning")
 LATE_S = 10
 TOKEN = "T0KEN-of-the-channel"
 
@@ -29,14 +30,14 @@ class Operated:
     def __init__(self, airflow: RunningAirflow, webhook: Webhook, lineage: Webhook, mail: MailServer, sent: set[str]):
         self.airflow, self.webhook, self.lineage, self.mail, self.sent = airflow, webhook, lineage, mail, sent
 
-    def told(self, kind: str, dag: str, batch: str, seconds: float = 60) -> dict:
+    def told(self, kind: str, dag: str, batch: str) -> dict:
         """The alert, once it came."""
+        wanted = {"kind": kind, "dag": dag, "batch": batch}
 
         def look() -> list[dict]:
-            wanted = {"kind": kind, "dag": dag, "batch": batch}
             return [body for body in list(self.webhook.bodies) if wanted.items() <= body.items()]
 
-        return wait_for(look, seconds)[0]
+        return wait_for(look, f"the alert {wanted}")[0]
 
 
 def collect_names(names: set[str]) -> int:
@@ -69,86 +70,71 @@ def operated(tmp_path_factory) -> Iterator[Operated]:
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
                 {"type": "http", "url": address, "endpoint": "api/v1/lineage"}
             ),
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
         }
-        with running_airflow(tmp_path_factory.mktemp("operated"), own) as airflow:
+        with running_airflow(tmp_path_factory.mktemp("operated"), own, unpaused=DAGS) as airflow:
             yield Operated(airflow, webhook, lineage, mail, names)
 
 
 def test_a_task_that_fails_is_told_by_webhook_and_mail(operated):
     airflow = operated.airflow
-    run = airflow.client.trigger("sim_capture", "b-bad", {"overrides": ["capture.nonsense=1"]})
+    run = airflow.trigger("sim_capture", "b-bad", overrides=["capture.nonsense=1"])
     assert airflow.ended("sim_capture", run, "capture")["state"] == "failed"
     alert = operated.told("task_failed", "sim_capture", "b-bad")
     assert (alert["task"], alert["attempt"], alert["problem"]) == ("capture", 1, "capture.nonsense: unknown key")
     assert alert["log"].startswith(f"{airflow.url}/dags/sim_capture/runs/")
     assert alert["what_to_do"].startswith("red and not retried is bad config")
     assert alert["owner"] == "whoever owns the simulators"
-    wait_for(lambda: any("sim_capture.capture failed" in mail["Subject"] for mail in operated.mail.mails), 20)
-    assert "Alert by webhook: sent" in wait_for(lambda: airflow.log("sim_capture", run, "capture"), 20)
+    wait_for(lambda: any("sim_capture.capture failed" in mail["Subject"] for mail in operated.mail.mails), "the mail")
+    airflow.log("sim_capture", run, "capture", "Alert by webhook: sent")
 
 
 def test_a_batch_that_is_not_done_in_time_is_told_whatever_started_its_run(operated):
     airflow = operated.airflow
     airflow.behave(clean="hang")
-    airflow.client.trigger("sim_capture", "b-late", {})
+    airflow.trigger("sim_capture", "b-late")
     run = airflow.run("data_cleaning", "b-late")
     assert run.startswith("asset_triggered__")
-    alert = operated.told("batch_late", "data_cleaning", "b-late", LATE_S + 50)
+    airflow.behave(capture="hang", clean="hang")
+    by_hand = airflow.trigger("sim_capture", "b-late-2")
+    alert = operated.told("batch_late", "data_cleaning", "b-late")
     assert "it is running" in alert["problem"]
     assert alert["owner"] == "data engineering"
-    airflow.behave(capture="hang")
-    by_hand = airflow.client.trigger("sim_capture", "b-late-2", {})
-    operated.told("batch_late", "sim_capture", "b-late-2", LATE_S + 50)
-    airflow.behave()
-    airflow.mark_failed("data_cleaning", run, "clean")
+    operated.told("batch_late", "sim_capture", "b-late-2")
     airflow.mark_failed("sim_capture", by_hand, "capture")
+    airflow.mark_failed("data_cleaning", run, "clean")
+    airflow.behave()
 
 
 def test_a_run_that_is_not_late_yet_can_be_cleared(operated):
     airflow = operated.airflow
     airflow.behave(capture="hang")
-    run = airflow.client.trigger("sim_capture", "b-again", {})
-    wait_for(lambda: airflow.client.tasks("sim_capture", run)["capture"]["state"] == "running", 60)
+    run = airflow.trigger("sim_capture", "b-again")
+    airflow.hanging_stage()
     airflow.behave()
-    body = {"dry_run": False, "task_ids": ["capture"], "dag_run_id": run, "only_failed": False}
-    airflow.call("POST", "dags/sim_capture/clearTaskInstances", body)
-    ended = airflow.ended("sim_capture", run, "capture", 90)
+    airflow.clear("sim_capture", run, "capture")
+    ended = airflow.ended("sim_capture", run, "capture")
     assert (ended["state"], ended["try_number"]) == ("success", 2)
 
 
 def test_a_task_whose_worker_is_killed_again_and_again_is_told_too(operated):
     airflow = operated.airflow
     airflow.behave(capture="hang")
-    airflow.client.trigger("sim_capture", "b-killed", {})
-    killed: set[int] = set()
+    airflow.trigger("sim_capture", "b-killed")
     for _ in range(3):
-        killed.add(wait_for(lambda: kill_worker("b-killed", killed), 90))
+        guard = psutil.Process(airflow.hanging_stage()[0]).parent()
+        guard.parent().parent().kill()
     airflow.behave()
-    alert = operated.told("task_failed", "sim_capture", "b-killed", 90)
+    alert = operated.told("task_failed", "sim_capture", "b-killed")
     assert (alert["task"], alert["attempt"]) == ("capture", 3)
     assert "its worker was killed" in alert["problem"]
 
 
-def kill_worker(batch: str, but: set[int]) -> int | None:
-    """Kill the worker whose task runs a stage for this batch; its pid, None when there is none."""
-    for process in psutil.process_iter():
-        try:
-            words = " ".join(process.cmdline())
-            if f"--partition={batch}" in words and "stage_guard" in words:
-                worker = process.parent().parent()
-                if worker.pid not in but and "LocalExecutor" in " ".join(worker.cmdline()):
-                    worker.kill()
-                    return worker.pid
-        except (psutil.Error, AttributeError):
-            continue
-    return None
-
-
 def test_lineage_goes_from_artifact_to_artifact(operated):
     airflow = operated.airflow
-    airflow.client.trigger("sim_capture", "b-line", {})
+    airflow.trigger("sim_capture", "b-line")
     run = airflow.run("data_cleaning", "b-line")
     assert airflow.ended("data_cleaning", run, "clean")["state"] == "success"
     frames = airflow.client.result("data_cleaning", run, "clean")
@@ -162,7 +148,7 @@ def test_lineage_goes_from_artifact_to_artifact(operated):
             and frames in [each["name"] for each in event["outputs"]]
         ]
 
-    ((read, made),) = wait_for(read_and_made, 30)
+    ((read, made),) = wait_for(read_and_made, "the event")
     assert made == [frames]
     (episodes,) = read
     assert episodes.startswith("episodes/b-line/")
@@ -174,11 +160,11 @@ def test_lineage_goes_from_artifact_to_artifact(operated):
 
 
 def test_every_metric_that_the_rules_ask_for_is_sent(operated):
-    sys.path.append(str(ROOT / "ci" / "services"))
-    spec = importlib.util.spec_from_file_location("metrics", ROOT / "tests" / "compose" / "test_metrics.py")
+    sys.path.append(str(CHECKOUT / "ci" / "services"))
+    spec = importlib.util.spec_from_file_location("metrics", CHECKOUT / "tests" / "compose" / "test_metrics.py")
     metrics = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(metrics)
-    mappings = ROOT / "containers" / "statsd" / "mapping.yml"
+    mappings = CHECKOUT / "containers" / "statsd" / "mapping.yml"
     from statsd_exporter import read_mappings, translate
 
     pairs = [translate(name, read_mappings(mappings)) for name in sorted(operated.sent)]

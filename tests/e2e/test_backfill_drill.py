@@ -20,7 +20,7 @@ from sim2edge.errors import Unavailable
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not postgres_program("postgres"), reason="PostgreSQL is not installed"),
 ]
 
@@ -37,7 +37,7 @@ AIRFLOW = {
 def stack(tmp_path):
     with open_stack(backfill.settings(tmp_path), AIRFLOW) as stack:
         os.environ.update(stack.environment())
-        wait_for(lambda: set(backfill.DATA) <= set(backfill.dags(stack)), 120, "the DAGs")
+        wait_for(lambda: set(backfill.DATA) <= set(backfill.dags(stack)), "the DAGs")
         for dag in set(backfill.dags(stack)) - set(backfill.DATA + backfill.TRAINING):
             backfill.call(stack, "PATCH", f"dags/{dag}", {"is_paused": True})
         yield stack
@@ -64,28 +64,28 @@ def cleaned(stack):
 def test_all_ten_end_committed_whatever_goes_down(stack, capsys):
     seen = []
 
-    def progress(count, seconds):
+    def progress(count):
         def look():
             if mended := stack.mend():
                 seen.append(f"started again: {', '.join(mended)}")
             return len(cleaned(stack)) >= count
 
-        wait_for(look, seconds, f"{count} batches")
+        wait_for(look, f"{count} batches", 600)
 
     dates = {"from_date": f"{DAYS[0]}T00:00:00Z", "to_date": f"{DAYS[-1]}T00:00:00Z"}
     backfill.call(stack, "POST", "backfills", {"dag_id": "sim_capture", "run_backwards": False, **dates})
     began = time.monotonic()
     for victim, after in (("s3", 1), ("airflow-scheduler", 3), ("postgres", 5)):
-        progress(after, 300)
+        progress(after)
         stack.kill(victim)
         time.sleep(AWAY_S / 2)
         seen.append(f"{victim} away: {states(stack)}")
         time.sleep(AWAY_S / 2)
         stack.start(victim)
         seen.append(f"{victim} back after {time.monotonic() - began:.0f} s: {states(stack)}")
-    progress(7, 300)
+    progress(7)
     stack.kill("mlflow")
-    progress(len(DAYS), 400)
+    progress(len(DAYS))
     seen.append(f"all done after {time.monotonic() - began:.0f} s: {states(stack)}")
     tries = [
         task["try_number"]
@@ -95,7 +95,7 @@ def test_all_ten_end_committed_whatever_goes_down(stack, capsys):
         print("", *seen, f"tries: {dict(Counter(tries))}", sep="\n")
     assert cleaned(stack) == set(DAYS)
     bus = Bus.from_environment()
-    wait_for(lambda: bus.manifests("verdict"), 240, "the verdict on a model that was trained without MLflow")
+    wait_for(lambda: bus.manifests("verdict"), "the verdict on a model that was trained without MLflow", 600)
     (dataset,) = bus.manifests("dataset")
     assert len(dataset.inputs["frames"]) == len(DAYS)
     for day in DAYS:
