@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -54,6 +56,23 @@ def bus_of(system, monkeypatch) -> Bus:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return Bus.from_environment()
+
+
+def wait_for(look: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(1)
+
+
+def ended(runs: list[dict[str, Any]]) -> bool:
+    return bool(runs) and runs[0]["state"] in ("success", "failed")
+
+
+def has_swept(client: AirflowClient) -> bool:
+    """Whether Airflow knows the DAGs of the inbox, and the look at it with which it starts is over."""
+    known = {dag["dag_id"] for dag in client._call("GET", "/api/v2/dags?limit=100")["dags"]}
+    return {"watch_inbox", "ingest_batch"} <= known and ended(client.latest_runs("watch_inbox"))
 
 
 def test_everything_is_healthy(system):
@@ -160,15 +179,13 @@ def test_the_rules_hold_what_they_promise(system):
 def test_s3_tells_airflow_of_a_batch_in_the_inbox(system, monkeypatch, tmp_path):
     bus, client = bus_of(system, monkeypatch), AirflowClient(system.url("airflow"), *logins(system.secrets)["airflow"])
     assert system.get("airflow", "/sim2edge/inbox/arrived", body=b"{}")[0] == 401, "without the token"
+    wait_for(lambda: has_swept(client), SWEEP_S + 60)
     if (left_s := SWEEP_S - time.time() % SWEEP_S) < 30:
         time.sleep(left_s + 10)  # the sweep would find it first
     (tmp_path / "a.mcap").write_bytes(b"not a log: the run goes no further than ingest")
     inbox.deliver(bus, "farm-1", tmp_path, [inbox.describe(tmp_path, "a.mcap")])
 
-    deadline = time.monotonic() + 180
-    while not (runs := client.runs("ingest_batch", "farm-1")) or runs[0]["state"] not in ("success", "failed"):
-        assert time.monotonic() < deadline, runs
-        time.sleep(1)
+    wait_for(lambda: ended(client.runs("ingest_batch", "farm-1")), 180)
     registering = urllib.parse.quote(json.loads(bus.get("registered/farm-1.json"))["run"], safe="")
     path = f"/api/v2/dags/watch_inbox/dagRuns/{registering}/upstreamAssetEvents"
     extras = [event["extra"] for event in client._call("GET", path)["asset_events"]]
