@@ -121,7 +121,7 @@ class RunningAirflow:
         return dict(found[0])
 
     def run_ended(self, dag: str, run: str) -> dict[str, Any]:
-        """The run, once it has ended: what was its last task may have some seconds before."""
+        """The run, once it has ended: some moments after its last task."""
 
         def look() -> dict[str, Any] | None:
             found = self.call("GET", f"dags/{dag}/dagRuns/{quote(run)}")

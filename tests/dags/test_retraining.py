@@ -24,6 +24,7 @@ from sim2edge.stack.settings import CHECKOUT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DAGS = ("sim_capture", "data_cleaning", "retrain", "train_model", "release_model")
+OWN = {"AIRFLOW__SIM2EDGE__POOL_BACKFILL": "8"}
 LONG_MIN = 60.0
 """A cool-down that no test waits for."""
 
@@ -85,7 +86,7 @@ def change(path: Path, before: Path, old: str, new: str) -> None:
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory) -> Iterator[RunningAirflow]:
     folder = tmp_path_factory.mktemp("retraining")
-    with running_airflow(folder, unpaused=DAGS, root=make_root(folder / "root")) as airflow:
+    with running_airflow(folder, OWN, unpaused=DAGS, root=make_root(folder / "root")) as airflow:
         yield airflow
 
 
