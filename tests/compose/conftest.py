@@ -22,7 +22,7 @@ from sim2edge.stack.http import basic
 from sim2edge.stack.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
-UP_S = 420
+UP_S = 600
 
 
 class System:

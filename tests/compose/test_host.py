@@ -21,7 +21,7 @@ def docker(**answers: tuple[int, str, str]):
 
 
 def test_settings_come_from_the_environment_before_the_file(tmp_path: Path):
-    (tmp_path / ".env").write_text("# mine\nA=1\nexport B = '2'\nSIM2EDGE_S3_PORT=9000\nnonsense\n")
+    (tmp_path / ".env").write_text("# mine\nA=1\nexport B = '2'\nSIM2EDGE_S3_PORT=9000 # free here\nnonsense\n")
     found = host.read_settings(tmp_path, {"A": "3"})
     assert (found["A"], found["B"]) == ("3", "2")
     assert host.url_of("s3", found) == "http://127.0.0.1:9000"

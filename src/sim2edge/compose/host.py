@@ -4,10 +4,11 @@ The settings are those that `docker compose` sees: the environment, else `.env` 
 """
 
 import os
-import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from dotenv import dotenv_values
 
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.stack.ports import holder, is_taken
@@ -20,16 +21,13 @@ PORTS = {"airflow": 8080, "mlflow": 5000, "s3": 8333, "prometheus": 9090, "alert
 
 PROFILE_OF = {"s3": "s3", "grafana": "dashboards"}
 ENGINE_TIMEOUT_S = 180
-LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
 def read_settings(root: Path | None = None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that `docker compose` fills in: those of `.env`, and over them the environment."""
-    path = (root or ROOT) / ".env"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    found = {match[1]: match[2].strip("\"'") for line in lines if (match := LINE.fullmatch(line))}
-    return {**found, **environment}
+    found = dotenv_values((root or ROOT) / ".env", interpolate=False)
+    return {**{name: value for name, value in found.items() if value is not None}, **environment}
 
 
 def secrets_folder(settings: Mapping[str, str]) -> Path:
@@ -76,7 +74,7 @@ def socket_group(settings: Mapping[str, str]) -> int:
 def complete_env_file(path: Path, settings: Mapping[str, str]) -> list[str]:
     """Add to `.env` the settings that it lacks; lines that are there stay. Returns the names that were added."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    there = {match[1] for line in text.splitlines() if (match := LINE.fullmatch(line))}
+    there = dotenv_values(path, interpolate=False)
     new = {name: value for name, value in settings.items() if name not in there}
     if new:
         head = text if not text or text.endswith("\n") else text + "\n"
