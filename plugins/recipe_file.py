@@ -4,10 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from sim2edge.config import parse_overrides
+from sim2edge.config import parse_overrides, read_yaml
 from sim2edge.errors import BadInput
 from sim2edge.retrain_decision import Policy
 
@@ -17,7 +16,9 @@ class StageRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    timeout_minutes: float = Field(gt=0, description="minutes after which the stage is ended and tried again")
+    timeout_minutes: float = Field(
+        gt=0, le=60 * 24 * 365, description="minutes after which the stage is ended and tried again"
+    )
     retries: int = Field(default=2, ge=1, description="tries after the first; each goes on from the last checkpoint")
     slots: int = Field(default=1, ge=1, description="slots of the pool it takes")
     pool: str = Field(default="default_pool", description="the pool that bounds what runs at once")
@@ -65,9 +66,7 @@ def read_recipe(path: Path) -> Recipe:
         BadInput: it is not YAML, or a field is wrong; names file and field.
     """
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
+        return Recipe.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         raise BadInput(f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -9,9 +9,9 @@ does: `ingest` has the lines and the image of `capture`.
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sim2edge.config import read_yaml
 from sim2edge.errors import BadInput
 from sim2edge.stage import STAGE_NAMES, extra_of
 
@@ -88,12 +88,7 @@ def read_stage_settings(path: Path, stage: str, tag: str) -> StageSettings:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: not YAML: {str(error).partition(chr(10))[0]}") from error
+    content = read_yaml(path) or {}
     if not isinstance(content, dict) or not all(isinstance(part, dict | None) for part in content.values()):
         raise BadInput(f"{path}: expected stages, each with fields of its own")
     return content

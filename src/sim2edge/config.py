@@ -20,6 +20,9 @@ from sim2edge.errors import BadInput
 
 Config = TypeVar("Config", bound="StageConfig")
 
+NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What PyYAML raises for text that is none; all but the first by mistake: `!!bool x`, `!!timestamp x`, 2026-13-01."""
+
 
 class StageConfig(BaseModel):
     """Base of every stage's config: immutable, closed to unknown keys, without NaN; each field states its unit."""
@@ -42,13 +45,24 @@ def read_preset(preset: str) -> dict[str, dict[str, Any]]:
     if "/" in preset or not path.is_file():
         known = ", ".join(sorted(p.stem for p in conf_folder().glob("*.yaml")))
         raise BadInput(f"preset '{preset}' is not one of: {known}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path) or {}
     if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
         raise BadInput(f"{path}: expected a mapping of stage name to fields")
     return content
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file; None when there is nothing in it.
+
+    Raises:
+        BadInput: it cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from error
+    except NOT_YAML as error:
+        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
@@ -64,7 +78,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
             raise BadInput(f"override '{word}': expected key=value")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except NOT_YAML as error:
             raise BadInput(f"override '{word}': the value is not YAML") from error
         *parents, leaf = key.split(".")
         level = nested

@@ -69,8 +69,6 @@ def _override(word: str) -> str:
         parse_overrides([rest])
     except BadInput as error:
         raise ValueError(str(error)) from error
-    except (LookupError, AttributeError) as error:  # so PyYAML stumbles over `!!bool x` and `!!timestamp x`
-        raise ValueError(f"override '{word}': the value is not YAML") from error
     return word
 
 

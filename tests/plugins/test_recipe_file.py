@@ -22,6 +22,8 @@ def test_the_training_recipe_can_be_read():
     [
         ("stages: [", r"recipe\.yml: not YAML"),
         ("stages: {train: {}}", r"recipe\.yml: stages\.train\.timeout_minutes: Field required"),
+        ("stages: {train: {timeout_minutes: .inf}}", r"recipe\.yml: stages\.train\.timeout_minutes: .*less than"),
+        ("stages: {train: {timeout_minutes: !!bool x}}", r"recipe\.yml: not YAML"),
         ("stages: {train: {timeout_minutes: 5, retries: 0}}", r"recipe\.yml: stages\.train\.retries: .*greater than"),
         ("stages: {train: {timeout_minutes: 5, epochs: 9}}", r"recipe\.yml: stages\.train\.epochs: Extra inputs"),
         ("stages: {train: {timeout_minutes: 5, overrides: [x]}}", r"recipe\.yml: .*override 'x': expected key=value"),
