@@ -36,8 +36,6 @@ ALWAYS = {file.stem.removesuffix("_dag") for file in (CHECKOUT / "dags").glob("*
 """The DAGs that there are in every deployment, also where stages run as processes."""
 TASK_ENDED = ("success", "failed", "skipped", "upstream_failed")
 RUN_ENDED = ("success", "failed")
-BUSY = {"AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60"}
-"""On SQLite, a task whose success takes the server longer is told twice, and so are its events."""
 TRIES = 5
 """How often a server that is too busy to answer is asked what can be asked again."""
 
@@ -214,7 +212,7 @@ def running_airflow(
     before = dict(os.environ)
     os.environ.update(FAKE_STAGE=str(folder / "behaviours.json"), FAKE_PIDS=str(folder / "pids.json"))
     chosen = make_settings(folder, settings)
-    write_private(chosen.home / "airflow-settings.env", format_secrets(BUSY | dict(own or {})))
+    write_private(chosen.home / "airflow-settings.env", format_secrets(dict(own or {})))
     try:
         with open_stack(chosen, {}) if postgres else supervised(chosen) as stack:
             os.environ.update(stack.environment())
