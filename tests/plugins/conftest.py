@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from obstore.store import MemoryStore
 
 ROOT = Path(__file__).parents[2]
 HOME = Path(tempfile.mkdtemp(prefix="airflow-test-"))
@@ -38,7 +39,8 @@ def api(airflow_database):
     from airflow.configuration import conf
     from page_visitor import API_PASSWORDS
 
-    (HOME / "passwords.json").write_text(json.dumps(API_PASSWORDS))
+    # Where Airflow will look for it: another conftest.py may have set its home by now.
+    Path(conf.get("core", "simple_auth_manager_passwords_file")).write_text(json.dumps(API_PASSWORDS))
     conf.set("core", "simple_auth_manager_users", "admin:admin,viewer:viewer")
     conf.set("api_auth", "jwt_secret", "x" * 64)
     conf.set("api", "secret_key", "y" * 64)
@@ -51,6 +53,31 @@ def browser(api, s3):
     from page_visitor import log_in
 
     return log_in(api, "admin")
+
+
+@pytest.fixture
+def bucket():
+    """A bucket in memory with 6 batches, 3 trainings and 3 devices."""
+    from benchmarks.made_up import fill
+    from sim2edge.bus import Bus
+
+    bus = Bus(MemoryStore())
+    fill(bus, batches=6, trainings=3, devices=3)
+    return bus
+
+
+@pytest.fixture
+def visitor(api, bucket, monkeypatch):
+    """Somebody who is logged in, on pages that show the bucket in memory."""
+    from bus_view import BusView
+    from page_visitor import log_in, pages_of
+
+    from sim2edge.bus import Bus
+
+    client = log_in(api, "viewer")
+    monkeypatch.setattr(Bus, "from_environment", lambda *_, **__: bucket)
+    pages_of(api).state.view = BusView(lambda: bucket)
+    return client
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import socket
 import time
 
 import pytest
-from bus_view import BusView
 from obstore.store import MemoryStore
 from page_visitor import log_in, pages_of
 
@@ -48,15 +47,6 @@ def bucket():
     bus = Bucket(MemoryStore())
     fill(bus, batches=6, trainings=3, devices=3)
     return bus
-
-
-@pytest.fixture
-def visitor(api, bucket, monkeypatch):
-    """Somebody who is logged in, on pages that show the bucket in memory."""
-    client = log_in(api, "viewer")
-    monkeypatch.setattr(Bus, "from_environment", lambda *_, **__: bucket)
-    pages_of(api).state.view = BusView(lambda: bucket)
-    return client
 
 
 def newest(bucket, kind, partition="night-0005"):

@@ -48,15 +48,6 @@ def bucket():
     return bus
 
 
-@pytest.fixture
-def visitor(api, bucket, monkeypatch):
-    """Somebody who is logged in, on pages that show the bucket in memory."""
-    client = log_in(api, "viewer")
-    pages_of(api).state.view = BusView(lambda: bucket)
-    monkeypatch.setattr(Bus, "from_environment", lambda *_, **__: bucket)
-    return client
-
-
 def newest(bucket, kind, partition):
     return next(iter(bucket.artifacts(kind, partition)))
 

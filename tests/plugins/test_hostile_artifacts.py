@@ -4,12 +4,8 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from bus_view import BusView
-from obstore.store import MemoryStore
-from page_visitor import log_in, pages_of
 
-from benchmarks.made_up import commit, fill
-from sim2edge.bus import Bus
+from benchmarks.made_up import commit
 
 HTML = "<img src=x onerror=alert(1)>"
 NOW = datetime(2026, 5, 6, 12, tzinfo=UTC)
@@ -42,23 +38,6 @@ STRANGE = {
     "object": {"a": {HTML: HTML}},
     "true": True,
 }
-
-
-@pytest.fixture
-def bucket():
-    """A bucket in memory with 6 good batches, 3 trainings and 3 devices."""
-    bus = Bus(MemoryStore())
-    fill(bus, batches=6, trainings=3, devices=3)
-    return bus
-
-
-@pytest.fixture
-def visitor(api, bucket, monkeypatch):
-    """Somebody who is logged in, on pages that show the bucket in memory."""
-    client = log_in(api, "viewer")
-    monkeypatch.setattr(Bus, "from_environment", lambda *_, **__: bucket)
-    pages_of(api).state.view = BusView(lambda: bucket)
-    return client
 
 
 def spoil(bus, value):
