@@ -7,8 +7,8 @@ accepted model starts `release_model`. A refused one starts nothing: `validate` 
 refused it in its log and in its XCom `refused`; that is a verdict, not a failure.
 
 **Starts** when `retrain` has decided on a training; the note of the run names the reasons. By hand: *Trigger*, with a
-batch id as the partition key, and no questions are asked;
-overrides such as `augment.noise=0.1` re-run that stage and what depends on it, the rest are cache hits.
+batch id as the partition key, and no questions are asked; overrides such as `augment.noise=0.1` re-run that stage and
+what depends on it, the rest are cache hits.
 
 **Tune** timeouts, retries and settings in `dags/train_model.yml`, next to this file.
 
