@@ -16,6 +16,7 @@ from s3_requests import client, refused
 from webhook_receiver import Receiver, receive_webhooks
 
 from sim2edge import cli
+from sim2edge.stack.files import write_private
 from sim2edge.stack.role_files import add_role, init_roles, read_variables, rotate_role
 
 HOST = "127.0.0.2"
@@ -119,7 +120,7 @@ def test_a_day_of_the_server(serving: Serving, receiver: Receiver, capsys: pytes
     assert refused(lambda: device.put_object(Bucket="fleet", Key="fleet/pi-1/status.json", Body=b"{}"))
     client(serving.environment("device-pi-1")).put_object(Bucket="fleet", Key="fleet/pi-1/status.json", Body=b"{}")
 
-    (serving.roles / "device-pi-2.env").write_text("half a li")
+    write_private(serving.roles / "device-pi-2.env", "half a li")  # whole at once: the server may look at any time
     assert "device-pi-2.env, line 1" in serving.said("error")["message"]
     (serving.roles / "device-pi-2.env").unlink()
     assert serving.said("roles")["changed"] == ["device-pi-2"]
