@@ -8,8 +8,11 @@ DOCKER ?= docker
 STAGES := .venvs/stages/bin
 AIRFLOW := .venvs/airflow/bin
 PYTEST := python -m pytest
+JOBS ?= 2
+FAST := -m "not slow and not engine" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+STAGES_TESTS := --ignore=tests/dags --ignore=tests/plugins --ignore=tests/browser
 
-.PHONY: help install demo up down status test test-stages test-airflow test-e2e test-e2e-stages test-e2e-airflow test-docker drill test-celery images test-images sbom audit bench lint format lock clean
+.PHONY: help install demo up down status test test-stages test-airflow test-e2e test-e2e-stages test-e2e-airflow coverage test-docker drill test-celery images test-images sbom audit bench lint format lock clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,15 +45,18 @@ test-compose: install  ## the tests of the system in containers, and of the engi
 status:  ## say what runs of the stack without containers (sim2edge up)
 	@$(STAGES)/sim2edge status
 
-test: test-stages test-airflow  ## every test but the slow ones, with coverage
+test: test-stages test-airflow  ## every test but the slow ones, JOBS=2 at a time
 
 test-stages: install
-	@rm -f .coverage .coverage.*
-	@$(STAGES)/python -m coverage run -m pytest -m "not slow and not engine" --ignore=tests/dags --ignore=tests/plugins --ignore=tests/browser --durations=8
-	@$(STAGES)/python -m coverage combine --quiet && $(STAGES)/python -m coverage report
+	@$(STAGES)/$(PYTEST) $(FAST) $(STAGES_TESTS) --durations=8
 
 test-airflow: install
-	@$(AIRFLOW)/$(PYTEST) -m "not slow and not engine" tests/dags tests/plugins --durations=5
+	@$(AIRFLOW)/$(PYTEST) $(FAST) tests/dags tests/plugins --durations=5
+
+coverage: install  ## what of src/ the tests of the stages and the core reach (slower: one at a time, counted)
+	@rm -f .coverage .coverage.*
+	@$(STAGES)/python -m coverage run -m pytest -m "not slow and not engine" $(STAGES_TESTS)
+	@$(STAGES)/python -m coverage combine --quiet && $(STAGES)/python -m coverage report
 
 test-e2e: test-e2e-stages test-e2e-airflow  ## the slow tests: the whole stack, kills, bad inputs through Airflow; --jobs=2 halves it
 
