@@ -8,6 +8,7 @@ DOCKER ?= docker
 STAGES := .venvs/stages/bin
 AIRFLOW := .venvs/airflow/bin
 PYTEST := python -m pytest
+AIRFLOW_PYTEST := $(AIRFLOW)/$(PYTEST) -o cache_dir=.pytest_cache/airflow
 JOBS ?= 2
 FAST := -m "not slow and not engine" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 STAGES_TESTS := --ignore=tests/dags --ignore=tests/plugins --ignore=tests/browser
@@ -51,7 +52,7 @@ test-stages: install
 	@$(STAGES)/$(PYTEST) $(FAST) $(STAGES_TESTS) --durations=8
 
 test-airflow: install
-	@$(AIRFLOW)/$(PYTEST) $(FAST) tests/dags tests/plugins --durations=5
+	@$(AIRFLOW_PYTEST) $(FAST) tests/dags tests/plugins --durations=5
 
 coverage: install  ## what of src/ the tests of the stages and the core reach (slower: one at a time, counted)
 	@rm -f .coverage .coverage.*
@@ -64,20 +65,20 @@ test-e2e-stages: install
 	@$(STAGES)/$(PYTEST) -m "slow and not engine" --ignore=tests/dags --ignore=tests/plugins --ignore=tests/celery --ignore=tests/browser --durations=8
 
 test-e2e-airflow: install
-	@$(AIRFLOW)/$(PYTEST) -m "slow and not engine" tests/dags tests/plugins --durations=8
+	@$(AIRFLOW_PYTEST) -m "slow and not engine" tests/dags tests/plugins --durations=8
 
 test-docker: install  ## the tests that need a Docker engine and the images (`make images`)
-	@$(AIRFLOW)/$(PYTEST) -m "engine and not slow" tests/docker --durations=8
+	@$(AIRFLOW_PYTEST) -m "engine and not slow" tests/docker --durations=8
 
 drill: install  ## twenty kills at random moments of what runs a pipeline in containers: SEED=1, DRILL_ENGINE=1 the engine too
-	@$(AIRFLOW)/$(PYTEST) -m "engine and slow" tests/docker --capture=no
+	@$(AIRFLOW_PYTEST) -m "engine and slow" tests/docker --capture=no
 
 test-celery: install  ## two Celery workers on hosts of their own; as root, with Redis and PostgreSQL: docs/celery.md
 	@$(STAGES)/$(PYTEST) -m slow tests/celery --durations=5
 
 .PHONY: test-browser
 test-browser: install  ## Chromium against a running stack (ci/browser.sh installs it); SIM2EDGE_PICTURES=docs keeps the pictures
-	@$(AIRFLOW)/$(PYTEST) tests/browser --durations=5
+	@$(AIRFLOW_PYTEST) tests/browser --durations=5
 
 images:  ## build the images, all or IMAGES="train device"; PLATFORM=linux/arm64 for a Raspberry Pi
 	@scripts/images.sh $(IMAGES)
