@@ -29,7 +29,13 @@ def memory_after(folder: Path, first: int, last: int) -> tuple[float, float, flo
     gc.collect()
     # What the allocator keeps of freed memory differs by tens of megabytes from run to run.
     ctypes.CDLL("libc.so.6").malloc_trim(0)
-    return resident_mb(), resident, getrusage(RUSAGE_SELF).ru_maxrss / 2**10
+    return held_mb(), resident, getrusage(RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def held_mb() -> float:
+    """What this process alone holds: without the pages of files, which the kernel takes and gives as it likes."""
+    memory = psutil.Process().memory_info()
+    return float((memory.rss - memory.shared) / 2**20)
 
 
 def resident_mb() -> float:
