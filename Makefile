@@ -10,6 +10,7 @@ AIRFLOW := .venvs/airflow/bin
 PYTEST := python -m pytest
 AIRFLOW_PYTEST := $(AIRFLOW)/$(PYTEST) -o cache_dir=.pytest_cache/airflow
 JOBS ?= 2
+# A file stays on one worker, which makes its fixtures once; in the order of folders, for the long files come early.
 FAST := -m "not slow and not engine" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 STAGES_TESTS := --ignore=tests/dags --ignore=tests/plugins --ignore=tests/browser
 
