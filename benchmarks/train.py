@@ -80,6 +80,7 @@ def make_job(place: Workplace, config: TrainConfig, progress: JsonProgress) -> J
         inputs={},
         output=place.new_folder("output"),
         scratch=place.new_folder("scratch"),
+        measurements=place.new_folder("measurements"),
         progress=progress,
         checkpoints=BusCheckpoints(Bus(MemoryStore()), reference),
     )

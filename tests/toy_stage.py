@@ -1,6 +1,7 @@
 """A small stage for tests of the bus and the runner: writes a number of lines, from a config or from inputs."""
 
 import os
+import time
 from pathlib import Path
 
 from pydantic import Field
@@ -39,6 +40,9 @@ def run(job: Job[ToyConfig]) -> Outcome:
     copies = [artifact.path("lines.txt").read_text() for artifact in job.inputs.get("episodes", ())]
     (job.output / "nested").mkdir()
     (job.output / "nested" / "copies.txt").write_text("".join(copies))
+    if "TOY_STAGE_STRAYS" in os.environ:
+        (job.output / "measurements").mkdir()
+    (job.measurements / "clock.txt").write_text(str(time.time_ns()))
     job.progress.update(job.config.lines, job.config.lines, loss=0.5)
     return Outcome({"lines": job.config.lines}, "too many lines" if job.config.refuse else None)
 

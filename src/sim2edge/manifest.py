@@ -14,8 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sim2edge.errors import BadInput, Corrupt
 
-MANIFEST_VERSION = 2
-"""2 added `shard`; manifests of version 1 are read as they are."""
+MANIFEST_VERSION = 3
+"""2 added `shard`, 3 `measurements`; older manifests are read as they are."""
+MEASUREMENTS = "measurements"
+"""Folder of an attempt that holds what it measured; no payload has a path below it."""
 KINDS = ("episodes", "frames", "dataset", "model", "verdict", "release", "rollout")
 PARTITION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 IDENTITY = re.compile(r"[0-9a-f]{16}")
@@ -123,7 +125,10 @@ class Manifest(BaseModel):
         default=None, pattern="^[1-9][0-9]*/[1-9][0-9]*$", description="which share of the work: 3/8; None: all of it"
     )
     attempt: str = Field(pattern="^[0-9a-z-]+$", description="folder of the payload below the artifact's own")
-    files: list[File]
+    files: list[File] = Field(description="the payload: follows from the id, byte for byte")
+    measurements: list[File] = Field(
+        default_factory=list, description="what this run measured, such as times: another run measures something else"
+    )
     summary: dict[str, Any]
     refused: str | None = Field(default=None, description="why a gate refused; None when it did not")
     environment: dict[str, Any]

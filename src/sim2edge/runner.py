@@ -27,7 +27,7 @@ from sim2edge.bus import Bus, describe_files, in_threads
 from sim2edge.config import StageConfig
 from sim2edge.environment import describe_environment
 from sim2edge.errors import BadInput
-from sim2edge.manifest import Cost, File, Manifest, check_partition, latest_partition, split_reference
+from sim2edge.manifest import MEASUREMENTS, Cost, File, Manifest, check_partition, latest_partition, split_reference
 from sim2edge.shards import Shard, all_shards, check_count, name_shards, parse_shard
 from sim2edge.stage import Artifact, Input, Job, Outcome, Progress, Stage, extra_of, get_stage, load_function
 
@@ -78,6 +78,8 @@ def plan(
     """
     stage = get_stage(name)
     config = configs.load(stage.config, name, preset, overrides)
+    if stage.resolve:
+        config = load_function(stage.resolve)(config)
     if partition is not None:
         check_partition(partition)
     references = resolve_inputs(bus, stage, partition, inputs or {})
@@ -316,8 +318,8 @@ def make_job(
     inputs = {role: fetch(map(bus.open, names), role, stage.inputs[role].files) for role, names in needed.items()}
     partition = split_reference(planned.reference)[1]
     delivered = fetch_delivery(bus, planned, partition, work) if stage.deliver else None
-    output, scratch = work / "output", work / "scratch"
-    for folder in (output, scratch):
+    output, scratch, measurements = work / "output", work / "scratch", work / "measurements"
+    for folder in (output, scratch, measurements):
         folder.mkdir()
     return Job(
         config=planned.config,
@@ -326,6 +328,7 @@ def make_job(
         inputs=inputs,
         output=output,
         scratch=scratch,
+        measurements=measurements,
         progress=progress,
         checkpoints=BusCheckpoints(bus, planned.reference),
         shard=planned.shard,
@@ -348,7 +351,10 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
     """
     kind, partition, identity = split_reference(planned.reference)
     attempt = uuid.uuid4().hex[:12]
+    if (job.output / MEASUREMENTS).exists():
+        raise RuntimeError(f"{planned.stage.name}: payload '{MEASUREMENTS}': measurements belong into job.measurements")
     files = bus.upload(planned.reference, attempt, job.output)
+    measurements = bus.upload(planned.reference, f"{attempt}/{MEASUREMENTS}", job.measurements)
     resolved = configs.resolve(planned.config)
     fetched = sum(f.stat().st_size for f in (job.output.parent / "inputs").rglob("*") if f.is_file())
     cost = clock.cost(fetched, sum(file.bytes for file in files))
@@ -366,6 +372,7 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
         shard=str(planned.shard) if planned.shard else None,
         attempt=attempt,
         files=list(files),
+        measurements=list(measurements),
         summary=dict(outcome.summary),
         refused=outcome.refused,
         environment=describe_environment(extra_of(planned.stage.name)),

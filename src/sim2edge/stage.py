@@ -59,10 +59,11 @@ class Gather:
 class Stage:
     """A stage as declared in `sim2edge/<name>/__init__.py`. Light to import: heavy code is named, not imported.
 
-    `entry`, `choose` and `settle` are `"module:function"` strings:
+    `entry`, `resolve`, `choose` and `settle` are `"module:function"` strings:
     `ref` is the pointer that names the stage's latest artifact (`{partition}` is filled in).
 
-    `entry(job) -> Outcome` does the work; `choose(bus, references) -> references` may adjust which inputs are used
+    `entry(job) -> Outcome` does the work; `resolve(config) -> config` fills in what the deployment declares, such as
+    tables of `conf/`, before the id is computed (idempotent, light core only); `choose(bus, references) -> references` may adjust which inputs are used
     before the id is computed; `settle(bus, manifest, progress)` carries an effect outside the artifact (moves
     refs, publishes). It runs after the commit and again at every cache hit, so it has to be idempotent.
     """
@@ -75,6 +76,7 @@ class Stage:
     inputs: Mapping[str, Input] = field(default_factory=dict)
     deterministic: bool = True
     ref: str | None = None
+    resolve: str | None = None
     choose: str | None = None
     settle: str | None = None
     gather: Gather | None = None
@@ -137,6 +139,8 @@ class Job(Generic[C]):
     """An empty folder; every file left in it becomes payload, under its relative path."""
     scratch: Path
     """A folder that is removed afterwards."""
+    measurements: Path
+    """An empty folder for what another run would measure otherwise (times, latencies): kept beside the payload."""
     progress: Progress
     checkpoints: Checkpoints
     shard: Shard | None = None

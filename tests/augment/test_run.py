@@ -41,6 +41,7 @@ def augment(tmp_path: Path):
             inputs={"frames": batches},
             output=output,
             scratch=tmp_path,
+            measurements=tmp_path,
             progress=JsonProgress("augment"),
             checkpoints=None,  # type: ignore[arg-type]
         )

@@ -68,6 +68,7 @@ def clean(batch: Path, tmp_path: Path) -> Callable[..., Cleaned]:
             inputs={"episodes": [Artifact(make_manifest("episodes", "toy"), batch)]},
             output=output,
             scratch=tmp_path,
+            measurements=tmp_path,
             progress=JsonProgress("clean"),
             checkpoints=None,  # type: ignore[arg-type]
         )

@@ -113,6 +113,6 @@ def test_a_manifest_of_version_1_is_read_as_it_is(bus, toy_stages):
     del old["shard"]
     old["manifest_version"] = 1
     assert parse_manifest(json.dumps(old).encode(), manifest.reference).shard is None
-    old["manifest_version"] = 3
+    old["manifest_version"] = 4
     with pytest.raises(Corrupt, match="manifest_version"):
         parse_manifest(json.dumps(old).encode(), manifest.reference)

@@ -1,9 +1,11 @@
 """Planning and running stages: ids, cache hits, refusals, what is left after a failure."""
 
+from datetime import timedelta
+
 import pytest
 
 from sim2edge import runner
-from sim2edge.errors import BadInput
+from sim2edge.errors import BadInput, Corrupt
 from sim2edge.progress import JsonProgress
 
 
@@ -70,6 +72,23 @@ def test_the_manifest_says_all(bus, toy_stages):
     assert manifest.cost.bytes_out == sum(file.bytes for file in manifest.files) == 35
     assert manifest.environment["packages"]["obstore"]
     assert manifest.started <= manifest.finished
+
+
+def test_what_a_run_measured_is_kept_beside_the_payload(bus, toy_stages):
+    manifest = execute(bus, plan(bus))
+    assert [file.path for file in manifest.measurements] == ["clock.txt"]
+    assert int(bus.measurement(manifest, "clock.txt")) > 0
+    assert bus.measurement(manifest, "latency.json") is None
+    assert bus.sweep(timedelta(0)) == []
+    bus.put(f"{manifest.reference}/{manifest.attempt}/measurements/clock.txt", b"0")
+    with pytest.raises(Corrupt, match="do not match"):
+        bus.measurement(manifest, "clock.txt")
+
+
+def test_payload_may_not_hide_among_the_measurements(bus, toy_stages, monkeypatch):
+    monkeypatch.setenv("TOY_STAGE_STRAYS", "1")
+    with pytest.raises(RuntimeError, match="measurements belong"):
+        execute(bus, plan(bus))
 
 
 @pytest.mark.parametrize("failure", ["bad", "bug"])

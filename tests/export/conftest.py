@@ -153,6 +153,7 @@ def make_job(
         folder = tmp_path_factory.mktemp("job")
         (folder / "output").mkdir()
         (folder / "scratch").mkdir()
+        (folder / "measurements").mkdir()
         return Job(
             config=configs.load(ExportConfig, "export", overrides=["latency_rounds=3", *overrides]),
             partition="b-1",
@@ -160,6 +161,7 @@ def make_job(
             inputs={**artifacts, **(inputs or {})},
             output=folder / "output",
             scratch=folder / "scratch",
+            measurements=folder / "measurements",
             progress=Silence(),
             checkpoints=None,  # type: ignore[arg-type]
         )
