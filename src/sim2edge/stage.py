@@ -62,10 +62,11 @@ class Stage:
     `entry`, `resolve`, `choose` and `settle` are `"module:function"` strings:
     `ref` is the pointer that names the stage's latest artifact (`{partition}` is filled in).
 
-    `entry(job) -> Outcome` does the work; `resolve(config) -> config` fills in what the deployment declares, such as
-    tables of `conf/`, before the id is computed (idempotent, light core only); `choose(bus, references) -> references` may adjust which inputs are used
-    before the id is computed; `settle(bus, manifest, progress)` carries an effect outside the artifact (moves
-    refs, publishes). It runs after the commit and again at every cache hit, so it has to be idempotent.
+    `entry(job) -> Outcome` does the work. Two hooks run when a plan is made, before the id is computed, in the light
+    core: `resolve(config) -> config` fills in what the deployment declares, such as tables of `conf/` (idempotent);
+    `choose(bus, references) -> references` may adjust which inputs are used. `settle(bus, manifest, progress)` carries
+    an effect outside the artifact (moves refs, publishes): it runs after the commit and again at every cache hit, so it
+    has to be idempotent.
     """
 
     name: str
