@@ -14,6 +14,7 @@ from runtimes import StageJob
 from stage_settings import StageSettings
 
 from sim2edge.errors import BadInput
+from sim2edge.expectation import Expectation
 from sim2edge.runner import Plan
 from sim2edge.secrets_file import read_role
 from sim2edge.stage import extra_of
@@ -55,16 +56,20 @@ def make_job(
 ) -> StageJob:
     """The job that makes the planned artifact for a task instance, the `owner`, with what its worker's environment has.
 
+    The plan travels whole: every role of the inputs, what was pinned, and what is expected of it.
+
     Raises:
         BadInput: the stage's credentials or keys cannot be read.
     """
     stage = planned.stage.name
     inputs = [f"--input={role}={reference}" for role, given in planned.inputs.items() for reference in given]
+    inputs += [f"--no-input={role}" for role, given in planned.inputs.items() if not given]
+    expect = f"--expect={Expectation.of(planned).to_word()}"
     cut = [f"--shard={planned.shard}"] if planned.shard else [f"--gather={len(planned.parts)}"] if planned.parts else []
-    options = [f"--partition={run.partition}", f"--preset={run.preset}", *cut, *inputs]
+    options = [f"--partition={run.partition}", f"--preset={run.preset}", *cut, *inputs, expect]
     return StageJob(
         stage=stage,
-        arguments=[stage, *options, *overrides],
+        arguments=[stage, *options, *overrides, *planned.pinned],
         labels={**owner, "stage": stage, "artifact": planned.reference},
         deadline_s=int(timeout.total_seconds()) + DEADLINE_MARGIN_S,
         settings=settings,

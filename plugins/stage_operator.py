@@ -1,10 +1,11 @@
 """The one operator for stages: `StageOperator(stage="clean", outlets=[FRAMES], execution_timeout=...)`.
 
-It computes the reference of the artifact before anything starts, runs the stage where the deployment says
-(`runtimes.py`), streams its log, and returns the reference and nothing else. How the stage ends decides how the task
-does:
+It plans before anything starts, runs the stage where the deployment says (`runtimes.py`), streams its log, and returns
+the artifact's reference and nothing else. The stage is given the whole plan and refuses to make anything else, such as
+an image of another version would (`sim2edge/expectation.py`). How the stage ends decides how the task does:
 
-    exit code 0             success; the asset event carries the reference, the preset and the overrides on
+    exit code 0             success, once the planned artifact is seen on the bus; the asset event carries the
+                            reference, the preset and the overrides on
     2, bad input            failed, without a retry: it would fail again
     3, refused by a gate    skipped, so nothing downstream runs; the reason is in the log and in XCom `refused`
     anything else           retried; the stage goes on from its checkpoints
@@ -42,6 +43,8 @@ from stage_settings import read_stage_settings
 from sim2edge import runner
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge.manifest import Manifest
+from sim2edge.progress import make_progress
 
 RUNNING, ENDED, LOST = "running", "ended", "lost"
 SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|PASSPHRASE|PRIVATE_KEY")
@@ -63,7 +66,7 @@ class Saving:
         if found is None:
             return cls(False, 0.0, 0, planned.reference)
         of = planned.shard.of if planned.shard and not found.shard else 1
-        return cls(True, round(found.cost.wall_s / of, 3), found.size // of, planned.reference)
+        return cls(True, round(found.cost.wall_s / of, 3), found.size // of, found.reference)
 
     def __str__(self) -> str:
         return f"saved {self.saved_s:.1f} s, {self.saved_bytes / 1e6:.1f} MB"
@@ -120,7 +123,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
             the artifact's reference.
 
         Raises:
-            AirflowFailException: bad config or bad input.
+            AirflowFailException: bad config or bad input, or the stage ended well without the planned artifact.
             AirflowSkipException: a gate refused.
             AirflowException: the stage ended some other way; the task is retried.
         """
@@ -151,17 +154,28 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         if planned.manifest is None or planned.stage.settle or self._left_behind(context):
             self.execute_resumable(context)  # also to settle, which takes the stage's own libraries
         else:
-            bus.enter(planned.manifest)
-            if not planned.shard:
-                runner.point_ref(bus, planned.stage, planned.manifest)
-            if planned.manifest.refused:
-                self._refuse(planned.manifest.refused, context)
+            runner.conclude(bus, planned, planned.manifest, make_progress(self.stage))
+        manifest = self._find_made(bus, planned)
+        if manifest.refused:
+            self._refuse(manifest.refused, context)
+        self.artifact = manifest.reference
         for asset in self.outlets:
-            context["outlet_events"][asset].extra = settings.for_event(planned.reference)
+            context["outlet_events"][asset].extra = settings.for_event(manifest.reference)
         self.outcome = f"cache hit: {saved}" if saved.hit else "made"
         if not saved.hit:
             context["ti"].xcom_push(key="outcome", value=asdict(saved))
-        return planned.reference
+        return manifest.reference
+
+    def _find_made(self, bus: Bus, planned: runner.Plan) -> Manifest:
+        """Look for the planned artifact on the bus: a stage that ended well may have made another one, or none."""
+        made = runner.find_made(bus, planned)
+        if made is None:
+            self.outcome = "not committed"
+            raise AirflowFailException(
+                f"{self.stage} ended with exit code 0, but {planned.reference} is not on the bus: "
+                f"it says that it committed {self._output.committed or 'nothing'}"
+            )
+        return made
 
     def _plan(self, bus: Bus, settings: RunSettings) -> runner.Plan:
         self.overrides = [*self.overrides, *settings.for_stage(self.stage)]

@@ -1,6 +1,7 @@
 """The `sim2edge` command.
 
     sim2edge <stage> [--partition P] [--preset NAME] [--input role=reference]... [key=value]...
+    sim2edge <stage> ... --no-input ROLE --expect REFERENCE|PLAN          what a scheduler adds: make no other artifact
     sim2edge capture --partition P --shard 3/8 | --gather 8               a share of the work; the whole of its shards
     sim2edge ingest [FOLDER] --partition P [key=value]...                 a batch of MCAP logs made elsewhere
     sim2edge ls | show | lineage | reproduce | gc | reindex | config | schema   look at, and look after, the bus
@@ -31,6 +32,7 @@ from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage, load_function
 
 if TYPE_CHECKING:
     from sim2edge.bus import Bus
+    from sim2edge.runner import Plan
 
 COMMANDS = {
     **dict.fromkeys(("ls", "show", "lineage", "reproduce", "gc", "reindex"), "sim2edge.inspect_bus:main"),
@@ -128,6 +130,8 @@ def stage_parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--partition", help="the batch")
     parser.add_argument("--preset", default=os.environ.get("SIM2EDGE_PRESET"), help="a file of conf/, without .yaml")
     parser.add_argument("--input", action="append", default=[], metavar="ROLE=REFERENCE")
+    parser.add_argument("--no-input", action="append", default=[], metavar="ROLE", help="this role stays empty")
+    parser.add_argument("--expect", metavar="REFERENCE|PLAN", help="make this artifact, or refuse to make another")
     if get_stage(name).gather:
         parser.add_argument("--shard", metavar="N/M", help="do this share of the work only")
         parser.add_argument("--gather", metavar="M", help="make the artifact of its M shards")
@@ -170,19 +174,39 @@ def deliver(bus: "Bus", name: str, arguments: argparse.Namespace) -> list[str]:
     return overrides
 
 
-def parse_inputs(words: Sequence[str]) -> dict[str, list[str]]:
-    """Parse `role=reference` words; a role may come several times.
+def parse_inputs(words: Sequence[str], empty: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Parse `role=reference` words; a role may come several times, or be among the `empty` ones.
 
     Raises:
-        BadInput: a word has no `=`.
+        BadInput: a word has no `=`, or a role is given and to stay empty.
     """
-    inputs: dict[str, list[str]] = {}
+    inputs: dict[str, list[str]] = {role: [] for role in empty}
     for word in words:
         role, equals, name = word.partition("=")
         if not equals or not role or not name:
             raise BadInput(f"--input '{word}': expected role=reference")
+        if role in empty:
+            raise BadInput(f"--input '{word}': --no-input {role} says that it stays empty")
         inputs.setdefault(role, []).append(name)
     return inputs
+
+
+def plan_stage(bus: "Bus", name: str, arguments: argparse.Namespace) -> "Plan":
+    """Plan what the command line of a stage asks for, and hold it to `--expect`.
+
+    Raises:
+        BadInput: see `runner.plan`, or the plan is not the expected one.
+    """
+    from sim2edge import runner
+    from sim2edge.expectation import check_expected, parse_expectation
+
+    inputs = parse_inputs(arguments.input, arguments.no_input)
+    cut = {option: getattr(arguments, option, None) for option in ("shard", "gather")}
+    overrides = deliver(bus, name, arguments) if get_stage(name).deliver else arguments.override
+    planned = runner.plan(bus, name, arguments.partition, arguments.preset, overrides, inputs, **cut)
+    if arguments.expect is not None:
+        check_expected(planned, parse_expectation(arguments.expect))
+    return planned
 
 
 def run_stage(name: str, argv: Sequence[str]) -> int:
@@ -191,11 +215,8 @@ def run_stage(name: str, argv: Sequence[str]) -> int:
     from sim2edge.bus import Bus
 
     arguments = stage_parser(name).parse_intermixed_args(argv)
-    inputs = parse_inputs(arguments.input)
     bus = Bus.from_environment()
-    cut = {option: getattr(arguments, option, None) for option in ("shard", "gather")}
-    overrides = deliver(bus, name, arguments) if get_stage(name).deliver else arguments.override
-    planned = runner.plan(bus, name, arguments.partition, arguments.preset, overrides, inputs, **cut)
+    planned = plan_stage(bus, name, arguments)
     hit = planned.manifest is not None
     with make_progress(name) as progress:
         manifest = runner.execute(bus, planned, progress)

@@ -208,7 +208,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
         raise BadInput(f"{manifest.reference}: made by {stage.name} v{manifest.version}, this is v{stage.version}")
     config = build(stage.config, manifest.config, stage.name)
     shard = parse_shard(manifest.shard) if manifest.shard else None
-    planned = runner.Plan(stage, config, manifest.inputs, manifest.reference, None, shard)
+    planned = runner.Plan(stage, config, manifest.inputs, manifest.reference, None, shard=shard)
     recorded = [file for file, _ in bus.payload(manifest)]
     scratch = tempfile.TemporaryDirectory(prefix="reproduce-", dir=runner.scratch_folder())
     with scratch as folder, make_progress(stage.name) as progress:

@@ -41,11 +41,18 @@ class Plan:
     stage: Stage
     config: StageConfig
     inputs: Inputs
+    """Every role of the stage to its references; an optional role may be empty."""
     reference: str
+    """What this run makes: for a share of the work, the shard."""
     manifest: Manifest | None
     """The committed artifact, when there is one: a cache hit. A shard's may be the whole, and then nothing is to do."""
+    pinned: Sequence[str] = ()
+    """`key=value` words for what planning looked up outside of preset and overrides: whoever carries the plan out is
+    given them, and does not look again."""
     shard: Shard | None = None
     """The share of the work to do; None: all of it."""
+    whole: str = ""
+    """Of a shard: the reference of the artifact that it is a share of."""
     parts: Sequence[str] = ()
     """References of the shards that the artifact is to be gathered from; none: it is made whole."""
 
@@ -69,12 +76,14 @@ def plan(
             it; any other files it under the latest partition among its inputs.
         preset: name of a file in `conf/`.
         overrides: `key=value` words for the stage's config.
-        inputs: role to references, refs or ids; roles that are left out take the stage's default.
+        inputs: role to references, refs or ids; roles that are left out take the stage's default or choice, a role
+            that is given none stays empty.
         shard: do this share of the work only, `3/8`.
         gather: make the artifact out of this many committed shards.
 
     Raises:
-        BadInput: bad config, unknown role, missing or superfluous input, wrong kind, work that cannot be cut so.
+        BadInput: bad config, unknown role, missing or superfluous input, one that is not on the bus, wrong kind, work
+            that cannot be cut so.
     """
     stage = get_stage(name)
     config = configs.load(stage.config, name, preset, overrides)
@@ -82,28 +91,79 @@ def plan(
         config = load_function(stage.resolve)(config)
     if partition is not None:
         check_partition(partition)
-    references = resolve_inputs(bus, stage, partition, inputs or {})
-    if stage.choose:
-        references = load_function(stage.choose)(bus, references)
+    references = choose_inputs(bus, stage, partition, inputs or {})
     used = [reference for role in references.values() for reference in role]
     filed_under = latest_partition(used) if used else partition
     if filed_under is None:
         raise BadInput(f"{name}: --partition is missing: name the batch")
     if not used:
         check_owner(bus, stage, filed_under)
+    pinned: Sequence[str] = ()
     if stage.deliver:
-        config = inbox.pin(bus, stage, config, filed_under)
+        config, pinned = pin_delivery(bus, stage, config, filed_under)
     one, many = parse_shard(shard) if shard else None, check_count(gather) if gather is not None else None
     check_cut(stage, config, one, many)
     identity = partial(artifact_id, stage, config, references, None if used else filed_under)
     folder = f"{stage.produces}/{filed_under}"
     whole = f"{folder}/{identity()}"
-    found = bus.find(whole)
-    if one and not found:
-        reference = f"{folder}/{identity(one)}"
-        return Plan(stage, config, references, reference, bus.find(reference), one)
-    parts = [f"{folder}/{identity(each)}" for each in all_shards(many)] if many else []
-    return Plan(stage, config, references, whole, found, one, parts)
+    reference = f"{folder}/{identity(one)}" if one else whole
+    found = bus.find(whole) or (bus.find(reference) if one else None)
+    if found is None:
+        check_inputs(bus, name, references)
+    return Plan(
+        stage,
+        config,
+        references,
+        reference,
+        found,
+        pinned=pinned,
+        shard=one,
+        whole=whole if one else "",
+        parts=[f"{folder}/{identity(each)}" for each in all_shards(many)] if many else (),
+    )
+
+
+def pin_delivery(bus: Bus, stage: Stage, config: StageConfig, batch: str) -> tuple[StageConfig, Sequence[str]]:
+    """Resolve which delivery to the inbox a stage works on: the config that names it, and the words that pin it.
+
+    Raises:
+        BadInput: see `inbox.pin`.
+    """
+    resolved = inbox.pin(bus, stage, config, batch)
+    assert isinstance(resolved, inbox.InboxConfig)  # noqa: S101 (`pin` saw to it; tells the type checker)
+    return resolved, [f"ready={resolved.ready}"]
+
+
+def find_made(bus: Bus, planned: Plan) -> Manifest | None:
+    """Look for what a plan was to make: the committed artifact, or, of a shard, the whole that made it superfluous."""
+    whole = bus.find(planned.whole) if planned.whole else None
+    return whole or bus.find(planned.reference)
+
+
+def choose_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs) -> dict[str, Sequence[str]]:
+    """Resolve the inputs; the stage's own choice fills only roles that were not given.
+
+    Raises:
+        BadInput: see `resolve_inputs`.
+    """
+    references = resolve_inputs(bus, stage, partition, given)
+    if stage.choose and stage.inputs.keys() - given.keys():
+        chosen = load_function(stage.choose)(bus, references)
+        references |= {role: chosen[role] for role in stage.inputs if role not in given}
+    return references
+
+
+def check_inputs(bus: Bus, name: str, inputs: Inputs) -> None:
+    """Check that every input is on the bus.
+
+    Raises:
+        BadInput: one is not; names the first.
+    """
+    named = [(role, reference) for role, references in inputs.items() for reference in references]
+    sizes = in_threads(lambda pair: bus.size(f"{pair[1]}/manifest.json"), named)
+    for (role, reference), size in zip(named, sizes, strict=True):
+        if size is None:
+            raise BadInput(f"{name}: input '{role}': {reference}: no such artifact on the bus")
 
 
 def check_owner(bus: Bus, stage: Stage, batch: str) -> None:
@@ -160,9 +220,8 @@ def resolve_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs)
 
 
 def _resolve_role(bus: Bus, stage: str, role: str, what: Input, partition: str | None, given: Inputs) -> Sequence[str]:
-    names = list(given.get(role, ()))
-    if not names and what.default:
-        names = _expand_default(bus, what.default, partition)
+    default = _expand_default(bus, what.default, partition) if what.default and role not in given else ()
+    names = given.get(role, default)
     references = sorted({bus.resolve(name) for name in names})
     if not references and not what.optional:
         raise BadInput(f"{stage}: input '{role}' is missing: --input {role}=<reference>{_hint(what, partition)}")
@@ -199,25 +258,24 @@ def execute(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
     Raises:
         BadInput: bad data in an input, or the scratch folder is full.
     """
-    if planned.manifest:
-        bus.enter(planned.manifest)
     manifest = planned.manifest or produce(bus, planned, progress)
-    if not planned.shard:
-        settle(bus, planned.stage, manifest, progress)
+    conclude(bus, planned, manifest, progress)
     return manifest
 
 
-def settle(bus: Bus, stage: Stage, manifest: Manifest, progress: Progress) -> None:
-    """Carry out what a committed artifact changes outside itself (idempotent)."""
-    point_ref(bus, stage, manifest)
-    if stage.settle:
-        load_function(stage.settle)(bus, manifest, progress)
+def conclude(bus: Bus, planned: Plan, manifest: Manifest, progress: Progress) -> None:
+    """Carry out what a committed artifact changes outside itself, whoever made or found it (idempotent).
 
-
-def point_ref(bus: Bus, stage: Stage, manifest: Manifest) -> None:
-    """Have the stage's ref, if it has one, name this artifact."""
-    if stage.ref:
-        bus.move_ref(stage.ref.format(partition=manifest.partition), manifest.reference)
+    It is listed in the catalog, the stage's ref names it, and the stage's own hook, which takes the stage's libraries,
+    runs. A shard is only listed.
+    """
+    bus.enter(manifest)
+    if planned.shard:
+        return
+    if planned.stage.ref:
+        bus.move_ref(planned.stage.ref.format(partition=manifest.partition), manifest.reference)
+    if planned.stage.settle:
+        load_function(planned.stage.settle)(bus, manifest, progress)
 
 
 def produce(bus: Bus, planned: Plan, progress: Progress) -> Manifest:

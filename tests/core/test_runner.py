@@ -1,12 +1,15 @@
 """Planning and running stages: ids, cache hits, refusals, what is left after a failure."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import toy_stage
 
 from sim2edge import runner
 from sim2edge.errors import BadInput, Corrupt
 from sim2edge.progress import JsonProgress
+from sim2edge.stage import Input
 
 
 def plan(bus, name="capture", partition="demo-1", overrides=(), **inputs):
@@ -146,3 +149,37 @@ def test_a_bad_request_is_one_clear_line(bus, toy_stages, name, partition, input
 def test_an_input_that_vanished_is_named(bus, toy_stages):
     with pytest.raises(BadInput, match="episodes/demo/0123456789abcdef: no such artifact"):
         execute(bus, plan(bus, "clean", episodes=["episodes/demo/0123456789abcdef"]))
+
+
+def test_a_stage_chooses_only_for_roles_that_were_not_given(bus, toy_stages, monkeypatch):
+    source = execute(bus, plan(bus)).reference
+    judge = replace(
+        toy_stage.STEP,
+        inputs={"episodes": toy_stage.STEP.inputs["episodes"], "rival": Input("frames", optional=True)},
+        choose=f"{__name__}:choose_rival",
+    )
+    monkeypatch.setitem(toy_stages, "clean", judge)
+    assert plan(bus, "clean").inputs["rival"] == [RIVAL]
+    assert plan(bus, "clean", rival=[]).inputs == {"episodes": [source], "rival": []}
+
+
+RIVAL = f"frames/demo-1/{'7' * 16}"
+
+
+def choose_rival(bus, references):
+    bus.put(f"{RIVAL}/manifest.json", b"{}")
+    return {**references, "rival": [RIVAL]}
+
+
+def test_an_input_that_is_not_there_is_named(bus, toy_stages):
+    missing = f"episodes/demo-1/{'0' * 16}"
+    with pytest.raises(BadInput, match=rf"^clean: input 'episodes': {missing}: no such artifact on the bus$"):
+        plan(bus, "clean", episodes=[missing])
+
+
+def test_what_a_hit_does_is_what_a_commit_does(bus, toy_stages):
+    made = execute(bus, plan(bus))
+    after_commit = set(bus.list("catalog")), bus.read_ref("refs/batches/demo-1").target
+    bus.delete([*bus.list("catalog"), "refs/batches/demo-1"])
+    runner.conclude(bus, plan(bus), made, JsonProgress("capture"))
+    assert (set(bus.list("catalog")), bus.read_ref("refs/batches/demo-1").target) == after_commit

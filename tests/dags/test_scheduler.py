@@ -113,6 +113,28 @@ def test_bad_input_fails_at_once_and_a_crash_is_tried_again(airflow):
     assert ended["try_number"] > 1
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ("ahead", "was planned, but this would make"),
+        ("other presets", "config field 'width' is 77"),
+        ("commit nothing", "ended with exit code 0, but frames/"),
+    ],
+)
+def test_a_stage_that_does_not_make_what_was_planned_is_red_and_nothing_follows(airflow, behaviour, says):
+    batch = f"b7-{behaviour.replace(' ', '-')}"
+    airflow.behave(clean=behaviour)
+    airflow.trigger("sim_capture", batch)
+    run = airflow.run("data_cleaning", batch)
+    ended = airflow.ended("data_cleaning", run, "clean")
+    assert (ended["state"], ended["try_number"]) == ("failed", 1)
+    airflow.log("data_cleaning", run, "clean", says)
+    assert airflow.ended("data_cleaning", run, "request_training")["state"] == "upstream_failed"
+    airflow.behave()
+    events = airflow.call("GET", "assets/events?limit=100")["asset_events"]
+    assert {event["name"] for event in events if event["partition_key"] == batch} == {"episodes"}
+
+
 def test_no_secret_is_shown_even_when_a_stage_prints_it(airflow):
     airflow.behave(capture="tell secrets")
     run = airflow.trigger("sim_capture", "b3")

@@ -76,6 +76,16 @@ def test_bad_input_is_not_retried(behave, task):
         task.run("capture")
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "says"), [("ahead", r": version is \d+ \(planned: \d+\)$"), ("commit nothing", "is not on the bus")]
+)
+def test_an_image_that_does_not_make_what_was_planned_is_not_believed(bus, behave, task, behaviour, says):
+    behave(capture=behaviour)
+    with pytest.raises(AirflowFailException, match=says):
+        task.run("capture")
+    assert list(bus.artifacts("episodes", task.partition)) == []
+
+
 def test_a_refusal_is_skipped_with_its_reason(behave, task):
     behave(capture="refuse")
     with pytest.raises(AirflowSkipException, match=r"refused: floor_accuracy 0\.61 is below 0\.95"):

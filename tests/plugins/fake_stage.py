@@ -1,8 +1,8 @@
 """Stands in for the stages' interpreter: takes the command line of a stage and behaves as it is told.
 
 The file that `FAKE_STAGE` names holds a JSON object, stage name to behaviour: `commit` (the default: a real artifact
-with a trivial payload), `slow` (the same after `SLOW_S`), `refuse`, or a name in `BEHAVIOURS`. It runs in Airflow's
-environment, so it needs nothing that the real stages need.
+with a trivial payload), `slow` (the same after `SLOW_S`), `refuse`, or a name in `COMMITS` or `BEHAVIOURS`. It runs in
+Airflow's environment, so it needs nothing that the real stages need.
 """
 
 import json
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,9 +30,7 @@ def commit(name: str, argv: list[str], refused: str | None = None) -> int:
     """Do what a stage does, without the work."""
     arguments = cli.stage_parser(name).parse_intermixed_args(argv)
     bus = Bus.from_environment()
-    inputs = cli.parse_inputs(arguments.input)
-    cut = {option: getattr(arguments, option, None) for option in ("shard", "gather")}
-    planned = runner.plan(bus, name, arguments.partition, arguments.preset, arguments.override, inputs, **cut)
+    planned = cli.plan_stage(bus, name, arguments)
     for done in range(1, 4):
         emit("progress", stage=name, done=done, total=3, loss=1.0 / done)
     manifest = planned.manifest or produce(bus, planned, refused)
@@ -76,6 +75,27 @@ def produce(bus: Bus, planned: runner.Plan, refused: str | None) -> Manifest:
     )
 
 
+def be_ahead(name: str, argv: list[str]) -> int:
+    """Be an image whose stage is one version ahead."""
+    ahead = replace(runner.get_stage(name), version=runner.get_stage(name).version + 1)
+    runner.get_stage = lambda _: ahead
+    return commit(name, argv)
+
+
+def have_other_presets(name: str, argv: list[str]) -> int:
+    """Be an image with another `conf/`."""
+    preset = next(word.partition("=")[2] for word in argv if word.startswith("--preset="))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, f"{preset}.yaml").write_text("capture: {episodes: 7}\nclean: {width: 77}\n")
+        os.environ["SIM2EDGE_CONF"] = folder
+        return commit(name, argv)
+
+
+def ignore_what_is_expected(name: str, argv: list[str]) -> int:
+    """Commit what the stage's own plan says, as an image did that knew nothing of `--expect`."""
+    return commit(name, [*(word for word in argv if not word.startswith("--expect")), "episodes=77"])
+
+
 def fail(message: str, code: int) -> int:
     """End as the command line does on an error."""
     emit("error", message=message, code=code)
@@ -106,7 +126,14 @@ def leave_children() -> int:
     return 0
 
 
+COMMITS = {
+    "commit": commit,
+    "ahead": be_ahead,
+    "other presets": have_other_presets,
+    "ignore what is expected": ignore_what_is_expected,
+}
 BEHAVIOURS = {
+    "commit nothing": lambda: 0,
     "bad input": lambda: fail("clean.width: input should be greater than 0", 2),
     "unavailable": lambda: fail("bucket/key: connection refused", 1),
     "crash": lambda: int("not a number"),
@@ -125,8 +152,9 @@ def main(argv: list[str]) -> int:
     behaviour = json.loads(Path(os.environ["FAKE_STAGE"]).read_text()).get(name, "commit")
     if behaviour == "slow":
         time.sleep(SLOW_S)
-    if behaviour in ("commit", "slow"):
-        return cli.guard(lambda: commit(name, rest))
+        behaviour = "commit"
+    if behaviour in COMMITS:
+        return cli.guard(lambda: COMMITS[behaviour](name, rest))
     if behaviour == "refuse":
         return commit(name, rest, refused="floor_accuracy 0.61 is below 0.95")
     return BEHAVIOURS[behaviour]()

@@ -1,7 +1,6 @@
 """What a stage is given: its own credentials, plain settings, and keys only if it signs."""
 
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 from run_settings import RunSettings
@@ -9,7 +8,11 @@ from stage_job import make_job, signing_keys, stage_secrets
 from stage_settings import StageSettings
 
 from sim2edge.errors import BadInput
+from sim2edge.expectation import Expectation
+from sim2edge.runner import Plan
+from sim2edge.stage import get_stage
 
+INPUTS = {"episodes": ["episodes/b/1"], "champion": []}
 WORKER = {"AWS_ACCESS_KEY_ID": "worker", "AWS_SECRET_ACCESS_KEY": "worker's", "AWS_ENDPOINT_URL": "http://s3:8333"}
 
 
@@ -24,20 +27,23 @@ def keys(tmp_path):
 
 
 def job(stage: str, environment: dict[str, str]):
-    planned = SimpleNamespace(
-        stage=SimpleNamespace(name=stage),
-        inputs={"episodes": ["episodes/b/1"]},
-        reference="frames/b/2",
-        shard=None,
-        parts=(),
-    )
+    planned = Plan(get_stage(stage), get_stage(stage).config(), INPUTS, "frames/b/2", None, pinned=["ready=0"])
     run = RunSettings("b", "demo")
     return make_job(planned, run, ["width=64"], {"dag": "d"}, timedelta(hours=1), StageSettings(), environment)
 
 
 def test_a_job_says_what_runs_for_whom_and_until_when():
     made = job("clean", WORKER)
-    assert made.arguments == ["clean", "--partition=b", "--preset=demo", "--input=episodes=episodes/b/1", "width=64"]
+    *said, expected, override, pinned = made.arguments
+    assert said == [
+        "clean",
+        "--partition=b",
+        "--preset=demo",
+        "--input=episodes=episodes/b/1",
+        "--no-input=champion",
+    ]
+    assert Expectation.model_validate_json(expected.removeprefix("--expect=")).reference == "frames/b/2"
+    assert (override, pinned) == ("width=64", "ready=0")
     assert made.labels == {"dag": "d", "stage": "clean", "artifact": "frames/b/2"}
     assert made.deadline_s == 3660, "longer than the task, which ends it in time unless it was killed"
 

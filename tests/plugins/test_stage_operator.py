@@ -1,5 +1,6 @@
 """How a stage ends decides how its task does; what it shows; what it passes on. Real processes, a real S3 server."""
 
+import re
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from airflow.sdk import Context
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from assets import EPISODES, FRAMES
+from process_runtime import ProcessRuntime
 from stage_operator import StageOperator
 
 from sim2edge import inbox
@@ -126,6 +128,55 @@ def test_bad_input_found_by_the_stage_is_not_retried_and_said_in_its_words(fake_
 
 
 @pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        (
+            "ahead",
+            r"^capture: {planned} was planned, but .* make \S+: version is (\d+) \(planned: (?!\1)\d+\)$",
+        ),
+        ("other presets", r"^capture: {planned} was planned, but .*: config field 'episodes' is 7 \(planned: \d+\)$"),
+        ("commit nothing", r"^capture ended with exit code 0, but {planned} is not on the bus: it says .* nothing$"),
+        ("ignore what is expected", r"^capture ended with .* 0, but {planned} is not on the bus: it says .* episodes/"),
+    ],
+)
+def test_a_stage_that_makes_something_else_or_nothing_is_red_and_starts_nothing(
+    s3, fake_stages, partition, behaviour, says
+):
+    fake_stages(capture=behaviour)
+    task, operator = Task(partition), StageOperator(stage="capture", execution_timeout=timedelta(minutes=5))
+    operator.outlets = [EPISODES]
+    with pytest.raises(AirflowFailException) as caught:
+        operator.execute(task.context)
+    assert re.match(says.format(planned=operator.artifact), str(caught.value)), str(caught.value)
+    assert not s3.exists(operator.artifact)
+    assert not task.outlet_events, "no event, so nothing downstream starts"
+
+
+def test_an_input_that_is_not_there_is_told_before_anything_starts(partition, fake_stages):
+    fake_stages(clean="crash")
+    missing = f"episodes/{partition}/{'a' * 16}"
+    with pytest.raises(AirflowFailException, match=rf"^clean: input 'episodes': {missing}: no such artifact"):
+        make("clean", partition, inputs={"episodes": missing})
+
+
+def test_a_champion_that_comes_after_the_plan_changes_nothing(s3, partition, fake_stages, monkeypatch):
+    make("capture", partition)
+    make("clean", partition)
+    dataset = make("augment", partition)
+    first, second = (make("train", partition, inputs={"dataset": dataset}, overrides=[f"seed={n}"]) for n in (1, 2))
+    s3.delete(["refs/models/champion"])
+    submit = ProcessRuntime.submit
+
+    def crown_and_submit(self, job):
+        s3.move_ref("refs/models/champion", first)
+        return submit(self, job)
+
+    monkeypatch.setattr(ProcessRuntime, "submit", crown_and_submit)
+    verdict = make("validate", partition, inputs={"model": second, "dataset": dataset})
+    assert s3.open(verdict).inputs["champion"] == []
+
+
+@pytest.mark.parametrize(
     ("params", "message"),
     [
         ({"overrides": ["clean.nonsense=1"]}, r"^clean\.nonsense: unknown key$"),
@@ -166,7 +217,9 @@ def test_a_refusal_is_skipped_with_its_reason_the_first_time_and_from_the_cache(
 
 def test_nothing_the_task_shows_and_no_command_line_holds_a_secret(s3_server, fake_stages, partition, capsys):
     fake_stages(capture="print arguments")
-    _, operator = Task(partition).run("capture")
+    operator = StageOperator(stage="capture", execution_timeout=timedelta(minutes=5))
+    with pytest.raises(AirflowFailException, match="is not on the bus"):
+        operator.execute(Task(partition).context)
     shown = repr([getattr(operator, field) for field in operator.template_fields])
     logged = capsys.readouterr().out
     assert f"--partition={partition}" in logged
