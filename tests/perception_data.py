@@ -1,6 +1,7 @@
 """A small dataset in the documented format, drawn with cv2: floors are textures, obstacles are coloured blobs."""
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -85,11 +86,24 @@ def write_split(path: Path, rows: list[dict]) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
 
 
+def count_names(rows: list[dict]) -> dict[str, dict[str, int]]:
+    """How often each class and floor is in rows, as `dataset.json` has it."""
+    classes = Counter(box["class"] for row in rows for box in row["boxes"])
+    floors = Counter(row["floor"] for row in rows)
+    return {
+        "class_counts": {name: classes[name] for name in CLASSES},
+        "floor_counts": {name: floors[name] for name in FLOORS},
+    }
+
+
 def write_dataset(folder: Path, train: int, validation: int, test: int, height: int = 48, width: int = 64) -> Path:
     """Write a whole dataset of random frames."""
     folder.mkdir(parents=True, exist_ok=True)
+    counts: dict[str, dict[str, int]] = {}
     for seed, (name, count) in enumerate((("train", train), ("validation", validation), ("test", test))):
-        write_split(folder / f"{name}.parquet", make_rows(count, seed, height, width))
+        rows = make_rows(count, seed, height, width)
+        write_split(folder / f"{name}.parquet", rows)
+        counts = counts or count_names(rows)  # of the training split, which is the first
     content = {
         "classes": list(CLASSES),
         "floors": list(FLOORS),
@@ -99,6 +113,7 @@ def write_dataset(folder: Path, train: int, validation: int, test: int, height: 
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.25, 0.25, 0.25],
         "class_weights": dict.fromkeys(CLASSES, 1.0),
+        **counts,
     }
     (folder / "dataset.json").write_text(json.dumps(content))
     return folder

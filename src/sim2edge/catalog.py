@@ -29,8 +29,8 @@ FULL = timedelta(hours=1)
 PORTION = 200
 """Manifests that are fetched before they are shown: a cold start is visible as it goes on."""
 
-COMPARED = "champion"
-"""The role of an input that a result was compared with, not made from."""
+COMPARED = ("champion", "best")
+"""Roles of inputs that a result was compared with, not made from."""
 
 NUMBERS: Mapping[str, Sequence[str]] = {
     "episodes": ("episodes", "successes", "success_rate", "frames"),
@@ -61,7 +61,7 @@ class Record:
     wall_s: float
     bytes: int
     inputs: Mapping[str, Sequence[str]]
-    """Role to references, the champion it was compared with included."""
+    """Role to references, the models it was compared with included."""
     parts: Sequence[str]
     shard: str | None
     refused: str | None
@@ -91,7 +91,7 @@ class Record:
 
 def made_from(inputs: Mapping[str, Sequence[str]], parts: Sequence[str]) -> Sequence[str]:
     """What an artifact was made from: inputs in the order of roles, then parts; not what it was only compared with."""
-    return [*(each for role, references in inputs.items() if role != COMPARED for each in references), *parts]
+    return [*(each for role, references in inputs.items() if role not in COMPARED for each in references), *parts]
 
 
 def slim(manifest: Manifest) -> Record:

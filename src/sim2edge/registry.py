@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sim2edge.bus import Bus
-from sim2edge.errors import Conflict
-from sim2edge.manifest import Manifest
+from sim2edge.errors import BadInput, Conflict
+from sim2edge.manifest import Manifest, split_reference
 from sim2edge.stage import Progress
 
 if TYPE_CHECKING:
@@ -38,19 +38,59 @@ SECONDS_BETWEEN_TRIES = 2.0
 
 
 def choose_champion(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Fill the role `champion`, if it was not given, with the champion to beat.
+    """Fill the roles that a verdict compares with, and what the model was trained on.
 
-    That is the current one; if the model itself is champion already, the one it replaced, so that validating it again
-    is the same run as before. Both may be absent.
+    `champion`, if it was not given: the current one. `best`, beside those given: the models that were best in some
+    metric by the verdict that accepted the champion. If the model itself is champion already, both are what they were
+    when it was promoted, so that validating it again is the same run. `trained_on`, if not given: the model's dataset.
+    What is no longer on the bus is left out.
+
+    Raises:
+        BadInput: the champion that was given is the model itself.
     """
-    chosen = dict(references)
-    if chosen.get("champion"):
-        return chosen
+    (model,) = references["model"]
+    if model in references["champion"]:
+        raise BadInput(f"validate: input 'champion' is the model itself, {model}: name another, or none")
+    champion, best = find_rivals(bus, model)
+    given = references["champion"]
+    chosen = given or [each for each in champion if bus.exists(each)]
+    rivals = {*references["best"], *(each for each in best if bus.exists(each))} - {model, *chosen}
+    return {
+        **references,
+        "champion": chosen,
+        "best": sorted(rivals),
+        "trained_on": references["trained_on"] or find_training_data(bus, model),
+    }
+
+
+def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
+    """The champion to beat, if there is one, and the models that hold the best value of a metric."""
     ref = bus.read_ref(CHAMPION_REF)
-    (model,) = chosen["model"]
-    champion = None if ref is None else ref.previous if ref.target == model else ref.target
-    chosen["champion"] = [champion] if champion and bus.exists(champion) else []
-    return chosen
+    if ref is None:
+        return [], []
+    accepted = find_acceptances(bus, ref.target)
+    if ref.target != model:
+        return [ref.target], list(accepted[-1].summary.get("best", {}).values()) if accepted else []
+    predecessor = [ref.previous] if ref.previous else []
+    then = [verdict for verdict in accepted if verdict.inputs.get("champion", []) == predecessor]
+    return predecessor, then[-1].inputs.get("best", []) if then else []
+
+
+def find_acceptances(bus: Bus, model: str) -> Sequence[Manifest]:
+    """The verdicts that accepted a model, oldest first.
+
+    A verdict is filed under the latest partition among its inputs, so none before the model's own has to be read.
+    """
+    since = split_reference(model)[1]
+    found = [m for batch in bus.folders("verdict") if batch >= since for m in bus.manifests("verdict", batch)]
+    accepted = [m for m in found if not m.refused and m.inputs.get("model") == [model]]
+    return sorted(accepted, key=lambda manifest: manifest.finished)
+
+
+def find_training_data(bus: Bus, model: str) -> Sequence[str]:
+    """The dataset that a model was trained on, if both are on the bus."""
+    manifest = bus.find(model)
+    return [each for each in manifest.inputs.get("dataset", []) if bus.exists(each)] if manifest else []
 
 
 def settle_verdict(bus: Bus, manifest: Manifest, progress: Progress) -> None:
@@ -60,7 +100,7 @@ def settle_verdict(bus: Bus, manifest: Manifest, progress: Progress) -> None:
         return
     compared = next(iter(manifest.inputs.get("champion", [])), None)
     current = bus.read_ref(CHAMPION_REF)
-    now = current.target if current else None
+    now = current.target if current and bus.exists(current.target) else None
     if now not in (compared, model):
         progress.log(f"{model} passed, but the champion is {now} by now: left as it is", compared_with=compared)
         return

@@ -1,4 +1,4 @@
-"""Validate: a model becomes a verdict, on the test split, against floors and against the champion.
+"""Validate: a model becomes a verdict, on the test split, against floors and against the best so far.
 
 sim2edge validate --input model=<reference> --input dataset=refs/datasets/current
 
@@ -10,14 +10,16 @@ from sim2edge.validate.config import ValidateConfig
 
 STAGE = Stage(
     name="validate",
-    version=1,
+    version=2,
     produces="verdict",
     config=ValidateConfig,
     entry="sim2edge.validate.run:run",
     inputs={
         "model": Input(kind="model", files=("model.pt", "model.json")),
         "dataset": Input(kind="dataset", default="refs/datasets/current", files=("test.parquet", "dataset.json")),
+        "trained_on": Input(kind="dataset", optional=True, files=("dataset.json",)),
         "champion": Input(kind="model", optional=True, files=("model.pt", "model.json")),
+        "best": Input(kind="model", many=True, optional=True, files=("model.pt", "model.json")),
     },
     choose="sim2edge.registry:choose_champion",
     settle="sim2edge.registry:settle_verdict",

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,24 +14,33 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from sim2edge.recipes.perception import Detections, Floats, Integers
 from sim2edge.recipes.perception_frames import DatasetTable, Frames
 from sim2edge.recipes.perception_metrics import floor_accuracy, match_detections, mean_average_precision
+from sim2edge.validate.bootstrap import Doubles, distance_errors, resample
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that is measured: `metrics` for the verdict, the rest for the pictures.
+    """All that is measured: `metrics` for the verdict, `samples` of it for intervals, the rest for the pictures.
 
+    `samples`: metrics of every resample, as `resample` gives them; None when there are too few episodes to draw from.
     `floor_confusion` [floors, floors] and `obstacle_confusion` [classes + 1, classes + 1]: rows are the truth, columns
     what was told; the last row and column of the latter are "nothing there". `floor_curves`: per floor the ROC's false
     and true positive rates.
     """
 
     metrics: dict[str, Any]
+    samples: dict[str, Doubles] | None
     floor_confusion: Integers
     obstacle_confusion: Integers
     floor_curves: dict[str, tuple[Floats, Floats]]
 
 
-def evaluate(frames: Frames, detections: Sequence[Detections], table: DatasetTable, threshold: float) -> Evaluation:
+def evaluate(
+    frames: Frames,
+    detections: Sequence[Detections],
+    table: DatasetTable,
+    threshold: float,
+    weights: Doubles | None = None,
+) -> Evaluation:
     """Measure.
 
     Args:
@@ -39,14 +48,16 @@ def evaluate(frames: Frames, detections: Sequence[Detections], table: DatasetTab
         detections: of each frame, down to a low score.
         table: names of classes and floors.
         threshold: the working point: detections below this score (0..1) count for mAP and confusion of floors only.
+        weights: how often each frame counts in each resample, [B, N]; None: no samples.
     """
+    finite = float(np.mean([np.isfinite(found.floor).all() for found in detections]))
+    detections = [replace(found, floor=np.nan_to_num(found.floor)) for found in detections]
     working = [above(found, threshold) for found in detections]
     at_50, at_50_95, per_class = mean_average_precision(frames, detections, len(table.classes))
     told = np.array([found.floor.argmax() for found in detections])
     floor_confusion = confusion(frames.floors, told, len(table.floors))
     obstacle_confusion = confuse_obstacles(frames, working, len(table.classes))
     classes = rates_of(obstacle_confusion, table.classes)
-    found_classes = [value for value in per_class if value is not None]
     floors = rates_of(floor_confusion, table.floors)
     curves = floor_rocs(frames.floors, np.stack([found.floor for found in detections]), table.floors)
     for name, (_, _, area) in curves.items():
@@ -58,16 +69,16 @@ def evaluate(frames: Frames, detections: Sequence[Detections], table: DatasetTab
         "floor_accuracy": floor_accuracy(frames, detections),
         "map_50": at_50,
         "map_50_95": at_50_95,
-        "worst_class_ap_50": min(found_classes, default=None),
         "distance_error_m": distance_error(frames, working),
+        "finite_outputs": finite,
         "floors": floors,
         "classes": {
             name: {**classes[name], "ap_50": value} for name, value in zip(table.classes, per_class, strict=True)
         },
     }
-    return Evaluation(
-        metrics, floor_confusion, obstacle_confusion, {name: (x, y) for name, (x, y, _) in curves.items()}
-    )
+    samples = resample(frames, detections, working, len(table.classes), weights) if weights is not None else None
+    pictured = {name: (x, y) for name, (x, y, _) in curves.items()}
+    return Evaluation(metrics, samples, floor_confusion, obstacle_confusion, pictured)
 
 
 def above(found: Detections, threshold: float) -> Detections:
@@ -125,11 +136,5 @@ def floor_rocs(
 
 def distance_error(frames: Frames, detections: Sequence[Detections]) -> float | None:
     """Mean absolute error, metres, of the distances of obstacles that were found; None if none was."""
-    errors = []
-    for n, found in enumerate(detections):
-        span = slice(frames.starts[n], frames.starts[n + 1])
-        matched = match_detections(found, frames.boxes[span], frames.classes[span])
-        hit = matched >= 0
-        errors.append(np.abs(found.distances_m[hit] - frames.distances_m[span][matched[hit]]))
-    all_errors = np.concatenate(errors)
-    return float(all_errors.mean()) if len(all_errors) else None
+    _, errors = distance_errors(frames, detections)
+    return float(errors.mean()) if len(errors) else None

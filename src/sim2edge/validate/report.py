@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sim2edge.recipes.perception import Integers
 from sim2edge.recipes.perception_frames import DatasetTable
 from sim2edge.validate.metrics import Evaluation
+from sim2edge.validate.rules import Rule
 
 NOTHING = "nothing"
 
@@ -20,6 +21,20 @@ def write_report(evaluation: Evaluation, table: DatasetTable, folder: Path) -> N
     write_matrices(evaluation, table.floors, obstacles, folder / "confusion_matrix.csv")
     draw_matrices(evaluation, table.floors, obstacles, folder / "confusion_matrix.png")
     draw_rocs(evaluation, folder / "roc.png")
+
+
+def write_rules(rules: Sequence[Rule], path: Path) -> None:
+    """Write every rule as a row: `rule,value,low,high,limit,state,reference,note`."""
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.6g}"
+
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["rule", "value", "low", "high", "limit", "state", "reference", "note"])
+        for rule in rules:
+            figures = map(number, (rule.value, *(rule.interval or (None, None)), rule.limit))
+            writer.writerow([rule.rule, *figures, rule.state, rule.reference or "", rule.note])
 
 
 def write_matrices(evaluation: Evaluation, floors: Sequence[str], obstacles: Sequence[str], path: Path) -> None:

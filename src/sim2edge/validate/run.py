@@ -1,56 +1,107 @@
-"""The validate stage: run model and champion over the test split, measure, judge, write the verdict."""
+"""The validate stage: run the model and the best ones so far over the test split, measure, judge, write the verdict."""
 
 import json
-from dataclasses import asdict
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import torch
 
-from sim2edge.cores import available_cores
 from sim2edge.errors import BadInput
 from sim2edge.recipes import load_network
-from sim2edge.recipes.perception import Detections
+from sim2edge.recipes.perception import Detections, Integers
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames
 from sim2edge.recipes.perception_inference import detect
 from sim2edge.recipes.perception_metrics import SCORE_FLOOR, coco_results
 from sim2edge.stage import Artifact, Job, Outcome
+from sim2edge.validate.bootstrap import Doubles, draw_weights
 from sim2edge.validate.config import ValidateConfig
 from sim2edge.validate.metrics import Evaluation, evaluate
-from sim2edge.validate.report import write_report
-from sim2edge.validate.rules import check, refusal
+from sim2edge.validate.report import write_report, write_rules
+from sim2edge.validate.rules import check, holders, refusal
+from sim2edge.validate.support import Supports, count_support
 
 SUMMARY = ("floor_accuracy", "map_50", "map_50_95", "distance_error_m", "frames")
+DIGITS = 6
+"""Of every figure in a verdict: beyond them, a processor with other instructions may differ."""
+
+
+class Mismatch(BadInput):
+    """A model was made for other classes, floors or another image size than the dataset has."""
+
+
+class Examination:
+    """The test split, and what each model makes of it."""
+
+    def __init__(self, job: Job[ValidateConfig]) -> None:
+        dataset = job.input("dataset")
+        self._job = job
+        self.table = DatasetTable.read(dataset.path("dataset.json"))
+        self.frames = read_frames(dataset.path("test.parquet"), self.table)
+        self.episodes = read_episodes(dataset.path("test.parquet"))
+        self.episode_count = int(self.episodes.max()) + 1
+        (trained_on,) = job.inputs["trained_on"] or [dataset]
+        self.supports = count_support(self.frames, self.episodes, self.table, trained_on.path("dataset.json"))
+        self._weights = self._draw()
+
+    def _draw(self) -> Doubles | None:
+        """Weights of the resamples; None when too few episodes would make the intervals up."""
+        enough = self.episode_count >= max(2, self._job.config.min_episodes)
+        return draw_weights(self.episodes, self._job.config.resamples) if enough else None
+
+    def measure(self, model: Artifact, keep: Path | None = None) -> Evaluation:
+        """Evaluate a model; `keep` names a file for its detections.
+
+        Raises:
+            Mismatch: it was made for other classes, floors or another image size.
+            BadInput: it is damaged.
+        """
+        detections, threshold = examine(model, self.frames, self.table, self._job.config.batch_size)
+        if keep:
+            keep.write_text(json.dumps(coco_results(detections, self.table.height, self.table.width)), encoding="utf-8")
+        return evaluate(self.frames, detections, self.table, threshold, self._weights)
 
 
 def run(job: Job[ValidateConfig]) -> Outcome:
     """Judge the model and leave `verdict.json` with its tables and pictures.
 
     Raises:
-        BadInput: bad data in the dataset, or a model of other classes or image size.
+        BadInput: bad data in the dataset, a model of other classes or image size, or a floor for a class that is none.
     """
-    torch.set_num_threads(job.config.threads or available_cores())
-    dataset = job.input("dataset")
-    table = DatasetTable.read(dataset.path("dataset.json"))
-    frames = read_frames(dataset.path("test.parquet"), table)
-    candidates = [job.input("model"), *job.inputs["champion"]]
-    evaluations = []
-    for done, model in enumerate(candidates):
-        job.progress.update(done, len(candidates), model=model.manifest.reference)
-        detections, threshold = examine(model, frames, table, job.config.batch_size)
-        evaluations.append(evaluate(frames, detections, table, threshold))
-        if done == 0:
-            results = coco_results(detections, table.height, table.width)
-            (job.output / "detections.json").write_text(json.dumps(results), encoding="utf-8")
-    job.progress.update(len(candidates), len(candidates))
-    return conclude(job, evaluations, table)
+    torch.set_num_threads(1)  # more of them add up numbers in another order, and an id stands for its bytes
+    examination = Examination(job)
+    model = job.input("model")
+    others = [*job.inputs["champion"], *job.inputs["best"]]
+    evaluation = examination.measure(model, keep=job.output / "detections.json")
+    references, not_compared = {}, {}
+    for done, other in enumerate(others, start=1):
+        name = other.manifest.reference
+        job.progress.update(done, len(others) + 1, model=name)
+        try:
+            references[name] = examination.measure(other)
+        except Mismatch as mismatch:
+            job.progress.log(f"not compared with {mismatch}")
+            not_compared[name] = str(mismatch)
+    job.progress.update(len(others) + 1, len(others) + 1)
+    return conclude(job, examination, evaluation, references, not_compared)
+
+
+def read_episodes(path: Path) -> Integers:
+    """The episode of each row of a split, numbered in the order of their names: [N]."""
+    names = pq.read_table(path, columns=["episode_id"])["episode_id"].to_pylist()
+    numbers: Integers = np.unique(names, return_inverse=True)[1]
+    return numbers
 
 
 def examine(model: Artifact, frames: Frames, table: DatasetTable, batch_size: int) -> tuple[list[Detections], float]:
     """What a model detects in the frames, down to a low score, and its working threshold (0..1).
 
     Raises:
-        BadInput: the model was made for other classes, floors or another image size, or is damaged.
+        Mismatch: the model was made for other classes, floors or another image size.
+        BadInput: it is damaged.
     """
     meta = read_meta(model.path("model.json"))
     expected = {
@@ -62,7 +113,7 @@ def examine(model: Artifact, frames: Frames, table: DatasetTable, batch_size: in
     for name, value in expected.items():
         if meta.get(name) != value:
             reference = model.manifest.reference
-            raise BadInput(f"{reference}: model.json: {name} is {meta.get(name)}, but the dataset's is {value}")
+            raise Mismatch(f"{reference}: model.json: {name} is {meta.get(name)}, but the dataset's is {value}")
     arguments = meta["postprocess"]
     network = load_network(model.folder)
     return detect(network, frames, batch_size, **{**arguments, "score_threshold": SCORE_FLOOR}), float(
@@ -84,23 +135,54 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def conclude(job: Job[ValidateConfig], evaluations: list[Evaluation], table: DatasetTable) -> Outcome:
-    """Apply the rules and write the verdict."""
-    metrics = evaluations[0].metrics
-    champion = evaluations[1].metrics if len(evaluations) > 1 else None
-    rules = check(metrics, champion, job.config)
+def conclude(
+    job: Job[ValidateConfig],
+    examination: Examination,
+    model: Evaluation,
+    references: Mapping[str, Evaluation],
+    not_compared: Mapping[str, str],
+) -> Outcome:
+    """Apply the rules, say how each did, and write the verdict."""
+    config, supports = job.config, examination.supports
+    rules = check(model, references, supports, examination.episode_count, config)
+    for rule in rules:
+        job.progress.log(f"{rule.state}: {rule}")
     refused = refusal(rules)
-    references = [artifact.manifest.reference for artifact in job.inputs["champion"]]
+    champion = next((artifact.manifest.reference for artifact in job.inputs["champion"]), None)
+    best = holders({job.input("model").manifest.reference: model, **references})
     verdict = {
         "passed": refused is None,
-        "rules": [asdict(rule) for rule in rules],
-        "metrics": metrics,
-        "champion": references[0] if references else None,
-        "champion_metrics": champion,
+        "rules": [rule.to_json() for rule in rules],
+        "not_judged": supports.not_judged(config),
+        "metrics": model.metrics,
+        "champion": champion,
+        "champion_metrics": references[champion].metrics if champion and champion in references else None,
+        "best": best,
+        "not_compared": dict(not_compared),
     }
-    write_json(job.output / "verdict.json", verdict)
-    write_report(evaluations[0], table, job.output)
-    return Outcome({"passed": refused is None, **{name: metrics[name] for name in SUMMARY}}, refused=refused)
+    write_json(job.output / "verdict.json", tidy(verdict))
+    write_report(model, examination.table, job.output)
+    write_rules(rules, job.output / "rules.csv")
+    figures = {name: model.metrics[name] for name in SUMMARY}
+    summary = {"passed": refused is None, **figures, "best": best, "not_judged": verdict["not_judged"]}
+    return Outcome(tidy(summary), refused=refused and f"{refused}{unjudged_words(supports, config)}")
+
+
+def unjudged_words(supports: Supports, config: ValidateConfig) -> str:
+    """The end of a refusal that names what was not judged; empty when all was."""
+    names = [name for names in supports.not_judged(config).values() for name in names]
+    return f"; not judged: {', '.join(names)}" if names else ""
+
+
+def tidy(value: Any) -> Any:
+    """Round every figure in a JSON value; what is no finite number becomes null."""
+    if isinstance(value, dict):
+        return {key: tidy(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [tidy(each) for each in value]
+    if isinstance(value, float):
+        return round(value, DIGITS) if math.isfinite(value) else None
+    return value
 
 
 def write_json(path: Path, content: Any) -> None:
