@@ -34,7 +34,12 @@ QUICK: Mapping[str, Sequence[str]] = {
     "clean": ("only_successful=false",),
     "augment": ("validation=0.25", "test=0.25"),
     "train": ("epochs=4", "batch_size=16"),
-    "validate": ("floors.floor_accuracy=0", "floors.map_50=0", "floors.worst_class_ap_50=0"),
+    "validate": (
+        "floors.floor_accuracy=0",
+        "floors.map_50=0",
+        "floors.class_ap_50.default=0",
+        "floors.floor_recall.default=0",
+    ),
     "export": (
         *("calibration_frames=16", "parity_frames=16", "latency_rounds=3", "latency_calls=3"),
         *("limits.min_floor_accuracy=0", "limits.max_floor_accuracy_drop=1", "limits.max_map50_drop=1"),

@@ -57,7 +57,7 @@ def describe_model(view: BusView, manifest: Manifest, notes: list[str]) -> Mappi
 
 
 def describe_verdict(view: BusView, manifest: Manifest, notes: list[str]) -> Mapping[str, Any]:
-    """Every rule with value and limit, the metrics beside those of the champion, the pictures."""
+    """Every rule with value, interval and limit, the metrics beside those of the champion, the pictures."""
     content = as_dict(read_or_note(notes, view.json, manifest.reference, "verdict.json"))
     metrics, champion = as_dict(content.get("metrics")), as_dict(content.get("champion_metrics"))
     scalars = [name for name, value in metrics.items() if is_number(value)]

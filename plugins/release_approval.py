@@ -22,7 +22,7 @@ from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import Manifest
 
-METRICS = ("floor_accuracy", "map_50", "map_50_95", "worst_class_ap_50", "distance_error_m", "frames")
+METRICS = ("floor_accuracy", "map_50", "map_50_95", "distance_error_m", "frames")
 RELEASE = ("chosen", "latency_ms_p50", "latency_ms_p95", "bundle_bytes")
 
 
@@ -87,8 +87,10 @@ def describe(bus: Bus, reference: str) -> str:
 
 
 def verdict_of(verdict: Manifest) -> str:
-    """The verdict in a word, or why the gate refused."""
-    return f"refused: {verdict.refused}" if verdict.refused else "accepted"
+    """The verdict in a word, or why the gate refused; and the classes and floors that it could not judge."""
+    open_ = ", ".join(name for names in verdict.summary.get("not_judged", {}).values() for name in names)
+    word = f"refused: {verdict.refused}" if verdict.refused else "accepted"
+    return f"{word} (not judged: {open_})" if open_ and not verdict.refused else word
 
 
 def table(summary: Mapping[str, Any], names: Sequence[str]) -> list[str]:

@@ -29,7 +29,12 @@ TINY = (
     *("capture.episodes=30", "capture.episode_seconds=2", "capture.camera.backend=ray"),
     *("capture.room.obstacles=[4,5]", "clean.max_quarantined_fraction=0.9", "clean.report_frames=4"),
     *("augment.copies=1", "augment.test=0.25", "augment.validation=0.25", "train.epochs=1", "train.batch_size=32"),
-    *("validate.floors.floor_accuracy=0", "validate.floors.map_50=0", "validate.floors.worst_class_ap_50=0"),
+    *(
+        "validate.floors.floor_accuracy=0",
+        "validate.floors.map_50=0",
+        "validate.floors.class_ap_50.default=0",
+        "validate.floors.floor_recall.default=0",
+    ),
     *("export.parity_frames=20", "export.calibration_frames=16", "export.latency_rounds=3"),
     *("export.limits.min_floor_accuracy=0", "export.limits.max_floor_accuracy_drop=1"),
     *("export.limits.max_map50_drop=1", "export.limits.min_agreement=0"),

@@ -19,7 +19,12 @@ TINY = {
     "clean": ["max_quarantined_fraction=0.9", "report_frames=4"],
     "augment": ["copies=1", "test=0.25", "validation=0.25"],
     "train": ["epochs=2", "batch_size=32", "threads=2"],
-    "validate": ["floors.floor_accuracy=0", "floors.map_50=0", "floors.worst_class_ap_50=0"],
+    "validate": [
+        "floors.floor_accuracy=0",
+        "floors.map_50=0",
+        "floors.class_ap_50.default=0",
+        "floors.floor_recall.default=0",
+    ],
     "export": [
         "parity_frames=20",
         "calibration_frames=16",

@@ -21,6 +21,7 @@ class Artifacts:
             return SimpleNamespace(reference=RELEASE, summary=summary, inputs={"verdict": [VERDICT]})
         if reference == VERDICT:
             summary = {"floor_accuracy": 0.98123, "map_50": None, "frames": 640}
+            summary["not_judged"] = {"classes": ["cable"], "floors": ["rug"]}
             return SimpleNamespace(reference=VERDICT, summary=summary, refused=None, inputs={})
         raise Corrupt(f"{reference}: no such artifact")
 
@@ -32,7 +33,7 @@ def test_it_shows_variant_latency_size_verdict_and_metrics():
         "| chosen | onnx |",
         "| latency_ms_p50 | 0.5761 |",
         "| bundle_bytes | 788000 |",
-        f"**Verdict** accepted `{VERDICT}`",
+        f"**Verdict** accepted (not judged: cable, rug) `{VERDICT}`",
         "| floor_accuracy | 0.9812 |",
         "| frames | 640 |",
     ):

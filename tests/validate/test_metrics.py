@@ -59,7 +59,6 @@ def test_obstacles_at_the_working_threshold(evaluation):
     box, chair = evaluation.metrics["classes"]["box"], evaluation.metrics["classes"]["chair"]
     assert (box["precision"], box["recall"], box["support"]) == (0.5, 0.5, 2)
     assert (chair["precision"], chair["recall"], chair["ap_50"]) == (0.0, 0.0, pytest.approx(0))
-    assert evaluation.metrics["worst_class_ap_50"] == pytest.approx(0)
 
 
 def test_average_precision_sees_below_the_threshold(evaluation):
@@ -81,4 +80,10 @@ def test_a_class_that_is_not_there_has_no_figures():
     only_boxes = dataclasses.replace(FRAMES, classes=np.zeros(3, np.int64))
     metrics = evaluate(only_boxes, [seen([1, 0], (LEFT, 0.9, 0, 1.0)), seen([0, 1])], TABLE, threshold=0.5).metrics
     assert metrics["classes"]["chair"]["ap_50"] is None
-    assert metrics["worst_class_ap_50"] == metrics["classes"]["box"]["ap_50"]
+    assert metrics["map_50"] == metrics["classes"]["box"]["ap_50"]
+
+
+def test_floor_probabilities_that_are_no_numbers_are_counted(evaluation):
+    assert evaluation.metrics["finite_outputs"] == 1.0
+    metrics = evaluate(FRAMES, [seen([np.nan, np.nan]), seen([0.2, 0.8])], TABLE, threshold=0.5).metrics
+    assert metrics["finite_outputs"] == 0.5
