@@ -94,8 +94,10 @@ def train(bus: Bus, frames: Sequence[Manifest], champion: Manifest | None, numbe
     lost = 0.01 if passed else -0.04
     rules = [{"rule": RULES[0], "value": 0.97, "interval": [0.95, 0.99], "limit": 0.95, "passed": True},
              {"rule": RULES[1], "value": quality, "interval": None, "limit": 0.4, "passed": quality >= 0.4},
-             {"rule": RULES[2], "value": lost, "interval": [lost - 0.02, lost + 0.02], "limit": -0.05, "passed": passed},
-             {"rule": RULES[3], "value": None, "limit": 0.1, "passed": None, "note": "no training examples"}]  # fmt: skip
+             {"rule": RULES[2], "value": lost, "interval": [lost - 0.02, lost + 0.02], "limit": -0.05,
+              "passed": passed},
+             {"rule": RULES[3], "value": None, "limit": 0.1, "passed": None,
+              "note": "no training examples"}]  # fmt: skip
     compared = [champion.reference] if champion else []
     metrics = {**scores, "distance_error_m": 0.34, "frames": 640}
     about = {"passed": passed, "rules": rules, "metrics": metrics, "champion": None, "champion_metrics": None}

@@ -25,8 +25,8 @@ FIELDS = (
 )
 CONTENT = ("splits", "class_counts", "floor_counts", "rules", "metrics", "champion", "champion_metrics", "variants",
            "chosen", "trained")  # fmt: skip
-INSIDE = ("frames", "rule", "value", "interval", "limit", "passed", "note", "name", "bytes", "decision", "quality", "distance", "classes",
-          "train_total_loss", "latency_ms_p50")  # fmt: skip
+INSIDE = ("frames", "rule", "value", "interval", "limit", "passed", "note", "name", "bytes", "decision", "quality",
+          "distance", "classes", "train_total_loss", "latency_ms_p50")  # fmt: skip
 STRANGE = {
     "text": HTML,
     "long": "x" * 100_000,

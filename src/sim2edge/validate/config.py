@@ -54,6 +54,4 @@ class ValidateConfig(StageConfig):
         default="leave_off",
         description="what too few examples make of a class or floor: left off the release, or a failed rule",
     )
-    batch_size: int = Field(
-        default=64, ge=1, le=4096, description="frames at once", json_schema_extra={"decisive": False}
-    )
+    batch_size: int = Field(default=64, ge=1, le=4096, description="frames at once")
