@@ -39,6 +39,8 @@ QUICK: Mapping[str, Sequence[str]] = {
         "floors.map_50=0",
         "floors.class_ap_50.default=0",
         "floors.floor_recall.default=0",
+        "min_examples=1",
+        "min_episodes=1",
     ),
     "export": (
         *("calibration_frames=16", "parity_frames=16", "latency_rounds=3", "latency_calls=3"),

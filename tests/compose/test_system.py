@@ -34,6 +34,8 @@ TINY = (
         "validate.floors.map_50=0",
         "validate.floors.class_ap_50.default=0",
         "validate.floors.floor_recall.default=0",
+        "validate.min_examples=1",
+        "validate.min_episodes=1",
     ),
     *("export.parity_frames=20", "export.calibration_frames=16", "export.latency_rounds=3"),
     *("export.limits.min_floor_accuracy=0", "export.limits.max_floor_accuracy_drop=1"),

@@ -24,6 +24,8 @@ TINY = {
         "floors.map_50=0",
         "floors.class_ap_50.default=0",
         "floors.floor_recall.default=0",
+        "min_examples=1",
+        "min_episodes=1",
     ],
     "export": [
         "parity_frames=20",

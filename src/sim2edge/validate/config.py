@@ -35,7 +35,7 @@ class ValidateConfig(StageConfig):
 
     floors: Floors = Field(default=Floors(), description="the least that is accepted")
     tolerance: float = Field(
-        default=0.02, ge=0, le=1, description="loss against the best model so far that is accepted: accuracy, mAP, 0..1"
+        default=0.05, ge=0, le=1, description="loss against the best model so far that is accepted: accuracy, mAP, 0..1"
     )
     distance_tolerance_m: float = Field(
         default=0.1, ge=0, le=10, description="rise of the mean distance error that is accepted, metres"
