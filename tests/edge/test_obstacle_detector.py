@@ -132,4 +132,4 @@ def test_outputs_that_are_not_finite_are_an_error(logit: float) -> None:
     with np.errstate(invalid="ignore"):
         (found,) = perception.decode(floor, cells, **perception.signature(32, 32))
     with pytest.raises(ValueError, match="not finite"):
-        name_detections(found, perception.CLASSES, perception.FLOORS, 32, 32)
+        name_detections(found, dict(enumerate(perception.CLASSES)), perception.FLOORS, 32, 32)
