@@ -107,11 +107,12 @@ def pictures(height: int, width: int) -> Sequence[Image]:
 
 
 def describe_machine(threads: int) -> str:
-    """How a measurement was made: date, processor, threads, runtimes, command."""
+    """How a measurement was made: date, processor, threads, runtimes, how busy the machine was, command."""
     found = {each.metadata["Name"].lower(): each.version for each in metadata.distributions()}
     runtimes = [f"{name} {found[name]}" for name in RUNTIMES if name in found]
     when = datetime.now(UTC).date().isoformat()
-    return ", ".join([when, processor(), f"{threads} thread{'s' * (threads > 1)}", *runtimes, COMMAND])
+    load = f"load average {os.getloadavg()[0]:.1f}"
+    return ", ".join([when, processor(), f"{threads} thread{'s' * (threads > 1)}", *runtimes, load, COMMAND])
 
 
 def processor() -> str:
