@@ -1,7 +1,8 @@
 """
 ### release_model: an accepted model goes to the fleet
 
-`export` converts the model, measures every variant through the device's own runtime and chooses one: the **release**;
+`export` converts the model, compares every variant through the device's own runtime and chooses the cheapest for its
+class of device: the **release**;
 `push` signs it into the update repository for a ring. Devices of the ring install it by themselves, try it, and roll
 back if it does not work.
 
@@ -44,7 +45,7 @@ def release_model() -> None:
         execution_timeout=timedelta(hours=2),
         pool="train",
         pool_slots=2,
-        doc_md="ONNX, TorchScript, TFLite; parity, latency and size of each; the bundle a device installs.",
+        doc_md="ONNX, TorchScript, TFLite; parity and size of each; the bundle a device installs.",
     )
     push = StageOperator(
         stage="push",

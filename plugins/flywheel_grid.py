@@ -200,5 +200,5 @@ def quality(record: Record) -> str:
     if record.kind == "model" and "map_50" in have:
         return f"mAP {have['map_50']:.3f}"
     if record.kind == "release" and "chosen" in words:
-        return words["chosen"] + (f" {have['latency_ms_p50']:.2f} ms" if "latency_ms_p50" in have else "")
+        return words["chosen"] + (f" {have['latency_ms']:.2f} ms" if "latency_ms" in have else "")
     return words.get("ring", "") if record.kind == "rollout" else ""

@@ -23,7 +23,7 @@ from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import Manifest
 
 METRICS = ("floor_accuracy", "map_50", "map_50_95", "distance_error_m", "frames")
-RELEASE = ("chosen", "latency_ms_p50", "latency_ms_p95", "bundle_bytes")
+RELEASE = ("chosen", "latency", "bundle_bytes")
 
 
 class ApproveRelease(ApprovalOperator):

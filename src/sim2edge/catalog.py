@@ -38,7 +38,7 @@ NUMBERS: Mapping[str, Sequence[str]] = {
     "dataset": (),
     "model": ("map_50", "map_50_95", "floor_accuracy", "epochs"),
     "verdict": ("passed", "map_50", "map_50_95", "floor_accuracy", "distance_error_m"),
-    "release": ("chosen", "latency_ms_p50", "bundle_bytes", "map50", "floor_accuracy"),
+    "release": ("chosen", "latency", "latency_ms", "bundle_bytes", "map50", "floor_accuracy"),
     "rollout": ("ring", "release"),
 }
 """What a record keeps of the summary of each kind."""

@@ -46,6 +46,16 @@ def test_an_image_gives_a_floor_and_obstacles_in_its_pixels(slot: Path) -> None:
     assert chair.box == pytest.approx((160, 80, 320, 160))
 
 
+@pytest.mark.parametrize(("left_off", "reported"), [("cable", ["chair"]), ("box", ["chair"]), ("chair", [])])
+def test_a_class_that_is_not_announced_is_not_reported(
+    tmp_path: Path, members: Members, left_off: str, reported: list[str]
+) -> None:
+    kept = {index: name for index, name in enumerate(perception.CLASSES) if name != left_off}
+    files = change(members(), "signature.json", postprocess=perception.signature(32, 32) | {"announced": list(kept)})
+    detector = ObstacleDetector(install(tmp_path, change(files, "classes.json", classes=list(kept.values()))))
+    assert [obstacle.label for obstacle in detector.detect(image_of(320, 640)).obstacles] == reported
+
+
 def test_pixels_are_made_rgb_from_0_to_1() -> None:
     prepared = Preprocessor(4, 6).prepare(image_of(4, 6, bgr=(0, 51, 255)))
     assert prepared.shape == (1, 4, 6, 3)
@@ -88,6 +98,8 @@ def test_what_is_no_image_is_refused(image: np.ndarray) -> None:
         ("signature.json", {"postprocess": None}, "the self-check failed"),
         ("classes.json", {"classes": []}, "the self-check failed"),
         ("classes.json", {"floors": None}, "wrong type"),
+        ("signature.json", {"postprocess": perception.signature(32, 32) | {"announced": [0, 2]}}, "wrong type"),
+        ("signature.json", {"postprocess": {"announced": ["box"] * len(perception.CLASSES)}}, "are not all indices"),
     ],
 )
 def test_a_bundle_whose_parts_do_not_fit_is_refused(
@@ -132,4 +144,4 @@ def test_outputs_that_are_not_finite_are_an_error(logit: float) -> None:
     with np.errstate(invalid="ignore"):
         (found,) = perception.decode(floor, cells, **perception.signature(32, 32))
     with pytest.raises(ValueError, match="not finite"):
-        name_detections(found, perception.CLASSES, perception.FLOORS, 32, 32)
+        name_detections(found, dict(enumerate(perception.CLASSES)), perception.FLOORS, 32, 32)

@@ -1,5 +1,7 @@
 """The metrics of a device, read back with Prometheus' own parser."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,13 @@ def test_what_happened_is_counted(tmp_path: Path) -> None:
     assert values["sim2edge_resident_memory_bytes"] > 0
     assert values["sim2edge_model_age_seconds"] > 0
     assert "sim2edge_temperature_celsius" not in values
+
+
+def test_a_release_without_a_clock_time_is_as_old_as_its_installation() -> None:
+    timeless = replace(RELEASE, trained="")
+    age = read(DeviceMetrics(timeless, installed=time.time() - 60))["sim2edge_model_age_seconds"]
+    assert 60 <= age < 120
+    assert "sim2edge_model_age_seconds" not in read(DeviceMetrics(timeless))
 
 
 def test_two_devices_in_one_process_do_not_share_counters(tmp_path: Path) -> None:

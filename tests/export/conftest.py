@@ -1,9 +1,10 @@
-"""One small network, trained for seconds on coloured rectangles, exported once for all tests of the folder."""
+"""One small network that was trained on coloured rectangles, exported once for all tests of the folder."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -23,6 +24,7 @@ from sim2edge.stage import Artifact, Job, Outcome
 from sim2edge.train.cnn_model import NetworkShape, PerceptionNet, save_model
 
 HEIGHT, WIDTH = 32, 48
+SHAPE = NetworkShape(height=HEIGHT, width=WIDTH, width_multiplier=0.25)
 FLOOR_COLORS = ((150, 90, 40), (220, 220, 230), (60, 90, 160), (120, 120, 120))
 MODEL, VERDICT, DATASET = "model/b-1/" + "1" * 16, "verdict/b-1/" + "2" * 16, "dataset/b-1/" + "3" * 16
 
@@ -83,29 +85,12 @@ def draw_frames(count: int, seed: int) -> list[dict[str, Any]]:
     return [{**row, "augmentation": ""} for row in rows]
 
 
-def train_network(rows: list[dict[str, Any]]) -> PerceptionNet:
-    """Enough steps to tell floors and red boxes."""
-    torch.manual_seed(0)
-    network = PerceptionNet(NetworkShape(height=HEIGHT, width=WIDTH, width_multiplier=0.25))
-    grids = perception.grid_shapes(HEIGHT, WIDTH)
-    images, floors, owned = [], [], []
-    for row in rows:
-        image = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR_RGB)
-        images.append(torch.from_numpy(image).permute(2, 0, 1) / 255)
-        floors.append(perception.FLOORS.index(row["floor"]))
-        corners = [[box[side] for side in ("x_min", "y_min", "x_max", "y_max")] for box in row["boxes"]]
-        owners = perception.assign_cells(np.array(corners, np.float32).reshape(-1, 4), grids)
-        owned.append(torch.from_numpy(owners >= 0).float())
-    pictures, truth, cells = torch.stack(images), torch.tensor(floors), torch.stack(owned)
-    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
-    network.train()
-    for _ in range(40):
-        floor, obstacles = network(pictures)
-        objectness = torch.nn.functional.binary_cross_entropy_with_logits(obstacles[..., 0], cells)
-        loss = torch.nn.functional.cross_entropy(floor, truth) + 5 * objectness - 0.01 * obstacles[..., 1].mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+def load_fixed_network() -> PerceptionNet:
+    """The network of `network.npz`, the same on every machine; `train_network.py` made it."""
+    network = PerceptionNet(SHAPE)
+    with np.load(Path(__file__).with_name("network.npz")) as weights:
+        kept = {name: torch.from_numpy(weights[name]).to(value.dtype) for name, value in network.state_dict().items()}
+    network.load_state_dict(kept)
     return network.eval()
 
 
@@ -115,7 +100,6 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Artifa
     folder = tmp_path_factory.mktemp("artifacts")
     for role in ("model", "verdict", "dataset"):
         (folder / role).mkdir()
-    rows = draw_frames(96, seed=0)
     for split, seed in (("validation", 1), ("test", 2)):
         pq.write_table(pa.Table.from_pylist(draw_frames(48, seed)), folder / "dataset" / f"{split}.parquet")
     names = {"classes": list(perception.CLASSES), "floors": list(perception.FLOORS)}
@@ -129,7 +113,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Artifa
         "frames_artifacts": ["frames/b-1/" + "4" * 16],
     }
     (folder / "dataset" / "dataset.json").write_text(json.dumps(table))
-    network = train_network(rows)
+    network = load_fixed_network()
     postprocess = perception.signature(HEIGHT, WIDTH)
     meta = {"recipe": "perception", **names, **size, "postprocess": postprocess, "network": asdict(network.shape)}
     save_model(network, meta, folder / "model" / "model.pt")

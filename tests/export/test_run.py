@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -16,13 +16,19 @@ from sim2edge.edge.footprint import measure_footprint
 from sim2edge.edge.obstacle_detector import ObstacleDetector
 from sim2edge.edge.runtime import load_runtime
 from sim2edge.errors import BadInput
-from sim2edge.export.choose import choose
-from sim2edge.export.config import ExportConfig, Limits
+from sim2edge.export.choose import Target, Variant
+from sim2edge.export.config import ExportConfig
+from sim2edge.export.device_profile import DeviceVariant
+from sim2edge.export.forms import FORMS
+from sim2edge.export.judged import keep_boxes
 from sim2edge.export.latency import measure_latency
-from sim2edge.export.parity import Quality
-from sim2edge.export.run import run
-from sim2edge.export.variants import FORMS, run_all
+from sim2edge.export.model_card import write_card
+from sim2edge.export.parity import Distance, Quality
+from sim2edge.export.release_bundle import ReleaseFacts, assemble
+from sim2edge.export.run import check_memory, collect_facts, read_json, read_table, run
+from sim2edge.export.variants import run_all
 from sim2edge.recipes import perception
+from sim2edge.recipes.perception_frames import read_frames
 from sim2edge.stage import Artifact, Job, Outcome
 
 Released = tuple[Job[ExportConfig], Outcome]
@@ -64,9 +70,7 @@ def test_release_holds_every_form_and_the_report(released: Released) -> None:
 def test_every_form_agrees_with_the_trained_network(released: Released) -> None:
     variants = {variant["name"]: variant for variant in read_report(released[0])["variants"]}
     for name in ("onnx", "torchscript", "tflite-float32"):
-        assert max(variants[name]["distance"]["difference"].values()) < 1e-3
         assert variants[name]["distance"]["agreement"] == 1
-    assert max(variants["tflite-float16"]["distance"]["difference"].values()) < 0.1
     for variant in variants.values():
         assert variant["distance"]["floor_agreement"] >= 0.95
     assert variants["tflite-int8"]["bytes"] < variants["tflite-float16"]["bytes"] < variants["tflite-float32"]["bytes"]
@@ -93,7 +97,7 @@ def test_a_device_installs_the_bundle_and_sees(released: Released, tmp_path: Pat
     job, outcome = released
     bundle = unpack_bundle(job.output / "bundle.tar", tmp_path / "slot")
     assert bundle.release.id == job.reference.rpartition("/")[2]
-    assert bundle.release.trained == "2026-01-02T03:04:05+00:00"
+    assert bundle.release.trained == ""
     assert set(bundle.release.lineage) == {"model", "verdict", "dataset"}
     detector = ObstacleDetector(bundle.folder)
     floors = [perception.FLOORS.index(detector.detect(image).floor) for image in camera_images(job)]
@@ -109,7 +113,9 @@ def test_the_stated_memory_covers_what_the_detector_takes(released: Released, tm
     bundle = unpack_bundle(job.output / "bundle.tar", tmp_path / "slot")
     footprint = measure_footprint(bundle.folder)
     print(f"[footprint] {footprint}")
-    assert footprint["memory_mb"] < bundle.release.memory_mb + 32
+    assert footprint["memory_mb"] <= bundle.release.memory_mb
+    with pytest.raises(RuntimeError, match="took 1000 MB, the release states 128"):
+        check_memory(bundle, 1000)
 
 
 def test_the_same_release_gives_the_same_bundle(released: Released, tmp_path: Path) -> None:
@@ -145,11 +151,72 @@ def test_a_tampered_model_fails_the_self_check(released: Released, tmp_path: Pat
         ObstacleDetector(unpack_bundle(tmp_path / "bundle.tar", tmp_path / "other").folder)
 
 
-def test_a_gate_that_nothing_passes_refuses(released: Released) -> None:
-    report = read_report(released[0])
-    strict = Limits(min_floor_accuracy=1.0, max_floor_accuracy_drop=0.0)
-    worse = Quality(**report["trained"] | {"floor_accuracy": 0.5})
-    assert choose([], worse, strict, 0.05).chosen is None
+def test_what_is_measured_here_is_no_payload(released: Released) -> None:
+    job, outcome = released
+    found = json.loads((job.measurements / "latency.json").read_text())
+    assert set(found["latency_ms"]) == {form.name for form in FORMS if form.on_device}
+    assert all(0 < each["p50_ms"] <= each["p95_ms"] for each in found["latency_ms"].values())
+    differences = json.loads((job.measurements / "differences.json").read_text())
+    for name in ("onnx", "torchscript", "tflite-float32"):
+        assert max(differences[name].values()) < 1e-3
+    assert max(differences["tflite-float16"].values()) < 0.1
+    assert outcome.summary["latency"] == "unmeasured on raspberry-pi-4"
+    assert outcome.summary["latency_ms"] is None
+
+
+def test_what_was_not_judged_is_not_announced(released: Released, tmp_path: Path) -> None:
+    job, _ = released
+    verdict = {"passed": True, "not_judged": {"classes": ["cable", "box"], "floors": ["carpet"]}}
+    facts = collect_facts(job, read_json(job.input("model"), "model.json"), verdict)
+    model = job.output / "variants" / "model.onnx"
+    test = read_frames(job.input("dataset").path("test.parquet"), read_table(job.input("dataset"), facts))
+    assert set(test.classes.tolist()) == {0}
+    assert len(keep_boxes(test, facts.announced).boxes) == 0
+    variant = choose_variant(facts)
+    about = read_json(job.input("dataset"), "dataset.json")
+    card = write_card(facts, variant, Target("pi", {"onnx": 1.5}, "by hand"), variant.quality, about, 48, 128)
+    assert "| cable |" not in card
+    assert "Obstacles: cylinder, chair, table, plant, person, shoe, door_frame." in card
+    assert "Not judged for want of test examples, hence not reported: cable, box." in card
+    assert "Floors: wood, tile, concrete, rug. " in card
+    assert "Floors not judged, hence reported as unknown: carpet." in card
+    assert "Latency of one detection: 1.5 ms on pi. Measured: by hand." in card
+    write_bundle(tmp_path / "bundle.tar", assemble(facts, model, {}, card))
+    bundle = unpack_bundle(tmp_path / "bundle.tar", tmp_path / "slot")
+    assert bundle.read_json("classes.json") == {
+        "classes": ["cylinder", "chair", "table", "plant", "person", "shoe", "door_frame"],
+        "floors": ["wood", "tile", "unknown", "concrete", "rug"],
+    }
+    floors = {ObstacleDetector(bundle.folder).detect(image).floor for image in camera_images(job)}
+    assert "unknown" in floors
+    assert "carpet" not in floors
+
+
+def choose_variant(facts: ReleaseFacts) -> Variant:
+    """An ONNX file of some quality."""
+    quality = Quality(0.9, 0.5, 0.5, 0.5, 0.5, dict.fromkeys(facts.classes, 0.5))
+    return Variant("onnx", "model.onnx", "float32", 700, True, quality, Distance({}, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("not_judged", [{"classes": list(perception.CLASSES)}, {"floors": list(perception.FLOORS)}])
+def test_a_network_of_which_nothing_was_judged_is_refused(
+    make_job: MakeJob, artifacts: dict[str, list[Artifact]], tmp_path: Path, not_judged: dict[str, list[str]]
+) -> None:
+    change = {"passed": True, "not_judged": not_judged}
+    verdict = rewrite(artifacts["verdict"][0], tmp_path / "verdict", "verdict.json", lambda _: change)
+    job = make_job(inputs={"verdict": [verdict]})
+    outcome = run(job)
+    assert outcome.refused == "nothing may be announced: no class, or no floor type, was judged"
+    assert not (job.output / "bundle.tar").exists()
+
+
+def test_the_release_holds_no_setting_that_decides_nothing(released: Released, make_job: MakeJob) -> None:
+    job, _ = released
+    manifest = job.input("model").manifest.model_copy(update={"config": {"epochs": 3, "threads": 7, "older": 1}})
+    other = make_job("latency_rounds=9", inputs={"model": [replace(job.input("model"), manifest=manifest)]})
+    facts = collect_facts(other, read_json(job.input("model"), "model.json"), {"passed": True})
+    assert facts.config["train"] == {"epochs": 3, "older": 1}
+    assert not {"latency_rounds", "latency_calls"} & set(facts.config["export"])
 
 
 @pytest.mark.parametrize(
@@ -158,6 +225,9 @@ def test_a_gate_that_nothing_passes_refuses(released: Released) -> None:
         ("verdict", "verdict.json", lambda _: {"passed": False}, "did not pass validation"),
         ("verdict", "verdict.json", lambda _: {}, "did not pass validation"),
         ("verdict", "verdict.json", lambda _: [], "verdict.json: not a JSON object"),
+        ("verdict", "verdict.json", lambda c: c | {"not_judged": ["box"]}, "verdict.json: not_judged: expected"),
+        ("verdict", "verdict.json", lambda c: c | {"not_judged": {"classes": ["dragon"]}}, "not_judged.classes: expec"),
+        ("verdict", "verdict.json", lambda c: c | {"not_judged": {"floors": "rug"}}, "not_judged.floors: expected"),
         ("model", "model.json", lambda c: {k: v for k, v in c.items() if k != "recipe"}, "field 'recipe' is missing"),
         ("dataset", "dataset.json", lambda c: c | {"classes": ["box"]}, "classes: not those of model/"),
         ("dataset", "dataset.json", lambda c: c | {"height": 64}, "image is 48x32, not 48x64"),
@@ -187,5 +257,9 @@ def test_a_verdict_about_another_model_is_refused(make_job: MakeJob, artifacts: 
 
 def test_nothing_is_written_outside_the_job(released: Released) -> None:
     job, _ = released
-    assert {path.name for path in job.output.parent.iterdir()} == {"output", "scratch"}
+    assert {path.name for path in job.output.parent.iterdir()} == {"output", "scratch", "measurements"}
     assert not [path for path in Path.cwd().iterdir() if path.suffix in (".tflite", ".onnx", ".mlir")]
+
+
+def test_a_profile_may_name_what_a_device_loads() -> None:
+    assert set(get_args(DeviceVariant)) == {form.name for form in FORMS if form.on_device}

@@ -21,12 +21,12 @@ KINDS = {
 """Kind to its stage and the file that its page reads."""
 FIELDS = (
     *("seeds", "mlflow", "success_rate", "frames", "frames_seen", "splits", "map_50", "floor_accuracy", "epochs"),
-    *("best_epoch", "chosen", "latency_ms_p50", "ring", "passed", HTML),
+    *("best_epoch", "chosen", "latency", "latency_ms", "ring", "passed", HTML),
 )
 CONTENT = ("splits", "class_counts", "floor_counts", "rules", "metrics", "champion", "champion_metrics", "variants",
            "chosen", "trained")  # fmt: skip
 INSIDE = ("frames", "rule", "value", "interval", "limit", "passed", "note", "name", "bytes", "decision", "quality",
-          "distance", "classes", "train_total_loss", "latency_ms_p50")  # fmt: skip
+          "distance", "classes", "train_total_loss", "latency_ms")  # fmt: skip
 STRANGE = {
     "text": HTML,
     "long": "x" * 100_000,

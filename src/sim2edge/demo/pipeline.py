@@ -95,8 +95,8 @@ def highlights(manifests: Mapping[str, Manifest], device: Mapping[str, Any]) -> 
         "model": f"floor accuracy {number(verdict['floor_accuracy'])}, obstacle mAP@50 {number(verdict['map_50'])}, "
         f"mAP@50-95 {number(verdict['map_50_95'])}, distance off by {number(verdict['distance_error_m'], 2)} m "
         f"({verdict['frames']} held-out frames)",
-        "release": f"{manifests['export'].id}: {release['chosen']}, {release['latency_ms_p50']:.3f} ms a frame "
-        f"(median), bundle {release['bundle_bytes'] / 1e3:.0f} kB",
+        "release": f"{manifests['export'].id}: {release['chosen']}, latency {release['latency']}, "
+        f"bundle {release['bundle_bytes'] / 1e3:.0f} kB",
         "device": f"{device['device']} in ring {device['ring']}: release {device['release']}, {device['state']}, "
         f"{device['inferences']} inferences, {device['errors']} errors, {device['latency_ms_p50']:.2f} ms a frame",
     }

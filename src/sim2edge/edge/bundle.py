@@ -48,7 +48,7 @@ class Release:
     memory_mb: float
     """Memory the detector process needs."""
     trained: str
-    """When the model was trained, ISO 8601; empty if unknown."""
+    """When the model was trained, ISO 8601; empty since releases follow from their id, which has no clock in it."""
     lineage: Mapping[str, str]
 
 
@@ -63,6 +63,11 @@ class Bundle:
     def model(self) -> Path:
         """The model file."""
         return self.folder / self.release.model_file
+
+    @property
+    def installed(self) -> float:
+        """When it was unpacked, Unix time."""
+        return (self.folder / RELEASE_FILE).stat().st_mtime
 
     def read_json(self, name: str) -> Any:
         """The content of a JSON member.

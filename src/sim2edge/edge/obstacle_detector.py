@@ -10,7 +10,7 @@ For one thread at a time.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ class ObstacleDetector:
         self._runtime = load_runtime(self.bundle.model, threads)
         try:
             self._postprocess: Mapping[str, Any] = signature["postprocess"]
-            self._classes, self._floors = tuple(names["classes"]), tuple(names["floors"])
+            self._classes = name_classes(names["classes"], self._postprocess)
+            self._floors = tuple(names["floors"])
             expected = np.asarray(signature["self_check"]["floor"], np.float32)
             tolerance = float(signature["self_check"]["tolerance"])
             check_signature(signature, self._runtime)
@@ -93,7 +94,7 @@ class ObstacleDetector:
         try:
             for _ in range(WARM_UP_RUNS):
                 self.detect(picture)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, LookupError) as error:
             raise BadInput(f"{self.bundle.release.model_file}: the self-check failed: {error}") from error
         floor = self._runtime.run(self._preprocessor.prepare(picture))["floor"][0]
         apart = float(np.abs(floor - expected).max()) if floor.shape == expected.shape else math.inf
@@ -158,8 +159,20 @@ def check_picture(height: int, width: int) -> Image:
     return picture
 
 
+def name_classes(names: Sequence[str], postprocess: Mapping[str, Any] | None) -> Mapping[int, str]:
+    """Map what the network calls a class, an index, to its name; classes that are not announced have none.
+
+    Raises:
+        ValueError: `announced` is not a list of indices, one for each name.
+    """
+    announced = (postprocess or {}).get("announced", range(len(names)))
+    if not all(isinstance(index, int) for index in announced):
+        raise ValueError(f"postprocess.announced: {announced} are not all indices")
+    return dict(zip(announced, names, strict=True))
+
+
 def name_detections(
-    found: perception.Detections, classes: tuple[str, ...], floors: tuple[str, ...], width: int, height: int
+    found: perception.Detections, classes: Mapping[int, str], floors: tuple[str, ...], width: int, height: int
 ) -> Detection:
     """Put names to indices and boxes into pixels of an image `width` x `height`.
 

@@ -25,7 +25,7 @@ LATENCY_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.
 class DeviceMetrics:
     """Counters and gauges of one running release."""
 
-    def __init__(self, release: Release, thermal_zone: Path = THERMAL_ZONE) -> None:
+    def __init__(self, release: Release, thermal_zone: Path = THERMAL_ZONE, installed: float | None = None) -> None:
         self._registry = CollectorRegistry()
         self._inferences = Counter("sim2edge_inferences", "Inferences that succeeded.", registry=self._registry)
         self._errors = Counter("sim2edge_errors", "Frames that failed, by where.", ["kind"], registry=self._registry)
@@ -38,9 +38,9 @@ class DeviceMetrics:
         detections = Counter("sim2edge_detections", "Obstacles detected, by class.", ["class"], registry=self._registry)
         floors = Counter("sim2edge_floors", "Frames by detected floor.", ["floor"], registry=self._registry)
         self._detections_of, self._frames_on = cache(detections.labels), cache(floors.labels)
-        self._add_gauges(release, thermal_zone)
+        self._add_gauges(release, thermal_zone, installed)
 
-    def _add_gauges(self, release: Release, thermal_zone: Path) -> None:
+    def _add_gauges(self, release: Release, thermal_zone: Path, installed: float | None) -> None:
         info = Gauge("sim2edge_release_info", "The running release.", ["release", "recipe"], registry=self._registry)
         info.labels(release.id, release.recipe).set(1)
         started = Gauge("sim2edge_start_time_seconds", "When the service started, Unix time.", registry=self._registry)
@@ -48,10 +48,11 @@ class DeviceMetrics:
         memory = Gauge("sim2edge_resident_memory_bytes", "Resident memory.", registry=self._registry)
         process = psutil.Process()
         memory.set_function(lambda: process.memory_info().rss)
-        if release.trained:
-            trained = datetime.fromisoformat(release.trained).timestamp()
-            age = Gauge("sim2edge_model_age_seconds", "Time since the model was trained.", registry=self._registry)
-            age.set_function(lambda: time.time() - trained)
+        born = datetime.fromisoformat(release.trained).timestamp() if release.trained else installed
+        if born is not None:
+            what = "Time since the model was trained or, where its release does not say, was installed."
+            age = Gauge("sim2edge_model_age_seconds", what, registry=self._registry)
+            age.set_function(lambda: time.time() - born)
         if read_temperature(thermal_zone) is not None:
             heat = Gauge("sim2edge_temperature_celsius", "Temperature of the processor.", registry=self._registry)
             heat.set_function(lambda: read_temperature(thermal_zone) or float("nan"))

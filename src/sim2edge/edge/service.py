@@ -46,7 +46,7 @@ class DetectorService:
         self._detector = detector
         self._lock = threading.Lock()
         self.health = Health(detector.bundle.release.id, stall_after_s)
-        self.metrics = DeviceMetrics(detector.bundle.release)
+        self.metrics = DeviceMetrics(detector.bundle.release, installed=detector.bundle.installed)
 
     def infer(self, image: Image) -> Detection:
         """Run the detector on one image and count what came of it."""

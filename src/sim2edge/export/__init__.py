@@ -1,4 +1,4 @@
-"""The export stage: a trained model becomes the file a device runs, chosen by measurement, in a bundle.
+"""The export stage: a trained model becomes the file that a class of device runs, in a bundle.
 
 sim2edge export --input model=<reference> --input verdict=<reference>
 """
@@ -8,7 +8,7 @@ from sim2edge.stage import Input, Stage
 
 STAGE = Stage(
     name="export",
-    version=1,
+    version=2,
     produces="release",
     config=ExportConfig,
     entry="sim2edge.export.run:run",
@@ -19,5 +19,5 @@ STAGE = Stage(
             "dataset", default="refs/datasets/current", files=("validation.parquet", "test.parquet", "dataset.json")
         ),
     },
-    deterministic=False,  # the choice follows measured latencies
+    resolve="sim2edge.export.device_profile:resolve",
 )

@@ -1,98 +1,178 @@
-"""Which variant a device gets: the fastest that is as good as the trained network, ties by size. A pure decision."""
+"""Which variant a device gets: of those that pass every rule, the cheapest on its class of device. A pure decision.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Cheapest: the fastest by the device profile, ties by size; the smallest where the profile holds none of them. Nothing
+that is measured while exporting decides, so the choice is the same on every machine.
+"""
 
-from sim2edge.export.config import Limits
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sim2edge.export.config import ExportConfig, Limits
+from sim2edge.export.forms import FLOAT16, FLOAT32
 from sim2edge.export.parity import Distance, Quality
 
-FLOAT32 = "float32"
-FLOAT16 = "float16"
-INT8 = "int8"
+NO_RUNTIME = "no device runtime loads it"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One exported file and all that was measured of it."""
+    """One exported file and how good it is."""
 
     name: str
     file: str
     precision: str
     """float32, float16 or int8."""
     bytes: int
+    on_device: bool
+    """Whether a device runtime loads it."""
     quality: Quality
     distance: Distance
-    latency_ms_p50: float | None
-    """None for a file that no device runtime loads."""
-    latency_ms_p95: float | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """The class of device that a release is for, and what is known of it."""
+
+    device_class: str
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    """By variant, from the profile; a variant that is not there is unmeasured."""
+    measured: str = ""
+    """How the profile was measured."""
+    budget_ms: float | None = None
+    allow_unmeasured: bool = False
+    """Whether a variant without a latency may pass a budget."""
+
+    def describe_latency(self, variant: str) -> str:
+        """Return the variant's latency as text: `0.52 ms on x86-64`, or that it is unmeasured."""
+        latency = self.latency_ms.get(variant)
+        known = "unmeasured" if latency is None else f"{latency:.3g} ms"
+        return f"{known} on {self.device_class}"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One limit that a variant is held against."""
+
+    rule: str
+    value: float | None
+    limit: float | None
+    passed: bool | None
+    """None: nobody can tell, and the config allows that."""
+    fault: str = ""
+    """What is wrong, with value and limit; empty if nothing is."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The variant that was chosen, if one was, and why each was or was not."""
+    """The variant that was chosen, if one was; why each was or was not; every rule that it was held against."""
 
     chosen: Variant | None
     reasons: dict[str, str]
+    rules: dict[str, list[Rule]]
 
 
-def choose(variants: Sequence[Variant], trained: Quality, limits: Limits, tie: float) -> Choice:
-    """Pick the fastest acceptable variant; among those within `tie` of it, the smallest.
+def make_target(config: ExportConfig, recipe: str, network: Mapping[str, Any]) -> Target:
+    """Look the network up in the config's device profile."""
+    found = config.profile.find(recipe, network) if config.profile else None
+    return Target(
+        device_class=config.device_class,
+        latency_ms={str(name): ms for name, ms in found.latency_ms.items()} if found else {},
+        measured=found.measured if found else "",
+        budget_ms=config.latency_budget_ms,
+        allow_unmeasured=config.unmeasured == "allow",
+    )
+
+
+def choose(variants: Sequence[Variant], trained: Quality, config: ExportConfig, target: Target) -> Choice:
+    """Pick the cheapest of the variants that pass every rule.
 
     Args:
         variants: what was exported.
         trained: quality of the trained network on the same frames.
-        limits: what a variant may lose.
-        tie: share of the fastest latency within which latencies count as equal, 0..1.
+        config: what a variant may lose, and which latencies count as equal.
+        target: the class of device and its latencies.
     """
-    reasons = {variant.name: _fault(variant, trained, limits) for variant in variants}
-    fit = [variant for variant in variants if not reasons[variant.name]]
-    if not fit:
-        return Choice(None, {name: f"rejected: {reason}" for name, reason in reasons.items()})
-    fastest = min(_latency(variant) for variant in fit)
-    equal = [variant for variant in fit if _latency(variant) <= fastest * (1 + tie)]
-    chosen = min(equal, key=lambda variant: (variant.bytes, _latency(variant)))
-    return Choice(chosen, {v.name: _reason(v, reasons[v.name], chosen, v in equal, fastest) for v in variants})
+    rules = {v.name: [*accuracy_rules(v, trained, config.limits), *latency_rules(v, target)] for v in variants}
+    faults = {name: "; ".join(rule.fault for rule in found if rule.fault) for name, found in rules.items()}
+    fit = [variant for variant in variants if not faults[variant.name]]
+    chosen = _cheapest(fit, target, config.tie)
+    reasons = {v.name: _reason(v, faults[v.name], chosen, target) for v in variants}
+    return Choice(chosen, reasons, rules)
 
 
-def _latency(variant: Variant) -> float:
-    return variant.latency_ms_p50 if variant.latency_ms_p50 is not None else float("inf")
-
-
-def _fault(variant: Variant, trained: Quality, limits: Limits) -> str:
-    """What keeps `variant` from being released; empty if nothing does."""
+def accuracy_rules(variant: Variant, trained: Quality, limits: Limits) -> list[Rule]:
+    """Hold a variant against what it may lose to the trained network."""
     quality, distance = variant.quality, variant.distance
-    faults = []
-    if variant.latency_ms_p50 is None:
-        faults.append("no device runtime loads it")
-    if quality.floor_accuracy < limits.min_floor_accuracy:
-        faults.append(f"floor accuracy {quality.floor_accuracy:.3f} below {limits.min_floor_accuracy:g}")
-    for name, lost, limit in (
-        ("floor accuracy", trained.floor_accuracy - quality.floor_accuracy, limits.max_floor_accuracy_drop),
-        ("mAP@50", trained.map50 - quality.map50, limits.max_map50_drop),
-    ):
-        if lost > limit:
-            faults.append(f"{name} lost {lost:.3f}, more than {limit:g}")
-    if distance.agreement < limits.min_agreement:
-        faults.append(f"agreement with the trained network {distance.agreement:.3f} below {limits.min_agreement:g}")
-    faults.extend(_differences(variant, limits))
-    return "; ".join(faults)
-
-
-def _differences(variant: Variant, limits: Limits) -> list[str]:
-    allowed = {FLOAT32: limits.max_difference, FLOAT16: limits.max_difference_float16}.get(variant.precision)
+    accuracy_lost = trained.floor_accuracy - quality.floor_accuracy
+    runs = Rule("a device runtime loads it", None, None, variant.on_device, "" if variant.on_device else NO_RUNTIME)
     return [
-        f"output '{name}' differs by {apart:.3g}, more than {allowed:g}"
-        for name, apart in variant.distance.difference.items()
-        if allowed is not None and not apart <= allowed
+        runs,
+        _at_least("floor accuracy", quality.floor_accuracy, limits.min_floor_accuracy),
+        _at_most("floor accuracy lost", accuracy_lost, limits.max_floor_accuracy_drop),
+        _at_most("mAP@50 lost", trained.map50 - quality.map50, limits.max_map50_drop),
+        _at_least("agreement with the trained network", distance.agreement, limits.min_agreement),
+        *_difference_rules(variant, limits),
     ]
 
 
-def _reason(variant: Variant, fault: str, chosen: Variant, equal: bool, fastest: float) -> str:
-    if fault:
+def latency_rules(variant: Variant, target: Target) -> list[Rule]:
+    """Hold a variant against the latency budget, if there is one."""
+    limit, latency = target.budget_ms, target.latency_ms.get(variant.name)
+    if limit is None or not variant.on_device:
+        return []
+    name = f"latency on {target.device_class}, ms"
+    if latency is not None:
+        return [_at_most(name, latency, limit)]
+    if target.allow_unmeasured:
+        return [Rule(name, None, limit, None)]
+    fault = f"latency {target.describe_latency(variant.name)}, so the budget of {limit:g} ms cannot be checked"
+    return [Rule(name, None, limit, False, fault)]
+
+
+def _difference_rules(variant: Variant, limits: Limits) -> list[Rule]:
+    allowed = {FLOAT32: limits.max_difference, FLOAT16: limits.max_difference_float16}.get(variant.precision)
+    if allowed is None:
+        return []
+    differences = variant.distance.difference
+    return [_difference_rule(f"difference of output '{name}'", apart, allowed) for name, apart in differences.items()]
+
+
+def _difference_rule(name: str, apart: float, limit: float) -> Rule:
+    """A difference within the limit is rounding, which follows the processor: its value is a measurement."""
+    if apart <= limit:
+        return Rule(name, None, limit, True)
+    return Rule(name, float(f"{apart:.1e}") if math.isfinite(apart) else None, limit, False, _over(name, apart, limit))
+
+
+def _at_least(name: str, value: float, limit: float) -> Rule:
+    passed = value >= limit
+    return Rule(name, round(value, 4), limit, passed, "" if passed else f"{name} {value:.4f} below {limit:g}")
+
+
+def _at_most(name: str, value: float, limit: float) -> Rule:
+    passed = value <= limit
+    return Rule(name, round(value, 4), limit, passed, "" if passed else _over(name, value, limit))
+
+
+def _over(name: str, value: float, limit: float) -> str:
+    return f"{name} {value:.3g}, more than {limit:g}"
+
+
+def _cheapest(fit: Sequence[Variant], target: Target, tie: float) -> Variant | None:
+    """The smallest of the fastest; the smallest of all where none was measured."""
+    latency = target.latency_ms
+    measured = [variant for variant in fit if variant.name in latency]
+    fastest = min((latency[variant.name] for variant in measured), default=0.0)
+    equal = [variant for variant in measured if latency[variant.name] <= fastest * (1 + tie)] or fit
+    return min(equal, key=lambda v: (v.bytes, latency.get(v.name, 0.0), v.name), default=None)
+
+
+def _reason(variant: Variant, fault: str, chosen: Variant | None, target: Target) -> str:
+    if fault or chosen is None:
         return f"rejected: {fault}"
-    took = f"{_latency(variant):.3f} ms"
+    facts = f"latency {target.describe_latency(variant.name)}, {variant.bytes} bytes"
     if variant is chosen:
-        return f"chosen: {took}, {variant.bytes} bytes: " + (
-            "the fastest" if _latency(variant) == fastest else "the smallest of the fastest"
-        )
-    return f"passed: {took}, " + ("as fast, but larger" if equal else f"slower than {fastest:.3f} ms")
+        return f"chosen: {facts}: " + ("the fastest" if chosen.name in target.latency_ms else "the smallest")
+    return f"passed: {facts}: no cheaper than {chosen.name}"

@@ -1,8 +1,15 @@
 """The settings of the export stage."""
 
+from typing import Literal
+
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from sim2edge.config import StageConfig
+from sim2edge.export.device_profile import DeviceProfile
+
+NOT_DECISIVE: JsonDict = {"decisive": False}
+"""What is measured here goes beside the payload and decides nothing."""
 
 
 class Limits(StageConfig):
@@ -35,10 +42,31 @@ class ExportConfig(StageConfig):
         default=256, ge=1, description="validation frames that set the ranges of int8, frames"
     )
     parity_frames: int = Field(default=400, ge=1, description="test frames every variant is compared on, frames")
-    latency_rounds: int = Field(default=20, ge=1, description="rounds in which the variants take turns, rounds")
-    latency_calls: int = Field(default=10, ge=1, description="calls of a variant in each round, calls")
     threads: int = Field(default=1, ge=1, le=16, description="threads of torch and of the device's runtimes, threads")
+    device_class: str = Field(
+        default="raspberry-pi-4",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+        description="class of device that the release is for: its profile is `conf/profiles/<class>.yaml`",
+    )
+    profile: DeviceProfile | None = Field(
+        default=None, description="latencies measured on that class; left out: what `conf/profiles/` says when planned"
+    )
+    latency_budget_ms: float | None = Field(
+        default=None, gt=0, description="latency by the profile above which no variant is released, ms; none: no limit"
+    )
+    unmeasured: Literal["refuse", "allow"] = Field(
+        default="refuse", description="what a latency budget does with a variant that the profile does not hold"
+    )
     tie: float = Field(
         default=0.05, ge=0, le=1, description="latencies closer than this share of the fastest count as equal"
     )
     limits: Limits = Field(default=Limits(), description="what a variant may lose to still be released")
+    latency_rounds: int = Field(
+        default=20,
+        ge=1,
+        description="rounds in which the variants take turns to be timed here, rounds",
+        json_schema_extra=NOT_DECISIVE,
+    )
+    latency_calls: int = Field(
+        default=10, ge=1, description="calls of a variant in each round, calls", json_schema_extra=NOT_DECISIVE
+    )

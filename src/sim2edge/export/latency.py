@@ -1,13 +1,20 @@
-"""How fast variants are where it counts: through the device's own detector, by turns, so that noise hits all alike."""
+"""How fast variants are where it counts: through the device's own detector, by turns, so that noise hits all alike.
+
+What is measured here is true of this machine only: it makes device profiles and measurements, never a choice.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from sim2edge.edge.bundle import Bundle, unpack_bundle, write_bundle
 from sim2edge.edge.camera_source import Image
 from sim2edge.edge.obstacle_detector import ObstacleDetector
+from sim2edge.export.forms import FORMS
+from sim2edge.export.release_bundle import swap_model
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,24 @@ class Latency:
 
     p50_ms: float
     p95_ms: float
+
+
+def install_forms(bundle: Bundle, variants: Path, work: Path, threads: int) -> dict[str, ObstacleDetector]:
+    """Install every form in `variants` that a device can run, in slots below `work`, and load it.
+
+    Args:
+        bundle: an installed release of the same network.
+        variants: the folder with the exported files.
+        work: an empty folder.
+        threads: of the runtimes.
+    """
+    detectors = {}
+    for form in FORMS:
+        if form.on_device and (variants / form.file).is_file():
+            tar = work / f"{form.name}.tar"
+            write_bundle(tar, swap_model(bundle, variants / form.file))
+            detectors[form.name] = ObstacleDetector(unpack_bundle(tar, work / form.name).folder, threads)
+    return detectors
 
 
 def measure_latency(

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sim2edge.export.choose import Variant
+from sim2edge.export.choose import Target, Variant
+from sim2edge.export.judged import NotJudged
 from sim2edge.export.parity import Quality
-from sim2edge.export.release_bundle import ReleaseFacts
+from sim2edge.export.release_bundle import UNKNOWN, ReleaseFacts
 
 CARD = """# {recipe} {release}
 
 Tells the floor type and the obstacles ahead of a small indoor robot from one camera image: class, box in the image and
-distance along the ground. {floors_sentence} {classes_sentence}
+distance along the ground. {floors_sentence} {classes_sentence}{not_judged_sentence}
 
 ## Intended use
 Help for avoiding obstacles and adapting speed on a Raspberry Pi class device, one image at a time. It is no safety
@@ -38,11 +39,13 @@ Measured on {frames} held-out test frames, on the released file (`{file}`, {byte
 |---|---|---|---|
 {class_rows}
 
-Detections agree with those of the trained network to {agreement:.1%} (F1 at IoU 0.5). One detection took
-{latency} on one thread of the machine that exported it, which is not a Raspberry Pi.
+Detections agree with those of the trained network to {agreement:.1%} (F1 at IoU 0.5).
+
+## On the device
+Made for: {device_class}. Latency of one detection: {latency}.{measured_sentence} Memory: up to {memory_mb} MB.
 
 ## Limits
-- It knows the classes above and nothing else; anything else is background or taken for one of them.
+- It reports the classes above and nothing else; anything else is background or taken for one of them.
 - Simulated textures, light and lenses only: expect less on real images until frames of the fleet are trained on.
 - Detections below a score of {threshold} are dropped. Distances are estimates without an error bound.
 
@@ -51,29 +54,41 @@ Detections agree with those of the trained network to {agreement:.1%} (F1 at IoU
 """
 
 
-def write_card(facts: ReleaseFacts, variant: Variant, trained: Quality, dataset: Mapping[str, Any], frames: int) -> str:
+def write_card(
+    facts: ReleaseFacts,
+    variant: Variant,
+    target: Target,
+    trained: Quality,
+    dataset: Mapping[str, Any],
+    frames: int,
+    memory_mb: int,
+) -> str:
     """The model card of a release as Markdown.
 
     Args:
         facts: what the release is made from.
         variant: the released file.
+        target: the class of device, and what is known of its speed.
         trained: quality of the trained network on the same frames.
         dataset: content of `dataset.json`.
         frames: how many test frames the quality was measured on.
+        memory_mb: memory stated for the detector, MB.
     """
     counts = dataset.get("class_counts", {})
     quality = variant.quality
     class_rows = [
         f"| {name} | {_share(f1)} | {_share(trained.class_f1[name])} | {counts.get(name, '')} |"
         for name, f1 in quality.class_f1.items()
+        if name not in facts.not_judged.classes
     ]
     batches = dataset["frames_artifacts"]
     splits = [f"| {name} | {split['frames']} | {split['episodes']} |" for name, split in dataset["splits"].items()]
     return CARD.format(
         recipe=facts.recipe,
         release=facts.release,
-        floors_sentence=f"Floors: {', '.join(facts.floors)}.",
-        classes_sentence=f"Obstacles: {', '.join(facts.classes)}.",
+        floors_sentence=f"Floors: {', '.join(f for f in facts.floors if f not in facts.not_judged.floors)}.",
+        classes_sentence=f"Obstacles: {', '.join(facts.announced.values())}.",
+        not_judged_sentence=_tell_not_judged(facts.not_judged),
         dataset_sentence=f"Frames of: {', '.join(batches)}.",
         split_rows="\n".join(splits),
         frames=frames,
@@ -83,10 +98,23 @@ def write_card(facts: ReleaseFacts, variant: Variant, trained: Quality, dataset:
         trained=trained,
         class_rows="\n".join(class_rows),
         agreement=variant.distance.agreement,
-        latency="an unmeasured time" if variant.latency_ms_p50 is None else f"{variant.latency_ms_p50:.2f} ms (median)",
+        device_class=target.device_class,
+        latency=target.describe_latency(variant.name),
+        measured_sentence=f" Measured: {target.measured}." if variant.name in target.latency_ms else "",
+        memory_mb=memory_mb,
         threshold=facts.postprocess["score_threshold"],
         lineage_rows="\n".join(f"- {role}: `{reference}`" for role, reference in facts.lineage.items()),
     )
+
+
+def _tell_not_judged(not_judged: NotJudged) -> str:
+    """Sentences on what the test frames could not judge; empty if they could judge everything."""
+    parts = []
+    if not_judged.classes:
+        parts.append(f" Not judged for want of test examples, hence not reported: {', '.join(not_judged.classes)}.")
+    if not_judged.floors:
+        parts.append(f" Floors not judged, hence reported as {UNKNOWN}: {', '.join(not_judged.floors)}.")
+    return "".join(parts)
 
 
 def _share(value: float | None) -> str:

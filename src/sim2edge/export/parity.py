@@ -4,7 +4,7 @@ Pure functions over raw outputs; whoever calls them runs the models.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,18 @@ class Distance:
     """Share of frames with the same floor, 0..1."""
     agreement: float
     """F1 of the variant's detections with those of the trained network as the truth, 0..1."""
+
+
+def rounded(quality: Quality) -> dict[str, Any]:
+    """Return the fields of `quality` as JSON values with four decimals."""
+    return {
+        name: (
+            {label: None if f1 is None else round(f1, 4) for label, f1 in value.items()}
+            if isinstance(value, Mapping)
+            else round(float(value), 4)
+        )
+        for name, value in asdict(quality).items()
+    }
 
 
 def measure_quality(

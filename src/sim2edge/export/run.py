@@ -1,65 +1,71 @@
-"""The work of the export stage: export every form, compare, time, choose, bundle."""
+"""The work of the export stage: export every form, compare, choose, bundle; then time them beside the payload."""
 
 import json
 import math
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sim2edge.config import resolve
-from sim2edge.edge.bundle import unpack_bundle, write_bundle
+from sim2edge.config import decisive, keep_decisive
+from sim2edge.edge.bundle import Bundle, unpack_bundle, write_bundle
 from sim2edge.edge.footprint import measure_footprint
 from sim2edge.edge.obstacle_detector import ObstacleDetector
 from sim2edge.errors import BadInput
-from sim2edge.export.choose import Choice, Variant, choose
+from sim2edge.export.choose import Choice, Target, Variant, choose, make_target
 from sim2edge.export.config import ExportConfig
 from sim2edge.export.device_network import ChannelsLast, TorchRuntime, example_input
+from sim2edge.export.forms import FORMS
 from sim2edge.export.held_out import camera_images, spread
-from sim2edge.export.latency import measure_latency
+from sim2edge.export.judged import keep_boxes, read_not_judged
+from sim2edge.export.latency import install_forms, measure_latency
 from sim2edge.export.model_card import write_card
-from sim2edge.export.parity import Outputs, Quality, measure_distance, measure_quality
-from sim2edge.export.release_bundle import ReleaseFacts, assemble
-from sim2edge.export.variants import FORMS, export_all, open_form, run_all
+from sim2edge.export.parity import Outputs, Quality, measure_distance, measure_quality, rounded
+from sim2edge.export.release_bundle import ReleaseFacts, assemble, state_memory
+from sim2edge.export.variants import export_all, open_form, run_all
 from sim2edge.recipes import load_network
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames
-from sim2edge.stage import Artifact, Job, Outcome
-
-MEMORY_STEP_MB = 64
-"""Memory is stated in such steps, above what was measured: a device's own figures differ a little."""
+from sim2edge.stage import Artifact, Job, Outcome, get_stage
 
 STEPS = len(FORMS) + 4
 
 
 def run(job: Job[ExportConfig]) -> Outcome:
-    """Export the model, and bundle the fastest form that is as good as the trained network."""
+    """Export the model, and bundle the cheapest form that is as good as the trained network."""
     model, verdict, dataset = (job.input(role) for role in ("model", "verdict", "dataset"))
-    check_verdict(verdict, model)
-    described = read_json(model, "model.json")
-    facts = collect_facts(job, described)
+    facts = collect_facts(job, read_json(model, "model.json"), check_verdict(verdict, model))
+    if not facts.announced or not set(facts.floors) - set(facts.not_judged.floors):
+        return Outcome({"variants": 0}, refused="nothing may be announced: no class, or no floor type, was judged")
     table = read_table(dataset, facts)
     test = spread(read_frames(dataset.path("test.parquet"), table), job.config.parity_frames)
+    test = keep_boxes(test, facts.announced)
     trained_network = export_forms(job, table)
     trained_outputs = run_all(trained_network, camera_images(test))
-    trained = measure_quality(trained_outputs, test, facts.postprocess, facts.classes)
+    trained = measure_quality(trained_outputs, test, facts.device_postprocess, facts.classes)
     variants = compare(job, facts, test, trained_outputs)
     job.progress.update(len(FORMS) + 2, STEPS)
-    variants = time_variants(job, facts, variants, test)
-    choice = choose(variants, trained, job.config.limits, job.config.tie)
-    write_report(job, choice, variants, trained)
+    target = make_target(job.config, facts.recipe, facts.network)
+    choice = choose(variants, trained, job.config, target)
+    write_report(job, choice, variants, trained, target)
+    write_differences(job, variants)
     job.progress.update(len(FORMS) + 3, STEPS)
     if choice.chosen is None:
         reasons = "; ".join(f"{name} {reason}" for name, reason in choice.reasons.items())
         return Outcome({"variants": len(variants)}, refused=f"no variant may be released: {reasons}")
-    card = write_card(facts, choice.chosen, trained, read_json(dataset, "dataset.json"), len(test))
-    bundle_bytes = write_release(job, facts, choice.chosen, card)
+    chosen_file = variants_folder(job) / choice.chosen.file
+    memory_mb = state_memory(chosen_file)
+    about = read_json(dataset, "dataset.json")
+    card = write_card(facts, choice.chosen, target, trained, about, len(test), memory_mb)
+    write_bundle(job.output / "bundle.tar", assemble(facts, chosen_file, release_metrics(choice.chosen), card))
+    measure(job, test)
     job.progress.update(STEPS, STEPS, chosen=choice.chosen.name)
-    return Outcome(summarise(choice.chosen, choice, bundle_bytes))
+    return Outcome(summarise(job, choice.chosen, choice, target, facts))
 
 
-def check_verdict(verdict: Artifact, model: Artifact) -> None:
-    """Check that `verdict` lets `model` pass.
+def check_verdict(verdict: Artifact, model: Artifact) -> dict[str, Any]:
+    """Check that `verdict` lets `model` pass; its content.
 
     Raises:
         BadInput: it does not, or it is about another model.
@@ -67,8 +73,10 @@ def check_verdict(verdict: Artifact, model: Artifact) -> None:
     judged = verdict.manifest.inputs.get("model", [])
     if judged != [model.manifest.reference]:
         raise BadInput(f"{verdict.manifest.reference}: is about {', '.join(judged)}, not {model.manifest.reference}")
-    if read_json(verdict, "verdict.json").get("passed") is not True:
+    content = read_json(verdict, "verdict.json")
+    if content.get("passed") is not True:
         raise BadInput(f"{verdict.manifest.reference}: {model.manifest.reference} did not pass validation")
+    return content
 
 
 def read_json(artifact: Artifact, name: str) -> dict[str, Any]:
@@ -86,23 +94,34 @@ def read_json(artifact: Artifact, name: str) -> dict[str, Any]:
     return content
 
 
-def collect_facts(job: Job[ExportConfig], described: dict[str, Any]) -> ReleaseFacts:
+def collect_facts(job: Job[ExportConfig], described: dict[str, Any], verdict: dict[str, Any]) -> ReleaseFacts:
     """What the release is made from.
 
+    Args:
+        job: the run.
+        described: content of `model.json`.
+        verdict: content of `verdict.json`.
+
     Raises:
-        BadInput: `model.json` lacks a field.
+        BadInput: `model.json` lacks a field, or the verdict names unknown classes.
     """
     manifests = {role: job.input(role).manifest for role in ("model", "verdict", "dataset")}
+    judged = f"{manifests['verdict'].reference}/verdict.json"
     try:
+        classes, floors = described["classes"], described["floors"]
         return ReleaseFacts(
             release=job.reference.rpartition("/")[2],
             recipe=described["recipe"],
-            classes=described["classes"],
-            floors=described["floors"],
+            network=described["network"],
+            classes=classes,
+            floors=floors,
+            not_judged=read_not_judged(verdict, classes, floors, judged),
             postprocess=described["postprocess"],
-            trained=manifests["model"].finished.isoformat(timespec="seconds"),
             lineage={role: manifest.reference for role, manifest in manifests.items()},
-            config={"export": resolve(job.config), "train": manifests["model"].config},
+            config={
+                "export": decisive(job.config),
+                "train": keep_decisive(get_stage("train").config, manifests["model"].config),
+            },
         )
     except KeyError as error:
         raise BadInput(f"{manifests['model'].reference}/model.json: field {error} is missing") from error
@@ -154,49 +173,12 @@ def compare(job: Job[ExportConfig], facts: ReleaseFacts, test: Frames, trained: 
                 file=form.file,
                 precision=form.precision,
                 bytes=(variants_folder(job) / form.file).stat().st_size,
-                quality=measure_quality(outputs, test, facts.postprocess, facts.classes),
-                distance=measure_distance(outputs, trained, facts.postprocess, len(facts.classes)),
-                latency_ms_p50=None,
-                latency_ms_p95=None,
+                on_device=form.on_device,
+                quality=measure_quality(outputs, test, facts.device_postprocess, facts.classes),
+                distance=measure_distance(outputs, trained, facts.device_postprocess, len(facts.classes)),
             )
         )
     return variants
-
-
-def time_variants(job: Job[ExportConfig], facts: ReleaseFacts, variants: list[Variant], test: Frames) -> list[Variant]:
-    """Install every form that a device can run as a device would, and time it."""
-    runnable = [form.name for form in FORMS if form.on_device]
-    detectors = {v.name: install(job, facts, v) for v in variants if v.name in runnable}
-    times = measure_latency(detectors, camera_images(test), job.config.latency_rounds, job.config.latency_calls)
-    return [
-        replace(v, latency_ms_p50=times[v.name].p50_ms, latency_ms_p95=times[v.name].p95_ms) if v.name in times else v
-        for v in variants
-    ]
-
-
-def install(job: Job[ExportConfig], facts: ReleaseFacts, variant: Variant) -> ObstacleDetector:
-    """Bundle a form for trial, unpack it into a slot and load it there."""
-    tar = job.scratch / f"{variant.name}.tar"
-    write_bundle(tar, assemble(facts, variants_folder(job) / variant.file, {}, 0, ""))
-    slot = slot_folder(job, variant)
-    unpack_bundle(tar, slot)
-    return ObstacleDetector(slot, job.config.threads)
-
-
-def slot_folder(job: Job[ExportConfig], variant: Variant) -> Path:
-    """Where a form is installed for trial."""
-    return job.scratch / "slots" / variant.name
-
-
-def write_release(job: Job[ExportConfig], facts: ReleaseFacts, chosen: Variant, card: str) -> int:
-    """Write `bundle.tar` and try it as a device would; gives its size in bytes."""
-    memory = measure_footprint(slot_folder(job, chosen), job.config.threads)["memory_mb"]
-    stated = math.ceil(memory / MEMORY_STEP_MB) * MEMORY_STEP_MB
-    tar = job.output / "bundle.tar"
-    write_bundle(tar, assemble(facts, variants_folder(job) / chosen.file, release_metrics(chosen), stated, card))
-    bundle = unpack_bundle(tar, job.scratch / "slots" / "release")
-    ObstacleDetector(bundle.folder, job.config.threads)
-    return tar.stat().st_size
 
 
 def release_metrics(chosen: Variant) -> dict[str, float]:
@@ -210,25 +192,96 @@ def release_metrics(chosen: Variant) -> dict[str, float]:
     }
 
 
-def write_report(job: Job[ExportConfig], choice: Choice, variants: list[Variant], trained: Quality) -> None:
-    """Write `export_report.json`: every variant with its measurements and why it was chosen or not."""
+def write_report(
+    job: Job[ExportConfig], choice: Choice, variants: list[Variant], trained: Quality, target: Target
+) -> None:
+    """Write `export_report.json`: every variant with every rule it was held against, and why it was chosen or not."""
     report = {
         "chosen": choice.chosen.name if choice.chosen else None,
-        "trained": asdict(trained),
-        "variants": [{**asdict(variant), "decision": choice.reasons[variant.name]} for variant in variants],
+        "device_class": target.device_class,
+        "latency_budget_ms": target.budget_ms,
+        "measured": target.measured,
+        "trained": rounded(trained),
+        "variants": [describe_variant(variant, choice, target) for variant in variants],
     }
-    text = json.dumps(report, indent=1, allow_nan=False)
-    (job.output / "export_report.json").write_text(text + "\n", encoding="utf-8")
+    write_json(job.output / "export_report.json", report)
 
 
-def summarise(chosen: Variant, choice: Choice, bundle_bytes: int) -> dict[str, Any]:
+def describe_variant(variant: Variant, choice: Choice, target: Target) -> dict[str, Any]:
+    """What the report says of a variant; how far its raw outputs differ is a measurement, see `write_differences`."""
+    return {
+        "name": variant.name,
+        "file": variant.file,
+        "precision": variant.precision,
+        "bytes": variant.bytes,
+        "quality": rounded(variant.quality),
+        "distance": {
+            "floor_agreement": round(variant.distance.floor_agreement, 4),
+            "agreement": round(variant.distance.agreement, 4),
+        },
+        "latency_ms": target.latency_ms.get(variant.name),
+        "latency": target.describe_latency(variant.name),
+        "rules": [{n: v for n, v in asdict(rule).items() if n != "fault"} for rule in choice.rules[variant.name]],
+        "decision": choice.reasons[variant.name],
+    }
+
+
+def write_differences(job: Job[ExportConfig], variants: list[Variant]) -> None:
+    """Keep how far raw outputs are from those of the trained network: the last digits follow the processor."""
+    found = {
+        variant.name: {
+            name: value if math.isfinite(value) else None for name, value in variant.distance.difference.items()
+        }
+        for variant in variants
+    }
+    write_json(job.measurements / "differences.json", found)
+
+
+def measure(job: Job[ExportConfig], test: Frames) -> None:
+    """Install the bundle as a device would, with every form in it by turns, and keep what each takes here.
+
+    Raises:
+        RuntimeError: the detector takes more memory than the release states.
+    """
+    bundle = unpack_bundle(job.output / "bundle.tar", job.scratch / "release")
+    ObstacleDetector(bundle.folder, job.config.threads)
+    footprint = measure_footprint(bundle.folder, job.config.threads)
+    slots = job.scratch / "slots"
+    slots.mkdir()
+    detectors = install_forms(bundle, variants_folder(job), slots, job.config.threads)
+    times = measure_latency(detectors, camera_images(test), job.config.latency_rounds, job.config.latency_calls)
+    found = {"footprint": footprint, "latency_ms": {name: asdict(latency) for name, latency in times.items()}}
+    write_json(job.measurements / "latency.json", found)
+    check_memory(bundle, footprint["memory_mb"])
+
+
+def check_memory(bundle: Bundle, measured_mb: float) -> None:
+    """Check the rule that the stated memory comes from against a measurement.
+
+    Raises:
+        RuntimeError: the detector takes more memory than the release states.
+    """
+    stated_mb = bundle.release.memory_mb
+    if measured_mb > stated_mb:
+        raise RuntimeError(f"the detector took {measured_mb:.0f} MB, the release states {stated_mb:.0f}: state_memory")
+
+
+def summarise(
+    job: Job[ExportConfig], chosen: Variant, choice: Choice, target: Target, facts: ReleaseFacts
+) -> dict[str, Any]:
     """What the manifest says of the release."""
     return {
         "release_file": chosen.file,
         "chosen": chosen.name,
-        "latency_ms_p50": chosen.latency_ms_p50,
-        "latency_ms_p95": chosen.latency_ms_p95,
-        "bundle_bytes": bundle_bytes,
+        "latency": target.describe_latency(chosen.name),
+        "latency_ms": target.latency_ms.get(chosen.name),
+        "bundle_bytes": (job.output / "bundle.tar").stat().st_size,
         **release_metrics(chosen),
+        "not_judged": [*facts.not_judged.classes, *facts.not_judged.floors],
         "variants": choice.reasons,
     }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as JSON, indented."""
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

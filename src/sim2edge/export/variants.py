@@ -1,7 +1,6 @@
-"""Every form the network is exported in: how each file is made, and how it is run to compare it."""
+"""How the file of every form is made, and how it is run to compare it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,37 +9,14 @@ from torch import nn
 
 from sim2edge.edge.camera_source import Image
 from sim2edge.edge.obstacle_detector import Preprocessor
-from sim2edge.edge.runtime import RUNTIME_OF_SUFFIX, Runtime, load_runtime
-from sim2edge.export.choose import FLOAT16, FLOAT32, INT8
+from sim2edge.edge.runtime import Runtime, load_runtime
 from sim2edge.export.device_network import OUTPUT_NAMES, TorchRuntime, example_input
+from sim2edge.export.forms import FORMS, Form
 from sim2edge.export.onnx_export import export_onnx
 from sim2edge.export.parity import Outputs
 from sim2edge.export.quiet import quietly
 from sim2edge.export.tflite_export import export_float16, export_float32, export_int8
 from sim2edge.export.torchscript_export import export_torchscript
-
-
-@dataclass(frozen=True)
-class Form:
-    """One form: its name, the file it is written to, and how exact its numbers are."""
-
-    name: str
-    file: str
-    precision: str
-
-    @property
-    def on_device(self) -> bool:
-        """Whether a device runtime loads it."""
-        return Path(self.file).suffix in RUNTIME_OF_SUFFIX
-
-
-FORMS = (
-    Form("onnx", "model.onnx", FLOAT32),
-    Form("torchscript", "model.torchscript", FLOAT32),
-    Form("tflite-float32", "model.float32.tflite", FLOAT32),
-    Form("tflite-float16", "model.float16.tflite", FLOAT16),
-    Form("tflite-int8", "model.int8.tflite", INT8),
-)
 
 
 def export_all(

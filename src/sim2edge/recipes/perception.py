@@ -123,6 +123,7 @@ def decode(
     score_threshold: float,
     iou_threshold: float,
     max_detections: int,
+    announced: Sequence[int] | None = None,
 ) -> list[Detections]:
     """Turn raw outputs into detections, one item an image.
 
@@ -133,6 +134,8 @@ def decode(
         score_threshold: detections below this score (0..1) are dropped; so are those that are not finite.
         iou_threshold: of two detections that overlap more than this, the better is kept.
         max_detections: the best so many are kept.
+        announced: indices of the classes that are reported; None: all. The rest is dropped last, so that what is
+            reported is what the gate judged.
 
     Raises:
         ValueError: the outputs have other shapes.
@@ -141,10 +144,17 @@ def decode(
     cells = cell_geometry(grids)
     if raw.ndim != 3 or raw.shape[1] != len(cells) or raw.shape[2] <= BOX_VALUES + 2 or len(raw) != len(floors):
         raise ValueError(f"outputs {floors.shape} and {raw.shape} do not fit {len(cells)} cells")
-    return [
+    found = [
         _decode_image(floor, values, cells, score_threshold, iou_threshold, max_detections)
         for floor, values in zip(floors, raw, strict=True)
     ]
+    return found if announced is None else [keep_classes(each, announced) for each in found]
+
+
+def keep_classes(found: Detections, announced: Sequence[int]) -> Detections:
+    """Drop the obstacles whose class is not one of the indices `announced`."""
+    kept = np.isin(found.classes, announced)
+    return Detections(found.floor, found.boxes[kept], found.scores[kept], found.classes[kept], found.distances_m[kept])
 
 
 def _decode_image(

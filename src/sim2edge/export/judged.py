@@ -1,0 +1,59 @@
+"""What the verdict could not judge for want of examples: it is not announced to devices."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sim2edge.errors import BadInput
+from sim2edge.recipes.perception_frames import Frames
+
+
+@dataclass(frozen=True)
+class NotJudged:
+    """Names of what the test split holds too little of."""
+
+    classes: Sequence[str] = ()
+    floors: Sequence[str] = ()
+
+
+def read_not_judged(verdict: Mapping[str, Any], classes: Sequence[str], floors: Sequence[str], name: str) -> NotJudged:
+    """Read `not_judged` of a verdict; a verdict without it judged everything.
+
+    Args:
+        verdict: content of `verdict.json`.
+        classes: what the network tells.
+        floors: likewise.
+        name: the file, for messages.
+
+    Raises:
+        BadInput: it is not `{"classes": [...], "floors": [...]}`, or names what the network does not tell.
+    """
+    listed = verdict.get("not_judged") or {}
+    if not isinstance(listed, dict):
+        raise BadInput(f"{name}: not_judged: expected classes and floors, not {listed!r}")
+    return NotJudged(
+        _names(listed, "classes", classes, name),
+        _names(listed, "floors", floors, name),
+    )
+
+
+def _names(listed: Mapping[str, Any], what: str, known: Collection[str], file: str) -> Sequence[str]:
+    names = listed.get(what) or []
+    if not isinstance(names, list) or not set(map(str, names)) <= set(known):
+        raise BadInput(f"{file}: not_judged.{what}: expected names of: {', '.join(known)}; not {names!r}")
+    return names
+
+
+def keep_boxes(frames: Frames, announced: Collection[int]) -> Frames:
+    """The frames with the boxes of the classes `announced`, indices, alone."""
+    kept = np.isin(frames.classes, list(announced))
+    counts = [kept[start:end].sum() for start, end in zip(frames.starts[:-1], frames.starts[1:], strict=True)]
+    return replace(
+        frames,
+        starts=np.concatenate([[0], np.cumsum(counts)]).astype(frames.starts.dtype),
+        boxes=frames.boxes[kept],
+        classes=frames.classes[kept],
+        distances_m=frames.distances_m[kept],
+    )
