@@ -14,12 +14,14 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+from obstore.store import MemoryStore
 
 from sim2edge import config as configs
 from sim2edge import inbox
@@ -310,11 +312,12 @@ def find_shards(bus: Bus, planned: Plan) -> Sequence[Manifest]:
     return [manifest for manifest in found if manifest]
 
 
-def rehearse(bus: Bus, planned: Plan, progress: Progress, work: Path) -> Sequence[File]:
-    """Run the stage's function in folder `work` without committing anything; the files it made."""
-    job = make_job(bus, planned, work, progress)
-    load_function(planned.stage.entry)(job)
-    return describe_files(job.output)
+def rehearse(bus: Bus, planned: Plan, progress: Progress, work: Path) -> tuple[Sequence[File], Outcome]:
+    """Run the stage's function in folder `work` without committing anything; the files it made, and what it said."""
+    kept = BusCheckpoints(Bus(MemoryStore()), planned.reference)
+    job = replace(make_job(bus, planned, work, progress), rehearsal=True, checkpoints=kept)
+    outcome: Outcome = load_function(planned.stage.entry)(job)
+    return describe_files(job.output), outcome
 
 
 def scratch_folder() -> Path | None:

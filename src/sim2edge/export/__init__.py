@@ -19,5 +19,4 @@ STAGE = Stage(
             "dataset", default="refs/datasets/current", files=("validation.parquet", "test.parquet", "dataset.json")
         ),
     },
-    deterministic=False,  # the choice follows measured latencies
 )
