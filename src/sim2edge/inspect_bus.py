@@ -19,8 +19,8 @@ from sim2edge.config import build
 from sim2edge.errors import BadInput
 from sim2edge.fleet import list_devices, read_fleet
 from sim2edge.manifest import KINDS, Manifest
-from sim2edge.progress import make_progress
 from sim2edge.numerics import pin_code_paths
+from sim2edge.progress import make_progress
 from sim2edge.reproduce import Made, compare
 from sim2edge.shards import parse_shard
 from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, Outcome, get_stage

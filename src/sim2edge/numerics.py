@@ -2,10 +2,9 @@
 
     pin_code_paths()        # before anything imports numpy, torch or OpenCV; processes started later inherit it
 
-Each library looks at the processor when it is loaded and takes the widest instructions there are; sums then come out in
-another order, and with other bytes. On x86-64 all are held to AVX2 and FMA, which every server processor since 2013 has.
-Only environment variables do this before the libraries are loaded. Not covered: ONNX Runtime and TensorFlow Lite, which
-have no such variable.
+Each library looks at the processor when it is loaded and takes the widest instructions there are; sums then come out
+in another order, and with other bytes. On x86-64 all are held to AVX2 and FMA, by environment variables, which they
+read when they are loaded. Not covered: ONNX Runtime and LiteRT, which have no such variable.
 """
 
 import os
@@ -46,7 +45,7 @@ def pin_code_paths(environment: MutableMapping[str, str] = os.environ) -> None:
     """
     if platform.machine() != "x86_64":
         return
-    check_processor(read_flags(CPUINFO))
+    check_processor(read_flags())
     if all(environment.get(name) == value for name, value in PINS.items()):
         return
     loaded = [name for name in LIBRARIES if name in sys.modules]
@@ -68,7 +67,7 @@ def check_processor(flags: Collection[str]) -> None:
         )
 
 
-def read_flags(cpuinfo: Path) -> Collection[str]:
+def read_flags(cpuinfo: Path = CPUINFO) -> Collection[str]:
     """The flags of the first processor in a file like `/proc/cpuinfo`."""
     lines = (line.partition(":") for line in cpuinfo.read_text(encoding="ascii", errors="replace").splitlines())
     return next((set(value.split()) for name, _, value in lines if name.strip() == "flags"), set())

@@ -1,6 +1,6 @@
 """Compares two runs of a stage: what `sim2edge reproduce` decides by.
 
-    differences, checked = compare(stage.deterministic(config), stage.tolerances, recorded, made)
+differences, checked = compare(stage.deterministic(config), stage.tolerances, recorded, made)
 """
 
 from collections.abc import Mapping, Sequence

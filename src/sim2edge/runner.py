@@ -21,8 +21,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from obstore.store import MemoryStore
-
 from sim2edge import config as configs
 from sim2edge import inbox
 from sim2edge.bus import Bus, describe_files, in_threads
@@ -314,8 +312,7 @@ def find_shards(bus: Bus, planned: Plan) -> Sequence[Manifest]:
 
 def rehearse(bus: Bus, planned: Plan, progress: Progress, work: Path) -> tuple[Sequence[File], Outcome]:
     """Run the stage's function in folder `work` without committing anything; the files it made, and what it said."""
-    kept = BusCheckpoints(Bus(MemoryStore()), planned.reference)
-    job = replace(make_job(bus, planned, work, progress), rehearsal=True, checkpoints=kept)
+    job = replace(make_job(bus, planned, work, progress), rehearsal=True, checkpoints=NoCheckpoints())
     outcome: Outcome = load_function(planned.stage.entry)(job)
     return describe_files(job.output), outcome
 
@@ -444,6 +441,16 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
     committed = bus.commit(manifest)
     bus.delete(bus.list(f"{planned.reference}/checkpoints"))
     return committed
+
+
+class NoCheckpoints:
+    """Of a run that nobody goes on with, and that may not find what another one left."""
+
+    def save(self, path: Path) -> None:
+        """Keep nothing."""
+
+    def restore(self, name: str, into: Path) -> None:
+        """Find nothing."""
 
 
 class BusCheckpoints:

@@ -137,7 +137,10 @@ def test_egl_is_refused_where_it_is_not_what_the_config_declares(monkeypatch):
     declared = CameraConfig(backend="egl", renderer="llvmpipe, Mesa 1")
     for probe, refusal in (
         ("raise SystemExit(1)", r"capture\.camera\.backend: EGL does not work"),
-        ("print('renderer: llvmpipe, Mesa 2')", "renderer: 'llvmpipe, Mesa 1' is declared, here it is 'llvmpipe, Mesa 2'"),
+        (
+            "print('renderer: llvmpipe, Mesa 2')",
+            "renderer: 'llvmpipe, Mesa 1' is declared, here it is 'llvmpipe, Mesa 2'",
+        ),
     ):
         monkeypatch.setattr("sim2edge.capture.camera_capture.PROBE", probe)
         with pytest.raises(BadInput, match=refusal):
