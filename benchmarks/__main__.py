@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks.results import Result, make_table
 from benchmarks.workplace import Workplace, open_workplace
+from sim2edge.numerics import pin_code_paths
 
 NAMES = ("overhead", "capture", "clean", "augment", "train", "detector", "ota", "footprint", "dags", "page")
 
@@ -27,6 +28,7 @@ def main() -> int:
     unknown = set(arguments.names) - set(NAMES)
     if unknown:
         parser.error(f"'{min(unknown)}' is not one of: {', '.join(NAMES)}")
+    pin_code_paths()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the workplace is cleared away first
     start = time.monotonic()
     results: list[Result] = []

@@ -1,6 +1,6 @@
 """A process that captures episodes, and then makes the simulator calls of each alone: CPU time of both, as JSON.
 
-    python -m benchmarks.bare_capture FOLDER egl 3 episode_seconds=10
+    python -m benchmarks.bare_capture FOLDER 3 episode_seconds=10
 
 It is a process of its own because MuJoCo's drawing is chosen before its import.
 """
@@ -50,16 +50,16 @@ class Noting:
         self._simulator.close()
 
 
-def main(folder: Path, backend: str, episodes: int, overrides: Sequence[str]) -> None:
+def main(folder: Path, episodes: int, overrides: Sequence[str]) -> None:
     """Print the seconds of CPU time of the episodes and of the bare calls, and the number of frames."""
-    prepare_environment(backend)
+    config = load(CaptureConfig, "capture", overrides=overrides)
+    prepare_environment(config.camera.backend)
     import cv2
 
     from sim2edge.capture.mujoco_simulator import MujocoSimulator
 
     cv2.setNumThreads(1)
-    config = load(CaptureConfig, "capture", overrides=overrides)
-    simulator = MujocoSimulator(config, backend)
+    simulator = MujocoSimulator(config, config.camera.backend)
     capture(config, simulator, folder, episodes)  # the first one pays for what is loaded once
     whole, bare, frames = 0.0, 0.0, 0
     for index in range(episodes):
@@ -96,4 +96,4 @@ def replay(spec: "EpisodeSpec", simulator: "Simulator", commands: Sequence["Comm
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

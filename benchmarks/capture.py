@@ -32,20 +32,22 @@ MOST_OVERHEAD = 1.25
 def measure(place: Workplace) -> Iterator[Result]:
     """Rates, the gain of a second process, and the overhead; with EGL where there is one, and with the ray camera."""
     renderer = probe_egl()
-    backends = ("egl", "ray") if renderer else ("ray",)
-    for backend in backends:
+    cameras = {"ray": ("camera.backend=ray",)}
+    if renderer:
+        cameras["egl"] = ("camera.backend=egl", f"camera.renderer={renderer}")
+    for backend, camera in cameras.items():
         note = renderer if backend == "egl" and renderer else "ray casting" + ("" if renderer else "; no EGL here")
-        yield from measure_rates(place, backend, note)
-    for backend in backends:
-        yield measure_overhead(place, backend, "overhead", (), MOST_OVERHEAD)
-    yield measure_overhead(place, backends[0], "overhead_everything", EVERYTHING, None)
+        yield from measure_rates(place, backend, camera, note)
+    for backend, camera in cameras.items():
+        yield measure_overhead(place, f"overhead_{backend}", camera, MOST_OVERHEAD)
+    yield measure_overhead(place, "overhead_everything", EVERYTHING, None)
 
 
-def measure_rates(place: Workplace, backend: str, note: str) -> Iterator[Result]:
+def measure_rates(place: Workplace, backend: str, camera: Sequence[str], note: str) -> Iterator[Result]:
     """Episodes a second of one process and of two, which take turns with the same episodes."""
     seconds = {1: 0.0, 2: 0.0}
     with ExitStack() as stack:
-        pools = {count: stack.enter_context(open_pool(place, backend, count)) for count in seconds}
+        pools = {count: stack.enter_context(open_pool(place, backend, camera, count)) for count in seconds}
         for count, submit in pools.items():
             settle(submit, count)
         for number in range(ROUNDS):
@@ -58,10 +60,10 @@ def measure_rates(place: Workplace, backend: str, note: str) -> Iterator[Result]
     yield Result(f"capture.two_{backend}", two, "episodes/s", "one process", one, least=LEAST_SPEED_UP, note=said)
 
 
-def open_pool(place: Workplace, backend: str, count: int) -> AbstractContextManager[Submit]:
+def open_pool(place: Workplace, name: str, camera: Sequence[str], count: int) -> AbstractContextManager[Submit]:
     """Worker processes with a folder of their own."""
-    config = load(CaptureConfig, "capture", overrides=[*SHORT, f"workers={count}"])
-    return worker_pool(config, "bench", place.new_folder(f"capture-{backend}-{count}"), place.folder, backend)
+    config = load(CaptureConfig, "capture", overrides=[*SHORT, *camera, f"workers={count}"])
+    return worker_pool(config, "bench", place.new_folder(f"capture-{name}-{count}"), place.folder)
 
 
 def settle(submit: Submit, count: int) -> None:
@@ -85,18 +87,16 @@ def burst(submit: Submit, first: int) -> None:
         future.result()
 
 
-def measure_overhead(place: Workplace, backend: str, name: str, more: Sequence[str], most: float | None) -> Result:
+def measure_overhead(place: Workplace, name: str, more: Sequence[str], most: float | None) -> Result:
     """CPU time of a frame against that of the simulator's calls alone."""
-    done = run_alone(place.new_folder("alone"), backend, (*SHORT, *more))
+    done = run_alone(place.new_folder("alone"), (*SHORT, *more))
     whole, bare = (1000 * done[part] / done["frames"] for part in ("whole_s", "bare_s"))
     note = f"CPU time, {EPISODES_ALONE} episodes" + (f", {' '.join(more)}" if more else "")
-    return Result(
-        f"capture.{name}_{backend}", whole, "ms/frame", "reset, observe, step alone", bare, most=most, note=note
-    )
+    return Result(f"capture.{name}", whole, "ms/frame", "reset, observe, step alone", bare, most=most, note=note)
 
 
-def run_alone(folder: Path, backend: str, overrides: Sequence[str]) -> Mapping[str, float]:
+def run_alone(folder: Path, overrides: Sequence[str]) -> Mapping[str, float]:
     """What `benchmarks.bare_capture` measures."""
-    command = [sys.executable, "-m", "benchmarks.bare_capture", str(folder), backend, str(EPISODES_ALONE), *overrides]
+    command = [sys.executable, "-m", "benchmarks.bare_capture", str(folder), str(EPISODES_ALONE), *overrides]
     measured: Mapping[str, float] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return measured

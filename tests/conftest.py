@@ -9,7 +9,9 @@ import pytest
 from obstore.store import MemoryStore
 
 from sim2edge.bus import Bus
+from sim2edge.numerics import pin_code_paths
 
+pin_code_paths()  # before a test imports numpy
 sys.path.insert(0, str(Path(__file__).parent))
 
 

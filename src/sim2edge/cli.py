@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim2edge.errors import BadInput, Conflict, Unavailable
+from sim2edge.numerics import pin_code_paths
 from sim2edge.progress import emit, make_progress
 from sim2edge.secrets_file import load_secrets_file
 from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage, load_function
@@ -215,6 +216,7 @@ def run_stage(name: str, argv: Sequence[str]) -> int:
     from sim2edge.bus import Bus
 
     arguments = stage_parser(name).parse_intermixed_args(argv)
+    pin_code_paths()
     bus = Bus.from_environment()
     planned = plan_stage(bus, name, arguments)
     hit = planned.manifest is not None

@@ -1,19 +1,70 @@
-"""Compares the files of two runs of a stage: what `sim2edge reproduce` decides by."""
+"""Compares two runs of a stage: what `sim2edge reproduce` decides by.
 
-from collections.abc import Sequence
+differences, checked = compare(stage.deterministic(config), stage.tolerances, recorded, made)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sim2edge.manifest import File
+from sim2edge.stage import Outcome
 
 
-def compare(recorded: Sequence[File], made: Sequence[File]) -> list[str]:
-    """One line for each file that differs, is missing or is new; empty when all bytes are the same."""
+@dataclass(frozen=True)
+class Made:
+    """What a run left: the files of its payload, its summary, and why a gate refused, if one did."""
+
+    files: Sequence[File]
+    outcome: Outcome
+
+
+def compare(same_bytes: bool, tolerances: Mapping[str, float], recorded: Made, made: Made) -> tuple[list[str], str]:
+    """One line for each difference, none when the run is reproduced; and, in words, what was compared.
+
+    Args:
+        same_bytes: whether the stage promises the same bytes; if not, figures are compared.
+        tolerances: how far each figure of the summary may differ then.
+        recorded: the run that is on the bus.
+        made: the run that was made to compare.
+    """
+    names = {file.path for run in (recorded, made) for file in run.files}
+    if same_bytes:
+        lines = compare_bytes(recorded.files, made.files)
+        checked = f"byte by byte: {len(names) - len(lines)} of {len(names)} files identical"
+    else:
+        lines = compare_figures(recorded.outcome.summary, made.outcome.summary, tolerances)
+        limits = ", ".join(f"{name} {limit:g}" for name, limit in tolerances.items())
+        agree = len(tolerances) - len(lines)
+        checked = f"within tolerances, not byte by byte: {agree} of {len(tolerances)} figures agree ({limits})"
+    before, after = recorded.outcome.refused, made.outcome.refused
+    if bool(before) != bool(after):
+        lines.append(f"differs: refused ({before or 'no'}, now {after or 'no'})")
+    return lines, checked
+
+
+def compare_bytes(recorded: Sequence[File], made: Sequence[File]) -> list[str]:
+    """One line for each file that differs, is missing or is new, by name; empty when all bytes are the same."""
     before = {file.path: file for file in recorded}
     after = {file.path: file for file in made}
-    lines = [f"missing: {path}" for path in sorted(before.keys() - after.keys())]
-    lines += [f"new: {path}" for path in sorted(after.keys() - before.keys())]
-    lines += [
-        f"differs: {path} ({before[path].bytes} bytes, now {after[path].bytes})"
-        for path in sorted(before.keys() & after.keys())
-        if before[path].sha256 != after[path].sha256
-    ]
+    lines = []
+    for path in sorted(before.keys() | after.keys()):
+        if path not in after:
+            lines.append(f"missing: {path}")
+        elif path not in before:
+            lines.append(f"new: {path}")
+        elif before[path].sha256 != after[path].sha256:
+            lines.append(f"differs: {path} ({before[path].bytes} bytes, now {after[path].bytes})")
+    return lines
+
+
+def compare_figures(recorded: Mapping[str, Any], made: Mapping[str, Any], tolerances: Mapping[str, float]) -> list[str]:
+    """One line for each figure of two summaries that is missing, or differs by more than its tolerance."""
+    lines = []
+    for name, tolerance in tolerances.items():
+        before, after = recorded.get(name), made.get(name)
+        if before is None or after is None:
+            lines.append(f"missing: {name} ({before}, now {after})")
+        elif abs(after - before) > tolerance:
+            lines.append(f"differs: {name} ({before:g}, now {after:g})")
     return lines

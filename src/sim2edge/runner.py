@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -310,11 +310,11 @@ def find_shards(bus: Bus, planned: Plan) -> Sequence[Manifest]:
     return [manifest for manifest in found if manifest]
 
 
-def rehearse(bus: Bus, planned: Plan, progress: Progress, work: Path) -> Sequence[File]:
-    """Run the stage's function in folder `work` without committing anything; the files it made."""
-    job = make_job(bus, planned, work, progress)
-    load_function(planned.stage.entry)(job)
-    return describe_files(job.output)
+def rehearse(bus: Bus, planned: Plan, progress: Progress, work: Path) -> tuple[Sequence[File], Outcome]:
+    """Run the stage's function in folder `work` without committing anything; the files it made, and what it said."""
+    job = replace(make_job(bus, planned, work, progress), rehearsal=True, checkpoints=NoCheckpoints())
+    outcome: Outcome = load_function(planned.stage.entry)(job)
+    return describe_files(job.output), outcome
 
 
 def scratch_folder() -> Path | None:
@@ -441,6 +441,16 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
     committed = bus.commit(manifest)
     bus.delete(bus.list(f"{planned.reference}/checkpoints"))
     return committed
+
+
+class NoCheckpoints:
+    """Of a run that nobody goes on with, and that may not find what another one left."""
+
+    def save(self, path: Path) -> None:
+        """Keep nothing."""
+
+    def restore(self, name: str, into: Path) -> None:
+        """Find nothing."""
 
 
 class BusCheckpoints:

@@ -75,7 +75,10 @@ class Stage:
     config: type[StageConfig]
     entry: str
     inputs: Mapping[str, Input] = field(default_factory=dict)
-    deterministic: bool = True
+    deterministic: Callable[[Any], bool] = lambda _: True
+    """Whether another run with this config gives the same bytes."""
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    """Where it does not: how far figures of the summary may differ from run to run, in their own unit."""
     ref: str | None = None
     resolve: str | None = None
     choose: str | None = None
@@ -144,6 +147,8 @@ class Job(Generic[C]):
     """An empty folder for what another run would measure otherwise (times, latencies): kept beside the payload."""
     progress: Progress
     checkpoints: Checkpoints
+    rehearsal: bool = False
+    """The run is compared with an earlier one and thrown away: it tells nobody, and needs no key to publish with."""
     shard: Shard | None = None
     """Which share of the work this run does; None: all of it."""
     inbox: Path | None = None

@@ -11,7 +11,7 @@ from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.progress import JsonProgress
-from sim2edge.reproduce import compare
+from sim2edge.reproduce import compare_bytes
 
 CLEAN = ["height=24", "width=32", "report_frames=2"]
 AUGMENT = ["validation=0.25", "test=0.25", "copies=1"]
@@ -45,7 +45,7 @@ def test_from_episodes_to_a_dataset(bus, episodes, tmp_path):
         assert run(bus, stage, [*overrides, "workers=1"])[0].manifest == manifest
         work = tmp_path / stage
         work.mkdir()
-        assert compare(manifest.files, runner.rehearse(bus, plan, JsonProgress(stage), work)) == []
+        assert compare_bytes(manifest.files, runner.rehearse(bus, plan, JsonProgress(stage), work)[0]) == []
     assert set(manifest.inputs) == {"frames"}
     assert manifest.summary["splits"]["test"]["frames"] > 0
 

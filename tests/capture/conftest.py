@@ -15,7 +15,7 @@ from sim2edge.capture.specs import EpisodeSpec, Pose
 from sim2edge.config import load
 from sim2edge.runner import execute, plan
 
-SMALL = ["episodes=2", "episode_seconds=1.5", "workers=2", "camera.backend=ray", "camera.width=64", "camera.height=48"]
+SMALL = ["episodes=2", "episode_seconds=1.5", "workers=2", "camera.width=64", "camera.height=48"]
 
 
 class Silent:

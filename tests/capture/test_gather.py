@@ -53,13 +53,3 @@ def test_as_many_shards_as_episodes(bus, whole, capture):
 def test_more_shards_than_episodes_are_refused(bus, capture):
     with pytest.raises(BadInput, match="capture: 6 shards, but episodes=5: at most 5"):
         capture(bus, shard="1/6")
-
-
-def test_shards_that_two_backends_drew_make_no_batch(bus, capture):
-    first, second = (capture(bus, shard=f"{number}/2") for number in (1, 2))
-    key = f"{second.reference}/manifest.json"
-    other = second.model_copy(update={"summary": second.summary | {"camera_backend": "egl"}})
-    bus.put(key, other.to_json())
-    with pytest.raises(BadInput, match=r"drawn by egl \(shard 2/2\), ray \(shard 1/2\): name one backend"):
-        capture(bus, gather=2)
-    assert not bus.exists(first.reference.replace(first.id, plan(bus, "capture", "cut").reference[-16:]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from capture.hand_made import GREY, make_spec
 
-from sim2edge.capture.camera_capture import choose_backend, egl_environment, probe_egl
+from sim2edge.capture.camera_capture import check_renderer, egl_environment, probe_egl
 from sim2edge.capture.config import CameraConfig
 from sim2edge.capture.footprints import make_obstacle
 from sim2edge.capture.movers import PERSONAL_SPACE_M
@@ -133,12 +133,22 @@ def test_both_cameras_show_the_same_scene():
     subprocess.run([sys.executable, "-c", COMPARE], check=True, timeout=120)
 
 
-def test_without_egl_the_ray_camera_is_chosen_and_egl_refused(monkeypatch):
-    monkeypatch.setattr("sim2edge.capture.camera_capture.PROBE", "raise SystemExit(1)")
-    assert choose_backend(CameraConfig())[0] == "ray"
-    with pytest.raises(BadInput, match=r"capture\.camera\.backend: EGL does not work"):
-        choose_backend(CameraConfig(backend="egl"))
+def test_egl_is_refused_where_it_is_not_what_the_config_declares(monkeypatch):
+    declared = CameraConfig(backend="egl", renderer="llvmpipe, Mesa 1")
+    for probe, refusal in (
+        ("raise SystemExit(1)", r"capture\.camera\.backend: EGL does not work"),
+        (
+            "print('renderer: llvmpipe, Mesa 2')",
+            "renderer: 'llvmpipe, Mesa 1' is declared, here it is 'llvmpipe, Mesa 2'",
+        ),
+    ):
+        monkeypatch.setattr("sim2edge.capture.camera_capture.PROBE", probe)
+        with pytest.raises(BadInput, match=refusal):
+            check_renderer(declared)
+    check_renderer(CameraConfig())
+    monkeypatch.setattr("sim2edge.capture.camera_capture.PROBE", "print('renderer: llvmpipe, Mesa 1')")
+    check_renderer(declared)
 
 
-def test_software_egl_draws_on_one_thread_a_worker():
-    assert egl_environment()["LP_NUM_THREADS"] == "0"
+def test_software_egl_draws_on_one_thread_a_worker_and_one_width():
+    assert egl_environment().items() >= {"LP_NUM_THREADS": "0", "LP_NATIVE_VECTOR_WIDTH": "256"}.items()

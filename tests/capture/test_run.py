@@ -78,8 +78,8 @@ from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.workers import capture_one, worker_pool
 from sim2edge.config import load
 if __name__ == "__main__":
-    config = load(CaptureConfig, "capture", overrides=["workers=2", "camera.backend=ray", "episode_seconds=60"])
-    with worker_pool(config, "orphans", Path(sys.argv[1]), Path(sys.argv[1]), "ray") as submit:
+    config = load(CaptureConfig, "capture", overrides=["workers=2", "episode_seconds=60"])
+    with worker_pool(config, "orphans", Path(sys.argv[1]), Path(sys.argv[1])) as submit:
         for future in [submit(capture_one, index) for index in range(4)]:
             future.result()
 """

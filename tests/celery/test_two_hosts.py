@@ -21,7 +21,7 @@ from sim2edge.manifest import Manifest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SHARDS = 8
-TINY = ["episodes=16", "camera.backend=ray", "camera.width=64", "camera.height=48", "workers=1"]
+TINY = ["episodes=16", "camera.width=64", "camera.height=48", "workers=1"]
 
 
 class Run:

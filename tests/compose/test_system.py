@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "containers/grafana/dashboards/sim2edge.json").read_text())
 ONCE = {"airflow-init", "camera", "ota-init"}
 TINY = (
-    *("capture.episodes=30", "capture.episode_seconds=2", "capture.camera.backend=ray"),
+    *("capture.episodes=30", "capture.episode_seconds=2"),
     *("capture.room.obstacles=[4,5]", "clean.max_quarantined_fraction=0.9", "clean.report_frames=4"),
     *("augment.copies=1", "augment.test=0.25", "augment.validation=0.25", "train.epochs=1", "train.batch_size=32"),
     *(

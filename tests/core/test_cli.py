@@ -4,6 +4,7 @@ import errno
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,27 @@ def test_reproduce_finds_identical_bytes(command, partition):
     assert "2 of 2 files identical" in out
 
 
+def test_reproduce_compares_figures_where_no_bytes_are_promised(command, toy_stages, monkeypatch):
+    wavers = replace(toy_stages["capture"], deterministic=lambda _: False, tolerances={"lines": 1})
+    monkeypatch.setitem(toy_stages, "capture", wavers)
+    command("capture", "--partition", "{partition}")
+    for more, code in ((1, 0), (2, 1)):
+        monkeypatch.setenv("TOY_STAGE_MORE", str(more))
+        ended, out, _ = command("reproduce", "refs/batches/{partition}")
+        assert ended == code
+        assert f"within tolerances, not byte by byte: {1 - code} of 1 figures agree (lines 1)" in out
+    assert "differs: lines (3, now 5)" in out
+
+
+def test_reproduce_finds_a_gate_that_decides_otherwise(command, monkeypatch):
+    assert command("capture", "--partition", "{partition}", "refuse=true")[0] == 3
+    assert command("reproduce", "refs/batches/{partition}")[0] == 0
+    monkeypatch.setenv("TOY_STAGE_MORE", "0")
+    code, out, _ = command("reproduce", "refs/batches/{partition}")
+    assert code == 1
+    assert "differs: refused (too many lines, now no)" in out
+
+
 def test_reproduce_finds_what_differs(command, monkeypatch):
     command("capture", "--partition", "{partition}")
     monkeypatch.setenv("TOY_STAGE_CHANGED", "yes")
@@ -146,7 +168,7 @@ def test_a_shard_and_what_was_gathered_are_reproduced(command, gathered, monkeyp
     whole, shards = gathered
     for reference in (whole, shards[1]):
         code, out, _ = command("reproduce", reference)
-        assert (code, out.splitlines()[-1]) == (0, f"{reference}: 2 of 2 files identical")
+        assert (code, out.splitlines()[-1]) == (0, f"{reference}: compared byte by byte: 2 of 2 files identical")
     monkeypatch.setenv("TOY_STAGE_CHANGED", "yes")
     assert command("reproduce", whole)[0] == command("reproduce", shards[1])[0] == 1
 

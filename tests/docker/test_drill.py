@@ -34,7 +34,7 @@ SHARES = {"task": 6, "worker": 5, "container": 4, "scheduler": 3, "s3": 2}
 """Twenty kills; the stack itself gives up on a service that ends too often within two minutes."""
 AT_ONCE = 2
 """Runs that are under way while something is killed."""
-SMALL = ["capture.episodes=24", "capture.episode_seconds=2", "capture.camera.backend=ray", "capture.workers=1"]
+SMALL = ["capture.episodes=24", "capture.episode_seconds=2", "capture.workers=1"]
 PATIENCE_S = 400
 AFTERWARDS = "afterwards"
 ENDED = ("success", "failed")

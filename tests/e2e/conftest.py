@@ -15,10 +15,10 @@ from sim2edge.stage import STAGE_NAMES
 
 BATCH = "tiny-1"
 TINY = {
-    "capture": ["episodes=14", "episode_seconds=2", "camera.backend=ray", "room.obstacles=[4, 5]"],
+    "capture": ["episodes=14", "episode_seconds=2", "room.obstacles=[4, 5]"],
     "clean": ["max_quarantined_fraction=0.9", "report_frames=4"],
     "augment": ["copies=1", "test=0.25", "validation=0.25"],
-    "train": ["epochs=2", "batch_size=32", "threads=2"],
+    "train": ["epochs=2", "batch_size=32"],
     "validate": [
         "floors.floor_accuracy=0",
         "floors.map_50=0",

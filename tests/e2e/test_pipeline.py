@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from e2e.conftest import Pipeline
 
 from sim2edge.stage import STAGE_NAMES
 
@@ -42,12 +43,33 @@ def test_lineage_leads_from_the_rollout_to_the_seeds(pipeline):
     assert all(str(seed) in tree for seed in seeds.values())
 
 
-@pytest.mark.parametrize("stage", ["capture", "clean", "augment"])
-def test_reproducing_gives_identical_bytes(pipeline, stage):
-    ended = pipeline.run("reproduce", pipeline.references[stage])
-    assert ended.code == 0, ended.out
+@pytest.fixture
+def elsewhere(pipeline, tmp_path) -> Pipeline:
+    """The command line of somebody else: another home, time zone and language, and no keys to publish with."""
+    other = {"HOME": str(tmp_path), "TZ": "Pacific/Apia", "LANG": "C", "SIM2EDGE_KEYS": str(tmp_path / "none")}
+    return Pipeline(pipeline.environment | other)
+
+
+@pytest.mark.parametrize("stage", STAGE_NAMES)
+def test_reproducing_gives_identical_bytes_and_changes_nothing(pipeline, elsewhere, stage):
+    before = set(pipeline.bus.list(""))
+    ended = elsewhere.run("reproduce", pipeline.references[stage])
+    assert ended.code == 0, ended.out + ended.err
     total = len(pipeline.bus.open(pipeline.references[stage]).files)
-    assert f"{total} of {total} files identical" in ended.out
+    assert f"compared byte by byte: {total} of {total} files identical" in ended.out
+    assert set(pipeline.bus.list("")) == before
+
+
+def test_what_was_made_otherwise_than_its_manifest_says_is_found(pipeline):
+    manifest = pipeline.bus.open(pipeline.references["clean"])
+    key = f"{manifest.reference}/manifest.json"
+    pipeline.bus.put(key, manifest.model_copy(update={"config": manifest.config | {"jpeg_quality": 80}}).to_json())
+    try:
+        ended = pipeline.run("reproduce", manifest.reference)
+    finally:
+        pipeline.bus.put(key, manifest.to_json())
+    assert ended.code == 1
+    assert "differs: frames.parquet (" in ended.out
 
 
 def test_the_champion_is_the_model_that_passed(pipeline):
@@ -61,3 +83,4 @@ def test_a_refused_verdict_is_exit_code_3_and_moves_no_champion(pipeline):
         assert ended.code == 3
         assert "map_50" in ended.err
     assert pipeline.bus.read_ref("refs/models/champion").target == pipeline.references["train"]
+    assert pipeline.run("reproduce", ended.committed["reference"]).code == 0

@@ -2,14 +2,18 @@
 
 import pytest
 import torch
-from perception_data import DATASET, put_artifact, write_dataset
+from obstore.store import MemoryStore
+from perception_data import DATASET, TINY, put_artifact, run_stage, write_dataset
 
+from sim2edge.bus import Bus
 from sim2edge.recipes.perception_frames import DatasetTable, read_frames
 
 
-@pytest.fixture(autouse=True)
-def _without_tracking_server(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+@pytest.fixture(autouse=True, scope="session")
+def _without_tracking_server():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -36,3 +40,11 @@ def train_frames(dataset_folder, table):
 def dataset(bus, dataset_folder):
     """The reference of the dataset, on the bus."""
     return put_artifact(bus, DATASET, dataset_folder)
+
+
+@pytest.fixture(scope="session")
+def trained(dataset_folder):
+    """A model of two epochs: the bus it is on, its manifest, and what the run said."""
+    bus = Bus(MemoryStore())
+    put_artifact(bus, DATASET, dataset_folder)
+    return bus, *run_stage(bus, "train", {"dataset": [DATASET]}, *TINY, "epochs=2")

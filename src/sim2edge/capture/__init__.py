@@ -1,7 +1,7 @@
 """Capture: drives a simulated robot through random rooms and logs what it saw, heard and did, an episode a room.
 
     sim2edge capture --partition demo-1 --preset demo
-    sim2edge capture --partition demo-1 episodes=4 camera.backend=ray
+    sim2edge capture --partition demo-1 episodes=4 camera.width=320 camera.height=240
 
     sim2edge capture --partition demo-1 --shard 3/8     # a share of the batch; `--gather 8` makes the batch of all
 
@@ -13,11 +13,12 @@ from sim2edge.stage import Gather, Stage
 
 STAGE = Stage(
     name="capture",
-    version=2,
+    version=3,
     produces="episodes",
     config=CaptureConfig,
     entry="sim2edge.capture.run:run",
     ref="refs/batches/{partition}",
+    resolve="sim2edge.capture.webots.installed:declare_release",
     gather=Gather(
         units="episodes",
         entry="sim2edge.capture.gather:run",

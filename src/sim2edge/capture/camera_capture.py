@@ -1,4 +1,4 @@
-"""The camera: which backend draws the images, and the EGL backend itself.
+"""The camera: what draws the images, and whether it is here.
 
 EGL is probed in a process of its own, because importing MuJoCo with a missing EGL library kills the importer.
 `MUJOCO_GL` has to be set before MuJoCo is imported: `prepare_environment` is the first thing a worker calls.
@@ -7,13 +7,14 @@ EGL is probed in a process of its own, because importing MuJoCo with a missing E
 import os
 import subprocess
 import sys
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from sim2edge.capture.config import CameraConfig
 from sim2edge.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PROBE = """
 import mujoco
@@ -24,14 +25,17 @@ mujoco.mj_forward(model, data)
 with mujoco.Renderer(model, 32, 32) as renderer:
     renderer.update_scene(data)
     assert renderer.render().any()
-    print("renderer:", GL.glGetString(GL.GL_RENDERER).decode())
+    print("renderer:", ", ".join(GL.glGetString(name).decode() for name in (GL.GL_RENDERER, GL.GL_VERSION)))
 """
+
+SOFTWARE_GL = {"LP_NUM_THREADS": "0", "LP_NATIVE_VECTOR_WIDTH": "256"}
+"""How Mesa draws in software: not by how many cores and how wide registers the machine has."""
 
 
 class Camera(Protocol):
     """Draws what the robot's camera sees."""
 
-    def draw(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def draw(self) -> "tuple[NDArray[np.uint8], NDArray[np.int32]]":
         """The image (height, width, RGB) and the geom seen by each pixel (height, width; -1 for none), now."""
 
     def close(self) -> None:
@@ -39,8 +43,8 @@ class Camera(Protocol):
 
 
 def egl_environment() -> dict[str, str]:
-    """The environment under which MuJoCo draws by EGL, on one thread a process when Mesa draws in software."""
-    return {"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "egl", "LP_NUM_THREADS": "0"}
+    """The environment under which MuJoCo draws by EGL: Mesa's software, if it is that, on one thread and one width."""
+    return {"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "egl"} | SOFTWARE_GL
 
 
 def prepare_environment(backend: str) -> None:
@@ -49,7 +53,7 @@ def prepare_environment(backend: str) -> None:
 
 
 def probe_egl() -> str | None:
-    """The name of the EGL renderer, or None when EGL does not work on this machine."""
+    """EGL's renderer and the version of its driver, or None when EGL does not work on this machine."""
     environment = os.environ | egl_environment()
     try:
         probe = subprocess.run(
@@ -61,15 +65,16 @@ def probe_egl() -> str | None:
     return name.strip() if probe.returncode == 0 and found else None
 
 
-def choose_backend(config: CameraConfig) -> tuple[str, str]:
-    """The backend to use and the renderer behind it.
+def check_renderer(config: CameraConfig) -> None:
+    """Check that images are drawn here by what the config declares, and so the id says.
 
     Raises:
-        BadInput: EGL was asked for and does not work here.
+        BadInput: EGL does not work here, or draws with another renderer.
     """
-    renderer = None if config.backend == "ray" else probe_egl()
-    if renderer:
-        return "egl", renderer
-    if config.backend == "egl":
-        raise BadInput("capture.camera.backend: EGL does not work on this machine; use 'auto' or 'ray'")
-    return "ray", "MuJoCo ray casting"
+    if config.backend == "ray":
+        return
+    found = probe_egl()
+    if found is None:
+        raise BadInput("capture.camera.backend: EGL does not work on this machine; use 'ray'")
+    if found != config.renderer:
+        raise BadInput(f"capture.camera.renderer: '{config.renderer}' is declared, here it is '{found}'")

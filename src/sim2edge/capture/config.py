@@ -73,9 +73,11 @@ class Section(BaseModel):
 class CameraConfig(Section):
     """The camera of the robot."""
 
-    backend: Literal["auto", "egl", "ray"] = Field(
-        default="auto",
-        description="what draws the images: EGL, ray casting (needs no GL), or EGL where a probe finds it works",
+    backend: Literal["ray", "egl"] = Field(
+        default="ray", description="what draws the images: ray casting (the same everywhere), or EGL"
+    )
+    renderer: str = Field(
+        default="", description="EGL's renderer and driver, as a refused run names them; Webots' release is filled in"
     )
     width: int = Field(default=160, ge=32, le=1920, description="image width, pixels")
     height: int = Field(default=120, ge=24, le=1080, description="image height, pixels")
@@ -192,6 +194,9 @@ class DriverConfig(Section):
     )
     noise: float = Field(default=0.25, ge=0, le=0.9, description="share of the time that a noisy driver is disturbed")
     policy: str = Field(default="", description="ONNX file of the LiDAR policy that drives as `policy`")
+    policy_sha256: str = Field(
+        default="", pattern="^([0-9a-f]{64})?$", description="of that file: the path does not say what is in it"
+    )
 
 
 class LabelConfig(Section):
@@ -230,8 +235,22 @@ class CaptureConfig(StageConfig):
 
     @model_validator(mode="after")
     def _policy_is_named(self) -> "CaptureConfig":
-        if ("policy" in self.driver.kinds) != bool(self.driver.policy):
-            raise ValueError("driver.policy and the driver 'policy' in driver.kinds go together: give both or none")
+        named = {bool(self.driver.policy), bool(self.driver.policy_sha256), "policy" in self.driver.kinds}
+        if len(named) > 1:
+            raise ValueError(
+                "driver.policy, driver.policy_sha256 and the driver 'policy' in driver.kinds go together: "
+                "give all or none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _renderer_is_declared(self) -> "CaptureConfig":
+        declared, webots = bool(self.camera.renderer), self.simulator == "webots"
+        if not webots and declared != (self.camera.backend == "egl"):
+            raise ValueError(
+                "camera.renderer goes with camera.backend=egl, which draws otherwise with each renderer: "
+                "give both or none (any name will do to be told the one that is here)"
+            )
         return self
 
     @property

@@ -12,18 +12,12 @@ from collections.abc import Sequence
 
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.contact_sheet import gather_contact_sheet
-from sim2edge.capture.table import read_table, summarise, write_table
-from sim2edge.errors import BadInput
+from sim2edge.capture.table import describe_camera, read_table, summarise, write_table
 from sim2edge.stage import Artifact, Job, Outcome
 
 
 def run(job: Job[CaptureConfig]) -> Outcome:
-    """Gather the shards of one batch.
-
-    Raises:
-        BadInput: the shards were drawn by different camera backends.
-    """
-    backend = common_backend(job.parts)
+    """Gather the shards of one batch."""
     rows = [row for part in job.parts for row in read_table(part.path("aggregated_results.csv"))]
     results = sorted(rows, key=lambda result: result.episode_id)
     write_table(job.output / "aggregated_results.csv", results)
@@ -31,22 +25,7 @@ def run(job: Job[CaptureConfig]) -> Outcome:
     gather_contact_sheet(job.output, tiles, results)
     tallies = {name: count(job.parts, name) for name in ("boxes", "rooms_rejected", "checks")}
     job.progress.update(len(results), job.config.episodes, shards=len(job.parts))
-    renderers = {part.manifest.summary["camera_renderer"] for part in job.parts}
-    camera = {"camera_backend": backend, "camera_renderer": ", ".join(sorted(renderers))}
-    return Outcome(summarise(results, tallies) | camera)
-
-
-def common_backend(shards: Sequence[Artifact]) -> str:
-    """What drew the images of all shards.
-
-    Raises:
-        BadInput: one thing here, another there: the batch would depend on where its shards were captured.
-    """
-    backends = {part.manifest.summary["camera_backend"]: part.manifest.shard for part in shards}
-    if len(backends) > 1:
-        where = ", ".join(f"{backend} (shard {shard})" for backend, shard in sorted(backends.items()))
-        raise BadInput(f"capture.camera.backend: the shards were drawn by {where}: name one backend and capture again")
-    return str(next(iter(backends)))
+    return Outcome(summarise(results, tallies) | describe_camera(job.config))
 
 
 def count(shards: Sequence[Artifact], name: str) -> Counter[str]:

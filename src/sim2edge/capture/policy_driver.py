@@ -4,6 +4,7 @@ Its one input is [1, beams]: ranges as fractions of the LiDAR's greatest range, 
 output begins with the linear (m/s) and the angular speed (rad/s).
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,17 @@ class PolicyDriver:
     """A policy at the wheel.
 
     Raises:
-        BadInput: there is no such file, it is not such a network, or ONNX Runtime is not installed.
+        BadInput: there is no such file, it has other content than is declared, it is not such a network, or ONNX
+            Runtime is not installed.
     """
 
     def __init__(self, config: CaptureConfig) -> None:
         path = Path(config.driver.policy)
         if not path.is_file():
             raise BadInput(f"capture.driver.policy: there is no file '{path}'")
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != config.driver.policy_sha256:
+            raise BadInput(f"capture.driver.policy_sha256: not that of '{path}', which is {found}")
         try:
             import onnxruntime  # here, for few batches need it
         except ImportError as error:

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 
-from sim2edge.capture.camera_capture import choose_backend
+from sim2edge.capture.camera_capture import check_renderer
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.contact_sheet import write_contact_sheet
-from sim2edge.capture.table import Tallies, summarise, write_table
+from sim2edge.capture.table import Tallies, describe_camera, summarise, write_table
 from sim2edge.capture.workers import Captured, Submit, capture_one, verify_one, worker_pool
 from sim2edge.stage import Job, Outcome
 
@@ -24,13 +24,12 @@ def run(job: Job[CaptureConfig]) -> Outcome:
 
     Raises:
         BadInput: the config asks for rooms that cannot be built, for EGL or Webots where there is none, or for a policy
-            that cannot drive.
+            that cannot drive; what draws is not what the config declares.
         RuntimeError: a worker process died, or an episode made twice was not the same.
     """
     try_policy(job.config)
-    backend, renderer = choose_camera(job.config)
-    job.progress.log("camera", backend=backend, renderer=renderer)
-    with worker_pool(job.config, job.partition, job.output, job.scratch, backend) as submit:
+    check_camera(job.config)
+    with worker_pool(job.config, job.partition, job.output, job.scratch) as submit:
         captured = capture_all(job, submit)
         verified = verify(job, submit)
     complaints = [line for one in captured for line in one.drive.label_complaints]
@@ -40,7 +39,7 @@ def run(job: Job[CaptureConfig]) -> Outcome:
     write_table(job.output / "aggregated_results.csv", results)
     write_contact_sheet(job.output, results, job.config.episodes)
     tallies = tally(captured, len(complaints), verified)
-    return Outcome(summarise(results, tallies) | {"camera_backend": backend, "camera_renderer": renderer})
+    return Outcome(summarise(results, tallies) | describe_camera(job.config))
 
 
 def try_policy(config: CaptureConfig) -> None:
@@ -55,17 +54,18 @@ def try_policy(config: CaptureConfig) -> None:
         PolicyDriver(config)
 
 
-def choose_camera(config: CaptureConfig) -> tuple[str, str]:
-    """What draws the images, and the renderer behind it.
+def check_camera(config: CaptureConfig) -> None:
+    """Check that what is to draw the images is here: better now than in every worker.
 
     Raises:
-        BadInput: EGL or Webots was asked for and cannot be had here.
+        BadInput: EGL or Webots was asked for and cannot be had here, or draws with another renderer than is declared.
     """
     if config.simulator == "webots":
         from sim2edge.capture.webots.installed import find_webots
 
-        return "webots", f"Webots {find_webots().version}"
-    return choose_backend(config.camera)
+        find_webots()
+    else:
+        check_renderer(config.camera)
 
 
 def capture_all(job: Job[CaptureConfig], submit: Submit) -> list[Captured]:

@@ -66,7 +66,7 @@ class Submit(Protocol):
 
 
 @contextmanager
-def worker_pool(config: CaptureConfig, batch: str, output: Path, scratch: Path, backend: str) -> Iterator[Submit]:
+def worker_pool(config: CaptureConfig, batch: str, output: Path, scratch: Path) -> Iterator[Submit]:
     """Processes that capture episodes of one batch into `output`: submit `capture_one` or `verify_one` with an index.
 
     Raises:
@@ -76,7 +76,7 @@ def worker_pool(config: CaptureConfig, batch: str, output: Path, scratch: Path, 
         min(config.workers or available_cores(), config.episodes),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=start_worker,
-        initargs=(config, batch, output, scratch, backend),
+        initargs=(config, batch, output, scratch),
     )
     try:
         yield pool.submit
@@ -87,23 +87,23 @@ def worker_pool(config: CaptureConfig, batch: str, output: Path, scratch: Path, 
         pool.shutdown(cancel_futures=True)
 
 
-def start_worker(config: CaptureConfig, batch: str, output: Path, scratch: Path, backend: str) -> None:
+def start_worker(config: CaptureConfig, batch: str, output: Path, scratch: Path) -> None:
     """Prepare this process: one thread, the right GL, and a simulator."""
     global _duty
     threading.Thread(target=_follow_parent, daemon=True).start()
-    prepare_environment(backend)
+    prepare_environment(config.camera.backend)
     import cv2
 
     cv2.setNumThreads(1)
-    capture = _in_webots(config, scratch) if config.simulator == "webots" else _in_mujoco(config, backend)
+    capture = _in_webots(config, scratch) if config.simulator == "webots" else _in_mujoco(config)
     _duty = _Duty(config, batch, output, scratch, capture)
 
 
-def _in_mujoco(config: CaptureConfig, backend: str) -> Capture:
+def _in_mujoco(config: CaptureConfig) -> Capture:
     from sim2edge.capture.episode import capture_episode
     from sim2edge.capture.mujoco_simulator import MujocoSimulator
 
-    simulator = MujocoSimulator(config, backend)
+    simulator = MujocoSimulator(config, config.camera.backend)
 
     def capture(spec: "EpisodeSpec", folder: Path) -> tuple["EpisodeResult", "Drive"]:
         done = capture_episode(spec, simulator, config, folder)

@@ -14,7 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 STAGE = Stage(
     name="train",
-    version=2,
+    version=3,
     produces="model",
     config=TrainConfig,
     entry="sim2edge.train.run:run",
@@ -25,5 +25,6 @@ STAGE = Stage(
             files=("train.parquet", "validation.parquet", "dataset.json"),
         )
     },
-    deterministic=False,
+    deterministic=lambda config: config.reproducible,
+    tolerances={"floor_accuracy": 0.05, "map_50": 0.1, "map_50_95": 0.1},
 )

@@ -26,9 +26,10 @@ class TrainConfig(StageConfig):
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of weights, order and mirroring")
     amp: bool = Field(default=True, description="bfloat16 where there is a GPU; the CPU always uses float32")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto: a GPU if there is one", json_schema_extra={"decisive": False}
-    )
-    threads: int = Field(
-        default=0, ge=0, le=256, description="CPU threads; 0: all cores", json_schema_extra={"decisive": False}
-    )
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="what trains: the processor, or a GPU")
+    threads: int = Field(default=1, ge=1, le=256, description="CPU threads; on one, every run gives the same bytes")
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same config and dataset give the same bytes, not only the same metrics within a tolerance."""
+        return self.device == "cpu" and self.threads == 1

@@ -47,11 +47,13 @@ class Trainer:
         self, network: PerceptionNet, config: TrainConfig, train: Split, validation: Frames, table: DatasetTable
     ) -> None:
         self.config = config
-        self.device = torch.device(pick_device(config.device))
+        self.device = find_device(config.device)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train = train.to(self.device)
         self.validation = validation
         self.history: list[dict[str, float]] = []
+        self.speeds: list[dict[str, float]] = []
+        """How fast each epoch went: not in the history, because another run is faster or slower."""
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
         self._cells = torch.tensor(cell_geometry(grid_shapes(table.height, table.width))).to(self.device)
@@ -63,6 +65,11 @@ class Trainer:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: learning_rate_factor(step, warmup, total)
         )
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """The history with the speeds."""
+        return [row | speed for row, speed in zip(self.history, self.speeds, strict=True)]
 
     @property
     def epoch(self) -> int:
@@ -90,10 +97,9 @@ class Trainer:
             "learning_rate": float(self._schedule.get_last_lr()[0]),
             **{f"train_{name}_loss": float(value) / max(1, seen) for name, value in sums.items()},
             **judge(self.network, self.validation, self.config.batch_size),
-            "train_seconds": seconds,
-            "train_frames_per_second": len(self.train) / seconds,
         }
         self.history.append(row)
+        self.speeds.append({"train_seconds": seconds, "train_frames_per_second": len(self.train) / seconds})
         if not self.best_epoch or row["validation_score"] > self.history[self.best_epoch - 1]["validation_score"]:
             self.best_epoch = self.epoch
             self.best = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
@@ -135,6 +141,7 @@ class Trainer:
             "schedule": self._schedule.state_dict(),
             "generator": self._generator.get_state(),
             "history": copy.deepcopy(self.history),
+            "speeds": copy.deepcopy(self.speeds),
             "best": self.best,
             "best_epoch": self.best_epoch,
         }
@@ -150,21 +157,21 @@ class Trainer:
             self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict(state["schedule"])
             self._generator.set_state(state["generator"])
-            self.history, self.best = list(state["history"]), dict(state["best"])
-            self.best_epoch = state["best_epoch"]
+            self.history, self.speeds = list(state["history"]), list(state["speeds"])
+            self.best, self.best_epoch = dict(state["best"]), state["best_epoch"]
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise BadInput(f"checkpoint: does not fit this network: {str(error).splitlines()[0]}") from error
 
 
-def pick_device(wanted: str) -> str:
-    """`cpu` or `cuda`.
+def find_device(name: str) -> torch.device:
+    """The device called `cpu` or `cuda`.
 
     Raises:
         BadInput: a GPU is wanted and there is none.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise BadInput("train.device: cuda is wanted, but there is no usable GPU")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    return torch.device(name)
 
 
 def batches_in(frames: int, size: int) -> int:

@@ -40,12 +40,12 @@ class Tracker:
     def __init__(self, job: Job[TrainConfig], counts: Mapping[str, int]) -> None:
         self._job = job
         self._counts = counts
-        self._client = mlflow_client()
+        self._client = None if job.rehearsal else mlflow_client()
         self._run_id: str | None = None
         self._experiment = ""
         self._sent = 0
         self._quiet_until = 0.0
-        if self._client is None:
+        if self._client is None and not job.rehearsal:
             job.progress.log("MLFLOW_TRACKING_URI is not set: this run is not tracked")
 
     @property

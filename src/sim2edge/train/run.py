@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from sim2edge import config as configs
-from sim2edge.cores import available_cores
 from sim2edge.recipes.perception import signature
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames
 from sim2edge.recipes.perception_inference import detect
@@ -30,12 +29,12 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def run(job: Job[TrainConfig]) -> Outcome:
-    """Train and leave `model.pt`, `model.json`, `history.json` and `curves.png`.
+    """Train and leave `model.pt`, `model.json`, `history.json` and `curves.png`; measured: `speed.json`.
 
     Raises:
         BadInput: bad data in the dataset, or training that diverged.
     """
-    torch.set_num_threads(job.config.threads or available_cores())
+    torch.set_num_threads(job.config.threads)
     dataset = job.input("dataset")
     table = DatasetTable.read(dataset.path("dataset.json"))
     train = read_frames(dataset.path("train.parquet"), table)
@@ -43,12 +42,12 @@ def run(job: Job[TrainConfig]) -> Outcome:
     trainer = Trainer(build_network(job.config, table), job.config, make_split(train), validation, table)
     resume(job, trainer)
     tracker = Tracker(job, {"train_frames": len(train), "validation_frames": len(validation)})
-    tracker.track(trainer.history)
+    tracker.track(trainer.rows)
     while not trainer.finished:
         train_epoch(job, trainer)
-        tracker.track(trainer.history)
+        tracker.track(trainer.rows)
     metrics = finish(job, trainer, table, validation)
-    tracker.finish(trainer.history, metrics)
+    tracker.finish(trainer.rows, metrics)
     counts = {"epochs": trainer.epoch, "best_epoch": trainer.best_epoch, "frames": len(train)}
     return Outcome({**counts, **metrics, **tracker.where})
 
@@ -81,7 +80,7 @@ def train_epoch(job: Job[TrainConfig], trainer: Trainer) -> None:
         loss=round(row["train_total_loss"], 4),
         floor_accuracy=round(row["validation_floor_accuracy"], 4),
         map_50=round(row["validation_map_50"], 4),
-        frames_per_second=round(row["train_frames_per_second"]),
+        frames_per_second=round(trainer.speeds[-1]["train_frames_per_second"]),
     )
     path = job.scratch / CHECKPOINT
     torch.save({"trainer": trainer.state(), **describe_run(job.config)}, path)
@@ -100,10 +99,14 @@ def resume(job: Job[TrainConfig], trainer: Trainer) -> None:
 
 
 def describe_run(config: TrainConfig) -> dict[str, Any]:
-    """What a checkpoint and a model say of the run they come from: config, its hash, package versions."""
+    """What a checkpoint says of the run it comes from: config, its hash, package versions."""
+    return describe_config(config) | {"versions": {name: version(name) for name in ("sim2edge", "torch", "numpy")}}
+
+
+def describe_config(config: TrainConfig) -> dict[str, Any]:
+    """What a model says of the run it comes from: config and its hash. Its manifest has the versions."""
     resolved = configs.resolve(config)
-    versions = {name: version(name) for name in ("sim2edge", "torch", "numpy")}
-    return {"config": resolved, "config_hash": configs.digest(resolved), "versions": versions}
+    return {"config": resolved, "config_hash": configs.digest(resolved)}
 
 
 def warn_of_differences(then: dict[str, Any], now: dict[str, Any], progress: Progress) -> None:
@@ -136,11 +139,12 @@ def finish(job: Job[TrainConfig], trainer: Trainer, table: DatasetTable, validat
         "image_std": list(table.image_std),
         "postprocess": signature(table.height, table.width, threshold),
         "metrics": metrics,
-        **describe_run(job.config),
+        **describe_config(job.config),
     }
     save_model(network, meta, job.output / "model.pt")
     write_json(job.output / "model.json", meta)
     write_json(job.output / "history.json", trainer.history)
+    write_json(job.measurements / "speed.json", trainer.speeds)
     draw_curves(trainer.history, job.output / "curves.png")
     return metrics
 

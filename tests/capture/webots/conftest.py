@@ -13,7 +13,7 @@ from sim2edge.config import load
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "standin")]
 
-SMALL = ["episodes=2", "episode_seconds=1.5", "workers=1", "camera.backend=ray", "camera.width=64", "camera.height=48"]
+SMALL = ["episodes=2", "episode_seconds=1.5", "workers=1", "camera.width=64", "camera.height=48"]
 
 
 @pytest.fixture

@@ -32,6 +32,13 @@ def test_a_batch_is_captured_in_webots(fake_webots):
     assert {file.path.partition("/")[0] for file in manifest.files} >= {"farm.0000", "farm.0001"}
 
 
+def test_the_release_is_part_of_the_id():
+    bus, other = Bus(MemoryStore()), "camera.renderer=Webots R2023b"
+    assert plan(bus, "capture", "farm", overrides=WANTED).config.camera.renderer == "Webots R2025a"
+    with pytest.raises(BadInput, match="'Webots R2023b' is declared, with Webots it is 'Webots R2025a'"):
+        plan(bus, "capture", "farm", overrides=[*WANTED, other])
+
+
 def test_without_webots_the_stage_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("WEBOTS_HOME", raising=False)

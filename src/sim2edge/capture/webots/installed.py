@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sim2edge.capture.camera_capture import SOFTWARE_GL
+from sim2edge.capture.config import CaptureConfig
 from sim2edge.errors import BadInput
 
 RELEASE = "R2025a"
@@ -25,6 +27,20 @@ class Webots:
     virtual_display: Path | None
     """`xvfb-run`, or None where the display of this session is used: cameras and scanners are drawn by OpenGL, and
     Webots draws only with a display."""
+
+
+def declare_release(config: CaptureConfig) -> CaptureConfig:
+    """Make the release part of what decides a batch that Webots is to capture.
+
+    Raises:
+        BadInput: the config declares another one.
+    """
+    if config.simulator != "webots":
+        return config
+    wanted = f"Webots {RELEASE}"
+    if config.camera.renderer not in ("", wanted):
+        raise BadInput(f"capture.camera.renderer: '{config.camera.renderer}' is declared, with Webots it is '{wanted}'")
+    return config.model_copy(update={"camera": config.camera.model_copy(update={"renderer": wanted})})
 
 
 def find_webots(environment: Mapping[str, str] = os.environ) -> Webots:
@@ -87,7 +103,7 @@ def webots_command(webots: Webots, world: Path, port: int) -> list[str]:
 
 
 def webots_environment(base: Mapping[str, str], own: Path, source: Path) -> dict[str, str]:
-    """The variables of a Webots process: folders of its own, software GL unless told otherwise, no credentials.
+    """The variables of a Webots process: folders of its own, software GL, no credentials.
 
     Args:
         base: the variables of this process.
@@ -104,6 +120,6 @@ def webots_environment(base: Mapping[str, str], own: Path, source: Path) -> dict
         "WEBOTS_TMPDIR": own / "tmp",
     }
     path = os.pathsep.join(filter(None, (str(source), base.get("PYTHONPATH", ""))))
-    defaults = {"LIBGL_ALWAYS_SOFTWARE": "1", "LP_NUM_THREADS": "0", "ALSOFT_DRIVERS": "null"}
-    fixed = {"PYTHONPATH": path, "PYTHONIOENCODING": "UTF-8", "MUJOCO_GL": "disable"}
-    return defaults | kept | {name: str(folder) for name, folder in folders.items()} | fixed
+    fixed = {"PYTHONPATH": path, "PYTHONIOENCODING": "UTF-8", "MUJOCO_GL": "disable", "LIBGL_ALWAYS_SOFTWARE": "1"}
+    named = {name: str(folder) for name, folder in folders.items()}
+    return {"ALSOFT_DRIVERS": "null"} | kept | named | fixed | SOFTWARE_GL

@@ -1,0 +1,73 @@
+"""One set of code paths for all numeric libraries: what a stage computes does not depend on the processor it finds.
+
+    pin_code_paths()        # before anything imports numpy, torch or OpenCV; processes started later inherit it
+
+Each library looks at the processor when it is loaded and takes the widest instructions there are; sums then come out
+in another order, and with other bytes. On x86-64 all are held to AVX2 and FMA, by environment variables, which they
+read when they are loaded. Not covered: ONNX Runtime and LiteRT, which have no such variable.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Collection, Mapping, MutableMapping
+from pathlib import Path
+
+from sim2edge.errors import BadInput
+
+NEEDED = ("avx2", "fma", "f16c", "bmi2", "movbe")
+"""Flags of `/proc/cpuinfo`; with AVX2 they make the x86-64-v3 that NumPy's kernels are compiled for."""
+
+PINS: Mapping[str, str] = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    # The only branch of MKL that is the same on processors of all makers; torch uses it for matrices, not convolutions.
+    "MKL_CBWR": "COMPATIBLE",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OPENCV_CPU_DISABLE": "AVX512-SKX",
+    "OPENCV_IPP": "avx2",
+    "ARROW_USER_SIMD_LEVEL": "AVX2",
+}
+"""What each library reads when it is loaded; they win over what the environment says already."""
+
+LIBRARIES = ("numpy", "torch", "cv2", "pyarrow")
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def pin_code_paths(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Hold the numeric libraries of this process, and of those it starts, to one set of code paths.
+
+    Raises:
+        BadInput: the processor lacks the instructions.
+        RuntimeError: a library is loaded already, and not held to them.
+    """
+    if platform.machine() != "x86_64":
+        return
+    check_processor(read_flags())
+    if all(environment.get(name) == value for name, value in PINS.items()):
+        return
+    loaded = [name for name in LIBRARIES if name in sys.modules]
+    if loaded:
+        raise RuntimeError(f"{', '.join(loaded)}: loaded before the code paths of numeric libraries were pinned")
+    environment.update(PINS)
+
+
+def check_processor(flags: Collection[str]) -> None:
+    """Check that a processor with these flags can compute what every other one does.
+
+    Raises:
+        BadInput: it cannot; names what is missing.
+    """
+    missing = [flag for flag in NEEDED if flag not in flags]
+    if missing:
+        raise BadInput(
+            f"this processor has no {', '.join(missing)}: what it computes would differ from the same id made elsewhere"
+        )
+
+
+def read_flags(cpuinfo: Path = CPUINFO) -> Collection[str]:
+    """The flags of the first processor in a file like `/proc/cpuinfo`."""
+    lines = (line.partition(":") for line in cpuinfo.read_text(encoding="ascii", errors="replace").splitlines())
+    return next((set(value.split()) for name, _, value in lines if name.strip() == "flags"), set())
