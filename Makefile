@@ -14,7 +14,6 @@ JOBS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 # A file stays on one worker, which makes its fixtures once; in the order of folders, for the long files come early.
 FAST := -m "not slow and not engine" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed
-IN_MEMORY := TMPDIR=$$(scripts/test_folder.sh)
 STAGES_TESTS := --ignore=tests/dags --ignore=tests/plugins --ignore=tests/browser
 
 .PHONY: help install demo up down status test test-stages test-airflow test-e2e test-e2e-stages test-e2e-airflow coverage test-docker drill test-celery images test-images sbom audit bench lint format lock clean
@@ -55,10 +54,10 @@ test: install  ## every test but the slow ones; both halves at once, JOBS=2 each
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-stages test-airflow
 
 test-stages: install
-	@$(IN_MEMORY) $(STAGES)/$(PYTEST) $(FAST) $(STAGES_TESTS) --durations=8
+	@scripts/in_memory.sh $(STAGES)/$(PYTEST) $(FAST) $(STAGES_TESTS) --durations=8
 
 test-airflow: install
-	@$(IN_MEMORY) $(AIRFLOW_PYTEST) $(FAST) tests/dags tests/plugins --durations=5
+	@scripts/in_memory.sh $(AIRFLOW_PYTEST) $(FAST) tests/dags tests/plugins --durations=5
 
 coverage: install  ## what of src/ the tests of the stages and the core reach (slower: one at a time, counted)
 	@rm -f .coverage .coverage.*
