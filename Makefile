@@ -10,8 +10,10 @@ AIRFLOW := .venvs/airflow/bin
 PYTEST := python -m pytest
 AIRFLOW_PYTEST := $(AIRFLOW)/$(PYTEST) -o cache_dir=.pytest_cache/airflow
 JOBS ?= 2
+# Python keeps what it compiled: without, each of the many processes compiles all that it imports, anew.
+unexport PYTHONDONTWRITEBYTECODE
 # A file stays on one worker, which makes its fixtures once; in the order of folders, for the long files come early.
-FAST := -m "not slow and not engine" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+FAST := -m "not slow and not engine" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed
 STAGES_TESTS := --ignore=tests/dags --ignore=tests/plugins --ignore=tests/browser
 
 .PHONY: help install demo up down status test test-stages test-airflow test-e2e test-e2e-stages test-e2e-airflow coverage test-docker drill test-celery images test-images sbom audit bench lint format lock clean
@@ -47,13 +49,15 @@ test-compose: install  ## the tests of the system in containers, and of the engi
 status:  ## say what runs of the stack without containers (sim2edge up)
 	@$(STAGES)/sim2edge status
 
-test: test-stages test-airflow  ## every test but the slow ones, JOBS=2 at a time
+test: install  ## every test but the slow ones; both halves at once, JOBS=2 each: there is much waiting in both
+	@echo "two halves at once: each speaks when it has ended"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-stages test-airflow
 
 test-stages: install
-	@$(STAGES)/$(PYTEST) $(FAST) $(STAGES_TESTS) --durations=8
+	@scripts/in_memory.sh $(STAGES)/$(PYTEST) $(FAST) $(STAGES_TESTS) --durations=8
 
 test-airflow: install
-	@$(AIRFLOW_PYTEST) $(FAST) tests/dags tests/plugins --durations=5
+	@scripts/in_memory.sh $(AIRFLOW_PYTEST) $(FAST) tests/dags tests/plugins --durations=5
 
 coverage: install  ## what of src/ the tests of the stages and the core reach (slower: one at a time, counted)
 	@rm -f .coverage .coverage.*

@@ -37,7 +37,7 @@ def small() -> CaptureConfig:
     return load(CaptureConfig, "capture", overrides=SMALL)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def capture_batch():
     """Capture a batch through the real runner: `capture_batch(bus, batch, *overrides, shard="1/2") -> Manifest`."""
 

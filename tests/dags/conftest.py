@@ -18,6 +18,17 @@ os.environ.update(
     SIM2EDGE_ROOT=str(ROOT),
 )
 pytest.importorskip("airflow")
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def dag_reader():
+    """Reads the DAG files under other settings; see `DagReader`."""
+    from dag_reader import DagReader
+
+    reader = DagReader()
+    yield reader
+    reader.close()
 
 
 @pytest.fixture(scope="session")

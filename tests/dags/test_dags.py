@@ -1,8 +1,6 @@
 """Every DAG parses, is known by name, explains itself, and has tasks that end, are retried, belong to someone."""
 
 import ast
-import json
-import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -166,30 +164,28 @@ print([name for name in {heavy!r} if name in sys.modules])
     assert answer.stdout.strip().splitlines()[-1:] == ["[]"], answer.stderr
 
 
-def read_capture_dag(shards):
-    """The capture DAG of a deployment with another number of shards: its import errors, and its tasks."""
-    code = f"""
-import json, sys
-sys.path.append({str(DAGS.parent / "plugins")!r})
-from airflow.dag_processing.dagbag import DagBag
-bag = DagBag({str(DAGS / "sim_capture_dag.py")!r})
+CAPTURE = """
+bag = DagBag(DAGS + "/sim_capture_dag.py")
 found = []
 for task in bag.dags["sim_capture"].topological_sort() if bag.dags else ():
     shards = getattr(task, "expand_input", None) and task.expand_input.value["shard"]
     found.append([task.task_id, shards, list(task.upstream_task_ids), [asset.name for asset in task.outlets]])
 print(json.dumps([list(bag.import_errors.values()), found]))
 """
-    environment = {**os.environ, "AIRFLOW__SIM2EDGE__CAPTURE_SHARDS": shards}
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    return json.loads(answer.stdout.splitlines()[-1])
 
 
-def test_a_batch_in_shards_is_a_mapped_task_and_one_that_gathers():
+@pytest.fixture
+def read_capture_dag(dag_reader):
+    """The capture DAG of a deployment with another number of shards: its import errors, and its tasks."""
+    return lambda shards: dag_reader.ask(CAPTURE, AIRFLOW__SIM2EDGE__CAPTURE_SHARDS=shards)
+
+
+def test_a_batch_in_shards_is_a_mapped_task_and_one_that_gathers(read_capture_dag):
     pieces = ["capture_shard", ["1/3", "2/3", "3/3"], [], []]
     assert read_capture_dag("3") == [[], [pieces, ["capture", None, ["capture_shard"], ["episodes"]]]]
 
 
 @pytest.mark.parametrize("shards", ["0", "many", "-2", "2.5"])
-def test_a_wrong_number_of_shards_is_named(shards):
+def test_a_wrong_number_of_shards_is_named(read_capture_dag, shards):
     (error,), _ = read_capture_dag(shards)
     assert f"[sim2edge] capture_shards: '{shards}' is not a number of shards: expected 1 to 1000" in error

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from engine_requests import BODY, CONTAINER
 
+from sim2edge.cli import main
 from sim2edge.engine_proxy.commands import check_socket
 from sim2edge.errors import BadInput
 
@@ -23,15 +24,19 @@ from sim2edge.errors import BadInput
 class Engine:
     """A tiny engine on a socket: one container, whose log never ends; notes what reaches it."""
 
-    def __init__(self, path: Path, deployment: str = "lab") -> None:
-        self.deployment = deployment
-        self.requests: list[str] = []
-        self.bodies: list[bytes] = []
+    def __init__(self, path: Path) -> None:
         self.open_logs = 0
+        self.forget()
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(str(path))
         self._server.listen()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def forget(self) -> None:
+        """Be as new: the container is the lab's, and nothing came."""
+        self.deployment = "lab"
+        self.requests: list[str] = []
+        self.bodies: list[bytes] = []
 
     def close(self) -> None:
         self._server.close()
@@ -94,9 +99,19 @@ class Proxy:
         command += [f"--socket={socket_path}", "--deployment=lab", "--network=lab-stages"]
         self.process = subprocess.Popen(command, stderr=self._log.open("wb"), stdout=subprocess.DEVNULL)
         wait_for(lambda: "listening" in self._log.read_text() or self.process.poll() is not None)
+        self._known = 0
+
+    def forget(self) -> None:
+        """Let what it has said be known."""
+        self._known = len(self._log.read_text())
 
     def said(self) -> list[dict[str, str]]:
-        return [json.loads(line) for line in self._log.read_text().splitlines()]
+        """What it has said since."""
+        return [json.loads(line) for line in self._log.read_text()[self._known :].splitlines()]
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10)
 
     def send(self, request: bytes) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -125,19 +140,27 @@ def request(method: str, target: str, body: bytes = b"", **headers: str) -> byte
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    running = Engine(tmp_path / "engine.sock")
-    yield running
-    running.close()
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Proxy]]:
+    """An engine and a proxy before it, for every test that leaves them as they were."""
+    folder = tmp_path_factory.mktemp("lab")
+    engine = Engine(folder / "engine.sock")
+    proxy = Proxy(folder, folder / "engine.sock")
+    yield engine, proxy
+    assert proxy.end() == 0
+    engine.close()
 
 
 @pytest.fixture
-def proxy(tmp_path: Path, engine: Engine) -> Iterator[Proxy]:
-    running = Proxy(tmp_path, tmp_path / "engine.sock")
-    yield running
-    running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(10) == 0
+def engine(both: tuple[Engine, Proxy]) -> Engine:
+    both[0].forget()
+    return both[0]
+
+
+@pytest.fixture
+def proxy(both: tuple[Engine, Proxy]) -> Proxy:
+    both[1].forget()
+    return both[1]
 
 
 def test_what_is_allowed_reaches_the_engine_anew(proxy: Proxy, engine: Engine):
@@ -224,10 +247,15 @@ def test_a_huge_body_is_refused_before_it_is_read(proxy: Proxy, engine: Engine):
     assert time.monotonic() - started < 5
 
 
-def test_an_engine_that_has_gone_is_said_in_one_line(proxy: Proxy, engine: Engine, tmp_path: Path):
-    (tmp_path / "engine.sock").unlink()
-    engine.close()
-    status, answer = proxy.ask(request("GET", "/_ping"))
+def test_an_engine_that_has_gone_is_said_in_one_line(tmp_path: Path):
+    engine = Engine(tmp_path / "engine.sock")
+    proxy = Proxy(tmp_path, tmp_path / "engine.sock")
+    try:
+        (tmp_path / "engine.sock").unlink()
+        engine.close()
+        status, answer = proxy.ask(request("GET", "/_ping"))
+    finally:
+        assert proxy.end() == 0
     assert status == 503
     assert "the engine does not answer at" in json.loads(answer)["message"]
 
@@ -241,16 +269,21 @@ def test_an_engine_that_has_gone_is_said_in_one_line(proxy: Proxy, engine: Engin
         (["--socket={socket}", "--listen=203.0.113.1:1"], r"--listen 203.0.113.1:1: "),
     ],
 )
-def test_a_bad_setup_is_one_line(tmp_path: Path, engine: Engine, arguments: list[str], complaint: str):
-    filled = [word.replace("{socket}", str(tmp_path / "engine.sock")) for word in arguments]
-    command = [sys.executable, "-m", "sim2edge", "engine-proxy", *filled]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert ended.returncode == 2
-    assert re.search(complaint, ended.stderr)
-    assert ended.stderr.count("\n") == 1
+def test_a_bad_setup_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+):
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "engine.sock"))
+        filled = [word.replace("{socket}", str(tmp_path / "engine.sock")) for word in arguments]
+        assert main(["engine-proxy", *filled]) == 2
+    said = capsys.readouterr().err
+    assert re.search(complaint, said)
+    assert said.count("\n") == 1
 
 
-def test_a_socket_without_permission_is_one_line(tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch):
+def test_a_socket_without_permission_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "access", lambda *_: False)  # this user may be root, who may do anything
-    with pytest.raises(BadInput, match=r"engine\.sock: no permission for user \d+: it belongs to group \d+"):
-        check_socket(tmp_path / "engine.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "engine.sock"))
+        with pytest.raises(BadInput, match=r"engine\.sock: no permission for user \d+: it belongs to group \d+"):
+            check_socket(tmp_path / "engine.sock")

@@ -152,15 +152,8 @@ def test_the_server_is_asked_to_try_again_while_airflow_does_not_know_the_asset(
     assert json.loads(answer.text)["detail"].startswith("Airflow does not know the asset inbox_arrived yet")
 
 
-@pytest.fixture(scope="module")
-def database():
-    from airflow.utils.db import initdb
-
-    initdb()
-
-
 @pytest.fixture
-def watch_inbox(database):
+def watch_inbox(airflow_database):
     """The DAG as Airflow's database knows it; a function that changes that."""
     from airflow.models.asset import AssetActive, AssetDagRunQueue, AssetEvent, AssetModel, DagScheduleAssetReference
     from airflow.models.dag import DagModel
@@ -205,7 +198,7 @@ def run_that_is(state):
     return insert(DagRun).values(dag_id="watch_inbox", log_template_id=1, **what)
 
 
-def test_an_asset_that_airflow_does_not_know_yet_is_said(database):
+def test_an_asset_that_airflow_does_not_know_yet_is_said(airflow_database):
     assert arrival_hook.note_arrival(["lab-1"]) is False
 
 

@@ -12,16 +12,8 @@ from pools import BACKFILL, FOLLOWER_WEIGHT, HEAD_WEIGHT, INFINITE, POOLS, Place
 LIVE = Place("capture", 2, 1)
 
 
-@pytest.fixture(scope="module")
-def database():
-    """Airflow's own database."""
-    from airflow.utils.db import initdb
-
-    initdb()
-
-
 @pytest.fixture
-def session(database):
+def session(airflow_database):
     from airflow.utils.session import create_session
 
     with create_session() as session:
@@ -75,7 +67,7 @@ def test_a_run_follows_a_backfill_when_nothing_else_started_it(sources, expected
     assert follows(sources) is expected
 
 
-def test_the_pools_are_made_when_airflow_starts_and_a_persons_size_stays(database):
+def test_the_pools_are_made_when_airflow_starts_and_a_persons_size_stays(airflow_database):
     from airflow.jobs.job import Job
     from airflow.models.pool import Pool
     from airflow.utils.session import create_session
