@@ -44,7 +44,13 @@ QUICK: Mapping[str, Sequence[str]] = {
     ),
     "export": (
         *("calibration_frames=16", "parity_frames=16", "latency_rounds=3", "latency_calls=3"),
-        *("limits.min_floor_accuracy=0", "limits.max_floor_accuracy_drop=1", "limits.max_map50_drop=1"),
+        *(
+            "limits.min_classes=0",
+            "limits.min_floors=0",
+            "limits.min_floor_accuracy=0",
+            "limits.max_floor_accuracy_drop=1",
+            "limits.max_map50_drop=1",
+        ),
         *("limits.min_agreement=0", "limits.max_difference=100", "limits.max_difference_float16=100"),
     ),
     "push": (f"ring={RING}",),

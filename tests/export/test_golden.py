@@ -23,4 +23,5 @@ def test_the_payload_changes_only_with_the_stages_version(released: tuple[Job[Ex
         found |= {name: file.read() for name, file in members.items() if file and name not in CONFIG}
     digests = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in sorted(found.items())}
     assert STAGE.version == VERSION, "write the new version and the new digests into this file"
-    assert digests == GOLDEN, "the payload changed: raise the version of stage export, or find what is not in its id"
+    changed = f"the payload changed: raise the version of stage export, or find what is not in its id: {digests}"
+    assert digests == GOLDEN, changed

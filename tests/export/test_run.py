@@ -198,15 +198,21 @@ def choose_variant(facts: ReleaseFacts) -> Variant:
     return Variant("onnx", "model.onnx", "float32", 700, True, quality, Distance({}, 1.0, 1.0))
 
 
-@pytest.mark.parametrize("not_judged", [{"classes": list(perception.CLASSES)}, {"floors": list(perception.FLOORS)}])
+@pytest.mark.parametrize(
+    ("not_judged", "lack"),
+    [
+        ({"classes": list(perception.CLASSES)}, "classes that were judged 0 below 1"),
+        ({"floors": list(perception.FLOORS)}, "floor types that were judged 0 below 1"),
+    ],
+)
 def test_a_network_of_which_nothing_was_judged_is_refused(
-    make_job: MakeJob, artifacts: dict[str, list[Artifact]], tmp_path: Path, not_judged: dict[str, list[str]]
+    make_job: MakeJob, artifacts: dict[str, list[Artifact]], tmp_path: Path, not_judged: dict[str, list[str]], lack: str
 ) -> None:
     change = {"passed": True, "not_judged": not_judged}
     verdict = rewrite(artifacts["verdict"][0], tmp_path / "verdict", "verdict.json", lambda _: change)
     job = make_job(inputs={"verdict": [verdict]})
     outcome = run(job)
-    assert outcome.refused == "nothing may be announced: no class, or no floor type, was judged"
+    assert outcome.refused == f"too little may be announced: {lack}"
     assert not (job.output / "bundle.tar").exists()
 
 

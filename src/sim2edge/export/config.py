@@ -23,6 +23,8 @@ class Limits(StageConfig):
     min_agreement: float = Field(
         default=0.85, ge=0, le=1, description="F1 of a variant's detections against those of the trained network"
     )
+    min_classes: int = Field(default=1, ge=0, description="classes that the verdict judged, and devices may report")
+    min_floors: int = Field(default=1, ge=0, description="floor types that the verdict judged, and devices may report")
     max_difference: float = Field(
         default=1e-3,
         gt=0,

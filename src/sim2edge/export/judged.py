@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sim2edge.errors import BadInput
+from sim2edge.export.config import Limits
 from sim2edge.recipes.perception_frames import Frames
 
 
@@ -44,6 +45,15 @@ def _names(listed: Mapping[str, Any], what: str, known: Collection[str], file: s
     if not isinstance(names, list) or not set(map(str, names)) <= set(known):
         raise BadInput(f"{file}: not_judged.{what}: expected names of: {', '.join(known)}; not {names!r}")
     return names
+
+
+def find_lack(not_judged: NotJudged, classes: Sequence[str], floors: Sequence[str], limits: Limits) -> str:
+    """Say what too little was judged of to release the network; empty if enough was."""
+    counts = (
+        ("classes", len(set(classes) - set(not_judged.classes)), limits.min_classes),
+        ("floor types", len(set(floors) - set(not_judged.floors)), limits.min_floors),
+    )
+    return "; ".join(f"{what} that were judged {count} below {limit}" for what, count, limit in counts if count < limit)
 
 
 def keep_boxes(frames: Frames, announced: Collection[int]) -> Frames:

@@ -1,6 +1,6 @@
 """`MODEL_CARD.md`: what the model is for, what it learned from, how good it is and where it ends (arXiv 1810.03993)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sim2edge.export.choose import Target, Variant
@@ -86,8 +86,8 @@ def write_card(
     return CARD.format(
         recipe=facts.recipe,
         release=facts.release,
-        floors_sentence=f"Floors: {', '.join(f for f in facts.floors if f not in facts.not_judged.floors)}.",
-        classes_sentence=f"Obstacles: {', '.join(facts.announced.values())}.",
+        floors_sentence=f"Floors: {_list([f for f in facts.floors if f not in facts.not_judged.floors])}.",
+        classes_sentence=f"Obstacles: {_list(facts.announced.values())}.",
         not_judged_sentence=_tell_not_judged(facts.not_judged),
         dataset_sentence=f"Frames of: {', '.join(batches)}.",
         split_rows="\n".join(splits),
@@ -105,6 +105,10 @@ def write_card(
         threshold=facts.postprocess["score_threshold"],
         lineage_rows="\n".join(f"- {role}: `{reference}`" for role, reference in facts.lineage.items()),
     )
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _tell_not_judged(not_judged: NotJudged) -> str:

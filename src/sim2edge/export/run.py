@@ -19,7 +19,7 @@ from sim2edge.export.config import ExportConfig
 from sim2edge.export.device_network import ChannelsLast, TorchRuntime, example_input
 from sim2edge.export.forms import FORMS
 from sim2edge.export.held_out import camera_images, spread
-from sim2edge.export.judged import keep_boxes, read_not_judged
+from sim2edge.export.judged import find_lack, keep_boxes, read_not_judged
 from sim2edge.export.latency import install_forms, measure_latency
 from sim2edge.export.model_card import write_card
 from sim2edge.export.parity import Outputs, Quality, measure_distance, measure_quality, rounded
@@ -36,8 +36,8 @@ def run(job: Job[ExportConfig]) -> Outcome:
     """Export the model, and bundle the cheapest form that is as good as the trained network."""
     model, verdict, dataset = (job.input(role) for role in ("model", "verdict", "dataset"))
     facts = collect_facts(job, read_json(model, "model.json"), check_verdict(verdict, model))
-    if not facts.announced or not set(facts.floors) - set(facts.not_judged.floors):
-        return Outcome({"variants": 0}, refused="nothing may be announced: no class, or no floor type, was judged")
+    if lack := find_lack(facts.not_judged, facts.classes, facts.floors, job.config.limits):
+        return Outcome({"not_judged": asdict(facts.not_judged)}, refused=f"too little may be announced: {lack}")
     table = read_table(dataset, facts)
     test = spread(read_frames(dataset.path("test.parquet"), table), job.config.parity_frames)
     test = keep_boxes(test, facts.announced)
@@ -277,7 +277,7 @@ def summarise(
         "latency_ms": target.latency_ms.get(chosen.name),
         "bundle_bytes": (job.output / "bundle.tar").stat().st_size,
         **release_metrics(chosen),
-        "not_judged": [*facts.not_judged.classes, *facts.not_judged.floors],
+        "not_judged": asdict(facts.not_judged),
         "variants": choice.reasons,
     }
 
