@@ -8,7 +8,18 @@ from sim2edge.export.config import ExportConfig
 from sim2edge.stage import Job, Outcome
 
 VERSION = 2
-GOLDEN: dict[str, str] = {}
+GOLDEN = {
+    "MODEL_CARD.md": "e937f06d8dc8f8b3",
+    "classes.json": "fa45e58019b690e2",
+    "export_report.json": "4b2f14a178feea0c",
+    "model.float16.tflite": "cfb2c2ae37bf782d",
+    "model.float32.tflite": "ceb00e78b9a59219",
+    "model.int8.tflite": "264713c2c95e02e8",
+    "model.onnx": "b5c5c1ce112b695e",
+    "model.tflite": "264713c2c95e02e8",
+    "model.torchscript": "cd518e3b4f01b7a8",
+    "signature.json": "b7b1bc9b28f7deab",
+}
 CONFIG = ("config.yaml", "release.json")
 """Members that hold the config, which is part of the id by itself."""
 
