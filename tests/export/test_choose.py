@@ -126,7 +126,7 @@ def test_a_better_variant_than_the_trained_network_loses_nothing() -> None:
     [
         (1.0, SMALL, {}),
         (0.30, SMALL, {"onnx": "0.6, more than 0.3", "tflite-float32": "0.5, more than 0.3"}),
-        (0.29, None, {"onnx": "latency on x86-64, ms 0.6, more than 0.29", "tflite-int8": "0.3, more than 0.29"}),
+        (0.29, None, {"onnx": "latency on x86-64 (ms) 0.6, more than 0.29", "tflite-int8": "0.3, more than 0.29"}),
     ],
 )
 def test_a_variant_over_the_budget_is_rejected_with_value_and_limit(
@@ -137,7 +137,7 @@ def test_a_variant_over_the_budget_is_rejected_with_value_and_limit(
     for name, reason in rejected.items():
         assert reason in choice.reasons[name]
     rule = choice.rules["tflite-int8"][-1]
-    assert (rule.rule, rule.value, rule.limit) == ("latency on x86-64, ms", 0.3, budget)
+    assert (rule.rule, rule.value, rule.limit) == ("latency on x86-64 (ms)", 0.3, budget)
     assert rule.passed is (chosen is not None)
 
 

@@ -122,7 +122,7 @@ def latency_rules(variant: Variant, target: Target) -> list[Rule]:
     limit, latency = target.budget_ms, target.latency_ms.get(variant.name)
     if limit is None or not variant.on_device:
         return []
-    name = f"latency on {target.device_class}, ms"
+    name = f"latency on {target.device_class} (ms)"
     if latency is not None:
         return [_at_most(name, latency, limit)]
     if target.allow_unmeasured:
