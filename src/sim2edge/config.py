@@ -139,16 +139,12 @@ def decisive(config: StageConfig) -> dict[str, Any]:
 
     Only top-level fields are marked: how many workers or threads share the work, say.
     """
-    return keep_decisive(type(config), resolve(config))
-
-
-def keep_decisive(model: type[StageConfig], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the items of a resolved config, such as a manifest's, less the fields of `model` marked not decisive."""
-    marks = {name: field.json_schema_extra for name, field in model.model_fields.items()}
+    fields = type(config).model_fields
+    marks = {name: field.json_schema_extra for name, field in fields.items()}
     return {
         name: value
-        for name, value in values.items()
-        if not (isinstance(mark := marks.get(name), dict) and mark.get("decisive") is False)
+        for name, value in resolve(config).items()
+        if not (isinstance(mark := marks[name], dict) and mark.get("decisive") is False)
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sim2edge.config import decisive, keep_decisive
+from sim2edge.config import decisive
 from sim2edge.edge.bundle import Bundle, unpack_bundle, write_bundle
 from sim2edge.edge.footprint import measure_footprint
 from sim2edge.edge.obstacle_detector import ObstacleDetector
@@ -27,7 +27,7 @@ from sim2edge.export.release_bundle import ReleaseFacts, assemble, state_memory
 from sim2edge.export.variants import export_all, open_form, run_all
 from sim2edge.recipes import load_network
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames
-from sim2edge.stage import Artifact, Job, Outcome, get_stage
+from sim2edge.stage import Artifact, Job, Outcome
 
 STEPS = len(FORMS) + 4
 
@@ -120,7 +120,7 @@ def collect_facts(job: Job[ExportConfig], described: dict[str, Any], verdict: di
             lineage={role: manifest.reference for role, manifest in manifests.items()},
             config={
                 "export": decisive(job.config),
-                "train": keep_decisive(get_stage("train").config, manifests["model"].config),
+                "train": manifests["model"].config,
             },
         )
     except KeyError as error:
