@@ -38,12 +38,11 @@ SECONDS_BETWEEN_TRIES = 2.0
 
 
 def choose_champion(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Fill the roles that a verdict compares with, and what the model was trained on.
+    """Fill the roles that a verdict compares with, and what the model was trained on, as far as they were not given.
 
-    `champion`, if it was not given: the current one. `best`, beside those given: the models that were best in some
-    metric by the verdict that accepted the champion. If the model itself is champion already, both are what they were
-    when it was promoted, so that validating it again is the same run. `trained_on`, if not given: the model's dataset.
-    What is no longer on the bus is left out.
+    `champion`: the current one. `best`: the models that were best in some metric by the verdict that accepted the
+    champion. If the model itself is champion already, both are what they were when it was promoted, so that validating
+    it again is the same run. `trained_on`: the model's dataset. What is no longer on the bus is left out.
 
     Raises:
         BadInput: the champion that was given is the model itself.
@@ -52,28 +51,29 @@ def choose_champion(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[s
     if model in references["champion"]:
         raise BadInput(f"validate: input 'champion' is the model itself, {model}: name another, or none")
     champion, best = find_rivals(bus, model)
-    given = references["champion"]
-    chosen = given or [each for each in champion if bus.exists(each)]
-    rivals = {*references["best"], *(each for each in best if bus.exists(each))} - {model, *chosen}
+    compared = references["champion"] or champion
     return {
         **references,
-        "champion": chosen,
-        "best": sorted(rivals),
+        "champion": compared,
+        "best": references["best"] or sorted(set(best) - {model, *compared}),
         "trained_on": references["trained_on"] or find_training_data(bus, model),
     }
 
 
 def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
-    """The champion to beat, if there is one, and the models that hold the best value of a metric."""
+    """The champion to beat and the models that hold the best value of a metric; those that are on the bus."""
     ref = bus.read_ref(CHAMPION_REF)
     if ref is None:
         return [], []
     accepted = find_acceptances(bus, ref.target)
-    if ref.target != model:
-        return [ref.target], list(accepted[-1].summary.get("best", {}).values()) if accepted else []
-    predecessor = [ref.previous] if ref.previous else []
-    then = [verdict for verdict in accepted if verdict.inputs.get("champion", []) == predecessor]
-    return predecessor, then[-1].inputs.get("best", []) if then else []
+    if ref.target == model:
+        champion = [ref.previous] if ref.previous else []
+        then = [verdict for verdict in accepted if verdict.inputs.get("champion", []) == champion]
+        best = then[-1].inputs.get("best", []) if then else []
+    else:
+        champion = [ref.target]
+        best = list(accepted[-1].summary.get("best", {}).values()) if accepted else []
+    return [each for each in champion if bus.exists(each)], [each for each in best if bus.exists(each)]
 
 
 def find_acceptances(bus: Bus, model: str) -> Sequence[Manifest]:
@@ -94,7 +94,7 @@ def find_training_data(bus: Bus, model: str) -> Sequence[str]:
 
 
 def settle_verdict(bus: Bus, manifest: Manifest, progress: Progress) -> None:
-    """Make the model of a passed verdict champion, if the champion is still the one it was compared with."""
+    """Make the model of a passed verdict champion, if it was compared with the champion and the best of now."""
     (model,) = manifest.inputs["model"]
     if manifest.refused:
         return
@@ -103,6 +103,10 @@ def settle_verdict(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     now = current.target if current and bus.exists(current.target) else None
     if now not in (compared, model):
         progress.log(f"{model} passed, but the champion is {now} by now: left as it is", compared_with=compared)
+        return
+    unbeaten = {*find_rivals(bus, model)[1]} - {model, compared, *manifest.inputs.get("best", [])}
+    if now != model and unbeaten:
+        progress.log(f"{model} passed, but was not compared with the best, {', '.join(sorted(unbeaten))}: no champion")
         return
     try:
         bus.move_ref(CHAMPION_REF, model, expected=current)

@@ -113,15 +113,21 @@ def test_the_first_champion_judged_again_is_the_same_run(history):
     assert verdict.inputs["champion"] == verdict.inputs["best"] == []
 
 
-def test_naming_the_champion_or_best_ones_does_not_take_the_mark_away(history):
+def test_what_is_given_is_kept(history):
     first, _ = history.judge(0.5)
     second, _ = history.judge(0.49)
-    weak = "model/batch-1/" + "f" * 16
-    commit(history.bus, weak)
     challenger = "model/batch-1/" + "c" * 16
     assert choose(history.bus, challenger, champion=[second])["best"] == [first]
-    assert choose(history.bus, challenger, best=[weak])["best"] == [first, weak]
     assert choose(history.bus, challenger, champion=[first])["best"] == [second]
+    assert choose(history.bus, challenger, best=[second])["best"] == [second]
+
+
+def test_a_model_that_was_not_compared_with_the_best_passes_but_is_no_champion(history):
+    history.judge(0.5)
+    second, _ = history.judge(0.49)
+    _, verdict = history.judge(0.475, best=[second])
+    assert verdict.refused is None
+    assert history.champion == second
 
 
 def test_a_champion_set_by_hand_is_found_with_its_own_mark(history):
