@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sim2edge.errors import BadInput, Corrupt
 
 MANIFEST_VERSION = 3
-"""2 added `shard`, 3 `measurements`; older manifests are read as they are."""
+"""2 added `shard`, 3 `measurements` and `same_bytes`; older manifests are read as they are."""
 MEASUREMENTS = "measurements"
 """Folder of an attempt that holds what it measured; no payload has a path below it."""
 KINDS = ("episodes", "frames", "dataset", "model", "verdict", "release", "rollout")
@@ -128,6 +128,9 @@ class Manifest(BaseModel):
     files: list[File] = Field(description="the payload: follows from the id, byte for byte")
     measurements: list[File] = Field(
         default_factory=list, description="what this run measured, such as times: another run measures something else"
+    )
+    same_bytes: bool | None = Field(
+        default=None, description="whether the stage promises that another run gives the same bytes; None: not recorded"
     )
     summary: dict[str, Any]
     refused: str | None = Field(default=None, description="why a gate refused; None when it did not")

@@ -431,6 +431,7 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
         attempt=attempt,
         files=list(files),
         measurements=list(measurements),
+        same_bytes=planned.stage.deterministic(planned.config),
         summary=dict(outcome.summary),
         refused=outcome.refused,
         environment=describe_environment(extra_of(planned.stage.name)),

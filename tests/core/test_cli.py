@@ -116,6 +116,7 @@ def test_reproduce_compares_figures_where_no_bytes_are_promised(command, toy_sta
     wavers = replace(toy_stages["capture"], deterministic=lambda _: False, tolerances={"lines": 1})
     monkeypatch.setitem(toy_stages, "capture", wavers)
     command("capture", "--partition", "{partition}")
+    assert Manifest.model_validate_json(command("show", "refs/batches/{partition}")[1]).same_bytes is False
     for more, code in ((1, 0), (2, 1)):
         monkeypatch.setenv("TOY_STAGE_MORE", str(more))
         ended, out, _ = command("reproduce", "refs/batches/{partition}")

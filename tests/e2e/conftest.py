@@ -135,3 +135,10 @@ def pipeline(s3_server, tmp_path_factory) -> Pipeline:
 def scratch(pipeline) -> Path:
     """The folder where the stages of the pipeline work."""
     return Path(pipeline.environment["SIM2EDGE_SCRATCH"])
+
+
+@pytest.fixture
+def elsewhere(pipeline, tmp_path) -> Pipeline:
+    """The command line of somebody else: another home, time zone and language, and no keys to publish with."""
+    other = {"HOME": str(tmp_path), "TZ": "Pacific/Apia", "LANG": "C", "SIM2EDGE_KEYS": str(tmp_path / "none")}
+    return Pipeline(pipeline.environment | other)

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from e2e.conftest import Pipeline
 
 from sim2edge.stage import STAGE_NAMES
 
@@ -41,13 +40,6 @@ def test_lineage_leads_from_the_rollout_to_the_seeds(pipeline):
     assert len(seeds) == len(set(seeds.values())) == 14
     tree = pipeline.run("lineage", "refs/rings/canary").out
     assert all(str(seed) in tree for seed in seeds.values())
-
-
-@pytest.fixture
-def elsewhere(pipeline, tmp_path) -> Pipeline:
-    """The command line of somebody else: another home, time zone and language, and no keys to publish with."""
-    other = {"HOME": str(tmp_path), "TZ": "Pacific/Apia", "LANG": "C", "SIM2EDGE_KEYS": str(tmp_path / "none")}
-    return Pipeline(pipeline.environment | other)
 
 
 @pytest.mark.parametrize("stage", STAGE_NAMES)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -23,6 +24,7 @@ def write_report(
     folder: Path, batch: str, stats: Mapping[str, Any], quarantined: Sequence[Quarantined], config: CleanConfig
 ) -> None:
     """Write `report.html` beside the `frames.parquet` of `folder`."""
+    matplotlib.rcdefaults()  # not what a matplotlibrc of this folder or home says
     samples = sample_frames(folder / "frames.parquet", config.report_frames)
     lidar = stats["lidar"]
     scan = Scan(lidar["beams"], lidar["start_rad"], lidar["step_rad"])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
 from matplotlib.figure import Figure
 
 PANELS = {
@@ -14,6 +15,7 @@ PANELS = {
 
 def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """One panel a group of metrics, over epochs, as a PNG."""
+    matplotlib.rcdefaults()  # not what a matplotlibrc of this folder or home says
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axes, (title, names) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
