@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sim2edge.edge.bundle import unpack_bundle, write_bundle
 from sim2edge.edge.service import MAX_BODY_BYTES, main
 
 TOKEN = "a-token-of-this-test"
@@ -83,12 +84,22 @@ def wait_for(condition: Any, seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory, members: Callable[..., dict[str, bytes]]) -> Iterator[Device]:
+    """A service for the tests that end nothing and need no fresh counters."""
+    folder = tmp_path_factory.mktemp("device")
+    write_bundle(folder / "bundle.tar", members())
+    running = start(unpack_bundle(folder / "bundle.tar", folder / "slot").folder)
+    yield running
+    stop(running)
+
+
 @pytest.fixture
-def device(slot: Path) -> Iterator[Device]:
+def fresh(slot: Path) -> Iterator[Device]:
+    """A service that has done nothing yet."""
     running = start(slot)
     yield running
-    if running.process.poll() is None:
-        stop(running)
+    stop(running)
 
 
 def jpeg(height: int = 60, width: int = 80) -> bytes:
@@ -96,12 +107,13 @@ def jpeg(height: int = 60, width: int = 80) -> bytes:
 
 
 def test_only_the_token_opens_any_door(device: Device) -> None:
+    before = device.health()["inferences"]
     for method, path in (("GET", "/healthz"), ("GET", "/metrics"), ("POST", "/predict"), ("GET", "/nowhere")):
         for value in ("", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \xe9"):
             status, message = device.error(method, path, Authorization=value)
             assert (status, message) == (401, "a valid bearer token is needed"), (path, value)
     assert device.ask("GET", "/healthz", Authorization=f"bearer {TOKEN}")[0] == 200
-    assert device.health()["inferences"] == 0
+    assert device.health()["inferences"] == before
 
 
 def test_the_metrics_token_opens_metrics_and_nothing_else(slot: Path) -> None:
@@ -165,14 +177,16 @@ def test_rubbish_instead_of_http_does_not_hurt(device: Device) -> None:
 
 
 def test_a_connection_serves_many_requests(device: Device) -> None:
+    before = device.health()["inferences"]
     connection = http.client.HTTPConnection("127.0.0.1", device.port, timeout=10)
     for _ in range(3):
         connection.request("POST", "/predict", jpeg(), {"Authorization": f"Bearer {TOKEN}"})
         assert connection.getresponse().read()
-    assert device.health()["inferences"] == 3
+    assert device.health()["inferences"] == before + 3
 
 
-def test_health_and_metrics_count_alike(device: Device) -> None:
+def test_health_and_metrics_count_alike(fresh: Device) -> None:
+    device = fresh
     before = device.health()
     assert (before["state"], before["healthy"], before["last_inference_age_s"]) == ("starting", True, None)
     for _ in range(4):
@@ -256,6 +270,7 @@ def test_a_token_is_mandatory(slot: Path, capsys: pytest.CaptureFixture[str], mo
 
 def test_a_taken_port_is_named(slot: Path, device: Device, capsys: pytest.CaptureFixture[str]) -> None:
     token = slot.parent / "token"
+    token.write_text(TOKEN)
     assert main(["--bundle", str(slot), "--port", str(device.port), "--token-file", str(token)]) == 2
     assert f"127.0.0.1:{device.port}" in capsys.readouterr().err
 

@@ -19,6 +19,7 @@ from sim2edge.stack.commands import main
 from sim2edge.stack.credentials import load_credentials
 from sim2edge.stack.instance import owner
 from sim2edge.stack.lifecycle import Phase
+from sim2edge.stack.ports import is_taken
 from sim2edge.stack.settings import StackSettings
 from sim2edge.stack.state import state_path
 
@@ -179,7 +180,8 @@ def test_a_state_that_cannot_be_written_does_not_end_the_stack(stack: Stack, set
     state_path(settings.home).unlink()
     state_path(settings.home).mkdir()  # replacing it fails from now on, as on a full disk
     os.kill(service.process.pid, signal.SIGKILL)
-    time.sleep(3)
+    wait_until(lambda: not is_taken(settings.s3_port))
+    wait_until(lambda: is_taken(settings.s3_port))  # begun anew, which could not be written down
     state_path(settings.home).rmdir()
     wait_until(lambda: bool(stack.services()) and stack.services()[0].phase is Phase.HEALTHY)
     assert stack.services()[0].restarts == 1
