@@ -162,7 +162,7 @@ class Catalog:
         with self._refreshing:
             now = self._now()
             full = self._listed is None or now - self._listed >= FULL
-            keys = sorted(self._bus.list("catalog", None if full else self._window(now)))
+            keys = sorted(self._bus.list("catalog", None if full else self._window(self.refreshed or now)))
             listed = {reference: key for key in keys if (reference := parse_entry(key))}
             if full:
                 self._drop([reference for reference in self._records if reference not in listed])
@@ -173,9 +173,9 @@ class Catalog:
             self.refreshed = now
             return came
 
-    def _window(self, now: datetime) -> str:
-        """The key behind which to look: from the newest that is known, however long nobody looked."""
-        return entry_key("", (self._newest or now) - WINDOW).rstrip("_")
+    def _window(self, refreshed: datetime) -> str:
+        """Return the key behind which to look: from the newest that is known, or else from the last refresh."""
+        return entry_key("", (self._newest or refreshed) - WINDOW).rstrip("_")
 
     def _read(self, references: Sequence[str]) -> int:
         came = 0

@@ -72,6 +72,15 @@ def test_what_is_no_entry_is_passed_over(bus, key):
         assert Catalog(bus, lambda: NOW).refresh() == 0
 
 
+def test_an_entry_that_came_late_to_an_empty_bucket_is_seen_however_long_nobody_looked():
+    bus, clock = Bus(MemoryStore()), [NOW]
+    catalog = Catalog(bus, lambda: clock[0])
+    assert catalog.refresh() == 0
+    bus.commit(make(1, NOW - WINDOW + timedelta(minutes=1)))
+    clock[0] += timedelta(minutes=5)
+    assert catalog.refresh() == 1
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_every_order_of_commits_kills_and_refreshes_ends_with_all_of_them(data):
