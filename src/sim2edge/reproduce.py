@@ -29,14 +29,14 @@ def compare(same_bytes: bool, tolerances: Mapping[str, float], recorded: Made, m
         made: the run that was made to compare.
     """
     names = {file.path for run in (recorded, made) for file in run.files}
-    if same_bytes:
-        lines = compare_bytes(recorded.files, made.files)
-        checked = f"byte by byte: {len(names) - len(lines)} of {len(names)} files identical"
-    else:
+    lines = compare_bytes(recorded.files, made.files)
+    identical = f"{len(names) - len(lines)} of {len(names)} files identical"
+    checked = f"byte by byte: {identical}"
+    if not same_bytes:
         lines = compare_figures(recorded.outcome.summary, made.outcome.summary, tolerances)
         limits = ", ".join(f"{name} {limit:g}" for name, limit in tolerances.items())
         agree = len(tolerances) - len(lines)
-        checked = f"within tolerances, not byte by byte: {agree} of {len(tolerances)} figures agree ({limits})"
+        checked = f"within tolerances: {agree} of {len(tolerances)} figures agree ({limits}); of the bytes, {identical}"
     before, after = recorded.outcome.refused, made.outcome.refused
     if bool(before) != bool(after):
         lines.append(f"differs: refused ({before or 'no'}, now {after or 'no'})")
@@ -65,6 +65,6 @@ def compare_figures(recorded: Mapping[str, Any], made: Mapping[str, Any], tolera
         before, after = recorded.get(name), made.get(name)
         if before is None or after is None:
             lines.append(f"missing: {name} ({before}, now {after})")
-        elif abs(after - before) > tolerance:
+        elif not abs(after - before) <= tolerance:  # as NaN is
             lines.append(f"differs: {name} ({before:g}, now {after:g})")
     return lines
