@@ -11,7 +11,9 @@ for the container's root, with the folder's path put in front of the paths that 
     with cluster: ...                        cluster.kubeconfig is the file to connect with
 """
 
+import contextlib
 import json
+import os
 import re
 import secrets
 import signal
@@ -31,6 +33,8 @@ import yaml
 ACCESS = Path(__file__).parents[1] / "containers" / "kubernetes" / "access.yaml"
 PODS = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/(?P<kind>pods|events)(/(?P<name>[^/]+)(?P<log>/log)?)?")
 VERSION = "1.34"
+INIT = ["tini", "-g", "--"]
+"""What the images start a stage through; here `Pod` does as it does, so that the tests need no such program."""
 
 
 class Refusal(Exception):
@@ -130,7 +134,7 @@ class Pod:
             return
         started = datetime.now(UTC)
         self.process = subprocess.Popen(
-            [self._local(word) for word in self._words()],
+            [self._local(word) for word in without_init(self._words())],
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -157,7 +161,8 @@ class Pod:
         if self.done.is_set() or not self.process:
             self.cluster.pods.pop(self.name, None)
             return
-        self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
         threading.Timer(grace_s, self.kill).start()
 
     def kill(self, out_of_memory: bool = False) -> None:
@@ -220,7 +225,7 @@ class Pod:
 
     def _environment(self) -> dict[str, str]:
         said = {variable["name"]: expand(variable["value"]) for variable in self.container["env"]}
-        image = {"PATH": f"{self.cluster.programs}:/usr/bin:/bin", "TINI_SUBREAPER": "1", "HOSTNAME": self.name}
+        image = {"PATH": f"{self.cluster.programs}:/usr/bin:/bin", "HOSTNAME": self.name}
         return image | {name: self._local(value) for name, value in said.items()}
 
     def _show(self, phase: str, state: dict[str, Any]) -> None:
@@ -353,6 +358,12 @@ def expand(text: str) -> str:
     """What Kubernetes makes of an argument or a value: `$$` is a dollar; `$(NAME)` would be a variable."""
     assert "$(" not in text.replace("$$", ""), f"{text}: Kubernetes would replace a part of it"
     return text.replace("$$", "$")
+
+
+def without_init(words: list[str]) -> list[str]:
+    """Drop the image's init from a command; `-g` is kept by signalling the whole process group."""
+    assert words[: len(INIT)] == INIT, f"{words}: a pod's first process has to be {INIT[0]}"
+    return words[len(INIT) :]
 
 
 def stamp(when: datetime) -> str:

@@ -40,7 +40,9 @@ def free_range() -> Callable[[int], int]:
 @pytest.fixture
 def settings(tmp_path: Path) -> StackSettings:
     """Settings of a stack of S3 alone."""
-    return StackSettings(home=tmp_path / "home", s3_port=_free_range(10), only=("s3",))
+    mlflow, airflow = free_ports(2)
+    home = tmp_path / "home"
+    return StackSettings(home=home, s3_port=_free_range(10), mlflow_port=mlflow, airflow_port=airflow, only=("s3",))
 
 
 @pytest.fixture(scope="session")
