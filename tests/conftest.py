@@ -15,6 +15,14 @@ pin_code_paths()  # before a test imports numpy
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a thread that dies fail its test."""
+    import thread_watch
+
+    if not config.pluginmanager.is_registered(thread_watch):
+        config.pluginmanager.register(thread_watch)
+
+
 @pytest.fixture
 def bus() -> Bus:
     """An empty bus in memory."""
