@@ -16,12 +16,14 @@ uv_version=0.13.8
 venv=.venvs/$name
 stamp=$venv/.installed
 fingerprint=$(cat "$lock" "$0" | sha256sum | cut -c1-16)
+mkdir -p .venvs
+exec 9>.venvs/.lock # two commands that begin at the same time: one installs, the other waits
+flock 9
 if [ "$(cat "$stamp" 2>/dev/null)" = "$fingerprint" ]; then exit 0; fi
 
 uv=.venvs/uv/bin/uv
 if [ "$("$uv" --version 2>/dev/null | cut -d' ' -f2)" != "$uv_version" ]; then
-  command -v python3 >/dev/null || { echo "install: python3 is needed to begin with" >&2; exit 2; }
-  python3 -m venv --clear .venvs/uv
+  "$(command -v python3.11 || command -v python3)" -m venv --clear .venvs/uv
   .venvs/uv/bin/pip install --quiet --disable-pip-version-check "uv==$uv_version"
 fi
 export UV_SYSTEM_CERTS=1 UV_LINK_MODE=${UV_LINK_MODE:-hardlink}
