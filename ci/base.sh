@@ -3,6 +3,7 @@
 #
 #     ci/base.sh             # for this machine's architecture
 #     ci/base.sh arm64       # the base of another architecture (nothing of it is run here)
+#     ci/base.sh bare        # a machine with what the README names and nothing else, for ci/bare.sh
 #
 # Writes the build variables to source before `make images` (BASE_IMAGE, WHEELHOUSE_IMAGE, ...): build/ci/environment, and
 # for another architecture build/ci/environment-<architecture>:
@@ -20,8 +21,15 @@ export DOCKER_BUILDKIT=1
 suite=bookworm
 # Where this machine takes Debian's packages from.
 mirror=$(apt-get indextargets --format '$(REPO_URI)' "Release: $suite" 'Created-By: Packages' | head -n 1)
-arch=${1:-$(dpkg --print-architecture)}
+own=$(dpkg --print-architecture)
+arch=${1:-$own}
 packages=python3,python3-venv,ca-certificates,tini
+image=sim2edge-ci/base
+if [ "$arch" = bare ]; then
+  arch=$own
+  packages=python3,python3-venv,ca-certificates,make,git # bash is in every base
+  image=sim2edge-ci/bare
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -36,7 +44,7 @@ collect_settings() {
 }
 
 fingerprint() { # of this script, the settings and the architecture
-  { cat "$0" ci/settle.sh; echo "$arch $mirror"; find "$work/context" -type f | sort | xargs cat; } | sha256sum | cut -c1-16
+  { cat "$0" ci/settle.sh; echo "$arch $mirror $packages"; find "$work/context" -type f | sort | xargs cat; } | sha256sum | cut -c1-16
 }
 
 make_base() { # image
@@ -48,7 +56,7 @@ make_base() { # image
   fi
   # A foreign architecture is only unpacked: its scripts cannot run here, so the links they make are made below.
   local variant=minbase extra=()
-  if [ "$arch" != "$(dpkg --print-architecture)" ]; then
+  if [ "$arch" != "$own" ]; then
     variant=extract
     extra=(--include='?essential' --include=passwd,apt --extract-hook="$PWD/ci/settle.sh"
       --setup-hook='for part in bin sbin lib; do mkdir -p "$1/usr/$part"; ln -s "usr/$part" "$1/$part"; done')
@@ -83,8 +91,8 @@ make_wheelhouse() { # image; prints its name where there is a wheel of the locke
 }
 
 collect_settings
-own=$(dpkg --print-architecture)
-make_base "sim2edge-ci/base:$suite-$arch"
+make_base "$image:$suite-$arch"
+[ "$image" = sim2edge-ci/base ] || exit 0
 mkdir -p build/ci
 if [ "$arch" = "$own" ]; then
   written=build/ci/environment
