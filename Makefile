@@ -12,6 +12,8 @@ AIRFLOW_PYTEST := $(AIRFLOW)/$(PYTEST) -o cache_dir=.pytest_cache/airflow
 JOBS ?= 2
 # Python keeps what it compiled: without, each of the many processes compiles all that it imports, anew.
 unexport PYTHONDONTWRITEBYTECODE
+# Minutes for each half of `make test`.
+LIMIT ?= 25
 # A file stays on one worker, which makes its fixtures once; in the order of folders, for the long files come early.
 FAST := -m "not slow and not engine" --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -o tmp_path_retention_policy=failed
 STAGES_TESTS := --ignore=tests/dags --ignore=tests/plugins --ignore=tests/browser
@@ -21,12 +23,21 @@ STAGES_TESTS := --ignore=tests/dags --ignore=tests/plugins --ignore=tests/browse
 help:  ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-install:  ## create the two environments from their locks (nothing happens when they are up to date)
+.PHONY: needs
+needs: SHELL := /bin/sh
+needs:
+	@scripts/needs.sh
+
+install: needs  ## create the two environments from their locks (nothing happens when they are up to date)
 	@scripts/install.sh stages
 	@scripts/install.sh airflow
 
 demo: install  ## the whole loop, for one batch: BATCH=demo-2, PRESET=default, KEEP=0 stops everything at the end
 	@$(STAGES)/sim2edge demo --batch $(BATCH) --preset $(PRESET) $(if $(filter 0,$(KEEP)),--stop,)
+
+.PHONY: test-all
+test-all: install  ## every suite of ci/suites.toml, whatever changed (docs/testing.md)
+	@$(STAGES)/python ci/suites.py run --all
 
 .PHONY: secrets ps logs batch test-compose
 secrets: install  ## make the secrets of the system in containers, and .env; what is there stays
@@ -49,15 +60,15 @@ test-compose: install  ## the tests of the system in containers, and of the engi
 status:  ## say what runs of the stack without containers (sim2edge up)
 	@$(STAGES)/sim2edge status
 
-test: install  ## every test but the slow ones; both halves at once, JOBS=2 each: there is much waiting in both
+test: install  ## every test but the slow ones; both halves at once, JOBS=2 each, for at most LIMIT=25 minutes
 	@echo "two halves at once: each speaks when it has ended"
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-stages test-airflow
 
 test-stages: install
-	@scripts/in_memory.sh $(STAGES)/$(PYTEST) $(FAST) $(STAGES_TESTS) --durations=8
+	@scripts/in_memory.sh scripts/limit.sh $(LIMIT) $(STAGES)/$(PYTEST) $(FAST) $(STAGES_TESTS) --durations=8
 
 test-airflow: install
-	@scripts/in_memory.sh $(AIRFLOW_PYTEST) $(FAST) tests/dags tests/plugins --durations=5
+	@scripts/in_memory.sh scripts/limit.sh $(LIMIT) $(AIRFLOW_PYTEST) $(FAST) tests/dags tests/plugins --durations=5
 
 coverage: install  ## what of src/ the tests of the stages and the core reach (slower: one at a time, counted)
 	@rm -f .coverage .coverage.*
@@ -70,7 +81,7 @@ test-e2e-stages: install
 	@$(STAGES)/$(PYTEST) -m "slow and not engine" --ignore=tests/dags --ignore=tests/plugins --ignore=tests/celery --ignore=tests/browser --durations=8
 
 test-e2e-airflow: install
-	@$(AIRFLOW_PYTEST) -m "slow and not engine" tests/dags tests/plugins --durations=8
+	@$(AIRFLOW_PYTEST) -m "slow and not engine" tests/dags --durations=8
 
 test-docker: install  ## the tests that need a Docker engine and the images (`make images`)
 	@$(AIRFLOW_PYTEST) -m "engine and not slow" tests/docker --durations=8
@@ -114,13 +125,13 @@ docs: install  ## write docs/dags.md from the DAGs
 	@$(AIRFLOW)/python scripts/dags_page.py
 
 lint: install  ## ruff, black, mypy
-	@$(STAGES)/ruff check src dags plugins tests benchmarks scripts
-	@$(STAGES)/black --check --quiet src dags plugins tests benchmarks scripts && echo "black: clean"
-	@$(STAGES)/mypy --strict src
+	@$(STAGES)/ruff check src dags plugins tests benchmarks scripts ci/*.py
+	@$(STAGES)/black --check --quiet src dags plugins tests benchmarks scripts ci/*.py && echo "black: clean"
+	@$(STAGES)/mypy --strict src ci/suites.py ci/suite_runner.py
 
 format: install
-	@$(STAGES)/ruff check --fix --quiet src dags plugins tests benchmarks scripts || true
-	@$(STAGES)/black --quiet src dags plugins tests benchmarks scripts
+	@$(STAGES)/ruff check --fix --quiet src dags plugins tests benchmarks scripts ci/*.py || true
+	@$(STAGES)/black --quiet src dags plugins tests benchmarks scripts ci/*.py
 
 lock:  ## compile both locks anew from pyproject.toml
 	@scripts/lock.sh

@@ -9,8 +9,12 @@ docker=${DOCKER:-docker}
 export DOCKER_BUILDKIT=1
 # shellcheck source=/dev/null
 . build/ci/environment
+# Side by side: they wait for packages more than they compute.
+builds=()
 for target in postgres redis prometheus alertmanager blackbox-exporter statsd-exporter; do
   "$docker" build --quiet --build-arg "BASE_IMAGE=$BASE_IMAGE" --target "$target" --tag "sim2edge-ci/$target:1" \
-    ci/services >/dev/null
-  echo "services: sim2edge-ci/$target:1"
+    ci/services >/dev/null &
+  builds+=($!)
 done
+for build in "${builds[@]}"; do wait "$build"; done
+"$docker" image ls --filter 'reference=sim2edge-ci/*:1' --format 'services: {{.Repository}}'

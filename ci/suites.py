@@ -1,0 +1,384 @@
+"""Runs the suites of ci/suites.toml whose files changed since they last passed; needs nothing but Python 3.11 and git.
+
+    python3 ci/suites.py plan               # what would run, and why
+    python3 ci/suites.py run                # run that
+    python3 ci/suites.py run browser docker # these, whatever changed
+    python3 ci/suites.py run --all          # all of them
+
+A suite that passes is written into ci/passed.json with the digest of the files it depends on, as committed; commit that
+file with the change. Exit codes: 0 all passed; 1 one failed; 2 ci/suites.toml, ci/passed.json or the checkout is wrong.
+How a suite is described: docs/testing.md.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+SUITES, PASSED = "ci/suites.toml", "ci/passed.json"
+
+FIELDS = {
+    **dict.fromkeys(("paths", "needs", "exports", "beside"), list),
+    **dict.fromkeys(("always", "first", "retry"), bool),
+    "command": str,
+    "minutes": int,
+}
+"""What a suite may say in ci/suites.toml, and of which type."""
+
+
+class Unusable(Exception):
+    """The description, the record or the checkout cannot be used; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Something to run: a suite, or what suites need before them."""
+
+    name: str
+    command: str
+    minutes: int
+    """It is stopped then."""
+    paths: tuple[str, ...] = ()
+    """What it depends on: globs of committed files, `!` takes away again."""
+    needs: tuple[str, ...] = ()
+    """Steps to do before, once a run."""
+    exports: tuple[str, ...] = ()
+    """Files of NAME=value that it writes, for all that needs it."""
+    always: bool = False
+    """Run it whatever changed."""
+    first: bool = False
+    """Its failure ends the run."""
+    retry: bool = False
+    """It is pytest's: what failed is run once more by itself."""
+    beside: tuple[str, ...] = ()
+    """Suites it may run beside, in the background."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Every step, and the suites among them in their order."""
+
+    needs: Mapping[str, Step]
+    suites: tuple[Step, ...]
+
+    def before(self, step: Step) -> list[Step]:
+        """List what has to be done before a step, in order; each once."""
+        found: dict[str, Step] = {}
+        for name in step.needs:
+            for each in (*self.before(self.needs[name]), self.needs[name]):
+                found.setdefault(each.name, each)
+        return list(found.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Passed:
+    """When a suite last passed."""
+
+    digest: str
+    commit: str
+    seconds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """Whether a suite is to run, and why."""
+
+    suite: Step
+    run: bool
+    why: str
+    digest: str
+    uncommitted: str = ""
+    """A path of it that is not as committed."""
+
+
+# --- The description ------------------------------------------------------------------------------------------------
+
+
+def read_plan(text: str) -> Plan:
+    """Parse ci/suites.toml.
+
+    Raises:
+        Unusable: names the suite and the field.
+    """
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Unusable(f"{SUITES}: {error}") from error
+    if unknown := said.keys() - {"paths", "need", "suite"}:
+        raise Unusable(f"{SUITES}: unknown table {min(unknown)!r}")
+    if not said.get("suite"):
+        raise Unusable(f"{SUITES}: describes no suite")
+    sets = said.get("paths", {})
+    needs = {name: _read_step("need", name, table, sets) for name, table in said.get("need", {}).items()}
+    suites = tuple(_read_step("suite", name, table, sets) for name, table in said["suite"].items())
+    for step in (*needs.values(), *suites):
+        _check_references(step, needs, {suite.name for suite in suites})
+    return Plan(needs, suites)
+
+
+def _read_step(kind: str, name: str, table: Mapping[str, Any], sets: Mapping[str, list[str]]) -> Step:
+    where = f"{kind}.{name}"
+    for field, value in table.items():
+        if field not in FIELDS:
+            raise Unusable(f"{SUITES}: {where}: unknown field {field!r}")
+        if type(value) is not FIELDS[field]:
+            raise Unusable(f"{SUITES}: {where}.{field}: {value!r} is of the wrong kind")
+    if missing := {"command", "minutes"} - table.keys():
+        raise Unusable(f"{SUITES}: {where}: no {min(missing)}")
+    values: dict[str, Any] = {field: tuple(value) if FIELDS[field] is list else value for field, value in table.items()}
+    return Step(**values | {"name": name, "paths": tuple(_expand(where, table.get("paths", []), sets))})
+
+
+def _expand(where: str, paths: Iterable[str], sets: Mapping[str, list[str]]) -> Iterable[str]:
+    """Put the named sets (`@name`) of paths in."""
+    for path in paths:
+        if not path.startswith("@"):
+            yield path
+        elif path[1:] in sets:
+            yield from _expand(f"paths.{path[1:]}", sets[path[1:]], sets)
+        else:
+            raise Unusable(f"{SUITES}: {where}: no set of paths {path!r}")
+
+
+def _check_references(
+    step: Step, needs: Mapping[str, Step], suites: Collection[str], above: tuple[str, ...] = ()
+) -> None:
+    for name in step.needs:
+        if name not in needs:
+            raise Unusable(f"{SUITES}: {step.name}: no need {name!r}")
+        if name in above:
+            raise Unusable(f"{SUITES}: need.{name}: needs itself")
+        _check_references(needs[name], needs, suites, (*above, name))
+    if unknown := set(step.beside) - set(suites):
+        raise Unusable(f"{SUITES}: {step.name}: beside no suite {min(unknown)!r}")
+
+
+# --- What a suite depends on ----------------------------------------------------------------------------------------
+
+
+def compile_glob(pattern: str) -> re.Pattern[str]:
+    """Compile a glob: `*` and `?` stop at a slash, `**` does not."""
+    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    return re.compile("".join(words.get(part, re.escape(part)) for part in parts), re.DOTALL)
+
+
+def select(patterns: Sequence[str], paths: Collection[str], where: str) -> set[str]:
+    """Pick the paths that a step depends on; the order of patterns has no meaning, `!` wins.
+
+    Raises:
+        Unusable: a pattern that matches no path, for it would stay silent after files were moved.
+    """
+    taken: set[str] = set()
+    refused: set[str] = set()
+    for pattern in patterns:
+        glob = compile_glob(pattern.removeprefix("!"))
+        found = {path for path in paths if glob.fullmatch(path)}
+        if not found:
+            raise Unusable(f"{SUITES}: {where}: {pattern!r} matches no committed file")
+        (refused if pattern.startswith("!") else taken).update(found)
+    return taken - refused
+
+
+def depends_on(plan: Plan, suite: Step, paths: Collection[str]) -> set[str]:
+    """Every committed file that a suite depends on, by itself or by what it needs."""
+    found: set[str] = set()
+    for step in (*plan.before(suite), suite):
+        found |= select(step.paths, paths, step.name)
+    return found - {PASSED}
+
+
+def digest(plan: Plan, suite: Step, blobs: Mapping[str, str], paths: Collection[str]) -> str:
+    """Hash what a suite runs and the committed files it depends on: `blobs` maps a path to its mode and blob."""
+    steps = [[step.name, step.command, *step.exports] for step in (*plan.before(suite), suite)]
+    lines = [json.dumps(steps), *(f"{blobs[path]} {path}" for path in sorted(paths))]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:24]
+
+
+# --- The decision ---------------------------------------------------------------------------------------------------
+
+
+def decide(
+    plan: Plan, blobs: Mapping[str, str], dirty: Collection[str], passed: Mapping[str, Passed]
+) -> list[Decision]:
+    """Decide for each suite whether it is to run.
+
+    Args:
+        blobs: mode and blob of each committed file.
+        dirty: paths whose content is not the committed one.
+        passed: what is recorded, by suite.
+    """
+    decisions = []
+    for suite in plan.suites:
+        paths = depends_on(plan, suite, blobs)
+        now = digest(plan, suite, blobs, paths)
+        uncommitted = _uncommitted(plan, suite, paths, dirty)
+        decisions.append(Decision(suite, *_judge(suite, now, uncommitted, passed), now, uncommitted))
+    return decisions
+
+
+def _judge(suite: Step, now: str, uncommitted: str, passed: Mapping[str, Passed]) -> tuple[bool, str]:
+    last = passed.get(suite.name)
+    if suite.always:
+        return True, "always runs"
+    if uncommitted:
+        return True, f"not committed: {uncommitted}"
+    if last is None:
+        return True, "no record that it passed"
+    if last.digest != now:
+        return True, f"changed since it passed on {last.commit[:12]}"
+    return False, f"last passed on {last.commit[:12]}, with the same files"
+
+
+def _uncommitted(plan: Plan, suite: Step, paths: Collection[str], dirty: Collection[str]) -> str:
+    """The first path of a suite that is not as committed: changed, deleted, or new where its patterns look."""
+    patterns = [pattern for step in (*plan.before(suite), suite) for pattern in step.paths]
+    globs = [compile_glob(pattern) for pattern in patterns if not pattern.startswith("!")]
+    refused = [compile_glob(pattern[1:]) for pattern in patterns if pattern.startswith("!")]
+    for path in sorted(set(dirty) - {PASSED}):
+        if path in paths or (any(g.fullmatch(path) for g in globs) and not any(g.fullmatch(path) for g in refused)):
+            return path
+    return ""
+
+
+# --- The record -----------------------------------------------------------------------------------------------------
+
+
+def read_passed(text: str) -> dict[str, Passed]:
+    """Parse ci/passed.json.
+
+    Raises:
+        Unusable: it is damaged, for instance by a merge; without the file everything runs.
+    """
+    try:
+        return {name: Passed(**fields) for name, fields in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Unusable(
+            f"{PASSED}: damaged ({error}); delete the lines of the suites in question, or the file"
+        ) from error
+
+
+def write_passed(passed: Mapping[str, Passed]) -> str:
+    """Format ci/passed.json, a line a suite, so that changes of different suites merge."""
+    lines = [f"{json.dumps(name)}: {json.dumps(dataclasses.asdict(passed[name]))}" for name in sorted(passed)]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+# --- git ------------------------------------------------------------------------------------------------------------
+
+
+class Checkout:
+    """A git checkout with the description and the record in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def plan(self) -> Plan:
+        """Read the suites."""
+        return read_plan(self._read(SUITES) or "")
+
+    def passed(self) -> dict[str, Passed]:
+        """Read the record; empty where there is none."""
+        return read_passed(self._read(PASSED) or "{}")
+
+    def decide(self, plan: Plan) -> list[Decision]:
+        """Decide by what is committed and what is recorded."""
+        return decide(plan, self.blobs(), self.dirty(), self.passed())
+
+    def blobs(self) -> dict[str, str]:
+        """Mode and blob of each file of HEAD."""
+        listed = self._git("ls-tree", "-r", "-z", "--full-tree", "HEAD").split("\0")
+        parts = [entry.split("\t", 1) for entry in listed if entry]
+        return {path: meta for meta, path in parts}
+
+    def dirty(self) -> set[str]:
+        """Paths that are not as in HEAD: changed, deleted, renamed (both names), new and not ignored."""
+        listed = self._git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames").split("\0")
+        return {entry[3:] for entry in listed if entry}
+
+    def record(self, plan: Plan, before: Decision, seconds: int) -> str:
+        """Record that a suite passed; the reason why not, or nothing.
+
+        What ran is known only if the files were the committed ones when it began and are now.
+        """
+        after = next(each for each in self.decide(plan) if each.suite.name == before.suite.name)
+        if uncommitted := before.uncommitted or after.uncommitted:
+            return f"not committed: {uncommitted}"
+        if after.digest != before.digest:
+            return "what it depends on was changed while it ran"
+        if before.suite.always:
+            return ""
+        now = Passed(before.digest, self._git("rev-parse", "HEAD").strip(), seconds)
+        written = self.root / f"{PASSED}.new"
+        written.write_text(write_passed(self.passed() | {before.suite.name: now}))
+        written.replace(self.root / PASSED)
+        return ""
+
+    def _read(self, path: str) -> str | None:
+        file = self.root / path
+        return file.read_text() if file.exists() else None
+
+    def _git(self, *words: str) -> str:
+        command = ["git", "-C", str(self.root), *words]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
+        if done.returncode:
+            raise Unusable(f"git {words[0]}: {done.stderr.strip()}")
+        return done.stdout
+
+
+# --- The commands ---------------------------------------------------------------------------------------------------
+
+
+def choose(decisions: Sequence[Decision], names: Sequence[str], everything: bool) -> list[Decision]:
+    """Apply what was asked for on the command line.
+
+    Raises:
+        Unusable: a name is no suite's.
+    """
+    known = [decision.suite.name for decision in decisions]
+    for name in names:
+        if name not in known:
+            raise Unusable(f"{name!r} is not a suite: {', '.join(known)}")
+    if not names and not everything:
+        return list(decisions)
+    return [
+        dataclasses.replace(each, run=True, why=each.why if each.run else f"asked for; {each.why}")
+        for each in decisions
+        if everything or each.suite.name in names
+    ]
+
+
+def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Run a command; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("plan", "run"))
+    parser.add_argument("names", nargs="*", metavar="SUITE", help="these, whatever changed")
+    parser.add_argument("--all", action="store_true", help="all suites, whatever changed")
+    parser.add_argument("--until", type=int, default=24 * 60, help="begin nothing that might not end by this minute")
+    options = parser.parse_args(argv)
+    checkout = Checkout(root)
+    try:
+        plan = checkout.plan()
+        chosen = choose(checkout.decide(plan), options.names, options.all)
+        if options.what == "plan":
+            for each in chosen:
+                print(f"{'run ' if each.run else '    '} {each.suite.name:12} {each.why}")
+            return 0
+        from suite_runner import Runner
+
+        return Runner(checkout, plan, options.until).run(chosen)
+    except Unusable as error:
+        print(f"suites: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
