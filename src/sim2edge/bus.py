@@ -33,7 +33,7 @@ from obstore.exceptions import (
 from obstore.store import MemoryStore, S3Store
 
 from sim2edge.errors import BadInput, Conflict, Corrupt, Unavailable
-from sim2edge.manifest import IDENTITY, KINDS, MEASUREMENTS, File, Manifest, entry_key, parse_manifest, split_reference
+from sim2edge.manifest import IDENTITY, KINDS, File, Manifest, entry_key, parse_manifest, split_reference
 from sim2edge.stage import Artifact
 
 if TYPE_CHECKING:
@@ -327,21 +327,6 @@ class Bus:
         if found.hexdigest() != sha256:
             target.unlink()
             raise Corrupt(f"{key}: its bytes do not match the sha256 in {listed}")
-
-    def measurement(self, manifest: Manifest, name: str) -> bytes | None:
-        """Read a file of an artifact's `measurements/`; None when that run left none of this name.
-
-        Raises:
-            Corrupt: its bytes are not those of the manifest.
-        """
-        file = next((file for file in manifest.measurements if file.path == name), None)
-        if file is None:
-            return None
-        key = f"{manifest.reference}/{manifest.attempt}/{MEASUREMENTS}/{name}"
-        data = self.get(key)
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise Corrupt(f"{key}: its bytes do not match the sha256 in the manifest")
-        return data
 
     def upload(self, reference: str, attempt: str, folder: Path) -> Sequence[File]:
         """Upload every file below `folder` as payload of one attempt at an artifact; nothing is visible yet."""

@@ -36,7 +36,7 @@ def test_a_model_holds_what_the_format_says(trained, tmp_path):
 
 def test_how_fast_it_was_is_measured_beside_the_model(trained):
     bus, manifest, _ = trained
-    speeds = json.loads(bus.measurement(manifest, "speed.json"))
+    speeds = json.loads(bus.get(f"{manifest.reference}/{manifest.attempt}/measurements/speed.json"))
     assert [speed["train_frames_per_second"] > 0 for speed in speeds] == [True, True]
 
 
