@@ -28,7 +28,8 @@ ONCE = {"airflow-init", "camera", "ota-init"}
 TINY = (
     *("capture.episodes=30", "capture.episode_seconds=2"),
     *("capture.room.obstacles=[4,5]", "clean.max_quarantined_fraction=0.9", "clean.report_frames=4"),
-    *("augment.copies=1", "augment.test=0.25", "augment.validation=0.25", "train.epochs=1", "train.batch_size=32"),
+    *("augment.copies=1", "augment.test=0.25", "augment.validation=0.25", "train.epochs=1"),
+    *("train.batch_size=32", "train.threads=1"),
     *(
         "validate.floors.floor_accuracy=0",
         "validate.floors.map_50=0",
@@ -209,6 +210,16 @@ def test_one_batch_reaches_the_canary(system, tmp_path):
     assert found["device"]["device"] == "device-1"
     left = system.docker("ps", "--all", "--quiet", "--filter", f"label=sim2edge.deployment={system.name}")
     assert left == "", "stages leave no container"
+
+
+def test_processes_make_the_same_bytes_as_containers(system, monkeypatch):
+    bus = bus_of(system, monkeypatch)
+    for reference in sorted(bus.artifacts()):
+        if bus.find(reference):
+            command = [sys.executable, "-m", "sim2edge", "reproduce", reference]
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+            assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr
+            assert WHOLE or "compared byte by byte: " in ended.stdout
 
 
 def test_nothing_is_lost_by_down_and_up(system, monkeypatch):
