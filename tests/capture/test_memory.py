@@ -48,7 +48,7 @@ def resident_mb() -> float:
 def test_a_worker_does_not_grow(tmp_path):
     config = load(CaptureConfig, "capture", overrides=TINY)
     pool = ProcessPoolExecutor(
-        1, multiprocessing.get_context("spawn"), start_worker, (config, "long", tmp_path, tmp_path, "ray")
+        1, multiprocessing.get_context("spawn"), start_worker, (config, "long", tmp_path, tmp_path)
     )
     with pool:
         early, early_resident, _ = pool.submit(memory_after, tmp_path, 0, FEW).result()
