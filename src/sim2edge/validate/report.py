@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,6 +18,7 @@ NOTHING = "nothing"
 
 def write_report(evaluation: Evaluation, table: DatasetTable, folder: Path) -> None:
     """Write `confusion_matrix.csv`, `confusion_matrix.png` and `roc.png`."""
+    matplotlib.rcdefaults()  # not what a matplotlibrc of this folder or home says
     obstacles = [*table.classes, NOTHING]
     write_matrices(evaluation, table.floors, obstacles, folder / "confusion_matrix.csv")
     draw_matrices(evaluation, table.floors, obstacles, folder / "confusion_matrix.png")
