@@ -418,8 +418,9 @@ class Bus:
             return None
         try:
             content = json.loads(found[0])
+            split_reference(content["target"])
             return Ref(name, content["target"], content["previous"], found[1])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
             raise Corrupt(f"{name}: not a ref") from error
 
     def move_ref(self, name: str, target: str, expected: Ref | bool | None = True) -> None:
@@ -481,6 +482,8 @@ def _errors(key: str) -> Iterator[None]:
         raise BadInput(f"{key}: the S3 server refused the credentials (AWS_ACCESS_KEY_ID)") from error
     except (AlreadyExistsError, PreconditionError):
         raise
+    except ValueError as error:  # obstore takes no path with an empty part, `..` or a control character
+        raise BadInput(f"{key!r}: not a name that an object can have") from error
     except BaseError as error:
         if "code: AccessDenied" in str(error):  # so a bulk delete says that one of its keys is forbidden
             raise BadInput(f"{key}: {_first_line(error)}") from error

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge import config as configs
 from sim2edge.errors import BadInput
-from sim2edge.lines import first_problem
+from sim2edge.lines import first_problem, quote
 from sim2edge.manifest import split_reference
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAX_NAMED = 4
 """Differences that an error names; the rest is counted."""
 ABSENT = "not there"
+UNNAMED = "another batch, shard, input or, where no whole plan is given, version or config"
 
 
 class Expectation(BaseModel):
@@ -58,14 +59,28 @@ def parse_expectation(text: str) -> Expectation:
         BadInput: it is neither.
     """
     if not text.startswith("{"):
-        split_reference(text)
-        return Expectation(reference=text)
+        return Expectation(reference=check_reference(text))
     try:
         expected = Expectation.model_validate_json(text)
     except ValidationError as error:
         raise BadInput(f"--expect: {first_problem(error, 'plan')}") from error
-    split_reference(expected.reference)
+    check_reference(expected.reference)
     return expected
+
+
+def check_reference(text: str) -> str:
+    """Return `text` if it is an artifact reference.
+
+    Raises:
+        BadInput: it is not.
+    """
+    try:
+        split_reference(text)
+    except BadInput:
+        raise BadInput(
+            f"--expect {quote(text)}: not an artifact reference: <kind>/<partition>/<16 hex digits>"
+        ) from None
+    return text
 
 
 def check_expected(planned: "Plan", expected: Expectation) -> None:
@@ -76,7 +91,7 @@ def check_expected(planned: "Plan", expected: Expectation) -> None:
     """
     if planned.reference == expected.reference:
         return
-    found = list(differences(expected, Expectation.of(planned))) or ["another batch, shard or input is planned there"]
+    found = list(differences(expected, Expectation.of(planned))) or [UNNAMED]
     more = [f"and {len(found) - MAX_NAMED} more"] if len(found) > MAX_NAMED else []
     reasons = ", ".join([*found[:MAX_NAMED], *more])
     raise BadInput(

@@ -1,6 +1,7 @@
 """Look at, and look after, what is on the bus: `sim2edge ls|show|lineage|reproduce|gc|reindex|config|schema`."""
 
 import argparse
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,12 +14,12 @@ from rich.table import Table
 from rich.tree import Tree
 
 from sim2edge import runner
-from sim2edge.bus import Bus
+from sim2edge.bus import Bus, in_threads
 from sim2edge.catalog import Catalog, made_from, reindex
 from sim2edge.config import build
-from sim2edge.errors import BadInput
+from sim2edge.errors import BadInput, Corrupt
 from sim2edge.fleet import list_devices, read_fleet
-from sim2edge.manifest import KINDS, Manifest
+from sim2edge.manifest import KINDS, File, Manifest
 from sim2edge.numerics import pin_code_paths
 from sim2edge.progress import make_progress
 from sim2edge.reproduce import Made, compare
@@ -201,7 +202,8 @@ def reproduce(arguments: argparse.Namespace) -> int:
     """`reproduce`: run the stage again from the manifest alone, then compare; exit 1 when something differs.
 
     Every byte is compared where the stage promises the same bytes, else the figures that it states tolerances for; what
-    is printed says which. What was gathered from shards is made whole, and has to come out the same.
+    is printed says which. What was gathered from shards is made whole, and has to come out the same. The manifest's id
+    has to be that of what it says, and the payload on the bus what it lists.
     """
     pin_code_paths()
     bus = Bus.from_environment()
@@ -211,16 +213,37 @@ def reproduce(arguments: argparse.Namespace) -> int:
         raise BadInput(f"{manifest.reference}: made by {stage.name} v{manifest.version}, this is v{stage.version}")
     config = build(stage.config, manifest.config, stage.name)
     shard = parse_shard(manifest.shard) if manifest.shard else None
+    if (identity := runner.recorded_id(manifest)) != manifest.id:
+        print(f"differs: manifest.json (its id is {manifest.id}, what it says it was made of has {identity})")
+        return 1
     planned = runner.Plan(stage, config, manifest.inputs, manifest.reference, None, shard=shard)
     recorded = Made([file for file, _ in bus.payload(manifest)], Outcome(manifest.summary, manifest.refused))
+    damage = find_damage(bus, manifest)
     scratch = tempfile.TemporaryDirectory(prefix="reproduce-", dir=runner.scratch_folder())
     with scratch as folder, make_progress(stage.name) as progress:
         made = Made(*runner.rehearse(bus, planned, progress, Path(folder)))
     differences, checked = compare(stage.deterministic(config), stage.tolerances, recorded, made)
+    differences += [f"damaged: {path} (its bytes on the bus are not those of the manifest)" for path in damage]
     for line in differences:
         print(line)
     print(f"{manifest.reference}: compared {checked}")
     return 1 if differences else 0
+
+
+def find_damage(bus: Bus, manifest: Manifest) -> Sequence[str]:
+    """Read every payload file on the bus, those of the parts included; the paths of those missing or changed."""
+
+    def is_sound(pair: tuple[File, Manifest]) -> bool:
+        found, (file, holder) = hashlib.sha256(), pair
+        try:
+            for chunk in bus.stream(f"{holder.reference}/{holder.attempt}/{file.path}"):
+                found.update(chunk)
+        except Corrupt:
+            return False
+        return found.hexdigest() == file.sha256
+
+    listed = bus.payload(manifest)
+    return [file.path for (file, _), sound in zip(listed, in_threads(is_sound, listed), strict=True) if not sound]
 
 
 def collect_garbage(arguments: argparse.Namespace) -> int:

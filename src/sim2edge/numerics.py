@@ -29,6 +29,7 @@ PINS: Mapping[str, str] = {
     "OPENCV_CPU_DISABLE": "AVX512-SKX",
     "OPENCV_IPP": "avx2",
     "ARROW_USER_SIMD_LEVEL": "AVX2",
+    "MPLBACKEND": "agg",
     "OMP_DYNAMIC": "FALSE",
 }
 """What each library reads when it is loaded; they win over what the environment says already."""

@@ -196,6 +196,15 @@ def check_cut(stage: Stage, config: StageConfig, shard: Shard | None, gather: in
         raise BadInput(f"{stage.name}: {of} shards, but {stage.gather.units}={units}: at most {units}")
 
 
+def recorded_id(manifest: Manifest) -> str:
+    """Compute the id of what a manifest says the artifact was made of: another one than its own if it was forged."""
+    stage = get_stage(manifest.stage)
+    config = configs.build(stage.config, manifest.config, stage.name)
+    used = any(manifest.inputs.values())
+    shard = parse_shard(manifest.shard) if manifest.shard else None
+    return artifact_id(stage, config, manifest.inputs, None if used else manifest.partition, shard)
+
+
 def artifact_id(
     stage: Stage, config: StageConfig, inputs: Inputs, partition: str | None, shard: Shard | None = None
 ) -> str:

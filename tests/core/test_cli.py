@@ -143,6 +143,45 @@ def test_reproduce_finds_what_differs(command, monkeypatch):
     assert "1 of 2 files identical" in out
 
 
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_reproduce_reads_the_payload_on_the_bus(command, s3, partition, damage):
+    command("capture", "--partition", "{partition}")
+    manifest = s3.open(s3.resolve(f"refs/batches/{partition}"))
+    key = f"{manifest.reference}/{manifest.attempt}/lines.txt"
+    s3.delete([key])
+    if damage == "changed":
+        s3.put(key, b"other")
+    code, out, _ = command("reproduce", manifest.reference)
+    assert code == 1
+    assert "damaged: lines.txt (its bytes on the bus are not those of the manifest)" in out
+
+
+@pytest.mark.parametrize(
+    "forged", [{"id": "0123456789abcdef"}, {"shard": "1/2"}, {"inputs": {"episodes": []}}, {"partition": "other"}]
+)
+def test_reproduce_finds_a_manifest_whose_id_is_not_that_of_what_it_says(command, s3, partition, forged):
+    command("capture", "--partition", "{partition}")
+    manifest = s3.open(s3.resolve(f"refs/batches/{partition}")).model_copy(update=forged)
+    s3.put(f"{manifest.reference}/manifest.json", manifest.to_json())
+    code, out, _ = command("reproduce", manifest.reference)
+    assert code == 1
+    assert f"differs: manifest.json (its id is {manifest.id}, what it says it was made of has" in out
+
+
+@pytest.mark.parametrize("name", ["refs//b", "refs/../../x", "refs/.", "refs/batches/b\n"])
+def test_a_ref_that_can_have_no_such_name_is_one_clear_line(command, name):
+    code, _, err = command("show", name)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "not a name that an object can have" in err
+
+
+@pytest.mark.parametrize("target", [None, 7, "../../x", "frames/b"])
+def test_a_ref_to_nothing_is_named(command, s3, partition, target):
+    s3.put(f"refs/batches/{partition}", json.dumps({"target": target, "previous": None}).encode())
+    code, _, err = command("clean", "--partition", "{partition}")
+    assert (code, err) == (2, f"sim2edge: refs/batches/{partition}: not a ref\n")
+
+
 @pytest.fixture
 def gathered(command, partition):
     """A batch gathered from three shards: its reference and theirs."""

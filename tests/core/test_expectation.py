@@ -7,7 +7,7 @@ import toy_stage
 
 from sim2edge import cli, runner
 from sim2edge.errors import BadInput
-from sim2edge.expectation import Expectation, check_expected, parse_expectation
+from sim2edge.expectation import UNNAMED, Expectation, check_expected, parse_expectation
 from sim2edge.progress import JsonProgress
 
 
@@ -59,8 +59,8 @@ def test_another_input_is_named_by_its_role(bus, toy_stages):
 
 def test_another_batch_or_shard_is_refused(bus, toy_stages):
     other = runner.plan(bus, "capture", "demo-2")
-    assert refusal(plan(bus), other) == "another batch, shard or input is planned there"
-    assert refusal(plan(bus, shard="1/3"), plan(bus, shard="2/3")) == "another batch, shard or input is planned there"
+    assert refusal(plan(bus), other) == UNNAMED
+    assert refusal(plan(bus, shard="1/3"), plan(bus, shard="2/3")) == UNNAMED
 
 
 def test_a_shard_whose_batch_came_about_meanwhile_is_still_the_expected_one(bus, toy_stages):
@@ -74,11 +74,11 @@ def test_a_shard_whose_batch_came_about_meanwhile_is_still_the_expected_one(bus,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "'' is not an artifact reference"),
-        ("frames/demo-1", "'frames/demo-1' is not an artifact reference"),
+        ("", "--expect '': not an artifact reference"),
+        ("frames/demo-1", "--expect 'frames/demo-1': not an artifact reference"),
         ("{", "--expect: plan: Invalid JSON"),
         ("{}", "--expect: reference: Field required"),
-        ('{"reference": "../../etc/passwd"}', "is not an artifact reference"),
+        ('{"reference": "../../etc/passwd"}', "--expect '../../etc/passwd': not an artifact reference"),
         ('{"reference": "frames/a/0123456789abcdef", "version": "new"}', "--expect: version: Input should be"),
         ('{"reference": "frames/a/0123456789abcdef", "more": 1}', "--expect: more: Extra inputs"),
         ('{"a":' * 5000, "--expect: plan: Invalid JSON"),
