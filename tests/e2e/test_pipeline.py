@@ -54,14 +54,20 @@ def test_reproducing_gives_identical_bytes_and_changes_nothing(pipeline, elsewhe
 
 def test_what_was_made_otherwise_than_its_manifest_says_is_found(pipeline):
     manifest = pipeline.bus.open(pipeline.references["clean"])
-    key = f"{manifest.reference}/manifest.json"
-    pipeline.bus.put(key, manifest.model_copy(update={"config": manifest.config | {"jpeg_quality": 80}}).to_json())
-    try:
-        ended = pipeline.run("reproduce", manifest.reference)
-    finally:
-        pipeline.bus.put(key, manifest.to_json())
-    assert ended.code == 1
-    assert "differs: frames.parquet (" in ended.out
+    other = {"frames.parquet": "0" * 64}
+    files = [each.model_copy(update={"sha256": other.get(each.path, each.sha256)}) for each in manifest.files]
+    config = manifest.config | {"jpeg_quality": 80}
+    for change, found in (
+        ({"files": files}, "differs: frames.parquet ("),
+        ({"config": config}, f"differs: manifest.json (its id is {manifest.id}, "),
+    ):
+        pipeline.bus.put(f"{manifest.reference}/manifest.json", manifest.model_copy(update=change).to_json())
+        try:
+            ended = pipeline.run("reproduce", manifest.reference)
+        finally:
+            pipeline.bus.put(f"{manifest.reference}/manifest.json", manifest.to_json())
+        assert ended.code == 1
+        assert found in ended.out
 
 
 def test_the_champion_is_the_model_that_passed(pipeline):
