@@ -70,6 +70,7 @@ def test_days_gone_by_are_filled_in(visit, airflow, keep):
         run = airflow.run("sim_capture", day)
         assert run.startswith("backfill__")
         assert airflow.ended("sim_capture", run, "capture")["state"] == "success"
+        assert airflow.outcome("sim_capture", run, "capture"), "Airflow writes the fields anew after the task has ended"
         rendered = airflow.client.tasks("sim_capture", run)["capture"]["rendered_fields"]
         assert "episodes=3" in json.dumps(rendered["overrides"])
     (backfill,) = airflow.call("GET", "backfills?dag_id=sim_capture")["backfills"]
