@@ -62,6 +62,14 @@ class Ref:
     previous: str | None
     tag: str
 
+    @property
+    def artifact(self) -> str:
+        """Return the target, if it is an artifact reference; else raise `Corrupt`."""
+        try:
+            return "/".join(split_reference(self.target))
+        except (BadInput, AttributeError, TypeError) as error:
+            raise Corrupt(f"{self.name}: names no artifact") from error
+
 
 @dataclass(frozen=True)
 class Head:
@@ -378,7 +386,7 @@ class Bus:
             ref = self.read_ref(text)
             if ref is None:
                 raise BadInput(f"{text}: there is no such ref on the bus")
-            return ref.target
+            return ref.artifact
         if IDENTITY.fullmatch(text):
             for reference in self.artifacts():
                 if reference.endswith(f"/{text}"):
@@ -388,11 +396,7 @@ class Bus:
         return text
 
     def sweep(self, grace: timedelta) -> Sequence[str]:
-        """Delete what attempts left behind: payload without a manifest that names it, older than `grace`.
-
-        Returns:
-            the deleted keys.
-        """
+        """Delete payload that no manifest names, left behind more than `grace` ago; return the deleted keys."""
         deadline = datetime.now(UTC) - grace
         deleted: list[str] = []
         for reference in self.artifacts():
@@ -418,9 +422,8 @@ class Bus:
             return None
         try:
             content = json.loads(found[0])
-            split_reference(content["target"])
             return Ref(name, content["target"], content["previous"], found[1])
-        except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"{name}: not a ref") from error
 
     def move_ref(self, name: str, target: str, expected: Ref | bool | None = True) -> None:

@@ -256,9 +256,9 @@ def _expand_default(bus: Bus, default: str, partition: str | None) -> list[str]:
             return []
         default = default.format(partition=partition)
     if default.endswith("/*"):
-        return [ref.target for ref in bus.list_refs(default.removesuffix("/*"))]
+        return [ref.artifact for ref in bus.list_refs(default.removesuffix("/*"))]
     ref = bus.read_ref(default)
-    return [ref.target] if ref else []
+    return [ref.artifact] if ref else []
 
 
 def execute(bus: Bus, planned: Plan, progress: Progress) -> Manifest:

@@ -179,7 +179,7 @@ def test_a_ref_that_can_have_no_such_name_is_one_clear_line(command, name):
 def test_a_ref_to_nothing_is_named(command, s3, partition, target):
     s3.put(f"refs/batches/{partition}", json.dumps({"target": target, "previous": None}).encode())
     code, _, err = command("clean", "--partition", "{partition}")
-    assert (code, err) == (2, f"sim2edge: refs/batches/{partition}: not a ref\n")
+    assert (code, err) == (2, f"sim2edge: refs/batches/{partition}: names no artifact\n")
 
 
 @pytest.fixture
