@@ -7,8 +7,10 @@ SERVICE ?=
 DOCKER ?= docker
 STAGES := .venvs/stages/bin
 AIRFLOW := .venvs/airflow/bin
-PYTEST := python -m pytest
-AIRFLOW_PYTEST := $(AIRFLOW)/$(PYTEST) -o cache_dir=.pytest_cache/airflow
+# Where pytest notes what failed.
+CACHE ?= .pytest_cache
+PYTEST := python -m pytest -o cache_dir=$(CACHE)
+AIRFLOW_PYTEST := $(AIRFLOW)/$(PYTEST)/airflow
 JOBS ?= 2
 # Python keeps what it compiled: without, each of the many processes compiles all that it imports, anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -75,13 +77,15 @@ coverage: install  ## what of src/ the tests of the stages and the core reach (s
 	@$(STAGES)/python -m coverage run -m pytest -m "not slow and not engine" $(STAGES_TESTS)
 	@$(STAGES)/python -m coverage combine --quiet && $(STAGES)/python -m coverage report
 
-test-e2e: test-e2e-stages test-e2e-airflow  ## the slow tests: the whole stack, kills, bad inputs through Airflow; --jobs=2 halves it
+test-e2e: test-e2e-stages test-e2e-airflow  ## the slow tests: the whole stack, kills, bad inputs through Airflow; one of the two with TESTS=tests/dags/test_backfills.py
 
+test-e2e-stages: TESTS ?= $(STAGES_TESTS) --ignore=tests/celery
 test-e2e-stages: install
-	@$(STAGES)/$(PYTEST) -m "slow and not engine" --ignore=tests/dags --ignore=tests/plugins --ignore=tests/celery --ignore=tests/browser --durations=8
+	@$(STAGES)/$(PYTEST) -m "slow and not engine" $(TESTS) --durations=8
 
+test-e2e-airflow: TESTS ?= tests/dags
 test-e2e-airflow: install
-	@$(AIRFLOW_PYTEST) -m "slow and not engine" tests/dags --durations=8
+	@$(AIRFLOW_PYTEST) -m "slow and not engine" $(TESTS) --durations=8
 
 test-docker: install  ## the tests that need a Docker engine and the images (`make images`)
 	@$(AIRFLOW_PYTEST) -m "engine and not slow" tests/docker --durations=8
@@ -112,8 +116,8 @@ audit: install  ## pins that OSV records on disk call vulnerable: SIM2EDGE_OSV=a
 test-arm64: install  ## the device's image on arm64, under emulation, against amd64 (both images first: docs/images.md)
 	@$(STAGES)/$(PYTEST) -m engine tests/arm64 --durations=5
 
-bench: install  ## speed and memory as ratios, measured now
-	@$(STAGES)/python -m benchmarks
+bench: install  ## speed and memory as ratios, measured now; all or NAMES="train ota"
+	@$(STAGES)/python -m benchmarks $(NAMES)
 
 .PHONY: bench-backfill
 DAYS ?= 30

@@ -26,10 +26,11 @@ ROOT = Path(__file__).parents[1]
 SUITES, PASSED = "ci/suites.toml", "ci/passed.json"
 
 FIELDS = {
-    **dict.fromkeys(("paths", "needs", "exports", "beside"), list),
+    **dict.fromkeys(("paths", "needs", "exports"), list),
     **dict.fromkeys(("always", "first", "retry"), bool),
     "command": str,
     "minutes": int,
+    "cores": float,
 }
 """What a suite may say in ci/suites.toml, and of which type."""
 
@@ -42,6 +43,8 @@ class Unusable(Exception):
 class Step:
     """Something to run: a suite, or what suites need before them."""
 
+    kind: str
+    """`suite` or `need`."""
     name: str
     command: str
     minutes: int
@@ -58,8 +61,13 @@ class Step:
     """Its failure ends the run."""
     retry: bool = False
     """It is pytest's: what failed is run once more by itself."""
-    beside: tuple[str, ...] = ()
-    """Suites it may run beside, in the background."""
+    cores: float = 0.0
+    """Cores that it keeps busy; 0: all of them."""
+
+    @property
+    def label(self) -> str:
+        """Its name in a log; what suites need is in brackets."""
+        return self.name if self.kind == "suite" else f"({self.name})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +128,7 @@ def read_plan(text: str) -> Plan:
     needs = {name: _read_step("need", name, table, sets) for name, table in said.get("need", {}).items()}
     suites = tuple(_read_step("suite", name, table, sets) for name, table in said["suite"].items())
     for step in (*needs.values(), *suites):
-        _check_references(step, needs, {suite.name for suite in suites})
+        _check_needs(step, needs)
     return Plan(needs, suites)
 
 
@@ -134,7 +142,7 @@ def _read_step(kind: str, name: str, table: Mapping[str, Any], sets: Mapping[str
     if missing := {"command", "minutes"} - table.keys():
         raise Unusable(f"{SUITES}: {where}: no {min(missing)}")
     values: dict[str, Any] = {field: tuple(value) if FIELDS[field] is list else value for field, value in table.items()}
-    return Step(**values | {"name": name, "paths": tuple(_expand(where, table.get("paths", []), sets))})
+    return Step(**values | {"kind": kind, "name": name, "paths": tuple(_expand(where, table.get("paths", []), sets))})
 
 
 def _expand(where: str, paths: Iterable[str], sets: Mapping[str, list[str]]) -> Iterable[str]:
@@ -148,17 +156,13 @@ def _expand(where: str, paths: Iterable[str], sets: Mapping[str, list[str]]) -> 
             raise Unusable(f"{SUITES}: {where}: no set of paths {path!r}")
 
 
-def _check_references(
-    step: Step, needs: Mapping[str, Step], suites: Collection[str], above: tuple[str, ...] = ()
-) -> None:
+def _check_needs(step: Step, needs: Mapping[str, Step], above: tuple[str, ...] = ()) -> None:
     for name in step.needs:
         if name not in needs:
             raise Unusable(f"{SUITES}: {step.name}: no need {name!r}")
         if name in above:
             raise Unusable(f"{SUITES}: need.{name}: needs itself")
-        _check_references(needs[name], needs, suites, (*above, name))
-    if unknown := set(step.beside) - set(suites):
-        raise Unusable(f"{SUITES}: {step.name}: beside no suite {min(unknown)!r}")
+        _check_needs(needs[name], needs, (*above, name))
 
 
 # --- What a suite depends on ----------------------------------------------------------------------------------------

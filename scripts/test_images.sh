@@ -9,13 +9,18 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 docker=${DOCKER:-docker}
-tools=$PWD/build/test-tools
+mkdir -p build
+tools=$(mktemp --directory --tmpdir="$PWD/build" test-tools.XXXXXX) # two runs may go on side by side
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 tag=${SIM2EDGE_TAG:-$version}
 hardened=(--rm --label "sim2edge.test-images=$$" --read-only --tmpfs /tmp --user 10001:10001 --cap-drop ALL --security-opt no-new-privileges
   --network none --memory 4g --memory-swap 4g --pids-limit 512 --volume /scratch --volume /run/sim2edge)
 failed=()
-trap '"$docker" ps --all --quiet --filter "label=sim2edge.test-images=$$" | xargs -r "$docker" rm --force --volumes >/dev/null' EXIT
+clear_away() {
+  "$docker" ps --all --quiet --filter "label=sim2edge.test-images=$$" | xargs -r "$docker" rm --force --volumes >/dev/null
+  rm -rf "$tools" "$tools.tar" "$tools.log"
+}
+trap clear_away EXIT
 
 fail() { echo "test-images: $1" >&2; exit 2; }
 
@@ -94,7 +99,6 @@ test_image() {
 }
 
 # As one stream: `type=local` sends files side by side, and was seen to wait for itself for ever.
-rm -rf "$tools" && mkdir -p "$tools"
 "$docker" buildx build --progress plain --file containers/Dockerfile --target test-tools --output "type=tar,dest=$tools.tar" \
   ${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"} ${WHEELHOUSE_IMAGE:+--build-arg "WHEELHOUSE_IMAGE=$WHEELHOUSE_IMAGE"} . 2>"$tools.log" || fail "$(tail -n 5 "$tools.log")"
 tar -xf "$tools.tar" -C "$tools"

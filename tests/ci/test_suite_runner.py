@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -18,16 +17,20 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.parametrize("trap", ["", "trap '' TERM; "], ids=["gentle", "by force"])
 def test_a_limit_ends_a_command_with_all_that_it_started(
-    tmp_path: Path, trap: str, monkeypatch: pytest.MonkeyPatch
+    repository: Repository, trap: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import suite_runner
 
     monkeypatch.setattr(suite_runner, "GRACE_S", 1.5 if trap else 45)
-    command = f"{trap}sleep 60 & echo $! >child; wait"
+    stubborn = f"{trap}echo said; sleep 60 & echo $! >>ran.log; wait"
+    repository.describe(SUITES.replace("echo clean >>ran.log", stubborn))
     started = time.monotonic()
-    assert suite_runner.execute(command, 0.5, os.environ, tmp_path) == suite_runner.TIMED_OUT
-    assert not is_running(int((tmp_path / "child").read_text()))
+    with monkeypatch.context() as patch:
+        patch.setattr(suite_runner, "MINUTE_S", 0.5)
+        assert repository.call("run", "clean") == 1
+    assert not is_running(int(repository.ran()[0]))
     assert time.monotonic() - started < 30
+    assert "said" in capfd.readouterr().out
 
 
 def test_whoever_ends_the_run_ends_what_it_runs(repository: Repository) -> None:
@@ -73,15 +76,49 @@ def test_what_might_not_end_in_time_does_not_begin(repository: Repository, capfd
     assert "train" not in (repository.root / "ci/passed.json").read_text()
 
 
-def test_one_in_the_background_runs_beside_those_it_may(
-    repository: Repository, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Each waits for the other's sign: one after the other they would not end."""
-    wait_for = "until [ -e build/%s ]; do sleep 0.02; done"
+def beside(cores: str) -> str:
+    """Two suites of which each waits for the other's sign: one after the other they would not end."""
+    wait_for = "for i in $(seq 100); do [ ! -e build/%s ] || exit 0; sleep 0.05; done; exit 1"
     one = SUITES.replace("echo clean >>ran.log", f"echo spoken; touch build/a; {wait_for % 'b'}")
     both = one.replace("echo train with $ENGINE >>ran.log", f"touch build/b; {wait_for % 'a'}")
-    repository.describe(both.replace("[suite.clean]", '[suite.clean]\nbeside = ["train"]'))
+    return both.replace("minutes = 1\n", f"minutes = 1\n{cores}")
+
+
+def test_suites_run_side_by_side_as_far_as_the_cores_go(
+    repository: Repository, capfd: pytest.CaptureFixture[str]
+) -> None:
+    repository.describe(beside("cores = 0.25\n"))
     assert repository.call("run") == 0
     said = capfd.readouterr().out
-    assert said.index("== train") < said.index("clean, from the background") < said.index("spoken")
-    assert said.index("spoken") < said.index("== drill")
+    assert said.index("begins: train") < said.index("clean: passed; its output") < said.index("spoken")
+
+
+def test_one_that_says_nothing_of_cores_has_the_machine_for_itself(repository: Repository) -> None:
+    repository.describe(beside(""))
+    assert repository.call("run") == 1
+
+
+def test_the_failure_of_a_first_suite_ends_what_runs_beside_it(
+    repository: Repository, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failing = SUITES.replace("echo test >>ran.log", "until [ -e build/a ]; do sleep 0.05; done; exit 1")
+    slow = failing.replace("echo clean >>ran.log", "echo $$ >>ran.log; touch build/a; exec sleep 60")
+    repository.describe(slow.replace("minutes = 1\n", "minutes = 1\ncores = 0.25\n"))
+    started = time.monotonic()
+    assert repository.call("run") == 1
+    assert time.monotonic() - started < 30
+    said = capfd.readouterr().out
+    assert "clean            NOT RUN to its end, after a failure" in said
+    assert [line for line in said.splitlines() if line.startswith("FAILED")] == ["FAILED: test"]
+    (pid,) = [line for line in repository.ran() if line.isdigit()]
+    assert not is_running(int(pid))
+
+
+def test_a_need_that_fails_fails_what_needs_it_and_nothing_else(
+    repository: Repository, capfd: pytest.CaptureFixture[str]
+) -> None:
+    repository.describe(SUITES.replace("echo images >>ran.log", "exit 3"))
+    assert repository.call("run") == 1
+    said = capfd.readouterr().out
+    assert "train            not run: images failed" in said
+    assert "clean            passed" in said

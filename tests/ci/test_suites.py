@@ -174,7 +174,7 @@ def test_a_moved_file_that_a_pattern_named_is_an_error(passed: Repository, capsy
         ('needs = ["engine"]', 'needs = ["images"]', "need.images: needs itself"),
         ('needs = ["engine"]', 'needs = ["motor"]', "images: no need 'motor'"),
         ("first = true", "frist = true", "suite.test: unknown field 'frist'"),
-        ("first = true", 'beside = ["nobody"]', "test: beside no suite 'nobody'"),
+        ("first = true", 'cores = "many"', "suite.test.cores: 'many' is of the wrong kind"),
         ("always = true", 'always = "yes"', "suite.test.always: 'yes' is of the wrong kind"),
         ("minutes = 1\nalways", "always", "suite.test: no minutes"),
         ("[suite.test]", "[suite.test", "Expected ']'"),
