@@ -12,14 +12,13 @@ An artifact is committed by one conditional put of its manifest (If-None-Match),
 import fnmatch
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import obstore
 from obstore.exceptions import (
@@ -32,25 +31,16 @@ from obstore.exceptions import (
 )
 from obstore.store import MemoryStore, S3Store
 
+from sim2edge.bucket import open_bucket
 from sim2edge.errors import BadInput, Conflict, Corrupt, Unavailable
 from sim2edge.manifest import IDENTITY, KINDS, File, Manifest, entry_key, parse_manifest, split_reference
 from sim2edge.stage import Artifact
-
-if TYPE_CHECKING:
-    from obstore.store import RetryConfig
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 THREADS = 8
 """Concurrent requests of one process: enough to fill a link, few enough for a small S3 server."""
-
-RETRIES: "RetryConfig" = {
-    "max_retries": 40,
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3), "base": 2},
-    "retry_timeout": timedelta(seconds=90),
-}
-"""Long enough to sit out a restart of the S3 server."""
 
 
 @dataclass(frozen=True)
@@ -96,21 +86,9 @@ class Bus:
                 to sit out a restart of the server.
 
         Raises:
-            BadInput: no bucket is named.
+            BadInput: no bucket is named, or a variable has a value that it cannot have.
         """
-        bucket = os.environ.get("SIM2EDGE_BUCKET")
-        if not bucket:
-            raise BadInput(
-                "SIM2EDGE_BUCKET is not set: name the S3 bucket (`eval $(sim2edge env)` for the local stack)"
-            )
-        endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-        client: dict[str, Any] = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
-        retries: RetryConfig = RETRIES
-        if patience_s is not None:
-            limit = timedelta(seconds=patience_s)
-            client |= {"connect_timeout": limit, "timeout": limit}
-            retries = {**RETRIES, "max_retries": 1, "retry_timeout": limit}
-        return cls(S3Store(bucket, client_options=client, retry_config=retries))  # type: ignore[arg-type]
+        return cls(open_bucket(patience_s))
 
     # Objects
 

@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from forwarder import Forwarder
 
 from sim2edge.bus import Bus
 from sim2edge.stage import STAGE_NAMES
@@ -129,6 +130,16 @@ def pipeline(s3_server, tmp_path_factory) -> Pipeline:
     for stage in STAGE_NAMES:
         made.make(stage)
     return made
+
+
+@pytest.fixture
+def pipeline_on_network(pipeline, s3_server) -> Iterator[tuple[Pipeline, Forwarder]]:
+    """The tiny pipeline, and the network on which its commands reach the S3 server."""
+    with Forwarder("127.0.0.1", int(s3_server.endpoint.rpartition(":")[2])) as network:
+        endpoint = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{network.port}"}
+        there = Pipeline(pipeline.environment | endpoint, lambda role: s3_server.role(role) | endpoint)
+        there.references.update(pipeline.references)
+        yield there, network
 
 
 @pytest.fixture

@@ -89,3 +89,17 @@ def test_a_stage_sits_out_an_s3_server_that_is_away_for_20_seconds(pipeline, s3_
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert "committed" in out
+
+
+def test_a_stage_sits_out_an_s3_server_whose_port_refuses_for_25_seconds(pipeline_on_network):
+    pipeline, network = pipeline_on_network
+    process = pipeline.start(*pipeline.words("clean"), "jpeg_quality=89")
+    wait_for_work(process)
+    network.close()
+    try:
+        time.sleep(25)
+    finally:
+        network.open()
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "committed" in out

@@ -1,0 +1,85 @@
+"""Opens the bucket that `SIM2EDGE_BUCKET` and the usual `AWS_*` variables name, for `bus.py`; nothing is sent yet.
+
+store = open_bucket()               # sits out a restart of the server
+store = open_bucket(patience_s=5)   # for whoever has people waiting
+"""
+
+import os
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from sim2edge.errors import BadInput
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
+RETRIES: "RetryConfig" = {
+    # No limit of its own: the time decides. A port that refuses answers at once, so tries alone would soon be used up.
+    "max_retries": 10_000,
+    # A wait is drawn between `init_backoff` and the last one times `base`: below 3 waits shrink more than they grow.
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3), "base": 4},
+    "retry_timeout": timedelta(seconds=90),
+}
+"""Long enough to sit out a restart of the S3 server."""
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+ENDPOINT = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
+
+
+def open_bucket(patience_s: float | None = None) -> S3Store:
+    """Open the bucket.
+
+    Args:
+        patience_s: seconds after which a request is given up; None: as long as `RETRIES` says.
+
+    Raises:
+        BadInput: no bucket is named, or a variable has a value that it cannot have.
+    """
+    bucket, endpoint = read_bucket(), read_endpoint()
+    client: dict[str, Any] = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
+    retries: RetryConfig = RETRIES
+    if patience_s is not None:
+        limit = timedelta(seconds=patience_s)
+        client |= {"connect_timeout": limit, "timeout": limit}
+        retries = {**RETRIES, "max_retries": 1, "retry_timeout": limit}
+    try:
+        return S3Store(bucket, client_options=client, retry_config=retries)  # type: ignore[arg-type]
+    except (BaseError, ValueError) as error:
+        raise BadInput(f"the AWS_* variables: {error}") from error
+
+
+def read_bucket() -> str:
+    """The name in `SIM2EDGE_BUCKET`.
+
+    Raises:
+        BadInput: it is not set, or no name of a bucket.
+    """
+    bucket = os.environ.get("SIM2EDGE_BUCKET")
+    if not bucket:
+        raise BadInput("SIM2EDGE_BUCKET is not set: name the S3 bucket (`eval $(sim2edge env)` for the local stack)")
+    if not BUCKET.fullmatch(bucket):
+        raise BadInput(f"SIM2EDGE_BUCKET {bucket[:100]!r}: not a name that a bucket can have")
+    return bucket
+
+
+def read_endpoint() -> str:
+    """The address in `AWS_ENDPOINT_URL`; empty: AWS itself. The client would end the process over one that is none.
+
+    Raises:
+        BadInput: it is not `http(s)://<host>[:<port>][/<path>]`.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    if endpoint and not _is_address(endpoint):
+        raise BadInput(f"AWS_ENDPOINT_URL {endpoint[:100]!r}: expected http://<host>:<port> or https://<host>")
+    return endpoint
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ENDPOINT.fullmatch(text)) and urlsplit(text).port != 0
+    except ValueError:  # no IPv6 address, or a port beyond 65535
+        return False
