@@ -8,7 +8,7 @@ an image of another version would (`sim2edge/expectation.py`). How the stage end
                             reference, the preset and the overrides on
     2, bad input            failed, without a retry: it would fail again
     3, refused by a gate    skipped, so nothing downstream runs; the reason is in the log and in XCom `refused`
-    anything else           retried; the stage goes on from its checkpoints
+    anything else           retried, such as 75, S3 was not reached; the stage goes on from its checkpoints
 
 A container or a pod outlives a worker that is killed: the next try finds it, by the name that Airflow keeps for the
 task (`ResumableJobMixin`) or by its labels, and goes on with it and its log.

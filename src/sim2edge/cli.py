@@ -13,7 +13,8 @@
     sim2edge webots selftest | world                                      capture in Webots: try it, look at a world
     sim2edge compose ... | engine-proxy                                   the system in containers (docker-compose.yaml)
 
-Exit codes: 0 done or already there; 2 bad config or bad input; 3 refused by a gate; anything else may be tried again.
+Exit codes: 0 done or already there; 1 `reproduce` found a difference; 2 bad config or bad input; 3 refused by a gate;
+75 something was not to be reached, or changed meanwhile. Whatever is neither 0, 2 nor 3 may be tried again.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sim2edge.errors import BadInput, Conflict, Unavailable
+from sim2edge.errors import EXIT_BAD_INPUT, EXIT_RETRY, BadInput, Conflict, Unavailable
 from sim2edge.numerics import pin_code_paths
 from sim2edge.progress import emit, make_progress
 from sim2edge.secrets_file import load_secrets_file
@@ -52,9 +53,7 @@ COMMANDS = {
 }
 VERB_IS_ARGUMENT = {"sim2edge.inspect_bus:main", "sim2edge.stack.commands:main"}
 
-EXIT_BAD_INPUT = 2
 EXIT_REFUSED = 3
-EXIT_RETRY = 1
 EXIT_INTERRUPTED = 130
 USERS_TO_MEND = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 """Troubles with a file or folder that no retry mends."""

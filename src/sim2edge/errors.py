@@ -1,5 +1,9 @@
 """What can go wrong, and the exit code each mistake ends a command with."""
 
+EXIT_BAD_INPUT = 2
+EXIT_RETRY = 75
+"""EX_TEMPFAIL of sysexits.h, apart from 1, by which a comparison says that something differs."""
+
 
 class BadInput(Exception):
     """Bad config or bad data, exit code 2: never retried; the message names the file, field or row in one line."""
@@ -10,8 +14,8 @@ class Corrupt(BadInput):
 
 
 class Conflict(Exception):
-    """A compare-and-swap lost against another writer; trying again from the new value may succeed."""
+    """A compare-and-swap lost against another writer; trying again from the new value may succeed (exit code 75)."""
 
 
 class Unavailable(Exception):
-    """The object store could not be reached; trying again later may succeed (exit code 1)."""
+    """The object store could not be reached; trying again later may succeed (exit code 75)."""

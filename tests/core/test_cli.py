@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sim2edge import cli
+from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict, Unavailable
 from sim2edge.manifest import Manifest
 
@@ -74,8 +75,8 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(command, words, message):
         (BadInput("row 3"), 2),
         (OSError(errno.ENOSPC, "No space left on device", "/scratch/x"), 2),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 2),
-        (Unavailable("s3 is gone"), 1),
-        (Conflict("someone was first"), 1),
+        (Unavailable("s3 is gone"), 75),
+        (Conflict("someone was first"), 75),
         (KeyboardInterrupt(), 130),
     ],
 )
@@ -85,6 +86,16 @@ def test_every_foreseen_error_has_its_exit_code(error, code, capsys):
 
     assert cli.guard(fail) == code
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_reproduce_without_a_server_has_not_found_a_difference(command, monkeypatch):
+    command("capture", "--partition", "{partition}")
+
+    def fail(*_: object) -> None:
+        raise Unavailable("s3 is gone")
+
+    monkeypatch.setattr(Bus, "open", fail)
+    assert command("reproduce", "refs/batches/{partition}")[0] == cli.EXIT_RETRY == 75
 
 
 def test_a_bug_shows_its_traceback():

@@ -135,7 +135,7 @@ COMMITS = {
 BEHAVIOURS = {
     "commit nothing": lambda: 0,
     "bad input": lambda: fail("clean.width: input should be greater than 0", 2),
-    "unavailable": lambda: fail("bucket/key: connection refused", 1),
+    "unavailable": lambda: fail("bucket/key: connection refused", 75),
     "crash": lambda: int("not a number"),
     "junk": print_junk,
     "hang": leave_children,

@@ -56,7 +56,7 @@ def wait_until_gone(pids: list[int], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("behaviour", "code"), [("bad input", 2), ("unavailable", 1), ("crash", 1), ("junk", 0)])
+@pytest.mark.parametrize(("behaviour", "code"), [("bad input", 2), ("unavailable", 75), ("crash", 1), ("junk", 0)])
 def test_the_exit_code_is_the_stages_own(fake_stages, behaviour, code):
     fake_stages(clean=behaviour)
     assert run_to_the_end()[1] == code

@@ -196,10 +196,12 @@ def test_a_run_without_a_batch_is_told_how_to_name_one():
         Task(None).run("capture")
 
 
-@pytest.mark.parametrize(("behaviour", "said"), [("unavailable", "connection refused"), ("crash", "ValueError")])
-def test_other_endings_are_retried(fake_stages, partition, behaviour, said):
+@pytest.mark.parametrize(
+    ("behaviour", "code", "said"), [("unavailable", 75, "connection refused"), ("crash", 1, "ValueError")]
+)
+def test_other_endings_are_retried(fake_stages, partition, behaviour, code, said):
     fake_stages(capture=behaviour)
-    with pytest.raises(AirflowException, match=f"capture ended with exit code 1: .*{said}") as caught:
+    with pytest.raises(AirflowException, match=f"capture ended with exit code {code}: .*{said}") as caught:
         Task(partition).run("capture")
     assert not isinstance(caught.value, AirflowFailException)
 

@@ -6,8 +6,8 @@
     sim2edge compose down                           stop everything, stages that run included; data stay
     sim2edge compose batch --batch demo-1 --preset demo [--set augment.copies=2]... [--report FILE]
 
-`make secrets`, `up`, `down` and `batch` call them (docs/compose.md). Exit codes: 0 well; 1 no answer, or a stage
-failed; 2 something is missing or wrong; 3 a gate refused the model.
+`make secrets`, `up`, `down` and `batch` call them (docs/compose.md). Exit codes: 0 well; 1 a stage failed;
+2 something is missing or wrong; 3 a gate refused the model; 75 no answer.
 """
 
 import argparse

@@ -27,7 +27,7 @@ from sim2edge.config import build, resolve
 from sim2edge.edge.bundle import RELEASE_FILE, Bundle, unpack_bundle
 from sim2edge.edge.camera_source import Image
 from sim2edge.edge.obstacle_detector import check_picture
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.errors import EXIT_BAD_INPUT, EXIT_RETRY, BadInput, Unavailable
 from sim2edge.export.device_profile import DeviceProfile, MeasuredNetwork, profile_path, read_profile
 from sim2edge.export.latency import Latency, install_forms, measure_latency
 
@@ -37,7 +37,7 @@ RUNTIMES = ("ai-edge-litert", "tflite-runtime", "onnxruntime")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure and write; 2 for bad input."""
+    """Measure and write; the exit code: 2 for bad input, 75 when S3 was not reached."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Measure the variants of a release on this device.")
     parser.add_argument("release", help="a release on the bus, or a folder with its bundle.tar and variants/")
     parser.add_argument("device_class", help="class of this device, such as raspberry-pi-4")
@@ -51,7 +51,7 @@ def main(words: Sequence[str] | None = None) -> int:
             print(measure(release, Path(folder), arguments.device_class, arguments.rounds, arguments.threads))
     except (BadInput, Unavailable) as error:
         print(f"{COMMAND}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, BadInput) else 1
+        return EXIT_BAD_INPUT if isinstance(error, BadInput) else EXIT_RETRY
     return 0
 
 

@@ -1,6 +1,6 @@
 """`sim2edge s3`: the S3 server on its own, as it runs in a container.
 
-    sim2edge s3 serve --home /data --credentials /run/credentials     until SIGTERM; exit code 1 when a part of it died
+    sim2edge s3 serve --home /data --credentials /run/credentials     until SIGTERM; exit code 75 when a part of it died
     sim2edge s3 serve ... --inbox-webhook URL       and tell that URL what arrives in the inbox (docs/new-data.md)
     sim2edge s3 check                                                  exit code 0 when it answers: the health check
 
