@@ -60,6 +60,21 @@ def choose_champion(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[s
     }
 
 
+def choose_judged(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Fill in the dataset of an export: the one that the verdict judged the model on.
+
+    Raises:
+        BadInput: the verdict is not on the bus, is about another model, or does not say on what it judged.
+    """
+    (model,), (verdict,) = references["model"], references["verdict"]
+    inputs = bus.open(verdict).inputs
+    if inputs.get("model") != [model]:
+        raise BadInput(f"export: {verdict} is about {', '.join(inputs.get('model', ())) or 'no model'}, not {model}")
+    if not inputs.get("dataset"):
+        raise BadInput(f"export: {verdict} does not say on which dataset it judged: --input dataset=<reference>")
+    return {**references, "dataset": inputs["dataset"]}
+
+
 def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
     """The champion to beat and the models that hold the best value of a metric; those that are on the bus."""
     ref = bus.read_ref(CHAMPION_REF)

@@ -121,7 +121,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Artifa
     (folder / "verdict" / "verdict.json").write_text(json.dumps({"passed": True}))
     manifests = {
         "model": make_manifest(MODEL),
-        "verdict": make_manifest(VERDICT, {"model": [MODEL]}),
+        "verdict": make_manifest(VERDICT, {"model": [MODEL], "dataset": [DATASET]}),
         "dataset": make_manifest(DATASET),
     }
     return {role: [Artifact(manifest, folder / role)] for role, manifest in manifests.items()}

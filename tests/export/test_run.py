@@ -253,11 +253,15 @@ def test_inputs_that_do_not_fit_are_named(
     assert "\n" not in str(caught.value)
 
 
-def test_a_verdict_about_another_model_is_refused(make_job: MakeJob, artifacts: dict[str, list[Artifact]]) -> None:
+@pytest.mark.parametrize(("role", "given"), [("model", "1" * 16), ("dataset", "3" * 16)])
+def test_a_verdict_about_something_else_is_refused(
+    make_job: MakeJob, artifacts: dict[str, list[Artifact]], role: str, given: str
+) -> None:
     verdict = artifacts["verdict"][0]
-    other = verdict.manifest.model_copy(update={"inputs": {"model": ["model/b-1/" + "9" * 16]}})
-    with pytest.raises(BadInput, match="is about model/b-1/9999999999999999, not model/b-1/1111111111111111"):
-        run(make_job(inputs={"verdict": [replace(verdict, manifest=other)]}))
+    other = verdict.manifest.inputs | {role: [f"{role}/b-1/" + "9" * 16]}
+    changed = verdict.manifest.model_copy(update={"inputs": other})
+    with pytest.raises(BadInput, match=f"is about {role}/b-1/9999999999999999, not {role}/b-1/{given}"):
+        run(make_job(inputs={"verdict": [replace(verdict, manifest=changed)]}))
 
 
 def test_nothing_is_written_outside_the_job(released: Released) -> None:

@@ -15,9 +15,11 @@ STAGE = Stage(
     inputs={
         "model": Input("model", files=("model.pt", "model.json")),
         "verdict": Input("verdict", files=("verdict.json",)),
+        # `choose` has the verdict's in place of the default.
         "dataset": Input(
             "dataset", default="refs/datasets/current", files=("validation.parquet", "test.parquet", "dataset.json")
         ),
     },
+    choose="sim2edge.registry:choose_judged",
     resolve="sim2edge.export.device_profile:resolve",
 )

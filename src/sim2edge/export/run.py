@@ -35,7 +35,7 @@ STEPS = len(FORMS) + 4
 def run(job: Job[ExportConfig]) -> Outcome:
     """Export the model, and bundle the cheapest form that is as good as the trained network."""
     model, verdict, dataset = (job.input(role) for role in ("model", "verdict", "dataset"))
-    facts = collect_facts(job, read_json(model, "model.json"), check_verdict(verdict, model))
+    facts = collect_facts(job, read_json(model, "model.json"), check_verdict(verdict, model, dataset))
     if lack := find_lack(facts.not_judged, facts.classes, facts.floors, job.config.limits):
         return Outcome({"not_judged": asdict(facts.not_judged)}, refused=f"too little may be announced: {lack}")
     table = read_table(dataset, facts)
@@ -64,15 +64,17 @@ def run(job: Job[ExportConfig]) -> Outcome:
     return Outcome(summarise(job, choice.chosen, choice, target, facts))
 
 
-def check_verdict(verdict: Artifact, model: Artifact) -> dict[str, Any]:
-    """Check that `verdict` lets `model` pass; its content.
+def check_verdict(verdict: Artifact, model: Artifact, dataset: Artifact) -> dict[str, Any]:
+    """Check that `verdict` lets `model` pass, on `dataset`; its content.
 
     Raises:
-        BadInput: it does not, or it is about another model.
+        BadInput: it does not, or it is about another model or dataset.
     """
-    judged = verdict.manifest.inputs.get("model", [])
-    if judged != [model.manifest.reference]:
-        raise BadInput(f"{verdict.manifest.reference}: is about {', '.join(judged)}, not {model.manifest.reference}")
+    for role, given in (("model", model), ("dataset", dataset)):
+        judged = verdict.manifest.inputs.get(role, [])
+        if judged != [given.manifest.reference]:
+            about = ", ".join(judged) or f"no {role}"
+            raise BadInput(f"{verdict.manifest.reference}: is about {about}, not {given.manifest.reference}")
     content = read_json(verdict, "verdict.json")
     if content.get("passed") is not True:
         raise BadInput(f"{verdict.manifest.reference}: {model.manifest.reference} did not pass validation")
