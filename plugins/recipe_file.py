@@ -4,14 +4,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from sim2edge.config import parse_overrides, read_yaml
+from sim2edge.config import NumbersAreNumbers, parse_overrides, read_yaml
 from sim2edge.errors import BadInput
 from sim2edge.retrain_decision import Policy
 
 
-class StageRecipe(BaseModel):
+class StageRecipe(NumbersAreNumbers):
     """How one stage of a pipeline runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,7 +44,7 @@ class StageRecipe(BaseModel):
         }
 
 
-class Recipe(BaseModel):
+class Recipe(NumbersAreNumbers):
     """A pipeline: when it starts by itself, how many of its runs go at once, and how each stage runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -9,16 +9,16 @@ does: `ingest` has the lines and the image of `capture`.
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from sim2edge.config import read_yaml
+from sim2edge.config import NumbersAreNumbers, read_yaml
 from sim2edge.errors import BadInput
 from sim2edge.stage import STAGE_NAMES, extra_of
 
 RuntimeName = Literal["process", "docker", "kubernetes"]
 
 
-class Toleration(BaseModel):
+class Toleration(NumbersAreNumbers):
     """A taint of nodes that the stage's pod puts up with, as Kubernetes defines it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,7 +29,7 @@ class Toleration(BaseModel):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
 
 
-class KubernetesSettings(BaseModel):
+class KubernetesSettings(NumbersAreNumbers):
     """What only a cluster knows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,7 +48,7 @@ class KubernetesSettings(BaseModel):
     startup_s: int = Field(900, ge=10, description="seconds a pod may wait for a node, its volumes and its image")
 
 
-class StageSettings(BaseModel):
+class StageSettings(NumbersAreNumbers):
     """One stage's image and limits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

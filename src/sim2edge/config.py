@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic_core import PydanticCustomError
 
 from sim2edge.errors import BadInput
 
@@ -24,7 +25,57 @@ NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionEr
 """What PyYAML raises for text that is none; all but the first by mistake: `!!bool x`, `!!timestamp x`, 2026-13-01."""
 
 
-class StageConfig(BaseModel):
+class Loader(yaml.SafeLoader):
+    """YAML without what is read otherwise than it is meant: numbers to the base of 60, a key that comes twice."""
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Construct a number that has no colon in it."""
+        if ":" in node.value:
+            said = f"'{node.value}' would be a number to the base of 60: write it in decimals, or a text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
+        whole = node.tag == "tag:yaml.org,2002:int"
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Read a mapping whose keys come once each."""
+        node = super().compose_mapping_node(anchor)
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.composer.ComposerError(
+                    None, None, f"'{key[1]}' comes twice", node.value[number][0].start_mark
+                )
+        return node
+
+
+for kind in ("int", "float"):
+    Loader.add_constructor(f"tag:yaml.org,2002:{kind}", Loader.construct_number)
+
+
+class NumbersAreNumbers(BaseModel):
+    """Base of models that are read from YAML: `true`, or `yes`, is not the number 1."""
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _refuse_truths(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        valid = validate(value)
+        if _truth_became_number(value, valid):
+            raise PydanticCustomError("number", "Input should be a number, not true or false")
+        return valid
+
+
+def _truth_became_number(given: Any, valid: Any) -> bool:
+    """Whether pydantic took a bool for a number, anywhere below `given`."""
+    if isinstance(given, bool):
+        return isinstance(valid, int | float) and not isinstance(valid, bool)
+    if isinstance(given, Mapping) and isinstance(valid, Mapping):
+        return any(_truth_became_number(value, valid.get(key)) for key, value in given.items())
+    if isinstance(given, list | tuple) and isinstance(valid, list | tuple):
+        return any(map(_truth_became_number, given, valid))
+    return False
+
+
+class StageConfig(NumbersAreNumbers):
     """Base of every stage's config: immutable, closed to unknown keys, without NaN; each field states its unit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
@@ -39,15 +90,22 @@ def read_preset(preset: str) -> dict[str, dict[str, Any]]:
     """Read `conf/<preset>.yaml`: a mapping of stage name to the fields it sets.
 
     Raises:
-        BadInput: there is no such preset, or it is not a YAML mapping of mappings.
+        BadInput: there is no such preset, or it is not a YAML mapping of stages to mappings.
     """
+    from sim2edge.stage import SIDE_STAGES, STAGE_NAMES  # here, for it imports this module
+
     path = conf_folder() / f"{preset}.yaml"
     if "/" in preset or not path.is_file():
         known = ", ".join(sorted(p.stem for p in conf_folder().glob("*.yaml")))
         raise BadInput(f"preset '{preset}' is not one of: {known}")
-    content = read_yaml(path) or {}
-    if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
-        raise BadInput(f"{path}: expected a mapping of stage name to fields")
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: {'empty: ' if content is None else ''}expected a mapping of stage name to fields")
+    for name, section in content.items():
+        if name not in (*STAGE_NAMES, *SIDE_STAGES):
+            raise BadInput(f"{path}: '{name}' is not a stage: {', '.join((*STAGE_NAMES, *SIDE_STAGES))}")
+        if not isinstance(section, dict):
+            raise BadInput(f"{path}: {name}: expected a mapping of fields to values")
     return content
 
 
@@ -58,7 +116,7 @@ def read_yaml(path: Path) -> Any:
         BadInput: it cannot be read, or is not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from error
     except NOT_YAML as error:
@@ -77,9 +135,10 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         if not equals or not all(key.split(".")):
             raise BadInput(f"override '{word}': expected key=value")
         try:
-            value = yaml.safe_load(text)
+            value = yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
         except NOT_YAML as error:
-            raise BadInput(f"override '{word}': the value is not YAML") from error
+            why = getattr(error, "problem", None)
+            raise BadInput(f"override '{word}': the value is not YAML{f': {why}' if why else ''}") from error
         *parents, leaf = key.split(".")
         level = nested
         for parent in parents:

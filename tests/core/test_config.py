@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 from toy_stage import ToyConfig
 
 from sim2edge import config as configs
@@ -35,6 +36,11 @@ def test_a_preset_without_the_stage_leaves_the_defaults(conf):
         (["lines=!!bool x"], "the value is not YAML"),
         (["lines=!!timestamp x"], "the value is not YAML"),
         (["lines=2026-13-01"], "the value is not YAML"),
+        (["lines=1:30"], "override 'lines=1:30': the value is not YAML: '1:30' would be a number to the base of 60"),
+        (["range.low=1:30.5"], "'1:30.5' would be a number to the base of 60"),
+        (["range={low: 1, low: 2}"], "'low' comes twice"),
+        (["lines=true"], "capture.lines: input should be a number, not true or false"),
+        (["range.low=yes"], "capture.range.low: input should be a number, not true or false"),
         (["lines=many"], "capture.lines: input should be a valid integer"),
         (["lines=-1"], "capture.lines: input should be greater than or equal to 0"),
         (["colour=red"], "capture.colour: unknown key"),
@@ -51,7 +57,19 @@ def test_a_bad_override_names_its_field(overrides, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("capture: [", "not YAML"), ("- a", "expected a mapping"), ("capture: 3", "expected a mapping")],
+    [
+        ("capture: [", "not YAML"),
+        ("- a", "expected a mapping"),
+        ("capture: 3", "capture: expected a mapping"),
+        ("capture:", "capture: expected a mapping"),
+        ("clean:\n  width: 1\ncapture:", "capture: expected a mapping"),
+        ("", "empty: expected a mapping"),
+        ("# nothing but words", "empty: expected a mapping"),
+        ("captur: {lines: 2}", "'captur' is not a stage: capture, clean, .*, ingest"),
+        ("capture: {lines: 1}\ncapture: {word: x}", "not YAML: 'capture' comes twice"),
+        ("capture: {lines: 1, lines: 2}", "not YAML: 'lines' comes twice"),
+        ("capture: {lines: 1:30}", "not YAML: '1:30' would be a number to the base of 60"),
+    ],
 )
 def test_a_bad_preset_names_its_file(conf, text, message):
     (conf / "broken.yaml").write_text(text)
@@ -86,3 +104,28 @@ def test_a_digest_does_not_depend_on_the_order_of_keys(value):
 def test_after_a_merge_the_second_is_merged_already(base, over):
     merged = configs.merge(base, over)
     assert configs.merge(merged, over) == merged
+
+
+def test_truth_and_text_are_taken_where_they_are_meant():
+    config = configs.load(ToyConfig, "capture", None, ["refuse=yes", "word='1:30'"])
+    assert (config.refuse, config.word) == (True, "1:30")
+
+
+class Nested(configs.StageConfig):
+    """Numbers in collections."""
+
+    by_name: dict[str, float] = Field(default={})
+    pair: tuple[int, ...] = ()
+    either: bool | int = 0
+
+
+@pytest.mark.parametrize(("word", "field"), [("by_name={a: 1, b: true}", "by_name"), ("pair=[1, no]", "pair")])
+def test_truth_is_no_number_in_a_collection_either(word, field):
+    with pytest.raises(BadInput, match=f"nested.{field}: input should be a number, not true or false"):
+        configs.load(Nested, "nested", None, [word])
+    assert configs.load(Nested, "nested", None, ["either=true"]).either is True
+
+
+def test_a_mapping_may_be_merged_into_another(conf):
+    (conf / "merged.yaml").write_text("capture: &a {lines: 5, word: x}\nclean: {<<: *a, lines: 6}\n")
+    assert configs.load(ToyConfig, "clean", "merged") == ToyConfig(lines=6, word="x")

@@ -5,10 +5,10 @@ A pair is a range: every episode draws its value uniformly from it (domain rando
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from sim2edge.capture.specs import DriverName, Layout
-from sim2edge.config import StageConfig
+from sim2edge.config import NumbersAreNumbers, StageConfig
 from sim2edge.recipes.perception_names import CLASSES
 
 RATE_HZ = 10
@@ -37,7 +37,14 @@ def _known_classes(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in CLASSES:
             raise ValueError(f"'{name}' is not one of: {', '.join(CLASSES)}")
-    return names
+    return _once_each(names)
+
+
+def _once_each(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"'{value}' is named twice")
+    return values
 
 
 Positive = Annotated[float, Field(gt=0, le=100)]
@@ -64,7 +71,7 @@ Count = Annotated[int, Field(ge=0, le=60)]
 CountRange = Annotated[tuple[Count, Count], AfterValidator(_whole_and_ordered)]
 
 
-class Section(BaseModel):
+class Section(NumbersAreNumbers):
     """Base of the nested sections: immutable, closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
