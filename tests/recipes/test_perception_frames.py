@@ -94,6 +94,8 @@ def test_a_missing_column_is_named(tmp_path, table):
         ({"class_weights": {"box": 1.0}}, "field 'cylinder' is missing"),
         ({"class_weights": None}, "dataset.json: "),
         ({"floors": None}, "dataset.json: "),
+        ({"classes": ["box", "box"], "class_weights": {"box": 1.0}}, "dataset.json: classes: 'box' is named twice"),
+        ({"floors": ["wood", "rug", "wood"]}, "dataset.json: floors: 'wood' is named twice"),
     ],
 )
 def test_a_bad_field_of_dataset_json_is_named(tmp_path, dataset, change, message):

@@ -1,5 +1,7 @@
 """The verdict's pictures."""
 
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 
@@ -11,12 +13,12 @@ TABLE = DatasetTable(("chair", "shoe"), ("wood", "rug"), 48, 64, (0.5,) * 3, (0.
 CURVE = (np.float32([0, 1]), np.float32([0, 1]))
 
 
-def pictures(folder):
+def pictures(folder, table=TABLE, floor="wood"):
     """Draw one evaluation's pictures; their bytes by name."""
-    metrics = {"floors": {"wood": {"roc_auc": 0.5}}}
-    evaluation = Evaluation(metrics, None, np.eye(2, dtype=int), np.eye(3, dtype=int), {"wood": CURVE})
+    metrics = {"floors": {floor: {"roc_auc": 0.5}}}
+    evaluation = Evaluation(metrics, None, np.eye(2, dtype=int), np.eye(3, dtype=int), {floor: CURVE})
     folder.mkdir()
-    write_report(evaluation, TABLE, folder)
+    write_report(evaluation, table, folder)
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
@@ -26,3 +28,8 @@ def test_somebodys_matplotlibrc_changes_no_picture(tmp_path):
         there = pictures(tmp_path / "there")
     assert here.keys() == {"confusion_matrix.png", "roc.png"}
     assert there == here
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    odd = r"$\frac{"
+    assert pictures(tmp_path / "odd", replace(TABLE, classes=("chair", odd), floors=(odd, "rug")), odd)

@@ -46,11 +46,11 @@ class DatasetTable:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            classes = tuple(content["classes"])
+            classes = _names(content, "classes")
             weights = np.array([float(content["class_weights"][name]) for name in classes])
             table = cls(
                 classes=classes,
-                floors=tuple(content["floors"]),
+                floors=_names(content, "floors"),
                 height=int(content["height"]),
                 width=int(content["width"]),
                 image_mean=_three(content["image_mean"]),
@@ -67,6 +67,14 @@ class DatasetTable:
         if min(table.image_std) <= 0:
             raise BadInput(f"{path.name}: image_std: expected positive numbers")
         return table
+
+
+def _names(content: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    names = tuple(content[field])
+    for name in names:
+        if names.count(name) > 1:  # the second would be learned, and counted, as a class of its own
+            raise ValueError(f"{field}: '{name}' is named twice")
+    return names
 
 
 def _three(values: Any) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ NOTHING = "nothing"
 def write_report(evaluation: Evaluation, table: DatasetTable, folder: Path) -> None:
     """Write `confusion_matrix.csv`, `confusion_matrix.png` and `roc.png`."""
     matplotlib.rcdefaults()  # not what a matplotlibrc of this folder or home says
+    matplotlib.rcParams["text.parse_math"] = False  # names of classes are text, whatever signs they have
     obstacles = [*table.classes, NOTHING]
     write_matrices(evaluation, table.floors, obstacles, folder / "confusion_matrix.csv")
     draw_matrices(evaluation, table.floors, obstacles, folder / "confusion_matrix.png")
