@@ -275,18 +275,21 @@ class Bus:
         in_threads(lambda pair: self._fetch_file(pair[1], pair[0], folder), wanted)
         return Artifact(manifest, folder)
 
-    def payload(self, manifest: Manifest) -> Sequence[tuple[File, Manifest]]:
+    def payload(self, manifest: Manifest, within: Sequence[str] = ()) -> Sequence[tuple[File, Manifest]]:
         """Every file of an artifact with the manifest that holds it, sorted by path: its parts' and its own.
 
         A file of its own stands in for those of its parts that have the same path.
 
         Raises:
-            Corrupt: a part is missing, or two parts have a file of the same path.
+            Corrupt: a part is missing, contains the artifact itself (it is `within` others), or two parts have a file
+                of the same path.
         """
+        if manifest.reference in within:
+            raise Corrupt(f"{manifest.reference}: is a part of itself: {' in '.join((manifest.reference, *within))}")
         found: dict[str, tuple[File, Manifest]] = {}
         own = {file.path: (file, manifest) for file in manifest.files}
         for part in in_threads(self.open, manifest.parts):
-            for file, holder in self.payload(part):
+            for file, holder in self.payload(part, (manifest.reference, *within)):
                 if file.path in found and file.path not in own:
                     other = found[file.path][1].reference
                     raise Corrupt(f"{manifest.reference}: its parts {other} and {part.reference} both have {file.path}")

@@ -22,11 +22,12 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim2edge.errors import EXIT_BAD_INPUT, EXIT_RETRY, BadInput, Conflict, Unavailable
+from sim2edge.manifest import split_reference
 from sim2edge.numerics import pin_code_paths
 from sim2edge.progress import emit, make_progress
 from sim2edge.secrets_file import load_secrets_file
@@ -195,7 +196,7 @@ def plan_stage(bus: "Bus", name: str, arguments: argparse.Namespace) -> "Plan":
     """Plan what the command line of a stage asks for, and hold it to `--expect`.
 
     Raises:
-        BadInput: see `runner.plan`, or the plan is not the expected one.
+        BadInput: see `runner.plan`, or the plan is not the expected one, or `--partition` would be ignored.
     """
     from sim2edge import runner
     from sim2edge.expectation import check_expected, parse_expectation
@@ -204,9 +205,24 @@ def plan_stage(bus: "Bus", name: str, arguments: argparse.Namespace) -> "Plan":
     cut = {option: getattr(arguments, option, None) for option in ("shard", "gather")}
     overrides = deliver(bus, name, arguments) if get_stage(name).deliver else arguments.override
     planned = runner.plan(bus, name, arguments.partition, arguments.preset, overrides, inputs, **cut)
-    if arguments.expect is not None:
+    if arguments.expect is None:
+        check_partition_counts(planned, arguments.partition, inputs)
+    else:  # a scheduler names the batch of its run, which need not be the one that the inputs are of
         check_expected(planned, parse_expectation(arguments.expect))
     return planned
+
+
+def check_partition_counts(planned: "Plan", partition: str | None, given: Collection[str]) -> None:
+    """Check that `--partition`, if there is one, found an input or is where the artifact is filed.
+
+    Raises:
+        BadInput: it would be ignored, as its stage files under the latest partition among the inputs.
+    """
+    filed_under = split_reference(planned.reference)[1]
+    defaults = (what.default or "" for role, what in planned.stage.inputs.items() if role not in given)
+    if partition not in (None, filed_under) and not any("{partition}" in default for default in defaults):
+        name = planned.stage.name
+        raise BadInput(f"{name}: --partition {partition}: its inputs are of {filed_under}: name that, or leave it out")
 
 
 def run_stage(name: str, argv: Sequence[str]) -> int:

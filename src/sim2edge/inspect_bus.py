@@ -3,9 +3,11 @@
 import argparse
 import hashlib
 import json
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -26,8 +28,17 @@ from sim2edge.reproduce import Made, compare
 from sim2edge.shards import parse_shard
 from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, Outcome, get_stage
 
-CONSOLE = Console(markup=False, emoji=False)
-"""What stages wrote is printed as it is."""
+WIDE = 100_000
+"""Columns of a line that nobody wraps: what is piped on is read line by line."""
+
+
+def print_whole(what: Table | Tree) -> None:
+    """Print for a reader: as wide as the terminal is, or, where there is none, without wrapping."""
+    width = None if sys.stdout.isatty() else WIDE
+    console = Console(markup=False, emoji=False, width=width)  # what stages wrote is printed as it is
+    with console.capture() as captured:
+        console.print(what)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -85,13 +96,13 @@ def list_artifacts(arguments: argparse.Namespace) -> int:
         for column in ("ref", "artifact", "before"):
             table.add_column(column, overflow="fold")
         for ref in bus.list_refs():
-            table.add_row(ref.name, ref.target, ref.previous or "")
+            table.add_row(ref.name, str(ref.target), str(ref.previous or ""))  # a broken one is listed, too
     else:
         for column in ("artifact", "made", "seconds", "MB", "summary"):
             table.add_column(column, overflow="fold")
         for manifest in bus.manifests(arguments.kind, arguments.partition):
             table.add_row(*_row(manifest))
-    CONSOLE.print(table)
+    print_whole(table)
     return 0
 
 
@@ -111,7 +122,11 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def ancestors(bus: Bus, reference: str) -> dict[str, Manifest]:
-    """The manifests of an artifact and of everything it was made from, by reference, nearest first."""
+    """The manifests of an artifact and of everything it was made from, by reference, nearest first.
+
+    Raises:
+        Corrupt: one is missing, or made from itself.
+    """
     found: dict[str, Manifest] = {}
     waiting = [reference]
     while waiting:
@@ -119,7 +134,20 @@ def ancestors(bus: Bus, reference: str) -> dict[str, Manifest]:
         if current not in found:
             found[current] = bus.open(current)
             waiting += made_from(found[current].inputs, found[current].parts)
+    check_circle(found)
     return found
+
+
+def check_circle(found: Mapping[str, Manifest]) -> None:
+    """Check that no artifact is made from itself, in however many steps.
+
+    Raises:
+        Corrupt: one is; names the way.
+    """
+    try:
+        TopologicalSorter({name: made_from(each.inputs, each.parts) for name, each in found.items()}).prepare()
+    except CycleError as error:
+        raise Corrupt(f"{error.args[1][0]}: made from itself: {' of '.join(error.args[1])}") from error
 
 
 def lineage(arguments: argparse.Namespace) -> int:
@@ -134,7 +162,7 @@ def lineage(arguments: argparse.Namespace) -> int:
         return 0
     tree = Tree(_describe(found[root]), highlight=False)
     _grow(tree, found[root], found, {root})
-    CONSOLE.print(tree)
+    print_whole(tree)
     return 0
 
 
@@ -268,7 +296,7 @@ def show_config(arguments: argparse.Namespace) -> int:
         table.add_column(column, overflow="fold")
     for name, default, meaning in describe_fields(get_stage(arguments.stage).config()):
         table.add_row(name, default, meaning)
-    CONSOLE.print(table)
+    print_whole(table)
     return 0
 
 

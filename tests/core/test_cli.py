@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sim2edge import cli
+from sim2edge import cli, runner
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict, Unavailable
 from sim2edge.manifest import Manifest
@@ -191,6 +191,45 @@ def test_a_ref_to_nothing_is_named(command, s3, partition, target):
     s3.put(f"refs/batches/{partition}", json.dumps({"target": target, "previous": None}).encode())
     code, _, err = command("clean", "--partition", "{partition}")
     assert (code, err) == (2, f"sim2edge: refs/batches/{partition}: names no artifact\n")
+
+
+def test_a_partition_that_would_be_ignored_is_refused(command, s3, partition):
+    command("capture", "--partition", "{partition}")
+    inputs = ("--input", "episodes=refs/batches/{partition}")
+    code, _, err = command("clean", "--partition", "other", *inputs)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"clean: --partition other: its inputs are of {partition}: name that, or leave it out" in err
+    assert not s3.folders(f"frames/{partition}")
+    assert [command("clean", *words, *inputs)[0] for words in ([], ["--partition", "{partition}"])] == [0, 0]
+
+
+def test_a_scheduler_may_name_the_batch_of_its_run(command, s3, partition):
+    command("capture", "--partition", "{partition}")
+    given = {"episodes": [f"refs/batches/{partition}"]}
+    expected = runner.plan(s3, "clean", "other", inputs=given).reference
+    words = ("--input", "episodes=refs/batches/{partition}", "--expect", expected)
+    assert command("clean", "--partition", "other", *words)[0] == 0
+
+
+@pytest.mark.parametrize("circle", [1, 2])
+@pytest.mark.parametrize("verb", ["lineage", "reproduce"])
+def test_an_artifact_that_is_a_part_of_itself_is_one_clear_line(command, s3, partition, circle, verb):
+    outs = [command("capture", "--partition", "{partition}", f"lines={n}")[1] for n in range(circle)]
+    manifests = [s3.open(events(out)[-1]["reference"]) for out in outs]
+    for number, manifest in enumerate(manifests):
+        part = manifests[(number + 1) % circle].reference
+        s3.put(f"{manifest.reference}/manifest.json", manifest.model_copy(update={"parts": [part]}).to_json())
+    code, _, err = command(verb, manifests[0].reference)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "itself" in err
+
+
+def test_what_is_piped_on_is_not_wrapped(command, partition, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    reference = events(command("capture", "--partition", "{partition}")[1])[-1]["reference"]
+    assert reference in command("ls", "episodes", "--partition", partition)[1]
+    assert reference in command("ls", "refs")[1]
+    assert reference in command("lineage", reference)[1].splitlines()[0]
 
 
 @pytest.fixture
