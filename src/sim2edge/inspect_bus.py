@@ -28,6 +28,8 @@ from sim2edge.reproduce import Made, compare
 from sim2edge.shards import parse_shard
 from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, Outcome, get_stage
 
+PATIENCE_S = 10
+"""After so long a request is given up where a person waits, who cannot interrupt it."""
 WIDE = 100_000
 """Columns of a line that nobody wraps: what is piped on is read line by line."""
 
@@ -90,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
 
 def list_artifacts(arguments: argparse.Namespace) -> int:
     """`ls`: one row an artifact, oldest first; or the refs."""
-    bus = Bus.from_environment()
+    bus = Bus.from_environment(PATIENCE_S)
     table = Table(box=None, pad_edge=False)
     if arguments.kind == "refs":
         for column in ("ref", "artifact", "before"):
@@ -116,7 +118,7 @@ def _row(manifest: Manifest) -> tuple[str, ...]:
 
 def show(arguments: argparse.Namespace) -> int:
     """`show`: the manifest as JSON."""
-    bus = Bus.from_environment()
+    bus = Bus.from_environment(PATIENCE_S)
     print(bus.open(bus.resolve(arguments.artifact)).to_json().decode())
     return 0
 
@@ -152,7 +154,7 @@ def check_circle(found: Mapping[str, Manifest]) -> None:
 
 def lineage(arguments: argparse.Namespace) -> int:
     """`lineage`: a tree down to the artifacts without inputs and the seeds of their episodes."""
-    bus = Bus.from_environment()
+    bus = Bus.from_environment(PATIENCE_S)
     root = bus.resolve(arguments.artifact)
     if arguments.down:
         return print_reach(reach(bus, root), arguments.json)
