@@ -3,6 +3,7 @@
 import os
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,17 @@ def s3_server(tmp_path_factory):
 
 
 @pytest.fixture
-def s3(s3_server, monkeypatch) -> Bus:
-    """A bus on the real S3 server, also set as this process's environment."""
+def s3(s3_server, monkeypatch) -> Iterator[Bus]:
+    """A bus on the real S3 server, also set as this process's environment; what the test leaves there is removed."""
     monkeypatch.setenv("SIM2EDGE_BUCKET", s3_server.bucket)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    return Bus.from_environment()
+    bus = Bus.from_environment()
+    before = set(bus.list(""))
+    yield bus
+    bus.delete(set(bus.list("")) - before)
 
 
 @pytest.fixture
