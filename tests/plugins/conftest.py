@@ -4,8 +4,10 @@ import atexit
 import json
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,28 @@ def airflow_database():
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@pytest.fixture(autouse=True)
+def database_as_it_was(request):
+    """Take back what a test writes into Airflow's database, so that no order of tests matters."""
+    if "airflow_database" not in request.fixturenames:
+        yield
+        return
+    request.getfixturevalue("airflow_database")
+    from airflow import settings
+
+    with closing(sqlite3.connect(settings.engine.url.database)) as now, closing(sqlite3.connect(":memory:")) as before:
+        now.backup(before)
+        version = data_version(now)
+        yield
+        if data_version(now) != version:
+            before.backup(now)
+
+
+def data_version(connection):
+    """Another number than before, if another connection has written meanwhile."""
+    return connection.execute("PRAGMA data_version").fetchone()[0]
 
 
 @pytest.fixture(scope="session")

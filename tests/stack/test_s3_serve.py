@@ -16,6 +16,7 @@ from s3_requests import client, refused
 from webhook_receiver import Receiver, receive_webhooks
 
 from sim2edge import cli
+from sim2edge.errors import EXIT_RETRY
 from sim2edge.stack.files import write_private
 from sim2edge.stack.role_files import add_role, init_roles, read_variables, rotate_role
 
@@ -82,7 +83,7 @@ def serving(
 
 def test_a_day_of_the_server(serving: Serving, receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
     check = ["s3", "check", "--port", str(serving.port), "--credentials", str(serving.roles), "--bucket", "fleet"]
-    assert cli.main(check) == 1
+    assert cli.main(check) == EXIT_RETRY
     assert serving.said("ready")["bucket"] == "fleet"
     assert cli.main(check) == 0
 
@@ -135,7 +136,7 @@ def test_when_a_part_dies_the_whole_ends_and_says_which(serving: Serving, victim
     serving.said("ready")
     serving.parts()[victim].kill()
     assert "ended with code -9" in serving.said("error")["message"]
-    assert serving.process.wait(20) == 1
+    assert serving.process.wait(20) == EXIT_RETRY
 
 
 def test_without_role_files_it_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
