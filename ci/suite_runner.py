@@ -1,10 +1,10 @@
 """Runs suites, side by side as far as the machine's cores go: what ci/suites.py does once it has decided.
 
-A step begins as soon as what it needs is done and enough cores are left, in the order of ci/suites.toml. A step that
-suites need is done once, and only if one of them runs. The failure of a `first` suite ends the run; of the others each
-gets its turn, and what failed is said at the end. Failed tests run once more by themselves, and the log has both. A
-suite that might not end in time is not begun, and named. Each step's output is shown when it ends, and until then is
-in build/ci.
+A step begins as soon as what it needs is done and enough cores are left: the `first` suites, then the others in the
+order of ci/suites.toml. A step that suites need is done once, and only if one of them runs. The failure of a `first`
+suite ends the run; of the others each gets its turn, and what failed is said at the end. What fails may run once more,
+and the log has both. A suite that might not end in time is not begun, and named: the run has failed then. Each step's
+output is shown when it ends, and until then is in build/ci.
 """
 
 import contextlib
@@ -17,15 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from suites import Checkout, Decision, Plan, Step
+from suites import Checkout, Decision, Plan, Step, Unusable
 
-RETRY_MINUTES = 10
 GRACE_S = 45
 """What a command gets to clean up after itself when its limit strikes."""
 LOOK_S = 0.1
 MINUTE_S = 60
 TIMED_OUT = 124
-AGAIN = {"PYTEST_ADDOPTS": "--last-failed"}
 NARROWING = ("PYTEST_ADDOPTS", "TESTS", "NAMES", "IMAGES", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")
 """Variables of the caller that would have less run than the suite's record says."""
 
@@ -40,7 +38,9 @@ class Running:
     began: float
     ends: float
     again: bool = False
-    """Its failed tests run once more."""
+    """It runs once more."""
+    struck: bool = False
+    """Its limit struck: it has been asked to end."""
 
 
 @dataclass
@@ -61,28 +61,41 @@ class Runner:
     results: dict[str, str] = field(default_factory=dict)
     """How each step ended, with its seconds."""
     failed: list[str] = field(default_factory=list)
+    unclean: dict[Step, str] = field(default_factory=dict)
+    """Steps that began or ended while a file of theirs was not as committed, with its path."""
     is_over: bool = False
     """A `first` suite failed."""
 
     def run(self, decisions: Sequence[Decision]) -> int:
         """Run what is decided; the exit code."""
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what runs is ended, too
+        for number in (signal.SIGTERM, signal.SIGHUP):  # so that what runs is ended, too
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
         for decision in decisions:
             print(f"{'run' if decision.run else 'NOT run'}: {decision.suite.name}: {decision.why}", flush=True)
         self.decided = {decision.suite: decision for decision in decisions if decision.run}
-        for suite in self.decided:
+        for suite in sorted(self.decided, key=lambda suite: not suite.first):
             self.waiting += [step for step in (*self.plan.before(suite), suite) if step not in self.waiting]
         try:
             while (self.waiting or self.running) and not self.is_over:
                 self._drop()
-                while step := self._next():
+                while not self.is_over and (step := self._next()):
                     self._begin(step)
                 self._look()
         finally:
-            for each in self.running:
-                end(each.process)
-                self._show(each, "ended with the run")
-        return self._conclude(decisions)
+            self._end_all()
+            code = self._conclude(decisions)
+        return code
+
+    def _end_all(self) -> None:
+        """Judge what has ended by itself meanwhile, and end the rest, side by side; no signal interrupts that."""
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        for each in [each for each in self.running if each.process.poll() is not None and not each.struck]:
+            self.running.remove(each)
+            self._judge(each, each.process.returncode)
+        end([each.process for each in self.running])
+        for each in self.running:
+            self._show(each, "ended with the run")
 
     def _drop(self) -> None:
         """Take out of the queue what cannot run any more: for time, for a failed need, for being needed by none."""
@@ -93,7 +106,7 @@ class Runner:
                 self._fail(suite, f"not run: {failed[0]} failed")
             elif self._minutes() + suite.minutes > self.until_minutes:
                 self.waiting.remove(suite)
-                self.results[suite.name] = "NOT RUN, for time"
+                self._fail(suite, "NOT RUN, for time")
         needed = {need for suite in self.waiting if suite in self.decided for need in self.plan.before(suite)}
         self.waiting = [step for step in self.waiting if step in self.decided or step in needed]
 
@@ -114,36 +127,47 @@ class Runner:
 
     def _begin(self, step: Step) -> None:
         self.waiting.remove(step)
-        minutes = min(step.minutes, max(self.until_minutes - self._minutes(), 0.01))
-        self.running.append(self._start(step, minutes, {}))
+        self.running.append(self._start(step, min(step.minutes, max(self.until_minutes - self._minutes(), 0.01))))
 
-    def _start(self, step: Step, minutes: float, more: Mapping[str, str]) -> Running:
-        log = self.checkout.root / "build" / "ci" / f"{step.kind}-{step.name}{'-again' if more else ''}.log"
+    def _start(self, step: Step, minutes: float, again: bool = False) -> Running:
+        log = self.checkout.root / "build" / "ci" / f"{step.kind}-{step.name}{'.again' if again else ''}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        what = f"what failed in {step.label} once more" if more else step.label
-        self._say(f"begins: {what}, into {log.relative_to(self.checkout.root)}")
+        self._say(f"begins{' once more' if again else ''}: {step.label}, into {log.relative_to(self.checkout.root)}")
+        self._note_files(step)
         now = time.monotonic()
-        process = start(step.command, {**self._environment(step), **more}, self.checkout.root, log)
-        return Running(step, process, log, now, now + minutes * MINUTE_S, bool(more))
+        process = start(step.command, self._environment(step), self.checkout.root, log)
+        return Running(step, process, log, now, now + minutes * MINUTE_S, again)
+
+    def _note_files(self, step: Step) -> None:
+        """Remember if a file of the step is not the committed one at this moment."""
+        if path := self.checkout.uncommitted(self.plan, step):
+            self.unclean.setdefault(step, path)
 
     def _look(self) -> None:
         """Wait until a step has ended, by itself or by its limit; judge it."""
         while self.running:
             for each in self.running:
-                struck = time.monotonic() > each.ends
-                if struck:
-                    end(each.process)
-                if (code := each.process.poll()) is not None or struck:
+                code = each.process.poll()
+                if code is not None and not (each.struck and _is_group(each.process.pid)):
                     self.running.remove(each)
-                    self._judge(each, TIMED_OUT if struck else code or 0)
+                    self._judge(each, TIMED_OUT if each.struck else code)
                     return
+                if time.monotonic() > each.ends:  # asked first, then forced; the others are looked after meanwhile
+                    send(each.process, signal.SIGKILL if each.struck else signal.SIGTERM)
+                    each.struck, each.ends = True, time.monotonic() + GRACE_S
             time.sleep(LOOK_S)
 
     def _judge(self, ended: Running, code: int) -> None:
         step, seconds = ended.step, round(time.monotonic() - ended.began)
-        self._show(ended, "passed" if not code else "its limit struck" if code == TIMED_OUT else f"exit code {code}")
-        if code and step.retry and not ended.again and self._minutes() + RETRY_MINUTES <= self.until_minutes:
-            again = self._start(step, RETRY_MINUTES, AGAIN)
+        self._note_files(step)
+        how = "its limit struck" if ended.struck else f"exit code {code}"
+        if step.kind == "suite":
+            send(ended.process, signal.SIGKILL)  # what it left running would disturb the next
+        elif code == 0 and (missing := self._find_missing(step)):
+            code, how = 1, missing
+        self._show(ended, how if code else "passed")
+        if code and step.retry and not ended.again and self._minutes() + step.minutes <= self.until_minutes:
+            again = self._start(step, step.minutes, again=True)
             again.began = ended.began
             self.running.append(again)
             return
@@ -151,12 +175,31 @@ class Runner:
         if step not in self.decided:
             self.results[step.label] = f"{'FAILED' if code else 'done'}, {seconds} s"
         elif code:
-            how = "its limit struck" if code == TIMED_OUT else f"exit code {code}"
+            self.checkout.forget(step)
             self._fail(step, f"FAILED ({how}), {seconds} s")
         else:
-            unrecorded = self.checkout.record(self.plan, self.decided[step], seconds)
+            unrecorded = self._record(step, seconds)
             tries = "passed on the second try" if ended.again else "passed"
             self.results[step.name] = f"{tries}, {seconds} s" + (f"; not recorded: {unrecorded}" if unrecorded else "")
+
+    def _find_missing(self, need: Step) -> str:
+        """Say which of the files that a step was to write cannot be read; nothing, if all can."""
+        for path in need.exports:
+            try:
+                read_variables((self.checkout.root / path).read_text())
+            except (OSError, ValueError) as error:
+                return f"{path}: {error}"
+        return ""
+
+    def _record(self, suite: Step, seconds: int) -> str:
+        """Record that a suite passed; the reason why not, or nothing."""
+        for step in (*self.plan.before(suite), suite):
+            if step in self.unclean:
+                return f"not committed: {self.unclean[step]}"
+        try:
+            return self.checkout.record(self.plan, self.decided[suite], seconds)
+        except Unusable as error:
+            return str(error)
 
     def _fail(self, suite: Step, how: str) -> None:
         self.failed.append(suite.name)
@@ -174,7 +217,8 @@ class Runner:
 
     def _show(self, ended: Running, how: str) -> None:
         self._say(f"{ended.step.label}: {how}; its output:")
-        print(ended.log.read_text(errors="replace"), flush=True)
+        with contextlib.suppress(FileNotFoundError):  # a suite may clear `build` away
+            print(ended.log.read_text(errors="replace"), flush=True)
 
     def _minutes(self) -> float:
         return (time.monotonic() - self.began) / 60
@@ -203,10 +247,10 @@ def read_variables(text: str) -> dict[str, str]:
 
 
 def start(command: str, environment: Mapping[str, str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start a shell command as the leader of a process group, its output in a file."""
+    """Start a shell command as the leader of a process group, its output in a file; it ends at its first failure."""
     with log.open("wb") as file:
         return subprocess.Popen(
-            ["bash", "-c", command],
+            ["bash", "-e", "-o", "pipefail", "-c", command],
             env=dict(environment),
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -216,14 +260,20 @@ def start(command: str, environment: Mapping[str, str], folder: Path, log: Path)
         )
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a command with its process group: asked first, then forced."""
+def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to a command and its process group, as far as there still is one."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End commands with their process groups, side by side: asked first, then forced."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+        for process in processes:
+            send(process, number)
         deadline = time.monotonic() + GRACE_S
         while time.monotonic() < deadline:
-            if process.poll() is not None and not _is_group(process.pid):
+            if not any(process.poll() is None or _is_group(process.pid) for process in processes):
                 return
             time.sleep(0.05)
 

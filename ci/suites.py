@@ -6,19 +6,23 @@
     python3 ci/suites.py run --all          # all of them
 
 A suite that passes is written into ci/passed.json with the digest of the files it depends on, as committed; commit that
-file with the change. Exit codes: 0 all passed; 1 one failed; 2 ci/suites.toml, ci/passed.json or the checkout is wrong.
-How a suite is described: docs/testing.md.
+file with the change. How a suite is described: docs/testing.md.
+
+Exit codes: 0 all passed; 1 one failed or was not run; 2 ci/suites.toml, ci/passed.json or the checkout is wrong.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,8 @@ FIELDS = {
     "cores": float,
 }
 """What a suite may say in ci/suites.toml, and of which type."""
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+MOST = {"minutes": 24 * 60, "cores": 1024}
 
 
 class Unusable(Exception):
@@ -60,7 +66,7 @@ class Step:
     first: bool = False
     """Its failure ends the run."""
     retry: bool = False
-    """It is pytest's: what failed is run once more by itself."""
+    """When it fails it is run once more."""
     cores: float = 0.0
     """Cores that it keeps busy; 0: all of them."""
 
@@ -134,11 +140,15 @@ def read_plan(text: str) -> Plan:
 
 def _read_step(kind: str, name: str, table: Mapping[str, Any], sets: Mapping[str, list[str]]) -> Step:
     where = f"{kind}.{name}"
+    if not NAME.fullmatch(name):
+        raise Unusable(f"{SUITES}: {where}: a name has a-z, 0-9 and '-' only")
     for field, value in table.items():
         if field not in FIELDS:
             raise Unusable(f"{SUITES}: {where}: unknown field {field!r}")
-        if type(value) is not FIELDS[field]:
+        if type(value) is not FIELDS[field] and not (field == "cores" and type(value) is int):
             raise Unusable(f"{SUITES}: {where}.{field}: {value!r} is of the wrong kind")
+        if isinstance(value, (int, float)) and field in MOST and not 0 < value <= MOST[field]:
+            raise Unusable(f"{SUITES}: {where}.{field}: {value!r} is not above 0 and at most {MOST[field]}")
     if missing := {"command", "minutes"} - table.keys():
         raise Unusable(f"{SUITES}: {where}: no {min(missing)}")
     values: dict[str, Any] = {field: tuple(value) if FIELDS[field] is list else value for field, value in table.items()}
@@ -193,10 +203,16 @@ def select(patterns: Sequence[str], paths: Collection[str], where: str) -> set[s
 
 
 def depends_on(plan: Plan, suite: Step, paths: Collection[str]) -> set[str]:
-    """Every committed file that a suite depends on, by itself or by what it needs."""
+    """Every committed file that a suite depends on, by itself or by what it needs.
+
+    Raises:
+        Unusable: it has none of its own and does not always run; or see `select`.
+    """
     found: set[str] = set()
     for step in (*plan.before(suite), suite):
         found |= select(step.paths, paths, step.name)
+    if not (suite.always or select(suite.paths, paths, suite.name) - {PASSED}):
+        raise Unusable(f"{SUITES}: {suite.name}: depends on no file of its own: it would run once and never again")
     return found - {PASSED}
 
 
@@ -224,7 +240,7 @@ def decide(
     for suite in plan.suites:
         paths = depends_on(plan, suite, blobs)
         now = digest(plan, suite, blobs, paths)
-        uncommitted = _uncommitted(plan, suite, paths, dirty)
+        uncommitted = find_uncommitted(plan, suite, paths, dirty)
         decisions.append(Decision(suite, *_judge(suite, now, uncommitted, passed), now, uncommitted))
     return decisions
 
@@ -242,9 +258,11 @@ def _judge(suite: Step, now: str, uncommitted: str, passed: Mapping[str, Passed]
     return False, f"last passed on {last.commit[:12]}, with the same files"
 
 
-def _uncommitted(plan: Plan, suite: Step, paths: Collection[str], dirty: Collection[str]) -> str:
-    """The first path of a suite that is not as committed: changed, deleted, or new where its patterns look."""
-    patterns = [pattern for step in (*plan.before(suite), suite) for pattern in step.paths]
+def find_uncommitted(plan: Plan, step: Step, paths: Collection[str], dirty: Collection[str]) -> str:
+    """Find the first path of a step that is not as committed: changed, deleted, or new where its patterns look."""
+    if SUITES in dirty:
+        return SUITES
+    patterns = [pattern for each in (*plan.before(step), step) for pattern in each.paths]
     globs = [compile_glob(pattern) for pattern in patterns if not pattern.startswith("!")]
     refused = [compile_glob(pattern[1:]) for pattern in patterns if pattern.startswith("!")]
     for path in sorted(set(dirty) - {PASSED}):
@@ -308,10 +326,16 @@ class Checkout:
         listed = self._git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames").split("\0")
         return {entry[3:] for entry in listed if entry}
 
+    def uncommitted(self, plan: Plan, step: Step) -> str:
+        """Find a path of a step that is not as committed now."""
+        blobs = self.blobs()
+        paths = {path for each in (*plan.before(step), step) for path in select(each.paths, blobs, each.name)}
+        return find_uncommitted(plan, step, paths, self.dirty())
+
     def record(self, plan: Plan, before: Decision, seconds: int) -> str:
         """Record that a suite passed; the reason why not, or nothing.
 
-        What ran is known only if the files were the committed ones when it began and are now.
+        What ran is known only if the files were the committed ones when it was decided on and are now.
         """
         after = next(each for each in self.decide(plan) if each.suite.name == before.suite.name)
         if uncommitted := before.uncommitted or after.uncommitted:
@@ -320,11 +344,37 @@ class Checkout:
             return "what it depends on was changed while it ran"
         if before.suite.always:
             return ""
-        now = Passed(before.digest, self._git("rev-parse", "HEAD").strip(), seconds)
-        written = self.root / f"{PASSED}.new"
-        written.write_text(write_passed(self.passed() | {before.suite.name: now}))
-        written.replace(self.root / PASSED)
+        self._write(
+            self.passed() | {before.suite.name: Passed(before.digest, self._git("rev-parse", "HEAD").strip(), seconds)}
+        )
         return ""
+
+    def forget(self, suite: Step) -> None:
+        """Take back that a suite passed."""
+        if suite.name in (passed := self.passed()):
+            self._write({name: record for name, record in passed.items() if name != suite.name})
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs out of this checkout.
+
+        Raises:
+            Unusable: there is one.
+        """
+        folder = os.open(self.root / "ci", os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Unusable("another run is under way in this checkout") from error
+            yield
+        finally:
+            os.close(folder)
+
+    def _write(self, passed: Mapping[str, Passed]) -> None:
+        written = self.root / f"{PASSED}.new"
+        written.write_text(write_passed(passed))
+        written.replace(self.root / PASSED)
 
     def _read(self, path: str) -> str | None:
         file = self.root / path
@@ -367,7 +417,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("names", nargs="*", metavar="SUITE", help="these, whatever changed")
     parser.add_argument("--all", action="store_true", help="all suites, whatever changed")
     parser.add_argument("--until", type=int, default=24 * 60, help="begin nothing that might not end by this minute")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     checkout = Checkout(root)
     try:
         plan = checkout.plan()
@@ -378,7 +428,8 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
             return 0
         from suite_runner import Runner
 
-        return Runner(checkout, plan, options.until).run(chosen)
+        with checkout.alone():
+            return Runner(checkout, plan, options.until).run(chosen)
     except Unusable as error:
         print(f"suites: {error}", file=sys.stderr)
         return 2

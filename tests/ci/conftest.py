@@ -1,5 +1,6 @@
 """A small repository with suites of its own, and `ci/` on the path."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,11 @@ class Repository:
         import suites
 
         return suites.main(words, self.root)
+
+    def recorded(self) -> dict[str, dict[str, object]]:
+        """The suites that are recorded as passed."""
+        record = self.root / "ci/passed.json"
+        return dict(json.loads(record.read_text())) if record.exists() else {}
 
     def ran(self) -> list[str]:
         """What the commands said since this was asked last."""

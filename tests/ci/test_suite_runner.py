@@ -49,15 +49,14 @@ def test_whoever_ends_the_run_ends_what_it_runs(repository: Repository) -> None:
     assert not is_running(int(said[0]))
 
 
-def test_what_failed_is_run_once_more_by_itself(repository: Repository) -> None:
-    flaky = 'echo clean $PYTEST_ADDOPTS >>ran.log; [ -n "$PYTEST_ADDOPTS" ]'
-    described = SUITES.replace("echo clean >>ran.log", flaky.replace('"', '\\"'))
+def test_what_failed_runs_once_more_and_whole(repository: Repository) -> None:
+    described = SUITES.replace("echo clean >>ran.log", "echo clean >>ran.log; [ $(wc -l <ran.log) = 2 ]")
     repository.describe(described)
     assert repository.call("run", "clean") == 1
     assert repository.ran() == ["clean"]
     repository.describe(described.replace("[suite.clean]", "[suite.clean]\nretry = true"))
     assert repository.call("run", "clean") == 0
-    assert repository.ran() == ["clean", "clean --last-failed"]
+    assert repository.ran() == ["clean", "clean"]
 
 
 def test_the_callers_variables_do_not_narrow_a_suite(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,12 +67,19 @@ def test_the_callers_variables_do_not_narrow_a_suite(repository: Repository, mon
     assert repository.ran() == ["clean kept"]
 
 
-def test_what_might_not_end_in_time_does_not_begin(repository: Repository, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_might_not_end_in_time_does_not_begin_and_the_run_has_failed(
+    repository: Repository, capfd: pytest.CaptureFixture[str]
+) -> None:
     repository.describe(SUITES.replace('echo train with $ENGINE >>ran.log"\nminutes = 1', 'true"\nminutes = 9'))
-    assert repository.call("run", "--until", "5") == 0
+    assert repository.call("run", "--until", "5") == 1
     assert repository.ran() == ["test", "clean", "engine", "images", "drill with up"]
     assert "train            NOT RUN, for time" in capfd.readouterr().out
-    assert "train" not in (repository.root / "ci/passed.json").read_text()
+    assert "train" not in repository.recorded()
+
+
+def test_a_command_ends_at_its_first_failure(repository: Repository) -> None:
+    repository.describe(SUITES.replace("echo clean >>ran.log", "false | cat; echo went on"))
+    assert repository.call("run", "clean") == 1
 
 
 def beside(cores: str) -> str:
@@ -122,3 +128,51 @@ def test_a_need_that_fails_fails_what_needs_it_and_nothing_else(
     said = capfd.readouterr().out
     assert "train            not run: images failed" in said
     assert "clean            passed" in said
+
+
+def test_a_need_that_does_not_write_what_it_exports_has_failed(
+    repository: Repository, capfd: pytest.CaptureFixture[str]
+) -> None:
+    repository.describe(SUITES.replace(" && echo ENGINE=up >engine.env", ""))
+    assert repository.call("run") == 1
+    assert "train            not run: engine failed" in capfd.readouterr().out
+
+
+def test_a_first_suite_without_its_need_ends_the_run(repository: Repository) -> None:
+    needed = SUITES.replace("always = true\nfirst = true", 'always = true\nfirst = true\nneeds = ["engine"]')
+    repository.describe(needed.replace("echo engine >>ran.log", "false"))
+    assert repository.call("run") == 1
+    assert repository.ran() == []
+
+
+def test_first_suites_and_what_they_need_come_before_the_others_and_theirs(repository: Repository) -> None:
+    later = SUITES.replace("[suite.drill]", "[suite.drill]\nfirst = true").replace('needs = ["images"]', "", 1)
+    repository.describe(later.replace("[suite.train]\n", '[suite.train]\nneeds = ["images"]\n'))
+    assert repository.call("run") == 0
+    assert repository.ran()[:4] == ["test", "engine", "images", "drill with up"]
+
+
+def test_a_stubborn_suite_holds_up_no_other(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import suite_runner
+
+    monkeypatch.setattr(suite_runner, "MINUTE_S", 1.5)
+    monkeypatch.setattr(suite_runner, "GRACE_S", 3)
+    stubborn = SUITES.replace("echo clean >>ran.log", "trap '' TERM; sleep 60 & wait; wait")
+    repository.describe(
+        stubborn.replace("echo train with $ENGINE", "sleep 0.5; echo train with $ENGINE").replace(
+            "minutes = 1\n", "minutes = 1\ncores = 0.25\n"
+        )
+    )
+    assert repository.call("run") == 1
+    said = capfd.readouterr().out
+    assert "clean            FAILED (its limit struck)" in said
+    assert "train            passed, 1 s" in said or "train            passed, 0 s" in said
+
+
+def test_what_had_passed_when_a_first_suite_failed_is_recorded(repository: Repository) -> None:
+    failing = SUITES.replace("echo test >>ran.log", "sleep 0.5; exit 1")
+    repository.describe(failing.replace("minutes = 1\n", "minutes = 1\ncores = 0.25\n"))
+    assert repository.call("run") == 1
+    assert "clean" in repository.recorded()

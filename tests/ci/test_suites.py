@@ -174,6 +174,10 @@ def test_a_moved_file_that_a_pattern_named_is_an_error(passed: Repository, capsy
         ('needs = ["engine"]', 'needs = ["images"]', "need.images: needs itself"),
         ('needs = ["engine"]', 'needs = ["motor"]', "images: no need 'motor'"),
         ("first = true", "frist = true", "suite.test: unknown field 'frist'"),
+        ("first = true", "cores = nan", "suite.test.cores: nan is not above 0 and at most 1024"),
+        ("minutes = 1\nalways", "minutes = 0\nalways", "suite.test.minutes: 0 is not above 0 and at most 1440"),
+        ('paths = ["@bus", "src/train/**"]', "", "train: depends on no file of its own: it would run once and never"),
+        ("[suite.test]", '[suite."../test"]', "suite.../test: a name has a-z, 0-9 and '-' only"),
         ("first = true", 'cores = "many"', "suite.test.cores: 'many' is of the wrong kind"),
         ("always = true", 'always = "yes"', "suite.test.always: 'yes' is of the wrong kind"),
         ("minutes = 1\nalways", "always", "suite.test: no minutes"),
@@ -252,3 +256,38 @@ def test_the_suites_of_this_repository_can_be_planned(capsys: pytest.CaptureFixt
     for always in ("lint", "test"):
         assert re.search(rf"^run  {always} +always runs$", said, re.MULTILINE)
     assert set(suites.Checkout(CHECKOUT).passed()) <= {suite.name for suite in suites.Checkout(CHECKOUT).plan().suites}
+
+
+def test_a_suite_that_fails_is_not_recorded_any_more(passed: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed.describe(SUITES.replace("echo clean >>ran.log", "exit ${CODE:-0}"))
+    assert passed.call("run", "clean") == 0
+    assert "clean" in passed.recorded()
+    monkeypatch.setenv("CODE", "1")
+    assert passed.call("run", "clean") == 1
+    assert "clean" not in passed.recorded()
+
+
+@pytest.mark.parametrize("who", ["suite.test", "need.engine"])
+def test_what_began_on_other_files_is_not_recorded(repository: Repository, who: str) -> None:
+    """Somebody else changes a file before a step begins, and takes the change back before the suite ends."""
+    name = who.partition(".")[2]
+    described = SUITES.replace(f"echo {name} >>ran.log", "echo changed >src/bus.py")
+    described = described.replace('paths = ["ci/engine.sh"]', 'paths = ["ci/engine.sh", "@bus"]')
+    repository.describe(described.replace("echo train with $ENGINE >>ran.log", "git checkout -q src/bus.py"))
+    repository.call("run", "test", "train")
+    assert "train" not in repository.recorded()
+
+
+def test_nothing_is_recorded_by_a_description_that_is_not_committed(repository: Repository) -> None:
+    repository.write("ci/suites.toml", SUITES.replace("[suite.clean]", "[suite.clean]\nretry = true"))
+    assert repository.call("run", "clean") == 0
+    assert repository.recorded() == {}
+
+
+def test_two_runs_in_one_checkout_are_refused(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    import suites
+
+    with suites.Checkout(repository.root).alone():
+        assert repository.call("run", "clean") == 2
+    assert capsys.readouterr().err == "suites: another run is under way in this checkout\n"
+    assert repository.call("run", "clean") == 0
