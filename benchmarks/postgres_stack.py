@@ -100,8 +100,17 @@ class PostgresStack:
         if service.healthy is None:
             self.processes[name].wait(START_S)
             return
-        healthy = service.healthy
-        wait_for(lambda: healthy(began), f"{name} ({service.log})", START_S)
+        healthy, process = service.healthy, self.processes[name]
+
+        def look() -> bool:
+            if (code := process.poll()) is not None:
+                raise RuntimeError(f"{name} ended with code {code}; its log ends with:\n{tail(service.log)}")
+            return healthy(began)
+
+        try:
+            wait_for(look, name, START_S)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; its log ends with:\n{tail(service.log)}") from error
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """End a service and all that it started, at once."""
@@ -178,6 +187,11 @@ def end_session(process: subprocess.Popen[bytes]) -> None:
     """End what a process that has ended left behind: a scheduler that gives up leaves its idle workers."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def tail(log: Path, lines: int = 20) -> str:
+    """Return the end of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T:
