@@ -24,6 +24,8 @@ GRACE_S = 45
 LOOK_S = 0.1
 MINUTE_S = 60
 TIMED_OUT = 124
+ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+"""Signals by which somebody ends the run."""
 NARROWING = ("PYTEST_ADDOPTS", "TESTS", "NAMES", "IMAGES", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")
 """Variables of the caller that would have less run than the suite's record says."""
 
@@ -64,10 +66,11 @@ class Runner:
     unclean: dict[Step, str] = field(default_factory=dict)
     """Steps that began or ended while a file of theirs was not as committed, with its path."""
     is_over: bool = False
-    """A `first` suite failed."""
+    """Nothing more begins: a `first` suite failed, or the run ends."""
 
     def run(self, decisions: Sequence[Decision]) -> int:
         """Run what is decided; the exit code."""
+        before = {number: signal.getsignal(number) for number in ENDINGS}
         for number in (signal.SIGTERM, signal.SIGHUP):  # so that what runs is ended, too
             signal.signal(number, lambda number, _: sys.exit(128 + number))
         for decision in decisions:
@@ -83,12 +86,15 @@ class Runner:
                 self._look()
         finally:
             self._end_all()
+            for number, handler in before.items():
+                signal.signal(number, handler)
             code = self._conclude(decisions)
         return code
 
     def _end_all(self) -> None:
         """Judge what has ended by itself meanwhile, and end the rest, side by side; no signal interrupts that."""
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        self.is_over = True
+        for number in ENDINGS:
             signal.signal(number, signal.SIG_IGN)
         for each in [each for each in self.running if each.process.poll() is not None and not each.struck]:
             self.running.remove(each)
@@ -166,7 +172,8 @@ class Runner:
         elif code == 0 and (missing := self._find_missing(step)):
             code, how = 1, missing
         self._show(ended, how if code else "passed")
-        if code and step.retry and not ended.again and self._minutes() + step.minutes <= self.until_minutes:
+        may_again = step.retry and not ended.again and not self.is_over
+        if code and may_again and self._minutes() + step.minutes <= self.until_minutes:
             again = self._start(step, step.minutes, again=True)
             again.began = ended.began
             self.running.append(again)

@@ -1,6 +1,7 @@
 """How suites are run: within limits, a second time, side by side."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -176,3 +177,29 @@ def test_what_had_passed_when_a_first_suite_failed_is_recorded(repository: Repos
     repository.describe(failing.replace("minutes = 1\n", "minutes = 1\ncores = 0.25\n"))
     assert repository.call("run") == 1
     assert "clean" in repository.recorded()
+
+
+def test_what_failed_as_the_run_ends_does_not_run_once_more(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import suite_runner
+
+    monkeypatch.setattr(suite_runner, "LOOK_S", 1.0)  # so that both have ended when they are looked at
+    failing = SUITES.replace("echo test >>ran.log", "sleep 0.3; exit 1").replace("echo clean >>ran.log", "exit 1")
+    failing = failing.replace("[suite.clean]", "[suite.clean]\nretry = true")
+    repository.describe(failing.replace("minutes = 1\n", "minutes = 1\ncores = 0.25\n"))
+    assert repository.call("run", "test", "clean") == 1
+    said = capfd.readouterr().out
+    assert "clean            FAILED (exit code 1)" in said
+    assert "once more" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_leaves_the_handling_of_signals_as_it_was(repository: Repository, number: signal.Signals) -> None:
+    """What it ignores while it ends would else be ignored by all that its caller starts."""
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        assert repository.call("run", "clean") == 0
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)

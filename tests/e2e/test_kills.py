@@ -77,29 +77,25 @@ def test_training_goes_on_from_its_last_epoch(pipeline):
     assert '"epoch": "1/3"' not in retried.out
 
 
-def test_a_stage_sits_out_an_s3_server_that_is_away_for_20_seconds(pipeline, s3_server):
-    server = psutil.Process(s3_server.pid)
-    process = pipeline.start(*pipeline.words("clean"), "jpeg_quality=90")
+def check_sits_out(pipeline, setting, leave, come_back, seconds):
+    """Check that a stage goes on after the server was away for so long."""
+    process = pipeline.start(*pipeline.words("clean"), setting)
     wait_for_work(process)
-    server.suspend()
+    leave()
     try:
-        time.sleep(20)
+        time.sleep(seconds)
     finally:
-        server.resume()
+        come_back()
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert "committed" in out
+
+
+def test_a_stage_sits_out_an_s3_server_that_is_away_for_20_seconds(pipeline, s3_server):
+    server = psutil.Process(s3_server.pid)
+    check_sits_out(pipeline, "jpeg_quality=90", server.suspend, server.resume, 20)
 
 
 def test_a_stage_sits_out_an_s3_server_whose_port_refuses_for_25_seconds(pipeline_on_network):
     pipeline, network = pipeline_on_network
-    process = pipeline.start(*pipeline.words("clean"), "jpeg_quality=89")
-    wait_for_work(process)
-    network.close()
-    try:
-        time.sleep(25)
-    finally:
-        network.open()
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    assert "committed" in out
+    check_sits_out(pipeline, "jpeg_quality=89", network.close, network.open, 25)

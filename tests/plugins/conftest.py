@@ -52,7 +52,7 @@ def database_as_it_was(request):
 
 
 def data_version(connection):
-    """Another number than before, if another connection has written meanwhile."""
+    """Return another number than before, if another connection has written meanwhile."""
     return connection.execute("PRAGMA data_version").fetchone()[0]
 
 
