@@ -21,12 +21,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import PartitionedAssetTimetable, dag
-from assets import EPISODES, FRAMES
-from deadlines import late_batch
-from recipe_file import read_recipe
-from retrain_operators import RequestTraining
-from run_settings import DEFAULT_ARGS, PARAMS
-from stage_operator import StageOperator
+
+from sim2edge_airflow.alerts.deadlines import late_batch
+from sim2edge_airflow.assets import EPISODES, FRAMES
+from sim2edge_airflow.operators.retrain_operators import RequestTraining
+from sim2edge_airflow.operators.stage_operator import StageOperator
+from sim2edge_airflow.recipe_file import read_recipe
+from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
 
 RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
 

@@ -20,10 +20,11 @@ Owner: data engineering.
 from datetime import timedelta
 
 from airflow.sdk import PartitionedAssetTimetable, dag
-from assets import DELIVERY, EPISODES
-from deadlines import late_batch
-from run_settings import DEFAULT_ARGS, PARAMS
-from stage_operator import StageOperator
+
+from sim2edge_airflow.alerts.deadlines import late_batch
+from sim2edge_airflow.assets import DELIVERY, EPISODES
+from sim2edge_airflow.operators.stage_operator import StageOperator
+from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
 
 
 @dag(

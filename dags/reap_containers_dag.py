@@ -23,8 +23,9 @@ Owner: whoever runs Airflow.
 from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag
-from reap_operator import ReapOperator, runtimes_used
-from run_settings import DEFAULT_ARGS
+
+from sim2edge_airflow.operators.reap_operator import ReapOperator, runtimes_used
+from sim2edge_airflow.run_settings import DEFAULT_ARGS
 
 
 @dag(

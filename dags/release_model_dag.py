@@ -19,10 +19,11 @@ Owner: whoever owns the robots.
 from datetime import timedelta
 
 from airflow.sdk import PartitionedAssetTimetable, dag
-from assets import RELEASE, ROLLOUT, VERDICT
-from release_approval import with_approval
-from run_settings import DEFAULT_ARGS, PARAMS
-from stage_operator import StageOperator
+
+from sim2edge_airflow.assets import RELEASE, ROLLOUT, VERDICT
+from sim2edge_airflow.operators.release_approval import with_approval
+from sim2edge_airflow.operators.stage_operator import StageOperator
+from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
 
 
 @dag(

@@ -28,10 +28,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
-from assets import REQUESTED, TRAINING
-from recipe_file import read_recipe
-from retrain_operators import PARAMS, Decide, StartTraining
-from run_settings import DEFAULT_ARGS
+
+from sim2edge_airflow.assets import REQUESTED, TRAINING
+from sim2edge_airflow.operators.retrain_operators import PARAMS, Decide, StartTraining
+from sim2edge_airflow.recipe_file import read_recipe
+from sim2edge_airflow.run_settings import DEFAULT_ARGS
 
 RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
 

@@ -32,11 +32,12 @@ from datetime import timedelta
 
 from airflow.sdk import dag
 from airflow.sdk.configuration import conf
-from assets import EPISODES
-from batch_timetable import BatchTimetable
-from deadlines import late_batch
-from run_settings import DEFAULT_ARGS, PARAMS
-from stage_in_shards import stage_in_shards
+
+from sim2edge_airflow.alerts.deadlines import late_batch
+from sim2edge_airflow.assets import EPISODES
+from sim2edge_airflow.operators.stage_in_shards import stage_in_shards
+from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
+from sim2edge_airflow.scheduling.batch_timetable import BatchTimetable
 
 CRON = conf.get("sim2edge", "capture_cron")
 

@@ -21,10 +21,11 @@ Owner: machine learning.
 from pathlib import Path
 
 from airflow.sdk import PartitionedAssetTimetable, dag
-from assets import DATASET, MODEL, TRAINING, VERDICT
-from recipe_file import read_recipe
-from run_settings import DEFAULT_ARGS, PARAMS
-from stage_operator import StageOperator
+
+from sim2edge_airflow.assets import DATASET, MODEL, TRAINING, VERDICT
+from sim2edge_airflow.operators.stage_operator import StageOperator
+from sim2edge_airflow.recipe_file import read_recipe
+from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
 
 RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
 HOW = {stage: recipe.task_arguments() for stage, recipe in RECIPE.stages.items()}

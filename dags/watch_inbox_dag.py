@@ -22,10 +22,11 @@ Owner: data engineering.
 from datetime import timedelta
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
-from arrival_routes import watched
-from assets import ARRIVED, DELIVERY
-from register_operator import RegisterOperator
-from run_settings import DEFAULT_ARGS
+
+from sim2edge_airflow.assets import ARRIVED, DELIVERY
+from sim2edge_airflow.operators.register_operator import RegisterOperator
+from sim2edge_airflow.run_settings import DEFAULT_ARGS
+from sim2edge_airflow.scheduling.arrival_routes import watched
 
 
 @dag(

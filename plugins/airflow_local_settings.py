@@ -1,7 +1,7 @@
 """Airflow's cluster policy: it imports a module of this name from the plugins folder into each of its processes.
 
 Tasks of a backfill, and of the runs that its batches start, go to a pool of their own and behind all others
-(`pools.py`). Said at creation, and again whenever a task is cleared.
+(`sim2edge_airflow/scheduling/pools.py`). Said at creation, and again whenever a task is cleared.
 """
 
 from typing import TYPE_CHECKING
@@ -15,8 +15,9 @@ __all__ = ["task_instance_mutation_hook"]
 
 def task_instance_mutation_hook(task_instance: "TaskInstance", dag_run: "DagRun | None") -> None:
     """Put a task instance where it belongs, in the transaction that it is created or cleared in."""
-    from pools import Place, choose_place, fit_slots, follows_backfill, pool_size
     from sqlalchemy.orm import object_session
+
+    from sim2edge_airflow.scheduling.pools import Place, choose_place, fit_slots, follows_backfill, pool_size
 
     session = object_session(dag_run) if dag_run else None
     if dag_run is None or session is None:  # Airflow asks again, with the run

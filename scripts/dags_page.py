@@ -87,7 +87,7 @@ def task_names(dag: Any) -> list[str]:
 
 def describe(dag: Any) -> str:
     """One DAG: facts, tasks, runbook."""
-    from runbook import owner
+    from sim2edge_airflow.alerts.runbook import owner
 
     facts = {
         "starts": schedule(dag),

@@ -15,7 +15,7 @@ esac
 uv_version=0.13.8
 venv=.venvs/$name
 stamp=$venv/.installed
-fingerprint=$(cat "$lock" "$0" | sha256sum | cut -c1-16)
+fingerprint=$(cat "$lock" "$0" pyproject.toml | sha256sum | cut -c1-16)
 mkdir -p .venvs
 exec 9>.venvs/.lock # two commands that begin at the same time: one installs, the other waits
 flock 9

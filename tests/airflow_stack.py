@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
 from benchmarks.postgres_stack import PATIENCE_S, PostgresStack, open_stack, wait_for
+
 from sim2edge.demo.airflow_client import AirflowClient
 from sim2edge.errors import Unavailable
 from sim2edge.secrets_file import format_secrets

@@ -12,8 +12,9 @@ def pages_of(api: Any) -> Any:
 
 def log_in(api: Any, user: str | None) -> Any:
     """A client with the token of `user`, or without any; the pages forget what they knew of the bus."""
-    from bus_view import BusView
     from starlette.testclient import TestClient
+
+    from sim2edge_airflow.pages.bus_view import BusView
 
     pages_of(api).state.view = BusView()
     client = TestClient(api, base_url="http://127.0.0.1", follow_redirects=False)

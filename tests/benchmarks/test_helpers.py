@@ -1,10 +1,10 @@
 """The benchmark's own arithmetic: ratios, verdicts, medians by turns."""
 
 import pytest
-from rich.console import Console
-
 from benchmarks.results import Result, make_table, show
 from benchmarks.timing import take_turns
+from rich.console import Console
+
 from sim2edge.augment.split import split_of
 
 

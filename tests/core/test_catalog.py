@@ -4,11 +4,11 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from benchmarks.made_up import commit, fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from benchmarks.made_up import commit, fill
 from sim2edge import cli
 from sim2edge.bus import Bus
 from sim2edge.catalog import FULL, WINDOW, Catalog, reindex, slim, walk

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from airflow_stack import TASK_ENDED, RunningAirflow, quote, running_airflow, wait_for
-
 from benchmarks.postgres_stack import postgres_program
+
 from sim2edge.bus import Bus
 
 pytestmark = [

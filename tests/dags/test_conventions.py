@@ -61,7 +61,7 @@ def test_tags_are_of_the_known_ones(dags, dag_id):
 
 @pytest.mark.parametrize("dag_id", IDS)
 def test_the_runbook_has_its_parts(dags, dag_id):
-    from runbook import owner, part, purpose
+    from sim2edge_airflow.alerts.runbook import owner, part, purpose
 
     runbook = dags[dag_id].doc_md
     assert runbook.strip().startswith(f"### {dag_id}: ")
@@ -74,14 +74,14 @@ def test_the_runbook_has_its_parts(dags, dag_id):
 
 @pytest.mark.parametrize("dag_id", IDS)
 def test_every_task_belongs_to_the_owner_whom_the_runbook_names(dags, dag_id):
-    from runbook import owner
+    from sim2edge_airflow.alerts.runbook import owner
 
     assert {task.owner for task in dags[dag_id].tasks} == {owner(dags[dag_id].doc_md)}
 
 
 @pytest.mark.parametrize("dag_id", IDS)
 def test_every_task_ends_is_tried_again_less_and_less_often_and_tells_when_it_fails(dags, dag_id):
-    from alerts import report_failure
+    from sim2edge_airflow.alerts.report import report_failure
 
     for task in dags[dag_id].tasks:
         assert timedelta(minutes=1) <= task.execution_timeout <= timedelta(hours=24)
@@ -120,6 +120,6 @@ def test_parsing_reaches_no_network_and_loads_nothing_heavy(monkeypatch):
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr[-2000:]
     loaded = set(json.loads(answer.stdout.splitlines()[-1]))
-    assert {"assets", "run_settings"} <= loaded
+    assert {"sim2edge_airflow.assets", "sim2edge_airflow.run_settings"} <= loaded
     assert not {name for name in loaded if name.split(".")[0] in HEAVY}
     assert not loaded & ONLY_WHEN_USED

@@ -48,7 +48,7 @@ sys.path.insert(0, str(ROOT / "plugins"))  # as Airflow does
 @pytest.fixture(scope="session")
 def engine():
     """A client of the engine, which has to answer."""
-    from docker_engine import connect
+    from sim2edge_airflow.runtimes.docker_engine import connect
 
     return connect()
 
@@ -157,8 +157,9 @@ def anonymous_volumes(engine) -> set[str]:
 def make_job(stage_image, bus, partition):
     """A job of stage capture; `make_job(artifact="b", memory_mb=64, deadline_s=3)`."""
     from airflow.sdk.configuration import conf
-    from runtimes import StageJob
-    from stage_settings import StageSettings
+
+    from sim2edge_airflow.runtimes.runtime import StageJob
+    from sim2edge_airflow.runtimes.stage_settings import StageSettings
 
     def make(artifact: str = "a", deadline_s: int = 120, keys: dict[str, bytes] | None = None, run: str = "", **limits):
         owner = {"dag": "d", "run": run or partition, "task": "capture", "map_index": "-1", "try": "1"}

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from docker_engine import connect, resolve_image
-from docker_runtime import DockerRuntime
-from runtimes import RunStatus
 
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge_airflow.runtimes.docker_engine import connect, resolve_image
+from sim2edge_airflow.runtimes.docker_runtime import DockerRuntime
+from sim2edge_airflow.runtimes.runtime import RunStatus
 
 pytestmark = pytest.mark.engine
 NOBODY = 65534

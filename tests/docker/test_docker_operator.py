@@ -13,8 +13,9 @@ import pytest
 from airflow.sdk import Context
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from docker_runtime import DockerRuntime
-from stage_operator import StageOperator
+
+from sim2edge_airflow.operators.stage_operator import StageOperator
+from sim2edge_airflow.runtimes.docker_runtime import DockerRuntime
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("stages_file")]
 
@@ -123,7 +124,7 @@ def test_a_task_that_is_interrupted_takes_its_container_with_it(behave, task, mo
     def interrupted(self: Any, line: str) -> None:
         raise TimeIsUp
 
-    monkeypatch.setattr("stage_output.StageOutput.hear", interrupted)
+    monkeypatch.setattr("sim2edge_airflow.operators.stage_output.StageOutput.hear", interrupted)
     with pytest.raises(TimeIsUp):
         task.run("capture")
 

@@ -5,11 +5,12 @@ import threading
 import time
 
 import pytest
-from container_spec import LABEL, SECRETS_FILE
-from docker_runtime import DockerRuntime
 from forwarder import Forwarder
-from runtimes import RunStatus, StageJob
-from stage_output import StageOutput
+
+from sim2edge_airflow.operators.stage_output import StageOutput
+from sim2edge_airflow.runtimes.container_spec import LABEL, SECRETS_FILE
+from sim2edge_airflow.runtimes.docker_runtime import DockerRuntime
+from sim2edge_airflow.runtimes.runtime import RunStatus, StageJob
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("network", "bus")]
 
@@ -191,7 +192,7 @@ def test_a_run_for_another_artifact_is_removed_and_that_of_another_task_is_not(b
 
 
 def test_a_container_that_was_never_started_is_removed(make_job, engine, stage_image):
-    from container_spec import container_spec
+    from sim2edge_airflow.runtimes.container_spec import container_spec
 
     job = make_job()
     made = engine.api.create_container_from_config(container_spec(job, stage_image, "none"))["Id"]

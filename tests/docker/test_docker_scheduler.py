@@ -9,13 +9,13 @@ import urllib.parse
 from collections.abc import Iterator
 
 import pytest
-from container_spec import container_spec
 from docker_stack import DockerStack, make_root, short_capture, wait_for
 from forwarder import Forwarder
-from runtimes import StageJob
-from stage_settings import StageSettings
 
 from sim2edge.errors import Unavailable
+from sim2edge_airflow.runtimes.container_spec import container_spec
+from sim2edge_airflow.runtimes.runtime import StageJob
+from sim2edge_airflow.runtimes.stage_settings import StageSettings
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 DEPLOYMENT = os.environ["AIRFLOW__SIM2EDGE__DEPLOYMENT"]

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from docker_engine import connect
-from docker_runtime import DockerRuntime
-from runtimes import RunStatus
 
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.stack.ports import free_ports
+from sim2edge_airflow.runtimes.docker_engine import connect
+from sim2edge_airflow.runtimes.docker_runtime import DockerRuntime
+from sim2edge_airflow.runtimes.runtime import RunStatus
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("bus")]
 
@@ -70,7 +70,7 @@ def test_a_missing_image_and_a_refusal_are_said_in_one_line(make_job):
 
 
 def test_the_reaper_finds_what_nobody_owns(behave, make_job, monkeypatch):
-    import container_reaper
+    from sim2edge_airflow.runtimes import container_reaper
 
     behave(capture="wait")
     DockerRuntime().submit(make_job())

@@ -12,9 +12,9 @@ import time
 from collections import Counter
 
 import pytest
-
 from benchmarks import backfill
 from benchmarks.postgres_stack import open_stack, postgres_program, wait_for
+
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
 

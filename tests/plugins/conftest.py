@@ -83,6 +83,7 @@ def browser(api, s3):
 def bucket():
     """A bucket in memory with 6 batches, 3 trainings and 3 devices."""
     from benchmarks.made_up import fill
+
     from sim2edge.bus import Bus
 
     bus = Bus(MemoryStore())
@@ -93,10 +94,10 @@ def bucket():
 @pytest.fixture
 def visitor(api, bucket, monkeypatch):
     """Somebody who is logged in, on pages that show the bucket in memory."""
-    from bus_view import BusView
     from page_visitor import log_in, pages_of
 
     from sim2edge.bus import Bus
+    from sim2edge_airflow.pages.bus_view import BusView
 
     client = log_in(api, "viewer")
     monkeypatch.setattr(Bus, "from_environment", lambda *_, **__: bucket)

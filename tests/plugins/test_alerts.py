@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
-import alert_channels
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.log import mask_secret
-from alerts import KILLED, LONGEST, describe_failure, report_failure, report_late
 from receivers import MailServer, Webhook, serving, silent_port
 
 from sim2edge.stack.ports import free_ports
+from sim2edge_airflow.alerts import channels as alert_channels
+from sim2edge_airflow.alerts.report import KILLED, LONGEST, describe_failure, report_failure, report_late
 
 RUNBOOK = """
 ### data_cleaning: a batch's episodes become frames
@@ -144,7 +144,7 @@ def test_a_webhook_gets_the_alert_as_text_and_as_fields(configured, caplog):
 
 
 def test_people_get_the_alert_by_mail(configured, caplog):
-    caplog.set_level("INFO", "alert_channels")
+    caplog.set_level("INFO", "sim2edge_airflow.alerts.channels")
     with MailServer().listening() as server:
         configured(mail_to="ann@example.com, bob@example.com", connection=server.connection)
         report_failure(failed(RuntimeError("<b>bold</b>")))
@@ -203,14 +203,14 @@ def test_a_webhook_that_sends_us_elsewhere_has_not_taken_the_alert_and_is_not_fo
 
 
 def test_a_webhook_that_cannot_be_told_does_not_keep_the_mail_back(configured, caplog, monkeypatch):
-    caplog.set_level("INFO", "alert_channels")
+    caplog.set_level("INFO", "sim2edge_airflow.alerts.channels")
     with MailServer().listening() as server:
         configured(mail_to="ann@example.com", connection=server.connection)
         monkeypatch.delenv("AIRFLOW__SIM2EDGE__ALERT_WEBHOOK")
         monkeypatch.setenv("AIRFLOW__SIM2EDGE__ALERT_WEBHOOK_CMD", f"sh -c 'echo {TOKEN}; exit 1'")
         report_failure(failed())
     assert server.receivers == ["ann@example.com"]
-    alerts = [record.getMessage() for record in caplog.records if record.name == "alert_channels"]
+    alerts = [record.getMessage() for record in caplog.records if record.name == "sim2edge_airflow.alerts.channels"]
     assert alerts == ["Alert: [sim2edge] alert_webhook cannot be read: AirflowConfigException", "Alert by e-mail: sent"]
     assert TOKEN not in caplog.text
 
@@ -238,7 +238,7 @@ def test_receivers_that_are_down_or_wrong_cost_a_line_each(configured, caplog):
     with MailServer(refuse=True).listening() as server:
         configured("nonsense", "ann@example.com", server.connection)
         report_failure(failed())
-    alerts = [record.getMessage() for record in caplog.records if record.name == "alert_channels"]
+    alerts = [record.getMessage() for record in caplog.records if record.name == "sim2edge_airflow.alerts.channels"]
     assert sorted(alerts) == [
         "Alert by e-mail: not sent: ConnectionRefusedError Connection refused",
         "Alert by e-mail: not sent: SMTPRecipientsRefused",

@@ -4,12 +4,13 @@ import asyncio
 import json
 from datetime import UTC, datetime
 
-import arrival_hook
 import pytest
-from arrival_hook import LARGEST_BODY, make_hook, named_batches
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+
+from sim2edge_airflow.pages import arrival_hook
+from sim2edge_airflow.pages.arrival_hook import LARGEST_BODY, make_hook, named_batches
 
 TOKEN = "0123456789abcdef-0123456789abcdef"
 SEAWEED = {

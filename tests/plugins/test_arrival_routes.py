@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import pytest
 from airflow.sdk import Asset
-from arrival_routes import watched
 
 from sim2edge.errors import BadInput
+from sim2edge_airflow.scheduling.arrival_routes import watched
 
 ARRIVED = Asset("inbox_arrived")
 
@@ -21,7 +21,10 @@ def triggers():
 
 def test_it_looks_every_five_seconds_by_default():
     (trigger,) = triggers()
-    assert trigger.serialize() == ("bus_trigger.BusTrigger", {"look": "arrivals", "poll_s": 5.0, "remind_s": 60.0})
+    assert trigger.serialize() == (
+        "sim2edge_airflow.scheduling.bus_trigger.BusTrigger",
+        {"look": "arrivals", "poll_s": 5.0, "remind_s": 60.0},
+    )
     assert (watched(ARRIVED).name, watched(ARRIVED).uri) == (ARRIVED.name, ARRIVED.uri)
 
 

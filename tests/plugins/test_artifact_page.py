@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 from airflow.plugins_manager import get_fastapi_plugins
-from artifact_page import DOWNLOAD, name_media
 
 from sim2edge.manifest import Cost, Manifest
+from sim2edge_airflow.pages.artifact_page import DOWNLOAD, name_media
 
 
 @pytest.fixture

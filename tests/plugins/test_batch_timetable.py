@@ -8,7 +8,8 @@ import pytest
 from airflow.exceptions import InvalidPartitionKeyError
 from airflow.plugins_manager import get_timetables_plugins
 from airflow.timetables.base import TimeRestriction
-from batch_timetable import BatchTimetable
+
+from sim2edge_airflow.scheduling.batch_timetable import BatchTimetable
 
 NOW = TimeRestriction(earliest=None, latest=None, catchup=False)
 
@@ -48,7 +49,7 @@ def test_it_survives_serialization_and_is_registered():
     timetable = BatchTimetable("0 2 * * *", automatic=False)
     again = BatchTimetable.deserialize(timetable.serialize())
     assert again.serialize() == timetable.serialize() == {"cron": "0 2 * * *", "automatic": False}
-    assert get_timetables_plugins() == {"batch_timetable.BatchTimetable": BatchTimetable}
+    assert get_timetables_plugins() == {"sim2edge_airflow.scheduling.batch_timetable.BatchTimetable": BatchTimetable}
 
 
 def test_airflow_loads_the_plugin_and_nothing_else_of_the_folder():
@@ -56,4 +57,4 @@ def test_airflow_loads_the_plugin_and_nothing_else_of_the_folder():
         plugins, errors = importlib.import_module(manager)._get_plugins()
         ours = [plugin.name for plugin in plugins if plugin.name != "OpenLineageProviderPlugin"]
         assert (ours, errors) == (["sim2edge"], {})
-    assert sys.modules["batch_timetable"].BatchTimetable is BatchTimetable
+    assert sys.modules["sim2edge_airflow.scheduling.batch_timetable"].BatchTimetable is BatchTimetable

@@ -3,12 +3,13 @@
 import asyncio
 import importlib
 
-import bus_trigger
 import pytest
 from airflow.triggers.base import BaseEventTrigger
-from bus_trigger import REMIND_S, Attention, BusTrigger
 from hypothesis import given
 from hypothesis import strategies as st
+
+from sim2edge_airflow.scheduling import bus_trigger
+from sim2edge_airflow.scheduling.bus_trigger import REMIND_S, Attention, BusTrigger
 
 SIGHTS = st.lists(st.tuples(st.frozensets(st.sampled_from("abc")), st.floats(0.1, 40)), max_size=30)
 

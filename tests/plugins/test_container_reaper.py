@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from container_reaper import ABSENT, Container, doom, find_doomed
-from reap_operator import runtimes_used
+
+from sim2edge_airflow.operators.reap_operator import runtimes_used
+from sim2edge_airflow.runtimes.container_reaper import ABSENT, Container, doom, find_doomed
 
 LABELS = {"dag": "d", "run": "r", "task": "train", "map_index": "-1", "try": "1", "artifact": "model/b/1"}
 

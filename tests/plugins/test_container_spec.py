@@ -6,15 +6,21 @@ import tarfile
 from types import SimpleNamespace
 
 import pytest
-from container_spec import container_spec, owner_filter, secret_files
 from docker.errors import APIError
-from docker_engine import check_architecture, check_reachable, pull_error, registry_of, translate
-from docker_runtime import choose_run, explain
-from runtimes import StageJob
-from stage_settings import StageSettings
 
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.secrets_file import parse_secrets
+from sim2edge_airflow.runtimes.container_spec import container_spec, owner_filter, secret_files
+from sim2edge_airflow.runtimes.docker_engine import (
+    check_architecture,
+    check_reachable,
+    pull_error,
+    registry_of,
+    translate,
+)
+from sim2edge_airflow.runtimes.docker_runtime import choose_run, explain
+from sim2edge_airflow.runtimes.runtime import StageJob
+from sim2edge_airflow.runtimes.stage_settings import StageSettings
 
 SECRETS = {"AWS_ACCESS_KEY_ID": "id-of-the-stage", "AWS_SECRET_ACCESS_KEY": "key-of-the-stage"}
 KEYS = {"root.json": b"{}", "targets-1.pem": b"signing key"}

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from deadlines import QueuedAt, late_batch
+from sim2edge_airflow.alerts.deadlines import QueuedAt, late_batch
 
 RUNBOOK = "### d: does\n\n**When it fails**: look.\n\nOwner: data engineering."
 
@@ -12,7 +12,7 @@ def test_the_clock_starts_when_a_run_is_queued_and_the_owner_is_told(monkeypatch
     deadline = late_batch(RUNBOOK)
     assert deadline.interval == timedelta(minutes=90)
     assert deadline.reference == QueuedAt()
-    assert deadline.callback.path == "alerts.report_late"
+    assert deadline.callback.path == "sim2edge_airflow.alerts.report.report_late"
     assert deadline.callback.kwargs == {"owner": "data engineering", "when_it_fails": "look."}
 
 

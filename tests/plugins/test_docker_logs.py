@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from docker_logs import LogPosition, Message
 from hypothesis import given
 from hypothesis import strategies as st
+
+from sim2edge_airflow.runtimes.docker_logs import LogPosition, Message
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -3,17 +3,17 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from flywheel_grid import GridIndex, choose_batches, make_cell, make_rows
+from benchmarks.made_up import fill
 from hypothesis import given
 from hypothesis import strategies as st
-from lineage_graph import COLUMNS, MOST, Node, draw, reduce
 from obstore.store import MemoryStore
-from page_words import ago, duration, number, size, words
-from run_states import StageRun, choose
 
-from benchmarks.made_up import fill
 from sim2edge.bus import Bus
 from sim2edge.catalog import Catalog, Record
+from sim2edge_airflow.pages.flywheel_grid import GridIndex, choose_batches, make_cell, make_rows
+from sim2edge_airflow.pages.lineage_graph import COLUMNS, MOST, Node, draw, reduce
+from sim2edge_airflow.pages.page_words import ago, duration, number, size, words
+from sim2edge_airflow.pages.run_states import StageRun, choose
 
 NOW = datetime(2026, 5, 6, 12, tzinfo=UTC)
 

@@ -4,10 +4,10 @@ import socket
 import time
 
 import pytest
+from benchmarks.made_up import fill
 from obstore.store import MemoryStore
 from page_visitor import log_in, pages_of
 
-from benchmarks.made_up import fill
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
 from sim2edge.stack.seaweedfs import REGION

@@ -13,16 +13,16 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
-from bus_view import BusView
+from benchmarks.made_up import fill
 from fastapi.routing import APIRoute
 from obstore.store import MemoryStore
 from page_visitor import log_in, pages_of
 from sqlalchemy import insert, select
 
-from benchmarks.made_up import fill
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
 from sim2edge.stack.seaweedfs import REGION
+from sim2edge_airflow.pages.bus_view import BusView
 
 HOSTILE = (
     "%2e%2e",
@@ -158,8 +158,8 @@ def test_a_device_that_went_silent_is_not_well_whatever_it_said_last(visitor, bu
 
 
 def test_devices_beyond_those_that_are_read_are_counted_and_found_by_name(visitor, monkeypatch):
-    monkeypatch.setattr("bus_view.MOST_DEVICES", 2)
-    monkeypatch.setattr("fleet_page.MOST_DEVICES", 2)
+    monkeypatch.setattr("sim2edge_airflow.pages.bus_view.MOST_DEVICES", 2)
+    monkeypatch.setattr("sim2edge_airflow.pages.fleet_page.MOST_DEVICES", 2)
     page = visitor.get("/sim2edge/devices").text
     assert "There are 3 devices; the first 2 by name are read" in page
     assert "3,000" in visitor.get("/sim2edge/devices/pi-3").text

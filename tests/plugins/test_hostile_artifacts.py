@@ -4,7 +4,6 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-
 from benchmarks.made_up import commit
 
 HTML = "<img src=x onerror=alert(1)>"

@@ -12,13 +12,13 @@ import kubernetes_validate
 import pytest
 import yaml
 from kubernetes.client import ApiClient
-from pod_spec import USER, build_pod
-from runtimes import StageJob
-from stage_job import PLAIN_VARIABLES
-from stage_settings import KubernetesSettings, read_stage_settings
 
 from sim2edge.secrets_file import parse_secrets
 from sim2edge.stage import STAGE_NAMES
+from sim2edge_airflow.runtimes.pod_spec import USER, build_pod
+from sim2edge_airflow.runtimes.runtime import StageJob
+from sim2edge_airflow.runtimes.stage_job import PLAIN_VARIABLES
+from sim2edge_airflow.runtimes.stage_settings import KubernetesSettings, read_stage_settings
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "containers" / "kubernetes"

@@ -11,11 +11,11 @@ import kubernetes_validate
 import pytest
 from kubernetes.client import ApiClient
 from kubernetes.client.models import V1Pod
-from pod_spec import build_pod, literal, pod_status, selector
-from runtimes import StageJob
-from stage_settings import read_stage_settings
 
 from sim2edge.stage import STAGE_NAMES
+from sim2edge_airflow.runtimes.pod_spec import build_pod, literal, pod_status, selector
+from sim2edge_airflow.runtimes.runtime import StageJob
+from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
 VERSIONS = ("1.30", "1.32", "1.34", "1.37")
 """The oldest that the checked Helm chart supports to the newest schema at hand."""

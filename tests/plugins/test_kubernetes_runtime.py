@@ -14,17 +14,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import kubernetes_runtime
 import psutil
 import pytest
 from kubernetes_cluster import Cluster, Pod
-from kubernetes_runtime import KubernetesRuntime
-from runtimes import Orphaned, RunStatus, StageJob
-from stage_settings import read_stage_settings
 
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.secrets_file import format_secrets
 from sim2edge.stage import STAGE_NAMES
+from sim2edge_airflow.runtimes import kubernetes_runtime
+from sim2edge_airflow.runtimes.kubernetes_runtime import KubernetesRuntime
+from sim2edge_airflow.runtimes.runtime import Orphaned, RunStatus, StageJob
+from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
 FAKE_STAGE = Path(__file__).with_name("fake_stage.py")
 PROGRAM = """#!/bin/sh
@@ -294,8 +294,8 @@ def test_an_abandoned_task_stops_listening_and_its_pod_goes_on(cluster, runtime,
 
 
 def test_the_reaper_removes_the_pods_that_no_task_owns(cluster, runtime, job, fake_stages, monkeypatch):
-    import container_reaper
-    from pod_reaper import reap_pods
+    from sim2edge_airflow.runtimes import container_reaper
+    from sim2edge_airflow.runtimes.pod_reaper import reap_pods
 
     monkeypatch.setattr(container_reaper, "GRACE_S", 0)
     monkeypatch.setenv("AIRFLOW__SIM2EDGE__RUNTIME", "kubernetes")
@@ -330,7 +330,8 @@ def test_the_pipeline_runs_in_pods_by_one_setting(cluster, s3, partition, monkey
     """The operator as it is, from `capture` to `push`; the worker's own credentials are not what its stages use."""
     from airflow.sdk import Context
     from airflow.sdk.bases.operator import ExecutorSafeguard
-    from stage_operator import StageOperator
+
+    from sim2edge_airflow.operators.stage_operator import StageOperator
 
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
     monkeypatch.setenv("SIM2EDGE_CONF", str(tmp_path))

@@ -2,13 +2,13 @@
 
 import pytest
 from airflow.sdk import Asset
-from deadlines import late_batch
-from number_settings import read_number
-from pools import make_pool
-from register_operator import RegisterOperator
-from release_approval import ApproveRelease
 
 from sim2edge.errors import BadInput
+from sim2edge_airflow.alerts.deadlines import late_batch
+from sim2edge_airflow.number_settings import read_number
+from sim2edge_airflow.operators.register_operator import RegisterOperator
+from sim2edge_airflow.operators.release_approval import ApproveRelease
+from sim2edge_airflow.scheduling.pools import make_pool
 
 READERS = {
     "late_after_hours": lambda: late_batch(""),

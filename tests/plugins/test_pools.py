@@ -2,12 +2,23 @@
 
 from types import SimpleNamespace
 
-import pools
 import pytest
-from airflow_local_settings import task_instance_mutation_hook
 from hypothesis import given
 from hypothesis import strategies as st
-from pools import BACKFILL, FOLLOWER_WEIGHT, HEAD_WEIGHT, INFINITE, POOLS, Place, choose_place, fit_slots, follows
+
+from airflow_local_settings import task_instance_mutation_hook
+from sim2edge_airflow.scheduling import pools
+from sim2edge_airflow.scheduling.pools import (
+    BACKFILL,
+    FOLLOWER_WEIGHT,
+    HEAD_WEIGHT,
+    INFINITE,
+    POOLS,
+    Place,
+    choose_place,
+    fit_slots,
+    follows,
+)
 
 LIVE = Place("capture", 2, 1)
 

@@ -14,11 +14,12 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from process_runtime import LINE_LIMIT, LineReader, ProcessRuntime, stage_environment
-from runtimes import RunStatus, StageJob, make_runtime
-from stage_settings import StageSettings
 
 from sim2edge.errors import BadInput
+from sim2edge_airflow.runtimes.choose_runtime import make_runtime
+from sim2edge_airflow.runtimes.process_runtime import LINE_LIMIT, LineReader, ProcessRuntime, stage_environment
+from sim2edge_airflow.runtimes.runtime import RunStatus, StageJob
+from sim2edge_airflow.runtimes.stage_settings import StageSettings
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
@@ -105,9 +106,9 @@ def test_a_stage_that_is_killed_leaves_nothing(fake_stages, tmp_path, victim):
 TASK = """
     import sys, time
     sys.path.insert(0, sys.argv[1])
-    from process_runtime import ProcessRuntime
-    from runtimes import StageJob
-    from stage_settings import StageSettings
+    from sim2edge_airflow.runtimes.process_runtime import ProcessRuntime
+    from sim2edge_airflow.runtimes.runtime import StageJob
+    from sim2edge_airflow.runtimes.stage_settings import StageSettings
     runtime = ProcessRuntime()
     run = runtime.submit(StageJob("clean", ["clean"], {}, deadline_s=600, settings=StageSettings()))
     for line in runtime.logs(run):

@@ -4,9 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from recipe_file import read_recipe
 
 from sim2edge.errors import BadInput
+from sim2edge_airflow.recipe_file import read_recipe
 
 TRAIN_MODEL = Path(__file__).parents[2] / "dags" / "train_model.yml"
 

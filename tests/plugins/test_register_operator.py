@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-import register_operator
 from airflow.sdk import Asset, Context
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import (
@@ -14,10 +13,11 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 from airflow.sdk.execution_time.comms import ErrorResponse
-from register_operator import MOST_LINES, Ledger, RegisterOperator
 
 from sim2edge.arrivals import Report, Survey
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge_airflow.operators import register_operator
+from sim2edge_airflow.operators.register_operator import MOST_LINES, Ledger, RegisterOperator
 
 DELIVERY = Asset("delivery")
 NOTHING = Report(registered=[], refused=[], incomplete={}, taken_over={}, left=0)

@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-import release_approval
 from airflow.sdk.exceptions import AirflowFailException
-from release_approval import ApproveRelease, describe
 
 from sim2edge.errors import Corrupt
+from sim2edge_airflow.operators import release_approval
+from sim2edge_airflow.operators.release_approval import ApproveRelease, describe
 
 RELEASE, VERDICT = "release/b/0123456789abcdef", "verdict/b/0123456789abcdef"
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-import retrain_operators
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import (
     AirflowException,
@@ -12,11 +11,12 @@ from airflow.sdk.exceptions import (
     AirflowRescheduleException,
     AirflowSkipException,
 )
-from retrain_operators import Decide, RequestTraining, StartTraining
 
 from sim2edge import retrain
 from sim2edge.retrain import make_request, open_requests
 from sim2edge.retrain_decision import Policy
+from sim2edge_airflow.operators import retrain_operators
+from sim2edge_airflow.operators.retrain_operators import Decide, RequestTraining, StartTraining
 
 FRAMES = "frames/b1/0123456789abcdef"
 AT_ONCE = Policy(quiet_s=0)

@@ -2,10 +2,11 @@
 
 from types import SimpleNamespace
 
-import run_notes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_notes import LONGEST_NOTE, make_note
+
+from sim2edge_airflow.scheduling import run_notes
+from sim2edge_airflow.scheduling.run_notes import LONGEST_NOTE, make_note
 
 TRAINING = "20260504t120000-01234567"
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from run_settings import merge_settings
 
 from sim2edge.errors import BadInput
+from sim2edge_airflow.run_settings import merge_settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVENT = {"reference": "frames/b/0000000000000001", "preset": "demo", "overrides": ["train.epochs=3"]}

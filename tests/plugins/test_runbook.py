@@ -1,7 +1,8 @@
 """A runbook is read the way people write it."""
 
 import pytest
-from runbook import owner, part, purpose
+
+from sim2edge_airflow.alerts.runbook import owner, part, purpose
 
 RUNBOOK = """
 ### sim_capture: one batch of simulated drives

@@ -8,8 +8,9 @@ import pytest
 from airflow.sdk import Context
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from assets import EPISODES
-from stage_operator import StageOperator
+
+from sim2edge_airflow.assets import EPISODES
+from sim2edge_airflow.operators.stage_operator import StageOperator
 
 WHOLE = "cache hit: saved 12.5 s, 0.0 MB"
 SHARE = "cache hit: saved 6.2 s, 0.0 MB"

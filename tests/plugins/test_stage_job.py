@@ -3,14 +3,14 @@
 from datetime import timedelta
 
 import pytest
-from run_settings import RunSettings
-from stage_job import make_job, signing_keys, stage_secrets
-from stage_settings import StageSettings
 
 from sim2edge.errors import BadInput
 from sim2edge.expectation import Expectation
 from sim2edge.runner import Plan
 from sim2edge.stage import get_stage
+from sim2edge_airflow.run_settings import RunSettings
+from sim2edge_airflow.runtimes.stage_job import make_job, signing_keys, stage_secrets
+from sim2edge_airflow.runtimes.stage_settings import StageSettings
 
 INPUTS = {"episodes": ["episodes/b/1"], "champion": []}
 WORKER = {"AWS_ACCESS_KEY_ID": "worker", "AWS_SECRET_ACCESS_KEY": "worker's", "AWS_ENDPOINT_URL": "http://s3:8333"}

@@ -10,11 +10,11 @@ import pytest
 from airflow.sdk import Context
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from assets import EPISODES, FRAMES
-from process_runtime import ProcessRuntime
-from stage_operator import StageOperator
 
 from sim2edge import inbox
+from sim2edge_airflow.assets import EPISODES, FRAMES
+from sim2edge_airflow.operators.stage_operator import StageOperator
+from sim2edge_airflow.runtimes.process_runtime import ProcessRuntime
 
 
 @pytest.fixture(autouse=True)

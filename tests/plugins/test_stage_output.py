@@ -4,7 +4,8 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from stage_output import StageOutput, parse_event
+
+from sim2edge_airflow.operators.stage_output import StageOutput, parse_event
 
 
 class Log:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from stage_settings import read_stage_settings
 
 from sim2edge.errors import BadInput
 from sim2edge.stage import STAGE_NAMES
+from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -8,10 +8,10 @@ ROOT = Path(__file__).parents[2]
 CODE = f"""
 import sys, threading
 sys.path.append({str(ROOT / "plugins")!r})
-import warm_start
+from sim2edge_airflow.scheduling import warm_start
 class Job: pass
 warm_start.on_starting(object())
-assert "stage_operator" not in sys.modules, "a task's own process has no use for it"
+assert "sim2edge_airflow.operators.stage_operator" not in sys.modules, "a task's own process has no use for it"
 warm_start.on_starting(Job())
 before = set(sys.modules)
 from airflow.dag_processing.dagbag import DagBag

@@ -3,10 +3,9 @@
 import threading
 import time
 
-import watched
-from watched import Watched, pause
-
 from sim2edge.errors import Unavailable
+from sim2edge_airflow.pages import watched
+from sim2edge_airflow.pages.watched import Watched, pause
 
 
 def wait_for(look, seconds=5.0):

@@ -1,0 +1,1 @@
+"""Report what failed or is late: which alert, to which channel, by which runbook."""

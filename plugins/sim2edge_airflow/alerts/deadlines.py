@@ -1,0 +1,43 @@
+"""When a batch is late: `deadline=late_batch(__doc__)` of a DAG.
+
+Airflow notes the deadline when it makes the run, whatever started it (a person, a cron, an asset's event), and drops it
+when the run succeeds in time. The clock starts when the run is queued: the runs that events start have no other date.
+"""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import AsyncCallback, DeadlineAlert
+from airflow.sdk.definitions.deadline import BaseDeadlineReference
+
+from sim2edge_airflow.alerts.report import report_late
+from sim2edge_airflow.alerts.runbook import owner, part
+from sim2edge_airflow.number_settings import read_number
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+class QueuedAt(BaseDeadlineReference):
+    """When a run was queued. With its own `DAGRUN_QUEUED_AT`, Airflow 3.3.2 fails to clear any task of such a run."""
+
+    required_kwargs = frozenset({"dag_id", "run_id"})
+
+    def _evaluate_with(self, *, session: "Session", dag_id: str, run_id: str, **_: Any) -> datetime | None:
+        from airflow.models.dagrun import DagRun
+        from sqlalchemy import select
+
+        return session.scalar(select(DagRun.queued_at).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+
+
+def late_batch(runbook: str) -> DeadlineAlert | None:
+    """The deadline of a DAG with this runbook: `[sim2edge] late_after_hours` after it was queued; 0: none.
+
+    Raises:
+        BadInput: the setting is not a number of hours.
+    """
+    hours = read_number("late_after_hours", 0, 10_000)
+    if not hours:
+        return None
+    callback = AsyncCallback(report_late, {"owner": owner(runbook), "when_it_fails": part(runbook, "When it fails")})
+    return DeadlineAlert(QueuedAt(), timedelta(hours=hours), callback, name="late batch")

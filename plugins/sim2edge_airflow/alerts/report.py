@@ -1,0 +1,157 @@
+"""Tells people that a task failed for good, or that a batch is late: what, why, where to look, what to do.
+
+`report_failure` is the failure callback of every task (`run_settings.py`); Airflow calls it after the task's state is
+settled, in the task's process, or in the DAG processor when the task's worker was killed. `report_late` is what
+deadlines call (`deadlines.py`), in the triggerer. Neither ever raises, and neither takes long: `channels.py`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from airflow.sdk import Context
+from airflow.sdk.configuration import conf
+from airflow.sdk.log import redact
+
+from sim2edge import lines
+from sim2edge_airflow.alerts.channels import deliver
+from sim2edge_airflow.alerts.runbook import part
+
+log = logging.getLogger(__name__)
+
+LONGEST = 500
+"""Characters of an error that are told; the rest is in the log."""
+KILLED = "its worker was killed, or stopped giving signs of life: out of memory, or its host went down"
+NO_RUNBOOK = "see the DAG's runbook in Airflow"
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One thing that somebody should look at."""
+
+    kind: str
+    """`task_failed` or `batch_late`."""
+    title: str
+    dag: str
+    run: str
+    batch: str | None
+    """The partition key; None: the run has none."""
+    owner: str
+    problem: str
+    """One line."""
+    log: str
+    """Address in Airflow's UI."""
+    what_to_do: str
+    """From the DAG's runbook."""
+    task: str | None = None
+    attempt: int | None = None
+    artifact: str | None = None
+    """Address of the page of what the task makes; None: it makes nothing, or did not get so far as to know."""
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Role to references of what the task reads."""
+
+    @property
+    def text(self) -> str:
+        """The alert for a person."""
+        lines = {
+            "Problem": self.problem,
+            "Log": self.log,
+            "Artifact": self.artifact,
+            "Made from": ", ".join(reference for each in self.inputs.values() for reference in each),
+            "What to do": self.what_to_do,
+            "Owner": self.owner,
+        }
+        return "\n".join([self.title, *(f"{name}: {value}" for name, value in lines.items() if value)])
+
+    def to_json(self) -> dict[str, Any]:
+        """The body for a webhook: `text` is what chat systems show, the rest is for programs."""
+        return {"text": self.text, **asdict(self)}
+
+
+def report_failure(context: Context) -> None:
+    """Tell that a task has failed and is not tried again."""
+    try:
+        deliver(describe_failure(context))
+    except Exception as error:
+        log.warning("The alert could not be made: %s", type(error).__name__)
+
+
+async def report_late(context: Mapping[str, Any], owner: str, when_it_fails: str) -> None:
+    """Tell that a run is not done by its deadline; a backfill is watched by whoever started it."""
+    try:
+        if context["dag_run"]["run_type"] != "backfill":
+            await asyncio.to_thread(deliver, describe_late(context, owner, when_it_fails))
+    except Exception as error:
+        log.warning("The alert could not be made: %s", type(error).__name__)
+
+
+def describe_failure(context: Mapping[str, Any]) -> Alert:
+    """The alert for the task instance that `context` belongs to."""
+    instance, task = context["ti"], context["task"]
+    batch = shown(getattr(context.get("dag_run"), "partition_key", None))
+    index = getattr(instance, "map_index", -1)
+    name = instance.task_id if index in (None, -1) else f"{instance.task_id}[{index}]"
+    problem = one_line(context.get("exception"))
+    artifact = getattr(task, "artifact", None)
+    return Alert(
+        kind="task_failed",
+        title=f"{instance.dag_id}.{name} failed, batch {batch}" if batch else f"{instance.dag_id}.{name} failed",
+        dag=instance.dag_id,
+        run=instance.run_id,
+        batch=batch,
+        owner=task.owner,
+        problem=problem,
+        log=instance.log_url,
+        what_to_do=part(task.dag.doc_md or "", "When it fails") or NO_RUNBOOK,
+        task=name,
+        attempt=instance.try_number,
+        artifact=f"{address()}/sim2edge/artifacts/{artifact}" if artifact else None,
+        inputs=named_inputs(task),
+    )
+
+
+def describe_late(context: Mapping[str, Any], owner: str, when_it_fails: str) -> Alert:
+    """The alert for a run that missed its deadline, from what the scheduler says of it."""
+    run = context["dag_run"]
+    dag, batch = run["dag_id"], shown(run.get("partition_key"))
+    return Alert(
+        kind="batch_late",
+        title=f"{dag} is late, batch {batch}" if batch else f"{dag} is late",
+        dag=dag,
+        run=run["dag_run_id"],
+        batch=batch,
+        owner=owner,
+        problem=f"queued {run['queued_at']}, not done by {context['deadline']['deadline_time']}: it is {run['state']}",
+        log=f"{address()}/dags/{dag}/runs/{quote(run['dag_run_id'])}",
+        what_to_do="a task that runs shows its progress in its log; one that is queued waits for a slot of its pool; "
+        f"if one failed: {when_it_fails or NO_RUNBOOK}",
+    )
+
+
+def shown(partition: str | None) -> str | None:
+    """The batch of a run: whoever triggers one may give it any name."""
+    return lines.one_line(partition) if partition else None
+
+
+def one_line(error: BaseException | str | None) -> str:
+    """What went wrong: no secret, no traceback, not too long."""
+    if error is None:
+        return KILLED
+    text = " ".join(str(error).split()) or type(error).__name__
+    shown = str(redact(text))
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} ..."
+
+
+def named_inputs(task: Any) -> dict[str, list[str]]:
+    """What a stage's task reads, as far as it got to resolve it."""
+    inputs = getattr(task, "inputs", None)
+    given = inputs.items() if isinstance(inputs, dict) and getattr(task, "artifact", None) else ()
+    return {role: list(references) for role, references in given if isinstance(references, list)}
+
+
+def address() -> str:
+    """Where people reach Airflow."""
+    return str(conf.get("api", "base_url", fallback="")).rstrip("/")

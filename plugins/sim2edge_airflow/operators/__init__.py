@@ -1,0 +1,1 @@
+"""Run stages, and decide about batches, trainings and releases, as Airflow tasks."""

@@ -1,0 +1,48 @@
+"""Links from a task to what it made: the artifact's page, its manifest, its report, its MLflow run."""
+
+from typing import Any
+
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.configuration import conf
+
+
+class PageLink(BaseOperatorLink):
+    """Opens one of the pages (`app.py`) about the task's artifact."""
+
+    name = "Artifact"
+    folder = "artifacts"
+    """First part of the page's address."""
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+        """The page's address; empty when the task made nothing. Called in the task's process, when it has ended."""
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        return f"{base}/sim2edge/{self.folder}/{operator.artifact}" if operator.artifact else ""
+
+
+class ArtifactLink(PageLink):
+    """The artifact's page."""
+
+
+class ManifestLink(PageLink):
+    """The artifact's manifest, as JSON."""
+
+    name, folder = "Manifest", "manifests"
+
+
+class ReportLink(PageLink):
+    """What there is to look at: a report, a contact sheet, a matrix, curves; else the artifact's page."""
+
+    name, folder = "Report", "reports"
+
+
+class TrackingLink(PageLink):
+    """The run in MLflow, of tasks that train."""
+
+    name, folder = "MLflow run", "tracking"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The address of the run; empty for a stage that MLflow does not track."""
+        return super().get_link(operator, ti_key=ti_key) if operator.stage == "train" else ""
+
+
+LINKS = (ArtifactLink(), ManifestLink(), ReportLink(), TrackingLink())

@@ -1,0 +1,129 @@
+"""The task of the `watch_inbox` DAG: registers what is new in the inbox (`sim2edge/arrivals.py` says how).
+
+    RegisterOperator(task_id="register", outlet=DELIVERY, starts="ingest_batch")
+
+Each batch that it registers is an event of the outlet, with the batch as its partition. Its log has a line for each
+batch that it registered, refused, or found incomplete.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Asset, BaseOperator, Context
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+)
+
+from sim2edge import arrivals
+from sim2edge.arrivals import Report, Survey
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput, Unavailable
+from sim2edge.lines import quote
+from sim2edge_airflow.number_settings import read_number
+
+MOST_LINES = 50
+"""Lines of one kind in a log: strangers may write into the inbox."""
+
+
+class RegisterOperator(BaseOperator):
+    """Registers what is complete in the inbox, once; is skipped when nothing is.
+
+    Args:
+        outlet: the asset that gets an event for each batch.
+        starts: the DAG that those events start: while it is paused nothing is registered, for Airflow starts no run for
+            an event that came in the meantime.
+    """
+
+    ui_color = "#e4e4f4"
+
+    def __init__(self, *, outlet: Asset, starts: str, **kwargs: Any) -> None:
+        # As an inlet, too: events that earlier runs gave are asked for.
+        super().__init__(outlets=[outlet], inlets=[outlet], **kwargs)
+        self.outlet = outlet
+        self.starts = starts
+        self.overdue = timedelta(minutes=read_number("inbox_overdue_minutes", 0, 1_000_000))
+
+    def execute(self, context: Context) -> Sequence[str]:
+        """Register; returns the batches.
+
+        Raises:
+            AirflowSkipException: nothing is new, or the DAG that takes the batches is paused.
+            AirflowFailException: the run is told something, the bus may not be read, or a claim is damaged.
+            AirflowException: S3 cannot be reached; the task is retried.
+        """
+        try:
+            if told := sorted(context["params"]):
+                raise BadInput(
+                    f"conf {quote(told[0])}: this DAG takes none: what is new in the inbox, it finds by itself"
+                )
+            return self._register(Bus.from_environment(), context)
+        except BadInput as error:
+            raise AirflowFailException(str(error)) from None
+        except Unavailable as error:
+            raise AirflowException(str(error)) from None
+
+    def _register(self, bus: Bus, context: Context) -> Sequence[str]:
+        if context["ti"].get_dag(self.starts).is_paused:
+            found = arrivals.survey(bus)
+            self._tell(found)
+            raise AirflowSkipException(f"{self.starts} is paused: {len(found.complete)} complete batches wait for it")
+        report = arrivals.register(bus, context["dag_run"].run_id, Ledger(context, self.outlet, self.starts))
+        for batch in report.registered:
+            before = report.taken_over.get(batch)
+            self.log.info("registered %s%s", batch, f", which {before} had claimed and lost" if before else "")
+        self._tell(report)
+        if report.left:
+            self.log.info("%d more are complete: the next run registers them", report.left)
+        if not report.registered:
+            raise AirflowSkipException("nothing new is complete")
+        context["outlet_events"][self.outlet].add_partitions(list(report.registered))
+        return report.registered
+
+    def _tell(self, found: Survey | Report) -> None:
+        for line in found.refused[:MOST_LINES]:
+            self.log.warning("refused %s", line)
+        for batch, since in sorted(found.incomplete.items(), key=lambda item: item[1])[:MOST_LINES]:
+            age = datetime.now(UTC) - since
+            how = f"inbox/{batch}: no READY.json, and nothing was written for {age.total_seconds() / 60:.0f} minutes"
+            if age > self.overdue:
+                self.log.warning("overdue %s", how)
+            else:
+                self.log.info("incomplete %s", how)
+        beyond = [max(0, len(each) - MOST_LINES) for each in (found.refused, found.incomplete)]
+        if hidden := sum(beyond) + found.more_incomplete:
+            self.log.warning("and %d more that are refused or incomplete", hidden)
+
+
+class Ledger:
+    """What Airflow knows of the runs of this DAG: see `arrivals.Scheduler`."""
+
+    def __init__(self, context: Context, outlet: Asset, starts: str) -> None:
+        self._task = context["ti"]
+        self._starts = starts
+        self._run = context["dag_run"].run_id
+        self._was_cleared = self._task.max_tries > context["task"].retries
+        self._events = context["inlet_events"][outlet]
+
+    def has_ended(self, run: str) -> bool:
+        """See `arrivals.Scheduler`."""
+        return not self._task.get_dr_count(self._task.dag_id, run_ids=[run], states=["queued", "running"])
+
+    def registered(self, run: str, since: datetime) -> Collection[str] | None:
+        """See `arrivals.Scheduler`.
+
+        Airflow 3.3 fails to list the events of an asset while a run that one of them started is queued: it is not
+        asked then.
+        """
+        if run == self._run and not self._was_cleared:
+            return set()  # no try of it has succeeded, else there were no other
+        if self._task.get_dr_count(self._starts, states=["queued"]):
+            return None
+        try:
+            events = list(self._events.after(since.isoformat()))
+        except AirflowRuntimeError:
+            return None
+        return {event.partition_key for event in events if event.source_run_id == run and event.partition_key}

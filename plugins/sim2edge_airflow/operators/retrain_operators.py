@@ -1,0 +1,304 @@
+"""The tasks around a retraining: `request_training` asks, `decide` waits for the moment, `start` starts one training.
+
+What is asked for lies on the bus (`sim2edge/retrain.py`), and when it becomes a training is a pure function
+(`sim2edge/retrain_decision.py`); here they meet Airflow: which runs are going on, when to look again, and the asset
+event that starts `train_model`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from airflow.sdk import BaseOperator, BaseSensorOperator, Context, Param
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from sim2edge import retrain
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput, Unavailable
+from sim2edge.manifest import latest_partition
+from sim2edge.retrain import Request, Training
+from sim2edge.retrain_decision import Decision, Policy, Situation, decide, is_backfill, is_urgent
+from sim2edge_airflow.run_settings import PARAMS as RUN_PARAMS
+from sim2edge_airflow.run_settings import check_names, read_run_settings
+
+DATA_DAGS = ("sim_capture", "ingest_batch", "data_cleaning")
+"""The DAGs whose runs make data that a training learns from."""
+TRAINING_DAG = "train_model"
+GOING_ON = ("queued", "running")
+CERTAIN_S, CERTAIN_STEP_S = 8.0, 1.0
+"""How long no run may be making data before a backfill is taken to be at its end: between the end of one run and the
+start of the next that follows it, the scheduler may take some seconds."""
+
+IN_PLACE_S = 8.0
+"""How long a task waits where it is before it makes room and comes back later."""
+SHORTEST_BREAK_S = 10.0
+"""The least it stays away: one that comes back before the scheduler has seen it go is taken for one that was lost."""
+PARAMS = {
+    "reason": Param("", type="string", maxLength=300, description="One sentence: asks for a training by hand."),
+    "kind": Param("manual", enum=["manual", "drift", "degradation"], description="What the reason is."),
+    "now": Param(False, type="boolean", description="Skip the cool-down; of kind manual only."),
+    "preset": RUN_PARAMS["preset"],
+    "overrides": RUN_PARAMS["overrides"],
+}
+
+T = TypeVar("T")
+
+
+class RequestTraining(BaseOperator):
+    """Asks for a training when a batch's frames are new to it; returns the request's id, nothing when they are not.
+
+    Args:
+        frames: the reference of the frames.
+        recipe: the overrides of the deployment, as `stage.key=value` words.
+    """
+
+    template_fields: Sequence[str] = ("frames", "asked")
+    overwrite_rtif_after_execution = True
+    ui_color = "#fdf1d3"
+
+    def __init__(self, *, frames: Any, recipe: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.frames = frames
+        self.recipe = list(recipe)
+        self.asked: str | None = None
+
+    def execute(self, context: Context) -> str | None:
+        """Ask, unless the last training has learned from these frames, in the way that it would again.
+
+        Raises:
+            AirflowFailException: an override or the preset is wrong.
+        """
+        return plainly(lambda: self._ask(context))
+
+    def _ask(self, context: Context) -> str | None:
+        run, bus = read_run_settings(context), Bus.from_environment()
+        settings = retrain.fingerprint(run.preset, run.overrides, self.recipe)
+        learned, last = retrain.is_learned(bus, self.frames, settings)
+        if learned:
+            self.log.info("Asks for nothing: training %s had %s, with the same settings", last, self.frames)
+            return None
+        count = int(bus.open(self.frames).summary.get("frames") or 0)
+        request = retrain.make_request(
+            "data",
+            f"batch {run.partition}: {count} frames",
+            {"frames": self.frames, "settings": settings, "after": last},
+            by=self.dag_id,
+            preset=run.preset,
+            overrides=run.overrides,
+            batch=run.partition,
+            frames=count,
+            backfill=run.backfill,
+        )
+        served = retrain.ask(bus, request)
+        self.log.info("Request %s: %s", request.id, f"was served by training {served}" if served else request.reason)
+        self.asked = request.id
+        return request.id
+
+
+class Decide(BaseSensorOperator):
+    """Waits until the open requests are to become a training; skipped when there is nothing to do.
+
+    Args:
+        policy: when that is.
+        recipe: the overrides of the deployment, as `stage.key=value` words.
+    """
+
+    ui_color = "#fdf1d3"
+
+    def __init__(self, *, policy: Policy, recipe: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(mode="reschedule", **kwargs)
+        self.policy = policy
+        self.recipe = list(recipe)
+        self._look_again_s = 0.0
+
+    def poke(self, context: Context) -> bool:
+        """Look, and look again if the moment is near; each look says in the log what was decided, and why.
+
+        The DAG has one run at a time, so one that has to wait for long makes way for the next.
+
+        Raises:
+            AirflowSkipException: there is nothing to do until somebody asks again.
+            AirflowFailException: what the run was told to ask for is wrong.
+        """
+        decision = self._look(context)
+        end = time.monotonic() + IN_PLACE_S
+        while decision.action == "wait" and time.monotonic() + decision.look_again_s < end:
+            time.sleep(decision.look_again_s)
+            decision = self._look(context)
+        if decision.action == "wait" and count_runs(context, self.dag_id, ["queued"]):
+            raise AirflowSkipException(f"the next run goes on: {decision.why}")  # it may bring a wish of a person
+        self._look_again_s = max(decision.look_again_s, SHORTEST_BREAK_S)
+        return decision.action == "train"
+
+    def _look(self, context: Context) -> Decision:
+        decision = plainly(lambda: self._decide(context))
+        self.log.info("%s: %s", decision.action, decision.why)
+        if decision.action == "rest":
+            raise AirflowSkipException(decision.why)
+        return decision
+
+    def _get_next_poke_interval(self, *_: Any, **__: Any) -> float:
+        return self._look_again_s
+
+    def _decide(self, context: Context) -> Decision:
+        bus = Bus.from_environment()
+        if request := request_by_hand(context, self.recipe):
+            retrain.ask(bus, request)
+        requests, situation = read_open(bus, self.recipe, self.log), self._look_around(bus, context)
+        decision = decide(requests, situation, self.policy, datetime.now(UTC))
+        if decision.action == "train" and is_backfill(requests) and not is_urgent(requests):
+            return self._make_certain(requests, situation, decision, context)
+        return decision
+
+    def _look_around(self, bus: Bus, context: Context) -> Situation:
+        last = retrain.last_training(bus)
+        return Situation(
+            trainings=count_runs(context, TRAINING_DAG),
+            data_runs=sum(count_runs(context, dag) for dag in DATA_DAGS),
+            last_training=last.started if last else None,
+            batch=retrain.newest_batch(bus),
+            paused=is_paused(context),
+        )
+
+    def _make_certain(
+        self, requests: Sequence[Request], situation: Situation, decision: Decision, context: Context
+    ) -> Decision:
+        """The same decision, once no run of a backfill has turned up for a while."""
+        end = time.monotonic() + CERTAIN_S
+        while decision.action == "train" and not situation.data_runs and time.monotonic() < end:
+            time.sleep(CERTAIN_STEP_S)
+            situation = replace(situation, data_runs=sum(count_runs(context, dag) for dag in DATA_DAGS))
+            decision = decide(requests, situation, self.policy, datetime.now(UTC))
+        return decision
+
+
+class StartTraining(BaseOperator):
+    """Joins the open requests in one training, and starts it: the same training at every try.
+
+    Args:
+        recipe: the overrides of the deployment, as `stage.key=value` words.
+    """
+
+    ui_color = "#fdf1d3"
+
+    def __init__(self, *, recipe: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.recipe = list(recipe)
+
+    def execute(self, context: Context) -> str:
+        """Record the training, mark its requests as served, and emit its event; returns its id.
+
+        Raises:
+            AirflowSkipException: other trainings have served all requests.
+            AirflowFailException: a request's settings are wrong.
+            AirflowException: the DAG that trains is paused: Airflow would drop the event.
+        """
+        if is_paused(context):
+            raise AirflowException(f"{TRAINING_DAG} is paused: clear this task when it no longer is")
+        training = plainly(lambda: self._serve(context))
+        if training is None:
+            raise AirflowSkipException("others have served every request")
+        for reason in training.reasons:
+            self.log.info(reason)
+        self.log.info("preset %s, overrides %s", training.preset or "of the deployment", list(training.overrides))
+        (asset,) = self.outlets
+        event = context["outlet_events"][asset]
+        event.add_partitions(training.batch)
+        event.extra = {
+            "training": training.id,
+            "preset": training.preset,
+            "overrides": list(training.overrides),
+            "requests": [request.id for request in training.requests],
+            "reasons": training.reasons,
+        }
+        return training.id
+
+    def _serve(self, context: Context) -> Training | None:
+        bus, run = Bus.from_environment(), context["dag_run"]
+        identity = retrain.training_id(run.run_id, run.run_after)
+        training = retrain.find_training(bus, identity) or self._join(bus, identity)
+        return retrain.serve(bus, training) if training else None
+
+    def _join(self, bus: Bus, identity: str) -> Training | None:
+        requests = read_open(bus, self.recipe, self.log)
+        frames = [ref.target for ref in bus.list_refs(retrain.FRAMES)]
+        if not requests or not frames:
+            return None
+        preset, overrides = retrain.merge_settings(requests)
+        for request in requests:
+            if (request.preset or request.overrides) and (request.preset, request.overrides) != (preset, overrides):
+                self.log.warning("Request %s is served with the settings of a newer one", request.id)
+        return Training(
+            id=identity,
+            started=datetime.now(UTC),
+            batch=latest_partition(frames),
+            preset=preset,
+            overrides=overrides,
+            settings=retrain.fingerprint(preset or conf.get("sim2edge", "preset"), overrides, self.recipe),
+            frames=tuple(frames),
+            requests=tuple(requests),
+        )
+
+
+def read_open(bus: Bus, recipe: Sequence[str], log: Any) -> Sequence[Request]:
+    """The open requests; what was served is removed, what cannot be served is left and named in the log."""
+    found = retrain.open_requests(bus, datetime.now(UTC))
+    retrain.clear_leftovers(bus, found)
+    requests, problems = retrain.sound(found.requests, conf.get("sim2edge", "preset"), recipe)
+    for problem in (*found.bad, *problems):
+        log.warning("Left alone: %s", problem)
+    return requests
+
+
+def request_by_hand(context: Context, recipe: Sequence[str]) -> Request | None:
+    """What the person asks for who triggered this run; None when nobody did.
+
+    Raises:
+        BadInput: a param is wrong, is none that the DAG knows, or says how to train without a reason to.
+    """
+    run, params = context["dag_run"], context["params"]
+    check_names(params, PARAMS)
+    if not params.get("reason"):
+        if said := [name for name, param in PARAMS.items() if params.get(name) not in (None, "", param.value)]:
+            raise BadInput(f"conf '{said[0]}' without a reason: nothing would be asked for")
+        return None
+    request = retrain.make_request(
+        params["kind"],
+        params["reason"],
+        {"run": run.run_id},
+        by=run.triggering_user_name or "Airflow",
+        preset=params.get("preset") or None,
+        overrides=params.get("overrides") or (),
+        asked=run.run_after.astimezone(UTC),
+        now=params.get("now") is True,
+    )
+    retrain.fingerprint(request.preset or conf.get("sim2edge", "preset"), request.overrides, recipe)
+    return request
+
+
+def is_paused(context: Context) -> bool:
+    """Whether the DAG that trains is paused: it is started by an event, and a paused DAG misses those for good."""
+    return bool(context["ti"].get_dag(TRAINING_DAG).is_paused)
+
+
+def count_runs(context: Context, dag: str, states: Sequence[str] = GOING_ON) -> int:
+    """Runs of a DAG that are in one of the states: by default, queued or running."""
+    return int(context["ti"].get_dr_count(dag_id=dag, states=list(states)))
+
+
+def plainly(work: Callable[[], T]) -> T:
+    """The result of `work`; what is wrong fails the task without a retry, what may pass has it tried again.
+
+    Raises:
+        AirflowFailException: bad input.
+        AirflowException: the bus cannot be reached.
+    """
+    try:
+        return work()
+    except BadInput as error:
+        raise AirflowFailException(str(error)) from None
+    except Unavailable as error:
+        raise AirflowException(str(error)) from None

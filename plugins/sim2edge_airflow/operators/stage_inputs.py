@@ -1,0 +1,83 @@
+"""What a task's stage reads, from what its DAG says and what started the run.
+
+A DAG says, for each role:
+
+    episodes/demo-1/3f2a9c0d11e4b7a6    a reference, mostly the output of an upstream task
+    refs/models/champion                a ref
+    verdict/{partition}/latest          the newest artifact filed under that batch that no gate refused
+    verdict.model                       the inputs `model` of what is given for `verdict`
+
+The artifact whose event started the run stands in for a ref or a latest of its kind.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from airflow.sdk import XComArg
+
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput
+from sim2edge.manifest import split_reference
+from sim2edge.stage import get_stage
+from sim2edge_airflow.run_settings import RunSettings
+
+Inputs = Mapping[str, str | Sequence[str]]
+"""As a task sees them when it runs: the outputs of upstream tasks are references by then."""
+DeclaredInputs = Mapping[str, str | Sequence[str] | XComArg]
+"""As a DAG declares them."""
+LATEST = "/latest"
+
+
+def name_inputs(bus: Bus, stage: str, given: Inputs, settings: RunSettings) -> dict[str, list[str]]:
+    """Role to references and refs, for `runner.plan`.
+
+    Raises:
+        BadInput: there is no latest artifact, or `role.role` leads nowhere.
+    """
+    words = {role: [value] if isinstance(value, str) else list(value) for role, value in given.items()}
+    named = {role: [word.format(partition=settings.partition) for word in said] for role, said in words.items()}
+    if settings.started_by:
+        named |= stand_in(stage, named, settings.started_by)
+    return {role: [found for word in said for found in follow(bus, word, named)] for role, said in named.items()}
+
+
+def stand_in(stage: str, named: Mapping[str, Sequence[str]], started_by: str) -> dict[str, list[str]]:
+    """The roles of `stage` that the artifact which started the run fills."""
+    kind = split_reference(started_by)[0]
+    fits = {role for role, what in get_stage(stage).inputs.items() if what.kind == kind and not what.many}
+    return {role: [started_by] for role in fits if all(is_movable(word) for word in named.get(role, ()))}
+
+
+def is_movable(word: str) -> bool:
+    """Whether `word` may mean another artifact tomorrow."""
+    return word.startswith("refs/") or word.endswith(LATEST)
+
+
+def follow(bus: Bus, word: str, named: Mapping[str, Sequence[str]]) -> Iterable[str]:
+    """The references and refs that `word` stands for.
+
+    Raises:
+        BadInput: see `name_inputs`.
+    """
+    if word.endswith(LATEST):
+        return [latest(bus, *word.removesuffix(LATEST).split("/"))]
+    role, dot, theirs = word.partition(".")
+    if not dot or "/" in word:
+        return [word]
+    if role not in named:
+        raise BadInput(f"input '{word}': nothing is given for '{role}'")
+    references = [bus.resolve(name) for source in named[role] for name in follow(bus, source, named)]
+    if found := [reference for made in references for reference in bus.open(made).inputs.get(theirs, ())]:
+        return found
+    raise BadInput(f"input '{word}': {', '.join(references)} was made without '{theirs}'")
+
+
+def latest(bus: Bus, kind: str, partition: str) -> str:
+    """The newest artifact of a kind and batch that was not refused and is no shard of one.
+
+    Raises:
+        BadInput: there is none.
+    """
+    accepted = [each for each in bus.manifests(kind, partition) if not each.refused and not each.shard]
+    if not accepted:
+        raise BadInput(f"no accepted {kind} is filed under batch {partition}")
+    return accepted[-1].reference

@@ -1,0 +1,312 @@
+"""The one operator for stages: `StageOperator(stage="clean", outlets=[FRAMES], execution_timeout=...)`.
+
+It plans before anything starts, runs the stage where the deployment says (`runtime.py`), streams its log, and returns
+the artifact's reference and nothing else. The stage is given the whole plan and refuses to make anything else, such as
+an image of another version would (`sim2edge/expectation.py`). How the stage ends decides how the task does:
+
+    exit code 0             success, once the planned artifact is seen on the bus; the asset event carries the
+                            reference, the preset and the overrides on
+    2, bad input            failed, without a retry: it would fail again
+    3, refused by a gate    skipped, so nothing downstream runs; the reason is in the log and in XCom `refused`
+    anything else           retried, such as 75, S3 was not reached; the stage goes on from its checkpoints
+
+A container or a pod outlives a worker that is killed: the next try finds it, by the name that Airflow keeps for the
+task (`ResumableJobMixin`) or by its labels, and goes on with it and its log.
+
+What a task did is in its field `outcome`, for people, and in the XCom `outcome`, for pages: whether it found its
+artifact made, and what that saved (`Saving`).
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import BaseOperator, Context, ResumableJobMixin
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.log import mask_secret
+
+from sim2edge import runner
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput, Unavailable
+from sim2edge.manifest import Manifest
+from sim2edge.progress import make_progress
+from sim2edge_airflow.operators.links import LINKS
+from sim2edge_airflow.operators.openlineage_facets import StageLineage
+from sim2edge_airflow.operators.stage_inputs import DeclaredInputs, name_inputs
+from sim2edge_airflow.operators.stage_output import StageOutput
+from sim2edge_airflow.run_settings import RunSettings, read_run_settings
+from sim2edge_airflow.runtimes.choose_runtime import make_runtime
+from sim2edge_airflow.runtimes.runtime import (
+    EXIT_BAD_INPUT,
+    EXIT_REFUSED,
+    VERDICTS,
+    Orphaned,
+    RunStatus,
+    Runtime,
+    StageJob,
+)
+from sim2edge_airflow.runtimes.stage_job import make_job
+from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
+
+RUNNING, ENDED, LOST = "running", "ended", "lost"
+SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|PASSPHRASE|PRIVATE_KEY")
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Whether a task found its artifact made, and what that saved: the XCom `outcome`."""
+
+    hit: bool
+    saved_s: float
+    saved_bytes: int
+    reference: str
+
+    @classmethod
+    def of(cls, planned: runner.Plan) -> "Saving":
+        """What a plan saves; of a batch that is there whole, each shard its share."""
+        found = planned.manifest
+        if found is None:
+            return cls(False, 0.0, 0, planned.reference)
+        of = planned.shard.of if planned.shard and not found.shard else 1
+        return cls(True, round(found.cost.wall_s / of, 3), found.size // of, found.reference)
+
+    def __str__(self) -> str:
+        return f"saved {self.saved_s:.1f} s, {self.saved_bytes / 1e6:.1f} MB"
+
+
+class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
+    """Runs one stage for the batch of its DAG run.
+
+    Args:
+        stage: the stage's name; also the task id, unless another is given.
+        inputs: role to what the stage reads, see `stage_inputs.py`; roles that are left out take the stage's default.
+        overrides: `key=value` words that win over the preset; those of the run win over these.
+        execution_timeout: required: every stage has an end.
+        shard: do this share of the work only, `3/8`; see `stage_in_shards.py`.
+        gather: make the artifact out of this many shards.
+    """
+
+    template_fields: Sequence[str] = ("inputs", "overrides", "shard", "artifact", "outcome")
+    overwrite_rtif_after_execution = True  # the task's "rendered" page shows what was really used
+    operator_extra_links = LINKS
+    external_id_key = "stage_run"
+    ui_color = "#dff3e4"
+
+    def __init__(
+        self,
+        *,
+        stage: str,
+        execution_timeout: timedelta,
+        inputs: DeclaredInputs | None = None,
+        overrides: Sequence[str] = (),
+        task_id: str | None = None,
+        shard: str | None = None,
+        gather: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(task_id=task_id or stage, execution_timeout=execution_timeout, **kwargs)
+        self.stage = stage
+        self.shard = shard
+        self.gather = gather
+        self.inputs: dict[str, Any] = dict(inputs or {})
+        self.overrides = list(overrides)
+        self.artifact: str | None = None
+        self.outcome: str | None = None
+        self._output = StageOutput(self.log)
+        self._job: StageJob | None = None
+        self._runtime: Runtime | None = None
+        self._run: str | None = None
+        self._killed = False
+
+    def execute(self, context: Context) -> str:
+        """Make the artifact, or find it made.
+
+        Returns:
+            the artifact's reference.
+
+        Raises:
+            AirflowFailException: bad config or bad input, or the stage ended well without the planned artifact.
+            AirflowSkipException: a gate refused.
+            AirflowException: the stage ended some other way; the task is retried.
+        """
+        mask_secrets(os.environ)
+        try:
+            return self._execute(context)
+        except BadInput as error:
+            self.outcome = "bad input"
+            raise AirflowFailException(str(error)) from None
+        except Unavailable as error:
+            raise AirflowException(str(error)) from None
+
+    def on_kill(self) -> None:
+        """End the stage when its task is ended; the runtime sees to it that it ends for certain."""
+        self._killed = True
+        if self._runtime and self._run:
+            self._runtime.cancel(self._run)
+
+    def _execute(self, context: Context) -> str:
+        settings = read_run_settings(context)
+        bus = Bus.from_environment()
+        planned = self._plan(bus, settings)
+        self._prepare(planned, settings, context)
+        saved = Saving.of(planned)
+        if saved.hit:
+            self.log.info("Cache hit: %s %s", planned.reference, saved)
+            context["ti"].xcom_push(key="outcome", value=asdict(saved))
+        if planned.manifest is None or planned.stage.settle or self._left_behind(context):
+            self.execute_resumable(context)  # also to settle, which takes the stage's own libraries
+        else:
+            runner.conclude(bus, planned, planned.manifest, make_progress(self.stage))
+        manifest = self._find_made(bus, planned)
+        if manifest.refused:
+            self._refuse(manifest.refused, context)
+        self.artifact = manifest.reference
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = settings.for_event(manifest.reference)
+        self.outcome = f"cache hit: {saved}" if saved.hit else "made"
+        if not saved.hit:
+            context["ti"].xcom_push(key="outcome", value=asdict(saved))
+        return manifest.reference
+
+    def _find_made(self, bus: Bus, planned: runner.Plan) -> Manifest:
+        """Look for the planned artifact on the bus: a stage that ended well may have made another one, or none."""
+        made = runner.find_made(bus, planned)
+        if made is None:
+            self.outcome = "not committed"
+            raise AirflowFailException(
+                f"{self.stage} ended with exit code 0, but {planned.reference} is not on the bus: "
+                f"it says that it committed {self._output.committed or 'nothing'}"
+            )
+        return made
+
+    def _plan(self, bus: Bus, settings: RunSettings) -> runner.Plan:
+        self.overrides = [*self.overrides, *settings.for_stage(self.stage)]
+        named = name_inputs(bus, self.stage, self.inputs, settings)
+        cut = {"shard": self.shard, "gather": self.gather}
+        planned = runner.plan(bus, self.stage, settings.partition, settings.preset, self.overrides, named, **cut)
+        self.inputs = {role: list(references) for role, references in planned.inputs.items()}
+        self.artifact = planned.reference
+        self.log.info("%s of batch %s, preset %s: %s", self.stage, settings.partition, settings.preset, self.artifact)
+        return planned
+
+    def _prepare(self, planned: runner.Plan, settings: RunSettings, context: Context) -> None:
+        instance = context["ti"]
+        owner = {
+            "deployment": conf.get("sim2edge", "deployment"),
+            "dag": instance.dag_id,
+            "run": instance.run_id,
+            "task": instance.task_id,
+            "map_index": str(instance.map_index),
+            "try": str(instance.try_number),
+        }
+        stages = Path(conf.get("sim2edge", "stages"))
+        limits = read_stage_settings(stages, self.stage, os.environ.get("SIM2EDGE_TAG") or version("sim2edge"))
+        assert self.execution_timeout  # noqa: S101
+        timeout = self.execution_timeout
+        self._job = make_job(planned, settings, self.overrides, owner, timeout, limits, os.environ)
+        mask_secrets(self._job.secrets)
+        self._runtime = make_runtime(limits.runtime or conf.get("sim2edge", "runtime"))
+        self.durable = self._runtime.resumable
+
+    def _left_behind(self, context: Context) -> bool:
+        """Whether a try that was killed left a run: it is gone through and removed, although its result is there."""
+        return bool(context["ti"].try_number > 1 and self.runtime.find(self.job))
+
+    @property
+    def job(self) -> StageJob:
+        """What runs; known once the task does."""
+        assert self._job  # noqa: S101
+        return self._job
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where it runs; known once the task does."""
+        assert self._runtime  # noqa: S101
+        return self._runtime
+
+    def submit_job(self, context: Context) -> dict[str, str]:  # noqa: ARG002
+        """See `ResumableJobMixin`. A try that was killed before Airflow knew its run is found by the labels."""
+        run = self.runtime.find(self.job)
+        if run is None:
+            self._run = run = self.runtime.submit(self.job)
+        return {"runtime": self.runtime.name, "run": run, "artifact": self.job.labels["artifact"]}
+
+    def get_job_status(self, external_id: Any, context: Context) -> str:  # noqa: ARG002
+        """See `ResumableJobMixin`. A run for another artifact, or by another runtime, is none of this task."""
+        if external_id["runtime"] != self.runtime.name or external_id["artifact"] != self.job.labels["artifact"]:
+            return LOST
+        status = self.runtime.status(external_id["run"])
+        if status is None:
+            return LOST
+        if status.exit_code is None:
+            return RUNNING
+        return ENDED if status.exit_code in VERDICTS else LOST
+
+    def is_job_active(self, status: str) -> bool:
+        """See `ResumableJobMixin`. One that ended meanwhile is waited for, too: its log and its verdict are due."""
+        return status in (RUNNING, ENDED)
+
+    def is_job_succeeded(self, status: str) -> bool:  # noqa: ARG002
+        """See `ResumableJobMixin`."""
+        return False
+
+    def poll_until_complete(self, external_id: Any, context: Context) -> None:
+        """See `ResumableJobMixin`: follow the run's log to its end, leave nothing of it, and judge how it ended."""
+        run = str(external_id["run"])
+        if run != self._run:
+            self.log.info("Going on with %s, which an earlier try started; its log from the beginning:", run)
+        self._run = run
+        if self._killed:  # before the run had a name that `on_kill` could have used
+            self.runtime.clean(run)
+            raise AirflowException(f"{self.stage} was ended while it was being started")
+        try:
+            for line in self.runtime.logs(run):
+                self._output.hear(line)
+        except (Orphaned, Unavailable):
+            if not self.runtime.resumable:
+                self.runtime.clean(run)
+            raise
+        except BaseException:  # the task is ended, and the stage with it
+            with contextlib.suppress(Unavailable):
+                self.runtime.clean(run)
+            raise
+        self._judge(self.runtime.clean(run), context)
+
+    def get_job_result(self, external_id: Any, context: Context) -> None:
+        """See `ResumableJobMixin`: the result is on the bus."""
+
+    def _judge(self, status: RunStatus | None, context: Context) -> None:
+        if self._killed:
+            self.outcome = "ended with its task"
+            raise AirflowException(f"{self.stage} was ended, because its task was")
+        if status is None:
+            self.outcome = "removed"
+            raise AirflowException(f"{self.stage} was removed while it ran, by somebody else than its task")
+        if status.exit_code == EXIT_BAD_INPUT:
+            raise BadInput(self._output.complaint)
+        if status.exit_code == EXIT_REFUSED:
+            self._refuse(self._output.complaint, context)
+        if status.exit_code != 0:
+            self.outcome = status.explanation or f"exit code {status.exit_code}"
+            said = status.explanation or self._output.complaint
+            raise AirflowException(f"{self.stage} ended with exit code {status.exit_code}: {said}")
+
+    def _refuse(self, reason: str, context: Context) -> None:
+        self.outcome = f"refused: {reason.removeprefix('refused: ')}"
+        context["ti"].xcom_push(key="refused", value={"artifact": self.artifact, "reason": self.outcome})
+        self.log.warning("REFUSED %s: %s", self.artifact, self.outcome)
+        raise AirflowSkipException(self.outcome)
+
+
+def mask_secrets(environment: Mapping[str, str]) -> None:
+    """Keep the values of secret variables out of the task's log, whoever prints them."""
+    for name, value in environment.items():
+        if SECRET.search(name) and value:
+            mask_secret(value)

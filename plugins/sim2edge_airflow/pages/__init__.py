@@ -1,0 +1,1 @@
+"""Show the bus and its lineage inside Airflow's UI."""

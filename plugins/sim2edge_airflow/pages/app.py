@@ -1,0 +1,58 @@
+"""Build the pages inside Airflow's UI: one application that Airflow's API server mounts under `/sim2edge`.
+
+Read-only, to whoever may read assets and runs in Airflow, with the credentials of the bus that the server has in its
+environment. Everything is rendered here (`rendering.py`); the one script only lets links leave the frame that Airflow
+puts pages into.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import get_user, requires_access_asset, requires_access_dag
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from starlette.exceptions import HTTPException
+
+from sim2edge.errors import BadInput, Unavailable
+from sim2edge_airflow.pages import artifact_page, fleet_page, flywheel_page, lineage_page, run_page
+from sim2edge_airflow.pages.bus_view import BusView
+from sim2edge_airflow.pages.rendering import FOLDER, explain, explain_failure, explain_http, explain_validation
+
+ALL_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+
+
+def make_app(view: BusView | None = None) -> FastAPI:
+    """The application; `view` is what its pages know of the bus."""
+    logged_in = [  # without them the pages would be public
+        Depends(get_user),
+        Depends(requires_access_asset("GET")),
+        Depends(requires_access_dag("GET", DagAccessEntity.RUN)),
+    ]
+    off: dict[str, Any] = {"docs_url": None, "redoc_url": None, "openapi_url": None, "redirect_slashes": False}
+    app = FastAPI(title="sim2edge", dependencies=logged_in, **off)
+    app.state.view = view or BusView()
+    app.middleware("http")(add_headers)
+    for part in (flywheel_page, artifact_page, lineage_page, fleet_page, run_page):
+        app.include_router(part.ROUTES)
+    app.add_api_route("/style.css", lambda: show_static("style.css"), response_class=FileResponse)
+    app.add_api_route("/page.js", lambda: show_static("page.js"), response_class=FileResponse)
+    app.add_exception_handler(BadInput, lambda request, error: explain(request, 404, str(error)))
+    app.add_exception_handler(Unavailable, lambda request, error: explain(request, 503, str(error)))
+    app.add_exception_handler(RequestValidationError, explain_validation)
+    app.add_exception_handler(HTTPException, explain_http)
+    app.add_exception_handler(Exception, explain_failure)
+    return app
+
+
+def show_static(name: str) -> FileResponse:
+    """The style sheet or the script."""
+    return FileResponse(FOLDER / name, headers={"Cache-Control": "private, max-age=300"})
+
+
+async def add_headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+    """What every answer carries."""
+    response = await call(request)
+    response.headers.update(ALL_HEADERS)
+    return response

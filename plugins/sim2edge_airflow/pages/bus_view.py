@@ -1,0 +1,206 @@
+"""What the pages know of the bus: the catalog, refs and fleet, kept fresh by threads, and files that never change.
+
+A page never lists the bucket. What is immutable (manifests, small JSON files) is fetched once and kept, least used
+dropped first; a request for it is given up after `PATIENCE_S`, and then others are for a while not even tried.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar
+
+from sim2edge.bus import Bus, Ref
+from sim2edge.catalog import Catalog, Record
+from sim2edge.errors import BadInput, Corrupt, Unavailable
+from sim2edge.fleet import Device, list_devices, read_device, read_fleet
+from sim2edge.manifest import File, Manifest, split_reference
+from sim2edge_airflow.pages.watched import Watched
+
+PATIENCE_S = 3.0
+CATALOG_S, REFS_S, FLEET_S = 5.0, 10.0, 15.0
+"""Seconds between two reads of each, while somebody looks."""
+REF_FOLDERS = ("refs/models", "refs/rings", "refs/datasets")
+"""Those of which there are few; the refs of batches are as many as there are batches."""
+CHAMPION = "refs/models/champion"
+MOST_DEVICES = 2000
+MOST_JSON_BYTES = 1 << 20
+MANIFESTS_KEPT, FILES_KEPT = 128, 64
+PAUSE_S = 5.0
+"""Seconds after a request was given up during which others are not tried: the threads of the server are few."""
+
+T = TypeVar("T")
+
+
+def read_or_note(notes: list[str], read: Callable[..., T], *what: str) -> T | None:
+    """What `read(*what)` gives; None, and a line in `notes`, when S3 does not answer or has something else."""
+    try:
+        return read(*what)
+    except (BadInput, Unavailable) as error:
+        line = f"Not everything can be shown: {error}"
+        notes += [] if line in notes else [line]
+        return None
+
+
+class BusView:
+    """One a server process; safe to share between threads."""
+
+    def __init__(self, connect: Callable[[], Bus] = lambda: Bus.from_environment(patience_s=PATIENCE_S)) -> None:
+        self._connect = connect
+        self._catalog = Watched(self._read_catalog, first=None, seconds=CATALOG_S)
+        self._refs: Watched[Mapping[str, Ref]] = Watched(self._read_refs, first={}, seconds=REFS_S)
+        self._fleet: Watched[Sequence[Device]] = Watched(self._read_fleet, first=(), seconds=FLEET_S)
+        self.devices = 0
+        """How many devices there are, those whose status is not read included."""
+        self._given_up: tuple[float, str] | None = None
+        self.manifest = lru_cache(MANIFESTS_KEPT)(self._open)
+        """The manifest of an artifact, by reference; raises what `Bus.open` does."""
+        self.json = lru_cache(FILES_KEPT)(self._load)
+        """The content of a JSON file, by reference and path; None when the artifact has no such file."""
+        self._releases: tuple[int, dict[str, Record]] = (-1, {})
+
+    @cached_property
+    def bus(self) -> Bus:
+        """The bucket, impatiently.
+
+        Raises:
+            BadInput: no bucket is named.
+        """
+        return self._connect()
+
+    @cached_property
+    def _whole(self) -> Catalog:
+        return Catalog(self.bus)
+
+    def catalog(self) -> Catalog:
+        """Every commit, as far as it is read.
+
+        Raises:
+            BadInput: no bucket is named.
+        """
+        self._refs.look(wait_s=0)  # most pages ask for both: they are read at the same time
+        self._catalog.look()
+        return self._whole
+
+    def record(self, reference: str) -> Record:
+        """What the catalog says of an artifact.
+
+        Raises:
+            BadInput: it does not list it.
+            Unavailable: it is not read yet.
+        """
+        record = self.catalog().get(reference)
+        if record is None and (self.waiting or self.age_s is None):
+            raise Unavailable(self._catalog.error or "the catalog is still being read: reload in some seconds")
+        if record is None:
+            raise BadInput(f"{reference}: the catalog does not list it")
+        return record
+
+    def refs(self) -> Mapping[str, Ref]:
+        """The refs of models, rings and datasets, by name."""
+        return self._refs.look()
+
+    def fleet(self) -> Sequence[Device]:
+        """The status of every device, of the first `MOST_DEVICES` when there are more."""
+        return self._fleet.look()
+
+    def device(self, name: str) -> Device:
+        """The status of one device.
+
+        Raises:
+            BadInput: no such device has said anything yet.
+            Unavailable: nothing is known of the fleet.
+        """
+        known = next((each for each in self.fleet() if each.device == name), None)
+        if known is None and self._fleet.age_s is None and self._fleet.error:
+            raise Unavailable(self._fleet.error)
+        if known is None and self.devices <= MOST_DEVICES:
+            raise BadInput(f"'{name[:80]}': no such device has said anything yet")
+        return known or self._try(lambda: read_device(self.bus, name))
+
+    def check(self, manifest: Manifest, file: File) -> None:
+        """Raise unless the file is there, and as long as its manifest says.
+
+        Raises:
+            Corrupt: it is not.
+        """
+        key = f"{manifest.reference}/{manifest.attempt}/{file.path}"
+        found = self._try(lambda: self.bus.size(key))
+        if found != file.bytes:
+            raise Corrupt(f"{key}: {'missing on the bus' if found is None else f'{found} bytes, not {file.bytes}'}")
+
+    def release_named(self, identity: str | None) -> Record | None:
+        """The release whose id a device gives; None when there is none."""
+        if identity is None:
+            return None
+        catalog = self.catalog()
+        if self._releases[0] != catalog.changes:
+            changes = catalog.changes
+            self._releases = changes, {r.id: r for r in catalog.records() if r.kind == "release"}
+        return self._releases[1].get(identity)
+
+    def troubles(self) -> Sequence[str]:
+        """What cannot be read now, one line each, without saying the same twice."""
+        return list(dict.fromkeys(w.error for w in (self._catalog, self._refs, self._fleet) if w.error))
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the catalog was read; None before that."""
+        return self._catalog.age_s
+
+    @property
+    def fleet_age_s(self) -> float | None:
+        """Seconds since the status of all devices was read; None before that."""
+        return self._fleet.age_s
+
+    @property
+    def waiting(self) -> int:
+        """Manifests that are still to be read."""
+        return self._whole.waiting if "_whole" in self.__dict__ else 0
+
+    def _read_catalog(self) -> None:
+        self._whole.refresh()
+
+    def _read_refs(self) -> Mapping[str, Ref]:
+        refs = (ref for folder in REF_FOLDERS for ref in self.bus.list_refs(folder))
+        return {ref.name: ref for ref in refs if is_reference(ref.target)}
+
+    def _read_fleet(self) -> Sequence[Device]:
+        names = list_devices(self.bus)
+        self.devices = len(names)
+        return read_fleet(self.bus, names[:MOST_DEVICES])
+
+    def _open(self, reference: str) -> Manifest:
+        return self._try(lambda: self.bus.open(reference))
+
+    def _load(self, reference: str, path: str) -> Any:
+        manifest = self.manifest(reference)
+        file = next((each for each in manifest.files if each.path == path), None)
+        if file is None:
+            return None
+        if file.bytes > MOST_JSON_BYTES:
+            raise BadInput(f"{reference}/{path}: too large to be shown")
+        self.check(manifest, file)
+        content = self._try(lambda: self.bus.get(f"{reference}/{manifest.attempt}/{path}"))
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise Corrupt(f"{reference}/{path}: not JSON") from error
+
+    def _try(self, ask: Callable[[], T]) -> T:
+        """Ask S3, unless it has just let somebody else wait in vain."""
+        if self._given_up and time.monotonic() - self._given_up[0] < PAUSE_S:
+            raise Unavailable(self._given_up[1])
+        try:
+            return ask()
+        except Unavailable as error:
+            self._given_up = time.monotonic(), str(error)
+            raise
+
+
+def is_reference(text: Any) -> bool:
+    """Whether it is the reference of an artifact: a ref or an XCom may hold anything."""
+    try:
+        return isinstance(text, str) and bool(split_reference(text))
+    except BadInput:
+        return False

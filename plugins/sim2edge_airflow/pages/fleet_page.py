@@ -1,0 +1,115 @@
+"""The fleet: rings and what they were given, every device, one device with what it runs and how it is."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+
+from sim2edge.access import DEVICE
+from sim2edge.catalog import Record
+from sim2edge.errors import BadInput
+from sim2edge.fleet import Device
+from sim2edge_airflow.pages.bus_view import MOST_DEVICES, BusView
+from sim2edge_airflow.pages.page_words import short
+from sim2edge_airflow.pages.rendering import cut, get_view, render
+
+ROUTES = APIRouter()
+SIGNS = {"running": "committed", "trial": "running", "starting": "running"}
+"""A device's state to the sign it is shown with; any other is shown as failed."""
+SILENT = timedelta(minutes=15)
+"""Without a word for so long, a device counts as silent, whatever its last word was."""
+
+
+@ROUTES.get("/devices", response_class=HTMLResponse)
+def show_devices(
+    request: Request,
+    text: Annotated[str, Query(max_length=63)] = "",
+    health: Literal["", "unwell"] = "",
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+) -> HTMLResponse:
+    """Rings, and the devices of the fleet."""
+    view, now = get_view(request), datetime.now(UTC)
+    known = [(device, *judge(device, now)) for device in sorted(view.fleet(), key=natural)]
+    unwell = sum(sign == "failed" for _, sign, _ in known)
+    found = [each for each in known if text.lower() in each[0].device and (not health or each[1] == "failed")]
+    shown, pages = cut(found, page)
+    hidden = f"There are {view.devices:,} devices; the first {MOST_DEVICES:,} by name are read and counted here."
+    return render(
+        request,
+        "devices.html",
+        rings=list_rings(view),
+        devices=[(device, view.release_named(device.release), sign, word) for device, sign, word in shown],
+        age_s=view.fleet_age_s,
+        text=text,
+        health=health,
+        unwell=unwell,
+        read=len(known),
+        known=max(view.devices, len(known)),
+        notes=[hidden] if view.devices > MOST_DEVICES else [],
+        **pages,
+    )
+
+
+@ROUTES.get("/devices/{device}", response_class=HTMLResponse)
+def show_device(request: Request, device: str) -> HTMLResponse:
+    """One device."""
+    if not DEVICE.fullmatch(f"device-{device}"):
+        raise BadInput(f"'{device[:80]}' is not the id of a device: a-z, 0-9 and '-', at most 63")
+    view = get_view(request)
+    found = view.device(device)
+    sign, word = judge(found, datetime.now(UTC))
+    release = view.release_named(found.release)
+    return render(
+        request,
+        "device.html",
+        age_s=view.fleet_age_s,
+        device=found,
+        sign=sign,
+        word=word,
+        release=release,
+        before=view.release_named(found.previous),
+        rollout=newest_rollout(view, release, found.ring),
+        due=next((ring["release"] for ring in list_rings(view) if ring["name"] == found.ring), None),
+    )
+
+
+def judge(device: Device, now: datetime) -> tuple[str, str]:
+    """The class of the style sheet that a device is shown by, and the word for how it is."""
+    if device.updated and now - device.updated > SILENT:
+        return "failed", "silent"
+    return SIGNS.get(device.state, "failed"), short(device.state, 24)
+
+
+def natural(device: Device) -> list[tuple[int, str]]:
+    """What sorts `pi-9` before `pi-10`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", device.device)]
+
+
+def list_rings(view: BusView) -> list[dict[str, Any]]:
+    """Each ring with the rollout and the release that it was given, and how many of its devices run that."""
+    catalog = view.catalog()
+    rings = []
+    for name, ref in sorted(view.refs().items()):
+        if not name.startswith("refs/rings/"):
+            continue
+        ring = name.removeprefix("refs/rings/")
+        rollout = catalog.get(ref.target)
+        release = next(iter(rollout.inputs.get("release", ())), None) if rollout else None
+        members = [device for device in view.fleet() if device.ring == ring]
+        on = sum(release is not None and device.release == release.rpartition("/")[2] for device in members)
+        rings.append(
+            {"name": ring, "rollout": ref.target, "release": release, "record": rollout, "on": on, "of": len(members)}
+        )
+    return rings
+
+
+def newest_rollout(view: BusView, release: Record | None, ring: str | None) -> Record | None:
+    """The rollout by which a ring got a release; None when there was none."""
+    if release is None:
+        return None
+    catalog = view.catalog()
+    found = [catalog.get(each) for each in catalog.children(release.reference)]
+    rollouts = [each for each in found if each and each.numbers.get("ring") == ring]
+    return max(rollouts, key=lambda each: each.finished, default=None)

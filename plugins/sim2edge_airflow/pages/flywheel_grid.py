@@ -1,0 +1,203 @@
+"""Batches x stages: what each stage made of each batch. Pure: records and runs in, rows out.
+
+rows = filter_rows(index.rows(), text="demo", state="refused", stage="validate")
+fill(rows[:100], runs)
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sim2edge.catalog import Catalog, Record, is_number, is_word
+from sim2edge.manifest import KINDS
+from sim2edge.stage import STAGE_NAMES
+from sim2edge_airflow.pages.page_words import duration, number, size
+
+if TYPE_CHECKING:
+    from sim2edge_airflow.pages.run_states import StageRun
+
+STAGE_OF = dict(zip(KINDS, STAGE_NAMES, strict=True))
+"""Kind to the stage that makes it."""
+STATES = ("committed", "hit", "running", "refused", "failed", "missing")
+LIVE_STATES = ("running", "failed")
+"""Those that only Airflow's database knows."""
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+RUNNING = ("running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred", "restarting")
+
+
+@dataclass
+class Cell:
+    """One stage of one batch."""
+
+    state: str = "missing"
+    record: Record | None = None
+    quality: str = ""
+    """The one figure that says how good it is."""
+    cost: str = ""
+    """Time and size."""
+    note: str = ""
+    """What else is to be said: the rule that refused, Airflow's word for a state."""
+    run: "StageRun | None" = None
+    elsewhere: Record | None = None
+    """Where the batch went on, when that is filed under a later batch."""
+
+
+@dataclass
+class Row:
+    """One batch."""
+
+    batch: str
+    newest: datetime
+    cells: dict[str, Cell] = field(default_factory=lambda: {stage: Cell() for stage in STAGE_NAMES})
+
+
+class GridIndex:
+    """The rows of a catalog without runs, made anew only when the catalog changed."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Catalog | None, int] = (None, -1)
+        self._newest: dict[str, dict[str, Record]] = {}
+        self._order: list[tuple[datetime, str]] = []
+
+    def update(self, catalog: Catalog) -> None:
+        """Take in what the catalog says now."""
+        now = catalog, catalog.changes
+        if now == self._known:
+            return
+        newest: dict[str, dict[str, Record]] = {}
+        for record in catalog.records():
+            if record.shard:
+                continue
+            kinds = newest.setdefault(record.partition, {})
+            if record.kind not in kinds or kinds[record.kind].finished < record.finished:
+                kinds[record.kind] = record
+        order = [(max(record.finished for record in kinds.values()), batch) for batch, kinds in newest.items()]
+        self._newest, self._order, self._known = newest, sorted(order, reverse=True), now
+
+    def batches(self, started: Mapping[str, datetime]) -> Sequence[str]:
+        """Every batch, newest first: by its newest commit, or by its start when nothing was committed."""
+        new = [(then, batch) for batch, then in started.items() if batch not in self._newest]
+        return [batch for _, batch in sorted([*self._order, *new], reverse=True)]
+
+    def newest(self, batch: str) -> Mapping[str, Record]:
+        """Kind to the batch's newest artifact of it."""
+        return self._newest.get(batch, {})
+
+    def matches(self, batch: str, state: str, stage: str) -> bool:
+        """Whether some stage of the batch, or the one named, is in a state that the catalog knows."""
+        kinds = self.newest(batch)
+        states = [state_of(kinds.get(kind)) for kind, name in STAGE_OF.items() if stage in ("", name)]
+        return state in states
+
+
+def state_of(record: Record | None) -> str:
+    """The state as far as the record tells it."""
+    return "missing" if record is None else "refused" if record.refused else "committed"
+
+
+def choose_batches(
+    index: GridIndex,
+    started: Mapping[str, datetime],
+    text: str = "",
+    state: str = "",
+    stage: str = "",
+    live: Collection[str] | None = None,
+) -> Sequence[str]:
+    """The batches to show, newest first.
+
+    Args:
+        index: what is committed.
+        started: batches that may have committed nothing yet, with when they were started.
+        text: what the batch's name holds.
+        state: one of `STATES`, or empty.
+        stage: the stage that is in the state; empty: any.
+        live: the batches in a state of `LIVE_STATES`, when one is asked for.
+    """
+    found = [batch for batch in index.batches(started) if text.lower() in batch.lower()]
+    if state in LIVE_STATES:
+        return [batch for batch in found if batch in (live or ())]
+    if state in ("", "hit"):  # any that is committed may be a hit, which only its newest run tells
+        return found if not stage or state else [b for b in found if not index.matches(b, "missing", stage)]
+    return [batch for batch in found if index.matches(batch, state, stage)]
+
+
+def make_rows(
+    index: GridIndex, catalog: Catalog, batches: Sequence[str], runs: Mapping[tuple[str, str], "StageRun"]
+) -> Sequence[Row]:
+    """The rows of some batches, with the newest run of each stage."""
+    return [_make_row(index, catalog, batch, runs) for batch in batches]
+
+
+def _make_row(index: GridIndex, catalog: Catalog, batch: str, runs: Mapping[tuple[str, str], "StageRun"]) -> Row:
+    kinds = index.newest(batch)
+    row = Row(batch, max((record.finished for record in kinds.values()), default=LONG_AGO))
+    for kind, stage in STAGE_OF.items():
+        run = runs.get((batch, stage))
+        row.cells[stage] = make_cell(kinds.get(kind), run, catalog.get)
+    frames = kinds.get("frames")
+    if frames and row.cells["augment"].state == "missing":
+        row.cells["augment"].elsewhere = first_dataset(catalog, frames)
+    return row
+
+
+def first_dataset(catalog: Catalog, frames: Record) -> Record | None:
+    """The first dataset that frames went into."""
+    datasets = [catalog.get(each) for each in catalog.children(frames.reference) if each.startswith("dataset/")]
+    return min((each for each in datasets if each), key=lambda each: each.finished, default=None)
+
+
+def make_cell(record: Record | None, run: "StageRun | None", find: Callable[[str], Record | None]) -> Cell:
+    """What to say of one stage of one batch, from its newest artifact and its newest run."""
+    if run and run.state == "success" and run.reference:
+        record = find(run.reference) or record
+    cell = Cell(state_of(record), record, run=run)
+    if record:
+        cell.quality, cell.cost = quality(record), f"{duration(record.wall_s)} · {size(record.bytes)}"
+        cell.note = record.refused or ""
+    if run:
+        _apply(cell, run)
+    return cell
+
+
+def _apply(cell: Cell, run: "StageRun") -> None:
+    newer = cell.record is None or run.ended is None or cell.record.finished < run.ended
+    if run.state in RUNNING:
+        since = duration((datetime.now(UTC) - run.started).total_seconds()) if run.started else ""
+        cell.state, cell.note = "running", (
+            f"for {since}" if run.state == "running" and since else run.state.replace("_", " ")
+        )
+        cell.quality = cell.cost = ""
+    elif run.state == "failed" and newer:
+        cell.state, cell.note = "failed", "see its log"
+    elif run.state == "success" and cell.record is None:
+        cell.state = "committed"
+    elif run.state == "success" and cell.state == "committed" and is_hit(cell.record, run):
+        cell.state = "hit"
+        cell.cost = f"hit, saved {duration(cell.record.wall_s)}" if cell.record else "hit"
+
+
+def is_hit(record: Record | None, run: "StageRun") -> bool:
+    """Whether the run found the artifact made: as it says itself, or because the artifact is older than the run."""
+    if run.hit is not None:
+        return run.hit
+    return bool(record and run.started and record.finished < run.started)
+
+
+def quality(record: Record) -> str:
+    """The figure that says most about an artifact of its kind; empty when its stage wrote none."""
+    have = {name: value for name, value in record.numbers.items() if is_number(value)}
+    words = {name: value for name, value in record.numbers.items() if is_word(value)}
+    if record.kind == "episodes" and "success_rate" in have:
+        return f"{have['success_rate']:.0%} ok"
+    if record.kind == "frames" and have.get("frames_seen") and "frames" in have:
+        return f"{have['frames'] / have['frames_seen']:.1%} kept"
+    if record.kind == "dataset" and have:
+        return f"{number(sum(have.values()))} frames"
+    if record.kind == "verdict" and "map_50" in have:
+        return f"{'' if record.refused else 'passed '}{have['map_50']:.3f}"
+    if record.kind == "model" and "map_50" in have:
+        return f"mAP {have['map_50']:.3f}"
+    if record.kind == "release" and "chosen" in words:
+        return words["chosen"] + (f" {have['latency_ms']:.2f} ms" if "latency_ms" in have else "")
+    return words.get("ring", "") if record.kind == "rollout" else ""

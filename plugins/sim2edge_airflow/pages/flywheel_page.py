@@ -1,0 +1,167 @@
+"""The Flywheel: batches x stages as a grid, one batch with all that came of it, and every model."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from airflow.api_fastapi.common.db.common import SessionDep
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+from sqlalchemy.exc import SQLAlchemyError
+
+from sim2edge.catalog import Catalog, Record
+from sim2edge.manifest import KINDS, PARTITION, check_partition
+from sim2edge.stage import STAGE_NAMES
+from sim2edge_airflow.pages import flywheel_grid as grid
+from sim2edge_airflow.pages import run_states
+from sim2edge_airflow.pages.bus_view import CHAMPION, BusView, read_or_note
+from sim2edge_airflow.pages.rendering import cut, get_view, render
+
+ROUTES = APIRouter()
+INDEX = grid.GridIndex()
+LOG = logging.getLogger(__name__)
+NO_DATABASE = "Airflow's database does not answer: what runs or failed is not shown"
+MOST_VERSIONS = 100
+MOST_LISTED = 12
+
+T = TypeVar("T")
+
+
+@ROUTES.get("/flywheel", response_class=HTMLResponse)
+def show_flywheel(
+    request: Request,
+    session: SessionDep,
+    text: Annotated[str, Query(max_length=63)] = "",
+    state: Literal["", "committed", "hit", "running", "refused", "failed", "missing"] = "",
+    stage: Literal["", "capture", "clean", "augment", "train", "validate", "export", "push"] = "",
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+) -> HTMLResponse:
+    """Batches x stages, a hundred batches a page, the newest first."""
+    view = get_view(request)
+    catalog = view.catalog()
+    INDEX.update(catalog)
+    notes: list[str] = []
+    started = ask(notes, lambda: run_states.started_batches(session), {})
+    live = None
+    if state in grid.LIVE_STATES:
+        live = ask(notes, lambda: run_states.batches_in_state(session, state), set())
+    shown, pages = cut(grid.choose_batches(INDEX, started, text, state, stage, live), page)
+    runs = ask(notes, lambda: run_states.newest_runs(session, shown), {})
+    rows = grid.make_rows(INDEX, catalog, shown, runs)
+    chosen = {"text": text, "state": state, "stage": stage}
+    return render(
+        request,
+        "flywheel.html",
+        rows=[(row, bool(PARTITION.fullmatch(row.batch))) for row in rows],
+        stages=STAGE_NAMES,
+        states=grid.STATES,
+        chosen=chosen,
+        **pages,
+        champion=target(view, CHAMPION),
+        notes=notes,
+    )
+
+
+def ask(notes: list[str], question: Callable[[], T], otherwise: T) -> T:
+    """What Airflow's database says; without it the page goes on, and says so."""
+    try:
+        return question()
+    except SQLAlchemyError:
+        LOG.exception("Airflow's database does not answer the Flywheel page")
+        notes[:] = [NO_DATABASE]
+        return otherwise
+
+
+def target(view: BusView, ref: str) -> str | None:
+    """Where a ref points; None when it is not set, or not known yet."""
+    found = view.refs().get(ref)
+    return found.target if found else None
+
+
+@ROUTES.get("/batches/{batch}", response_class=HTMLResponse)
+def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLResponse:
+    """One batch: how it looks, how it was cleaned, its runs, and what came of it."""
+    check_partition(batch if len(batch) <= 63 else batch[:64])
+    view = get_view(request)
+    catalog = view.catalog()
+    INDEX.update(catalog)
+    notes: list[str] = []
+    runs = ask(notes, lambda: run_states.newest_runs(session, [batch]), {})
+    history = ask(notes, lambda: run_states.runs_of_batch(session, batch), [])
+    (row,) = grid.make_rows(INDEX, catalog, [batch], runs)
+    newest = INDEX.newest(batch)
+    versions = sorted((r for r in catalog.records() if r.partition == batch), key=lambda r: r.finished, reverse=True)
+    return render(
+        request,
+        "batch.html",
+        status=200 if newest or history or not view.age_s else 404,
+        batch=batch,
+        row=row,
+        stages=STAGE_NAMES,
+        newest=newest,
+        pictures=find_pictures(view, newest, notes),
+        reach=sort_reach(catalog, newest),
+        most=MOST_LISTED,
+        versions=versions[:MOST_VERSIONS],
+        hidden=max(len(versions) - MOST_VERSIONS, 0),
+        history=history,
+        notes=notes,
+        champion=target(view, CHAMPION),
+    )
+
+
+def find_pictures(view: BusView, newest: Mapping[str, Record], notes: list[str]) -> dict[str, Any]:
+    """The contact sheet of the episodes, the report of the frames, and their summaries, as far as they are there."""
+    found: dict[str, Any] = {}
+    for kind, file in (("episodes", "contact_sheet.png"), ("frames", "report.html")):
+        manifest = read_or_note(notes, view.manifest, newest[kind].reference) if kind in newest else None
+        if manifest:
+            found[kind] = {
+                "summary": {k: v for k, v in manifest.summary.items() if k != "seeds"},
+                "file": file if any(each.path == file for each in manifest.files) else None,
+            }
+    return found
+
+
+def sort_reach(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str, Sequence[Record]]:
+    """What was made with a batch's episodes or frames, by kind, newest first."""
+    start = newest.get("episodes") or newest.get("frames")
+    found = [catalog.get(each) for each in catalog.descendants(start.reference)] if start else []
+    records = sorted((each for each in found if each), key=lambda each: each.finished, reverse=True)
+    return {kind: [each for each in records if each.kind == kind] for kind in KINDS[2:]}
+
+
+@ROUTES.get("/models", response_class=HTMLResponse)
+def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> HTMLResponse:
+    """Every training, newest first: what it learned from, how it was judged, where it went."""
+    view = get_view(request)
+    catalog = view.catalog()
+    models = sorted((r for r in catalog.records() if r.kind == "model"), key=lambda r: r.finished, reverse=True)
+    shown, pages = cut(models, page)
+    champion = view.refs().get(CHAMPION)
+    return render(
+        request,
+        "models.html",
+        rows=[make_model_row(catalog, record) for record in shown],
+        champion=champion.target if champion else None,
+        before=champion.previous if champion else None,
+        **pages,
+    )
+
+
+def make_model_row(catalog: Catalog, model: Record) -> dict[str, Any]:
+    """A model with its dataset, its verdict and its release."""
+    below = [record for each in catalog.children(model.reference) if (record := catalog.get(each))]
+    newest = {record.kind: record for record in sorted(below, key=lambda record: record.finished)}
+    dataset = catalog.get(next(iter(model.inputs.get("dataset", ())), ""))
+    batches = len(dataset.inputs.get("frames", ())) if dataset else None
+    release = newest.get("release")
+    rollouts = [catalog.get(each) for each in catalog.children(release.reference)] if release else []
+    return {
+        "model": model,
+        "dataset": dataset,
+        "batches": batches,
+        "verdict": newest.get("verdict"),
+        "release": release,
+        "rings": sorted({str(each.numbers.get("ring")) for each in rollouts if each}),
+    }

@@ -1,0 +1,88 @@
+"""Render a page, its table of rows, or the page of an error.
+
+Every page says how old what it shows is, and still comes when S3 does not answer.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader
+from starlette.exceptions import HTTPException
+
+from sim2edge_airflow.pages import page_words
+from sim2edge_airflow.pages.bus_view import BusView
+
+PREFIX = "/sim2edge"
+FOLDER = Path(__file__).parent / "templates"
+MOST_OF_A_MESSAGE = 300
+PAGE = 100
+"""Rows of a table before the next page."""
+
+T = TypeVar("T")
+
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "form-action 'self'; frame-ancestors 'self'; base-uri 'none'",
+    "Cache-Control": "no-store",
+}
+
+TEMPLATES = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+for filter_name in ("ago", "duration", "size", "number", "moment", "short", "words"):
+    TEMPLATES.filters[filter_name] = getattr(page_words, filter_name)
+
+
+def get_view(request: Request) -> BusView:
+    """What the pages of this application know of the bus."""
+    view: BusView = request.app.state.view
+    return view
+
+
+def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    """A page. Links begin with `root`, those into Airflow itself with `airflow`."""
+    view = get_view(request)
+    root = request.scope.get("root_path", "")
+    shared = {
+        "root": root,
+        "airflow": root.removesuffix(PREFIX),
+        "here": request.url.path,
+        "troubles": view.troubles(),
+        "age_s": view.age_s,
+        "waiting": view.waiting,
+    }
+    text = TEMPLATES.get_template(template).render(shared | context)
+    return HTMLResponse(text.encode(errors="replace"), status, PAGE_HEADERS)  # a stage's JSON may hold half a character
+
+
+def cut(items: Sequence[T], page: int) -> tuple[Sequence[T], dict[str, int]]:
+    """The items of one page, and what `pager` of the templates is told; the last page when there are not so many."""
+    pages = max(math.ceil(len(items) / PAGE), 1)
+    page = min(page, pages)
+    return items[(page - 1) * PAGE : page * PAGE], {"page": page, "pages": pages, "total": len(items)}
+
+
+def explain(request: Request, status: int, message: str) -> HTMLResponse:
+    """A page that says in one line what is wrong."""
+    return render(request, "error.html", status, code=status, message=page_words.short(message, MOST_OF_A_MESSAGE))
+
+
+def explain_http(request: Request, error: Exception) -> HTMLResponse:
+    """An answer of FastAPI's or Airflow's own, such as that one has to log in."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return explain(request, error.status_code, str(error.detail))
+
+
+def explain_validation(request: Request, error: Exception) -> HTMLResponse:
+    """A parameter that is none."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    return explain(request, 422, f"{first['loc'][-1]}: {first['msg']}")
+
+
+def explain_failure(request: Request, error: Exception) -> HTMLResponse:
+    """A mistake of ours: the log of the API server says more."""
+    return explain(request, 500, f"{type(error).__name__}: the log of the API server says where")

@@ -1,0 +1,90 @@
+"""The tab on a DAG run: what each task made or found made, what that saved, and why the run was started."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.api_fastapi.common.db.common import SessionDep
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import HTMLResponse
+
+from sim2edge.catalog import is_number
+from sim2edge_airflow.pages import run_states
+from sim2edge_airflow.pages.bus_view import BusView, is_reference
+from sim2edge_airflow.pages.flywheel_grid import RUNNING, quality
+from sim2edge_airflow.pages.page_words import short
+from sim2edge_airflow.pages.rendering import get_view, render
+from sim2edge_airflow.pages.run_states import RunDetails, TaskOutcome
+
+ROUTES = APIRouter()
+MOST_REASONS = 50
+
+
+@ROUTES.get("/runs/{dag_id}/{run_id:path}", response_class=HTMLResponse)
+def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) -> HTMLResponse:
+    """One run of a DAG."""
+    run = run_states.read_run(session, dag_id[:250], run_id[:250])
+    if run is None:
+        raise HTTPException(404, f"DAG '{short(dag_id)}' has no run '{short(run_id)}'")
+    view = get_view(request)
+    rows = [make_row(view, task) for task in run.tasks]
+    return render(
+        request,
+        "run.html",
+        run=run,
+        rows=rows,
+        saved_s=sum(row["saved_s"] or 0 for row in rows),
+        hits=sum(row["state"] == "hit" for row in rows),
+        reasons=find_reasons(run),
+        notes=[f"Only {len(rows):,} of its tasks are shown."] if len(rows) == run_states.MOST_FOUND else [],
+    )
+
+
+def make_row(view: BusView, task: TaskOutcome) -> dict[str, Any]:
+    """A task with its artifact, its state in the words of the grid, and what a hit saved."""
+    told = task.said.get("outcome")
+    outcome = told if isinstance(told, Mapping) else {}
+    refused = task.said.get("refused")
+    refusal = refused if isinstance(refused, Mapping) else {}
+    said = outcome.get("reference") or task.said.get("return_value") or refusal.get("artifact")
+    reference = said if is_reference(said) else None
+    record = view.catalog().get(reference) if reference else None
+    hit = outcome.get("hit")
+    if hit is None:
+        hit = bool(record and task.started and record.finished < task.started)
+    saved = outcome.get("saved_s")
+    return {
+        "task": task,
+        "reference": reference,
+        "record": record,
+        "state": name_state(task.state, bool(hit and reference), bool(refusal)),
+        "quality": quality(record) if record else "",
+        "saved_s": (saved if is_number(saved) else record.wall_s if record else None) if hit else None,
+        "saved_bytes": (outcome.get("saved_bytes") or (record.bytes if record else None)) if hit else None,
+        "note": str(refusal.get("reason", "")),
+    }
+
+
+def name_state(state: str, hit: bool, refused: bool) -> str:
+    """Airflow's word for a state, as the grid says it."""
+    if refused:
+        return "refused"
+    if state == "success":
+        return "hit" if hit else "committed"
+    return "running" if state in RUNNING else "failed" if state in ("failed", "upstream_failed") else "missing"
+
+
+def find_reasons(run: RunDetails) -> list[tuple[str, str]]:
+    """Why a training was started: kind and text of each reason in the events that started the run."""
+    found: list[tuple[str, str]] = []
+    for asset, extra in run.events:
+        reasons = extra.get("reasons")
+        for reason in reasons if isinstance(reasons, list) else []:
+            if isinstance(reason, Mapping):
+                kind = str(reason.get("kind", asset))
+                rest = {
+                    key: value for key, value in reason.items() if key != "kind" and value not in (None, "", {}, [])
+                }
+                found.append((kind, ", ".join(f"{key}: {value}" for key, value in rest.items())))
+            else:
+                found.append((asset, str(reason)))
+    return [(short(kind), short(text, 600)) for kind, text in found[:MOST_REASONS]]

@@ -1,0 +1,43 @@
+"""Tell Airflow what this package adds to its processes: an `airflow.plugins` entry point of the distribution."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow.configuration import conf
+from airflow.plugins_manager import AirflowPlugin
+
+from sim2edge_airflow.alerts.deadlines import QueuedAt
+from sim2edge_airflow.scheduling import pools, run_notes, warm_start
+from sim2edge_airflow.scheduling.batch_timetable import BatchTimetable
+
+PREFIX = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/") + "/sim2edge"
+"""Where the pages are, below whatever path Airflow itself is served under."""
+
+
+class Sim2EdgePlugin(AirflowPlugin):
+    """The timetable of batches, the pools, the notes of runs, the pages, and the entries that open them."""
+
+    name = "sim2edge"
+    timetables = [BatchTimetable]  # noqa: RUF012
+    deadline_references = [QueuedAt]  # noqa: RUF012
+    listeners = [pools, run_notes, warm_start]  # noqa: RUF012
+    external_views = [  # noqa: RUF012
+        {"name": "Flywheel", "href": f"{PREFIX}/flywheel", "destination": "nav", "url_route": "flywheel"},
+        {
+            "name": "Artifacts",
+            "href": f"{PREFIX}/runs/{{DAG_ID}}/{{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "artifacts",
+        },
+    ]
+
+    @property
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The pages, and the webhook; only the API server asks for them, so only it pays for importing FastAPI."""
+        from sim2edge_airflow.pages.app import make_app
+        from sim2edge_airflow.pages.arrival_hook import make_hook
+
+        return [  # the first whose prefix fits gets the request
+            {"app": make_hook(), "url_prefix": "/sim2edge/inbox", "name": "sim2edge-inbox"},
+            {"app": make_app(), "url_prefix": "/sim2edge", "name": "sim2edge"},
+        ]

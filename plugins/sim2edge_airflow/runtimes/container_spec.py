@@ -1,0 +1,108 @@
+"""What a stage's container is, as the engine's API takes it. Pure: no engine is asked.
+
+Hardened by default: a user without rights, a read-only root, no capabilities, limits of memory, CPU and processes. A
+stage may write `/scratch` (a volume of its own), `/tmp` (memory) and nothing else. Its credentials are a file in a
+second volume, written before the start (`secret_files`), so they are in no inspection, no process list and no image;
+both volumes go with the container.
+"""
+
+import io
+import tarfile
+from collections.abc import Mapping
+from typing import Any
+
+from sim2edge.secrets_file import format_secrets
+from sim2edge_airflow.runtimes.runtime import StageJob
+
+LABEL = "sim2edge."
+USER = 10001
+SCRATCH = "/scratch"
+TMP = "/tmp"  # noqa: S108 - the container's own
+SECRETS_FOLDER = "/run/sim2edge"
+SECRETS_FILE = f"{SECRETS_FOLDER}/secrets.env"
+KEYS_FOLDER = f"{SECRETS_FOLDER}/keys"
+KILL_AFTER_S = 30
+"""What a stage gets to end by itself at its deadline."""
+MB = 1024 * 1024
+LOG_MB = 64
+"""Size of a log file of the engine; it keeps two of them."""
+
+
+def container_spec(job: StageJob, image: str, network: str) -> dict[str, Any]:
+    """The body of the request that creates the container.
+
+    Args:
+        job: what runs.
+        image: the image's id, which also goes into the manifest of what the stage makes.
+        network: the network of stage containers.
+    """
+    deadline = ["timeout", "--signal=TERM", f"--kill-after={KILL_AFTER_S}s", f"{job.deadline_s}s"]
+    return {
+        "Image": image,
+        "User": f"{USER}:{USER}",
+        "Entrypoint": [*deadline, "sim2edge"],
+        "Cmd": list(job.arguments),
+        "Env": [f"{name}={value}" for name, value in container_environment(job, image).items()],
+        "Labels": container_labels(job),
+        "Volumes": {SCRATCH: {}, SECRETS_FOLDER: {}},
+        "HostConfig": host_config(job, network),
+    }
+
+
+def container_environment(job: StageJob, image: str) -> dict[str, str]:
+    """The variables of the container: nothing secret."""
+    keys = {"SIM2EDGE_KEYS": KEYS_FOLDER} if job.keys else {}
+    own = {"SIM2EDGE_IMAGE": image, "SIM2EDGE_SECRETS_FILE": SECRETS_FILE, "SIM2EDGE_SCRATCH": SCRATCH, "HOME": TMP}
+    return {**job.environment, **own, **keys, "PYTHONUNBUFFERED": "1"}
+
+
+def container_labels(job: StageJob) -> dict[str, str]:
+    """Whose container it is, and the deadline, which its end is explained with."""
+    return {LABEL + name: value for name, value in {**job.labels, "deadline_s": str(job.deadline_s)}.items()}
+
+
+def host_config(job: StageJob, network: str) -> dict[str, Any]:
+    """What the container may take of its host."""
+    settings = job.settings
+    config = {
+        "Init": True,
+        "ReadonlyRootfs": True,
+        "Tmpfs": {TMP: f"rw,nosuid,nodev,noexec,size={settings.tmp_mb}m,mode=1777"},
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "Memory": settings.memory_mb * MB,
+        "MemorySwap": settings.memory_mb * MB,
+        "NanoCpus": int(settings.cpus * 1e9),
+        "PidsLimit": settings.pids,
+        "ShmSize": settings.shm_mb * MB,
+        "NetworkMode": network,
+        "RestartPolicy": {"Name": "no"},
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": f"{LOG_MB}m", "max-file": "2"}},
+    }
+    if settings.gpus:
+        config["DeviceRequests"] = [{"Driver": "", "Count": settings.gpus, "Capabilities": [["gpu"]]}]
+    return config
+
+
+def owner_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    """The filter that finds the containers with these labels."""
+    return {"label": [f"{LABEL}{name}={value}" for name, value in labels.items()]}
+
+
+def secret_files(job: StageJob) -> bytes:
+    """A tar archive of the credentials, and the keys if there are any: readable by the stage's user alone."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        _add(archive, "secrets.env", 0o400, format_secrets(job.secrets).encode())
+        if job.keys:
+            _add(archive, "keys", 0o500)
+        for name, key in job.keys.items():
+            _add(archive, f"keys/{name}", 0o400, key)
+    return content.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, mode: int, content: bytes | None = None) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+    entry.mode, entry.uid, entry.gid, entry.size = mode, USER, USER, len(content or b"")
+    archive.addfile(entry, io.BytesIO(content or b""))

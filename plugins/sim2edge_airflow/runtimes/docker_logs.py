@@ -1,0 +1,107 @@
+"""Follows the log of a container: complete from its first line, whatever happens to the connection meanwhile.
+
+The engine sends messages, each with its stream and time; a line that is long comes in several. `LogPosition` knows what
+was read, so that a stream that broke is taken up where it was left.
+"""
+
+import queue
+import struct
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import docker
+from docker.errors import DockerException
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
+
+from sim2edge_airflow.runtimes.process_runtime import LineReader
+
+HEADER = struct.Struct(">BxxxL")
+OVERLAP_S = 5
+"""What is read again when a stream is taken up: the two streams of a container are not written in order of time."""
+BROKEN = (OSError, RequestException, DockerException, HTTPError, struct.error)
+
+
+class Message(NamedTuple):
+    """What the container wrote at once: a line with its end, or a part of a long one."""
+
+    stream: int
+    """1: standard output, 2: standard error."""
+    time: str
+    """As the engine writes it: of fixed length, so it sorts as text."""
+    content: bytes
+
+
+class LogPosition:
+    """How far a container's log was read; each stream has a reader of its own, so parts of lines do not mix."""
+
+    def __init__(self) -> None:
+        self._readers = {1: LineReader(), 2: LineReader()}
+        self._last: dict[int, tuple[str, int]] = {}
+
+    @property
+    def since(self) -> str | None:
+        """A time that every new message is later than, as the engine takes it; None: from the beginning."""
+        if not self._last:
+            return None
+        earliest = datetime.fromisoformat(min(time for time, _ in self._last.values()))
+        return f"{earliest.timestamp() - OVERLAP_S:.0f}"
+
+    def read(self, messages: Iterator[Message]) -> Iterator[str]:
+        """The lines that new messages complete; those that were read before are passed over."""
+        known = dict(self._last)
+        repeated: dict[int, int] = {}
+        for stream, time, content in messages:
+            last, count = known.get(stream, ("", 0))
+            if time < last:
+                continue
+            if time == last and repeated.get(stream, 0) < count:
+                repeated[stream] = repeated.get(stream, 0) + 1
+                continue
+            before, seen = self._last.get(stream, ("", 0))
+            self._last[stream] = (time, seen + 1 if time == before else 1)
+            yield from self._readers[stream].feed(content)
+
+    def end(self) -> Iterator[str]:
+        """The last lines, when they do not end with a newline."""
+        for reader in self._readers.values():
+            yield from reader.end()
+
+
+def stream_messages(engine: docker.DockerClient, container: str, since: str | None, follow: bool) -> Iterator[Message]:
+    """The messages of a container since a time; ends when the container has, or when the stream breaks."""
+    api = engine.api
+    parameters: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow)}
+    if since:
+        parameters["since"] = since
+    try:
+        response = api._get(api._url("/containers/{0}/logs", container), params=parameters, stream=True)
+        if follow:
+            api._disable_socket_timeout(api._get_raw_response_socket(response))
+        api._raise_for_status(response)
+        while header := response.raw.read(HEADER.size):
+            stream, length = HEADER.unpack(header)
+            frame = response.raw.read(length)
+            if len(frame) < length:
+                return
+            time, _, content = frame.partition(b" ")
+            yield Message(stream, time.decode(), content)
+    except BROKEN:
+        return
+
+
+def in_background(messages: Iterator[Message]) -> "queue.SimpleQueue[Message | None]":
+    """A queue that a thread fills with the messages, then with None: so that who reads can look around meanwhile."""
+    filled: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+
+    def fill() -> None:
+        try:
+            for message in messages:
+                filled.put(message)
+        finally:
+            filled.put(None)
+
+    threading.Thread(target=fill, daemon=True, name="container-log").start()
+    return filled

@@ -1,0 +1,304 @@
+"""Runs stages as pods of a Kubernetes cluster.
+
+The cluster is the one of Airflow's connection `kubernetes_default`; without such a connection, the one that Airflow
+itself runs in, or that of `~/.kube/config`. KubernetesPodOperator builds the pod (`pod_spec.py`) and its hook connects.
+Its `execute` is not used: it would push two XComs of its own, replace the exit code by one kind of error, run a stage
+again whose pod had ended unseen, and log every line of the stage a second time.
+"""
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import ClassVar, TypeVar
+
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+from airflow.providers.cncf.kubernetes.utils.pod_manager import detect_pod_terminate_early_issues
+from kubernetes.client import CoreV1Api, V1Pod
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
+from urllib3.exceptions import HTTPError
+
+from sim2edge.errors import BadInput, Unavailable
+from sim2edge_airflow.runtimes.pod_spec import (
+    ARTIFACT,
+    CONTAINER,
+    GRACE_S,
+    LOST_AFTER_S,
+    STARTUP,
+    annotation,
+    build_pod,
+    pod_status,
+    selector,
+    waiting_for,
+)
+from sim2edge_airflow.runtimes.process_runtime import LineReader
+from sim2edge_airflow.runtimes.runtime import Orphaned, RunStatus, StageJob
+
+POLL_S = 1.0
+SOON_S = 0.2
+SLOWEST_S = 3.0
+"""Between two looks at a pod that pulls its image."""
+REQUEST_S = 30
+"""Limit of one request; of one that follows a log: how long that may be silent before it is asked for anew."""
+EVENTS_S = 5
+"""How often the events of a pod that does not start are read: a cluster reads all of a namespace for it."""
+CLOCKS_S = 60
+"""How much of a log is read again when it is taken up: clocks differ by less; lines that are known are left out."""
+PATIENCE_S = 120
+"""How long a cluster that does not answer is asked again: an upgrade of its control plane is no reason to fail."""
+LAST_LINES_TRIES = 5
+TRANSIENT = (409, 429, 500, 502, 503, 504)
+FORBIDDEN = (401, 403)
+
+Answer = TypeVar("Answer")
+
+
+class KubernetesRuntime:
+    """See `runtimes.Runtime`. A run is named `<namespace>/<pod>`; all else that is known of it is in the cluster."""
+
+    name: ClassVar[str] = "kubernetes"
+    resumable: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._cluster = connect()
+        self._supervisor = os.getppid()
+
+    def find(self, job: StageJob) -> str | None:
+        """See `Runtime`."""
+        namespace, wanted = job.settings.kubernetes.namespace, selector(job.owner)
+        found = ask(
+            f"the pods of {namespace}",
+            lambda: self._cluster.list_namespaced_pod(namespace, label_selector=wanted, _request_timeout=REQUEST_S),
+        )
+        pods = [pod for pod in found.items if not pod.metadata.deletion_timestamp]
+        ours = [pod for pod in pods if (pod.metadata.annotations or {}).get(ARTIFACT) == job.labels["artifact"]]
+        newest = max(ours, key=lambda pod: pod.metadata.creation_timestamp, default=None)
+        for pod in pods:
+            if pod is not newest:
+                self.cancel(name_run(pod))
+        return name_run(newest) if newest else None
+
+    def submit(self, job: StageJob) -> str:
+        """See `Runtime`."""
+        pod = build_pod(job)
+        namespace = pod.metadata.namespace
+        with contextlib.suppress(AlreadyThere):  # a request whose answer was lost made it: nothing else has its name
+            ask(
+                f"a pod for {job.stage}",
+                lambda: self._cluster.create_namespaced_pod(namespace, pod, _request_timeout=REQUEST_S),
+            )
+        return name_run(pod)
+
+    def logs(self, run: str) -> Iterator[str]:
+        """See `Runtime`; before the first line, it says what the pod waits for."""
+        yield from self._await_start(run)
+        last, failed = "", 0
+        while True:
+            self._check_supervisor()
+            ended = self._has_ended(run)  # asked before the log, so that its last line is read for certain
+            try:
+                for stamp, line in self._follow(run, last):
+                    last, failed = stamp, 0
+                    yield line
+                    self._check_supervisor()
+                complete = True
+            except (HTTPError, ApiException) as error:
+                refuse_forbidden(error, f"the log of {run}")
+                complete, failed = isinstance(error, ApiException) and error.status == 404, failed + 1
+            if ended and (complete or failed >= LAST_LINES_TRIES):
+                return
+            time.sleep(SOON_S if complete else POLL_S)
+
+    def status(self, run: str) -> RunStatus | None:
+        """See `Runtime`."""
+        pod = self._read(run)
+        return pod_status(pod) if pod else None
+
+    def cancel(self, run: str) -> None:
+        """See `Runtime`: the pod is deleted; its stage is asked to end, and is ended `GRACE_S` seconds later."""
+        with contextlib.suppress(ApiException, HTTPError):  # `clean` insists
+            self._delete(run, GRACE_S, limit_s=4)
+
+    def clean(self, run: str) -> RunStatus | None:
+        """See `Runtime`. A pod whose node is lost is forgotten: should it still run, what it makes does no harm."""
+        status = self.status(run)
+        if status is None:
+            return None
+        ask(run, lambda: self._delete(run, GRACE_S))
+        until = time.monotonic() + GRACE_S + LOST_AFTER_S
+        while seen := self.status(run):
+            status = status if status.exit_code is not None else seen
+            if time.monotonic() > until:
+                ask(run, lambda: self._delete(run, 0))
+                break
+            time.sleep(SOON_S)
+        return status if status.exit_code is not None else RunStatus(128 + 15, "it was ended")
+
+    def _await_start(self, run: str) -> Iterator[str]:
+        said, pause, next_look = "", SOON_S, time.monotonic() + EVENTS_S
+        while (pod := self._read(run)) and pod.status.phase == "Pending" and not pod.metadata.deletion_timestamp:
+            self._check_supervisor()
+            problem = detect_pod_terminate_early_issues(pod)
+            if not problem and time.monotonic() > next_look:
+                problem, next_look = self._lacks(run), time.monotonic() + EVENTS_S
+            if problem:
+                raise BadInput(f"{run} cannot start: {one_line(problem)}")
+            why, limit_s = waiting_for(pod), annotation(pod, STARTUP)
+            if (datetime.now(UTC) - pod.metadata.creation_timestamp).total_seconds() > limit_s:
+                self.cancel(run)
+                raise Unavailable(f"{run} did not start in {limit_s} s: {why or 'the cluster does not say why'}")
+            if why and why != said:
+                yield why
+                said = why
+            time.sleep(pause)
+            pause = min(pause * 1.5, SLOWEST_S)
+
+    def _lacks(self, run: str) -> str:
+        """The Secret, or the key of one, that the pod's node looks for in vain: the pod's status does not tell."""
+        namespace, name = run.split("/")
+        events = ask(
+            f"the events of {run}",
+            lambda: self._cluster.list_namespaced_event(
+                namespace, field_selector=f"involvedObject.name={name}", _request_timeout=REQUEST_S
+            ),
+        )
+        failed = (event.message or "" for event in events.items if event.reason == "FailedMount")
+        return next((text for text in failed if "not found" in text or "non-existent" in text), "")
+
+    def _has_ended(self, run: str) -> bool:
+        status = self.status(run)
+        return status is None or status.exit_code is not None
+
+    def _read(self, run: str) -> V1Pod | None:
+        namespace, _, name = run.partition("/")
+        try:
+            return ask(run, lambda: self._cluster.read_namespaced_pod(name, namespace, _request_timeout=REQUEST_S))
+        except Gone:
+            return None
+
+    def _follow(self, run: str, last: str) -> Iterator[tuple[str, str]]:
+        """The lines later than `last`, each with its time stamp; stamps are of one clock, so they sort as text."""
+        namespace, name = run.split("/")
+        recent = {"since_seconds": seconds_since(last) + CLOCKS_S} if last else {}
+        response = self._cluster.read_namespaced_pod_log(
+            name,
+            namespace,
+            container=CONTAINER,
+            follow=True,
+            timestamps=True,
+            _preload_content=False,
+            _request_timeout=REQUEST_S,
+            **recent,
+        )
+        lines = LineReader()
+        with contextlib.closing(response):
+            for chunk in response.stream(amt=None):
+                yield from later_than(last, lines.feed(chunk))
+            yield from later_than(last, lines.end())
+
+    def _delete(self, run: str, grace_s: int, limit_s: float = REQUEST_S) -> None:
+        namespace, name = run.split("/")
+        try:
+            self._cluster.delete_namespaced_pod(name, namespace, grace_period_seconds=grace_s, _request_timeout=limit_s)
+        except ApiException as error:
+            if error.status != 404:
+                raise
+
+    def _check_supervisor(self) -> None:
+        if os.getppid() != self._supervisor:
+            raise Orphaned("the worker of this task is gone")
+
+
+class Gone(BadInput):
+    """What was asked for is not in the cluster."""
+
+
+class AlreadyThere(BadInput):
+    """What was to be made is in the cluster."""
+
+
+def connect() -> CoreV1Api:
+    """The cluster of Airflow's connection `kubernetes_default`, see above.
+
+    Raises:
+        BadInput: nothing says which cluster.
+    """
+    try:
+        return KubernetesHook().core_v1_client
+    except (ConfigException, OSError) as error:
+        where = "the connection kubernetes_default, a service account of the cluster, ~/.kube/config"
+        raise BadInput(f"no Kubernetes cluster is configured ({where}): {one_line(str(error))}") from None
+
+
+def ask(what: str, request: Callable[[], Answer]) -> Answer:
+    """What the cluster answers to `request`, which is made again while that may help.
+
+    Raises:
+        BadInput: the cluster refuses; `Gone` and `AlreadyThere` are two of its reasons.
+        Unavailable: it did not answer for `PATIENCE_S` seconds.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return request()
+        except (ApiException, HTTPError) as error:
+            complaint = explain(error, what)
+            if not isinstance(complaint, Unavailable) or time.monotonic() > until:
+                raise complaint from None
+        time.sleep(POLL_S)
+
+
+def explain(error: ApiException | HTTPError, what: str) -> BadInput | Unavailable:
+    """What an error means for who asked for `what`."""
+    if isinstance(error, HTTPError):
+        return Unavailable(f"the cluster does not answer: {one_line(str(getattr(error, 'reason', None) or error))}")
+    reason, message = read_refusal(error)
+    if error.status == 404:
+        return Gone(f"{what}: {message}")
+    if reason == "AlreadyExists":
+        return AlreadyThere(f"{what}: {message}")
+    if error.status in TRANSIENT or "exceeded quota" in message:
+        return Unavailable(f"the cluster cannot give {what} now: {message}")
+    return BadInput(f"the cluster refuses {what}: {message}")
+
+
+def read_refusal(error: ApiException) -> tuple[str, str]:
+    """The reason, one word, and the message of the cluster's `Status`; what HTTP says where it sent none."""
+    try:
+        status = json.loads(error.body)
+        return str(status.get("reason", "")), one_line(str(status["message"]))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return "", f"{error.status} {error.reason}"
+
+
+def refuse_forbidden(error: ApiException | HTTPError, what: str) -> None:
+    """Raise `BadInput` where asking again would never help."""
+    if isinstance(error, ApiException) and error.status in FORBIDDEN:
+        raise explain(error, what) from None
+
+
+def later_than(last: str, lines: Iterator[str]) -> Iterator[tuple[str, str]]:
+    """Time stamp and text of the lines that begin with a later stamp than `last`."""
+    for line in lines:
+        stamp, _, text = line.partition(" ")
+        if stamp > last:
+            yield stamp, text
+
+
+def seconds_since(stamp: str) -> int:
+    """Whole seconds, rounded up, since an RFC 3339 time."""
+    return max(1, math.ceil((datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()))
+
+
+def name_run(pod: V1Pod) -> str:
+    """What the run in `pod` is called."""
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks."""
+    return " ".join(text.split())

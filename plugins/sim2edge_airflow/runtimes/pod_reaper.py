@@ -1,0 +1,86 @@
+"""Removes pods of this deployment that no task owns any more; `container_reaper.py` decides which, as for containers.
+
+A pod whose worker was killed, and whose task is not tried again, ends at its deadline and would be listed for ever.
+"""
+
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from airflow.sdk.configuration import conf
+from kubernetes.client import CoreV1Api, V1Pod
+
+from sim2edge.stage import STAGE_NAMES
+from sim2edge_airflow.runtimes.container_reaper import Container, StatesOfRuns, find_doomed
+from sim2edge_airflow.runtimes.kubernetes_runtime import REQUEST_S, Gone, ask, connect, name_run
+from sim2edge_airflow.runtimes.pod_spec import GRACE_S, LABEL, selector, terminated
+from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
+
+
+def reap_pods(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
+    """Remove what no task owns; returns a line for each pod that was removed.
+
+    Args:
+        states_of: asks Airflow.
+        dry_run: say what would be removed, and remove nothing.
+
+    Raises:
+        Unavailable: the cluster does not answer.
+        BadInput: Airflow may not list or delete pods.
+    """
+    cluster, now = connect(), datetime.now(UTC)
+    pods = [pod for namespace in namespaces() for pod in list_pods(cluster, namespace)]
+    doomed = find_doomed([describe_pod(pod, now) for pod in pods], states_of)
+    for pod, _ in doomed:
+        if not dry_run:
+            delete_pod(cluster, pod.id)
+    return [f"{'would remove' if dry_run else 'removed'} {pod.id} ({pod.status}): {reason}" for pod, reason in doomed]
+
+
+def namespaces() -> list[str]:
+    """Where pods of stages run, by the deployment's setting and the stages' own; empty when none runs in a cluster.
+
+    Raises:
+        BadInput: the file of stages is wrong.
+    """
+    default, path = conf.get("sim2edge", "runtime"), Path(conf.get("sim2edge", "stages"))
+    settings = [read_stage_settings(path, stage, tag="any") for stage in STAGE_NAMES]
+    return sorted({each.kubernetes.namespace for each in settings if (each.runtime or default) == "kubernetes"})
+
+
+def list_pods(cluster: CoreV1Api, namespace: str) -> list[V1Pod]:
+    """The pods of this deployment that nobody is removing already."""
+    ours = selector({"deployment": conf.get("sim2edge", "deployment")})
+    found = ask(
+        f"the pods of {namespace}",
+        lambda: cluster.list_namespaced_pod(namespace, label_selector=ours, _request_timeout=REQUEST_S),
+    )
+    return [pod for pod in found.items if not pod.metadata.deletion_timestamp]
+
+
+def describe_pod(pod: V1Pod, now: datetime) -> Container:
+    """A pod as far as its fate depends on it. One that waits for a node is its task's affair, however long it waits."""
+    annotations = pod.metadata.annotations or {}
+    labels = {name.removeprefix(LABEL): value for name, value in annotations.items() if name.startswith(LABEL)}
+    ended = terminated(pod)
+    since = ended.finished_at if ended else pod.metadata.creation_timestamp
+    over = pod.status.phase in ("Succeeded", "Failed")
+    return Container(
+        id=name_run(pod),
+        labels=labels,
+        status=pod.status.phase.lower(),
+        age_s=(now - pod.metadata.creation_timestamp).total_seconds(),
+        ended_s=(now - since).total_seconds() if over else None,
+    )
+
+
+def delete_pod(cluster: CoreV1Api, run: str) -> None:
+    """End and remove a pod; it may have gone by itself."""
+    namespace, name = run.split("/")
+    with contextlib.suppress(Gone):
+        ask(
+            run,
+            lambda: cluster.delete_namespaced_pod(
+                name, namespace, grace_period_seconds=GRACE_S, _request_timeout=REQUEST_S
+            ),
+        )

@@ -1,0 +1,229 @@
+"""What the pod of a stage is: pure, from a job and the stage's settings, built by Airflow's own KubernetesPodOperator.
+
+    pod = build_pod(job)     a V1Pod, ready for the cluster; tests check it against the API's schema
+    end = pod_status(pod)    how a pod that the cluster shows is doing
+
+A pod gets nothing secret from Airflow: its credentials are a Secret of the cluster, mounted as the file that a stage
+reads in every mode. Labels must be short and plain, so they carry cleaned values; the true ones are annotations.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
+from kubernetes.client import models as k8s
+
+from sim2edge.stage import extra_of
+from sim2edge_airflow.runtimes.runtime import RunStatus, StageJob
+from sim2edge_airflow.runtimes.stage_settings import StageSettings
+
+CONTAINER = "stage"
+LABEL = "sim2edge."
+USER = 10001
+GRACE_S = 30
+"""Seconds between asking a stage to end and forcing it."""
+LOST_AFTER_S = 90
+"""Seconds after its grace at which a pod that should be gone is taken for one whose node is lost."""
+EXIT_DEADLINE = 124
+EXIT_KILLED = 137
+READABLE_BY_GROUP = 0o440
+"""A Secret's files belong to root and to the pod's group; nobody else may read them."""
+SECRETS_FILE = "/run/sim2edge/secrets.env"
+KEYS_FOLDER = "/run/sim2edge/keys"
+ARTIFACT, STARTUP, DEADLINE = f"{LABEL}artifact", f"{LABEL}startup_s", f"{LABEL}deadline_s"
+UNDISTURBED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+"""A node that is hardly used is not worth a training run."""
+
+
+def build_pod(job: StageJob) -> k8s.V1Pod:
+    """The pod of `job`, under a name that no other pod has.
+
+    `pod_mutation_hook` of the deployment's airflow_local_settings applies, as to every pod of Airflow.
+    """
+    return KubernetesPodOperator(**pod_arguments(job)).build_pod_request_obj(dry_run=True)
+
+
+def pod_arguments(job: StageJob) -> dict[str, Any]:
+    """What KubernetesPodOperator is given for `job`."""
+    settings, cluster = job.settings, job.settings.kubernetes
+    volumes, mounts = pod_volumes(job)
+    return {
+        "task_id": job.stage,
+        "name": f"sim2edge-{job.stage}",
+        "namespace": cluster.namespace,
+        "image": settings.image,
+        "base_container_name": CONTAINER,
+        "cmds": pod_command(job.deadline_s),
+        "arguments": [literal(word) for word in job.arguments],
+        "env_vars": [k8s.V1EnvVar(name, literal(value)) for name, value in pod_environment(job).items()],
+        "labels": {f"{LABEL}{name}": make_safe_label_value(value) for name, value in job.labels.items()},
+        "annotations": pod_annotations(job),
+        "container_resources": pod_resources(settings),
+        "volumes": volumes,
+        "volume_mounts": mounts,
+        "node_selector": dict(cluster.node_selector),
+        "tolerations": [k8s.V1Toleration(**toleration.model_dump()) for toleration in cluster.tolerations],
+        "service_account_name": cluster.service_account,
+        "automount_service_account_token": False,
+        "image_pull_secrets": [k8s.V1LocalObjectReference(cluster.pull_secret)] if cluster.pull_secret else [],
+        "security_context": k8s.V1PodSecurityContext(
+            run_as_non_root=True,
+            run_as_user=USER,
+            run_as_group=USER,
+            fs_group=USER,
+            seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
+        ),
+        "container_security_context": k8s.V1SecurityContext(
+            allow_privilege_escalation=False,
+            read_only_root_filesystem=True,
+            run_as_non_root=True,
+            capabilities=k8s.V1Capabilities(drop=["ALL"]),
+        ),
+        # The cluster's own end of the pod comes after that inside the container, which says so in the log.
+        "active_deadline_seconds": job.deadline_s + cluster.startup_s + GRACE_S,
+        "termination_grace_period": GRACE_S,
+        "full_pod_spec": k8s.V1Pod(spec=k8s.V1PodSpec(containers=[], enable_service_links=False)),
+        "do_xcom_push": False,
+    }
+
+
+def pod_annotations(job: StageJob) -> dict[str, str]:
+    """Whose the pod is, in full, and for how long it may wait."""
+    owner = {f"{LABEL}{name}": value for name, value in job.labels.items()}
+    limits = {STARTUP: str(job.settings.kubernetes.startup_s), DEADLINE: str(job.deadline_s)}
+    return {**owner, **limits, **UNDISTURBED}
+
+
+def pod_command(deadline_s: int) -> list[str]:
+    """The program of the container; the stage's arguments follow."""
+    timeout = ["timeout", "--signal=TERM", f"--kill-after={GRACE_S}s", f"{deadline_s}s"]
+    return ["tini", "-g", "--", *timeout, "sim2edge"]
+
+
+def pod_environment(job: StageJob) -> dict[str, str]:
+    """The variables of the container: where things are, never what is secret."""
+    keys = {"SIM2EDGE_KEYS": KEYS_FOLDER} if job.stage == "push" else {}
+    return {
+        **job.environment,
+        "HOME": "/tmp",  # noqa: S108 - a volume of the pod's own
+        "PYTHONUNBUFFERED": "1",
+        "SIM2EDGE_IMAGE": job.settings.image,
+        "SIM2EDGE_SCRATCH": "/scratch",
+        "SIM2EDGE_SECRETS_FILE": SECRETS_FILE,
+        **keys,
+    }
+
+
+def literal(text: str) -> str:
+    """`text` as Kubernetes must be given it: it would replace `$(NAME)` in arguments and variables."""
+    return text.replace("$", "$$")
+
+
+def pod_resources(settings: StageSettings) -> k8s.V1ResourceRequirements:
+    """What the stage is given is what it may take: it is neither throttled by others nor evicted for them."""
+    amounts = {
+        "cpu": f"{round(settings.cpus * 1000)}m",
+        "memory": f"{settings.memory_mb}Mi",
+        "ephemeral-storage": megabytes(settings.kubernetes.scratch_gb),
+    }
+    if settings.gpus:
+        amounts[settings.kubernetes.gpu] = str(settings.gpus)
+    return k8s.V1ResourceRequirements(requests=dict(amounts), limits=dict(amounts))
+
+
+def pod_volumes(job: StageJob) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMount]]:
+    """What is writable, and the Secrets."""
+    settings, cluster = job.settings, job.settings.kubernetes
+    secret = cluster.secret.format(stage=extra_of(job.stage))
+    volumes = [
+        memory_volume("tmp", settings.tmp_mb),
+        memory_volume("shm", settings.shm_mb),
+        k8s.V1Volume(name="scratch", empty_dir=k8s.V1EmptyDirVolumeSource(size_limit=megabytes(cluster.scratch_gb))),
+        secret_volume("secrets", secret, [k8s.V1KeyToPath("secrets.env", path="secrets.env")]),
+    ]
+    mounts = [
+        k8s.V1VolumeMount(name="tmp", mount_path="/tmp"),  # noqa: S108
+        k8s.V1VolumeMount(name="shm", mount_path="/dev/shm"),  # noqa: S108
+        k8s.V1VolumeMount(name="scratch", mount_path="/scratch"),
+        k8s.V1VolumeMount(name="secrets", mount_path=SECRETS_FILE, sub_path="secrets.env", read_only=True),
+    ]
+    if job.stage == "push":
+        volumes.append(secret_volume("keys", cluster.keys_secret))
+        mounts.append(k8s.V1VolumeMount(name="keys", mount_path=KEYS_FOLDER, read_only=True))
+    return volumes, mounts
+
+
+def memory_volume(name: str, size_mb: int) -> k8s.V1Volume:
+    """A folder in memory, which counts as the container's."""
+    return k8s.V1Volume(name=name, empty_dir=k8s.V1EmptyDirVolumeSource(medium="Memory", size_limit=f"{size_mb}Mi"))
+
+
+def secret_volume(name: str, secret: str, items: list[k8s.V1KeyToPath] | None = None) -> k8s.V1Volume:
+    """A Secret's keys as files."""
+    source = k8s.V1SecretVolumeSource(secret_name=secret, default_mode=READABLE_BY_GROUP, items=items)
+    return k8s.V1Volume(name=name, secret=source)
+
+
+def megabytes(gigabytes: float) -> str:
+    """Gigabytes as a quantity of Kubernetes."""
+    return f"{round(gigabytes * 1000)}M"
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    """The label selector that finds the pods made with `labels`."""
+    return ",".join(f"{LABEL}{name}={make_safe_label_value(value)}" for name, value in sorted(labels.items()))
+
+
+def pod_status(pod: k8s.V1Pod, now: datetime | None = None) -> RunStatus:
+    """How the stage in `pod` is, with what only the cluster knows of its end."""
+    ended = terminated(pod)
+    reason, message = pod.status.reason or "", " ".join((pod.status.message or "").split())
+    said = f"{reason}: {message}" if reason and message else reason or message
+    if ended and ended.reason == "OOMKilled":
+        limit = pod.spec.containers[0].resources.limits["memory"]
+        return RunStatus(EXIT_KILLED, f"out of memory: its limit is {limit} (memory_mb in containers/stages.yaml)")
+    if reason == "DeadlineExceeded" or (ended and passed_deadline(pod, ended)):
+        return RunStatus(EXIT_DEADLINE, f"ended at its deadline of {annotation(pod, DEADLINE)} s")
+    if ended:
+        return RunStatus(ended.exit_code, said if ended.exit_code else "")
+    if pod.status.phase in ("Failed", "Succeeded"):
+        return RunStatus(EXIT_KILLED, said or "the pod ended before its stage did")
+    leaving = pod.metadata.deletion_timestamp
+    if leaving and (now or datetime.now(UTC)) > leaving + timedelta(seconds=LOST_AFTER_S):
+        return RunStatus(EXIT_KILLED, f"its node {pod.spec.node_name or ''} does not answer any more")
+    return RunStatus()
+
+
+def terminated(pod: k8s.V1Pod) -> k8s.V1ContainerStateTerminated | None:
+    """How the stage's container ended; None while it has not."""
+    for status in pod.status.container_statuses or ():
+        if status.name == CONTAINER and status.state:
+            return status.state.terminated
+    return None
+
+
+def passed_deadline(pod: k8s.V1Pod, ended: k8s.V1ContainerStateTerminated) -> bool:
+    """Whether `timeout` ended the stage: gently, or by force, which looks like any other kill but for the time."""
+    if ended.exit_code == EXIT_DEADLINE:
+        return True
+    ran = ended.finished_at - ended.started_at if ended.finished_at and ended.started_at else timedelta()
+    return ended.exit_code == EXIT_KILLED and ran >= timedelta(seconds=annotation(pod, DEADLINE))
+
+
+def annotation(pod: k8s.V1Pod, name: str) -> int:
+    """One of the limits that a pod carries, in seconds."""
+    return int((pod.metadata.annotations or {}).get(name, 0))
+
+
+def waiting_for(pod: k8s.V1Pod) -> str:
+    """What keeps a pod from starting, as its scheduler or its node says; empty when neither says anything."""
+    for condition in pod.status.conditions or ():
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return f"no node takes it: {' '.join((condition.message or condition.reason or '').split())}"
+    for status in pod.status.container_statuses or ():
+        waiting = status.state.waiting if status.state else None
+        if waiting and waiting.message:
+            return f"{waiting.reason}: {' '.join(waiting.message.split())}"
+    return ""

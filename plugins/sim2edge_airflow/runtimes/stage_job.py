@@ -1,0 +1,106 @@
+"""What a stage is given when it runs: arguments, labels, plain settings, and credentials of its own.
+
+Credentials come from `$SIM2EDGE_CREDENTIALS/<stage>.env`: with them the stage may do what it needs and nothing else.
+Without such a file it gets the worker's own. Plain settings may be read by everybody; credentials and keys travel apart
+from them, and no runtime shows them.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from sim2edge.errors import BadInput
+from sim2edge.expectation import Expectation
+from sim2edge.runner import Plan
+from sim2edge.secrets_file import read_role
+from sim2edge.stage import extra_of
+from sim2edge_airflow.run_settings import RunSettings
+from sim2edge_airflow.runtimes.runtime import StageJob
+from sim2edge_airflow.runtimes.stage_settings import StageSettings
+
+PLAIN_VARIABLES = (
+    "SIM2EDGE_BUCKET",
+    "SIM2EDGE_PRESET",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_NAME",
+)
+"""The variables of the worker that a stage elsewhere is told, too."""
+SECRET_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
+CREDENTIALS_VARIABLE = "SIM2EDGE_CREDENTIALS"
+KEYS_VARIABLE = "SIM2EDGE_KEYS"
+STAGES_WITH_KEYS = ("push",)
+DEADLINE_MARGIN_S = 60
+"""What a run may take longer than its task: the task ends it by then, unless the task was killed."""
+LARGEST_KEY = 64 * 1024
+
+
+def make_job(
+    planned: Plan,
+    run: RunSettings,
+    overrides: Sequence[str],
+    owner: Mapping[str, str],
+    timeout: timedelta,
+    settings: StageSettings,
+    environment: Mapping[str, str],
+) -> StageJob:
+    """The job that makes the planned artifact for a task instance, the `owner`, with what its worker's environment has.
+
+    The plan travels whole: every role of the inputs, what was pinned, and what is expected of it.
+
+    Raises:
+        BadInput: the stage's credentials or keys cannot be read.
+    """
+    stage = planned.stage.name
+    inputs = [f"--input={role}={reference}" for role, given in planned.inputs.items() for reference in given]
+    inputs += [f"--no-input={role}" for role, given in planned.inputs.items() if not given]
+    expect = f"--expect={Expectation.of(planned).to_word()}"
+    cut = [f"--shard={planned.shard}"] if planned.shard else [f"--gather={len(planned.parts)}"] if planned.parts else []
+    options = [f"--partition={run.partition}", f"--preset={run.preset}", *cut, *inputs, expect]
+    return StageJob(
+        stage=stage,
+        arguments=[stage, *options, *overrides, *planned.pinned],
+        labels={**owner, "stage": stage, "artifact": planned.reference},
+        deadline_s=int(timeout.total_seconds()) + DEADLINE_MARGIN_S,
+        settings=settings,
+        environment={name: environment[name] for name in PLAIN_VARIABLES if environment.get(name)},
+        secrets=stage_secrets(stage, environment),
+        keys=signing_keys(environment.get(KEYS_VARIABLE)) if stage in STAGES_WITH_KEYS else {},
+    )
+
+
+def stage_secrets(stage: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The stage's own credentials, or else those of the worker; `ingest` has those of `capture`.
+
+    Raises:
+        BadInput: the stage's file of credentials is wrong.
+    """
+    folder = environment.get(CREDENTIALS_VARIABLE)
+    own = read_role(Path(folder), extra_of(stage)) if folder else {}
+    return own or {name: environment[name] for name in SECRET_VARIABLES if environment.get(name)}
+
+
+def signing_keys(folder: str | None) -> dict[str, bytes]:
+    """The online keys and the root of a key folder; the offline keys below it are not looked at.
+
+    No folder, no keys: the stage says itself what it lacks.
+
+    Raises:
+        BadInput: a file cannot be read.
+    """
+    if not folder or not Path(folder).exists():
+        return {}
+    try:
+        files = [path for path in sorted(Path(folder).iterdir()) if path.suffix in (".pem", ".json") and path.is_file()]
+        return {path.name: path.read_bytes() for path in files if path.stat().st_size <= LARGEST_KEY}
+    except OSError as error:
+        raise BadInput(f"{KEYS_VARIABLE} '{folder}': {error.strerror}") from error

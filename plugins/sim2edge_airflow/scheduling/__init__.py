@@ -1,0 +1,1 @@
+"""Decide what starts when and where: the timetable, triggers, pools and listeners."""

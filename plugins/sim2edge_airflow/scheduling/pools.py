@@ -1,0 +1,134 @@
+"""The pools that bound what runs at once, and which of them a task goes to.
+
+    capture    episodes and frames: stages that take all the cores they get, two slots each
+    train      from dataset to release, two slots each
+    backfill   whatever a backfill started, whichever stage it is: a live batch never waits for it
+
+Their first sizes are `[sim2edge] pool_<name>` in airflow.cfg; from then on a person resizes them in the UI (Admin,
+Pools). They are made when a part of Airflow that has the database starts (`on_starting`), and again when a task needs
+one that somebody has removed: a task without a pool would wait for ever, and only the scheduler's log would say so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from airflow.listeners import hookimpl
+
+from sim2edge_airflow.number_settings import read_number
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy.orm import Session
+
+CAPTURE, TRAIN, BACKFILL = "capture", "train", "backfill"
+POOLS = {
+    CAPTURE: "Stages that make episodes and frames; two slots each.",
+    TRAIN: "Stages from dataset to release; two slots each.",
+    BACKFILL: "Whatever a backfill started, so that it never holds up a live batch.",
+}
+INFINITE = -1
+"""Slots of a pool without a bound, as Airflow stores it."""
+
+HEAD_WEIGHT, FOLLOWER_WEIGHT = -2, -1
+"""Priority of a backfill's tasks: below all others; what makes a batch complete goes before what begins another."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a task instance waits for its turn."""
+
+    pool: str
+    slots: int
+    weight: int
+
+
+def choose_place(declared: Place, is_backfill: bool, follows_backfill: bool) -> Place:
+    """Where a task goes that declares `declared`, in a run of a backfill or in one that a backfill's batch started."""
+    if is_backfill:
+        return Place(BACKFILL, declared.slots, HEAD_WEIGHT)
+    if follows_backfill:
+        return Place(BACKFILL, declared.slots, FOLLOWER_WEIGHT)
+    return declared
+
+
+def fit_slots(wanted: int, size: int) -> int:
+    """The slots a task takes of a pool of `size`: more than there are, and it would wait for ever."""
+    return wanted if size == INFINITE else max(1, min(wanted, size))
+
+
+def follows(sources_in_backfill: Sequence[bool]) -> bool:
+    """Whether a run follows a backfill: all that started it came of one. What a live batch started, too, is live."""
+    return bool(sources_in_backfill) and all(sources_in_backfill)
+
+
+def follows_backfill(run: "DagRun", session: "Session") -> bool:
+    """Whether the batch that started this run came of a backfill.
+
+    While a run's tasks are created, its events are not linked to it yet: they are found by its DAG and partition, as
+    those that wait for a run, or that this one was made for. A run of a backfill is known by its tasks' pool, so this
+    holds for the runs after the next, too.
+    """
+    from airflow.models.asset import AssetEvent, AssetPartitionDagRun, PartitionedAssetKeyLog
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import exists, or_, select
+
+    in_backfill = exists().where(
+        TaskInstance.dag_id == AssetEvent.source_dag_id,
+        TaskInstance.run_id == AssetEvent.source_run_id,
+        TaskInstance.pool == BACKFILL,
+    )
+    query = (
+        select(in_backfill)
+        .select_from(AssetPartitionDagRun)
+        .join(PartitionedAssetKeyLog, PartitionedAssetKeyLog.asset_partition_dag_run_id == AssetPartitionDagRun.id)
+        .join(AssetEvent, AssetEvent.id == PartitionedAssetKeyLog.asset_event_id)
+        .where(
+            AssetPartitionDagRun.target_dag_id == run.dag_id,
+            AssetPartitionDagRun.partition_key == run.partition_key,
+            or_(
+                AssetPartitionDagRun.created_dag_run_id.is_(None),
+                AssetPartitionDagRun.created_dag_run_id == run.id,
+            ),
+        )
+    )
+    return follows(list(session.scalars(query)))
+
+
+def pool_size(name: str, session: "Session") -> int:
+    """The slots of a pool; one of ours that is missing is made first."""
+    from airflow.models.pool import Pool
+    from sqlalchemy import select
+
+    query = select(Pool.slots).where(Pool.pool == name)
+    size = session.scalar(query)
+    if size is None and name in POOLS:
+        make_pool(name, session)
+        size = session.scalar(query)
+    return INFINITE if size is None else int(size)
+
+
+def make_pool(name: str, session: "Session") -> None:
+    """Add one of our pools with its first size, unless it is there: a size that somebody chose stays.
+
+    By one statement, because the scheduler may be in the middle of a transaction, and others may do the same.
+    """
+    from airflow.models.pool import Pool
+
+    size = int(read_number(f"pool_{name}", INFINITE, 100_000))
+    row = {"pool": name, "slots": size, "description": POOLS[name], "include_deferred": False}
+    dialect = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
+    session.execute(dialect.insert(Pool).values(row).on_conflict_do_nothing())
+
+
+@hookimpl
+def on_starting(component: Any) -> None:
+    """Make the pools that are missing when the scheduler, or another part with the database, starts."""
+    if type(component).__name__ != "Job":  # each task's process says so, too, and has no database
+        return
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        for name in POOLS:
+            make_pool(name, session)
