@@ -33,7 +33,7 @@ def main(batches: int) -> None:
                               "state": "success", "start_date": when, "end_date": when, "try_number": 1,
                               "max_tries": 1})  # fmt: skip
                 values.append({**run, "dag_run_id": number, "task_id": stage, "map_index": -1, "key": "outcome",
-                               "value": {"hit": batch % 3 == 0}})  # fmt: skip
+                               "value": {"cached": batch % 3 == 0}})  # fmt: skip
     with settings.engine.begin() as connection:
         for model, rows in ((DagRun, runs), (TaskInstance, tasks), (XComModel, values)):
             for first in range(0, len(rows), 500):

@@ -59,7 +59,7 @@ class Part:
     wait_s: float
     """Median of a task's time between queued and started."""
     outcomes: Mapping[str, int]
-    """`<stage> made` or `<stage> cache hit` to how many; of trainings, too."""
+    """`<stage> made` or `<stage> cached` to how many; of trainings, too."""
     trainings: int
     """Runs of `train_model` that followed, and took `training_s` more."""
     training_s: float
@@ -207,7 +207,7 @@ def tasks(stack: PostgresStack, before: Mapping[str, set[str]], names: Sequence[
 
 
 def outcome(task: Mapping[str, Any]) -> str:
-    """`made`, `cache hit`, or the state of a task that is no stage."""
+    """`made`, `cached`, or the state of a task that is no stage."""
     said = (task["rendered_fields"] or {}).get("outcome") if task["state"] == "success" else None
     return str(said).partition(":")[0] if said else str(task["state"])
 

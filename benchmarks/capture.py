@@ -25,8 +25,8 @@ ROUNDS = 2
 EPISODES_A_ROUND = 4
 EPISODES_ALONE = 2
 SETTLING_S = 1.5
-LEAST_SPEED_UP = 1.8
-MOST_OVERHEAD = 1.25
+MIN_SPEED_UP = 1.8
+MAX_OVERHEAD = 1.25
 
 
 def measure(place: Workplace) -> Iterator[Result]:
@@ -39,7 +39,7 @@ def measure(place: Workplace) -> Iterator[Result]:
         note = renderer if backend == "egl" and renderer else "ray casting" + ("" if renderer else "; no EGL here")
         yield from measure_rates(place, backend, camera, note)
     for backend, camera in cameras.items():
-        yield measure_overhead(place, f"overhead_{backend}", camera, MOST_OVERHEAD)
+        yield measure_overhead(place, f"overhead_{backend}", camera, MAX_OVERHEAD)
     yield measure_overhead(place, "overhead_everything", EVERYTHING, None)
 
 
@@ -49,7 +49,7 @@ def measure_rates(place: Workplace, backend: str, camera: Sequence[str], note: s
     with ExitStack() as stack:
         pools = {count: stack.enter_context(open_pool(place, backend, camera, count)) for count in seconds}
         for count, submit in pools.items():
-            settle(submit, count)
+            warm_up(submit, count)
         for number in range(ROUNDS):
             for count, submit in pools.items():
                 seconds[count] += time_once(lambda submit=submit, first=number * EPISODES_A_ROUND: burst(submit, first))
@@ -57,7 +57,7 @@ def measure_rates(place: Workplace, backend: str, camera: Sequence[str], note: s
     yield Result(f"capture.rate_{backend}", one, "episodes/s", note=f"10 s of 160x120, one process, {note}")
     cores = len(os.sched_getaffinity(0))
     said = f"{cores} cores; whatever else runs on them counts"
-    yield Result(f"capture.two_{backend}", two, "episodes/s", "one process", one, least=LEAST_SPEED_UP, note=said)
+    yield Result(f"capture.two_{backend}", two, "episodes/s", "one process", one, least=MIN_SPEED_UP, note=said)
 
 
 def open_pool(place: Workplace, name: str, camera: Sequence[str], count: int) -> AbstractContextManager[Submit]:
@@ -66,7 +66,7 @@ def open_pool(place: Workplace, name: str, camera: Sequence[str], count: int) ->
     return worker_pool(config, "bench", place.new_folder(f"capture-{name}-{count}"), place.folder)
 
 
-def settle(submit: Submit, count: int) -> None:
+def warm_up(submit: Submit, count: int) -> None:
     """Have every process of a pool capture its first episode, which pays for what is loaded once."""
     first = ROUNDS * EPISODES_A_ROUND
     processes = {future.result() for future in [submit(capture_and_wait, first + k) for k in range(count)]}

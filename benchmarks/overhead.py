@@ -43,9 +43,9 @@ def time_hit(place: Workplace, name: str) -> tuple[float, float]:
     """Seconds that Python with the light core takes to start, and those of a cache hit, by turns."""
     command = place.stage_command(name)
     seconds = take_turns(
-        {"start": lambda: run_python(place, f"import {CORE}"), "hit": lambda: place.run(*command)}, HITS
+        {"start": lambda: run_python(place, f"import {CORE}"), "cached": lambda: place.run(*command)}, HITS
     )
-    return seconds["start"], seconds["hit"]
+    return seconds["start"], seconds["cached"]
 
 
 def describe_run(name: str, run: StageRun, imports_s: float, idle_s: float) -> Result:
@@ -56,7 +56,7 @@ def describe_run(name: str, run: StageRun, imports_s: float, idle_s: float) -> R
     work = cost.work_s - imports_s
     note = (
         f"{run.process_s:.2f} s = start, end {idle_s:.2f} + imports {imports_s:.2f} + work {work:.2f}"
-        f" + S3, hashes, manifest {inside:.2f} + plan, settle {around:.2f}; "
+        f" + S3, hashes, manifest {inside:.2f} + plan, post-commit hook {around:.2f}; "
         f"{cost.bytes_in / 1e6:.1f} MB in, {cost.bytes_out / 1e6:.1f} MB out"
     )
     return Result(f"overhead.{name}", inside + around, "s", "limit", LIMIT_S, most=1.0, note=note)

@@ -37,7 +37,7 @@ from sim2edge.stack.settings import StackSettings
 DATABASE = "postgres"
 START_S = 300.0
 PATIENCE_S = 300.0
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 1.0
+MIN_PAUSE_S, MAX_PAUSE_S = 0.2, 1.0
 """Between two looks: what takes long is looked at less often, for each look is work, too."""
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ class PostgresStack:
             end([*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)], grace_s=0)
         process.wait()
 
-    def mend(self) -> list[str]:
+    def restart_ended(self) -> list[str]:
         """Start again what has ended by itself, as the stack's supervisor does; the names of those services."""
         ended = [
             name
@@ -201,7 +201,7 @@ def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T
         TimeoutError: it finds nothing in time.
     """
     deadline = time.monotonic() + seconds
-    pause = SHORTEST_PAUSE_S
+    pause = MIN_PAUSE_S
     last: object = "nothing"
     while time.monotonic() < deadline:
         try:
@@ -211,7 +211,7 @@ def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T
         except Unavailable as error:
             last = error
         time.sleep(pause)
-        pause = min(1.2 * pause, LONGEST_PAUSE_S)
+        pause = min(1.2 * pause, MAX_PAUSE_S)
     raise TimeoutError(f"{what}: not there after {seconds:.0f} s, but {last}")
 
 

@@ -38,7 +38,7 @@ FIELDS = {
 }
 """What a suite may say in ci/suites.toml, and of which type."""
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-MOST = {"minutes": 24 * 60, "cores": 1024}
+MAXIMUM = {"minutes": 24 * 60, "cores": 1024}
 
 
 class Unusable(Exception):
@@ -147,8 +147,8 @@ def _read_step(kind: str, name: str, table: Mapping[str, Any], sets: Mapping[str
             raise Unusable(f"{SUITES}: {where}: unknown field {field!r}")
         if type(value) is not FIELDS[field] and not (field == "cores" and type(value) is int):
             raise Unusable(f"{SUITES}: {where}.{field}: {value!r} is of the wrong kind")
-        if isinstance(value, (int, float)) and field in MOST and not 0 < value <= MOST[field]:
-            raise Unusable(f"{SUITES}: {where}.{field}: {value!r} is not above 0 and at most {MOST[field]}")
+        if isinstance(value, (int, float)) and field in MAXIMUM and not 0 < value <= MAXIMUM[field]:
+            raise Unusable(f"{SUITES}: {where}.{field}: {value!r} is not above 0 and at most {MAXIMUM[field]}")
     if missing := {"command", "minutes"} - table.keys():
         raise Unusable(f"{SUITES}: {where}: no {min(missing)}")
     values: dict[str, Any] = {field: tuple(value) if FIELDS[field] is list else value for field, value in table.items()}

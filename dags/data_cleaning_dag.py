@@ -26,10 +26,10 @@ from sim2edge_airflow.alerts.deadlines import late_batch
 from sim2edge_airflow.assets import EPISODES, FRAMES
 from sim2edge_airflow.operators.retrain_operators import RequestTraining
 from sim2edge_airflow.operators.stage_operator import StageOperator
-from sim2edge_airflow.recipe_file import read_recipe
 from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
+from sim2edge_airflow.scheduling.pipeline_file import read_pipeline
 
-RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
+PIPELINE = read_pipeline(Path(__file__).with_name("train_model.yml"))
 
 
 @dag(
@@ -57,7 +57,7 @@ def data_cleaning() -> None:
     RequestTraining(
         task_id="request_training",
         frames=frames.output,
-        recipe=RECIPE.overrides,
+        defaults=PIPELINE.overrides,
         execution_timeout=timedelta(minutes=5),
         doc_md="Asks `retrain` for a training, when the frames are new to the last one.",
     )

@@ -31,10 +31,10 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 
 from sim2edge_airflow.assets import REQUESTED, TRAINING
 from sim2edge_airflow.operators.retrain_operators import PARAMS, Decide, StartTraining
-from sim2edge_airflow.recipe_file import read_recipe
 from sim2edge_airflow.run_settings import DEFAULT_ARGS
+from sim2edge_airflow.scheduling.pipeline_file import read_pipeline
 
-RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
+PIPELINE = read_pipeline(Path(__file__).with_name("train_model.yml"))
 
 
 @dag(
@@ -52,8 +52,8 @@ def retrain() -> None:
     """Decide, start."""
     decided = Decide(
         task_id="decide",
-        policy=RECIPE.retrain,
-        recipe=RECIPE.overrides,
+        policy=PIPELINE.retrain,
+        defaults=PIPELINE.overrides,
         timeout=timedelta(days=7),
         retries=10,
         execution_timeout=timedelta(minutes=5),
@@ -61,7 +61,7 @@ def retrain() -> None:
     )
     started = StartTraining(
         task_id="start",
-        recipe=RECIPE.overrides,
+        defaults=PIPELINE.overrides,
         outlets=[TRAINING],
         execution_timeout=timedelta(minutes=10),
         doc_md="Joins the open requests in one training and starts it; the same training at every try.",

@@ -24,11 +24,11 @@ from airflow.sdk import PartitionedAssetTimetable, dag
 
 from sim2edge_airflow.assets import DATASET, MODEL, TRAINING, VERDICT
 from sim2edge_airflow.operators.stage_operator import StageOperator
-from sim2edge_airflow.recipe_file import read_recipe
 from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
+from sim2edge_airflow.scheduling.pipeline_file import read_pipeline
 
-RECIPE = read_recipe(Path(__file__).with_name("train_model.yml"))
-HOW = {stage: recipe.task_arguments() for stage, recipe in RECIPE.stages.items()}
+PIPELINE = read_pipeline(Path(__file__).with_name("train_model.yml"))
+HOW = {stage: how.task_arguments() for stage, how in PIPELINE.stages.items()}
 
 
 @dag(
@@ -37,7 +37,7 @@ HOW = {stage: recipe.task_arguments() for stage, recipe in RECIPE.stages.items()
     doc_md=__doc__,
     schedule=PartitionedAssetTimetable(assets=TRAINING),
     catchup=False,
-    max_active_runs=RECIPE.max_active_runs,
+    max_active_runs=PIPELINE.max_active_runs,
     default_args=DEFAULT_ARGS | {"owner": "machine learning"},
     params=PARAMS,
     tags=["sim2edge", "model"],

@@ -144,7 +144,7 @@ class RunningAirflow:
         return self.comes_to(dag, run, task, *TASK_ENDED)
 
     def outcome(self, dag: str, run: str, task: str) -> str:
-        """What a task that has ended says of its stage: `made`, `cache hit: ...`; Airflow notes it after the state."""
+        """What a task that has ended says of its stage: `made`, `cached: ...`; Airflow notes it after the state."""
 
         def look() -> str | None:
             return (self.task(dag, run, task)["rendered_fields"] or {}).get("outcome")

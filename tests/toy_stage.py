@@ -26,7 +26,7 @@ class ToyConfig(StageConfig):
     range: Range = Field(default=Range(), description="a nested config")
     refuse: bool = Field(default=False, description="refuse the result")
     fail: str = Field(default="", description="which way to fail: bad or bug")
-    workers: int = Field(default=1, description="processes", json_schema_extra={"decisive": False})
+    workers: int = Field(default=1, description="processes", json_schema_extra={"affects_cache_key": False})
 
 
 def run(job: Job[ToyConfig]) -> Outcome:

@@ -67,7 +67,7 @@ EFFECTS = {
         ),
     ),
 }
-"""What a stage's `choose`, `settle` and `deliver` touch besides: the one thing that its declaration does not say."""
+"""What a stage's `choose`, `post_commit` and `deliver` touch besides: the one thing its declaration does not say."""
 
 
 def grants_of(role: str) -> Grants:

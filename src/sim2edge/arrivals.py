@@ -6,7 +6,7 @@
 
     inbox/<batch>/READY.json           a complete batch (`inbox.py`)
     registered/<batch>.json            its claim: which run registered it, and which READY.json it saw
-    registered/runs/<id>.json          the journal of a try: the batches it was about to claim; gone once it is settled
+    registered/runs/<id>.json          the journal of a try: the batches it was about to claim; gone once it is finished
 
 A batch is registered when the scheduler has an event for it, which starts its run; a claim says who gives that event.
 
@@ -50,13 +50,13 @@ from sim2edge.manifest import PARTITION
 
 CLAIMS = "registered"
 JOURNALS = "registered/runs"
-MOST_AT_ONCE = 500
+MAX_AT_ONCE = 500
 """Batches that one run registers: their events are one transaction of the scheduler's database. The rest comes next."""
-LONGEST_TRY = timedelta(days=1)
+MAX_TRY = timedelta(days=1)
 """A process that was taken for dead does not write after that: its task ends within minutes."""
 CLOCKS_APART = timedelta(hours=1)
 """As far as the clocks of whoever writes claims and of Airflow may differ; S3 itself allows no more than 15 minutes."""
-MOST_DATED = 500
+MAX_DATED = 500
 """Incomplete batches that are asked when they were written last: a request each, and anybody may begin a batch."""
 
 M = TypeVar("M", bound=BaseModel)
@@ -106,7 +106,7 @@ class Survey:
     incomplete: Mapping[str, datetime] = field(default_factory=dict)
     """Batch without READY.json to the time of the last write seen in it."""
     more_incomplete: int = 0
-    """Batches without READY.json beyond the first `MOST_DATED`."""
+    """Batches without READY.json beyond the first `MAX_DATED`."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Steps:
     left: int
 
 
-def decide(run: str, complete: Mapping[str, str], journals: Sequence[Open], most: int = MOST_AT_ONCE) -> Steps:
+def decide(run: str, complete: Mapping[str, str], journals: Sequence[Open], most: int = MAX_AT_ONCE) -> Steps:
     """What a try of `run` has to claim of the batches that are complete and unclaimed, and of those in the journals."""
     due = [each for each in journals if each.ended or each.journal.run == run]
     swap = {batch: held for each in due for batch, held in each.lost.items()}
@@ -172,17 +172,17 @@ def decide(run: str, complete: Mapping[str, str], journals: Sequence[Open], most
     return Steps(new, swap, len(complete) - len(new))
 
 
-def is_settled(each: Open, run: str, taken: Collection[str], now: datetime) -> bool:
+def is_finished(each: Open, run: str, taken: Collection[str], now: datetime) -> bool:
     """Whether a journal may go, when `run` has claimed what it has `taken`: nothing of it can be lost any more.
 
     A batch in it that nobody claimed may yet be claimed by a try that was taken for dead; for a day it is waited for.
     """
     kept = {batch for batch in each.claims if batch not in each.lost}
-    settled = kept.union(taken).issuperset(each.journal.batches) or now - each.journal.since > LONGEST_TRY
-    return each.ended and each.registered is not None and each.journal.run != run and settled
+    finished = kept.union(taken).issuperset(each.journal.batches) or now - each.journal.since > MAX_TRY
+    return each.ended and each.registered is not None and each.journal.run != run and finished
 
 
-def register(bus: Bus, run: str, scheduler: Scheduler, most: int = MOST_AT_ONCE) -> Report:
+def register(bus: Bus, run: str, scheduler: Scheduler, most: int = MAX_AT_ONCE) -> Report:
     """Claim what is complete for `run`: see the head of this module. The caller gives an event for each `registered`.
 
     Raises:
@@ -198,13 +198,13 @@ def register(bus: Bus, run: str, scheduler: Scheduler, most: int = MOST_AT_ONCE)
         bus.put(f"{JOURNALS}/{uuid.uuid4().hex[:16]}.json", _to_json(journal), only_new=True)
     held = in_threads(lambda claim: _take(bus, claim, steps.swap.get(claim.batch)), claims)
     taken = {claim.batch for claim, mine in zip(claims, held, strict=True) if mine}
-    bus.delete([f"{JOURNALS}/{each.name}.json" for each in journals if is_settled(each, run, taken, _now())])
+    bus.delete([f"{JOURNALS}/{each.name}.json" for each in journals if is_finished(each, run, taken, _now())])
     before = {batch: steps.swap[batch].claim.run for batch in taken.intersection(steps.swap)}
     lost = {batch: of for batch, of in before.items() if of != run}
     return Report(sorted(taken), found.refused, found.incomplete, lost, steps.left, found.more_incomplete)
 
 
-def waiting(bus: Bus) -> Collection[str]:
+def pending(bus: Bus) -> Collection[str]:
     """The batches that are complete and not claimed."""
     return survey(bus, incomplete=False).complete
 
@@ -214,7 +214,7 @@ def survey(bus: Bus, *, incomplete: bool = True) -> Survey:
 
     Args:
         bus: the bucket.
-        incomplete: also ask since when batches are incomplete, which takes a request for each, `MOST_DATED` at most.
+        incomplete: also ask since when batches are incomplete, which takes a request for each, `MAX_DATED` at most.
     """
     claimed = set(_names(bus, CLAIMS))
     names = bus.folders("inbox")
@@ -226,8 +226,8 @@ def survey(bus: Bus, *, incomplete: bool = True) -> Survey:
     absent = [batch for batch, verdict in judged.items() if verdict == ABSENT]
     if not incomplete:
         return Survey(complete, [*strange, *bad])
-    since, unlisted = _last_writes(bus, absent[:MOST_DATED])
-    return Survey(complete, [*strange, *bad, *unlisted], since, max(0, len(absent) - MOST_DATED))
+    since, unlisted = _last_writes(bus, absent[:MAX_DATED])
+    return Survey(complete, [*strange, *bad, *unlisted], since, max(0, len(absent) - MAX_DATED))
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class Verdict:
 ABSENT = Verdict()
 _JUDGED: dict[Head, Verdict] = {}
 """Listings as they were: whoever looks every few seconds reads each once, the bad ones and those that have to wait."""
-MOST_JUDGED = 10_000
+MAX_JUDGED = 10_000
 
 
 def _judge(bus: Bus, batch: str) -> Verdict:
@@ -250,7 +250,7 @@ def _judge(bus: Bus, batch: str) -> Verdict:
         return ABSENT
     verdict = _JUDGED.get(head) or _read_and_judge(bus, batch)
     if verdict != ABSENT:
-        if len(_JUDGED) >= MOST_JUDGED:
+        if len(_JUDGED) >= MAX_JUDGED:
             _JUDGED.clear()
         _JUDGED[head] = verdict
     return verdict
@@ -272,7 +272,7 @@ def _last_writes(bus: Bus, batches: Sequence[str]) -> tuple[dict[str, datetime],
 
     def look(batch: str) -> datetime | str | None:
         try:
-            return max((file.modified for file in bus.glimpse(f"inbox/{batch}")), default=None)
+            return max((file.modified for file in bus.first_page(f"inbox/{batch}")), default=None)
         except BadInput as error:
             return str(error)
 
@@ -287,7 +287,7 @@ def _names(bus: Bus, folder: str) -> Iterator[str]:
 
 
 def _look_up(bus: Bus, name: str, scheduler: Scheduler) -> Open | None:
-    """A journal with what became of its batches; None when somebody has just settled it."""
+    """A journal with what became of its batches; None when somebody has just finished it."""
     found = _read(bus, f"{JOURNALS}/{name}.json", Journal)
     if found is None:
         return None

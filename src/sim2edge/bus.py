@@ -175,7 +175,7 @@ class Bus:
             if doomed:
                 obstore.delete(self._store, doomed)
 
-    def glimpse(self, prefix: str, most: int = 1000) -> Sequence[Head]:
+    def first_page(self, prefix: str, most: int = 1000) -> Sequence[Head]:
         """The first objects below folder `prefix`, in the order of the server: one request, however many there are.
 
         Raises:
@@ -336,10 +336,10 @@ class Bus:
             if winner.attempt != manifest.attempt:  # the same attempt: our own put, repeated after a lost answer
                 self.delete(self.list(f"{manifest.reference}/{manifest.attempt}"))
             manifest = winner
-        self.enter(manifest)
+        self.index(manifest)
         return manifest
 
-    def enter(self, manifest: Manifest) -> None:
+    def index(self, manifest: Manifest) -> None:
         """Have the catalog list a committed artifact (idempotent); a run that was killed may have left that out."""
         with suppress(Conflict):
             self.put(entry_key(manifest.reference, manifest.finished), b"", only_new=True)

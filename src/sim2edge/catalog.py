@@ -7,7 +7,7 @@
     sim2edge reindex                                    # enter what was committed before there was a catalog
 
 `Bus.commit` writes an empty object `catalog/<finished>_<kind>_<partition>_<id>` right after a manifest. A run killed
-between the two is mended by the next cache hit (`Bus.enter`). Manifests never change, so each is fetched once and kept
+between the two is mended by the next cache hit (`Bus.index`). Manifests never change, so each is fetched once and kept
 as a slim record, of about a kilobyte.
 """
 
@@ -45,9 +45,9 @@ NUMBERS: Mapping[str, Sequence[str]] = {
 SPLITS = ("train", "validation", "test")
 
 Value = float | int | str | bool
-MOST_OF_A_WORD, MOST_OF_A_REASON = 63, 300
+MAX_WORD, MAX_REASON = 63, 300
 """Characters that a record keeps of a word of the summary, and of why a gate refused."""
-MOST_OF_A_NUMBER = 1e15
+MAX_NUMBER = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def slim(manifest: Manifest) -> Record:
         inputs=inputs,
         parts=tuple(map(sys.intern, manifest.parts)),
         shard=manifest.shard,
-        refused=manifest.refused and manifest.refused[:MOST_OF_A_REASON],
+        refused=manifest.refused and manifest.refused[:MAX_REASON],
         config_hash=sys.intern(manifest.config_hash),
         numbers=choose_numbers(manifest.kind, manifest.summary),
     )
@@ -125,12 +125,12 @@ def choose_numbers(kind: str, summary: Mapping[str, Any]) -> dict[str, Value]:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a number that one can reckon with: finite, and not of hundreds of digits."""
-    return isinstance(value, int | float) and abs(value) < MOST_OF_A_NUMBER
+    return isinstance(value, int | float) and abs(value) < MAX_NUMBER
 
 
 def is_word(value: Any) -> TypeGuard[str]:
     """Whether it is a text that fits beside others."""
-    return isinstance(value, str) and len(value) <= MOST_OF_A_WORD
+    return isinstance(value, str) and len(value) <= MAX_WORD
 
 
 class Catalog:
@@ -148,7 +148,7 @@ class Catalog:
         self._listed: datetime | None = None
         self.refreshed: datetime | None = None
         """When a refresh last came through; None before the first."""
-        self.waiting = 0
+        self.pending = 0
         """Manifests that are listed but not read yet, while a refresh goes on."""
         self.changes = 0
         """Grows whenever records come or go: what was derived from them can be kept until then."""
@@ -182,13 +182,13 @@ class Catalog:
         try:
             newest_first = references[::-1]
             for start in range(0, len(newest_first), PORTION):
-                self.waiting = len(newest_first) - start
+                self.pending = len(newest_first) - start
                 found = in_threads(self._open, newest_first[start : start + PORTION])
                 records = [record for record in found if record]
                 self._add(records)
                 came += len(records)
         finally:
-            self.waiting = 0
+            self.pending = 0
         return came
 
     def _open(self, reference: str) -> Record | None:
@@ -252,11 +252,11 @@ def entry_time(key: str) -> datetime | None:
 def walk(start: str, neighbours: Callable[[str], Sequence[str]]) -> Sequence[str]:
     """Everything reached from `start`, breadth first, each once, `start` left out."""
     seen = {start: None}
-    waiting = [start]
-    for current in waiting:
+    pending = [start]
+    for current in pending:
         new = [each for each in dict.fromkeys(neighbours(current)) if each not in seen]
         seen.update(dict.fromkeys(new))
-        waiting += new
+        pending += new
     return list(seen)[1:]
 
 
@@ -264,5 +264,5 @@ def reindex(bus: Bus) -> int:
     """Enter every committed artifact that the catalog lacks; how many."""
     there = set(bus.list("catalog"))
     missing = [m for m in bus.manifests() if entry_key(m.reference, m.finished) not in there]
-    in_threads(bus.enter, missing)
+    in_threads(bus.index, missing)
     return len(missing)

@@ -56,7 +56,7 @@ VERB_IS_ARGUMENT = {"sim2edge.inspect_bus:main", "sim2edge.stack.commands:main"}
 
 EXIT_REFUSED = 3
 EXIT_INTERRUPTED = 130
-USERS_TO_MEND = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+PERMANENT_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 """Troubles with a file or folder that no retry mends."""
 
 
@@ -99,7 +99,7 @@ def guard(command: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno is None or error.errno not in USERS_TO_MEND:
+        if error.errno is None or error.errno not in PERMANENT_ERRNOS:
             raise
         where = error.filename or "the scratch folder (SIM2EDGE_SCRATCH)"
         return _fail(f"{where}: {os.strerror(error.errno).lower()}", EXIT_BAD_INPUT)
@@ -234,13 +234,19 @@ def run_stage(name: str, argv: Sequence[str]) -> int:
     pin_code_paths()
     bus = Bus.from_environment()
     planned = plan_stage(bus, name, arguments)
-    hit = planned.manifest is not None
+    cached = planned.manifest is not None
     with make_progress(name) as progress:
         manifest = runner.execute(bus, planned, progress)
     if sys.stdout.isatty():
-        print(f"{manifest.reference}  {'already there, saved' if hit else 'made in'} {manifest.cost.wall_s:.1f} s")
+        print(f"{manifest.reference}  {'already there, saved' if cached else 'made in'} {manifest.cost.wall_s:.1f} s")
     else:
-        emit("committed", reference=manifest.reference, hit=hit, seconds=manifest.cost.wall_s, summary=manifest.summary)
+        emit(
+            "committed",
+            reference=manifest.reference,
+            cached=cached,
+            seconds=manifest.cost.wall_s,
+            summary=manifest.summary,
+        )
     if manifest.refused:
         return _fail(f"refused: {manifest.refused}", EXIT_REFUSED)
     return 0

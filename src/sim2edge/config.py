@@ -193,8 +193,8 @@ def resolve(config: StageConfig) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
-def decisive(config: StageConfig) -> dict[str, Any]:
-    """The fields that decide the result: `resolve` less those marked `json_schema_extra={"decisive": False}`.
+def cache_key_fields(config: StageConfig) -> dict[str, Any]:
+    """The fields that decide the result: `resolve` less those marked `json_schema_extra={"affects_cache_key": False}`.
 
     Only top-level fields are marked: how many workers or threads share the work, say.
     """
@@ -203,7 +203,7 @@ def decisive(config: StageConfig) -> dict[str, Any]:
     return {
         name: value
         for name, value in resolve(config).items()
-        if not (isinstance(mark := marks[name], dict) and mark.get("decisive") is False)
+        if not (isinstance(mark := marks[name], dict) and mark.get("affects_cache_key") is False)
     }
 
 

@@ -43,7 +43,7 @@ class Expectation(BaseModel):
         return cls(
             reference=planned.reference,
             version=planned.stage.version,
-            config=configs.decisive(planned.config),
+            config=configs.cache_key_fields(planned.config),
             inputs={role: configs.digest(list(references))[:16] for role, references in planned.inputs.items()},
         )
 

@@ -14,7 +14,7 @@ from sim2edge.access import DEVICE
 from sim2edge.bus import Bus, in_threads
 from sim2edge.errors import BadInput, Corrupt
 
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 
 Text = Annotated[str, StringConstraints(max_length=2000)]
 
@@ -64,7 +64,7 @@ def read_device(bus: Bus, device: str) -> Device:
     key = f"fleet/{device}/status.json"
     content = bus.get(key)
     try:
-        if len(content) > MOST_BYTES:
+        if len(content) > MAX_BYTES:
             raise ValueError("too long")
         return Device.model_validate_json(content).model_copy(update={"device": device})
     except (ValidationError, ValueError) as error:

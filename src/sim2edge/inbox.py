@@ -28,9 +28,9 @@ from sim2edge.manifest import File, check_partition
 from sim2edge.stage import Stage
 
 READY = "READY.json"
-MOST_FILES = 10_000
+MAX_FILES = 10_000
 """As many as a batch can have episodes."""
-MOST_BYTES_OF_READY = 8 << 20
+MAX_READY_BYTES = 8 << 20
 DEEPEST = 8
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 RULE = "1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or -"
@@ -71,7 +71,7 @@ class Ready(BaseModel):
 
     version: Literal[1]
     batch: str
-    files: Annotated[tuple[File, ...], AfterValidator(_distinct)] = Field(min_length=1, max_length=MOST_FILES)
+    files: Annotated[tuple[File, ...], AfterValidator(_distinct)] = Field(min_length=1, max_length=MAX_FILES)
 
     def to_json(self) -> bytes:
         """The listing as it lies in the inbox: the same files give the same bytes."""
@@ -118,8 +118,8 @@ def check_length(data: bytes, batch: str) -> None:
     Raises:
         BadInput: it is.
     """
-    if len(data) > MOST_BYTES_OF_READY:
-        raise BadInput(f"inbox/{batch}/{READY}: more than {MOST_BYTES_OF_READY} bytes")
+    if len(data) > MAX_READY_BYTES:
+        raise BadInput(f"inbox/{batch}/{READY}: more than {MAX_READY_BYTES} bytes")
 
 
 def digest(data: bytes) -> str:
@@ -217,7 +217,7 @@ def find_ready(bus: Bus, batch: str) -> bytes | None:
     try:
         for chunk in bus.stream(f"inbox/{batch}/{READY}"):
             data += chunk
-            if len(data) > MOST_BYTES_OF_READY:
+            if len(data) > MAX_READY_BYTES:
                 break
     except Corrupt:  # so a stream says that there is no such object
         return None

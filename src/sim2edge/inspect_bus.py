@@ -130,12 +130,12 @@ def ancestors(bus: Bus, reference: str) -> dict[str, Manifest]:
         Corrupt: one is missing, or made from itself.
     """
     found: dict[str, Manifest] = {}
-    waiting = [reference]
-    while waiting:
-        current = waiting.pop(0)
+    pending = [reference]
+    while pending:
+        current = pending.pop(0)
         if current not in found:
             found[current] = bus.open(current)
-            waiting += made_from(found[current].inputs, found[current].parts)
+            pending += made_from(found[current].inputs, found[current].parts)
     check_circle(found)
     return found
 
@@ -157,7 +157,7 @@ def lineage(arguments: argparse.Namespace) -> int:
     bus = Bus.from_environment(PATIENCE_S)
     root = bus.resolve(arguments.artifact)
     if arguments.down:
-        return print_reach(reach(bus, root), arguments.json)
+        return print_downstream(downstream(bus, root), arguments.json)
     found = ancestors(bus, root)
     if arguments.json:
         print(json.dumps({reference: _lineage_entry(manifest) for reference, manifest in found.items()}, indent=1))
@@ -168,7 +168,7 @@ def lineage(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def reach(bus: Bus, reference: str) -> dict[str, list[str]]:
+def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
     """What was made with an artifact, by kind in the order of the chain, and the devices that run a release of it.
 
     Raises:
@@ -185,8 +185,8 @@ def reach(bus: Bus, reference: str) -> dict[str, list[str]]:
     return {kind: names for kind, names in {**found, "devices": running}.items() if names}
 
 
-def print_reach(found: dict[str, list[str]], as_json: bool) -> int:
-    """Print what `reach` found."""
+def print_downstream(found: dict[str, list[str]], as_json: bool) -> int:
+    """Print what `downstream` found."""
     if as_json:
         print(json.dumps(found, indent=1))
         return 0
@@ -251,7 +251,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     damage = find_damage(bus, manifest)
     scratch = tempfile.TemporaryDirectory(prefix="reproduce-", dir=runner.scratch_folder())
     with scratch as folder, make_progress(stage.name) as progress:
-        made = Made(*runner.rehearse(bus, planned, progress, Path(folder)))
+        made = Made(*runner.dry_run(bus, planned, progress, Path(folder)))
     differences, checked = compare(stage.deterministic(config), stage.tolerances, recorded, made)
     differences += [f"damaged: {path} (its bytes on the bus are not those of the manifest)" for path in damage]
     for line in differences:
@@ -263,7 +263,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
 def find_damage(bus: Bus, manifest: Manifest) -> Sequence[str]:
     """Read every payload file on the bus, those of the parts included; the paths of those missing or changed."""
 
-    def is_sound(pair: tuple[File, Manifest]) -> bool:
+    def is_valid(pair: tuple[File, Manifest]) -> bool:
         found, (file, holder) = hashlib.sha256(), pair
         try:
             for chunk in bus.stream(f"{holder.reference}/{holder.attempt}/{file.path}"):
@@ -273,7 +273,7 @@ def find_damage(bus: Bus, manifest: Manifest) -> Sequence[str]:
         return found.hexdigest() == file.sha256
 
     listed = bus.payload(manifest)
-    return [file.path for (file, _), sound in zip(listed, in_threads(is_sound, listed), strict=True) if not sound]
+    return [file.path for (file, _), valid in zip(listed, in_threads(is_valid, listed), strict=True) if not valid]
 
 
 def collect_garbage(arguments: argparse.Namespace) -> int:

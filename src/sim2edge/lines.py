@@ -8,21 +8,21 @@ Whoever reads `inbox/` or `retrain/open/` shows what lies there by these.
 
 from pydantic import ValidationError
 
-LONGEST_NAME = 80
-LONGEST_LINE = 400
+MAX_NAME = 80
+MAX_LINE = 400
 
 
 def quote(name: str) -> str:
     """A name in quotes: escaped, and cut."""
-    shown = repr(name[: 2 * LONGEST_NAME])
-    return shown if len(shown) <= LONGEST_NAME and len(name) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}..."
+    shown = repr(name[: 2 * MAX_NAME])
+    return shown if len(shown) <= MAX_NAME and len(name) <= MAX_NAME else f"{shown[:MAX_NAME]}..."
 
 
 def one_line(text: str) -> str:
     """Text on one line, as it is but for what is not printable, which is escaped; cut."""
-    start = text[: LONGEST_LINE + 1]
+    start = text[: MAX_LINE + 1]
     shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in start)
-    return shown if len(shown) <= LONGEST_LINE else f"{shown[:LONGEST_LINE]}..."
+    return shown if len(shown) <= MAX_LINE else f"{shown[:MAX_LINE]}..."
 
 
 def first_problem(error: ValidationError, whole: str = "") -> str:

@@ -108,7 +108,7 @@ def find_training_data(bus: Bus, model: str) -> Sequence[str]:
     return [each for each in manifest.inputs.get("dataset", []) if bus.exists(each)] if manifest else []
 
 
-def settle_verdict(bus: Bus, manifest: Manifest, progress: Progress) -> None:
+def promote(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     """Make the model of a passed verdict champion, if it was compared with the champion and the best of now."""
     (model,) = manifest.inputs["model"]
     if manifest.refused:

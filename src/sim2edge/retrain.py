@@ -1,15 +1,15 @@
-"""Requests for a training, and the trainings that served them: small objects on the bus, each with its reason.
+"""Requests for a training, and the trainings that fulfilled them: small objects on the bus, each with its reason.
 
-    retrain/open/<request>.json          asked for, not served yet
-    retrain/served/<request>.json        which training served it: its existence is what makes a request served
+    retrain/open/<request>.json          submitted, not fulfilled yet
+    retrain/served/<request>.json        which training fulfilled it: its existence is what makes a request fulfilled
     retrain/trainings/<training>.json    a training that was decided on, with the requests that it joins
 
     request = make_request("drift", "new lamps in hall 3", {"device": "pi-7", "day": "2026-05-04"}, by="monitor")
-    ask(bus, request)                    anybody who may write retrain/open/
-    serve(bus, training)                 the DAG `retrain`, once it has decided
+    submit(bus, request)                 anybody who may write retrain/open/
+    fulfil(bus, training)                the DAG `retrain`, once it has decided
 
 A request goes by what it is about: its id is a hash of kind, evidence, preset and overrides. So asking twice is asking
-once, also after it was served; what happens again has other evidence (another day, another artifact).
+once, also after it was fulfilled; what happens again has other evidence (another day, another artifact).
 `retrain_decision.py` says when open requests become a training.
 """
 
@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -33,21 +34,21 @@ from pydantic import (
 )
 
 from sim2edge.bus import Bus, in_threads
-from sim2edge.config import decisive, digest, load, parse_overrides
+from sim2edge.config import cache_key_fields, digest, load, parse_overrides
 from sim2edge.errors import BadInput, Conflict, Corrupt
 from sim2edge.lines import first_problem
 from sim2edge.manifest import check_partition
 from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage
 
-OPEN, SERVED, TRAININGS = "retrain/open", "retrain/served", "retrain/trainings"
+OPEN, FULFILLED, TRAININGS = "retrain/open", "retrain/served", "retrain/trainings"
 FRAMES = "refs/frames"
 DECIDES = STAGE_NAMES[STAGE_NAMES.index("augment") :]
 """The stages whose settings decide what a training, and the release after it, comes to."""
-MOST_BYTES = 8192
+MAX_BYTES = 8192
 """The largest request, bytes of JSON."""
-MOST_JOINED = 5000
-"""Requests that one training joins; the rest is served by the next. Their record stays below `MOST_TRAINING_BYTES`."""
-MOST_TRAINING_BYTES = 64 << 20
+MAX_JOINED = 5000
+"""Requests that one training joins; the next one takes the rest. Their record stays below `MAX_TRAINING_BYTES`."""
+MAX_TRAINING_BYTES = 64 << 20
 CLOCKS_DIFFER_BY = timedelta(minutes=2)
 
 TRAINING_ID = re.compile("[0-9]{8}t[0-9]{6}-[0-9a-f]{8}")
@@ -95,7 +96,9 @@ class Request(BaseModel):
     kind: Kind
     reason: Annotated[Line, Field(max_length=300)] = Field(description="one sentence, for people")
     evidence: dict[str, JsonValue] = Field(description="what it is about, for programs; decides the id", max_length=32)
-    asked: AwareDatetime = Field(description="UTC")
+    submitted: AwareDatetime = Field(
+        description="UTC; `asked` in requests of older versions", validation_alias=AliasChoices("submitted", "asked")
+    )
     by: Annotated[Line, Field(max_length=120)] = Field(description="who asks: a program, a DAG, a person")
     preset: Preset | None = Field(default=None, description="a file of conf/; None: as the deployment says")
     overrides: tuple[Override, ...] = Field(default=(), max_length=64, description="stage.key=value words")
@@ -110,8 +113,8 @@ class Request(BaseModel):
             raise ValueError("id: is not that of its kind, evidence, preset and overrides")
         if self.now and self.kind != "manual":
             raise ValueError("now: only a request of kind manual may skip the cool-down")
-        if len(self.to_json()) > MOST_BYTES:
-            raise ValueError(f"evidence: the request is longer than {MOST_BYTES} bytes")
+        if len(self.to_json()) > MAX_BYTES:
+            raise ValueError(f"evidence: the request is longer than {MAX_BYTES} bytes")
         return self
 
     def to_json(self) -> bytes:
@@ -149,9 +152,9 @@ class Open:
     """What `retrain/open/` holds."""
 
     requests: Sequence[Request]
-    """Those not served yet, oldest first, `MOST_JOINED` at most."""
+    """Those not fulfilled yet, oldest first, `MAX_JOINED` at most."""
     leftovers: Sequence[str] = ()
-    """Keys of those that were served: whoever served them was stopped before it removed them."""
+    """Keys of those that were fulfilled: whoever fulfilled them was stopped before it removed them."""
     bad: Sequence[str] = ()
     """What is no request: a line each, naming object and field."""
 
@@ -173,7 +176,7 @@ def make_request(
     by: str,
     preset: str | None = None,
     overrides: Sequence[str] = (),
-    asked: datetime | None = None,
+    submitted: datetime | None = None,
     **more: Any,
 ) -> Request:
     """A request, its id computed; `more` are `batch`, `frames`, `backfill`, `now`.
@@ -189,7 +192,7 @@ def make_request(
             kind=kind,
             reason=reason,
             evidence=dict(evidence),
-            asked=asked or datetime.now(UTC),
+            submitted=submitted or datetime.now(UTC),
             by=by,
             preset=preset,
             overrides=tuple(overrides),
@@ -201,7 +204,7 @@ def make_request(
         raise BadInput(f"request: evidence: not JSON: {error}") from error
 
 
-def fingerprint(preset: str | None, overrides: Sequence[str], recipe: Sequence[str] = ()) -> str:
+def fingerprint(preset: str | None, overrides: Sequence[str], defaults: Sequence[str] = ()) -> str:
     """16 hex digits that stand for how a training would go: versions and settings of the stages from `augment` on.
 
     In the evidence of a `data` request they make frames that are known new again when settings or code changed.
@@ -209,7 +212,7 @@ def fingerprint(preset: str | None, overrides: Sequence[str], recipe: Sequence[s
     Args:
         preset: a file of conf/.
         overrides: `stage.key=value` words.
-        recipe: such words of the deployment, which `overrides` win over.
+        defaults: such words of the deployment, which `overrides` win over.
 
     Raises:
         BadInput: unknown preset, unknown key, or a wrong value.
@@ -217,23 +220,25 @@ def fingerprint(preset: str | None, overrides: Sequence[str], recipe: Sequence[s
     found = []
     for name in DECIDES:
         stage = get_stage(name)
-        words = [word.removeprefix(f"{name}.") for word in (*recipe, *overrides) if word.startswith(f"{name}.")]
-        found.append([name, stage.version, decisive(load(stage.config, name, preset, words))])
+        words = [word.removeprefix(f"{name}.") for word in (*defaults, *overrides) if word.startswith(f"{name}.")]
+        found.append([name, stage.version, cache_key_fields(load(stage.config, name, preset, words))])
     return digest(found)[:16]
 
 
-def sound(requests: Sequence[Request], preset: str, recipe: Sequence[str]) -> tuple[list[Request], list[str]]:
+def check_requests(
+    requests: Sequence[Request], preset: str, defaults: Sequence[str]
+) -> tuple[list[Request], list[str]]:
     """The requests with settings that a training can have, and a line for each of the others.
 
     Args:
         requests: what is open.
         preset: that of the deployment, for requests that name none.
-        recipe: as `fingerprint` takes it.
+        defaults: as `fingerprint` takes it.
     """
     fit, problems = [], []
     for request in requests:
         try:
-            fingerprint(request.preset or preset, request.overrides, recipe)
+            fingerprint(request.preset or preset, request.overrides, defaults)
             fit.append(request)
         except BadInput as error:
             problems.append(f"{OPEN}/{request.id}.json: {error}")
@@ -243,26 +248,26 @@ def sound(requests: Sequence[Request], preset: str, recipe: Sequence[str]) -> tu
 # On the bus
 
 
-def ask(bus: Bus, request: Request) -> str | None:
-    """Put a request; nothing happens when it is there already, or was served.
+def submit(bus: Bus, request: Request) -> str | None:
+    """Put a request; nothing happens when it is there already, or was fulfilled.
 
     Returns:
-        the id of the training that served it; None: it is open.
+        the id of the training that fulfilled it; None: it is open.
     """
-    if served := served_by(bus, request.id):
-        return served
+    if fulfilled := fulfilled_by(bus, request.id):
+        return fulfilled
     with contextlib.suppress(Conflict):
         bus.put(f"{OPEN}/{request.id}.json", request.to_json(), only_new=True)
     return None
 
 
-def served_by(bus: Bus, request: str) -> str | None:
-    """The id of the training that served a request; None when none has.
+def fulfilled_by(bus: Bus, request: str) -> str | None:
+    """The id of the training that fulfilled a request; None when none has.
 
     Raises:
         Corrupt: the mark cannot be read.
     """
-    key = f"{SERVED}/{request}.json"
+    key = f"{FULFILLED}/{request}.json"
     found = bus.get_tagged(key)
     if found is None:
         return None
@@ -272,26 +277,26 @@ def served_by(bus: Bus, request: str) -> str | None:
         raise Corrupt(f"{key}: names no training") from error
 
 
-def waiting(bus: Bus) -> set[str]:
+def pending(bus: Bus) -> set[str]:
     """Ids of what is listed as open: a look that costs one request."""
     return {_id_of(key) for key in bus.list(OPEN)}
 
 
 def open_requests(bus: Bus, now: datetime) -> Open:
-    """The open requests, apart from what was served already, and from what is no request."""
+    """The open requests, apart from what was fulfilled already, and from what is no request."""
     found = in_threads(lambda key: (key, *_read_open(bus, key, now)), sorted(bus.list(OPEN)))
     requests = [request for _, request, _ in found if isinstance(request, Request)]
     return Open(
-        requests=sorted(requests, key=lambda request: (request.asked, request.id))[:MOST_JOINED],
-        leftovers=[key for key, _, served in found if served],
+        requests=sorted(requests, key=lambda request: (request.submitted, request.id))[:MAX_JOINED],
+        leftovers=[key for key, _, fulfilled in found if fulfilled],
         bad=[str(problem) for _, problem, _ in found if isinstance(problem, BadInput)],
     )
 
 
 def _read_open(bus: Bus, key: str, now: datetime) -> tuple[Request | BadInput | None, bool]:
-    """The request behind a key, or what is wrong with it, or None when it is gone; and whether it was served."""
+    """The request behind a key, or what is wrong with it, or None when it is gone; and whether it was fulfilled."""
     try:
-        if served_by(bus, _id_of(key)):
+        if fulfilled_by(bus, _id_of(key)):
             return None, True
         found = bus.get_tagged(key)
         return (parse_request(found[0], key, now) if found else None), False
@@ -309,7 +314,7 @@ def parse_request(data: bytes, key: str, now: datetime) -> Request:
     Raises:
         BadInput: it is too long, of an unknown version, of a time to come, has a wrong field, or belongs elsewhere.
     """
-    if len(data) > MOST_BYTES * 2:
+    if len(data) > MAX_BYTES * 2:
         raise BadInput(f"{key}: {len(data)} bytes are too many for a request")
     try:
         request = Request.model_validate_json(data)
@@ -317,8 +322,8 @@ def parse_request(data: bytes, key: str, now: datetime) -> Request:
         raise BadInput(f"{key}: {first_problem(error)}") from error
     if key != f"{OPEN}/{request.id}.json":
         raise BadInput(f"{key}: is request {request.id}")
-    if request.asked > now + CLOCKS_DIFFER_BY:
-        raise BadInput(f"{key}: asked: {request.asked.isoformat()} has not come yet")
+    if request.submitted > now + CLOCKS_DIFFER_BY:
+        raise BadInput(f"{key}: submitted: {request.submitted.isoformat()} has not come yet")
     return request
 
 
@@ -333,7 +338,7 @@ def find_training(bus: Bus, training: str) -> Training | None:
     if found is None:
         return None
     try:
-        if len(found[0]) > MOST_TRAINING_BYTES:
+        if len(found[0]) > MAX_TRAINING_BYTES:
             raise Corrupt(f"{key}: {len(found[0])} bytes are too many for a training")
         return Training.model_validate_json(found[0])
     except ValidationError as error:
@@ -362,7 +367,7 @@ def is_learned(bus: Bus, frames: str, settings: str) -> tuple[bool, str]:
     return bool(last and last.settings == settings and frames in last.frames), last.id if last else ""
 
 
-# Serving
+# Fulfilling
 
 
 def training_id(run: str, moment: datetime) -> str:
@@ -378,23 +383,23 @@ def training_id(run: str, moment: datetime) -> str:
 def merge_settings(requests: Sequence[Request]) -> tuple[str | None, tuple[str, ...]]:
     """Preset and overrides of joined requests: those of the newest that names some."""
     naming = [request for request in requests if request.preset or request.overrides]
-    newest = max(naming, key=lambda request: (request.asked, request.id), default=None)
+    newest = max(naming, key=lambda request: (request.submitted, request.id), default=None)
     return (newest.preset, newest.overrides) if newest else (None, ())
 
 
-def serve(bus: Bus, training: Training) -> Training | None:
-    """Record a training and mark its requests as served.
+def fulfil(bus: Bus, training: Training) -> Training | None:
+    """Record a training and mark its requests as fulfilled.
 
-    A request is served by the training that its mark names, and a mark is put once and never changed: so each request
-    is served by one training, whoever tries. Killed before the record is there, nothing has happened: the requests are
-    open. Killed after it, the next try of the same run finds the record, by the same id, and goes on with the requests
-    of the record, not with those that are open by then: it sets the marks that are missing, and removes what is still
-    open. If that try never comes, requests without a mark are open to the next run; if it comes after that, it finds
-    their marks with the other training's name and leaves them to it. A request that is listed as open beside its mark
-    is told apart by the mark (`open_requests`), and removed by whoever comes by.
+    A request is fulfilled by the training that its mark names, and a mark is put once and never changed: so each
+    request is fulfilled by one training, whoever tries. Killed before the record is there, nothing has happened: the
+    requests are open. Killed after it, the next try of the same run finds the record, by the same id, and goes on
+    with the requests of the record, not with those that are open by then: it sets the marks that are missing, and
+    removes what is still open. If that try never comes, requests without a mark are open to the next run; if it comes
+    after that, it finds their marks with the other training's name and leaves them to it. A request that is listed as
+    open beside its mark is told apart by the mark (`open_requests`), and removed by whoever comes by.
 
     Returns:
-        the training with the requests that are its own; None when others have served them all.
+        the training with the requests that are its own; None when others have fulfilled them all.
     """
     try:
         bus.put(f"{TRAININGS}/{training.id}.json", training.to_json(), only_new=True)
@@ -406,15 +411,15 @@ def serve(bus: Bus, training: Training) -> Training | None:
 
 
 def _mark(bus: Bus, request: Request, training: str) -> bool:
-    """Mark a request as served; whether it is this training that serves it."""
+    """Mark a request as fulfilled; whether it is this training that fulfils it."""
     mark = {"version": 1, "training": training}
     try:
-        bus.put(f"{SERVED}/{request.id}.json", json.dumps(mark).encode(), only_new=True)
+        bus.put(f"{FULFILLED}/{request.id}.json", json.dumps(mark).encode(), only_new=True)
     except Conflict:
-        return served_by(bus, request.id) == training
+        return fulfilled_by(bus, request.id) == training
     return True
 
 
 def clear_leftovers(bus: Bus, found: Open) -> None:
-    """Remove what was served and is still listed as open."""
+    """Remove what was fulfilled and is still listed as open."""
     bus.delete(found.leftovers)

@@ -4,8 +4,8 @@
     sim2edge retrain --kind drift --reason "brightness is off" --evidence device=pi-7 --evidence day=2026-05-04
     sim2edge retrain --list
 
-A request is about its evidence: the same evidence is the same request, and is served once. One of kind manual without
-any is about the second in which it is made.
+A request is about its evidence: the same evidence is the same request, and is fulfilled once. One of kind
+manual without any is about the second in which it is made.
 """
 
 import argparse
@@ -20,7 +20,16 @@ from rich.text import Text
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
-from sim2edge.retrain import Kind, Request, ask, find_training, fingerprint, make_request, open_requests, training_ids
+from sim2edge.retrain import (
+    Kind,
+    Request,
+    find_training,
+    fingerprint,
+    make_request,
+    open_requests,
+    submit,
+    training_ids,
+)
 
 SHOWN = 10
 """Trainings that are listed."""
@@ -68,7 +77,7 @@ def request_of(arguments: argparse.Namespace, now: datetime) -> Request:
         by=arguments.by or user(),
         preset=arguments.preset,
         overrides=arguments.set,
-        asked=now,
+        submitted=now,
         now=arguments.now,
     )
 
@@ -103,8 +112,8 @@ def put_request(bus: Bus, request: Request) -> int:
         BadInput: no training can have its settings.
     """
     fingerprint(request.preset, request.overrides)
-    served = ask(bus, request)
-    said = f"was served by training {served}: other evidence makes another request" if served else "is open"
+    fulfilled = submit(bus, request)
+    said = f"was fulfilled by training {fulfilled}: other evidence makes another request" if fulfilled else "is open"
     print(f"request {request.id} {said}")
     return 0
 
@@ -122,7 +131,7 @@ def list_requests(bus: Bus) -> int:
 
 
 def _request_row(request: Request) -> tuple[str, ...]:
-    return request.id, request.kind, f"{request.asked:%Y-%m-%d %H:%M:%S}", request.by, request.reason
+    return request.id, request.kind, f"{request.submitted:%Y-%m-%d %H:%M:%S}", request.by, request.reason
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -17,8 +17,8 @@ from sim2edge.retrain import Request
 
 HANDOVER_S = 5.0
 """How long a training that was decided on may take to show as a run."""
-SHORTEST_LOOK_S, LONGEST_LOOK_S = 2.0, 20.0
-LONGEST_MINUTES = 365 * 24 * 60.0
+MIN_LOOK_S, MAX_LOOK_S = 2.0, 20.0
+MAX_MINUTES = 365 * 24 * 60.0
 """The longest that a policy may have anybody wait: a year."""
 
 
@@ -29,22 +29,22 @@ class Policy(BaseModel):
 
     new_batches: int | None = Field(1, ge=1, description="new batches that are enough; null: do not count them")
     new_frames: int | None = Field(None, ge=1, description="new frames that are enough; null: do not count them")
-    quiet_s: float = Field(
+    debounce_s: float = Field(
         5.0, ge=0, le=3600, description="seconds without a new request before those that are there are joined"
     )
     cooldown_minutes: float = Field(
         0.0,
         ge=0,
-        le=LONGEST_MINUTES,
+        le=MAX_MINUTES,
         description="minutes from the start of a training to the earliest start of the next",
     )
-    longest_wait_minutes: float = Field(
-        60.0, ge=0, le=LONGEST_MINUTES, description="minutes that new data waits for runs that are making more"
+    max_wait_minutes: float = Field(
+        60.0, ge=0, le=MAX_MINUTES, description="minutes that new data waits for runs that are making more"
     )
     backfill_wait_hours: float = Field(
         24.0,
         ge=0,
-        le=LONGEST_MINUTES / 60,
+        le=MAX_MINUTES / 60,
         description="hours without a new batch after which a backfill is waited for no longer",
     )
 
@@ -78,7 +78,7 @@ class Decision:
     action: Literal["train", "wait", "rest"]
     """Wait: time alone will tell. Rest: nothing to do until somebody asks again."""
     why: str
-    look_again_s: float = SHORTEST_LOOK_S
+    look_again_s: float = MIN_LOOK_S
     """Seconds until it is worth another look."""
 
 
@@ -92,11 +92,11 @@ def decide(requests: Sequence[Request], situation: Situation, policy: Policy, no
         return Decision("rest", f"train_model is paused: requests that wait for it: {len(requests)}")
     if not is_urgent(requests) and (missing := what_is_missing(requests, policy)):
         return Decision("rest", missing)
-    newest = max(request.asked for request in requests)
-    oldest = min(request.asked for request in requests)
-    look = min(max((now - oldest).total_seconds() / 10, SHORTEST_LOOK_S), LONGEST_LOOK_S)
+    newest = max(request.submitted for request in requests)
+    oldest = min(request.submitted for request in requests)
+    look = min(max((now - oldest).total_seconds() / 10, MIN_LOOK_S), MAX_LOOK_S)
     waits = (
-        wait_for_quiet(newest, oldest, policy, now),
+        wait_for_debounce(newest, oldest, policy, now),
         wait_for_training(situation, now),
         wait_for_cooldown(requests, situation, policy, now),
         wait_for_data(requests, situation, policy, now),
@@ -131,10 +131,10 @@ def what_is_missing(requests: Sequence[Request], policy: Policy) -> str | None:
     return "not enough yet: " + " and ".join(f"{have} of {enough} {what}" for have, enough, what in known)
 
 
-def wait_for_quiet(newest: datetime, oldest: datetime, policy: Policy, now: datetime) -> Wait:
+def wait_for_debounce(newest: datetime, oldest: datetime, policy: Policy, now: datetime) -> Wait:
     """Let requests that come together be joined; not for ever, if they never stop coming."""
-    left = policy.quiet_s - (now - newest).total_seconds()
-    if left <= 0 or now - oldest > timedelta(minutes=policy.longest_wait_minutes, seconds=policy.quiet_s):
+    left = policy.debounce_s - (now - newest).total_seconds()
+    if left <= 0 or now - oldest > timedelta(minutes=policy.max_wait_minutes, seconds=policy.debounce_s):
         return None
     return left, f"the newest request is {(now - newest).total_seconds():.0f} s old: others may join it"
 
@@ -142,7 +142,7 @@ def wait_for_quiet(newest: datetime, oldest: datetime, policy: Policy, now: date
 def wait_for_training(situation: Situation, now: datetime) -> Wait:
     """One training at a time."""
     if situation.trainings:
-        return LONGEST_LOOK_S, "a training is going on"
+        return MAX_LOOK_S, "a training is going on"
     last = situation.last_training
     if last and (left := HANDOVER_S - (now - last).total_seconds()) > 0:
         return left, "a training is about to start"
@@ -161,14 +161,14 @@ def wait_for_data(requests: Sequence[Request], situation: Situation, policy: Pol
     """New data waits for the data that is being made, so that a backfill is one training; nothing else waits for it."""
     if is_urgent(requests) or not situation.data_runs:
         return None
-    data = [request.asked for request in requests]
+    data = [request.submitted for request in requests]
     runs = f"{situation.data_runs} runs are still making data"
     if is_backfill(requests):
-        of_backfill = max(request.asked for request in requests if request.backfill)
+        of_backfill = max(request.submitted for request in requests if request.backfill)
         left = (of_backfill + timedelta(hours=policy.backfill_wait_hours) - now).total_seconds()
         if left > 0:
             return left, f"{runs}, and a backfill ends in one training"
-    left = (min(data) + timedelta(minutes=policy.longest_wait_minutes) - now).total_seconds()
+    left = (min(data) + timedelta(minutes=policy.max_wait_minutes) - now).total_seconds()
     return (left, f"{runs}, for at most {left / 60:.0f} minutes more") if left > 0 else None
 
 

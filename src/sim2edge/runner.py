@@ -210,9 +210,9 @@ def artifact_id(
 ) -> str:
     """16 hex digits that name a result: a hash of stage, version, config, input ids (or else the partition), shard."""
     made_from: Any = {role: [split_reference(r)[2] for r in references] for role, references in inputs.items()}
-    decisive = configs.decisive(config)
+    decided_by = configs.cache_key_fields(config)
     which = [str(shard)] if shard else []
-    return configs.digest([stage.name, stage.version, decisive, made_from, partition, *which])[:16]
+    return configs.digest([stage.name, stage.version, decided_by, made_from, partition, *which])[:16]
 
 
 def resolve_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs) -> dict[str, Sequence[str]]:
@@ -278,13 +278,13 @@ def conclude(bus: Bus, planned: Plan, manifest: Manifest, progress: Progress) ->
     It is listed in the catalog, the stage's ref names it, and the stage's own hook, which takes the stage's libraries,
     runs. A shard is only listed.
     """
-    bus.enter(manifest)
+    bus.index(manifest)
     if planned.shard:
         return
     if planned.stage.ref:
         bus.move_ref(planned.stage.ref.format(partition=manifest.partition), manifest.reference)
-    if planned.stage.settle:
-        load_function(planned.stage.settle)(bus, manifest, progress)
+    if planned.stage.post_commit:
+        load_function(planned.stage.post_commit)(bus, manifest, progress)
 
 
 def produce(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
@@ -319,9 +319,9 @@ def find_shards(bus: Bus, planned: Plan) -> Sequence[Manifest]:
     return [manifest for manifest in found if manifest]
 
 
-def rehearse(bus: Bus, planned: Plan, progress: Progress, work: Path) -> tuple[Sequence[File], Outcome]:
+def dry_run(bus: Bus, planned: Plan, progress: Progress, work: Path) -> tuple[Sequence[File], Outcome]:
     """Run the stage's function in folder `work` without committing anything; the files it made, and what it said."""
-    job = replace(make_job(bus, planned, work, progress), rehearsal=True, checkpoints=NoCheckpoints())
+    job = replace(make_job(bus, planned, work, progress), dry_run=True, checkpoints=NoCheckpoints())
     outcome: Outcome = load_function(planned.stage.entry)(job)
     return describe_files(job.output), outcome
 

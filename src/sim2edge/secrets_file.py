@@ -16,7 +16,7 @@ from pathlib import Path
 from sim2edge.errors import BadInput
 
 VARIABLE = "SIM2EDGE_SECRETS_FILE"
-LARGEST = 64 * 1024
+MAX_BYTES = 64 * 1024
 """Bytes of a file that is still taken for one of secrets."""
 NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,69}")
@@ -50,15 +50,15 @@ def read_secrets(path: Path) -> dict[str, str]:
     """The variables of one file.
 
     Raises:
-        BadInput: it cannot be read, is larger than `LARGEST`, or has a bad line.
+        BadInput: it cannot be read, is larger than `MAX_BYTES`, or has a bad line.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadInput(f"{path}: cannot read the secrets file: {error.strerror}") from None
-    if len(content) > LARGEST:
-        raise BadInput(f"{path}: larger than {LARGEST} bytes: not a secrets file")
+    if len(content) > MAX_BYTES:
+        raise BadInput(f"{path}: larger than {MAX_BYTES} bytes: not a secrets file")
     try:
         return parse_secrets(content.decode("utf-8"))
     except UnicodeDecodeError:

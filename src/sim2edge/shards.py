@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sim2edge.errors import BadInput
 
-MOST = 1000
+MAXIMUM = 1000
 """More shards than this are a mistake."""
 
 
@@ -50,10 +50,10 @@ def check_count(text: str | int) -> int:
     """How many shards there are to be.
 
     Raises:
-        BadInput: it is not a whole number within 1..`MOST`.
+        BadInput: it is not a whole number within 1..`MAXIMUM`.
     """
-    if not re.fullmatch(r"[0-9]{1,6}", str(text)) or not 1 <= int(text) <= MOST:
-        raise BadInput(f"'{text}' is not a number of shards: expected 1 to {MOST}")
+    if not re.fullmatch(r"[0-9]{1,6}", str(text)) or not 1 <= int(text) <= MAXIMUM:
+        raise BadInput(f"'{text}' is not a number of shards: expected 1 to {MAXIMUM}")
     return int(text)
 
 

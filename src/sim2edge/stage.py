@@ -59,14 +59,14 @@ class Gather:
 class Stage:
     """A stage as declared in `sim2edge/<name>/__init__.py`. Light to import: heavy code is named, not imported.
 
-    `entry`, `resolve`, `choose` and `settle` are `"module:function"` strings:
+    `entry`, `resolve`, `choose` and `post_commit` are `"module:function"` strings:
     `ref` is the pointer that names the stage's latest artifact (`{partition}` is filled in).
 
     `entry(job) -> Outcome` does the work. Two hooks run when a plan is made, before the id is computed, in the light
     core: `resolve(config) -> config` fills in what the deployment declares, such as tables of `conf/` (idempotent);
-    `choose(bus, references) -> references` may adjust which inputs are used. `settle(bus, manifest, progress)` carries
-    an effect outside the artifact (moves refs, publishes): it runs after the commit and again at every cache hit, so it
-    has to be idempotent.
+    `choose(bus, references) -> references` may adjust which inputs are used. `post_commit(bus, manifest, progress)`
+    carries an effect outside the artifact (moves refs, publishes): it runs after the commit and again at every cache
+    hit, so it has to be idempotent.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Stage:
     ref: str | None = None
     resolve: str | None = None
     choose: str | None = None
-    settle: str | None = None
+    post_commit: str | None = None
     gather: Gather | None = None
     """Of a stage whose work may be shared out to several runs."""
     deliver: str | None = None
@@ -147,7 +147,7 @@ class Job(Generic[C]):
     """An empty folder for what another run would measure otherwise (times, latencies): kept beside the payload."""
     progress: Progress
     checkpoints: Checkpoints
-    rehearsal: bool = False
+    dry_run: bool = False
     """The run is compared with an earlier one and thrown away: it tells nobody, and needs no key to publish with."""
     shard: Shard | None = None
     """Which share of the work this run does; None: all of it."""

@@ -45,7 +45,7 @@ def test_from_episodes_to_a_dataset(bus, episodes, tmp_path):
         assert run(bus, stage, [*overrides, "workers=1"])[0].manifest == manifest
         work = tmp_path / stage
         work.mkdir()
-        assert compare_bytes(manifest.files, runner.rehearse(bus, plan, JsonProgress(stage), work)[0]) == []
+        assert compare_bytes(manifest.files, runner.dry_run(bus, plan, JsonProgress(stage), work)[0]) == []
     assert set(manifest.inputs) == {"frames"}
     assert manifest.summary["splits"]["test"]["frames"] > 0
 

@@ -97,7 +97,7 @@ def test_a_stage_and_what_follows_is_done_again(visit, airflow, batch, keep):
     wait_for(both_again, "another try of both")
     tasks = airflow.client.tasks("train_model", run)
     assert tasks["augment"]["try_number"] == 1, "what comes before is left alone"
-    assert airflow.outcome("train_model", run, "train").startswith("cache hit")
+    assert airflow.outcome("train_model", run, "train").startswith("cached")
 
 
 def test_a_run_shows_its_batch_and_its_tasks(visit, airflow, batch, keep):

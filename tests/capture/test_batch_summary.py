@@ -36,7 +36,7 @@ def test_the_newest_batch_is_summarised(batch, printed):
     mean = sum(result.path_length_m for result in results) / 2
     assert table_row(text, "path")[0] == f"{mean:.2f}"
     assert table_row(text, "box")[0] == str(manifest.summary["boxes"]["box"])
-    assert "labels: 2 frames checked against geometry, 0 complaints" in text
+    assert "labels: 2 frames checked against geometry, 0 errors" in text
 
 
 def test_by_name_reference_and_id_it_is_the_same(batch, printed):

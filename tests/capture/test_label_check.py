@@ -26,7 +26,7 @@ def scene():
     return spec, view, Labeller(spec, CONFIG).label(view)
 
 
-def complaints(scene, **changes) -> list[str]:
+def errors(scene, **changes) -> list[str]:
     """What is said when the crate's label is changed."""
     spec, view, labels = scene
     crate, barrel = labels.boxes
@@ -77,7 +77,7 @@ def test_true_labels_of_a_random_room_pass(seed):
     ],
 )
 def test_a_wrong_box_is_found_and_named(scene, change, words):
-    found = complaints(scene, **change)
+    found = errors(scene, **change)
     assert any(line.startswith(words) for line in found), found
 
 

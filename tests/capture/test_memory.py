@@ -17,7 +17,7 @@ from sim2edge.config import load
 
 TINY = ("episode_seconds=1", "camera.width=32", "camera.height=24", "lidar.beams=90", "verify_every=0")
 FEW, MANY = 100, 500
-MOST_GROWTH_MB = 8.0
+MAX_GROWTH_MB = 8.0
 """20 kB an episode."""
 
 
@@ -55,4 +55,4 @@ def test_a_worker_does_not_grow(tmp_path):
         late, late_resident, peak = pool.submit(memory_after, tmp_path, FEW, MANY).result()
     print(f"held: {early:.1f} MB after {FEW} episodes, {late:.1f} MB after {MANY}")
     print(f"resident: {early_resident:.1f} MB, then {late_resident:.1f} MB, at most {peak:.1f} MB")
-    assert late - early < MOST_GROWTH_MB
+    assert late - early < MAX_GROWTH_MB

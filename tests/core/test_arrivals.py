@@ -14,7 +14,7 @@ from obstore.store import MemoryStore
 from s3_requests import client
 
 from sim2edge import arrivals
-from sim2edge.arrivals import JOURNALS, register, survey, waiting
+from sim2edge.arrivals import JOURNALS, pending, register, survey
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
 from sim2edge.inbox import find_ready, read_ready
@@ -72,10 +72,10 @@ def run_once(bus, airflow, run):
 
 def test_a_complete_batch_is_waiting_until_it_is_registered(bus, airflow):
     deliver(bus, "lab-1")
-    assert set(waiting(bus)) == {"lab-1"}
+    assert set(pending(bus)) == {"lab-1"}
     report = run_once(bus, airflow, "r1")
     assert report.registered == ["lab-1"]
-    assert set(waiting(bus)) == set()
+    assert set(pending(bus)) == set()
     claim = json.loads(bus.get("registered/lab-1.json"))
     assert (claim["run"], claim["ready"]) == ("r1", arrivals.digest(ready("lab-1")))
     assert run_once(bus, airflow, "r2").registered == []
@@ -86,7 +86,7 @@ def test_an_incomplete_batch_is_named_with_its_last_write_and_registered_later(b
     report = run_once(bus, airflow, "r1")
     assert report.registered == []
     assert datetime.now(UTC) - report.incomplete["lab-1"] < timedelta(minutes=1)
-    assert not waiting(bus)
+    assert not pending(bus)
     deliver(bus, "lab-1")
     assert run_once(bus, airflow, "r2").registered == ["lab-1"]
 
@@ -117,7 +117,7 @@ def test_a_bad_listing_is_one_line_and_is_registered_once_it_is_mended(bus, airf
     assert reason in line
     assert line.isprintable()
     assert len(line) < 500
-    assert not waiting(bus)
+    assert not pending(bus)
     deliver(bus, "lab-1")
     assert run_once(bus, airflow, "r2").registered == ["lab-1"]
 
@@ -141,7 +141,7 @@ def test_a_listing_that_stays_is_read_once_whether_it_is_bad_or_has_to_wait(bus,
 
 
 def test_what_is_remembered_of_listings_is_bounded(bus, monkeypatch):
-    monkeypatch.setattr(arrivals, "MOST_JUDGED", 3)
+    monkeypatch.setattr(arrivals, "MAX_JUDGED", 3)
     for number in range(10):
         deliver(bus, f"lab-{number}", b"{")
     assert len(survey(bus).refused) == 10
@@ -149,7 +149,7 @@ def test_what_is_remembered_of_listings_is_bounded(bus, monkeypatch):
 
 
 def test_however_many_batches_are_incomplete_few_are_asked_since_when(bus, airflow, monkeypatch):
-    monkeypatch.setattr(arrivals, "MOST_DATED", 3)
+    monkeypatch.setattr(arrivals, "MAX_DATED", 3)
     for number in range(10):
         bus.put(f"inbox/lab-{number}/a.mcap", b"log")
     report = run_once(bus, airflow, "r1")
@@ -158,7 +158,7 @@ def test_however_many_batches_are_incomplete_few_are_asked_since_when(bus, airfl
 
 def test_no_more_of_a_huge_listing_is_read_than_it_takes_to_refuse_it(s3, partition, monkeypatch):
     s3.put(f"inbox/{partition}/READY.json", b" " * (64 << 20))
-    monkeypatch.setattr("sim2edge.inbox.MOST_BYTES_OF_READY", 1000)
+    monkeypatch.setattr("sim2edge.inbox.MAX_READY_BYTES", 1000)
     assert len(find_ready(s3, partition)) < 8 << 20
     refusal = f"inbox/{partition}/READY.json: more than 1000 bytes"
     assert f"{refusal}: not registered until it is mended" in survey(s3).refused
@@ -187,7 +187,7 @@ def test_no_more_of_a_huge_listing_is_read_than_it_takes_to_refuse_it(s3, partit
 def test_a_name_that_is_no_batch_id_is_one_short_line_and_nothing_else(bus, airflow, name):
     bus.put(f"inbox/{name}/READY.json", ready(name))
     deliver(bus, "good-1")
-    assert set(waiting(bus)) == {"good-1"}
+    assert set(pending(bus)) == {"good-1"}
     report = run_once(bus, airflow, "r1")
     assert report.registered == ["good-1"]
     (line,) = report.refused
@@ -240,7 +240,7 @@ def test_what_is_looked_at_grows_with_what_is_new_not_with_what_was_registered(b
     run_once(bus, airflow, "r1")
     run_once(bus, airflow, "r2")
     calls = []
-    for name in ("get_tagged", "head", "glimpse", "stream"):
+    for name in ("get_tagged", "head", "first_page", "stream"):
         original = getattr(Bus, name)
         monkeypatch.setattr(Bus, name, lambda self, *a, _f=original, **k: calls.append(a) or _f(self, *a, **k))
     run_once(bus, airflow, "r3")
@@ -424,7 +424,7 @@ def test_what_a_failed_run_had_claimed_is_taken_over_and_says_from_whom(bus, air
     deliver(bus, "lab-1")
     airflow.states["r1"] = "failed"
     register(bus, "r1", airflow)
-    assert not waiting(bus)
+    assert not pending(bus)
     report = run_once(bus, airflow, "r2")
     assert (report.registered, report.taken_over) == (["lab-1"], {"lab-1": "r1"})
 

@@ -299,4 +299,4 @@ def test_an_entry_is_written_once(bus):
     bus.commit(manifest)
     with pytest.raises(Conflict):
         bus.put(entry_key(manifest.reference, manifest.finished), b"", only_new=True)
-    bus.enter(manifest)
+    bus.index(manifest)

@@ -36,7 +36,7 @@ def test_a_stage_commits_then_finds_it_there(command):
         code, out, _ = command("capture", "--partition", "{partition}", "lines=2")
         committed = events(out)[-1]
         assert code == 0
-        assert (committed["event"], committed["hit"]) == ("committed", hit)
+        assert (committed["event"], committed["cached"]) == ("committed", hit)
 
 
 def test_a_refusal_is_exit_code_3_each_time(command):

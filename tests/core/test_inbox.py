@@ -50,7 +50,7 @@ def test_a_path_cannot_be_a_file_and_a_folder():
     ],
 )
 def test_what_would_be_refused_is_not_delivered(bus, tmp_path, monkeypatch, paths, reason):
-    monkeypatch.setattr("sim2edge.inbox.MOST_BYTES_OF_READY", 2000)
+    monkeypatch.setattr("sim2edge.inbox.MAX_READY_BYTES", 2000)
     with pytest.raises(BadInput, match=f"inbox/lab-1/READY.json: {reason}"):
         deliver(bus, "lab-1", tmp_path, [File(path=path, bytes=3, sha256=SHA) for path in paths])
     assert list(bus.list("inbox")) == []

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from sim2edge.lines import LONGEST_LINE, LONGEST_NAME, first_problem, one_line, quote
+from sim2edge.lines import MAX_LINE, MAX_NAME, first_problem, one_line, quote
 
 
 class Thing(BaseModel):
@@ -29,12 +29,12 @@ def problem(text: str, whole: str = "") -> str:
 
 @given(st.text() | st.text(max_size=3).map(lambda text: text * 1000))
 def test_any_text_becomes_a_short_printable_line(text):
-    for shown, longest in ((one_line(text), LONGEST_LINE), (quote(text), LONGEST_NAME)):
+    for shown, longest in ((one_line(text), MAX_LINE), (quote(text), MAX_NAME)):
         assert shown.isprintable()
         assert len(shown) <= longest + len("...")
 
 
-@given(st.text(st.characters(exclude_categories=("C", "Z")), max_size=LONGEST_LINE))
+@given(st.text(st.characters(exclude_categories=("C", "Z")), max_size=MAX_LINE))
 def test_a_line_that_is_fine_stays_as_it_is(text):
     assert one_line(text) == text
 
@@ -54,4 +54,4 @@ def test_the_first_problem_is_named_by_its_field(text, shown):
 
 
 def test_a_field_of_a_megabyte_is_no_line_of_a_megabyte():
-    assert len(problem(f'{{"{"x" * 1_000_000}": 1}}')) == LONGEST_LINE + 3
+    assert len(problem(f'{{"{"x" * 1_000_000}": 1}}')) == MAX_LINE + 3

@@ -1,4 +1,4 @@
-"""Requests and trainings on the bus: asking twice is asking once, and each request is served by one training."""
+"""Requests and trainings on the bus: asking twice is asking once, and each request is fulfilled by one training."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -12,14 +12,23 @@ from obstore.store import MemoryStore
 from sim2edge import retrain
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
-from sim2edge.retrain import Training, ask, fingerprint, make_request, open_requests, serve, served_by, training_id
+from sim2edge.retrain import (
+    Training,
+    fingerprint,
+    fulfil,
+    fulfilled_by,
+    make_request,
+    open_requests,
+    submit,
+    training_id,
+)
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 FRAMES = "frames/b/0123456789abcdef"
 
 
 def drift(n=0, **more):
-    return make_request("drift", f"reason {n}", {"n": n}, by="monitor", asked=NOW + timedelta(seconds=n), **more)
+    return make_request("drift", f"reason {n}", {"n": n}, by="monitor", submitted=NOW + timedelta(seconds=n), **more)
 
 
 def training(run, requests, minute=0, **more):
@@ -33,12 +42,12 @@ def names(requests):
 
 
 def test_asking_twice_is_asking_once_also_after_it_was_served(bus):
-    assert ask(bus, drift()) is None
-    assert ask(bus, make_request("drift", "in other words", {"n": 0}, by="somebody else")) is None
+    assert submit(bus, drift()) is None
+    assert submit(bus, make_request("drift", "in other words", {"n": 0}, by="somebody else")) is None
     (request,) = open_requests(bus, NOW).requests
     assert request == drift()
-    served = serve(bus, training("r1", [request]))
-    assert ask(bus, drift()) == served.id
+    fulfilled = fulfil(bus, training("r1", [request]))
+    assert submit(bus, drift()) == fulfilled.id
     assert list(bus.list(retrain.OPEN)) == []
 
 
@@ -108,7 +117,7 @@ def test_a_wrong_field_is_named_in_one_line(wrong, message):
 def test_what_is_no_request_is_named_and_hinders_nobody(bus, content, message):
     key = f"{retrain.OPEN}/{drift().id}.json"
     bus.put(key, content)
-    ask(bus, drift(1))
+    submit(bus, drift(1))
     found = open_requests(bus, NOW)
     assert names(found.requests) == [drift(1).id]
     (problem,) = found.bad
@@ -139,7 +148,7 @@ def test_the_settings_are_those_of_the_newest_request_that_names_some():
 
 def test_a_request_whose_settings_no_training_can_have_is_set_aside():
     bad = [drift(1, overrides=["train.nonsense=1"]), drift(2, preset="missing")]
-    fit, problems = retrain.sound([*bad, drift(3)], "demo", [])
+    fit, problems = retrain.check_requests([*bad, drift(3)], "demo", [])
     assert names(fit) == [drift(3).id]
     assert "train.nonsense: unknown key" in problems[0]
     assert "preset 'missing' is not one of" in problems[1]
@@ -155,7 +164,7 @@ PIECES = ["!!", "bool", "timestamp", "int", "omap", " ", "&a", "*a", "[", "]", "
 @settings(max_examples=300, deadline=None)
 def test_any_override_is_one_that_a_training_can_have_or_is_named(key, value):
     try:
-        fit, problems = retrain.sound([drift(overrides=[f"{key}={value}"])], "demo", [])
+        fit, problems = retrain.check_requests([drift(overrides=[f"{key}={value}"])], "demo", [])
     except BadInput as error:
         fit, problems = [], [str(error)]
     assert len(fit) + len(problems) == 1
@@ -163,19 +172,19 @@ def test_any_override_is_one_that_a_training_can_have_or_is_named(key, value):
 
 
 def test_a_training_joins_no_more_than_its_record_can_hold(bus, monkeypatch):
-    monkeypatch.setattr(retrain, "MOST_JOINED", 3)
+    monkeypatch.setattr(retrain, "MAX_JOINED", 3)
     for n in (4, 1, 3, 2, 0):
-        ask(bus, drift(n))
+        submit(bus, drift(n))
     later = NOW + timedelta(hours=1)
     assert names(open_requests(bus, later).requests) == names([drift(0), drift(1), drift(2)])
-    serve(bus, training("r1", open_requests(bus, later).requests))
+    fulfil(bus, training("r1", open_requests(bus, later).requests))
     assert names(open_requests(bus, later).requests) == names([drift(3), drift(4)])
 
 
 def test_the_record_of_the_largest_training_can_be_read_again():
-    largest = make_request("drift", "reason", {"x": "y" * 7800}, by="monitor", asked=NOW)
-    record = training("r1", [largest] * retrain.MOST_JOINED)
-    assert len(record.to_json()) < retrain.MOST_TRAINING_BYTES * 0.8, "the rest is for the names of frames"
+    largest = make_request("drift", "reason", {"x": "y" * 7800}, by="monitor", submitted=NOW)
+    record = training("r1", [largest] * retrain.MAX_JOINED)
+    assert len(record.to_json()) < retrain.MAX_TRAINING_BYTES * 0.8, "the rest is for the names of frames"
 
 
 def test_the_fingerprint_changes_with_what_a_training_would_come_to_and_with_nothing_else():
@@ -183,22 +192,24 @@ def test_the_fingerprint_changes_with_what_a_training_would_come_to_and_with_not
     assert fingerprint("demo", ["clean.width=96"]) == usual
     different = [["augment.copies=3"], ["train.epochs=9"], ["export.parity_frames=9"]]
     assert len({usual, *(fingerprint("demo", words) for words in different), fingerprint("default", [])}) == 5
-    assert fingerprint("demo", ["train.epochs=9"], recipe=["train.epochs=8"]) == fingerprint("demo", ["train.epochs=9"])
-    assert fingerprint("demo", [], recipe=["train.epochs=9"]) == fingerprint("demo", ["train.epochs=9"])
+    assert fingerprint("demo", ["train.epochs=9"], defaults=["train.epochs=8"]) == fingerprint(
+        "demo", ["train.epochs=9"]
+    )
+    assert fingerprint("demo", [], defaults=["train.epochs=9"]) == fingerprint("demo", ["train.epochs=9"])
 
 
 def test_only_the_last_training_counts_as_what_was_learned(bus):
     assert retrain.is_learned(bus, FRAMES, "0" * 16) == (False, "")
     first, second = training("r1", [drift(1)]), training("r2", [drift(2)], minute=1, settings="1" * 16)
-    serve(bus, first)
+    fulfil(bus, first)
     assert retrain.is_learned(bus, FRAMES, "0" * 16) == (True, first.id)
     assert retrain.is_learned(bus, "frames/b/ffffffffffffffff", "0" * 16)[0] is False
-    serve(bus, second)
+    fulfil(bus, second)
     assert retrain.is_learned(bus, FRAMES, "0" * 16) == (False, second.id)
 
 
 def test_what_is_no_training_hides_none(bus):
-    serve(bus, training("r1", [drift(1)]))
+    fulfil(bus, training("r1", [drift(1)]))
     bus.put(f"{retrain.TRAININGS}/readme.md", b"not for you")
     assert retrain.last_training(bus) == training("r1", [drift(1)])
     assert retrain.training_ids(bus) == [training("r1", [drift(1)]).id]
@@ -217,20 +228,20 @@ def test_the_newest_batch_is_that_of_the_frames(bus):
 
 
 def test_what_was_served_and_is_still_listed_as_open_is_a_leftover(bus):
-    serve(bus, training("r1", [drift()]))
+    fulfil(bus, training("r1", [drift()]))
     bus.put(f"{retrain.OPEN}/{drift().id}.json", drift().to_json())
     found = open_requests(bus, NOW)
     assert (found.requests, found.leftovers) == ([], [f"{retrain.OPEN}/{drift().id}.json"])
     retrain.clear_leftovers(bus, found)
-    assert retrain.waiting(bus) == set()
+    assert retrain.pending(bus) == set()
 
 
 def test_of_two_tries_at_the_same_time_the_first_record_counts(bus):
-    ask(bus, drift(1))
+    submit(bus, drift(1))
     first, second = training("r1", [drift(1)]), training("r1", [drift(1), drift(2)])
-    assert serve(bus, first) == first
-    ask(bus, drift(2))
-    assert serve(bus, second) == first
+    assert fulfil(bus, first) == first
+    submit(bus, drift(2))
+    assert fulfil(bus, second) == first
     assert names(open_requests(bus, NOW + timedelta(hours=1)).requests) == [drift(2).id]
 
 
@@ -263,7 +274,7 @@ class MortalBus(Bus):
 
 
 class Retraining(RuleBasedStateMachine):
-    """People ask, runs of `retrain` join and are killed and tried again or not: each request is served once."""
+    """People ask, runs of `retrain` join and are killed and tried again or not: each request is fulfilled once."""
 
     def __init__(self):
         super().__init__()
@@ -277,8 +288,8 @@ class Retraining(RuleBasedStateMachine):
     @rule(n=st.integers(0, 12))
     def somebody_asks(self, n):
         self.bus.left = None
-        served = ask(self.bus, drift(n))
-        assert (served is not None) == (served_by(self.bus, drift(n).id) is not None)
+        fulfilled = submit(self.bus, drift(n))
+        assert (fulfilled is not None) == (fulfilled_by(self.bus, drift(n).id) is not None)
         self.asked.add(drift(n).id)
 
     @rule(kill_after=st.none() | st.integers(0, 12))
@@ -302,7 +313,7 @@ class Retraining(RuleBasedStateMachine):
                 if not requests:
                     return
                 record = training(str(run), requests, minute=run)
-            own = serve(self.bus, record)
+            own = fulfil(self.bus, record)
         except Killed:
             self.unfinished.append(run)
             return
@@ -316,7 +327,7 @@ class Retraining(RuleBasedStateMachine):
     def each_request_is_on_one_training_at_most(self):
         assert len(self.emissions) == len(set(self.emissions))
         for identity, requests in self.emitted.items():
-            assert all(served_by(self.bus, request) == identity for request in requests)
+            assert all(fulfilled_by(self.bus, request) == identity for request in requests)
 
     def teardown(self):
         """In the end, when nobody is killed any more, every request is on a training, and none is open."""

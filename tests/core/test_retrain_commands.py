@@ -6,7 +6,7 @@ import pytest
 
 from sim2edge import cli, retrain
 from sim2edge.bus import Bus
-from sim2edge.retrain import Training, open_requests, serve, training_id
+from sim2edge.retrain import Training, fulfil, open_requests, training_id
 
 
 @pytest.fixture
@@ -40,10 +40,10 @@ def test_a_request_that_was_served_says_by_which_training(run, bus):
     now = datetime.now(UTC)
     frames = ("frames/b/0123456789abcdef",)
     record = {"id": training_id("r", now), "started": now, "batch": "b", "settings": "0" * 16, "frames": frames}
-    serve(bus, Training(**record, requests=tuple(asked(bus))))
+    fulfil(bus, Training(**record, requests=tuple(asked(bus))))
     code, said = run(*words)
     assert code == 0
-    assert f"was served by training {training_id('r', now)}" in said
+    assert f"was fulfilled by training {training_id('r', now)}" in said
     _, listed = run("--list")
     assert "degradation: worse" in listed
 

@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sim2edge.retrain import make_request
-from sim2edge.retrain_decision import LONGEST_LOOK_S, LONGEST_MINUTES, Policy, Situation, decide
+from sim2edge.retrain_decision import MAX_LOOK_S, MAX_MINUTES, Policy, Situation, decide
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 MINUTE = 60
 
 
 def data(ago_s=30, batch="b1", frames=100, backfill=False):
-    asked = NOW - timedelta(seconds=ago_s)
+    submitted = NOW - timedelta(seconds=ago_s)
     more = {"batch": batch, "frames": frames, "backfill": backfill}
-    return make_request("data", "new", {"frames": batch}, by="data_cleaning", asked=asked, **more)
+    return make_request("data", "new", {"frames": batch}, by="data_cleaning", submitted=submitted, **more)
 
 
 def other(kind="drift", ago_s=30, now=False):
-    asked = NOW - timedelta(seconds=ago_s)
-    return make_request(kind, "because", {"what": kind}, by="somebody", asked=asked, now=now)
+    submitted = NOW - timedelta(seconds=ago_s)
+    return make_request(kind, "because", {"what": kind}, by="somebody", submitted=submitted, now=now)
 
 
 def now_by_hand():
@@ -62,7 +62,7 @@ COOL = Policy(cooldown_minutes=60)
         # together
         ([data(ago_s=2)], at(), USUAL, "wait", "the newest request is 2 s old"),
         ([data(), other(ago_s=1)], at(), USUAL, "wait", "the newest request is 1 s old"),
-        ([other(ago_s=2)], at(), Policy(quiet_s=0), "train", ""),
+        ([other(ago_s=2)], at(), Policy(debounce_s=0), "train", ""),
         ([data(ago_s=61 * MINUTE), other(ago_s=1)], at(), USUAL, "train", ""),  # they never stop coming
         # one at a time
         ([other()], at(trainings=1), USUAL, "wait", "a training is going on"),
@@ -97,7 +97,7 @@ def test_the_table(requests, situation, policy, action, why):
         ([data(ago_s=2)], at(), USUAL, 1, 3),  # the rest of the quiet time
         ([data(ago_s=5)], at(data_runs=1), USUAL, 2, 2),
         ([data(ago_s=100)], at(data_runs=1), USUAL, 10, 10),
-        ([data(ago_s=3000)], at(data_runs=1), USUAL, LONGEST_LOOK_S, LONGEST_LOOK_S),
+        ([data(ago_s=3000)], at(data_runs=1), USUAL, MAX_LOOK_S, MAX_LOOK_S),
         ([other(ago_s=3000)], at(trained_ago_s=59.9 * MINUTE), COOL, 5, 7),
     ],
 )
@@ -119,9 +119,9 @@ def test_a_policy_under_which_new_data_is_never_enough_is_refused():
         ("cooldown_minutes", "-1"),
         ("cooldown_minutes", "yes"),
         ("cooldown_minutes", "an hour"),
-        ("longest_wait_minutes", "1000000"),
+        ("max_wait_minutes", "1000000"),
         ("backfill_wait_hours", ".inf"),
-        ("quiet_s", "3601"),
+        ("debounce_s", "3601"),
         ("new_batches", "0"),
         ("new_batches", "yes"),
         ("new_batches", "'3'"),
@@ -138,11 +138,13 @@ def test_a_wrong_value_is_named(field, said):
 
 def test_the_most_patient_policy_waits_for_a_year_and_any_date_can_be_waited_from():
     patient = Policy(
-        cooldown_minutes=LONGEST_MINUTES,
-        longest_wait_minutes=LONGEST_MINUTES,
-        backfill_wait_hours=LONGEST_MINUTES / 60,
+        cooldown_minutes=MAX_MINUTES,
+        max_wait_minutes=MAX_MINUTES,
+        backfill_wait_hours=MAX_MINUTES / 60,
     )
-    ancient = data(backfill=True).model_copy(update={"asked": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23)))})
+    ancient = data(backfill=True).model_copy(
+        update={"submitted": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23)))}
+    )
     assert decide([data(backfill=True)], at(data_runs=1), patient, NOW).action == "wait"
     assert decide([other()], at(trained_ago_s=364 * 86400), patient, NOW).action == "wait"
     assert decide([ancient], at(data_runs=1), patient, NOW).action == "train"
@@ -158,24 +160,24 @@ situations = st.builds(at, st.integers(0, 2), st.integers(0, 9), st.none() | st.
 policies = st.builds(
     Policy,
     new_batches=st.integers(1, 4),
-    quiet_s=st.floats(0, 3600),
+    debounce_s=st.floats(0, 3600),
     cooldown_minutes=st.floats(0, 1e4),
-    longest_wait_minutes=st.floats(0, 1e4),
+    max_wait_minutes=st.floats(0, 1e4),
     backfill_wait_hours=st.floats(0, 1e3),
 )
 
 
 @given(requests, situations, policies)
 @settings(max_examples=200, deadline=None)
-def test_never_two_at_a_time_never_without_a_request_and_no_wait_is_for_ever(asked, situation, policy):
-    decision = decide(asked, situation, policy, NOW)
+def test_never_two_at_a_time_never_without_a_request_and_no_wait_is_for_ever(submitted, situation, policy):
+    decision = decide(submitted, situation, policy, NOW)
     assert decision.why
     if decision.action == "train":
-        assert asked
+        assert submitted
         assert not situation.trainings
     if decision.action == "wait":
-        assert 0 < decision.look_again_s <= LONGEST_LOOK_S
-    later = decide(asked, Situation(0, situation.data_runs, situation.last_training, "b1"), policy, NOW + 2 * LONG)
+        assert 0 < decision.look_again_s <= MAX_LOOK_S
+    later = decide(submitted, Situation(0, situation.data_runs, situation.last_training, "b1"), policy, NOW + 2 * LONG)
     assert later.action != "wait", "whatever data runs do, what was waited for ends"
 
 

@@ -78,7 +78,7 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(BadInput, match="Is a directory"):
         read_secrets(tmp_path)
     with pytest.raises(BadInput, match="larger than 65536 bytes"):
-        read_secrets(write(tmp_path, "A=" + "x" * secrets_file.LARGEST))
+        read_secrets(write(tmp_path, "A=" + "x" * secrets_file.MAX_BYTES))
     (tmp_path / "latin.env").write_bytes(b"A=\xe9\n")
     with pytest.raises(BadInput, match="not UTF-8"):
         read_secrets(tmp_path / "latin.env")

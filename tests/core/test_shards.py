@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim2edge.errors import BadInput
-from sim2edge.shards import MOST, Shard, all_shards, check_count, name_shards, parse_shard
+from sim2edge.shards import MAXIMUM, Shard, all_shards, check_count, name_shards, parse_shard
 
 
-@given(st.integers(1, 2000).flatmap(lambda units: st.tuples(st.just(units), st.integers(1, min(units, MOST)))))
+@given(st.integers(1, 2000).flatmap(lambda units: st.tuples(st.just(units), st.integers(1, min(units, MAXIMUM)))))
 def test_every_unit_is_in_exactly_one_shard_and_no_shard_is_idle(cut):
     units, of = cut
     shares = [list(shard.share(units)) for shard in all_shards(of)]
@@ -18,7 +18,7 @@ def test_every_unit_is_in_exactly_one_shard_and_no_shard_is_idle(cut):
     assert max(sizes) - min(sizes) <= 1
 
 
-@given(st.integers(1, MOST).flatmap(lambda of: st.builds(Shard, st.integers(1, of), st.just(of))))
+@given(st.integers(1, MAXIMUM).flatmap(lambda of: st.builds(Shard, st.integers(1, of), st.just(of))))
 def test_a_shard_is_read_as_it_is_written(shard):
     assert parse_shard(str(shard)) == shard
 

@@ -133,7 +133,7 @@ def test_again_with_another_setting_only_what_it_touches_is_made(airflow):
     for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
         newest = {dag: tasks(airflow, dag, day)[-1]["dag_run_id"] for dag in UNDER_TEST}
         again = [airflow.outcome(dag, run, UNDER_TEST[dag]) for dag, run in newest.items()]
-        assert again == ["cache hit: saved 12.5 s, 0.0 MB", "made"]
+        assert again == ["cached: saved 12.5 s, 0.0 MB", "made"]
 
 
 def test_a_task_shows_what_it_saved_to_pages_too(airflow):
@@ -142,7 +142,7 @@ def test_a_task_shows_what_it_saved_to_pages_too(airflow):
     path = f"dags/sim_capture/dagRuns/{run}/taskInstances/capture/xcomEntries/outcome"
     reference = airflow.client.result("sim_capture", task["dag_run_id"], "capture")
     assert airflow.call("GET", path)["value"] == {
-        "hit": True,
+        "cached": True,
         "saved_s": 12.5,
         "saved_bytes": 9,
         "reference": reference,
@@ -188,7 +188,7 @@ def test_a_cleared_or_retried_task_of_a_backfill_stays_behind(airflow):
     for task in (retried, cleared):
         assert (task["state"], task["pool"], task["priority_weight"]) == ("success", "backfill", -1)
     assert retried["try_number"] > 1
-    assert airflow.outcome("data_cleaning", run, "clean") == "cache hit: saved 12.5 s, 0.0 MB"
+    assert airflow.outcome("data_cleaning", run, "clean") == "cached: saved 12.5 s, 0.0 MB"
     settled(airflow)
 
 

@@ -17,7 +17,7 @@ from airflow_stack import RunningAirflow, quote, running_airflow, wait_for
 
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
-from sim2edge.retrain import OPEN, ask, last_training, make_request, served_by
+from sim2edge.retrain import OPEN, ask, fulfilled_by, last_training, make_request
 from sim2edge.stack.files import write_private
 from sim2edge.stack.settings import CHECKOUT
 
@@ -73,8 +73,8 @@ def make_root(folder: Path) -> Path:
 
 def cool_down(airflow: RunningAirflow, minutes: float) -> None:
     """Set the deployment's cool-down; the next task reads it."""
-    recipe = airflow.folder / "root" / "dags" / "train_model.yml"
-    change(recipe, recipe, "cooldown_minutes: [0-9.]+", f"cooldown_minutes: {minutes:.6f}")
+    pipeline = airflow.folder / "root" / "dags" / "train_model.yml"
+    change(pipeline, pipeline, "cooldown_minutes: [0-9.]+", f"cooldown_minutes: {minutes:.6f}")
 
 
 def change(path: Path, before: Path, old: str, new: str) -> None:
@@ -118,7 +118,7 @@ def test_ten_requests_at_once_are_one_training_after_the_cool_down_with_all_reas
     assert datetime.fromisoformat(training["run_after"]) > over
     said = note(airflow, training)
     assert all(f"{kinds[n % 3]}: reason number {n} (asker {n})" in said for n in range(10))
-    assert len({served_by(bus, request.id) for request in requests}) == 1
+    assert len({fulfilled_by(bus, request.id) for request in requests}) == 1
     assert list(bus.list(OPEN)) == []
 
     release = airflow.new_run("release_model", released)["dag_run_id"]

@@ -66,7 +66,7 @@ def test_the_second_time_every_stage_is_a_cache_hit_and_training_has_to_be_asked
     airflow.ended("release_model", new, "push")
     for dag, task in (("sim_capture", "capture"), ("train_model", "train"), ("release_model", "push")):
         run = airflow.run(dag, "b1")
-        assert airflow.outcome(dag, run, task) == "cache hit: saved 12.5 s, 0.0 MB"
+        assert airflow.outcome(dag, run, task) == "cached: saved 12.5 s, 0.0 MB"
         airflow.log(dag, run, task, "saved 12.5 s")
 
 
@@ -84,7 +84,7 @@ def test_an_override_of_a_run_by_hand_reruns_its_stage_and_what_is_below(airflow
     run = airflow.trigger("train_model", "b1", preset="default", overrides=["train.epochs=2"])
     airflow.ended("train_model", run, "validate")
     outcomes = {task: airflow.outcome("train_model", run, task) for task in ("augment", "train")}
-    assert outcomes == {"augment": "cache hit: saved 12.5 s, 0.0 MB", "train": "made"}
+    assert outcomes == {"augment": "cached: saved 12.5 s, 0.0 MB", "train": "made"}
 
 
 def test_a_refused_model_is_skipped_not_failed_and_starts_nothing(airflow):

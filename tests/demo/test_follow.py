@@ -54,8 +54,8 @@ def test_a_stage_as_a_whole_shows_its_progress():
 @pytest.mark.parametrize(
     ("instances", "state", "detail"),
     [
-        ([instance("capture_shard", None), instance("capture", None)], "waiting", ""),
-        ([*shards("queued", None), instance("capture", None)], "waiting", ""),
+        ([instance("capture_shard", None), instance("capture", None)], "pending", ""),
+        ([*shards("queued", None), instance("capture", None)], "pending", ""),
         ([*shards("running", "queued", None), instance("capture", None)], "running", "0/3 shards, 1 running"),
         (
             [*shards("success", "success", "up_for_retry"), instance("capture", None)],
@@ -155,7 +155,7 @@ def test_a_request_that_waits_says_for_what(monkeypatch):
     states = next(looks)
     assert (states[2].stage, states[2].state, states[2].detail) == (
         "augment",
-        "waiting",
+        "pending",
         "wait: cool-down: 3.0 minutes",
     )
     assert not is_over(states)

@@ -209,7 +209,7 @@ def test_a_result_that_was_committed_meanwhile_is_a_cache_hit_and_its_container_
     kill_after_submit(task, "capture", monkeypatch, saved=True)
     (running,) = engine.containers.list(all=True, filters={"label": f"sim2edge.run={task.partition}"})
     running.wait()
-    assert task.run("capture").outcome == "cache hit: saved 12.5 s, 0.0 MB"
+    assert task.run("capture").outcome == "cached: saved 12.5 s, 0.0 MB"
 
 
 def test_a_container_costs_little_more_than_a_process(partition, tmp_path, monkeypatch, capsys):

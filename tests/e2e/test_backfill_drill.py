@@ -66,8 +66,8 @@ def test_all_ten_end_committed_whatever_goes_down(stack, capsys):
 
     def progress(count):
         def look():
-            if mended := stack.mend():
-                seen.append(f"started again: {', '.join(mended)}")
+            if restarted := stack.restart_ended():
+                seen.append(f"started again: {', '.join(restarted)}")
             return len(cleaned(stack)) >= count
 
         wait_for(look, f"{count} batches", 600)

@@ -16,16 +16,16 @@ def artifacts(pipeline) -> set[str]:
 def test_everything_again_is_a_cache_hit_and_makes_nothing_new(pipeline):
     before = artifacts(pipeline)
     for stage in STAGE_NAMES:
-        assert pipeline.make(stage).committed["hit"], stage
+        assert pipeline.make(stage).committed["cached"], stage
     assert artifacts(pipeline) == before
 
 
 def test_a_changed_augmentation_runs_augment_again_and_leaves_the_rest(pipeline):
     original = dict(pipeline.references)
     try:
-        assert pipeline.make("capture").committed["hit"]
-        assert pipeline.make("clean").committed["hit"]
-        assert not pipeline.make("augment", "brightness=10").committed["hit"]
+        assert pipeline.make("capture").committed["cached"]
+        assert pipeline.make("clean").committed["cached"]
+        assert not pipeline.make("augment", "brightness=10").committed["cached"]
         planned = pipeline.words("train")
         assert f"dataset={original['augment']}" not in planned
     finally:

@@ -36,7 +36,7 @@ def commit(name: str, argv: list[str], refused: str | None = None) -> int:
     manifest = planned.manifest or produce(bus, planned, refused)
     if name in REFS and not manifest.refused and not planned.shard:
         bus.move_ref(f"{REFS[name]}/{manifest.partition}", manifest.reference)
-    emit("committed", reference=manifest.reference, hit=planned.manifest is not None, summary=manifest.summary)
+    emit("committed", reference=manifest.reference, cached=planned.manifest is not None, summary=manifest.summary)
     if manifest.refused:
         emit("error", message=f"refused: {manifest.refused}", code=3)
         return 3

@@ -15,7 +15,7 @@ from receivers import MailServer, Webhook, serving, silent_port
 
 from sim2edge.stack.ports import free_ports
 from sim2edge_airflow.alerts import channels as alert_channels
-from sim2edge_airflow.alerts.report import KILLED, LONGEST, describe_failure, report_failure, report_late
+from sim2edge_airflow.alerts.report import KILLED, MAX_CHARACTERS, describe_failure, report_failure, report_late
 
 RUNBOOK = """
 ### data_cleaning: a batch's episodes become frames
@@ -104,7 +104,7 @@ def test_an_alert_says_what_failed_where_to_look_and_what_to_do():
         (None, KILLED),
         (ValueError(), "ValueError"),
         (RuntimeError("first\n  second"), "first second"),
-        (RuntimeError("x" * 9000), "x" * LONGEST + " ..."),
+        (RuntimeError("x" * 9000), "x" * MAX_CHARACTERS + " ..."),
         ("plain words", "plain words"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from sim2edge_airflow.pages import arrival_hook
-from sim2edge_airflow.pages.arrival_hook import LARGEST_BODY, make_hook, named_batches
+from sim2edge_airflow.pages.arrival_hook import MAX_BODY, make_hook, named_batches
 
 TOKEN = "0123456789abcdef-0123456789abcdef"
 SEAWEED = {
@@ -140,7 +140,7 @@ def test_nothing_else_is_served(hook):
 
 
 def test_bodies_that_are_too_large_or_no_json_are_refused(hook, noted):
-    assert hook.post("/arrived", content=b" " * (LARGEST_BODY + 1)).status_code == 413
+    assert hook.post("/arrived", content=b" " * (MAX_BODY + 1)).status_code == 413
     for body in (b"", b"{", b"\xff\xfe", b"[" * 100_000):
         assert hook.post("/arrived", content=body).status_code == 400
     assert noted == []
@@ -230,7 +230,7 @@ def test_while_the_dag_is_paused_nothing_is_written(watch_inbox):
 
 
 def test_a_body_that_never_ends_is_given_up(noted, monkeypatch):
-    monkeypatch.setattr(arrival_hook, "LONGEST_S", 0.2)
+    monkeypatch.setattr(arrival_hook, "MAX_S", 0.2)
     sent = []
 
     async def post():

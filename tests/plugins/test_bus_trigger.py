@@ -19,7 +19,7 @@ def test_new_things_are_spoken_of_at_once_old_ones_every_minute_nothing_never(si
     attention, before, spoken, now = Attention(), frozenset(), None, 0.0
     for seen, pause in sights:
         now += pause
-        asks = attention.asks(set(seen), now)
+        asks = attention.is_due(set(seen), now)
         assert asks or not seen - before
         assert not (asks and not seen)
         if seen and spoken is not None and now - spoken >= REMIND_S:

@@ -11,7 +11,7 @@ from obstore.store import MemoryStore
 from sim2edge.bus import Bus
 from sim2edge.catalog import Catalog, Record
 from sim2edge_airflow.pages.flywheel_grid import GridIndex, choose_batches, make_cell, make_rows
-from sim2edge_airflow.pages.lineage_graph import COLUMNS, MOST, Node, draw, reduce
+from sim2edge_airflow.pages.lineage_graph import COLUMNS, MAXIMUM, Node, draw, reduce
 from sim2edge_airflow.pages.page_words import ago, duration, number, size, words
 from sim2edge_airflow.pages.run_states import StageRun, choose
 
@@ -23,8 +23,8 @@ def record(kind="verdict", finished=NOW, refused=None, **numbers):
     return Record(reference, "s", 1, finished, 12.0, 1000, {}, (), None, refused, "0", numbers)
 
 
-def run(state, started=NOW, ended=NOW, reference=None, hit=None, task="validate", run_id="r"):
-    return StageRun("b", "validate", "train_model", run_id, task, state, started, ended, reference, hit)
+def run(state, started=NOW, ended=NOW, reference=None, cached=None, task="validate", run_id="r"):
+    return StageRun("b", "validate", "train_model", run_id, task, state, started, ended, reference, cached)
 
 
 HOUR = timedelta(hours=1)
@@ -42,9 +42,9 @@ HOUR = timedelta(hours=1)
         (record(finished=NOW - HOUR), run("failed"), "failed"),
         (record(finished=NOW + HOUR), run("failed"), "committed"),
         (record(finished=NOW + timedelta(seconds=1)), run("success"), "committed"),
-        (record(finished=NOW - HOUR), run("success"), "hit"),
-        (record(finished=NOW - HOUR), run("success", hit=False), "committed"),
-        (record(finished=NOW + HOUR), run("success", hit=True), "hit"),
+        (record(finished=NOW - HOUR), run("success"), "cached"),
+        (record(finished=NOW - HOUR), run("success", cached=False), "committed"),
+        (record(finished=NOW + HOUR), run("success", cached=True), "cached"),
         (None, run("success", reference="verdict/b/00000000000000ff"), "committed"),
         (record(refused="too low"), run("skipped"), "refused"),
         (None, run("upstream_failed"), "missing"),
@@ -117,7 +117,7 @@ def test_a_graph_fits_its_picture_and_shows_what_it_is_about(kinds, data):
     assert all(0 <= box.x < graph.width - 100 and 0 <= box.y < graph.height - 40 for box in graph.boxes)
     for column in {node.column for node in nodes}:
         boxes = [box for box in graph.boxes if box.node.column == column]
-        assert len(boxes) <= MOST
+        assert len(boxes) <= MAXIMUM
         assert sum(box.more or 1 for box in boxes) == sum(node.column == column for node in nodes)
 
 
@@ -126,12 +126,12 @@ def test_a_thousand_batches_are_a_few_boxes():
     episodes = [Node(f"e{n}", "episodes", str(n), order=1000 - n) for n in range(1000)]
     edges = {(f"e{n}", f"f{n}") for n in range(1000)} | {(f"f{n}", "d") for n in range(1000)}
     graph = draw("d", [Node("d", "dataset", "d"), *frames, *episodes], edges)
-    assert len(graph.boxes) == 2 * MOST + 1
+    assert len(graph.boxes) == 2 * MAXIMUM + 1
     more = [box for box in graph.boxes if box.more]
     assert [box.node.title for box in more] == ["and 993 more", "and 993 more"]
     kept = {box.node.key[1:] for box in graph.boxes if box.node.key[0] in "ef"}
-    assert len(kept) == MOST - 1, "the same batches in both columns"
-    assert len(graph.lines) == 2 * MOST
+    assert len(kept) == MAXIMUM - 1, "the same batches in both columns"
+    assert len(graph.lines) == 2 * MAXIMUM
 
 
 def test_lines_that_others_say_already_are_left_out():

@@ -150,7 +150,7 @@ def test_a_device_that_went_silent_is_not_well_whatever_it_said_last(visitor, bu
     said = json.loads(bucket.get("fleet/pi-2/status.json"))
     long_ago = (datetime.now(UTC) - timedelta(hours=3)).isoformat()
     bucket.put("fleet/pi-2/status.json", json.dumps(said | {"updated": long_ago}).encode())
-    page = visitor.get("/sim2edge/devices?health=unwell").text
+    page = visitor.get("/sim2edge/devices?health=unhealthy").text
     assert "1 not well" in page
     assert "silent" in page
     assert ("devices/pi-2" in page, "devices/pi-1" in page) == (True, False)
@@ -158,8 +158,8 @@ def test_a_device_that_went_silent_is_not_well_whatever_it_said_last(visitor, bu
 
 
 def test_devices_beyond_those_that_are_read_are_counted_and_found_by_name(visitor, monkeypatch):
-    monkeypatch.setattr("sim2edge_airflow.pages.bus_view.MOST_DEVICES", 2)
-    monkeypatch.setattr("sim2edge_airflow.pages.fleet_page.MOST_DEVICES", 2)
+    monkeypatch.setattr("sim2edge_airflow.pages.bus_view.MAX_DEVICES", 2)
+    monkeypatch.setattr("sim2edge_airflow.pages.fleet_page.MAX_DEVICES", 2)
     page = visitor.get("/sim2edge/devices").text
     assert "There are 3 devices; the first 2 by name are read" in page
     assert "3,000" in visitor.get("/sim2edge/devices/pi-3").text
@@ -204,17 +204,17 @@ def test_the_tab_of_a_run_says_what_was_made_what_was_there_and_what_that_saved(
     run = add_run("train_model", "night-0011", DagRunState.SUCCESS)
     dataset, model = newest(bucket, "dataset", "night-0011"), newest(bucket, "model", "night-0011")
     add_task("train_model", run, "augment", "success", {"return_value": json.dumps(dataset)})
-    saved = {"hit": True, "saved_s": 7200.0, "saved_bytes": 5_000_000, "reference": model}
+    saved = {"cached": True, "saved_s": 7200.0, "saved_bytes": 5_000_000, "reference": model}
     add_task("train_model", run, "train", "success", {"return_value": model, "outcome": saved})
     refusal = {"artifact": "verdict/night-0011/0123456789abcdef", "reason": "refused: <i>too low</i>"}
     add_task("train_model", run, "validate", "skipped", {"refused": refusal})
     page = visitor.get(f"/sim2edge/runs/train_model/{run}").text
     assert "2.0 h · 5.0 MB" in page, "as the task says it"
-    assert "2 cache hits saved 2.0 h" in page, "the other by its times: the artifact is older than the task"
+    assert "2 cached, saved 2.0 h" in page, "the other by its times: the artifact is older than the task"
     assert "refused: &lt;i&gt;too low" in page
     assert f'href="/sim2edge/manifests/{dataset}" target="_blank"' in page
     grid = visitor.get("/sim2edge/flywheel?text=night-0011").text
-    assert "hit, saved" in grid
+    assert "cached, saved" in grid
     failed = add_run("data_cleaning", "night-0002", DagRunState.FAILED)
     add_task("data_cleaning", failed, "clean", "failed", {"return_value": "not a reference"})
     assert "1 batch," in visitor.get("/sim2edge/flywheel?state=failed").text

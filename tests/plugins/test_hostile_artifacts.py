@@ -115,7 +115,7 @@ def test_a_manifest_of_very_many_inputs_makes_no_long_page(visitor, bucket):
 )
 def test_no_page_fails_for_what_a_device_wrote(visitor, bucket, status):
     bucket.put("fleet/pi-1/status.json", json.dumps(status).encode())
-    for path in ("devices", "devices/pi-1", "lineage/devices/pi-1", "devices?health=unwell"):
+    for path in ("devices", "devices/pi-1", "lineage/devices/pi-1", "devices?health=unhealthy"):
         answer = visitor.get(f"/sim2edge/{path}")
         assert answer.status_code == 200, path
         assert HTML not in answer.text, path

@@ -17,7 +17,7 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 from sim2edge.arrivals import Report, Survey
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge_airflow.operators import register_operator
-from sim2edge_airflow.operators.register_operator import MOST_LINES, Ledger, RegisterOperator
+from sim2edge_airflow.operators.register_operator import MAX_LINES, Ledger, RegisterOperator
 
 DELIVERY = Asset("delivery")
 NOTHING = Report(registered=[], refused=[], incomplete={}, taken_over={}, left=0)
@@ -96,7 +96,7 @@ def test_an_incomplete_batch_is_named_and_one_that_stays_so_is_warned_of(registe
 def test_strangers_cannot_fill_the_log(register):
     with pytest.raises(AirflowSkipException):
         register(Report([], [f"line {number}" for number in range(1000)], {}, {}, 0))
-    assert len(register.lines) == MOST_LINES + 1
+    assert len(register.lines) == MAX_LINES + 1
     assert register.lines[-1] == "WARNING and 950 more that are refused or incomplete"
 
 

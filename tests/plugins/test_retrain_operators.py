@@ -19,7 +19,7 @@ from sim2edge_airflow.operators import retrain_operators
 from sim2edge_airflow.operators.retrain_operators import Decide, RequestTraining, StartTraining
 
 FRAMES = "frames/b1/0123456789abcdef"
-AT_ONCE = Policy(quiet_s=0)
+AT_ONCE = Policy(debounce_s=0)
 
 
 class Event:
@@ -63,8 +63,8 @@ def frames(bus, monkeypatch):
     return bus
 
 
-def request_training(overrides=(), recipe=()):
-    task = RequestTraining(task_id="request_training", frames=FRAMES, recipe=recipe)
+def request_training(overrides=(), defaults=()):
+    task = RequestTraining(task_id="request_training", frames=FRAMES, defaults=defaults)
     return task.execute(context(preset="demo", overrides=list(overrides)))
 
 
@@ -80,10 +80,10 @@ def look(policy=AT_ONCE, runs=None, paused=False, **params):
 
 
 def test_new_frames_ask_once_and_frames_that_were_learned_ask_for_nothing(frames):
-    asked = request_training()
-    assert request_training() == asked
+    submitted = request_training()
+    assert request_training() == submitted
     (request,) = open_requests(frames, datetime.now(UTC)).requests
-    assert (request.id, request.batch, request.frames, request.preset) == (asked, "b1", 563, "demo")
+    assert (request.id, request.batch, request.frames, request.preset) == (submitted, "b1", 563, "demo")
     assert request.reason == "batch b1: 563 frames"
     start()
     assert request_training() is None
@@ -98,7 +98,7 @@ def test_other_settings_ask_again_and_so_do_the_first_ones_after_them(frames):
     assert None not in ids
     assert len(set(ids)) == 3
     assert request_training(["clean.width=96"]) is None, "the frames say what clean did"
-    assert request_training(recipe=["train.epochs=3"]), "the deployment trains otherwise now"
+    assert request_training(defaults=["train.epochs=3"]), "the deployment trains otherwise now"
 
 
 def test_a_wrong_override_fails_with_the_field(frames):
@@ -109,7 +109,7 @@ def test_a_wrong_override_fails_with_the_field(frames):
 
 def test_a_training_starts_with_what_it_joins(frames):
     request_training()
-    retrain.ask(frames, make_request("drift", "the lamps are new", {"day": "1"}, by="monitor"))
+    retrain.submit(frames, make_request("drift", "the lamps are new", {"day": "1"}, by="monitor"))
     training, event = start()
     assert event.partitions == ["b1"]
     assert event.extra["training"] == training
@@ -124,7 +124,7 @@ def test_a_training_starts_with_what_it_joins(frames):
 def test_a_second_try_starts_the_same_training_whatever_was_asked_meanwhile(frames):
     request_training()
     first, event = start()
-    retrain.ask(frames, make_request("drift", "later", {"day": "2"}, by="monitor"))
+    retrain.submit(frames, make_request("drift", "later", {"day": "2"}, by="monitor"))
     assert start()[0] == first
     assert start()[1].extra == event.extra
     assert len(open_requests(frames, datetime.now(UTC)).requests) == 1
@@ -184,7 +184,7 @@ def test_a_backfill_is_waited_for_until_no_run_turns_up_for_a_while(frames, monk
     monkeypatch.setattr(retrain_operators, "CERTAIN_S", 0.3)
     monkeypatch.setattr(retrain_operators, "CERTAIN_STEP_S", 0.05)
     evidence, by = {"frames": FRAMES}, "data_cleaning"
-    retrain.ask(frames, make_request("data", "new", evidence, by=by, batch="b1", frames=1, backfill=True))
+    retrain.submit(frames, make_request("data", "new", evidence, by=by, batch="b1", frames=1, backfill=True))
     runs = iter([0, 0, 0, 0, 0, 0, 1, *[0] * 50])  # the run after the last turns up at the second look
     told = context()
     told["ti"].get_dr_count = lambda dag_id, states: 0 if dag_id == "train_model" else next(runs)
@@ -226,7 +226,7 @@ def test_a_run_that_nobody_told_anything_asks_for_nothing(frames):
 
 def test_what_no_training_can_have_is_left_alone_and_hinders_nobody(frames):
     hostile = make_request("drift", "x", {"d": 1}, by="m", overrides=["train.nonsense=1"])
-    retrain.ask(frames, hostile)
+    retrain.submit(frames, hostile)
     frames.put(f"{retrain.OPEN}/..%2f..%2fetc.json", b"{}")
     with pytest.raises(AirflowSkipException, match="nobody asks"):
         look()

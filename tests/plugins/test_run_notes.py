@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim2edge_airflow.scheduling import run_notes
-from sim2edge_airflow.scheduling.run_notes import LONGEST_NOTE, make_note
+from sim2edge_airflow.scheduling.run_notes import MAX_NOTE, make_note
 
 TRAINING = "20260504t120000-01234567"
 
@@ -48,5 +48,5 @@ def test_what_there_is_no_room_for_is_counted():
 @settings(max_examples=150, deadline=None)
 def test_it_always_fits(reasons, training):
     note = make_note([{"training": training, "reasons": reasons}])
-    assert len(note) <= LONGEST_NOTE
+    assert len(note) <= MAX_NOTE
     assert note.count("\n- ") <= len(reasons) + 1

@@ -12,8 +12,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from sim2edge_airflow.assets import EPISODES
 from sim2edge_airflow.operators.stage_operator import StageOperator
 
-WHOLE = "cache hit: saved 12.5 s, 0.0 MB"
-SHARE = "cache hit: saved 6.2 s, 0.0 MB"
+WHOLE = "cached: saved 12.5 s, 0.0 MB"
+SHARE = "cached: saved 6.2 s, 0.0 MB"
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_shards_then_the_batch_then_only_hits(run, s3, partition):
     assert s3.read_ref(f"refs/batches/{partition}").target == whole.artifact
 
 
-def test_of_a_batch_that_is_there_whole_every_task_is_a_hit(run, s3, partition):
+def test_of_a_batch_that_is_there_whole_every_task_is_cached(run, s3, partition):
     whole = run()[0]
     s3.delete([f"refs/batches/{partition}"])
     assert [shard(run, number).outcome for number in (1, 2)] == [SHARE, SHARE]

@@ -71,12 +71,12 @@ def test_a_stage_that_commits_gives_its_reference_and_nothing_else(s3, partition
 def test_the_second_time_is_a_cache_hit_and_says_what_it_saved(partition, capsys):
     task = Task(partition)
     first, _ = task.run("capture")
-    assert task.xcoms["outcome"] == {"hit": False, "saved_s": 0.0, "saved_bytes": 0, "reference": first}
+    assert task.xcoms["outcome"] == {"cached": False, "saved_s": 0.0, "saved_bytes": 0, "reference": first}
     second, operator = task.run("capture")
     assert second == first
-    assert operator.outcome == "cache hit: saved 12.5 s, 0.0 MB"
-    assert task.xcoms["outcome"] == {"hit": True, "saved_s": 12.5, "saved_bytes": 9, "reference": first}
-    assert f"Cache hit: {first} saved 12.5 s, 0.0 MB" in capsys.readouterr().out
+    assert operator.outcome == "cached: saved 12.5 s, 0.0 MB"
+    assert task.xcoms["outcome"] == {"cached": True, "saved_s": 12.5, "saved_bytes": 9, "reference": first}
+    assert f"Cached: {first} saved 12.5 s, 0.0 MB" in capsys.readouterr().out
 
 
 def test_settings_travel_with_the_event(partition):
@@ -240,7 +240,7 @@ def test_ingest_makes_the_episodes_of_a_batch_of_the_inbox_and_hands_them_on(s3,
     made = s3.open(reference)
     assert (made.stage, made.config["ready"], made.config["skip_bad"]) == ("ingest", ready, True)
     assert task.outlet_events[EPISODES].extra["reference"] == reference
-    assert Task(partition, {"overrides": ["ingest.skip_bad=true"]}).run("ingest")[1].outcome.startswith("cache hit")
+    assert Task(partition, {"overrides": ["ingest.skip_bad=true"]}).run("ingest")[1].outcome.startswith("cached")
     with pytest.raises(AirflowFailException, match=f"batch '{partition}' is {reference}, made by ingest"):
         make("capture", partition)
 

@@ -51,11 +51,11 @@ def test_progress_is_shown_every_two_seconds_and_at_the_end():
 
 def test_what_went_wrong_is_the_error_event_or_else_the_last_lines():
     said, _ = hear("Traceback ...", {"event": "error", "message": "clean.width: too small", "code": 2})
-    assert said.complaint == "clean.width: too small"
+    assert said.error == "clean.width: too small"
     not_said, lines = hear("Traceback (most recent call last):", '  File "x.py", line 1', "", "ValueError: x")
-    assert not_said.complaint.endswith("ValueError: x")
+    assert not_said.error.endswith("ValueError: x")
     assert len(lines) == 3
-    assert hear()[0].complaint == "it did not say why"
+    assert hear()[0].error == "it did not say why"
 
 
 @given(st.one_of(st.text(), st.recursive(st.integers() | st.text(), st.lists).map(json.dumps)))

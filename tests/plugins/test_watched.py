@@ -52,7 +52,7 @@ def test_when_the_source_fails_the_last_value_stays_and_the_error_is_said():
 def test_a_long_first_read_does_not_put_off_the_next_for_long():
     assert pause(took=0.1, seconds=5) == 5
     assert pause(took=2, seconds=5) == 18, "a tenth of the time"
-    assert pause(took=600, seconds=5) == watched.LONGEST_S
+    assert pause(took=600, seconds=5) == watched.MAX_S
 
 
 def test_whoever_looks_later_in_a_long_read_does_not_wait_again():

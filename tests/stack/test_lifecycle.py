@@ -39,8 +39,8 @@ any_facts = st.builds(
 @pytest.mark.parametrize(
     ("story", "facts", "expected"),
     [
-        ("waits for what it needs", replace(STARTING, phase=Phase.WAITING, needs_met=False), Phase.WAITING),
-        ("starts when that is there", replace(STARTING, phase=Phase.WAITING), Phase.STARTING),
+        ("waits for what it needs", replace(STARTING, phase=Phase.PENDING, needs_met=False), Phase.PENDING),
+        ("starts when that is there", replace(STARTING, phase=Phase.PENDING), Phase.STARTING),
         ("is healthy when the check says so", replace(STARTING, healthy=True), Phase.HEALTHY),
         ("is given time", replace(STARTING, healthy=False, phase_age_s=59), Phase.STARTING),
         ("but not for ever", replace(STARTING, healthy=False, phase_age_s=61), Phase.FAILED),
@@ -77,8 +77,8 @@ def test_an_ended_process_never_counts_as_running(facts: Facts) -> None:
 
 @given(any_facts)
 def test_nothing_starts_before_what_it_needs(facts: Facts) -> None:
-    if facts.phase is Phase.WAITING and not facts.needs_met:
-        assert next_phase(facts) is Phase.WAITING
+    if facts.phase is Phase.PENDING and not facts.needs_met:
+        assert next_phase(facts) is Phase.PENDING
 
 
 @given(any_facts)

@@ -72,7 +72,7 @@ def test_an_epoch_that_could_not_be_sent_comes_with_the_next(bus, dataset, store
         return log_batch(self, run_id, metrics=metrics, **rest)
 
     monkeypatch.setattr(MlflowClient, "log_batch", fail_once)
-    monkeypatch.setattr(mlflow_tracking, "SECONDS_OF_QUIET", 0.0)
+    monkeypatch.setattr(mlflow_tracking, "BACKOFF_S", 0.0)
     _, diary = run_stage(bus, "train", {"dataset": [dataset]}, *TINY, "epochs=3")
     (tracked,) = all_runs(store)
     losses = store.get_metric_history(tracked.info.run_id, "train_total_loss")

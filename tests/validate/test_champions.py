@@ -8,7 +8,7 @@ from perception_data import Diary
 
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, Manifest
-from sim2edge.registry import CHAMPION_REF, choose_champion, settle_verdict
+from sim2edge.registry import CHAMPION_REF, choose_champion, promote
 from sim2edge.validate.config import Floors, ValidateConfig
 from sim2edge.validate.metrics import Evaluation
 from sim2edge.validate.rules import check, holders, refusal
@@ -59,7 +59,7 @@ class History:
         manifest = commit(
             self.bus, f"verdict/{batch}/{self.verdicts:016x}", inputs, {"best": best}, refused, age=self.verdicts
         )
-        settle_verdict(self.bus, manifest, Diary())
+        promote(self.bus, manifest, Diary())
         return model, manifest
 
     @property

@@ -13,8 +13,8 @@ from sim2edge import registry
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Manifest
 from sim2edge.recipes.perception import CLASSES, FLOORS
-from sim2edge.registry import CHAMPION_REF, settle_verdict
-from sim2edge.runner import plan, rehearse
+from sim2edge.registry import CHAMPION_REF, promote
+from sim2edge.runner import dry_run, plan
 
 NO_FLOORS = (
     "floors.floor_accuracy=0", "floors.map_50=0", "floors.class_ap_50.default=0", "floors.floor_recall.default=0",
@@ -44,7 +44,7 @@ def test_a_verdict_holds_what_the_format_says(bus, dataset, put_model, tmp_path)
     detections = json.loads((folder / "detections.json").read_text())
     assert set(detections[0]) == {"image_id", "category_id", "bbox", "score"}
     lines = (folder / "confusion_matrix.csv").read_text().splitlines()
-    assert lines[0] == "head,truth,told,count"
+    assert lines[0] == "head,truth,predicted,count"
     assert len(lines) == 1 + len(FLOORS) ** 2 + (1 + len(CLASSES)) ** 2
     assert diary.updates[-1] == (1, 1)
     rows = list(csv.DictReader((folder / "rules.csv").open()))
@@ -153,7 +153,7 @@ def test_the_same_verdict_made_again_has_the_same_bytes(bus, dataset, put_model,
     judge(bus, old, dataset, *LENIENT)
     planned = plan(bus, "validate", overrides=LENIENT, inputs={"model": [new], "dataset": [dataset]})
     torch.set_num_threads(2)
-    first, second = (rehearse(bus, planned, Diary(), tmp_path / name) for name in ("a", "b"))
+    first, second = (dry_run(bus, planned, Diary(), tmp_path / name) for name in ("a", "b"))
     assert first == second
 
 
@@ -202,6 +202,6 @@ def test_a_race_for_the_champion_is_lost_quietly(bus, dataset, put_model, monkey
         return seen
 
     monkeypatch.setattr(bus, "read_ref", look_then_lose)
-    settle_verdict(bus, passed, diary)
+    promote(bus, passed, diary)
     assert bus.read_ref(CHAMPION_REF).target == other
     assert diary.messages == [f"{mine} passed, but the champion moved meanwhile: left as it is"]

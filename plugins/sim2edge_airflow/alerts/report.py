@@ -22,7 +22,7 @@ from sim2edge_airflow.alerts.runbook import part
 
 log = logging.getLogger(__name__)
 
-LONGEST = 500
+MAX_CHARACTERS = 500
 """Characters of an error that are told; the rest is in the log."""
 KILLED = "its worker was killed, or stopped giving signs of life: out of memory, or its host went down"
 NO_RUNBOOK = "see the DAG's runbook in Airflow"
@@ -142,7 +142,7 @@ def one_line(error: BaseException | str | None) -> str:
         return KILLED
     text = " ".join(str(error).split()) or type(error).__name__
     shown = str(redact(text))
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} ..."
+    return shown if len(shown) <= MAX_CHARACTERS else f"{shown[:MAX_CHARACTERS]} ..."
 
 
 def named_inputs(task: Any) -> dict[str, list[str]]:

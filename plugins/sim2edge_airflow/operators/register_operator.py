@@ -25,7 +25,7 @@ from sim2edge.errors import BadInput, Unavailable
 from sim2edge.lines import quote
 from sim2edge_airflow.number_settings import read_number
 
-MOST_LINES = 50
+MAX_LINES = 50
 """Lines of one kind in a log: strangers may write into the inbox."""
 
 
@@ -84,16 +84,16 @@ class RegisterOperator(BaseOperator):
         return report.registered
 
     def _tell(self, found: Survey | Report) -> None:
-        for line in found.refused[:MOST_LINES]:
+        for line in found.refused[:MAX_LINES]:
             self.log.warning("refused %s", line)
-        for batch, since in sorted(found.incomplete.items(), key=lambda item: item[1])[:MOST_LINES]:
+        for batch, since in sorted(found.incomplete.items(), key=lambda item: item[1])[:MAX_LINES]:
             age = datetime.now(UTC) - since
             how = f"inbox/{batch}: no READY.json, and nothing was written for {age.total_seconds() / 60:.0f} minutes"
             if age > self.overdue:
                 self.log.warning("overdue %s", how)
             else:
                 self.log.info("incomplete %s", how)
-        beyond = [max(0, len(each) - MOST_LINES) for each in (found.refused, found.incomplete)]
+        beyond = [max(0, len(each) - MAX_LINES) for each in (found.refused, found.incomplete)]
         if hidden := sum(beyond) + found.more_incomplete:
             self.log.warning("and %d more that are refused or incomplete", hidden)
 

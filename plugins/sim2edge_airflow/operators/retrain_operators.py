@@ -34,7 +34,7 @@ start of the next that follows it, the scheduler may take some seconds."""
 
 IN_PLACE_S = 8.0
 """How long a task waits where it is before it makes room and comes back later."""
-SHORTEST_BREAK_S = 10.0
+MIN_BREAK_S = 10.0
 """The least it stays away: one that comes back before the scheduler has seen it go is taken for one that was lost."""
 PARAMS = {
     "reason": Param("", type="string", maxLength=300, description="One sentence: asks for a training by hand."),
@@ -52,18 +52,18 @@ class RequestTraining(BaseOperator):
 
     Args:
         frames: the reference of the frames.
-        recipe: the overrides of the deployment, as `stage.key=value` words.
+        defaults: the overrides of the deployment, as `stage.key=value` words.
     """
 
-    template_fields: Sequence[str] = ("frames", "asked")
+    template_fields: Sequence[str] = ("frames", "request")
     overwrite_rtif_after_execution = True
     ui_color = "#fdf1d3"
 
-    def __init__(self, *, frames: Any, recipe: Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(self, *, frames: Any, defaults: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.frames = frames
-        self.recipe = list(recipe)
-        self.asked: str | None = None
+        self.defaults = list(defaults)
+        self.request: str | None = None
 
     def execute(self, context: Context) -> str | None:
         """Ask, unless the last training has learned from these frames, in the way that it would again.
@@ -75,7 +75,7 @@ class RequestTraining(BaseOperator):
 
     def _ask(self, context: Context) -> str | None:
         run, bus = read_run_settings(context), Bus.from_environment()
-        settings = retrain.fingerprint(run.preset, run.overrides, self.recipe)
+        settings = retrain.fingerprint(run.preset, run.overrides, self.defaults)
         learned, last = retrain.is_learned(bus, self.frames, settings)
         if learned:
             self.log.info("Asks for nothing: training %s had %s, with the same settings", last, self.frames)
@@ -92,9 +92,11 @@ class RequestTraining(BaseOperator):
             frames=count,
             backfill=run.backfill,
         )
-        served = retrain.ask(bus, request)
-        self.log.info("Request %s: %s", request.id, f"was served by training {served}" if served else request.reason)
-        self.asked = request.id
+        fulfilled = retrain.submit(bus, request)
+        self.log.info(
+            "Request %s: %s", request.id, f"was fulfilled by training {fulfilled}" if fulfilled else request.reason
+        )
+        self.request = request.id
         return request.id
 
 
@@ -103,15 +105,15 @@ class Decide(BaseSensorOperator):
 
     Args:
         policy: when that is.
-        recipe: the overrides of the deployment, as `stage.key=value` words.
+        defaults: the overrides of the deployment, as `stage.key=value` words.
     """
 
     ui_color = "#fdf1d3"
 
-    def __init__(self, *, policy: Policy, recipe: Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(self, *, policy: Policy, defaults: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(mode="reschedule", **kwargs)
         self.policy = policy
-        self.recipe = list(recipe)
+        self.defaults = list(defaults)
         self._look_again_s = 0.0
 
     def poke(self, context: Context) -> bool:
@@ -130,7 +132,7 @@ class Decide(BaseSensorOperator):
             decision = self._look(context)
         if decision.action == "wait" and count_runs(context, self.dag_id, ["queued"]):
             raise AirflowSkipException(f"the next run goes on: {decision.why}")  # it may bring a wish of a person
-        self._look_again_s = max(decision.look_again_s, SHORTEST_BREAK_S)
+        self._look_again_s = max(decision.look_again_s, MIN_BREAK_S)
         return decision.action == "train"
 
     def _look(self, context: Context) -> Decision:
@@ -145,9 +147,9 @@ class Decide(BaseSensorOperator):
 
     def _decide(self, context: Context) -> Decision:
         bus = Bus.from_environment()
-        if request := request_by_hand(context, self.recipe):
-            retrain.ask(bus, request)
-        requests, situation = read_open(bus, self.recipe, self.log), self._look_around(bus, context)
+        if request := request_by_hand(context, self.defaults):
+            retrain.submit(bus, request)
+        requests, situation = read_open(bus, self.defaults, self.log), self._look_around(bus, context)
         decision = decide(requests, situation, self.policy, datetime.now(UTC))
         if decision.action == "train" and is_backfill(requests) and not is_urgent(requests):
             return self._make_certain(requests, situation, decision, context)
@@ -179,20 +181,20 @@ class StartTraining(BaseOperator):
     """Joins the open requests in one training, and starts it: the same training at every try.
 
     Args:
-        recipe: the overrides of the deployment, as `stage.key=value` words.
+        defaults: the overrides of the deployment, as `stage.key=value` words.
     """
 
     ui_color = "#fdf1d3"
 
-    def __init__(self, *, recipe: Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(self, *, defaults: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.recipe = list(recipe)
+        self.defaults = list(defaults)
 
     def execute(self, context: Context) -> str:
-        """Record the training, mark its requests as served, and emit its event; returns its id.
+        """Record the training, mark its requests as fulfilled, and emit its event; returns its id.
 
         Raises:
-            AirflowSkipException: other trainings have served all requests.
+            AirflowSkipException: other trainings have fulfilled all requests.
             AirflowFailException: a request's settings are wrong.
             AirflowException: the DAG that trains is paused: Airflow would drop the event.
         """
@@ -200,7 +202,7 @@ class StartTraining(BaseOperator):
             raise AirflowException(f"{TRAINING_DAG} is paused: clear this task when it no longer is")
         training = plainly(lambda: self._serve(context))
         if training is None:
-            raise AirflowSkipException("others have served every request")
+            raise AirflowSkipException("others have fulfilled every request")
         for reason in training.reasons:
             self.log.info(reason)
         self.log.info("preset %s, overrides %s", training.preset or "of the deployment", list(training.overrides))
@@ -220,40 +222,40 @@ class StartTraining(BaseOperator):
         bus, run = Bus.from_environment(), context["dag_run"]
         identity = retrain.training_id(run.run_id, run.run_after)
         training = retrain.find_training(bus, identity) or self._join(bus, identity)
-        return retrain.serve(bus, training) if training else None
+        return retrain.fulfil(bus, training) if training else None
 
     def _join(self, bus: Bus, identity: str) -> Training | None:
-        requests = read_open(bus, self.recipe, self.log)
+        requests = read_open(bus, self.defaults, self.log)
         frames = [ref.target for ref in bus.list_refs(retrain.FRAMES)]
         if not requests or not frames:
             return None
         preset, overrides = retrain.merge_settings(requests)
         for request in requests:
             if (request.preset or request.overrides) and (request.preset, request.overrides) != (preset, overrides):
-                self.log.warning("Request %s is served with the settings of a newer one", request.id)
+                self.log.warning("Request %s is fulfilled with the settings of a newer one", request.id)
         return Training(
             id=identity,
             started=datetime.now(UTC),
             batch=latest_partition(frames),
             preset=preset,
             overrides=overrides,
-            settings=retrain.fingerprint(preset or conf.get("sim2edge", "preset"), overrides, self.recipe),
+            settings=retrain.fingerprint(preset or conf.get("sim2edge", "preset"), overrides, self.defaults),
             frames=tuple(frames),
             requests=tuple(requests),
         )
 
 
-def read_open(bus: Bus, recipe: Sequence[str], log: Any) -> Sequence[Request]:
-    """The open requests; what was served is removed, what cannot be served is left and named in the log."""
+def read_open(bus: Bus, defaults: Sequence[str], log: Any) -> Sequence[Request]:
+    """The open requests; what was fulfilled is removed, what cannot be fulfilled is left and named in the log."""
     found = retrain.open_requests(bus, datetime.now(UTC))
     retrain.clear_leftovers(bus, found)
-    requests, problems = retrain.sound(found.requests, conf.get("sim2edge", "preset"), recipe)
+    requests, problems = retrain.check_requests(found.requests, conf.get("sim2edge", "preset"), defaults)
     for problem in (*found.bad, *problems):
         log.warning("Left alone: %s", problem)
     return requests
 
 
-def request_by_hand(context: Context, recipe: Sequence[str]) -> Request | None:
+def request_by_hand(context: Context, defaults: Sequence[str]) -> Request | None:
     """What the person asks for who triggered this run; None when nobody did.
 
     Raises:
@@ -272,10 +274,10 @@ def request_by_hand(context: Context, recipe: Sequence[str]) -> Request | None:
         by=run.triggering_user_name or "Airflow",
         preset=params.get("preset") or None,
         overrides=params.get("overrides") or (),
-        asked=run.run_after.astimezone(UTC),
+        submitted=run.run_after.astimezone(UTC),
         now=params.get("now") is True,
     )
-    retrain.fingerprint(request.preset or conf.get("sim2edge", "preset"), request.overrides, recipe)
+    retrain.fingerprint(request.preset or conf.get("sim2edge", "preset"), request.overrides, defaults)
     return request
 
 

@@ -63,7 +63,7 @@ SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|PASSPHRASE|PRIVATE_KEY")
 class Saving:
     """Whether a task found its artifact made, and what that saved: the XCom `outcome`."""
 
-    hit: bool
+    cached: bool
     saved_s: float
     saved_bytes: int
     reference: str
@@ -157,10 +157,10 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         planned = self._plan(bus, settings)
         self._prepare(planned, settings, context)
         saved = Saving.of(planned)
-        if saved.hit:
-            self.log.info("Cache hit: %s %s", planned.reference, saved)
+        if saved.cached:
+            self.log.info("Cached: %s %s", planned.reference, saved)
             context["ti"].xcom_push(key="outcome", value=asdict(saved))
-        if planned.manifest is None or planned.stage.settle or self._left_behind(context):
+        if planned.manifest is None or planned.stage.post_commit or self._left_behind(context):
             self.execute_resumable(context)  # also to settle, which takes the stage's own libraries
         else:
             runner.conclude(bus, planned, planned.manifest, make_progress(self.stage))
@@ -170,8 +170,8 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         self.artifact = manifest.reference
         for asset in self.outlets:
             context["outlet_events"][asset].extra = settings.for_event(manifest.reference)
-        self.outcome = f"cache hit: {saved}" if saved.hit else "made"
-        if not saved.hit:
+        self.outcome = f"cached: {saved}" if saved.cached else "made"
+        if not saved.cached:
             context["ti"].xcom_push(key="outcome", value=asdict(saved))
         return manifest.reference
 
@@ -290,12 +290,12 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
             self.outcome = "removed"
             raise AirflowException(f"{self.stage} was removed while it ran, by somebody else than its task")
         if status.exit_code == EXIT_BAD_INPUT:
-            raise BadInput(self._output.complaint)
+            raise BadInput(self._output.error)
         if status.exit_code == EXIT_REFUSED:
-            self._refuse(self._output.complaint, context)
+            self._refuse(self._output.error, context)
         if status.exit_code != 0:
             self.outcome = status.explanation or f"exit code {status.exit_code}"
-            said = status.explanation or self._output.complaint
+            said = status.explanation or self._output.error
             raise AirflowException(f"{self.stage} ended with exit code {status.exit_code}: {said}")
 
     def _refuse(self, reason: str, context: Context) -> None:

@@ -38,7 +38,7 @@ class StageOutput:
         handlers.get(event.pop("event"), self._message)(event)
 
     @property
-    def complaint(self) -> str:
+    def error(self) -> str:
         """Why the stage failed, in its own words: its error event, or the last it printed."""
         return self._error or " | ".join(self._tail) or "it did not say why"
 

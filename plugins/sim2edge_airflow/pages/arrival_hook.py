@@ -32,9 +32,9 @@ from sim2edge.manifest import PARTITION
 from sim2edge_airflow.assets import ARRIVED
 
 TOKEN_VARIABLE = "SIM2EDGE_INBOX_TOKEN"  # noqa: S105 - the name of a variable
-SHORTEST_TOKEN = 16
-LARGEST_BODY = 256 * 1024
-LONGEST_S = 10
+MIN_TOKEN = 16
+MAX_BODY = 256 * 1024
+MAX_S = 10
 """Seconds that sending it may take."""
 NAMED = 5
 """Batches that the event names, for whoever reads it."""
@@ -53,7 +53,7 @@ def make_hook() -> FastAPI:
 def check_token(request: Request) -> None:
     """Let nobody in without the token; answer 404, as if there was no such page, where none is set."""
     token = os.environ.get(TOKEN_VARIABLE, "")
-    if len(token) < SHORTEST_TOKEN:
+    if len(token) < MIN_TOKEN:
         raise HTTPException(404, "Not Found")
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
@@ -63,10 +63,10 @@ def check_token(request: Request) -> None:
 async def take_events(request: Request) -> dict[str, int]:
     """Note that something arrived, if the events say so; how many batches they name."""
     try:
-        async with asyncio.timeout(LONGEST_S):
+        async with asyncio.timeout(MAX_S):
             body = await read_body(request)
     except TimeoutError:
-        raise HTTPException(408, f"not sent within {LONGEST_S} s") from None
+        raise HTTPException(408, f"not sent within {MAX_S} s") from None
     try:
         batches = sorted(set(named_batches(json.loads(body), os.environ.get("SIM2EDGE_BUCKET", ""))))
     except (ValueError, RecursionError):
@@ -81,8 +81,8 @@ async def read_body(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LARGEST_BODY:
-            raise HTTPException(413, f"more than {LARGEST_BODY} bytes")
+        if len(body) > MAX_BODY:
+            raise HTTPException(413, f"more than {MAX_BODY} bytes")
     return bytes(body)
 
 

@@ -10,9 +10,9 @@ from sim2edge.catalog import is_number
 from sim2edge.manifest import Manifest
 from sim2edge_airflow.pages.bus_view import BusView, read_or_note
 
-MOST_BATCHES = 60
-MOST_ROWS = 100
-MOST_EPOCHS = 2000
+MAX_BATCHES = 60
+MAX_ROWS = 100
+MAX_EPOCHS = 2000
 LOSS = "train_total_loss"
 CURVE_WIDTH, CURVE_HEIGHT = 560, 160
 
@@ -32,7 +32,7 @@ def describe_dataset(view: BusView, manifest: Manifest, notes: list[str]) -> Map
         "splits": as_dict(content.get("splits")),
         "classes": as_dict(content.get("class_counts")),
         "floors": as_dict(content.get("floor_counts")),
-        "batches": batches[:MOST_BATCHES],
+        "batches": batches[:MAX_BATCHES],
         "total": len(batches),
     }
 
@@ -51,7 +51,7 @@ def describe_model(view: BusView, manifest: Manifest, notes: list[str]) -> Mappi
         "verdict": verdict,
         "judged": describe_verdict(view, judged, notes) if judged else {},
         "refused": verdicts[-1].refused if verdicts else None,
-        "releases": [r for r in below if r and r.kind == "release"][:MOST_BATCHES],
+        "releases": [r for r in below if r and r.kind == "release"][:MAX_BATCHES],
     }
 
 
@@ -63,7 +63,7 @@ def describe_verdict(view: BusView, manifest: Manifest, notes: list[str]) -> Map
     return {
         "rules": dicts_in(content.get("rules")),
         "champion": content.get("champion") if isinstance(content.get("champion"), str) else None,
-        "metrics": [(name, metrics[name], champion.get(name)) for name in scalars][:MOST_ROWS],
+        "metrics": [(name, metrics[name], champion.get(name)) for name in scalars][:MAX_ROWS],
         "reference": manifest.reference,
         "pictures": pictures(manifest, "confusion_matrix.png", "roc.png"),
     }
@@ -83,7 +83,7 @@ def describe_release(view: BusView, manifest: Manifest, notes: list[str]) -> Map
         "trained": as_dict(report.get("trained")),
         "variants": dicts_in(report.get("variants")),
         "rings": rings,
-        "devices": devices[:MOST_BATCHES],
+        "devices": devices[:MAX_BATCHES],
         "on": len(devices),
     }
 
@@ -102,7 +102,7 @@ def pictures(manifest: Manifest, *names: str) -> list[str]:
 
 def draw_curve(history: Any, name: str) -> Mapping[str, Any]:
     """A metric over epochs: the points of an SVG polyline, its ends, how many; empty when there is nothing to draw."""
-    values = [row[name] for row in dicts_in(history, MOST_EPOCHS) if is_number(row.get(name))]
+    values = [row[name] for row in dicts_in(history, MAX_EPOCHS) if is_number(row.get(name))]
     if len(values) < 2:
         return {}
     low, high = min(values), max(values)
@@ -117,7 +117,7 @@ def as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def dicts_in(value: Any, most: int = MOST_ROWS) -> list[dict[str, Any]]:
+def dicts_in(value: Any, most: int = MAX_ROWS) -> list[dict[str, Any]]:
     """The objects in a list, the first of them; none when it is no list."""
     found: Iterable[Any] = value if isinstance(value, list) else ()
     return [each for each in found if isinstance(each, dict)][:most]

@@ -27,7 +27,7 @@ SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src data
 ASK_AGAIN = {"Cache-Control": "private, no-cache"}
 REPORTS = ("report.html", "contact_sheet.png", "confusion_matrix.png", "curves.png", "export_report.json")
 """The file of an artifact to look at first, whichever it has."""
-MOST_PARTS = 200
+MAX_PARTS = 200
 
 
 @ROUTES.get("/artifacts", response_class=HTMLResponse)
@@ -52,7 +52,7 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
         notes=notes,
         report=find_report(manifest),
         tracking=find_tracking(manifest),
-        most=MOST_PARTS,
+        most=MAX_PARTS,
         champion=champion.target if champion else None,
         before=champion.previous if champion else None,
         summary={key: value for key, value in manifest.summary.items() if key not in ("seeds", "mlflow")},

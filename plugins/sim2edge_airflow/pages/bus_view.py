@@ -23,8 +23,8 @@ CATALOG_S, REFS_S, FLEET_S = 5.0, 10.0, 15.0
 REF_FOLDERS = ("refs/models", "refs/rings", "refs/datasets")
 """Those of which there are few; the refs of batches are as many as there are batches."""
 CHAMPION = "refs/models/champion"
-MOST_DEVICES = 2000
-MOST_JSON_BYTES = 1 << 20
+MAX_DEVICES = 2000
+MAX_JSON_BYTES = 1 << 20
 MANIFESTS_KEPT, FILES_KEPT = 128, 64
 PAUSE_S = 5.0
 """Seconds after a request was given up during which others are not tried: the threads of the server are few."""
@@ -90,7 +90,7 @@ class BusView:
             Unavailable: it is not read yet.
         """
         record = self.catalog().get(reference)
-        if record is None and (self.waiting or self.age_s is None):
+        if record is None and (self.pending or self.age_s is None):
             raise Unavailable(self._catalog.error or "the catalog is still being read: reload in some seconds")
         if record is None:
             raise BadInput(f"{reference}: the catalog does not list it")
@@ -101,7 +101,7 @@ class BusView:
         return self._refs.look()
 
     def fleet(self) -> Sequence[Device]:
-        """The status of every device, of the first `MOST_DEVICES` when there are more."""
+        """The status of every device, of the first `MAX_DEVICES` when there are more."""
         return self._fleet.look()
 
     def device(self, name: str) -> Device:
@@ -114,7 +114,7 @@ class BusView:
         known = next((each for each in self.fleet() if each.device == name), None)
         if known is None and self._fleet.age_s is None and self._fleet.error:
             raise Unavailable(self._fleet.error)
-        if known is None and self.devices <= MOST_DEVICES:
+        if known is None and self.devices <= MAX_DEVICES:
             raise BadInput(f"'{name[:80]}': no such device has said anything yet")
         return known or self._try(lambda: read_device(self.bus, name))
 
@@ -154,9 +154,9 @@ class BusView:
         return self._fleet.age_s
 
     @property
-    def waiting(self) -> int:
+    def pending(self) -> int:
         """Manifests that are still to be read."""
-        return self._whole.waiting if "_whole" in self.__dict__ else 0
+        return self._whole.pending if "_whole" in self.__dict__ else 0
 
     def _read_catalog(self) -> None:
         self._whole.refresh()
@@ -168,7 +168,7 @@ class BusView:
     def _read_fleet(self) -> Sequence[Device]:
         names = list_devices(self.bus)
         self.devices = len(names)
-        return read_fleet(self.bus, names[:MOST_DEVICES])
+        return read_fleet(self.bus, names[:MAX_DEVICES])
 
     def _open(self, reference: str) -> Manifest:
         return self._try(lambda: self.bus.open(reference))
@@ -178,7 +178,7 @@ class BusView:
         file = next((each for each in manifest.files if each.path == path), None)
         if file is None:
             return None
-        if file.bytes > MOST_JSON_BYTES:
+        if file.bytes > MAX_JSON_BYTES:
             raise BadInput(f"{reference}/{path}: too large to be shown")
         self.check(manifest, file)
         content = self._try(lambda: self.bus.get(f"{reference}/{manifest.attempt}/{path}"))

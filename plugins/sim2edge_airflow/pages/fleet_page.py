@@ -11,7 +11,7 @@ from sim2edge.access import DEVICE
 from sim2edge.catalog import Record
 from sim2edge.errors import BadInput
 from sim2edge.fleet import Device
-from sim2edge_airflow.pages.bus_view import MOST_DEVICES, BusView
+from sim2edge_airflow.pages.bus_view import MAX_DEVICES, BusView
 from sim2edge_airflow.pages.page_words import short
 from sim2edge_airflow.pages.rendering import cut, get_view, render
 
@@ -26,16 +26,16 @@ SILENT = timedelta(minutes=15)
 def show_devices(
     request: Request,
     text: Annotated[str, Query(max_length=63)] = "",
-    health: Literal["", "unwell"] = "",
+    health: Literal["", "unhealthy"] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
     """Rings, and the devices of the fleet."""
     view, now = get_view(request), datetime.now(UTC)
     known = [(device, *judge(device, now)) for device in sorted(view.fleet(), key=natural)]
-    unwell = sum(sign == "failed" for _, sign, _ in known)
+    unhealthy = sum(sign == "failed" for _, sign, _ in known)
     found = [each for each in known if text.lower() in each[0].device and (not health or each[1] == "failed")]
     shown, pages = cut(found, page)
-    hidden = f"There are {view.devices:,} devices; the first {MOST_DEVICES:,} by name are read and counted here."
+    hidden = f"There are {view.devices:,} devices; the first {MAX_DEVICES:,} by name are read and counted here."
     return render(
         request,
         "devices.html",
@@ -44,10 +44,10 @@ def show_devices(
         age_s=view.fleet_age_s,
         text=text,
         health=health,
-        unwell=unwell,
+        unhealthy=unhealthy,
         read=len(known),
         known=max(view.devices, len(known)),
-        notes=[hidden] if view.devices > MOST_DEVICES else [],
+        notes=[hidden] if view.devices > MAX_DEVICES else [],
         **pages,
     )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STAGE_OF = dict(zip(KINDS, STAGE_NAMES, strict=True))
 """Kind to the stage that makes it."""
-STATES = ("committed", "hit", "running", "refused", "failed", "missing")
+STATES = ("committed", "cached", "running", "refused", "failed", "missing")
 LIVE_STATES = ("running", "failed")
 """Those that only Airflow's database knows."""
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -117,7 +117,7 @@ def choose_batches(
     found = [batch for batch in index.batches(started) if text.lower() in batch.lower()]
     if state in LIVE_STATES:
         return [batch for batch in found if batch in (live or ())]
-    if state in ("", "hit"):  # any that is committed may be a hit, which only its newest run tells
+    if state in ("", "cached"):  # any that is committed may be a hit, which only its newest run tells
         return found if not stage or state else [b for b in found if not index.matches(b, "missing", stage)]
     return [batch for batch in found if index.matches(batch, state, stage)]
 
@@ -172,15 +172,15 @@ def _apply(cell: Cell, run: "StageRun") -> None:
         cell.state, cell.note = "failed", "see its log"
     elif run.state == "success" and cell.record is None:
         cell.state = "committed"
-    elif run.state == "success" and cell.state == "committed" and is_hit(cell.record, run):
-        cell.state = "hit"
-        cell.cost = f"hit, saved {duration(cell.record.wall_s)}" if cell.record else "hit"
+    elif run.state == "success" and cell.state == "committed" and is_cached(cell.record, run):
+        cell.state = "cached"
+        cell.cost = f"cached, saved {duration(cell.record.wall_s)}" if cell.record else "cached"
 
 
-def is_hit(record: Record | None, run: "StageRun") -> bool:
+def is_cached(record: Record | None, run: "StageRun") -> bool:
     """Whether the run found the artifact made: as it says itself, or because the artifact is older than the run."""
-    if run.hit is not None:
-        return run.hit
+    if run.cached is not None:
+        return run.cached
     return bool(record and run.started and record.finished < run.started)
 
 

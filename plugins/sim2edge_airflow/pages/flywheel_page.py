@@ -21,8 +21,8 @@ ROUTES = APIRouter()
 INDEX = grid.GridIndex()
 LOG = logging.getLogger(__name__)
 NO_DATABASE = "Airflow's database does not answer: what runs or failed is not shown"
-MOST_VERSIONS = 100
-MOST_LISTED = 12
+MAX_VERSIONS = 100
+MAX_LISTED = 12
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ def show_flywheel(
     request: Request,
     session: SessionDep,
     text: Annotated[str, Query(max_length=63)] = "",
-    state: Literal["", "committed", "hit", "running", "refused", "failed", "missing"] = "",
+    state: Literal["", "committed", "cached", "running", "refused", "failed", "missing"] = "",
     stage: Literal["", "capture", "clean", "augment", "train", "validate", "export", "push"] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
@@ -100,10 +100,10 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
         stages=STAGE_NAMES,
         newest=newest,
         pictures=find_pictures(view, newest, notes),
-        reach=sort_reach(catalog, newest),
-        most=MOST_LISTED,
-        versions=versions[:MOST_VERSIONS],
-        hidden=max(len(versions) - MOST_VERSIONS, 0),
+        downstream=sort_downstream(catalog, newest),
+        most=MAX_LISTED,
+        versions=versions[:MAX_VERSIONS],
+        hidden=max(len(versions) - MAX_VERSIONS, 0),
         history=history,
         notes=notes,
         champion=target(view, CHAMPION),
@@ -123,7 +123,7 @@ def find_pictures(view: BusView, newest: Mapping[str, Record], notes: list[str])
     return found
 
 
-def sort_reach(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str, Sequence[Record]]:
+def sort_downstream(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str, Sequence[Record]]:
     """What was made with a batch's episodes or frames, by kind, newest first."""
     start = newest.get("episodes") or newest.get("frames")
     found = [catalog.get(each) for each in catalog.descendants(start.reference)] if start else []

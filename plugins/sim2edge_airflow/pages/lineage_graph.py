@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 COLUMNS = ("shard", "episodes", "frames", "dataset", "model", "verdict", "release", "rollout", "device")
-MOST = 8
+MAXIMUM = 8
 """Boxes a column before the rest collapses."""
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN, HEAD = 130, 46, 34, 12, 12, 28
 
@@ -91,12 +91,12 @@ def _choose(focus: str, by_key: Mapping[str, Node], edges: Collection[tuple[str,
 
     def weight(node: Node) -> tuple[bool, int, float, str]:
         tied = [rank[key] for key in neighbours[node.key] if key in rank]
-        return node.key != focus, min(tied, default=MOST), -node.order, node.key
+        return node.key != focus, min(tied, default=MAXIMUM), -node.order, node.key
 
     chosen: dict[str, _Column] = {}
     for name in sorted(present, key=lambda each: abs(present.index(each) - middle)):
         found = sorted((node for node in by_key.values() if node.column == name), key=weight)
-        most = MOST if len(found) <= MOST else MOST - 1
+        most = MAXIMUM if len(found) <= MAXIMUM else MAXIMUM - 1
         chosen[name] = _Column(found[:most], max(len(found) - most, 0))
         rank.update({node.key: place for place, node in enumerate(found[:most])})
     return {name: chosen[name] for name in present}
@@ -110,11 +110,11 @@ def reduce(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
     def reached(start: str) -> set[str]:
         seen: set[str] = set()
-        waiting = [start]
-        while waiting:
-            for each in after[waiting.pop()] - seen:
+        pending = [start]
+        while pending:
+            for each in after[pending.pop()] - seen:
                 seen.add(each)
-                waiting.append(each)
+                pending.append(each)
         return seen
 
     below = {key: reached(key) for key in list(after)}

@@ -17,7 +17,7 @@ from sim2edge_airflow.pages.page_words import short
 from sim2edge_airflow.pages.rendering import get_view, render
 
 ROUTES = APIRouter()
-MOST_LISTED = 200
+MAX_LISTED = 200
 
 
 @ROUTES.get("/lineage/devices/{device}", response_class=HTMLResponse)
@@ -65,7 +65,7 @@ def _show(
         title=title,
         focus=focus,
         lists=[("Made from", list_kinds(catalog, above, ())), ("Made with it", list_kinds(catalog, below, others))],
-        most=MOST_LISTED,
+        most=MAX_LISTED,
     )
 
 

@@ -11,7 +11,7 @@ from sim2edge.catalog import is_number
 
 CLOCK_S = 5.0
 """Seconds that the clock of another machine may be ahead of ours."""
-MOST_OF_A_TEXT = 400
+MAX_TEXT = 400
 
 
 def ago(then: datetime | None, now: datetime | None = None) -> str:
@@ -56,7 +56,7 @@ def size(count: float | None) -> str:
 def number(value: Any) -> str:
     """A number with three significant digits, thousands separated, large ones as `400 k`; anything else as it is."""
     if isinstance(value, bool) or not is_number(value):
-        return "" if value is None else short(str(value), MOST_OF_A_TEXT)
+        return "" if value is None else short(str(value), MAX_TEXT)
     if abs(value) >= 100_000:
         return f"{value / 1e6:.1f} M" if abs(value) >= 1e6 else f"{value / 1e3:.0f} k"
     if isinstance(value, int) or abs(value) >= 1000:
@@ -80,7 +80,7 @@ def words(value: Any) -> str:
     if not isinstance(value, dict | list):
         return number(value)
     plain = _flat(value)
-    return short(json.dumps(value, ensure_ascii=False, default=str) if plain is None else plain, MOST_OF_A_TEXT)
+    return short(json.dumps(value, ensure_ascii=False, default=str) if plain is None else plain, MAX_TEXT)
 
 
 def _flat(value: dict[str, Any] | list[Any]) -> str | None:

@@ -19,7 +19,7 @@ from sim2edge_airflow.pages.bus_view import BusView
 
 PREFIX = "/sim2edge"
 FOLDER = Path(__file__).parent / "templates"
-MOST_OF_A_MESSAGE = 300
+MAX_MESSAGE = 300
 PAGE = 100
 """Rows of a table before the next page."""
 
@@ -52,7 +52,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         "here": request.url.path,
         "troubles": view.troubles(),
         "age_s": view.age_s,
-        "waiting": view.waiting,
+        "pending": view.pending,
     }
     text = TEMPLATES.get_template(template).render(shared | context)
     return HTMLResponse(text.encode(errors="replace"), status, PAGE_HEADERS)  # a stage's JSON may hold half a character
@@ -67,7 +67,7 @@ def cut(items: Sequence[T], page: int) -> tuple[Sequence[T], dict[str, int]]:
 
 def explain(request: Request, status: int, message: str) -> HTMLResponse:
     """A page that says in one line what is wrong."""
-    return render(request, "error.html", status, code=status, message=page_words.short(message, MOST_OF_A_MESSAGE))
+    return render(request, "error.html", status, code=status, message=page_words.short(message, MAX_MESSAGE))
 
 
 def explain_http(request: Request, error: Exception) -> HTMLResponse:

@@ -16,7 +16,7 @@ from sim2edge_airflow.pages.rendering import get_view, render
 from sim2edge_airflow.pages.run_states import RunDetails, TaskOutcome
 
 ROUTES = APIRouter()
-MOST_REASONS = 50
+MAX_REASONS = 50
 
 
 @ROUTES.get("/runs/{dag_id}/{run_id:path}", response_class=HTMLResponse)
@@ -33,9 +33,9 @@ def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) ->
         run=run,
         rows=rows,
         saved_s=sum(row["saved_s"] or 0 for row in rows),
-        hits=sum(row["state"] == "hit" for row in rows),
+        cached=sum(row["state"] == "cached" for row in rows),
         reasons=find_reasons(run),
-        notes=[f"Only {len(rows):,} of its tasks are shown."] if len(rows) == run_states.MOST_FOUND else [],
+        notes=[f"Only {len(rows):,} of its tasks are shown."] if len(rows) == run_states.MAX_FOUND else [],
     )
 
 
@@ -48,28 +48,28 @@ def make_row(view: BusView, task: TaskOutcome) -> dict[str, Any]:
     said = outcome.get("reference") or task.said.get("return_value") or refusal.get("artifact")
     reference = said if is_reference(said) else None
     record = view.catalog().get(reference) if reference else None
-    hit = outcome.get("hit")
-    if hit is None:
-        hit = bool(record and task.started and record.finished < task.started)
+    cached = outcome.get("cached")
+    if cached is None:
+        cached = bool(record and task.started and record.finished < task.started)
     saved = outcome.get("saved_s")
     return {
         "task": task,
         "reference": reference,
         "record": record,
-        "state": name_state(task.state, bool(hit and reference), bool(refusal)),
+        "state": name_state(task.state, bool(cached and reference), bool(refusal)),
         "quality": quality(record) if record else "",
-        "saved_s": (saved if is_number(saved) else record.wall_s if record else None) if hit else None,
-        "saved_bytes": (outcome.get("saved_bytes") or (record.bytes if record else None)) if hit else None,
+        "saved_s": (saved if is_number(saved) else record.wall_s if record else None) if cached else None,
+        "saved_bytes": (outcome.get("saved_bytes") or (record.bytes if record else None)) if cached else None,
         "note": str(refusal.get("reason", "")),
     }
 
 
-def name_state(state: str, hit: bool, refused: bool) -> str:
+def name_state(state: str, cached: bool, refused: bool) -> str:
     """Airflow's word for a state, as the grid says it."""
     if refused:
         return "refused"
     if state == "success":
-        return "hit" if hit else "committed"
+        return "cached" if cached else "committed"
     return "running" if state in RUNNING else "failed" if state in ("failed", "upstream_failed") else "missing"
 
 
@@ -87,4 +87,4 @@ def find_reasons(run: RunDetails) -> list[tuple[str, str]]:
                 found.append((kind, ", ".join(f"{key}: {value}" for key, value in rest.items())))
             else:
                 found.append((asset, str(reason)))
-    return [(short(kind), short(text, 600)) for kind, text in found[:MOST_REASONS]]
+    return [(short(kind), short(text, 600)) for kind, text in found[:MAX_REASONS]]

@@ -21,10 +21,10 @@ STAGE_OF_TASK = {**{stage: stage for stage in STAGE_NAMES}, "ingest": "capture",
 HEADS = ("sim_capture", "ingest_batch")
 """The DAGs that begin a batch."""
 ACTIVE = ("running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred", "restarting")
-MOST_ROWS = 20_000
-MOST_STARTED = 50
-MOST_RUNS = 50
-MOST_FOUND = 1000
+MAX_ROWS = 20_000
+MAX_STARTED = 50
+MAX_RUNS = 50
+MAX_FOUND = 1000
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class StageRun:
     ended: datetime | None
     reference: str | None
     """The artifact that it returned."""
-    hit: bool | None
+    cached: bool | None
     """Whether it found the artifact made; None when it does not say."""
 
 
@@ -61,7 +61,7 @@ def newest_runs(session: Session, batches: Collection[str]) -> Mapping[tuple[str
         .outerjoin(outcome, _belongs(outcome))
         .where(DagRun.id.in_(_newest_of(batches)), TaskInstance.task_id.in_(list(STAGE_OF_TASK)))
         .order_by(DagRun.id)
-        .limit(MOST_ROWS)
+        .limit(MAX_ROWS)
     )
     return choose(_stage_run(*row) for row in rows)
 
@@ -90,7 +90,7 @@ def started_batches(session: Session) -> Mapping[str, datetime]:
         select(DagRun.partition_key, DagRun.run_after)
         .where(DagRun.dag_id.in_(HEADS), DagRun.partition_key.is_not(None), DagRun._state != "success")
         .order_by(DagRun.id.desc())
-        .limit(MOST_STARTED)
+        .limit(MAX_STARTED)
     )
     started: dict[str, datetime] = {}
     for batch, then in rows:
@@ -106,7 +106,7 @@ def batches_in_state(session: Session, state: str) -> Collection[str]:
         .where(TaskInstance.state.in_(wanted), TaskInstance.task_id.in_(list(STAGE_OF_TASK)))
         .group_by(TaskInstance.dag_id, TaskInstance.run_id)
         .order_by(func.max(TaskInstance.start_date).desc())
-        .limit(MOST_FOUND)
+        .limit(MAX_FOUND)
         .subquery()
     )
     rows = session.execute(
@@ -137,7 +137,7 @@ def runs_of_batch(session: Session, batch: str) -> Sequence[BatchRun]:
         select(DagRun.dag_id, DagRun.run_id, DagRun._state, DagRun.run_type, DagRun.start_date, DagRun.end_date)
         .where(DagRun.partition_key == batch)
         .order_by(DagRun.id.desc())
-        .limit(MOST_RUNS)
+        .limit(MAX_RUNS)
     )
     return [BatchRun(*row) for row in rows]
 
@@ -184,7 +184,7 @@ def read_run(session: Session, dag_id: str, run_id: str) -> RunDetails | None:
     for task_id, index, key, value in session.execute(
         select(XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value)
         .where(XComModel.dag_run_id == run.id, XComModel.key.in_(("return_value", "outcome", "refused")))
-        .limit(MOST_ROWS)
+        .limit(MAX_ROWS)
     ):
         said.setdefault((task_id, index), {})[key] = plain(value)
     tasks = session.execute(
@@ -193,7 +193,7 @@ def read_run(session: Session, dag_id: str, run_id: str) -> RunDetails | None:
             *(TaskInstance.start_date, TaskInstance.end_date, TaskInstance.try_number),
         )
         .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
-        .limit(MOST_FOUND)
+        .limit(MAX_FOUND)
     )
     outcomes = [TaskOutcome(t[0], t[1], t[2] or "none", t[3], t[4], t[5], said.get((t[0], t[1]), {})) for t in tasks]
     outcomes.sort(key=lambda task: (task.started is None, task.started, task.task_id, task.map_index))
@@ -252,5 +252,5 @@ def _stage_run(
         started=started,
         ended=ended,
         reference=reference if isinstance(reference, str) else None,
-        hit=told.get("hit") if isinstance(told, dict) else None,
+        cached=told.get("cached") if isinstance(told, dict) else None,
     )

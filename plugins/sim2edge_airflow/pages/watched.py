@@ -21,7 +21,7 @@ FIRST_WAIT_S = 1.5
 """The longest that a look waits, and only for the first read of a new thread."""
 SHARE = 0.1
 """The most of a thread's time that goes into reading: what takes long is read less often."""
-LONGEST_S = 60.0
+MAX_S = 60.0
 """The longest between two reads, however long the first of all took."""
 
 
@@ -80,4 +80,4 @@ class Watched(Generic[T]):
 
 def pause(took: float, seconds: float) -> float:
     """Seconds until the next read, after one that took so long."""
-    return min(max(seconds, took / SHARE - took), max(seconds, LONGEST_S))
+    return min(max(seconds, took / SHARE - took), max(seconds, MAX_S))

@@ -150,12 +150,12 @@ def one_line(text: str) -> str:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it came from; clients wrap errors in arguments as well as in causes."""
     seen: list[BaseException] = []
-    waiting = [error]
-    while waiting:
-        current = waiting.pop()
+    pending = [error]
+    while pending:
+        current = pending.pop()
         if any(current is each for each in seen):
             continue
         seen.append(current)
         yield current
         nested = [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]
-        waiting += [each for each in nested if isinstance(each, BaseException)]
+        pending += [each for each in nested if isinstance(each, BaseException)]

@@ -246,9 +246,9 @@ def ask(what: str, request: Callable[[], Answer]) -> Answer:
         try:
             return request()
         except (ApiException, HTTPError) as error:
-            complaint = explain(error, what)
-            if not isinstance(complaint, Unavailable) or time.monotonic() > until:
-                raise complaint from None
+            problem = explain(error, what)
+            if not isinstance(problem, Unavailable) or time.monotonic() > until:
+                raise problem from None
         time.sleep(POLL_S)
 
 

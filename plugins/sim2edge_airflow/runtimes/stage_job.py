@@ -41,7 +41,7 @@ KEYS_VARIABLE = "SIM2EDGE_KEYS"
 STAGES_WITH_KEYS = ("push",)
 DEADLINE_MARGIN_S = 60
 """What a run may take longer than its task: the task ends it by then, unless the task was killed."""
-LARGEST_KEY = 64 * 1024
+MAX_KEY = 64 * 1024
 
 
 def make_job(
@@ -101,6 +101,6 @@ def signing_keys(folder: str | None) -> dict[str, bytes]:
         return {}
     try:
         files = [path for path in sorted(Path(folder).iterdir()) if path.suffix in (".pem", ".json") and path.is_file()]
-        return {path.name: path.read_bytes() for path in files if path.stat().st_size <= LARGEST_KEY}
+        return {path.name: path.read_bytes() for path in files if path.stat().st_size <= MAX_KEY}
     except OSError as error:
         raise BadInput(f"{KEYS_VARIABLE} '{folder}': {error.strerror}") from error

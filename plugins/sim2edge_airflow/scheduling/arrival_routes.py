@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseEventTrigger
 
 from sim2edge_airflow.number_settings import read_number
 
-SHORTEST_POLL_S = 0.5
+MIN_POLL_S = 0.5
 QUEUE_WAIT_S = 10
 """Seconds that one request waits for messages: the queue answers at once when there is one."""
 
@@ -29,7 +29,7 @@ def watched(asset: Asset) -> Asset:
 
 
 def _trigger() -> BaseEventTrigger | None:
-    poll_s = read_number("inbox_poll_seconds", SHORTEST_POLL_S, 3600, or_zero=True)
+    poll_s = read_number("inbox_poll_seconds", MIN_POLL_S, 3600, or_zero=True)
     if queue := conf.get("sim2edge", "inbox_queue"):
         from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
 

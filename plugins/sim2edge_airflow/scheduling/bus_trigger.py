@@ -24,8 +24,8 @@ NAMED = 5
 """Names that an event carries, for whoever reads it."""
 
 LOOKS: Mapping[str, Callable[[Bus], Collection[str]]] = {
-    "arrivals": arrivals.waiting,
-    "requests": retrain.waiting,
+    "arrivals": arrivals.pending,
+    "requests": retrain.pending,
 }
 """By name, so that a trigger can be written down: what lists the names of all that asks for attention on a bus."""
 
@@ -55,15 +55,15 @@ class BusTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """See `BaseTrigger.run`."""
-        sights, complaints = Attention(self.remind_s), Attention()
+        findings, errors = Attention(self.remind_s), Attention()
         while True:
             try:
                 seen = await asyncio.to_thread(self._see)
             except Exception as error:
-                if complaints.asks({str(error)}, time.monotonic()):
+                if errors.is_due({str(error)}, time.monotonic()):
                     self.log.warning("%s: %s: %s", self.look, type(error).__name__, error)
             else:
-                if sights.asks(seen, time.monotonic()):
+                if findings.is_due(seen, time.monotonic()):
                     yield TriggerEvent({"look": self.look, "count": len(seen), "some": sorted(seen)[:NAMED]})
             await asyncio.sleep(self.poll_s)
 
@@ -79,10 +79,10 @@ class Attention:
         self._spoken_of: set[str] = set()
         self._again = 0.0
 
-    def asks(self, seen: set[str], now: float) -> bool:
+    def is_due(self, seen: set[str], now: float) -> bool:
         """Whether to speak now, `now` in seconds of a steady clock, of what is `seen`; what vanishes is forgotten."""
-        asks = bool(seen - self._spoken_of) or (bool(seen) and now >= self._again)
+        due = bool(seen - self._spoken_of) or (bool(seen) and now >= self._again)
         self._spoken_of = seen
-        if asks:
+        if due:
             self._again = now + self._remind_s
-        return asks
+        return due

@@ -8,9 +8,9 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
-LONGEST_NOTE = 1000
+MAX_NOTE = 1000
 """As many characters as Airflow's database takes."""
-SHORTEST_LINE = 40
+MIN_LINE = 40
 
 
 @hookimpl
@@ -26,14 +26,14 @@ def make_note(trainings: Iterable[dict[str, Any]]) -> str:
     told = list(trainings)
     names = ", ".join(str(each["training"]) for each in told)
     reasons = [" ".join(str(reason).split()) for each in told for reason in each.get("reasons") or ()]
-    head = f"Training {names}"[: LONGEST_NOTE // 4] + ":"
-    return head + fit(reasons, LONGEST_NOTE - len(head))
+    head = f"Training {names}"[: MAX_NOTE // 4] + ":"
+    return head + fit(reasons, MAX_NOTE - len(head))
 
 
 def fit(reasons: Sequence[str], room: int) -> str:
     """The reasons as a list of at most `room` characters: shortened when they are long, counted when they are many."""
     rest = "\n- and {} more: see retrain/trainings/ on S3"
-    shown = min(len(reasons), (room - len(rest) - 8) // (SHORTEST_LINE + 3))
+    shown = min(len(reasons), (room - len(rest) - 8) // (MIN_LINE + 3))
     tail = rest.format(len(reasons) - shown) if shown < len(reasons) else ""
     width = (room - len(tail)) // max(shown, 1) - 3
     lines = [reason if len(reason) <= width else f"{reason[: width - 1]}…" for reason in reasons[:shown]]

@@ -13,7 +13,7 @@ MODULES = (
     "airflow.dag_processing.dagbag",
     "sim2edge_airflow.alerts.deadlines",
     "sim2edge_airflow.runtimes.process_runtime",
-    "sim2edge_airflow.recipe_file",
+    "sim2edge_airflow.scheduling.pipeline_file",
     "sim2edge_airflow.operators.register_operator",
     "sim2edge_airflow.operators.retrain_operators",
     "sim2edge_airflow.operators.stage_in_shards",

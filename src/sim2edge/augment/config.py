@@ -38,7 +38,9 @@ class AugmentConfig(StageConfig):
     )
     jpeg_quality: int = Field(92, ge=30, le=100, description="JPEG quality of varied images, percent")
     row_group_rows: int = Field(512, ge=1, le=100_000, description="frames in a row group of the dataset's files")
-    workers: int = Field(2, ge=1, le=256, description="threads that vary images", json_schema_extra={"decisive": False})
+    workers: int = Field(
+        2, ge=1, le=256, description="threads that vary images", json_schema_extra={"affects_cache_key": False}
+    )
 
     @model_validator(mode="after")
     def _leave_room_for_training(self) -> Self:

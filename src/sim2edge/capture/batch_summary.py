@@ -202,4 +202,4 @@ def _checks(checks: Counter[str]) -> str:
     made_twice = f"; {checks['episodes']} episodes made twice, all the same" if checks["episodes"] else ""
     if not checks["frames"]:
         return f"labels were not checked{made_twice}"
-    return f"labels: {checks['frames']} frames checked against geometry, {checks['wrong']} complaints{made_twice}"
+    return f"labels: {checks['frames']} frames checked against geometry, {checks['wrong']} errors{made_twice}"

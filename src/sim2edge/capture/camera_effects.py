@@ -18,7 +18,7 @@ from sim2edge.capture.specs import CameraSpec
 
 Image = NDArray[np.uint8]
 
-LEAST_BEND_PX = 0.05
+MIN_BEND_PX = 0.05
 
 
 def develop(image: Image, camera: CameraSpec, yaw_rate_rad_s: float, focal_px: float, rng: Rng) -> Image:
@@ -41,7 +41,7 @@ def blur(image: Image, width_px: float) -> Image:
 
 def bend(image: Image, last_row_px: float) -> Image:
     """Rolling shutter: each row is read later, when the scene has moved to the right (the robot turns left)."""
-    if abs(last_row_px) < LEAST_BEND_PX:
+    if abs(last_row_px) < MIN_BEND_PX:
         return image
     height, width = image.shape[:2]
     shear = np.array([[1, -last_row_px / height, 0], [0, 1, 0]])

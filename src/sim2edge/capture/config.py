@@ -222,13 +222,17 @@ class CaptureConfig(StageConfig):
     episode_seconds: float = Field(default=20.0, ge=1, le=3600, description="simulated seconds an episode lasts")
     simulator: Literal["mujoco", "webots"] = Field(default="mujoco", description="which simulator drives the robot")
     workers: int = Field(
-        default=0, ge=0, le=256, description="processes; 0 means one a core", json_schema_extra={"decisive": False}
+        default=0,
+        ge=0,
+        le=256,
+        description="processes; 0 means one a core",
+        json_schema_extra={"affects_cache_key": False},
     )
     verify_every: int = Field(
         default=50,
         ge=0,
         description="one episode in so many is made twice and compared; 0: none",
-        json_schema_extra={"decisive": False},
+        json_schema_extra={"affects_cache_key": False},
     )
     camera: CameraConfig = Field(default=CameraConfig(), description="camera")
     lidar: LidarConfig = Field(default=LidarConfig(), description="2D LiDAR")

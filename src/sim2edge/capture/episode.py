@@ -1,6 +1,6 @@
 """One episode: observe, decide, log, step, at 10 Hz until the time is over or something is touched.
 
-Success means: no collision until the end, and the robot got somewhere (at least `LEAST_PACE` of its cruising speed on
+Success means: no collision until the end, and the robot got somewhere (at least `MIN_PACE` of its cruising speed on
 average, turns included). The failure reasons are `collision` and `stuck`.
 """
 
@@ -31,7 +31,7 @@ from sim2edge.capture.simulator import Observation, Simulator
 from sim2edge.capture.specs import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, EpisodeSpec, Pose
 from sim2edge.capture.tick import Tick
 
-LEAST_PACE = 0.15
+MIN_PACE = 0.15
 NEAR_MISS_M = 0.05
 """Coming nearer than this to something without touching it is a near miss, once for each time."""
 
@@ -47,7 +47,7 @@ class Drive:
     near_misses: int = 0
     boxes: Counter[str] = field(default_factory=Counter)
     labels_checked: int = 0
-    label_complaints: list[str] = field(default_factory=list)
+    label_errors: list[str] = field(default_factory=list)
 
     def note(self, pose: Pose, clearance_m: float, labels: FrameLabels) -> None:
         """Count one tick."""
@@ -125,13 +125,13 @@ def clearance(view: Observation, low: Sequence[Points]) -> float:
 
 
 def _check(drive: Drive, labels: FrameLabels, view: Observation, spec: EpisodeSpec, config: CaptureConfig) -> None:
-    """Check the labels of some frames against geometry; complaints name episode and frame."""
+    """Check the labels of some frames against geometry; errors name episode and frame."""
     frame = len(drive.path)
     if frame % config.labels.check_every:
         return
     drive.labels_checked += 1
-    complaints = check_labels(labels, view, spec, config)
-    drive.label_complaints += [f"{spec.episode_id} frame {frame}: {complaint}" for complaint in complaints]
+    errors = check_labels(labels, view, spec, config)
+    drive.label_errors += [f"{spec.episode_id} frame {frame}: {error}" for error in errors]
 
 
 def outcome(spec: EpisodeSpec, drive: Drive, checkpoints_passed: int) -> dict[str, object]:
@@ -164,4 +164,4 @@ def failure_reason(touched: bool, path_length_m: float, cruised_m: float) -> str
     """Why an episode failed, "" if it did not; `cruised_m` is the way at cruising speed all the time."""
     if touched:
         return "collision"
-    return "stuck" if path_length_m < LEAST_PACE * cruised_m else ""
+    return "stuck" if path_length_m < MIN_PACE * cruised_m else ""

@@ -1,8 +1,8 @@
 """Checks a frame's labels against geometry and the exact scan: by other ways than they were made, where there are any.
 
-    complaints = check_labels(labels, view, spec, config)      # [] when all is well
+    errors = check_labels(labels, view, spec, config)      # [] when all is well
 
-Nothing is rendered: a complaint is a defect of the labels, of the simulator's segmentation or of its camera mount.
+Nothing is rendered: an error is a defect of the labels, of the simulator's segmentation or of its camera mount.
 """
 
 import math

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from foxglove import channels
 
-from sim2edge.capture import foxglove_messages as told
+from sim2edge.capture import foxglove_messages as messages
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.imu import RATE_HZ as IMU_RATE_HZ
 from sim2edge.capture.lidar_capture import beam_angles, cloud_directions
@@ -55,7 +55,7 @@ class McapLog(McapFile):
         angles = beam_angles(config.lidar)
         self._span = float(angles[0]), float(angles[-1])
         self._directions = cloud_directions(config.lidar_3d)
-        self._transforms = told.Transforms(spec.camera)
+        self._transforms = messages.Transforms(spec.camera)
         self._image = channels.CompressedImageChannel("/camera/image", context=context)
         self._annotations = channels.ImageAnnotationsChannel("/camera/annotations", context=context)
         self._calibration = channels.CameraCalibrationChannel("/camera/calibration", context=context)
@@ -71,7 +71,7 @@ class McapLog(McapFile):
             self._cloud = channels.PointCloudChannel("/lidar/cloud", context=context)
         if config.camera.masks:
             self._instances = channels.CompressedImageChannel("/camera/instances", context=context)
-        self._calibration.log(told.calibration(config.camera), log_time=0)
+        self._calibration.log(messages.calibration(config.camera), log_time=0)
 
     def write(self, tick: Tick, jpeg: bytes, mask: bytes | None) -> None:
         """Log one tick with its encoded image and, if instances are logged, its encoded instances.
@@ -81,18 +81,18 @@ class McapLog(McapFile):
         """
         self.check()
         time = tick.time_ns
-        stamp = told.timestamp(time)
-        self._image.log(told.picture(stamp, jpeg, "jpeg"), log_time=time)
+        stamp = messages.timestamp(time)
+        self._image.log(messages.picture(stamp, jpeg, "jpeg"), log_time=time)
         if mask is not None:
-            self._instances.log(told.picture(stamp, mask, "png"), log_time=time)
-        self._scan.log(told.laser_scan(stamp, tick.ranges, self._span), log_time=time)
+            self._instances.log(messages.picture(stamp, mask, "png"), log_time=time)
+        self._scan.log(messages.laser_scan(stamp, tick.ranges, self._span), log_time=time)
         if tick.cloud is not None:
-            self._cloud.log(told.point_cloud(stamp, tick.cloud, self._directions), log_time=time)
-        self._pose.log(told.pose_in_frame(stamp, tick.pose, "room"), log_time=time)
-        self._odometry.log(told.pose_in_frame(stamp, tick.odometry, "odom"), log_time=time)
+            self._cloud.log(messages.point_cloud(stamp, tick.cloud, self._directions), log_time=time)
+        self._pose.log(messages.pose_in_frame(stamp, tick.pose, "room"), log_time=time)
+        self._odometry.log(messages.pose_in_frame(stamp, tick.odometry, "odom"), log_time=time)
         self._tf.log(self._transforms.at(stamp, tick.pose, tick.odometry), log_time=time)
-        self._annotations.log(told.annotations(stamp, tick.labels.boxes), log_time=time)
-        self._scene.log(told.scene(stamp, tick.labels.boxes), log_time=time)
+        self._annotations.log(messages.annotations(stamp, tick.labels.boxes), log_time=time)
+        self._scene.log(messages.scene(stamp, tick.labels.boxes), log_time=time)
         self._control.log(_control(tick), log_time=time)
         self._imu.log(_imu(tick), log_time=time)
         self._labels.log(tick.labels.model_dump_json(by_alias=True).encode(), log_time=time)

@@ -24,7 +24,7 @@ from sim2edge.capture.lidar_capture import write_csv
 from sim2edge.capture.mcap_log import McapLog
 from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.tick import Tick
-from sim2edge.config import decisive
+from sim2edge.config import cache_key_fields
 
 BETWEEN = ";"
 """What separates the items of a list in a cell of a table."""
@@ -91,7 +91,7 @@ class Recorder:
         self._times: list[float] = []
         self._scans: list[NDArray[np.float64]] = []
         self._trace = hashlib.sha256()
-        content = self._made_by | {"config": decisive(config), "episode": spec.model_dump(mode="json")}
+        content = self._made_by | {"config": cache_key_fields(config), "episode": spec.model_dump(mode="json")}
         text = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False)
         (folder / "config.yaml").write_text(text, encoding="utf-8")
         metadata = {"episode_id": spec.episode_id, "seed": spec.seed} | self._made_by

@@ -27,7 +27,7 @@ from sim2edge.recipes.perception import FLOORS
 PLANNING_MARGIN_M = 0.08
 """Room left between the chassis and an obstacle's footprint when goals and routes are chosen."""
 
-LEAST_REACHABLE = 0.5
+MIN_REACHABLE = 0.5
 """Share of the free floor that has to be reachable from the start."""
 
 ATTEMPTS = 50
@@ -35,7 +35,7 @@ ATTEMPTS = 50
 
 CHECKPOINT_M = 1.0
 """Checkpoints are at least this far apart, so an episode needs no more than its way at cruising speed holds."""
-MOST_CHECKPOINTS = 64
+MAX_CHECKPOINTS = 64
 """After the last one a driver begins again."""
 
 ROOM_FLOORS = tuple(floor for floor in FLOORS if floor != "rug")
@@ -141,10 +141,10 @@ def choose_route(rng: Rng, room: RoomSpec, config: CaptureConfig) -> tuple[Pose,
     start = _choose_start(rng, room, grid)
     if start is None:
         return "no_start"
-    if grid.reachable(start.x_m, start.y_m).sum() < LEAST_REACHABLE * grid.free.sum():
+    if grid.reachable(start.x_m, start.y_m).sum() < MIN_REACHABLE * grid.free.sum():
         return "unreachable"
     way_m = config.episode_seconds * config.robot.speed_m_s[1]
-    count = min(MOST_CHECKPOINTS, 1 + math.ceil(way_m / CHECKPOINT_M))
+    count = min(MAX_CHECKPOINTS, 1 + math.ceil(way_m / CHECKPOINT_M))
     pose, checkpoints = start, list[tuple[float, float]]()
     for _ in range(count):
         goals = grid.goals(*pose)

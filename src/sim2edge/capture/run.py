@@ -15,7 +15,7 @@ from sim2edge.capture.table import Tallies, describe_camera, summarise, write_ta
 from sim2edge.capture.workers import Captured, Submit, capture_one, verify_one, worker_pool
 from sim2edge.stage import Job, Outcome
 
-MOST_COMPLAINTS = 20
+MAX_ERRORS = 20
 """Labels found wrong that are named; all are counted."""
 
 
@@ -32,13 +32,13 @@ def run(job: Job[CaptureConfig]) -> Outcome:
     with worker_pool(job.config, job.partition, job.output, job.scratch) as submit:
         captured = capture_all(job, submit)
         verified = verify(job, submit)
-    complaints = [line for one in captured for line in one.drive.label_complaints]
-    for line in complaints[:MOST_COMPLAINTS]:
+    errors = [line for one in captured for line in one.drive.label_errors]
+    for line in errors[:MAX_ERRORS]:
         job.progress.log("a label contradicts geometry", label=line)
     results = [one.result for one in captured]
     write_table(job.output / "aggregated_results.csv", results)
     write_contact_sheet(job.output, results, job.config.episodes)
-    tallies = tally(captured, len(complaints), verified)
+    tallies = tally(captured, len(errors), verified)
     return Outcome(summarise(results, tallies) | describe_camera(job.config))
 
 

@@ -35,5 +35,5 @@ class CleanConfig(StageConfig):
         ge=1,
         le=256,
         description="processes that read episodes, when there are many",
-        json_schema_extra={"decisive": False},
+        json_schema_extra={"affects_cache_key": False},
     )

@@ -28,14 +28,14 @@ def in_order(function: Callable[[T], R], tasks: Sequence[T], workers: int) -> It
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, initializer=follow_parent)
-    waiting: deque[Future[R]] = deque()
+    pending: deque[Future[R]] = deque()
     try:
         for task in tasks:
-            waiting.append(pool.submit(function, task))
-            if len(waiting) >= workers * AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(function, task))
+            if len(pending) >= workers * AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

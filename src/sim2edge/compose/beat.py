@@ -24,10 +24,10 @@ def main(argv: Sequence[str]) -> int:
     server = os.environ.get(
         "SIM2EDGE_AIRFLOW_URL", "http://airflow-api:8080" if part != "api" else "http://127.0.0.1:8080"
     )
-    complaint = judge(part, fetch_json(f"{server}/api/v2/monitor/health", timeout_s=TIMEOUT_S), datetime.now(UTC))
-    if complaint:
-        print(complaint)
-    return 1 if complaint else 0
+    problem = judge(part, fetch_json(f"{server}/api/v2/monitor/health", timeout_s=TIMEOUT_S), datetime.now(UTC))
+    if problem:
+        print(problem)
+    return 1 if problem else 0
 
 
 def judge(part: str, health: Mapping[str, Any] | None, now: datetime) -> str | None:

@@ -1,4 +1,4 @@
-"""What this machine has for the system in containers: settings, the engine, ports, images; each complaint is one line.
+"""What this machine has for the system in containers: settings, the engine, ports, images; each problem is one line.
 
 The settings are those that `docker compose` sees: the environment, else `.env` beside `docker-compose.yaml`.
 """
@@ -97,7 +97,7 @@ def must(arguments: Sequence[str], run: Run = run_docker) -> str:
     """What `docker` says.
 
     Raises:
-        Unavailable: it fails; says how its complaint ends.
+        Unavailable: it fails; says how its problem ends.
     """
     answer = run(arguments)
     if answer.returncode != 0:

@@ -38,7 +38,7 @@ class StageState:
 
     dag: str
     stage: str
-    state: str = "waiting"
+    state: str = "pending"
     seconds: float | None = None
     reference: str | None = None
     detail: str = ""
@@ -63,7 +63,7 @@ def describe_task(state: StageState, run: str, task: Mapping[str, Any]) -> Stage
     return replace(
         state,
         run=run,
-        state=task["state"] or "waiting",
+        state=task["state"] or "pending",
         seconds=task["duration"],
         attempt=max(1, task["try_number"]),
         detail=state.detail if state.run else "",  # what was said before it had a run is over

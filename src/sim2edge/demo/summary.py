@@ -24,13 +24,13 @@ def summarize_stages(
     entries = []
     for state in states:
         manifest = manifests.get(state.stage)
-        hit = manifest is not None and manifest.finished.timestamp() < started
+        cached = manifest is not None and manifest.finished.timestamp() < started
         entries.append(
             {
                 "stage": state.stage,
                 "state": state.state,
                 "seconds": round(state.seconds, 1) if state.seconds is not None else None,
-                "result": "hit" if hit else "run" if manifest else "none",
+                "result": "cached" if cached else "run" if manifest else "none",
                 "artifact": manifest.reference if manifest else None,
                 "work_s": manifest.cost.work_s if manifest else None,
                 "megabytes": round(manifest.size / 1e6, 2) if manifest else None,

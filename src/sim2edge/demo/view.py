@@ -59,7 +59,7 @@ class PipelineView:
 
     def _is_news(self, state: StageState) -> bool:
         before = self._shown.get(state.stage)
-        if before is None or state.state == "waiting":
+        if before is None or state.state == "pending":
             return False
         if before.state != state.state:
             return True

@@ -28,7 +28,7 @@ from sim2edge.errors import BadInput, Conflict, Unavailable
 TICK_S = 0.25
 PROBE_EVERY_S = 1.0
 UNWELL_FOR_S = 30.0
-"""A good release that does not answer, or is unwell, for so long is started anew."""
+"""A good release that does not answer, or is unhealthy, for so long is started anew."""
 
 TRIAL_CHECK_S = 1.0
 """Pause between checks while a release on trial still lacks its contact with the server."""

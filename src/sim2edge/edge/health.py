@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any
 
 FAILING_AFTER = 3
-"""Errors in a row that make a release unwell."""
+"""Errors in a row that make a release unhealthy."""
 
 LATENCIES_KEPT = 512
 

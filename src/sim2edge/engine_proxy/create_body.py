@@ -22,7 +22,7 @@ USER = re.compile(r"10001(:10001)?")
 TMPFS_TARGET = re.compile(r"/(tmp|run|var/tmp|home)(/[A-Za-z0-9_-]+)*")
 TMPFS_OPTION = re.compile(r"rw|noexec|nosuid|nodev|exec|(size|mode|uid|gid|nr_inodes)=[0-9]+[kmg]?")
 SIZE_TEXT = re.compile(r"\d{1,6}[kmg]?", re.IGNORECASE)
-MOST_MEMORY = 2**42
+MAX_MEMORY = 2**42
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -244,11 +244,11 @@ TOP_FIELDS: Mapping[str, Check] = {
 }
 HOST_FIELDS: Mapping[str, Check] = {
     "NetworkMode": _network,
-    "Memory": _number(6 * 2**20, MOST_MEMORY),
-    "MemorySwap": _number(6 * 2**20, MOST_MEMORY),
+    "Memory": _number(6 * 2**20, MAX_MEMORY),
+    "MemorySwap": _number(6 * 2**20, MAX_MEMORY),
     "NanoCpus": _number(10**7, 512 * 10**9),
     "PidsLimit": _number(1, 10**6),
-    "ShmSize": _optional_number(2**20, MOST_MEMORY),
+    "ShmSize": _optional_number(2**20, MAX_MEMORY),
     "ReadonlyRootfs": _true,
     "CapDrop": _one_of(["ALL"]),
     "SecurityOpt": _one_of(["no-new-privileges"], ["no-new-privileges:true"], ["no-new-privileges=true"]),

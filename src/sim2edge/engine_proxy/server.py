@@ -18,7 +18,7 @@ from sim2edge.engine_proxy.policy import DEPLOYMENT_LABEL, Policy, Refusal
 
 CONNECT_TIMEOUT_S = 10
 LOOKUP_TIMEOUT_S = 60
-MOST_TARGET_SHOWN = 200
+MAX_TARGET_SHOWN = 200
 FORWARDED_HEADERS = ("Content-Type", "Api-Version", "Docker-Experimental", "Ostype", "Server")
 
 
@@ -58,7 +58,7 @@ class Proxy:
             line = f"the engine does not answer at {self._socket}: {error}"
             log("unreachable", reason=line)
             return _answer(HTTPStatus.SERVICE_UNAVAILABLE, line)
-        shown = request.raw_path[:MOST_TARGET_SHOWN]
+        shown = request.raw_path[:MAX_TARGET_SHOWN]
         log("refused", client=request.remote, method=request.method, target=shown, reason=decided.reason)
         return _answer(HTTPStatus.FORBIDDEN, f"refused by the engine proxy: {decided.reason}")
 

@@ -8,7 +8,7 @@ from pydantic.config import JsonDict
 from sim2edge.config import StageConfig
 from sim2edge.export.device_profile import DeviceProfile
 
-NOT_DECISIVE: JsonDict = {"decisive": False}
+NOT_IN_CACHE_KEY: JsonDict = {"affects_cache_key": False}
 """What is measured here goes beside the payload and decides nothing."""
 
 
@@ -67,8 +67,8 @@ class ExportConfig(StageConfig):
         default=20,
         ge=1,
         description="rounds in which the variants take turns to be timed here, rounds",
-        json_schema_extra=NOT_DECISIVE,
+        json_schema_extra=NOT_IN_CACHE_KEY,
     )
     latency_calls: int = Field(
-        default=10, ge=1, description="calls of a variant in each round, calls", json_schema_extra=NOT_DECISIVE
+        default=10, ge=1, description="calls of a variant in each round, calls", json_schema_extra=NOT_IN_CACHE_KEY
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sim2edge.config import decisive
+from sim2edge.config import cache_key_fields
 from sim2edge.edge.bundle import Bundle, unpack_bundle, write_bundle
 from sim2edge.edge.footprint import measure_footprint
 from sim2edge.edge.obstacle_detector import ObstacleDetector
@@ -121,7 +121,7 @@ def collect_facts(job: Job[ExportConfig], described: dict[str, Any], verdict: di
             postprocess=described["postprocess"],
             lineage={role: manifest.reference for role, manifest in manifests.items()},
             config={
-                "export": decisive(job.config),
+                "export": cache_key_fields(job.config),
                 "train": manifests["model"].config,
             },
         )

@@ -10,5 +10,5 @@ STAGE = Stage(
     config=PushConfig,
     entry="sim2edge.push.run:run",
     inputs={"release": Input("release", files=("bundle.tar",))},
-    settle="sim2edge.push.run:settle",
+    post_commit="sim2edge.push.run:publish",
 )

@@ -30,7 +30,7 @@ from sim2edge.push.repository import Repository
 
 SECONDS_BETWEEN_TRIES = 2.0
 SECONDS_AFTER_FAILURE = 60.0
-MOST_SAID = 200
+MAX_SAID = 200
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -88,7 +88,7 @@ def wait_for_bucket(bus: Bus, seconds: float) -> None:
         except (BadInput, Unavailable) as error:
             if time.monotonic() > end:
                 raise
-            line = " ".join(str(error).split())[:MOST_SAID]
+            line = " ".join(str(error).split())[:MAX_SAID]
             if line != said:
                 print(f"waiting for the bucket: {line}", flush=True)
             said = line

@@ -5,7 +5,7 @@ from pydantic.config import JsonDict
 
 from sim2edge.config import StageConfig
 
-NOT_DECISIVE: JsonDict = {"decisive": False}
+NOT_IN_CACHE_KEY: JsonDict = {"affects_cache_key": False}
 """A lifetime does not change the rollout, only when it has to be signed again."""
 
 
@@ -20,22 +20,22 @@ class PushConfig(StageConfig):
         gt=0,
         le=3650,
         description="days until a root has to be signed again, offline",
-        json_schema_extra=NOT_DECISIVE,
+        json_schema_extra=NOT_IN_CACHE_KEY,
     )
     targets_days: float = Field(
         90,
         gt=0,
         le=3650,
         description="days until the list of targets has to be signed again",
-        json_schema_extra=NOT_DECISIVE,
+        json_schema_extra=NOT_IN_CACHE_KEY,
     )
     snapshot_days: float = Field(
-        7, gt=0, le=365, description="days until a snapshot has to be signed again", json_schema_extra=NOT_DECISIVE
+        7, gt=0, le=365, description="days until a snapshot has to be signed again", json_schema_extra=NOT_IN_CACHE_KEY
     )
     timestamp_days: float = Field(
         1,
         gt=0,
         le=365,
         description="days for which a device takes the repository for current",
-        json_schema_extra=NOT_DECISIVE,
+        json_schema_extra=NOT_IN_CACHE_KEY,
     )

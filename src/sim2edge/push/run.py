@@ -2,8 +2,8 @@
 
     sim2edge push --input release=release/demo-1/3f2a9c0d11e4b7a6 ring=canary
 
-The artifact is `rollout.json`. Publishing happens in `settle`, again at every cache hit: pushing an older release once
-more is how a ring is rolled back.
+The artifact is `rollout.json`. `publish` is its post-commit hook, which runs again at every cache hit:
+pushing an older release once more is how a ring is rolled back.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ def run(job: Job[PushConfig]) -> Outcome:
     Raises:
         BadInput: the bundle is not one, or there are no keys: nothing could be published.
     """
-    if not job.rehearsal:
+    if not job.dry_run:
         KeyFolder(keys_folder()).read_root()
     bundle = read_bundle(job.input("release").path(BUNDLE))
     rollout = {
@@ -51,7 +51,7 @@ def run(job: Job[PushConfig]) -> Outcome:
     return Outcome(rollout)
 
 
-def settle(bus: Bus, manifest: Manifest, progress: Progress) -> None:
+def publish(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     """Publish the rollout and move the ring's ref, unless both are there already.
 
     Raises:

@@ -25,7 +25,7 @@ Integers = npt.NDArray[np.int64]
 STRIDES = (8, 16)
 """Pixels from cell to cell: the fine grid for small obstacles, the coarse one for large."""
 
-LARGEST_ON_FINE = 4.0
+MAX_ON_FINE = 4.0
 """Obstacles whose mean side is below this many fine cells belong to the fine grid."""
 
 OFFSET_GAIN = 0.5
@@ -105,7 +105,7 @@ def assign_cells(boxes: Floats, grids: Sequence[Sequence[int]]) -> Integers:
         return owners
     centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     fine = np.array([1 / grids[0][1], 1 / grids[0][0]])
-    on_fine = np.sqrt(np.prod(np.maximum(sizes, 1e-6) / fine, axis=1)) < LARGEST_ON_FINE
+    on_fine = np.sqrt(np.prod(np.maximum(sizes, 1e-6) / fine, axis=1)) < MAX_ON_FINE
     levels = np.repeat(np.arange(len(grids)), [rows * columns for rows, columns in grids])
     apart = np.abs(cells[:, None, :2] - centres[None]) / cells[:, None, 2:]
     wanted = (apart.max(axis=2) <= 0.75) & (levels[:, None] == np.where(on_fine, 0, 1)[None])

@@ -161,13 +161,13 @@ def _read_boxes(column: pa.Array, file: str) -> tuple[Integers, dict[str, npt.ND
 
 def _check_boxes(corners: Floats, distances: Floats, starts: Integers, names: tuple[str, ...]) -> None:
     inside = np.all((corners >= 0) & (corners <= 1), axis=1)
-    _complain(
+    _refuse_bad_rows(
         inside & np.all(corners[:, 2:] > corners[:, :2], axis=1), starts, names, "box has no area inside the image"
     )
-    _complain(np.isfinite(distances) & (distances >= 0), starts, names, "distance_m is not a distance")
+    _refuse_bad_rows(np.isfinite(distances) & (distances >= 0), starts, names, "distance_m is not a distance")
 
 
-def _complain(good: Any, starts: Integers, names: tuple[str, ...], what: str) -> None:
+def _refuse_bad_rows(good: Any, starts: Integers, names: tuple[str, ...], what: str) -> None:
     if not good.all():
         row = int(np.searchsorted(starts, int(good.argmin()), side="right")) - 1
         raise BadInput(f"{names[row]}: {what}")

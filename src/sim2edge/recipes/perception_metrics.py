@@ -117,6 +117,6 @@ def match_scores(frames: Frames, detections: Sequence[Detections]) -> tuple[Floa
 
 
 def floor_accuracy(frames: Frames, detections: Sequence[Detections]) -> float:
-    """Share of frames whose floor is told right, 0..1."""
-    told = np.array([found.floor.argmax() for found in detections])
-    return float((told == frames.floors).mean())
+    """Share of frames whose floor is predicted right, 0..1."""
+    predicted = np.array([found.floor.argmax() for found in detections])
+    return float((predicted == frames.floors).mean())

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sim2edge.stack.settings import StackSettings
 
 OTHER_ROLES = "device-<id>, producer-<name>"
-SHORTEST_PASSWORD = 12
+MIN_PASSWORD = 12
 
 
 def main(argv: Sequence[str]) -> int:
@@ -133,8 +133,8 @@ def _mlflow_secrets(path: Path | None) -> MlflowSecrets | None:
     if path is None:
         return None
     found = read_secrets(path)
-    if len(found.get(SERVER_PASSWORD, "")) < SHORTEST_PASSWORD or not found.get(SERVER_KEY):
-        raise BadInput(f"{path}: {SERVER_PASSWORD} ({SHORTEST_PASSWORD} characters or more) or {SERVER_KEY} is missing")
+    if len(found.get(SERVER_PASSWORD, "")) < MIN_PASSWORD or not found.get(SERVER_KEY):
+        raise BadInput(f"{path}: {SERVER_PASSWORD} ({MIN_PASSWORD} characters or more) or {SERVER_KEY} is missing")
     return MlflowSecrets(found[SERVER_PASSWORD], found[SERVER_KEY])
 
 

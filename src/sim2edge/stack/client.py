@@ -229,7 +229,7 @@ class Stack:
 
     def _changes(self, state: StackState | None, known: dict[str, Phase], began: float) -> Iterator[Event]:
         for service in state.services if state else []:
-            if known.get(service.name, Phase.WAITING) is not service.phase:
+            if known.get(service.name, Phase.PENDING) is not service.phase:
                 known[service.name] = service.phase
                 yield Event(service.name, service.phase, time.monotonic() - began, service.detail)
 

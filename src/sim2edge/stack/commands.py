@@ -85,7 +85,7 @@ def _up(stack: Stack, console: Console, foreground: bool) -> int:
 
 
 def _print_event(console: Console, event: Event) -> None:
-    if event.phase is not Phase.WAITING:
+    if event.phase is not Phase.PENDING:
         colour = COLOURS.get(event.phase, "default")
         detail = event.detail.partition("\n")[0]
         text = f"{event.seconds:6.1f} s  {event.service:<22} [{colour}]{event.phase}[/]  {escape(detail)}"

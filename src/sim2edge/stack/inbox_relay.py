@@ -24,7 +24,7 @@ from sim2edge.stack.ports import HOST
 from sim2edge.stack.seaweedfs import Webhook
 
 ANSWER_S = 10.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -73,12 +73,12 @@ class Teller:
 
     def _tell(self, event: dict[str, Any]) -> None:
         pause_s, said = FIRST_PAUSE_S, False
-        while not self._closed.is_set() and (complaint := post(self._hook, event)):
+        while not self._closed.is_set() and (problem := post(self._hook, event)):
             if not said:
-                emit("error", message=f"inbox webhook: {complaint}; it is tried until Airflow takes it")
+                emit("error", message=f"inbox webhook: {problem}; it is tried until Airflow takes it")
                 said = True
             self._closed.wait(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
 
 def post(hook: Webhook, event: dict[str, Any]) -> str | None:

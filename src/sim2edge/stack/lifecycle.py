@@ -11,7 +11,7 @@ RESTART_PAUSE_S = 1.0
 class Phase(StrEnum):
     """Where a service stands."""
 
-    WAITING = "waiting"  # for the services it needs
+    PENDING = "pending"  # for the services it needs
     STARTING = "starting"
     HEALTHY = "healthy"
     UNRESPONSIVE = "unresponsive"  # runs, but its health check fails
@@ -48,7 +48,7 @@ class Facts:
 def next_phase(facts: Facts) -> Phase:
     """The phase that follows. A service that never became healthy is not restarted: its settings are wrong."""
     phase = facts.phase
-    if phase is Phase.WAITING:
+    if phase is Phase.PENDING:
         return Phase.STARTING if facts.needs_met else phase
     if phase is Phase.RESTARTING:
         return Phase.STARTING if facts.phase_age_s >= RESTART_PAUSE_S else phase

@@ -58,9 +58,9 @@ def spawn(
 
 def end(processes: Iterable[psutil.Process], grace_s: float) -> None:
     """SIGTERM the processes, wait at most `grace_s`, SIGKILL what is left; those already gone are fine."""
-    waiting = list(processes)
-    _signal_all(waiting, signal.SIGTERM)
-    _, alive = psutil.wait_procs(waiting, timeout=grace_s)
+    pending = list(processes)
+    _signal_all(pending, signal.SIGTERM)
+    _, alive = psutil.wait_procs(pending, timeout=grace_s)
     _signal_all(alive, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=5)
 

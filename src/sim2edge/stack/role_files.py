@@ -25,7 +25,7 @@ TRACKING_USER, TRACKING_PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_
 SERVER_PASSWORD, SERVER_KEY = "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"
 MLFLOW_USER = "admin"
 TRACKING_STAGES = ("train", "validate")
-SHORTEST_SECRET = 16
+MIN_SECRET = 16
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def read_variables(folder: Path, role: str) -> dict[str, str]:
 def _read(folder: Path, role: str) -> dict[str, str]:
     grants_of(role)
     variables = read_role(folder, role)
-    for name, shortest in ((ACCESS_KEY, 3), (SECRET_KEY, SHORTEST_SECRET)):
+    for name, shortest in ((ACCESS_KEY, 3), (SECRET_KEY, MIN_SECRET)):
         if len(variables.get(name, "")) < shortest:
             raise BadInput(f"{folder / role}.env: {name} is missing or shorter than {shortest} characters")
     return variables

@@ -72,13 +72,13 @@ def serve(arguments: argparse.Namespace) -> int:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
-    complaint, ready = "", False
+    problem, ready = "", False
     where = (arguments.home, _roles(arguments), arguments.host, arguments.port, arguments.bucket)
     with _relay(arguments.inbox_webhook) as hook, SplitServer(*where, hook) as server:
         while not asked:
             time.sleep(LOOK_EVERY_S)
             server.check_alive()
-            complaint = _look_at_roles(server, complaint)
+            problem = _look_at_roles(server, problem)
             if not ready and is_healthy(_client(arguments)):
                 ready = True
                 emit("ready", port=arguments.port, bucket=arguments.bucket, roles=len(server.keys))
@@ -105,13 +105,13 @@ def _relay(url: str | None) -> contextlib.AbstractContextManager[Webhook | None]
     return relayed(Webhook(url, token))
 
 
-def _look_at_roles(server: SplitServer, complaint: str) -> str:
+def _look_at_roles(server: SplitServer, problem: str) -> str:
     """Have the server know the roles as they are; says what is wrong with them, and says it once."""
     try:
         if changed := server.reload_roles():
             emit("roles", changed=changed)
     except BadInput as error:  # half-written, or wrong: what the server knows stays in force
-        if str(error) != complaint:
+        if str(error) != problem:
             emit("error", message=str(error))
         return str(error)
     return ""

@@ -51,7 +51,7 @@ class ServiceState(BaseModel):
     """One service as it was at the last change."""
 
     name: str
-    phase: Phase = Phase.WAITING
+    phase: Phase = Phase.PENDING
     process: ProcessId | None = None
     started: float | None = None
     """Unix time (s) at which its process was started."""

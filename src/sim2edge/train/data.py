@@ -19,7 +19,7 @@ from sim2edge.recipes.perception_frames import Frames
 NEAREST_M = 0.05
 """Distances below this are learned as this, so that their logarithm stays finite."""
 
-LARGEST_GAIN = 0.4
+MAX_GAIN = 0.4
 """Largest change of a colour channel, as a logarithm: between two thirds and one and a half times."""
 
 
@@ -149,7 +149,7 @@ def draw(split: Split, rows: Tensor, mirrored: Tensor | None = None, colours: Co
 def random_colours(count: int, share: float, generator: torch.Generator) -> Colours:
     """Colours of `count` frames: a share of them get swapped and scaled channels, the rest stay as they are."""
     order = torch.rand(count, 3, generator=generator).argsort(dim=1)
-    gain = torch.exp((torch.rand(count, 3, generator=generator) * 2 - 1) * LARGEST_GAIN)
+    gain = torch.exp((torch.rand(count, 3, generator=generator) * 2 - 1) * MAX_GAIN)
     chosen = torch.rand(count, 1, generator=generator) < share
     return Colours(torch.where(chosen, order, torch.arange(3)), torch.where(chosen, gain, 1.0))
 

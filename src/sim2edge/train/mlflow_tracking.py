@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EPOCHS_TAG = "sim2edge.epochs"
 """How many epochs of the history the run holds already; written in one batch with their metrics."""
 
-SECONDS_OF_QUIET = 60.0
+BACKOFF_S = 60.0
 """After a failure, so that a server that is away does not cost time in every epoch."""
 
 DEFAULT_EXPERIMENT = "sim2edge-perception"
@@ -40,12 +40,12 @@ class Tracker:
     def __init__(self, job: Job[TrainConfig], counts: Mapping[str, int]) -> None:
         self._job = job
         self._counts = counts
-        self._client = None if job.rehearsal else mlflow_client()
+        self._client = None if job.dry_run else mlflow_client()
         self._run_id: str | None = None
         self._experiment = ""
         self._sent = 0
-        self._quiet_until = 0.0
-        if self._client is None and not job.rehearsal:
+        self._backoff_until = 0.0
+        if self._client is None and not job.dry_run:
             job.progress.log("MLFLOW_TRACKING_URI is not set: this run is not tracked")
 
     @property
@@ -56,10 +56,10 @@ class Tracker:
     def track(self, history: Sequence[Mapping[str, float]]) -> None:
         """Send the epochs of the history that were not sent yet."""
         client = self._client
-        if client is None or time.monotonic() < self._quiet_until:
+        if client is None or time.monotonic() < self._backoff_until:
             return
         if not reach_mlflow(lambda: self._send(client, history), "metrics wait", self._job.progress, tries=1):
-            self._quiet_until = time.monotonic() + SECONDS_OF_QUIET
+            self._backoff_until = time.monotonic() + BACKOFF_S
 
     def finish(self, history: Sequence[Mapping[str, float]], metrics: Mapping[str, float]) -> None:
         """Send what is left, the files, and register the model as challenger."""

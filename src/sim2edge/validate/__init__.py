@@ -10,7 +10,7 @@ from sim2edge.validate.config import ValidateConfig
 
 STAGE = Stage(
     name="validate",
-    version=2,
+    version=3,
     produces="verdict",
     config=ValidateConfig,
     entry="sim2edge.validate.run:run",
@@ -22,5 +22,5 @@ STAGE = Stage(
         "best": Input(kind="model", many=True, optional=True, files=("model.pt", "model.json")),
     },
     choose="sim2edge.registry:choose_champion",
-    settle="sim2edge.registry:settle_verdict",
+    post_commit="sim2edge.registry:promote",
 )

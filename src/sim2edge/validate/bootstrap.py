@@ -109,11 +109,11 @@ def average_precision(matches: ClassMatches, weights: Doubles) -> Doubles:
     """COCO's interpolated AP of one class at each IoU in each resample: [B, IoUs]."""
     truth = (weights @ matches.truth)[:, None]
     counted = weights[:, matches.frames]
-    told = counted.cumsum(axis=1)
+    predicted = counted.cumsum(axis=1)
     precisions = np.zeros((len(weights), len(IOUS)))
     for index, hits in enumerate(matches.hits):
         found = counted[:, hits].cumsum(axis=1)  # only at a hit does the precision rise, or the recall
-        recall, precision = _ratio(found, truth + 0 * found), np.nan_to_num(_ratio(found, told[:, hits]))
+        recall, precision = _ratio(found, truth + 0 * found), np.nan_to_num(_ratio(found, predicted[:, hits]))
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         reached = np.searchsorted(RECALLS, recall, side="right")
         precisions[:, index] = (envelope * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(RECALLS)
@@ -128,14 +128,16 @@ def match_all(frames: Frames, detections: Sequence[Detections], classes: int) ->
     rows: list[list[tuple[int, float, npt.NDArray[np.bool_]]]] = [[] for _ in range(classes)]
     for n, found in enumerate(detections):
         span = slice(frames.starts[n], frames.starts[n + 1])
-        told = (found.boxes * side).astype(np.float64)
+        predicted = (found.boxes * side).astype(np.float64)
         # Rounded as in `coco_results`, of which this is the arithmetic.
-        told = np.concatenate([told[:, :2], told[:, 2:] - told[:, :2]], axis=1).round(2)
+        predicted = np.concatenate([predicted[:, :2], predicted[:, 2:] - predicted[:, :2]], axis=1).round(2)
         scores = found.scores.astype(np.float64).round(5)
         for kind in np.unique(found.classes):
             mine = (found.classes == kind).nonzero()[0]
             true = (frames.boxes[span][frames.classes[span] == kind] * side).astype(np.float64)
-            rows[kind] += [(n, score, hit) for score, hit in zip(scores[mine], _match(told[mine], true), strict=True)]
+            rows[kind] += [
+                (n, score, hit) for score, hit in zip(scores[mine], _match(predicted[mine], true), strict=True)
+            ]
     return [
         _sort(rows[kind], np.bincount(owners[frames.classes == kind], minlength=len(frames))) for kind in range(classes)
     ]
@@ -148,9 +150,9 @@ def _sort(rows: Sequence[tuple[int, float, npt.NDArray[np.bool_]]], truth: Integ
     return ClassMatches(where, hits.T, truth.astype(np.float64))
 
 
-def _match(told: Doubles, true: Doubles) -> Iterator[npt.NDArray[np.bool_]]:
+def _match(predicted: Doubles, true: Doubles) -> Iterator[npt.NDArray[np.bool_]]:
     """For each detection (x, y, width, height), best first: the IoUs at which it finds a box (corners) still free."""
-    overlaps = _overlaps(told, true)
+    overlaps = _overlaps(predicted, true)
     free = np.ones((len(IOUS), len(true)), bool)
     for row in overlaps:
         if not len(row) or row.max() < IOUS[0]:
@@ -163,11 +165,11 @@ def _match(told: Doubles, true: Doubles) -> Iterator[npt.NDArray[np.bool_]]:
         yield hit
 
 
-def _overlaps(told: Doubles, true: Doubles) -> Doubles:
-    low = np.maximum(told[:, None, :2], true[None, :, :2])
-    high = np.minimum(told[:, None, :2] + told[:, None, 2:], true[None, :, 2:])
+def _overlaps(predicted: Doubles, true: Doubles) -> Doubles:
+    low = np.maximum(predicted[:, None, :2], true[None, :, :2])
+    high = np.minimum(predicted[:, None, :2] + predicted[:, None, 2:], true[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=2)
-    areas = told[:, 2:].prod(axis=1)[:, None] + (true[:, 2:] - true[:, :2]).prod(axis=1)[None]
+    areas = predicted[:, 2:].prod(axis=1)[:, None] + (true[:, 2:] - true[:, :2]).prod(axis=1)[None]
     overlap: Doubles = shared / (areas - shared)
     return overlap
 

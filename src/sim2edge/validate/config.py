@@ -26,7 +26,7 @@ class Floors(StageConfig):
         description="AP at IoU 0.5 of a class, by name; `default`: of every class without a floor of its own",
     )
     floor_recall: Annotated[dict[str, Share], per_name(0.8)] = Field(
-        default={}, description="share of a floor type's frames that are told right, by name; `default` as above"
+        default={}, description="share of a floor type's frames that are predicted right, by name; `default` as above"
     )
 
 

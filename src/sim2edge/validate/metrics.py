@@ -23,8 +23,8 @@ class Evaluation:
 
     `samples`: metrics of every resample, as `resample` gives them; None when there are too few episodes to draw from.
     `floor_confusion` [floors, floors] and `obstacle_confusion` [classes + 1, classes + 1]: rows are the truth, columns
-    what was told; the last row and column of the latter are "nothing there". `floor_curves`: per floor the ROC's false
-    and true positive rates.
+    the prediction; the last row and column of the latter are "nothing there". `floor_curves`: per floor the ROC's
+    false and true positive rates.
     """
 
     metrics: dict[str, Any]
@@ -54,8 +54,8 @@ def evaluate(
     detections = [replace(found, floor=np.nan_to_num(found.floor)) for found in detections]
     working = [above(found, threshold) for found in detections]
     at_50, at_50_95, per_class = mean_average_precision(frames, detections, len(table.classes))
-    told = np.array([found.floor.argmax() for found in detections])
-    floor_confusion = confusion(frames.floors, told, len(table.floors))
+    predicted = np.array([found.floor.argmax() for found in detections])
+    floor_confusion = confusion(frames.floors, predicted, len(table.floors))
     obstacle_confusion = confuse_obstacles(frames, working, len(table.classes))
     classes = rates_of(obstacle_confusion, table.classes)
     floors = rates_of(floor_confusion, table.floors)
@@ -87,35 +87,35 @@ def above(found: Detections, threshold: float) -> Detections:
     return Detections(found.floor, found.boxes[kept], found.scores[kept], found.classes[kept], found.distances_m[kept])
 
 
-def confusion(truth: Integers, told: Integers, count: int) -> Integers:
-    """How often each of `count` true values (rows) was told as each (columns)."""
+def confusion(truth: Integers, predicted: Integers, count: int) -> Integers:
+    """How often each of `count` true values (rows) was predicted as each (columns)."""
     table = np.zeros((count, count), dtype=np.int64)
-    np.add.at(table, (truth, told), 1)
+    np.add.at(table, (truth, predicted), 1)
     return table
 
 
 def confuse_obstacles(frames: Frames, detections: Sequence[Detections], classes: int) -> Integers:
     """Confusion of obstacles, matched by place alone (IoU >= 0.5): [classes + 1, classes + 1], last is nothing."""
-    truth, told = [], []
+    truth, predicted = [], []
     for n, found in enumerate(detections):
         span = slice(frames.starts[n], frames.starts[n + 1])
         true_classes = frames.classes[span]
         matched = match_detections(found, frames.boxes[span], true_classes, same_class=False)
         missed = np.setdiff1d(np.arange(len(true_classes)), matched)
         truth += [np.where(matched >= 0, np.append(true_classes, classes)[matched], classes), true_classes[missed]]
-        told += [found.classes, np.full(len(missed), classes)]
-    return confusion(np.concatenate(truth), np.concatenate(told), classes + 1)
+        predicted += [found.classes, np.full(len(missed), classes)]
+    return confusion(np.concatenate(truth), np.concatenate(predicted), classes + 1)
 
 
 def rates_of(table: Integers, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Precision, recall, F1 and number of true examples of each name from a confusion matrix."""
     rates = {}
     for index, name in enumerate(names):
-        right, true, told = (int(v) for v in (table[index, index], table[index].sum(), table[:, index].sum()))
+        right, true, predicted = (int(v) for v in (table[index, index], table[index].sum(), table[:, index].sum()))
         rates[name] = {
-            "precision": right / told if told else None,
+            "precision": right / predicted if predicted else None,
             "recall": right / true if true else None,
-            "f1": 2 * right / (true + told) if true + told else None,
+            "f1": 2 * right / (true + predicted) if true + predicted else None,
             "support": true,
         }
     return rates

@@ -41,14 +41,16 @@ def write_rules(rules: Sequence[Rule], path: Path) -> None:
 
 
 def write_matrices(evaluation: Evaluation, floors: Sequence[str], obstacles: Sequence[str], path: Path) -> None:
-    """Both matrices in long form: `head,truth,told,count`."""
+    """Both matrices in long form: `head,truth,predicted,count`."""
     heads = (("floor", floors, evaluation.floor_confusion), ("obstacle", obstacles, evaluation.obstacle_confusion))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["head", "truth", "told", "count"])
+        writer.writerow(["head", "truth", "predicted", "count"])
         for head, names, matrix in heads:
             for truth, row in zip(names, matrix, strict=True):
-                writer.writerows([head, truth, told, int(count)] for told, count in zip(names, row, strict=True))
+                writer.writerows(
+                    [head, truth, predicted, int(count)] for predicted, count in zip(names, row, strict=True)
+                )
 
 
 def draw_matrices(evaluation: Evaluation, floors: Sequence[str], obstacles: Sequence[str], path: Path) -> None:
@@ -63,7 +65,7 @@ def draw_matrices(evaluation: Evaluation, floors: Sequence[str], obstacles: Sequ
 def _draw_matrix(axes: Axes, matrix: Integers, names: Sequence[str], title: str) -> None:
     shares = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(title=title, xlabel="told", ylabel="truth")
+    axes.set(title=title, xlabel="predicted", ylabel="truth")
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
     for row in range(len(names)):

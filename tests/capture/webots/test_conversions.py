@@ -10,7 +10,7 @@ from sim2edge.capture.config import CaptureConfig, Lidar3dConfig, LidarConfig
 from sim2edge.capture.lidar_capture import beam_angles
 from sim2edge.capture.room_simulator import draw_episode
 from sim2edge.capture.simulator import NO_INSTANCE, WALL
-from sim2edge.capture.webots.colours import MOST_INSTANCES, instance_colour, read_instances
+from sim2edge.capture.webots.colours import MAX_INSTANCES, instance_colour, read_instances
 from sim2edge.capture.webots.contacts import touched_at
 from sim2edge.capture.webots.geometry import axis_angle, camera_rotation, horizontal_fov, quaternion_matrix
 from sim2edge.capture.webots.scanner import Scanner, read_ranges, scanner_2d, scanner_3d
@@ -54,12 +54,12 @@ def test_a_range_image_of_another_size_is_refused():
 
 
 def test_every_instance_has_a_colour_that_is_read_back():
-    colours = np.rint(np.array([instance_colour(k) for k in range(MOST_INSTANCES)]) * 255).astype(np.uint8)
-    assert len({tuple(colour) for colour in colours.tolist()}) == MOST_INSTANCES
-    blue_first = np.column_stack([colours[:, ::-1], np.full(MOST_INSTANCES, 255, np.uint8)])
-    assert read_instances(blue_first.tobytes(), MOST_INSTANCES, 1, MOST_INSTANCES)[0].tolist() == list(range(215))
+    colours = np.rint(np.array([instance_colour(k) for k in range(MAX_INSTANCES)]) * 255).astype(np.uint8)
+    assert len({tuple(colour) for colour in colours.tolist()}) == MAX_INSTANCES
+    blue_first = np.column_stack([colours[:, ::-1], np.full(MAX_INSTANCES, 255, np.uint8)])
+    assert read_instances(blue_first.tobytes(), MAX_INSTANCES, 1, MAX_INSTANCES)[0].tolist() == list(range(215))
     with pytest.raises(ValueError, match="at most 215"):
-        instance_colour(MOST_INSTANCES)
+        instance_colour(MAX_INSTANCES)
 
 
 def test_colours_that_drivers_changed_a_little_are_read_and_others_refused():

@@ -147,7 +147,7 @@ def test_fifty_episodes(config, tmp_path):
         running = engine.load(write_project(tmp_path / f"{index}", spec, config).world)
         observing = Observing(WebotsSimulator(config, controller.Supervisor()))
         result, drive = capture_episode(spec, observing, config, tmp_path / f"episode {index}")
-        assert (running.refusals, drive.label_complaints) == ([], [])
+        assert (running.refusals, drive.label_errors) == ([], [])
         checks = [*sensor_checks(see(spec, config, observing.observations))]
         checks += motion_checks(spec, config, drive.path, observing.commands, observing.advances)
         lines += [f"{spec.episode_id}: {check.line()}" for check in checks if not check.passed]

@@ -1,7 +1,7 @@
 """Worlds: every one that a hundred seeds give is without a fault, and the check that says so finds faults."""
 
 import pytest
-from world_facts import complaints
+from world_facts import errors
 from world_parser import parse_world
 
 from sim2edge.capture.config import CaptureConfig
@@ -20,7 +20,7 @@ def test_a_hundred_worlds_of_all_layouts_have_no_fault(config, tmp_path):
     layouts, walkers = set(), 0
     for index in range(100):
         spec, _ = draw_episode(config, "facts", index)
-        assert complaints(episode_world(spec, config, "/task.json"), folder) == [], spec.episode_id
+        assert errors(episode_world(spec, config, "/task.json"), folder) == [], spec.episode_id
         layouts.add(spec.room.layout)
         walkers += sum(obstacle.motion is not None for obstacle in spec.room.obstacles)
     assert layouts == set(LAYOUTS)
@@ -41,7 +41,7 @@ def test_extreme_sensors_make_worlds_without_a_fault(override, tmp_path):
     config = load(CaptureConfig, "capture", overrides=[override])
     spec, _ = draw_episode(config, "extreme", 0)
     project = write_project(tmp_path / "project", spec, config)
-    assert complaints(project.world.read_text(), project.world.parent) == []
+    assert errors(project.world.read_text(), project.world.parent) == []
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +92,12 @@ MUTATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "complaint"), [m[1:] for m in MUTATIONS], ids=[m[0] for m in MUTATIONS])
-def test_a_fault_is_found(faultless, old, new, complaint):
+@pytest.mark.parametrize(("old", "new", "error"), [m[1:] for m in MUTATIONS], ids=[m[0] for m in MUTATIONS])
+def test_a_fault_is_found(faultless, old, new, error):
     text, folder = faultless
-    assert complaints(text, folder) == []
+    assert errors(text, folder) == []
     assert old in text
-    assert any(complaint in found for found in complaints(text.replace(old, new, 1), folder))
+    assert any(error in found for found in errors(text.replace(old, new, 1), folder))
 
 
 def test_the_same_episode_gives_the_same_text(config):

@@ -1,4 +1,4 @@
-"""What is known of Webots R2025a's worlds, as a check: `complaints(text, folder)` is empty for a world without a fault.
+"""What is known of Webots R2025a's worlds, as a check: `errors(text, folder)` is empty for a world without a fault.
 
 Field names and types are those of `nodes.json` (from cyberbotics/webots, resources/nodes); the rules are those of the
 reference manual and of the simulator's own field checks (docs/reference, src/webots/nodes in the same repository).
@@ -59,16 +59,16 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def complaints(text: str, folder: Path) -> list[str]:
+def errors(text: str, folder: Path) -> list[str]:
     """Every fault of a world's text, which lies in `folder`."""
     try:
         world = parse_world(text)
     except WorldError as error:
         return [str(error)]
     found = [*_file(world), *_names(world), *_textures(world, folder)]
-    found += [complaint for node in world.nodes for complaint in _places(node)]
+    found += [error for node in world.nodes for error in _places(node)]
     for node in world.walk():
-        found += [f"line {node.line}: {node.kind}{complaint}" for complaint in _node(node)]
+        found += [f"line {node.line}: {node.kind}{error}" for error in _node(node)]
     return found
 
 
@@ -131,9 +131,9 @@ def _node(node: WorldNode) -> Iterator[str]:
             yield f" has no field {name}"
             continue
         kind, *allowed = facts["fields"][name]
-        if complaint := _type_fault(kind, value):
+        if error := _type_fault(kind, value):
             mistyped = True
-            yield f".{name} is a {kind}: {complaint}"
+            yield f".{name} is a {kind}: {error}"
         else:
             yield from _value_faults(node, name, kind, allowed)
     if mistyped:

@@ -17,6 +17,6 @@ STAGE = Stage(
     config=IngestConfig,
     entry="sim2edge.capture.ingest.run:run",
     ref="refs/batches/{partition}",
-    settle="sim2edge.capture.ingest.run:tell",
+    post_commit="sim2edge.capture.ingest.run:log_report",
     deliver="sim2edge.capture.ingest.deliver:deliver_folder",
 )

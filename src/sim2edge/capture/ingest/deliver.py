@@ -11,7 +11,7 @@ from sim2edge.bus import Bus
 from sim2edge.capture.camera_capture import prepare_environment
 from sim2edge.capture.ingest.config import IngestConfig
 from sim2edge.errors import BadInput
-from sim2edge.inbox import MOST_FILES, check_path, check_size, deliver, describe
+from sim2edge.inbox import MAX_FILES, check_path, check_size, deliver, describe
 from sim2edge.manifest import check_partition
 from sim2edge.stage import Progress
 
@@ -50,8 +50,8 @@ def find_logs(folder: Path, config: IngestConfig) -> tuple[list[str], list[str]]
     others = [path for path in found if not path.endswith(SUFFIX)]
     if not logs:
         raise BadInput(f"{folder}: has no {SUFFIX} files" + (f", but {others[0]!r}" if others else ""))
-    if len(logs) > MOST_FILES:
-        raise BadInput(f"{folder}: {len(logs)} logs, a batch has at most {MOST_FILES}")
+    if len(logs) > MAX_FILES:
+        raise BadInput(f"{folder}: {len(logs)} logs, a batch has at most {MAX_FILES}")
     for path in logs:
         check_size(check_path(path), (folder / path).stat().st_size, config)
     return logs, others

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-MOST_BEAMS = 100_000
+MAX_BEAMS = 100_000
 UNCOVERED = -1
 SAME_ANGLE_RAD = 1e-3
 
@@ -38,8 +38,8 @@ class Scan:
 
     def __post_init__(self) -> None:
         g = self.geometry
-        if not 1 <= g.beams <= MOST_BEAMS:
-            raise ValueError(f"ranges: {g.beams} beams, expected 1 to {MOST_BEAMS}")
+        if not 1 <= g.beams <= MAX_BEAMS:
+            raise ValueError(f"ranges: {g.beams} beams, expected 1 to {MAX_BEAMS}")
         if not (math.isfinite(g.start_rad) and math.isfinite(g.step_rad)) or (g.beams > 1 and g.step_rad == 0):
             raise ValueError(f"angles: from {g.start_rad:g} rad in steps of {g.step_rad:g} rad")
 

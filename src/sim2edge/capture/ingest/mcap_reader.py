@@ -22,7 +22,7 @@ from mcap_protobuf.decoder import DecoderFactory as ProtobufDecoders
 from mcap_ros2.decoder import DecoderFactory as Ros2Decoders
 
 MAGIC = b"\x89MCAP0\r\n"
-LARGEST_RECORD = 1 << 30
+MAX_RECORD = 1 << 30
 """Bytes of a record or of an unpacked chunk: far above what writers make."""
 LATEST_NS = 1 << 62
 """Times after this (year 2116) do not fit the arithmetic, and are no clock's."""
@@ -67,7 +67,7 @@ def _check_ends(file: BinaryIO) -> str:
 
 
 def _messages(file: BinaryIO) -> Iterator[tuple[Schema | None, Channel, Message]]:
-    reader = StreamReader(file, emit_chunks=True, validate_crcs=True, record_size_limit=LARGEST_RECORD)
+    reader = StreamReader(file, emit_chunks=True, validate_crcs=True, record_size_limit=MAX_RECORD)
     schemas: dict[int, Schema] = {}
     channels: dict[int, Channel] = {}
     for record in _flat(reader):
@@ -94,7 +94,7 @@ def _check_unpacked(chunk: Chunk) -> None:
     claimed = chunk.uncompressed_size
     if chunk.compression == "zstd":
         claimed = max(claimed, zstandard.frame_content_size(chunk.data))
-    if claimed > LARGEST_RECORD:
+    if claimed > MAX_RECORD:
         raise ValueError(f"a chunk claims {claimed} bytes")
 
 

@@ -26,7 +26,7 @@ T = TypeVar("T", Pose, Command)
 Stamped = tuple[int | None, Any]
 Reader = Callable[[Any], Stamped]
 
-MOST = 1e7
+MAXIMUM = 1e7
 """Metres, and metres and radians a second, beyond which a pose or a command is an error; NaN is one, too."""
 
 
@@ -136,7 +136,7 @@ def _twist(twist: Any) -> Command:
 
 
 def _possible(what: str, numbers: T) -> T:
-    if not all(abs(number) <= MOST for number in numbers):
+    if not all(abs(number) <= MAXIMUM for number in numbers):
         raise ValueError(f"the {what} is {', '.join(f'{number:g}' for number in numbers)}: no robot's")
     return numbers
 

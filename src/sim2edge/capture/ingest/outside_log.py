@@ -7,7 +7,7 @@ import numpy as np
 from foxglove import channels
 from numpy.typing import NDArray
 
-from sim2edge.capture import foxglove_messages as told
+from sim2edge.capture import foxglove_messages as messages
 from sim2edge.capture.labels import Box
 from sim2edge.capture.mcap_file import McapFile, json_channel
 from sim2edge.capture.mcap_log import CONTROL_SCHEMA, LABELS_SCHEMA
@@ -57,12 +57,12 @@ class OutsideLog(McapFile):
         """
         self.check()
         time = tick.time_ns
-        stamp = told.timestamp(time)
-        self._image.log(told.picture(stamp, tick.jpeg, "jpeg"), log_time=time)
-        self._scan.log(told.laser_scan(stamp, tick.ranges, self._span), log_time=time)
-        self._pose.log(told.pose_in_frame(stamp, tick.pose, "room"), log_time=time)
+        stamp = messages.timestamp(time)
+        self._image.log(messages.picture(stamp, tick.jpeg, "jpeg"), log_time=time)
+        self._scan.log(messages.laser_scan(stamp, tick.ranges, self._span), log_time=time)
+        self._pose.log(messages.pose_in_frame(stamp, tick.pose, "room"), log_time=time)
         self._control.log(dict(tick.command._asdict()), log_time=time)
         if tick.boxes is not None:
-            self._annotations.log(told.annotations(stamp, tick.boxes), log_time=time)
+            self._annotations.log(messages.annotations(stamp, tick.boxes), log_time=time)
             boxes = [box.model_dump(by_alias=True) for box in tick.boxes]
             self._labels.log({"floor": tick.floor, "boxes": boxes}, log_time=time)

@@ -113,7 +113,7 @@ def count_boxes(understood: Understood) -> dict[str, int]:
     return dict(sorted(Counter(box.label for number in chosen for box in labels[number].boxes).items()))
 
 
-MOST_DETAILED = 10
+MAX_DETAILED = 10
 """Of more logs than this only the table is told; the file has everything."""
 HEADER = ("file", "episode", "seconds", "ticks", "dropped", "clock", "truth", "floor")
 
@@ -123,7 +123,7 @@ def table(report: Report) -> list[str]:
     rows = [HEADER, *(_row(log) for log in report.logs if log.refused is None)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    detailed = report.logs if len(report.logs) <= MOST_DETAILED else report.refused
+    detailed = report.logs if len(report.logs) <= MAX_DETAILED else report.refused
     return [*lines, *(note for log in detailed for note in _notes(log))]
 
 

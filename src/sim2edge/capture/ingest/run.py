@@ -45,7 +45,7 @@ def run(job: Job[IngestConfig]) -> Outcome:
     )
 
 
-def tell(bus: Bus, manifest: Manifest, progress: Progress) -> None:
+def log_report(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     """Say what was understood of each log: after the commit, and again at every cache hit."""
     prepare_environment("ray")
     from sim2edge.capture.ingest.report import Report, table

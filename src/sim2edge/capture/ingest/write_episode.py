@@ -23,7 +23,7 @@ from sim2edge.capture.labels import Box
 from sim2edge.capture.lidar_capture import beam_angles, write_csv
 from sim2edge.capture.recorder import EpisodeResult
 from sim2edge.capture.specs import ROBOT_RADIUS_M
-from sim2edge.config import decisive
+from sim2edge.config import cache_key_fields
 from sim2edge.manifest import File
 
 SIMULATOR = "ingest"
@@ -42,7 +42,7 @@ def write_episode(
     folder.mkdir(parents=True)
     made_by = {"simulator": SIMULATOR, "camera_backend": ""}
     identity = {"episode_id": episode_id, "seed": seed_of(source)}
-    content = made_by | {"config": decisive(config), "episode": identity | {"source": source.model_dump()}}
+    content = made_by | {"config": cache_key_fields(config), "episode": identity | {"source": source.model_dump()}}
     text = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     metadata = identity | made_by | {"source": source.path, "source_sha256": source.sha256}

@@ -14,9 +14,9 @@ LEVELS = 6
 STEP = 255 // (LEVELS - 1)
 SLACK = 12
 """How far a channel may be off, of 255."""
-MOST_STRANGE = 0.01
+MAX_STRANGE = 0.01
 """Share of coloured pixels that may have a colour of no obstacle: at edges, where drivers differ."""
-MOST_INSTANCES = LEVELS**3 - 1
+MAX_INSTANCES = LEVELS**3 - 1
 
 
 def instance_colour(instance: int) -> Vector:
@@ -25,8 +25,8 @@ def instance_colour(instance: int) -> Vector:
     Raises:
         ValueError: there are more obstacles than colours.
     """
-    if not 0 <= instance < MOST_INSTANCES:
-        raise ValueError(f"instance {instance} has no colour: a world has at most {MOST_INSTANCES} obstacles")
+    if not 0 <= instance < MAX_INSTANCES:
+        raise ValueError(f"instance {instance} has no colour: a world has at most {MAX_INSTANCES} obstacles")
     code = instance + 1
     red, green, blue = code // LEVELS**2, code // LEVELS % LEVELS, code % LEVELS
     return red * STEP / 255, green * STEP / 255, blue * STEP / 255
@@ -43,7 +43,7 @@ def read_instances(image: bytes, width: int, height: int, count: int) -> NDArray
     code = level @ np.array([LEVELS**2, LEVELS, 1])
     strange = (np.abs(pixels - level * STEP) > SLACK).any(axis=2) | (code > count)
     coloured = max(1, int((code > 0).sum()))
-    if strange.sum() > max(8, MOST_STRANGE * coloured):
+    if strange.sum() > max(8, MAX_STRANGE * coloured):
         example = pixels[strange][0].tolist()
         raise ValueError(
             f"the segmentation image has {strange.sum()} pixels of no obstacle's colour, {example} for one"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXIT_REFUSED = 3
 SECONDS = 2.0
-COMPLAINT = re.compile(r"\b(warning|error)\b", re.IGNORECASE)
+PROBLEM = re.compile(r"\b(warning|error)\b", re.IGNORECASE)
 """How Webots marks what it changed in a world, or did not do."""
 HARMLESS = re.compile(r"minimal requirements|OpenGL|GPU|driver|OpenAL|XDG_|Forced termination", re.IGNORECASE)
 """What it says of a machine without a graphics card and loudspeakers."""
@@ -98,8 +98,8 @@ def run_selftest(config: CaptureConfig, index: int, own: Path, webots: "Webots")
     run_project(project, webots, spec.episode_id, Patience())
     result = read_outcome(project).result
     yield f"ok      episode {spec.episode_id}: {result.frames} frames, {result.path_length_m:g} m", True
-    complaints = [line for line in console_lines(project) if COMPLAINT.search(line) and not HARMLESS.search(line)]
-    yield f"{'FAILED' if complaints else 'ok    '}  console: complaints: {complaints[:3] or 'none'}", not complaints
+    errors = [line for line in console_lines(project) if PROBLEM.search(line) and not HARMLESS.search(line)]
+    yield f"{'FAILED' if errors else 'ok    '}  console: errors: {errors[:3] or 'none'}", not errors
     observed = read_observed(project.observations)
     poses = [view.pose for view in observed.views]
     for check in sensor_checks(see(spec, config, observed.views)):

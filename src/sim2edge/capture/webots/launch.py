@@ -32,7 +32,7 @@ SOURCE = Path(sim2edge.__file__).parents[1]
 POLL_S = 0.05
 TAIL_LINES, TAIL_CHARACTERS = 4, 600
 SHORT_FOLDER = "/tmp"  # noqa: S108 - a folder of our own is made in it
-LONGEST_PATH = 40
+MAX_PATH = 40
 """A socket's whole path has at most 107 characters; Webots adds about 50 below its temporary folder."""
 
 LIFELINE = 'exec 3<&0 </dev/null; (read -r _ <&3; kill -KILL 0) & exec 3<&-; exec "$@"'
@@ -100,7 +100,7 @@ def run_project(project: Project, webots: Webots, name: str, patience: Patience)
 def own_folder() -> Iterator[Path]:
     """A folder for what a Webots process keeps for itself, in a place with a short path: sockets lie below."""
     usual = tempfile.gettempdir()
-    place = usual if len(usual) <= LONGEST_PATH else SHORT_FOLDER
+    place = usual if len(usual) <= MAX_PATH else SHORT_FOLDER
     with tempfile.TemporaryDirectory(prefix="wb-", dir=place) as own:
         for part in ("home", "run", "tmp"):
             (Path(own) / part).mkdir(mode=0o700)
@@ -151,13 +151,13 @@ def watch(process: "subprocess.Popen[bytes]", project: Project, patience: Patien
     return f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
 
 
-def given_up(quiet_s: float, ticked: bool, done: bool, patience: Patience) -> str:
-    """Why a process that did nothing for `quiet_s` seconds is given up, "" while it is not."""
+def given_up(silence_s: float, ticked: bool, done: bool, patience: Patience) -> str:
+    """Why a process that did nothing for `silence_s` seconds is given up, "" while it is not."""
     if done:
-        return f"did not quit within {patience.quit_s:g} s" if quiet_s > patience.quit_s else ""
+        return f"did not quit within {patience.quit_s:g} s" if silence_s > patience.quit_s else ""
     if ticked:
-        return f"no tick for {patience.tick_s:g} s" if quiet_s > patience.tick_s else ""
-    return f"no tick within {patience.start_s:g} s of its start" if quiet_s > patience.start_s else ""
+        return f"no tick for {patience.tick_s:g} s" if silence_s > patience.tick_s else ""
+    return f"no tick within {patience.start_s:g} s of its start" if silence_s > patience.start_s else ""
 
 
 def failure_of(project: Project, name: str, verdict: str) -> Exception:

@@ -33,7 +33,7 @@ class Scanner:
 def scanner_2d(config: LidarConfig) -> Scanner:
     """The scanner with one layer."""
     step = _step(config.beams, config.fov_deg)
-    stride = _least_stride(config.beams, config.fov_deg)
+    stride = _min_stride(config.beams, config.fov_deg)
     # Any angle will do for a single layer, but Webots insists on one above a column's.
     return _scanner(config.beams, config.fov_deg, 1, 2 * step / stride, stride)
 
@@ -50,7 +50,7 @@ def _step(beams: int, fov_deg: float) -> float:
     return math.radians(fov_deg) / (beams if fov_deg == 360 else max(1, beams - 1))
 
 
-def _least_stride(beams: int, fov_deg: float) -> int:
+def _min_stride(beams: int, fov_deg: float) -> int:
     """Columns a beam so that the outermost columns do not overlap behind the robot."""
     left = math.tau - math.radians(fov_deg)
     return 1 if fov_deg == 360 else max(1, math.ceil(_step(beams, fov_deg) / left - 1e-9))

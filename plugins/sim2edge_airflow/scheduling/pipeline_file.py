@@ -1,4 +1,4 @@
-"""Reads a recipe file such as `dags/train_model.yml`: how each stage of a pipeline runs, without editing its DAG."""
+"""Read a pipeline file such as `dags/train_model.yml`: how each stage of a pipeline runs, without editing its DAG."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from sim2edge.errors import BadInput
 from sim2edge.retrain_decision import Policy
 
 
-class StageRecipe(NumbersAreNumbers):
+class PipelineStage(NumbersAreNumbers):
     """How one stage of a pipeline runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,7 +34,7 @@ class StageRecipe(NumbersAreNumbers):
         return overrides
 
     def task_arguments(self) -> dict[str, Any]:
-        """The arguments of `StageOperator` that the recipe decides."""
+        """The arguments of `StageOperator` that the file decides."""
         return {
             "execution_timeout": timedelta(minutes=self.timeout_minutes),
             "retries": self.retries,
@@ -44,14 +44,14 @@ class StageRecipe(NumbersAreNumbers):
         }
 
 
-class Recipe(NumbersAreNumbers):
+class Pipeline(NumbersAreNumbers):
     """A pipeline: when it starts by itself, how many of its runs go at once, and how each stage runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_active_runs: int = Field(default=1, ge=1, description="runs of the DAG at once; others wait in the queue")
     retrain: Policy = Field(default=Policy(), description="when requests for a training become one")
-    stages: dict[str, StageRecipe]
+    stages: dict[str, PipelineStage]
 
     @property
     def overrides(self) -> list[str]:
@@ -59,14 +59,14 @@ class Recipe(NumbersAreNumbers):
         return [f"{name}.{word}" for name, stage in self.stages.items() for word in stage.overrides]
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe file.
+def read_pipeline(path: Path) -> Pipeline:
+    """Read a pipeline file.
 
     Raises:
         BadInput: it is not YAML, or a field is wrong; names file and field.
     """
     try:
-        return Recipe.model_validate(read_yaml(path))
+        return Pipeline.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         raise BadInput(f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
