@@ -17,7 +17,7 @@ from airflow_stack import RunningAirflow, quote, running_airflow, wait_for
 
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
-from sim2edge.retrain import OPEN, ask, fulfilled_by, last_training, make_request
+from sim2edge.retrain import OPEN, submit, fulfilled_by, last_training, make_request
 from sim2edge.stack.files import write_private
 from sim2edge.stack.settings import CHECKOUT
 
@@ -109,7 +109,7 @@ def test_ten_requests_at_once_are_one_training_after_the_cool_down_with_all_reas
     kinds = ["drift", "degradation", "manual"]
     requests = [make_request(kinds[n % 3], f"reason number {n}", {"n": n}, by=f"asker {n}") for n in range(10)]
     with ThreadPoolExecutor(10) as pool:
-        list(pool.map(lambda request: ask(bus, request), requests))
+        list(pool.map(lambda request: submit(bus, request), requests))
     wait_for(lambda: "wait: cool-down: " in decided(airflow), "a look that finds the cool-down")
     assert len(airflow.runs("train_model")) == len(known)
     over = datetime.now(UTC) + timedelta(seconds=10)
