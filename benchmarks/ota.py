@@ -21,7 +21,7 @@ from sim2edge.edge.ota_updater import METADATA, TARGETS, OtaUpdater
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.trial import Step
 from sim2edge.edge.tuf_fetcher import BusFetcher
-from sim2edge.stack.processes import spawn
+from sim2edge.processes import spawn
 
 CHECKS = 30
 UPDATES = 7

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from sim2edge.edge.supervisor import read_port
-from sim2edge.stack.processes import end, spawn
+from sim2edge.processes import end, spawn
 
 TOKEN = "benchmark"  # noqa: S105 - on loopback, for seconds
 DEADLINE_S = 60.0

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sim2edge.bus import Bus
 from sim2edge.manifest import Manifest
-from sim2edge.stack.seaweedfs import start_seaweedfs
+from sim2edge.services.seaweedfs import start_seaweedfs
 from sim2edge.stage import Artifact
 
 BATCH = "bench-2"

@@ -3,9 +3,10 @@
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from obstore.store import MemoryStore
 
@@ -33,7 +34,7 @@ def bus() -> Bus:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
     """A SeaweedFS server of this test session's own."""
-    from sim2edge.stack.seaweedfs import start_seaweedfs
+    from sim2edge.services.seaweedfs import start_seaweedfs
 
     with start_seaweedfs(tmp_path_factory.mktemp("s3")) as server:
         yield server
@@ -51,6 +52,38 @@ def s3(s3_server, monkeypatch) -> Iterator[Bus]:
     before = set(bus.list(""))
     yield bus
     bus.delete(set(bus.list("")) - before)
+
+
+@pytest.fixture(scope="session")
+def free_range() -> Callable[[int], int]:
+    """Finds the first of so many neighbouring free ports."""
+    from sim2edge.services.ports import free_ports, is_taken
+
+    def find(count: int) -> int:
+        while True:
+            first = free_ports(1)[0]
+            if not any(is_taken(first + offset) for offset in range(count)):
+                return first
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def left_behind() -> Callable[[Path], list[psutil.Process]]:
+    """Lists the processes that still work in a folder."""
+
+    def find(home: Path) -> list[psutil.Process]:
+        """Processes that work in `home` or name it on their command line."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.cwd().startswith(str(home)) or str(home) in " ".join(process.cmdline()):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+        return found
+
+    return find
 
 
 @pytest.fixture

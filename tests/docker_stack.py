@@ -15,9 +15,9 @@ import docker
 import psutil
 
 from sim2edge.bus import Bus
-from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.follow.airflow_client import AirflowClient
+from sim2edge.services.ports import free_ports
 from sim2edge.stack.client import Stack
-from sim2edge.stack.ports import free_ports
 from sim2edge.stack.settings import StackSettings
 
 CHECKOUT = Path(__file__).parents[1]

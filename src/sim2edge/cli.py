@@ -44,7 +44,7 @@ COMMANDS = {
     "retrain": "sim2edge.retrain_commands:main",
     "summarize": "sim2edge.capture.batch_summary:main",
     "access": "sim2edge.stack.access_commands:main",
-    "s3": "sim2edge.stack.s3_commands:main",
+    "s3": "sim2edge.services.s3_commands:main",
     "demo": "sim2edge.demo.run:main",
     "ota": "sim2edge.push.commands:main",
     "device": "sim2edge.edge.device:main",

@@ -21,10 +21,10 @@ from unittest import mock
 import psutil
 from hosts import END_WITH_THE_TEST, ROOT, SERVICES
 
-from sim2edge.stack import seaweedfs
-from sim2edge.stack.http import fetch_json
-from sim2edge.stack.processes import end
-from sim2edge.stack.seaweedfs import S3Server
+from sim2edge.processes import end
+from sim2edge.services import seaweedfs
+from sim2edge.services.http import fetch_json
+from sim2edge.services.seaweedfs import S3Server
 
 AIRFLOW = ROOT / ".venvs" / "airflow" / "bin" / "python"
 STAGES = ROOT / ".venvs" / "stages" / "bin" / "python"

@@ -15,7 +15,7 @@ from hosts import Host
 from services import STAGES, Cluster, wait_for
 
 from sim2edge.bus import Bus
-from sim2edge.demo.airflow_client import AirflowClient
+from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.manifest import Manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

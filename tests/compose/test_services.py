@@ -5,9 +5,9 @@ import pytest
 
 from sim2edge.compose import camera, mlflow_server
 from sim2edge.compose.batch import read_device
-from sim2edge.demo.follow import StageState
-from sim2edge.demo.pipeline import judge
 from sim2edge.errors import BadInput
+from sim2edge.follow.pipeline import judge
+from sim2edge.follow.stages import StageState
 
 
 def test_the_cameras_get_real_frames_once(tmp_path):

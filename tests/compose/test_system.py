@@ -18,8 +18,8 @@ from sim2edge import inbox
 from sim2edge.bus import Bus
 from sim2edge.compose.batch import read_device
 from sim2edge.compose.secrets import logins
-from sim2edge.demo.airflow_client import AirflowClient
-from sim2edge.stack.role_files import read_variables
+from sim2edge.follow.airflow_client import AirflowClient
+from sim2edge.services.role_files import read_variables
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).parents[2]

@@ -108,7 +108,7 @@ def test_a_wrong_field_is_named_in_one_line(wrong, message):
         (b"x" * 20_000, "too many"),
         (drift(3).to_json(), "is request"),
         (drift().to_json().replace(b'"n": 0', b'"n": 1'), "id: is not that of"),
-        (drift().model_copy(update={"asked": NOW + timedelta(days=9)}).to_json(), "has not come yet"),
+        (drift().model_copy(update={"submitted": NOW + timedelta(days=9)}).to_json(), "has not come yet"),
         (drift().to_json().replace(b'"version": 1', b'"version": 2'), "version"),
         (drift().to_json().replace(b'"version"', b'"\\u001b[2J": 1, "version"'), r"\x1b[2J: Extra"),
         (drift().to_json().replace(b'"overrides": []', b'"overrides": ["train.epochs=!!bool x"]'), "overrides.0"),
@@ -131,6 +131,11 @@ def test_any_bytes_are_a_request_or_a_line(data):
     with pytest.raises(BadInput) as caught:
         retrain.parse_request(data, f"{retrain.OPEN}/{drift().id}.json", NOW)
     assert "\n" not in str(caught.value)
+
+
+def test_a_request_of_an_older_version_says_when_it_was_asked(bus):
+    old = drift().to_json().replace(b'"submitted"', b'"asked"')
+    assert retrain.parse_request(old, f"{retrain.OPEN}/{drift().id}.json", NOW) == drift()
 
 
 def test_settings_of_every_stage_travel_with_a_request():
@@ -335,7 +340,7 @@ class Retraining(RuleBasedStateMachine):
             self._try(run, None)
         assert set(self.emissions) == self.asked
         assert open_requests(self.bus, NOW + timedelta(hours=9)).requests == []
-        assert json.loads(self.bus.get(f"{retrain.SERVED}/{next(iter(self.asked))}.json")) if self.asked else True
+        assert json.loads(self.bus.get(f"{retrain.FULFILLED}/{next(iter(self.asked))}.json")) if self.asked else True
 
 
 Retraining.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)

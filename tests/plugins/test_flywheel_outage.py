@@ -10,7 +10,7 @@ from page_visitor import log_in, pages_of
 
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
-from sim2edge.stack.seaweedfs import REGION
+from sim2edge.services.seaweedfs import REGION
 
 ID = "0123456789abcdef"
 

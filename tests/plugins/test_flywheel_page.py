@@ -21,7 +21,7 @@ from sqlalchemy import insert, select
 
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
-from sim2edge.stack.seaweedfs import REGION
+from sim2edge.services.seaweedfs import REGION
 from sim2edge_airflow.pages.bus_view import BusView
 
 HOSTILE = (

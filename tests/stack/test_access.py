@@ -13,7 +13,7 @@ from sim2edge.access import FIXED_ROLES, grants_of
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.manifest import KINDS
-from sim2edge.stack.seaweedfs import S3Server, start_seaweedfs
+from sim2edge.services.seaweedfs import S3Server, start_seaweedfs
 
 ID = "0123456789abcdef"
 DEVICES = ("pi-1", "pi-10")

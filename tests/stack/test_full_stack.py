@@ -16,10 +16,10 @@ import psutil
 import pytest
 from obstore.store import S3Store
 
+from sim2edge.services.http import basic
+from sim2edge.services.ports import free_ports
 from sim2edge.stack.client import Stack
-from sim2edge.stack.http import basic
 from sim2edge.stack.lifecycle import Phase
-from sim2edge.stack.ports import free_ports
 from sim2edge.stack.settings import StackSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

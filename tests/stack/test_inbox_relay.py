@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from webhook_receiver import Receiver, receive_webhooks
 
+from sim2edge.services.seaweedfs import Webhook
 from sim2edge.stack import inbox_relay
 from sim2edge.stack.inbox_relay import post, relayed
-from sim2edge.stack.seaweedfs import Webhook
 
 TOKEN = "a-token-for-airflow"
 READY = "/buckets/fleet/inbox/farm.{}/READY.json"

@@ -12,12 +12,12 @@ from rich.console import Console
 from sim2edge.bus import Bus
 from sim2edge.compose.host import url_of
 from sim2edge.compose.secrets import CREDENTIALS, logins
-from sim2edge.demo.airflow_client import AirflowClient
-from sim2edge.demo.pipeline import Pipeline, highlights, judge
-from sim2edge.demo.summary import print_summary, summarize_stages
 from sim2edge.errors import Unavailable
-from sim2edge.stack.client import Login
-from sim2edge.stack.role_files import read_variables
+from sim2edge.follow.airflow_client import AirflowClient
+from sim2edge.follow.pipeline import Pipeline, highlights, judge
+from sim2edge.follow.summary import print_summary, summarize_stages
+from sim2edge.services.logins import Login
+from sim2edge.services.role_files import read_variables
 
 CANARY = "device-1"
 RUNNING = "running"

@@ -11,7 +11,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from sim2edge.errors import BadInput, Unavailable
-from sim2edge.stack.ports import holder, is_taken
+from sim2edge.services.ports import holder, is_taken
 
 ROOT = Path(__file__).resolve().parents[3]
 """The checkout: holds docker-compose.yaml."""

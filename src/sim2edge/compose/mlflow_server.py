@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sim2edge.cli import guard
 from sim2edge.errors import BadInput
-from sim2edge.stack.mlflow_service import server_command, server_environment, write_login_settings
+from sim2edge.services.mlflow import server_command, server_environment, write_login_settings
 
 SECRETS = ("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY")
 

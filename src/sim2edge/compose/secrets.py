@@ -21,11 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.errors import BadInput
 from sim2edge.secrets_file import format_secrets
-from sim2edge.stack.files import write_private
-from sim2edge.stack.role_files import init_roles, read_variables
+from sim2edge.services.files import write_private
+from sim2edge.services.logins import USER
+from sim2edge.services.role_files import init_roles, read_variables
 from sim2edge.stage import STAGE_NAMES
 
-USER = "admin"
 """Who logs in to Airflow, MLflow, Grafana, Prometheus and Alertmanager."""
 
 BCRYPT_COST = 10

@@ -19,13 +19,13 @@ from typing import Any
 from rich.console import Console
 
 from sim2edge.bus import Bus
-from sim2edge.demo.airflow_client import AirflowClient
-from sim2edge.demo.follow import StageState
 from sim2edge.demo.memory import MemoryWatch
-from sim2edge.demo.pipeline import Pipeline, highlights, judge
-from sim2edge.demo.summary import print_summary, summarize_stages
 from sim2edge.demo.unseen_frames import write_unseen_frames
 from sim2edge.demo.virtual_device import VirtualDevice
+from sim2edge.follow.airflow_client import AirflowClient
+from sim2edge.follow.pipeline import Pipeline, highlights, judge
+from sim2edge.follow.stages import StageState
+from sim2edge.follow.summary import print_summary, summarize_stages
 from sim2edge.manifest import Manifest, check_partition
 from sim2edge.push import commands as ota
 from sim2edge.stack.client import Event, Stack

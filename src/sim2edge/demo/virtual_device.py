@@ -13,7 +13,7 @@ from typing import Any, Self
 import psutil
 
 from sim2edge.errors import Unavailable
-from sim2edge.stack.processes import end, spawn
+from sim2edge.processes import end, spawn
 
 POLL_S = 0.5
 NOT_FOR_DEVICES = ("AWS_", "MLFLOW_", "SIM2EDGE_AIRFLOW_", "SIM2EDGE_KEYS", "SIM2EDGE_CREDENTIALS")

@@ -5,7 +5,6 @@ detector.health()           # what /healthz answers; None while it does not
 detector.stop()
 """
 
-import ctypes
 import http.client
 import json
 import os
@@ -16,21 +15,20 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sim2edge.edge.durable import write_durably
 from sim2edge.edge.events import log
+from sim2edge.processes import die_with_parent
 
-PR_SET_PDEATHSIG = 1
 PROBE_TIMEOUT_S = 2.0
 STOP_GRACE_S = 5.0
 CRASH_WINDOW_S = 60.0
 MAX_RESTART_DELAY_S = 30.0
 WITHHELD = ("AWS_", "SIM2EDGE_KEYS", "SIM2EDGE_BUCKET")
 """Environment variables that the detector has no business with."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class DetectorProcess:
             env=environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent(os.getpid()),
+            preexec_fn=partial(die_with_parent, parent=os.getpid()),
         )
         self.started = time.monotonic()
         self.port: int | None = None
@@ -117,17 +115,6 @@ class DetectorProcess:
                 except subprocess.TimeoutExpired:
                     log("detector does not end", after_s=STOP_GRACE_S)
         self._settings.ready_file.unlink(missing_ok=True)
-
-
-def _die_with_parent(parent: int) -> Any:
-    """A function for the child: have the kernel kill it when its parent goes (prctl(2), PR_SET_PDEATHSIG)."""
-
-    def prepare() -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:  # the parent went before the kernel was told
-            os._exit(1)
-
-    return prepare
 
 
 def probe(port: int, token: str, host: str = "127.0.0.1") -> dict[str, Any] | None:

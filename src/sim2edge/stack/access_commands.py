@@ -24,7 +24,7 @@ from rich.table import Table
 from sim2edge.access import FIXED_ROLES, grants_of, policy
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.secrets_file import read_secrets
-from sim2edge.stack.role_files import (
+from sim2edge.services.role_files import (
     SERVER_KEY,
     SERVER_PASSWORD,
     MlflowSecrets,
@@ -151,8 +151,8 @@ def _settings(arguments: argparse.Namespace) -> "StackSettings":
 
 def _tell_server(arguments: argparse.Namespace) -> None:
     """Have the S3 server of the local stack read the roles again, if it runs and these are its roles."""
+    from sim2edge.services.seaweedfs import write_roles
     from sim2edge.stack.client import Stack
-    from sim2edge.stack.seaweedfs import write_roles
 
     stack = Stack(_settings(arguments))
     settings = stack.settings

@@ -10,17 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sim2edge.errors import Unavailable
+from sim2edge.processes import end
+from sim2edge.services.http import fetch_json
+from sim2edge.services.logins import USER, Login
 from sim2edge.stack.client_environment import person_environment, role_environment
-from sim2edge.stack.credentials import USER, Credentials, load_credentials
+from sim2edge.stack.credentials import Credentials, load_credentials
 from sim2edge.stack.definitions import define_services
 from sim2edge.stack.guardian import EXIT_ALREADY_RUNNING
-from sim2edge.stack.http import fetch_json
 from sim2edge.stack.instance import is_running, owner
 from sim2edge.stack.lifecycle import Phase
-from sim2edge.stack.processes import end
 from sim2edge.stack.settings import StackSettings, check_interpreters, check_ports
 from sim2edge.stack.state import ServiceState, StackPhase, StackState, read_state, state_path
 
@@ -38,15 +39,6 @@ class Event:
     seconds: float
     """Since the start was asked for."""
     detail: str = ""
-
-
-@dataclass(frozen=True)
-class Login:
-    """Who may enter where."""
-
-    url: str
-    user: str
-    password: str = field(repr=False)
 
 
 def _ignore(event: Event) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from sim2edge.stack import seaweedfs
-from sim2edge.stack.credentials import USER, Credentials
-from sim2edge.stack.role_files import read_variables
+from sim2edge.services import seaweedfs
+from sim2edge.services.logins import USER
+from sim2edge.services.role_files import read_variables
+from sim2edge.stack.credentials import Credentials
 from sim2edge.stack.settings import StackSettings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.errors import BadInput
-from sim2edge.stack.files import write_private
+from sim2edge.services.files import write_private
 
 
 def _password() -> str:
@@ -37,9 +37,6 @@ class Credentials(BaseModel):
     airflow_secret_key: str = Field(default_factory=_key, min_length=32, repr=False)
     airflow_fernet_key: str = Field(default_factory=_fernet, min_length=44, repr=False)
     inbox_token: str = Field(default_factory=_key, min_length=16, repr=False)
-
-
-USER = "admin"
 
 
 def credentials_path(home: Path) -> Path:

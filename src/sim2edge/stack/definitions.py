@@ -5,12 +5,12 @@ the rest of Airflow waits for the API server, because a task that is due before 
 """
 
 from sim2edge.access import ADMIN, Keys
-from sim2edge.stack import seaweedfs
+from sim2edge.services import seaweedfs
+from sim2edge.services.role_files import MlflowSecrets, init_roles, read_keys
 from sim2edge.stack.airflow_services import define_airflow
 from sim2edge.stack.client_environment import role_environment
 from sim2edge.stack.credentials import Credentials
 from sim2edge.stack.mlflow_service import define_mlflow
-from sim2edge.stack.role_files import MlflowSecrets, init_roles, read_keys
 from sim2edge.stack.services import Service, log_path, plain_environment
 from sim2edge.stack.settings import StackSettings
 

@@ -12,10 +12,10 @@ import signal
 import sys
 from collections.abc import Callable
 
+from sim2edge.processes import adopt_orphans, die_with_parent, end_descendants
 from sim2edge.stack.credentials import load_credentials
 from sim2edge.stack.definitions import define_services
 from sim2edge.stack.instance import acquire
-from sim2edge.stack.processes import adopt_orphans, die_with_parent, end_descendants
 from sim2edge.stack.settings import StackSettings
 from sim2edge.stack.supervisor import Supervisor
 

@@ -20,8 +20,8 @@ from queue import Full, Queue
 from typing import Any
 
 from sim2edge.progress import emit
-from sim2edge.stack.ports import HOST
-from sim2edge.stack.seaweedfs import Webhook
+from sim2edge.services.ports import HOST
+from sim2edge.services.seaweedfs import Webhook
 
 ANSWER_S = 10.0
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0

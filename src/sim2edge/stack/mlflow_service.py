@@ -1,36 +1,12 @@
-"""MLflow as a service: what its server is started with, and its definition in the local stack."""
+"""Define MLflow as a service of the embedded stack."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
+from sim2edge.services.http import basic, fetch_json
+from sim2edge.services.logins import USER
+from sim2edge.services.mlflow import server_command, server_environment, write_login_settings
 from sim2edge.stack.client_environment import role_environment
-from sim2edge.stack.credentials import USER, Credentials
-from sim2edge.stack.files import write_private
-from sim2edge.stack.http import basic, fetch_json
+from sim2edge.stack.credentials import Credentials
 from sim2edge.stack.services import Service, log_path, plain_environment
 from sim2edge.stack.settings import StackSettings
-
-
-def server_command(python: str, host: str, port: int) -> tuple[str, ...]:
-    """What `mlflow server --app-name basic-auth --workers 1` would run, for half its memory and half its start."""
-    uvicorn = ("-m", "uvicorn", "--host", host, "--port", str(port), "--workers", "1")
-    return (python, *uvicorn, "--no-access-log", "--factory", "mlflow.server.auth:create_app")
-
-
-def server_environment(home: Path, bucket: str) -> Mapping[str, str]:
-    """Where the server keeps what: runs and logins in SQLite below `home`, artifacts on S3. Nothing secret."""
-    database = f"sqlite:///{home}/mlflow.db"
-    return {
-        "MLFLOW_AUTH_CONFIG_PATH": str(home / "auth.ini"),
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "_MLFLOW_SERVER_FILE_STORE": database,
-        "_MLFLOW_SERVER_REGISTRY_STORE": database,
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": f"s3://{bucket}/mlflow",
-        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-        "_MLFLOW_SGI_NAME": "uvicorn",
-    }
 
 
 def define_mlflow(settings: StackSettings, credentials: Credentials) -> Service:
@@ -52,21 +28,3 @@ def define_mlflow(settings: StackSettings, credentials: Credentials) -> Service:
         url=settings.mlflow_url,
         prepare=lambda: write_login_settings(home, credentials.mlflow_secret_key),
     )
-
-
-def write_login_settings(home: Path, secret_key: str) -> None:
-    """Write the login settings; logins made under another admin password are set aside, for they would shut us out."""
-    lines = (
-        "[mlflow]",
-        "default_permission = READ",
-        f"database_uri = sqlite:///{home}/auth.db".replace("%", "%%"),
-        f"admin_username = {USER}",
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
-        # A password check costs 0.3 s, and without this every request makes one.
-        "auth_cache_ttl_seconds = 60",
-    )
-    write_private(home / "auth.ini", "\n".join(lines) + "\n")
-    stamp, key = home / "auth.stamp", secret_key[:16]
-    if (home / "auth.db").exists() and (not stamp.exists() or stamp.read_text() != key):
-        (home / "auth.db").replace(home / "auth.db.old")
-    write_private(stamp, key)

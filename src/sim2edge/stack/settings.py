@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sim2edge.errors import BadInput
-from sim2edge.stack.ports import holder, is_taken
-from sim2edge.stack.seaweedfs import INTERNAL_PORTS
+from sim2edge.services.ports import holder, is_taken
+from sim2edge.services.seaweedfs import INTERNAL_PORTS
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 Part = Literal["s3", "mlflow", "airflow"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sim2edge.stack.files import write_private
+from sim2edge.services.files import write_private
 from sim2edge.stack.lifecycle import Phase
 from sim2edge.stack.settings import StackSettings
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import psutil
 
+from sim2edge.processes import end, end_descendants, reap_orphans, spawn
 from sim2edge.stack.lifecycle import CRASH_WINDOW_S, RUNNING, SATISFIED, Facts, Phase, next_phase
-from sim2edge.stack.processes import end, end_descendants, reap_orphans, spawn
 from sim2edge.stack.services import Service
 from sim2edge.stack.settings import StackSettings
 from sim2edge.stack.state import ProcessId, ServiceState, StackPhase, StackState, write_state

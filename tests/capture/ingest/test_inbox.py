@@ -154,4 +154,4 @@ def test_the_keys_of_capture_are_enough_and_those_of_clean_are_not(
     for name, value in s3_server.role("capture").items():
         monkeypatch.setenv(name, value)
     assert ingest(folder).code == 0
-    assert ingest().committed["hit"]
+    assert ingest().committed["cached"]

@@ -76,7 +76,7 @@ def test_a_jpeg_stays_byte_for_byte_and_a_pose_is_the_nearest(folder, ingest, fe
 def test_the_inbox_holds_the_files_and_twice_is_a_hit(folder, ingest, s3, partition):
     write_bag(folder / "a.mcap", robot_drive())
     first, second, alone = ingest(folder), ingest(folder), ingest()
-    assert [run.committed["hit"] for run in (first, second, alone)] == [False, True, True]
+    assert [run.committed["cached"] for run in (first, second, alone)] == [False, True, True]
     assert len({run.committed["reference"] for run in (first, second, alone)}) == 1
     _, ready = read_ready(s3, partition)
     assert [file.path for file in ready.files] == ["a.mcap"]

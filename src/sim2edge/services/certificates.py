@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sim2edge.stack.files import write_private
+from sim2edge.services.files import write_private
 
 LIFETIME = timedelta(days=3650)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from sim2edge.access import ADMIN, FIXED_ROLES, Keys, grants_of
 from sim2edge.errors import BadInput
 from sim2edge.secrets_file import format_secrets, read_role
-from sim2edge.stack.files import write_private
+from sim2edge.services.files import write_private
 
 ACCESS_KEY, SECRET_KEY = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
 TRACKING_USER, TRACKING_PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"

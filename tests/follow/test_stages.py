@@ -2,7 +2,7 @@
 
 import pytest
 
-from sim2edge.demo.follow import Follower, is_over
+from sim2edge.follow.stages import Follower, is_over
 
 
 def instance(task, state, map_index=-1, begin=None, end=None):
@@ -148,7 +148,7 @@ def test_a_batch_that_asks_for_nothing_is_trained_on_by_hand():
 
 
 def test_a_request_that_waits_says_for_what(monkeypatch):
-    monkeypatch.setattr("sim2edge.demo.follow.SECONDS_BETWEEN_POLLS", 0.01)
+    monkeypatch.setattr("sim2edge.follow.stages.SECONDS_BETWEEN_POLLS", 0.01)
     airflow = Chain()
     airflow.trainings.pop()
     looks = Follower(airflow, "demo-1", "captured", {}).states(60)

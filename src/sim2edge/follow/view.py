@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from sim2edge.demo.follow import StageState
+from sim2edge.follow.stages import StageState
 
 COLOURS = {"success": "green", "failed": "red", "skipped": "yellow", "running": "cyan"}
 SECONDS_BETWEEN_PROGRESS_LINES = 10.0

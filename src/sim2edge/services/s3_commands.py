@@ -20,10 +20,10 @@ from pathlib import Path
 from sim2edge.access import ADMIN
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.progress import emit
+from sim2edge.services.role_files import ACCESS_KEY, SECRET_KEY, read_variables
+from sim2edge.services.seaweedfs import REGION, Webhook, is_healthy
+from sim2edge.services.seaweedfs_split import SplitServer
 from sim2edge.stack.inbox_relay import relayed
-from sim2edge.stack.role_files import ACCESS_KEY, SECRET_KEY, read_variables
-from sim2edge.stack.seaweedfs import REGION, Webhook, is_healthy
-from sim2edge.stack.seaweedfs_split import SplitServer
 
 LOOK_EVERY_S = 0.3
 PORT = 8333

@@ -11,10 +11,10 @@ from typing import Any
 
 from rich.console import Console
 
-from sim2edge.demo.airflow_client import AirflowClient
-from sim2edge.demo.follow import DECIDER, PIPELINE, Follower, StageState
-from sim2edge.demo.view import PipelineView
 from sim2edge.errors import Unavailable
+from sim2edge.follow.airflow_client import AirflowClient
+from sim2edge.follow.stages import DECIDER, PIPELINE, Follower, StageState
+from sim2edge.follow.view import PipelineView
 from sim2edge.manifest import Manifest
 
 PIPELINE_DEADLINE_S = 3600.0

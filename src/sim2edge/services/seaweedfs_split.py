@@ -15,10 +15,10 @@ import psutil
 
 from sim2edge.access import Keys
 from sim2edge.errors import Unavailable
-from sim2edge.stack import seaweedfs
-from sim2edge.stack.ports import HOST
-from sim2edge.stack.processes import end, spawn
-from sim2edge.stack.role_files import read_keys
+from sim2edge.processes import end, spawn
+from sim2edge.services import seaweedfs
+from sim2edge.services.ports import HOST
+from sim2edge.services.role_files import read_keys
 
 STORAGE_MEMORY = {"GOMEMLIMIT": "450MiB", "GOGC": "50"}
 GATEWAY_MEMORY = {"GOMEMLIMIT": "250MiB", "GOGC": "50"}

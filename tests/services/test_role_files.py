@@ -10,9 +10,7 @@ from sim2edge import cli
 from sim2edge.access import FIXED_ROLES, Keys, policy
 from sim2edge.errors import BadInput
 from sim2edge.secrets_file import read_role
-from sim2edge.stack.credentials import load_credentials
-from sim2edge.stack.definitions import define_services
-from sim2edge.stack.role_files import (
+from sim2edge.services.role_files import (
     ACCESS_KEY,
     SECRET_KEY,
     MlflowSecrets,
@@ -22,6 +20,8 @@ from sim2edge.stack.role_files import (
     read_variables,
     rotate_role,
 )
+from sim2edge.stack.credentials import load_credentials
+from sim2edge.stack.definitions import define_services
 from sim2edge.stack.settings import StackSettings
 
 

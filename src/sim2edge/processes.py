@@ -1,4 +1,4 @@
-"""Starting processes that cannot outlive their parent, and ending whole trees of them."""
+"""Start processes that cannot outlive their parent, and end whole trees of them."""
 
 import contextlib
 import ctypes
@@ -15,9 +15,16 @@ PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent(how: signal.Signals = signal.SIGKILL) -> None:
-    """Have the kernel send this process `how` when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG)."""
+def die_with_parent(how: signal.Signals = signal.SIGKILL, parent: int | None = None) -> None:
+    """Have the kernel send this process `how` when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG).
+
+    Args:
+        how: the signal.
+        parent: the process that started this one; with it, a parent that ended before this call is noticed, too.
+    """
     _prctl(PR_SET_PDEATHSIG, int(how))
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), how)
 
 
 def adopt_orphans() -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sim2edge.demo.airflow_client import AirflowClient
 from sim2edge.errors import Unavailable
+from sim2edge.follow.airflow_client import AirflowClient
 
 PIPELINE = {
     "sim_capture": ("capture",),

@@ -26,11 +26,11 @@ from obstore.store import S3Store
 
 from sim2edge.access import ADMIN, Keys, seaweedfs_config
 from sim2edge.errors import BadInput, Unavailable
-from sim2edge.stack.certificates import write_certificate
-from sim2edge.stack.files import write_private
-from sim2edge.stack.ports import HOST, free_ports
-from sim2edge.stack.processes import end, spawn
-from sim2edge.stack.role_files import init_roles, read_keys, read_variables
+from sim2edge.processes import end, spawn
+from sim2edge.services.certificates import write_certificate
+from sim2edge.services.files import write_private
+from sim2edge.services.ports import HOST, free_ports
+from sim2edge.services.role_files import init_roles, read_keys, read_variables
 
 INTERNAL_PORTS = (
     "s3.port.grpc",

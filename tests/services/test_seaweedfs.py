@@ -15,7 +15,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 from webhook_receiver import receive_webhooks
 
-from sim2edge.stack.seaweedfs import INTERNAL_PORTS, S3Server, Webhook, start_seaweedfs
+from sim2edge.services.seaweedfs import INTERNAL_PORTS, S3Server, Webhook, start_seaweedfs
 
 HTTP_PORTS = [flag for flag in INTERNAL_PORTS if not flag.endswith(".grpc")]
 GRPC_PORTS = [flag for flag in INTERNAL_PORTS if flag.endswith(".grpc")]

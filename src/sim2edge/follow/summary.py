@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sim2edge.demo.follow import StageState
+from sim2edge.follow.stages import StageState
 from sim2edge.manifest import Manifest
-from sim2edge.stack.client import Login
+from sim2edge.services.logins import Login
 
 
 def summarize_stages(

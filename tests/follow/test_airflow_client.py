@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from sim2edge.demo import airflow_client
-from sim2edge.demo.airflow_client import AirflowClient
 from sim2edge.errors import Unavailable
+from sim2edge.follow import airflow_client
+from sim2edge.follow.airflow_client import AirflowClient
 
 LOCKED = {"detail": {"reason": "Database error", "statement": "hidden"}}
 BROKEN = {"detail": {"reason": "Something else"}}
