@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim2edge.errors import EXIT_BAD_INPUT, EXIT_RETRY, BadInput, Conflict, Unavailable
+from sim2edge.lines import join_lines
 from sim2edge.manifest import split_reference
 from sim2edge.numerics import pin_code_paths
 from sim2edge.progress import emit, make_progress
@@ -118,7 +119,7 @@ def _terminate(number: int, _frame: object) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
+    line = join_lines(message, limit=None)
     if not sys.stdout.isatty():
         emit("error", message=line, code=code)
     print(f"sim2edge: {line}", file=sys.stderr)

@@ -15,6 +15,8 @@ from sim2edge.bus import Bus, in_threads
 from sim2edge.errors import BadInput, Corrupt
 
 MAX_BYTES = 64 * 1024
+RUNNING = "running"
+"""The state of a device whose release has passed its trial."""
 
 Text = Annotated[str, StringConstraints(max_length=2000)]
 
@@ -45,6 +47,10 @@ class Device(BaseModel):
     message: Text | None = None
     failure: Failure | None = None
     updated: AwareDatetime | None = None
+
+    def runs(self, release: str) -> bool:
+        """Return whether a release has passed its trial here and has made inferences."""
+        return self.release == release and self.state == RUNNING and self.inferences > 0
 
 
 def list_devices(bus: Bus) -> Sequence[str]:

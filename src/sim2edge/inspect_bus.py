@@ -3,44 +3,27 @@
 import argparse
 import hashlib
 import json
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from pydantic import BaseModel
-from rich.console import Console
 from rich.table import Table
-from rich.tree import Tree
 
 from sim2edge import runner
 from sim2edge.bus import Bus, in_threads
-from sim2edge.catalog import Catalog, made_from, reindex
+from sim2edge.catalog import reindex
 from sim2edge.config import build
 from sim2edge.errors import BadInput, Corrupt
-from sim2edge.fleet import list_devices, read_fleet
+from sim2edge.lineage import lineage
 from sim2edge.manifest import KINDS, File, Manifest
 from sim2edge.numerics import pin_code_paths
 from sim2edge.progress import make_progress
 from sim2edge.reproduce import Made, compare
 from sim2edge.shards import parse_shard
 from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, Outcome, get_stage
-
-PATIENCE_S = 10
-"""After so long a request is given up where a person waits, who cannot interrupt it."""
-WIDE = 100_000
-"""Columns of a line that nobody wraps: what is piped on is read line by line."""
-
-
-def print_whole(what: Table | Tree) -> None:
-    """Print for a reader: as wide as the terminal is, or, where there is none, without wrapping."""
-    width = None if sys.stdout.isatty() else WIDE
-    console = Console(markup=False, emoji=False, width=width)  # what stages wrote is printed as it is
-    with console.capture() as captured:
-        console.print(what)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+from sim2edge.terminal import PATIENCE_S, print_whole
 
 
 def main(argv: Sequence[str]) -> int:
@@ -121,111 +104,6 @@ def show(arguments: argparse.Namespace) -> int:
     bus = Bus.from_environment(PATIENCE_S)
     print(bus.open(bus.resolve(arguments.artifact)).to_json().decode())
     return 0
-
-
-def ancestors(bus: Bus, reference: str) -> dict[str, Manifest]:
-    """The manifests of an artifact and of everything it was made from, by reference, nearest first.
-
-    Raises:
-        Corrupt: one is missing, or made from itself.
-    """
-    found: dict[str, Manifest] = {}
-    pending = [reference]
-    while pending:
-        current = pending.pop(0)
-        if current not in found:
-            found[current] = bus.open(current)
-            pending += made_from(found[current].inputs, found[current].parts)
-    check_circle(found)
-    return found
-
-
-def check_circle(found: Mapping[str, Manifest]) -> None:
-    """Check that no artifact is made from itself, in however many steps.
-
-    Raises:
-        Corrupt: one is; names the way.
-    """
-    try:
-        TopologicalSorter({name: made_from(each.inputs, each.parts) for name, each in found.items()}).prepare()
-    except CycleError as error:
-        raise Corrupt(f"{error.args[1][0]}: made from itself: {' of '.join(error.args[1])}") from error
-
-
-def lineage(arguments: argparse.Namespace) -> int:
-    """`lineage`: a tree down to the artifacts without inputs and the seeds of their episodes."""
-    bus = Bus.from_environment(PATIENCE_S)
-    root = bus.resolve(arguments.artifact)
-    if arguments.down:
-        return print_downstream(downstream(bus, root), arguments.json)
-    found = ancestors(bus, root)
-    if arguments.json:
-        print(json.dumps({reference: _lineage_entry(manifest) for reference, manifest in found.items()}, indent=1))
-        return 0
-    tree = Tree(_describe(found[root]), highlight=False)
-    _grow(tree, found[root], found, {root})
-    print_whole(tree)
-    return 0
-
-
-def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
-    """What was made with an artifact, by kind in the order of the chain, and the devices that run a release of it.
-
-    Raises:
-        BadInput: the catalog does not know the artifact.
-    """
-    catalog = Catalog(bus)
-    catalog.refresh()
-    if catalog.get(reference) is None:
-        raise BadInput(f"{reference}: the catalog does not list it (sim2edge reindex enters what is missing)")
-    made = catalog.descendants(reference)
-    found = {kind: sorted(each for each in made if each.startswith(f"{kind}/")) for kind in KINDS}
-    releases = {each.rpartition("/")[2] for each in (reference, *found["release"]) if each.startswith("release/")}
-    running = [device.device for device in read_fleet(bus, list_devices(bus)) if device.release in releases]
-    return {kind: names for kind, names in {**found, "devices": running}.items() if names}
-
-
-def print_downstream(found: dict[str, list[str]], as_json: bool) -> int:
-    """Print what `downstream` found."""
-    if as_json:
-        print(json.dumps(found, indent=1))
-        return 0
-    for kind, names in found.items():
-        print(f"{kind} ({len(names)})", *names, sep="\n  ")
-    if not found:
-        print("nothing was made with it")
-    return 0
-
-
-def _lineage_entry(manifest: Manifest) -> dict[str, object]:
-    return {
-        "stage": f"{manifest.stage} v{manifest.version}",
-        "inputs": manifest.inputs,
-        "parts": manifest.parts,
-        "shard": manifest.shard,
-        "config_hash": manifest.config_hash,
-        "revision": manifest.environment.get("revision"),
-        "seeds": manifest.summary.get("seeds"),
-    }
-
-
-def _grow(tree: Tree, manifest: Manifest, found: dict[str, Manifest], shown: set[str]) -> None:
-    above = made_from(manifest.inputs, manifest.parts)
-    for reference in above:
-        again = reference in shown
-        branch = tree.add(reference + "  (above)" if again else _describe(found[reference]))
-        if not again:
-            shown.add(reference)
-            _grow(branch, found[reference], found, shown)
-    if not above and (seeds := manifest.summary.get("seeds")):
-        for episode, seed in seeds.items():
-            tree.add(f"{episode}  seed {seed}")
-
-
-def _describe(manifest: Manifest) -> str:
-    made = f"{manifest.stage} v{manifest.version}, config {manifest.config_hash[:8]}"
-    made = f"shard {manifest.shard}, {made}" if manifest.shard else made
-    return f"{manifest.reference}  {made}, {manifest.environment.get('revision') or 'no commit'}"
 
 
 def reproduce(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,10 @@
 Whoever reads `inbox/` or `retrain/open/` shows what lies there by these.
 """
 
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the detector on the device does without pydantic
+    from pydantic import ValidationError
 
 MAX_NAME = 80
 MAX_LINE = 400
@@ -25,7 +28,15 @@ def one_line(text: str) -> str:
     return shown if len(shown) <= MAX_LINE else f"{shown[:MAX_LINE]}..."
 
 
-def first_problem(error: ValidationError, whole: str = "") -> str:
+def join_lines(text: object, limit: int | None = MAX_LINE) -> str:
+    """Return text on one line: each run of white space becomes a space; cut after `limit` characters.
+
+    For errors of libraries, which are ours to print; what strangers wrote takes `one_line`.
+    """
+    return " ".join(str(text).split())[:limit]
+
+
+def first_problem(error: "ValidationError", whole: str = "") -> str:
     """The first thing that is wrong: `field: what`.
 
     Args:

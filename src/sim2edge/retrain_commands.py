@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import get_args
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -30,6 +29,7 @@ from sim2edge.retrain import (
     submit,
     training_ids,
 )
+from sim2edge.terminal import print_whole
 
 SHOWN = 10
 """Trainings that are listed."""
@@ -119,14 +119,15 @@ def put_request(bus: Bus, request: Request) -> int:
 
 
 def list_requests(bus: Bus) -> int:
-    """`--list`: two tables, and a line for each object that is no request."""
-    console, found = Console(), open_requests(bus, datetime.now(UTC))
-    console.print(_table(("open request", "kind", "asked", "by", "reason"), [_request_row(r) for r in found.requests]))
+    """Run `--list`: print two tables, and a line for each object that is not a valid request."""
+    found = open_requests(bus, datetime.now(UTC))
+    columns = ("open request", "kind", "submitted", "by", "reason")
+    print_whole(_table(columns, [_request_row(request) for request in found.requests]))
     trainings = [find_training(bus, training) for training in training_ids(bus)[-SHOWN:]]
     rows = [(t.id, t.batch, "\n".join(t.reasons)) for t in trainings if t]
-    console.print(_table(("training", "batch", "reasons"), rows))
+    print_whole(_table(("training", "batch", "reasons"), rows))
     for problem in found.bad:
-        console.print(f"no request: {problem}", markup=False, soft_wrap=True)
+        print(f"invalid request: {problem}")
     return 0
 
 

@@ -4,7 +4,6 @@ import cv2
 import pytest
 
 from sim2edge.compose import camera, mlflow_server
-from sim2edge.compose.batch import read_device
 from sim2edge.errors import BadInput
 from sim2edge.follow.pipeline import judge
 from sim2edge.follow.stages import StageState
@@ -37,14 +36,8 @@ def test_mlflow_without_a_secret_is_one_line(tmp_path, monkeypatch, missing):
     [
         (["success", "success"], 0),
         (["success", "failed", "upstream_failed"], 1),
-        (["success", "skipped", "waiting"], 3),
+        (["success", "skipped", "pending"], 3),
     ],
 )
 def test_a_batch_is_judged_by_its_stages(states, code):
     assert judge([StageState("dag", "stage", state) for state in states]) == code
-
-
-def test_a_device_that_never_spoke_has_no_status(bus):
-    assert read_device(bus, "device-1") == {}
-    bus.put("fleet/device-1/status.json", b'{"state": "running"}')
-    assert read_device(bus, "device-1") == {"state": "running"}

@@ -16,8 +16,8 @@ import yaml
 
 from sim2edge import inbox
 from sim2edge.bus import Bus
-from sim2edge.compose.batch import read_device
 from sim2edge.compose.secrets import logins
+from sim2edge.fleet import read_device
 from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.services.role_files import read_variables
 
@@ -246,7 +246,7 @@ def test_nothing_is_lost_by_down_and_up(system, monkeypatch):
     path = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=kept"
     assert system.get("mlflow", path, system.login("mlflow"))[0] == 200
     again = read_device(bus, "device-1")
-    assert again.get("release") == device.get("release")
+    assert again.release == device.release
     for row in system.services().values():
         assert row["Health"] in ("healthy", "")
 

@@ -16,6 +16,8 @@ SHARED = {
     "bus",
     "cores",
     "frames",
+    "lines",
+    "terminal",
     "inbox",
     "stage",
     "config",

@@ -61,7 +61,7 @@ def test_the_list_shows_what_is_open_and_what_is_no_request(run, bus):
     code, said = run("--list")
     assert code == 0
     assert "[bold]new[/] labels" in said
-    assert "no request: retrain/open/junk.json" in said
+    assert "invalid request: retrain/open/junk.json" in said
 
 
 @pytest.mark.parametrize(

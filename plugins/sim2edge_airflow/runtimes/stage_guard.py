@@ -15,7 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sim2edge.processes import adopt_orphans, die_with_parent, end_descendants
+from sim2edge.prctl import adopt_orphans, die_with_parent
+from sim2edge.processes import end_descendants
 
 GRACE_S = 10
 

@@ -12,7 +12,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from sim2edge.errors import BadInput
 from sim2edge.frames import frames_schema
+from sim2edge.lines import join_lines
 from sim2edge.stage import Artifact
+
+MAX_ERROR = 200
+"""Characters of an error of the Parquet library."""
 
 Triple = tuple[float, float, float]
 
@@ -55,7 +59,9 @@ class Frames:
             try:
                 table = self.file.read_row_group(group, columns)
             except (pa.ArrowException, OSError) as error:
-                raise BadInput(f"{self.reference}/frames.parquet: row group {group}: {_line(error)}") from error
+                raise BadInput(
+                    f"{self.reference}/frames.parquet: row group {group}: {join_lines(error, MAX_ERROR)}"
+                ) from error
             if "lidar" in table.column_names:
                 self._check_scans(table.column("lidar"), first)
             yield table
@@ -100,7 +106,7 @@ def _open(artifact: Artifact) -> Frames:
     try:
         file = pq.ParquetFile(artifact.path("frames.parquet"))
     except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"{reference}/frames.parquet: not Parquet: {_line(error)}") from error
+        raise BadInput(f"{reference}/frames.parquet: not Parquet: {join_lines(error, MAX_ERROR)}") from error
     found = file.schema_arrow
     for field in frames_schema(stats.lidar.beams):
         if field.name not in found.names:
@@ -133,7 +139,3 @@ def pool_moments(all_stats: Sequence[Stats]) -> tuple[list[float], list[float]]:
 
 def _show(value: Any) -> str:
     return json.dumps(value.model_dump()) if isinstance(value, BaseModel) else str(value)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

@@ -21,6 +21,8 @@ from mcap.records import Channel, Schema
 from mcap_protobuf.decoder import DecoderFactory
 from numpy.typing import NDArray
 
+from sim2edge.lines import join_lines
+
 IMAGE, SCAN, POSE, CONTROL, LABELS = "/camera/image", "/lidar/scan", "/robot/pose", "/robot/control", "/labels"
 
 SCHEMAS = {IMAGE: "foxglove.CompressedImage", SCAN: "foxglove.LaserScan", POSE: "foxglove.PoseInFrame"}
@@ -124,5 +126,5 @@ def _damage() -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        text = " ".join(str(error).split()) or "ends too early"
-        raise Unreadable(f"damaged or truncated ({type(error).__name__}: {text[:160]})") from error
+        text = join_lines(error, 160) or "ends too early"
+        raise Unreadable(f"damaged or truncated ({type(error).__name__}: {text})") from error

@@ -13,6 +13,7 @@ from sim2edge.bus import Bus
 from sim2edge.compose.host import url_of
 from sim2edge.compose.secrets import CREDENTIALS, logins
 from sim2edge.errors import Unavailable
+from sim2edge.fleet import Device, read_fleet
 from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.follow.pipeline import Pipeline, highlights, judge
 from sim2edge.follow.summary import print_summary, summarize_stages
@@ -20,7 +21,6 @@ from sim2edge.services.logins import Login
 from sim2edge.services.role_files import read_variables
 
 CANARY = "device-1"
-RUNNING = "running"
 DEVICE_DEADLINE_S = 180.0
 POLL_S = 1.0
 
@@ -53,8 +53,9 @@ class BatchRun:
         }
         code = judge(states)
         if code == 0:
-            report["device"] = self._wait_for_device(bus, manifests["export"].id)
-            report["highlights"] = highlights(manifests, report["device"])
+            device = self._wait_for_device(bus, manifests["export"].id)
+            report["device"] = device.model_dump(mode="json")
+            report["highlights"] = highlights(manifests, device)
         report["seconds"] = round(time.monotonic() - began, 1)
         report["highlights"]["run"] = f"{report['seconds']:.0f} s"
         if report_file:
@@ -72,22 +73,14 @@ class BatchRun:
         os.environ["AWS_ENDPOINT_URL"] = settings.get("SIM2EDGE_S3_ENDPOINT", url_of("s3", settings))
         return Bus.from_environment()
 
-    def _wait_for_device(self, bus: Bus, release: str) -> dict[str, Any]:
+    def _wait_for_device(self, bus: Bus, release: str) -> Device:
         began = time.monotonic()
         while True:
-            status = read_device(bus, CANARY)
-            if status.get("release") == release and status.get("state") == RUNNING and status["inferences"] > 0:
+            (device,) = read_fleet(bus, [CANARY])
+            if device.runs(release):
                 seconds = time.monotonic() - began
                 self._console.print(f"{CANARY} runs release {release} after {seconds:.1f} s", soft_wrap=True)
-                return status
+                return device
             if time.monotonic() - began > DEVICE_DEADLINE_S:
-                said = status or "it has said nothing yet"
-                raise Unavailable(f"{CANARY} does not run {release} after {DEVICE_DEADLINE_S:.0f} s: {said}")
+                raise Unavailable(f"{CANARY} does not run {release} after {DEVICE_DEADLINE_S:.0f} s: {device}")
             time.sleep(POLL_S)
-
-
-def read_device(bus: Bus, device: str) -> dict[str, Any]:
-    """What a device last told the fleet; empty when nothing."""
-    found = bus.get_tagged(f"fleet/{device}/status.json")
-    content: dict[str, Any] = json.loads(found[0]) if found else {}
-    return content

@@ -11,6 +11,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge.lines import join_lines
 from sim2edge.services.ports import holder, is_taken
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -139,7 +140,7 @@ def check_engine(run: Run = run_docker) -> None:
     if run(["compose", "version"]).returncode != 0:
         raise BadInput("'docker compose' is not installed: install Docker's compose plugin (2.20 or later)")
     answer = run(["info", "--format", "{{.ServerVersion}}"])
-    said = " ".join(answer.stderr.split())
+    said = join_lines(answer.stderr)
     if "permission denied" in said:
         raise BadInput("no permission on the engine's socket: join its group (usually `docker`), or run as root")
     if answer.returncode != 0 or not answer.stdout.strip():

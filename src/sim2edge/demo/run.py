@@ -22,6 +22,7 @@ from sim2edge.bus import Bus
 from sim2edge.demo.memory import MemoryWatch
 from sim2edge.demo.unseen_frames import write_unseen_frames
 from sim2edge.demo.virtual_device import VirtualDevice
+from sim2edge.fleet import Device
 from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.follow.pipeline import Pipeline, highlights, judge
 from sim2edge.follow.stages import StageState
@@ -81,7 +82,7 @@ class Demo:
             device = VirtualDevice(DEVICE, RING, self._home / "devices" / DEVICE, self._trusted_root(), keys)
             if any(device.camera.glob("*.jpg")):  # it ran before: it is there first, and updates itself
                 cleanup.enter_context(device)
-                self._say(f"device {DEVICE} is running release {device.status().get('release')}")
+                self._say(f"device {DEVICE} is running release {device.status().release}")
             watch = cleanup.enter_context(MemoryWatch(self._processes()))
             return self._pipeline(bus, device, watch, cleanup)
 
@@ -98,8 +99,9 @@ class Demo:
         }
         code = judge(states)
         if code == 0:
-            report["device"] = self._update_device(bus, device, manifests, cleanup)
-            report["highlights"] = highlights(manifests, report["device"])
+            status = self._update_device(bus, device, manifests, cleanup)
+            report["device"] = status.model_dump(mode="json")
+            report["highlights"] = highlights(manifests, status)
         report["seconds"] = round(time.monotonic() - self._began, 1)
         report["peak_memory_mb"] = round(watch.peak_bytes / 1e6)
         report["highlights"]["run"] = f"{report['seconds']:.0f} s, at most {report['peak_memory_mb']} MB of memory"
@@ -117,7 +119,7 @@ class Demo:
 
     def _update_device(
         self, bus: Bus, device: VirtualDevice, manifests: dict[str, Manifest], cleanup: ExitStack
-    ) -> dict[str, Any]:
+    ) -> Device:
         if not device.running:
             frames = write_unseen_frames(bus, manifests["augment"].reference, device.camera)
             self._say(f"device {DEVICE} starts; its camera shows {frames} frames of episodes it has not seen")

@@ -1,6 +1,5 @@
 """One virtual device: the device agent as a process of its own, with frames in a folder for a camera."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,18 +7,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import psutil
+from pydantic import ValidationError
 
 from sim2edge.errors import Unavailable
+from sim2edge.fleet import Device
 from sim2edge.processes import end, spawn
 
 POLL_S = 0.5
 NOT_FOR_DEVICES = ("AWS_", "MLFLOW_", "SIM2EDGE_AIRFLOW_", "SIM2EDGE_KEYS", "SIM2EDGE_CREDENTIALS")
 """Variables of whoever starts a device that it has no business with; its own keys are given to it."""
-RUNNING = "running"
-"""The state of a device whose release has passed its trial."""
 
 
 class VirtualDevice:
@@ -62,15 +61,14 @@ class VirtualDevice:
         assert self._process  # noqa: S101 - only inside the context
         return self._process.pid
 
-    def status(self) -> dict[str, Any]:
-        """What the device says of itself; empty before it has said anything."""
+    def status(self) -> Device:
+        """Return what the device says of itself; its state is `unknown` before it has said anything."""
         try:
-            content: dict[str, Any] = json.loads((self.home / "status.json").read_text())
-            return content
-        except (OSError, ValueError):
-            return {}
+            return Device.model_validate_json((self.home / "status.json").read_bytes())
+        except (OSError, ValidationError):
+            return Device(device=self.name)
 
-    def wait_for(self, release: str, deadline_s: float) -> dict[str, Any]:
+    def wait_for(self, release: str, deadline_s: float) -> Device:
         """Wait until a release has passed its trial on the device; its status then.
 
         Raises:
@@ -79,12 +77,12 @@ class VirtualDevice:
         began = time.monotonic()
         while True:
             status = self.status()
-            if status.get("release") == release and status.get("state") == RUNNING and status["inferences"] > 0:
+            if status.runs(release):
                 return status
             if self._process and self._process.poll() is not None:
                 raise Unavailable(f"device {self.name} ended: {self._log_tail()}")
             if time.monotonic() - began > deadline_s:
-                raise Unavailable(f"device {self.name} has not installed {release}: {status or self._log_tail()}")
+                raise Unavailable(f"device {self.name} has not installed {release}: {status}: {self._log_tail()}")
             time.sleep(POLL_S)
 
     def _log_tail(self) -> str:

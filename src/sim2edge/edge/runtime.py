@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim2edge.errors import BadInput
+from sim2edge.lines import join_lines
 
 LITERT_MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 RUNTIME_OF_SUFFIX = {".tflite": "litert", ".onnx": "onnxruntime"}
@@ -51,7 +52,7 @@ class LiteRT:
             self._interpreter.allocate_tensors()
             runner = self._interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
-            raise BadInput(f"{model}: LiteRT cannot load it: {_one_line(error)}") from error
+            raise BadInput(f"{model}: LiteRT cannot load it: {join_lines(error)}") from error
         (image,) = runner.get_input_details().values()
         outputs = runner.get_output_details()
         _check_float(model, [image, *outputs.values()])
@@ -79,7 +80,7 @@ class OnnxRuntime:
         try:
             self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises its own C++ exception types, without a common base
-            raise BadInput(f"{model}: ONNX Runtime cannot load it: {_one_line(error)}") from error
+            raise BadInput(f"{model}: ONNX Runtime cannot load it: {join_lines(error)}") from error
         (image,) = self._session.get_inputs()
         outputs = self._session.get_outputs()
         if any(tensor.type != "tensor(float)" for tensor in (image, *outputs)):
@@ -127,13 +128,9 @@ def _import(module: str, runtime: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise BadInput(f"the runtime '{runtime}' is not installed: {_one_line(error)}") from error
+        raise BadInput(f"the runtime '{runtime}' is not installed: {join_lines(error)}") from error
 
 
 def _check_float(model: Path, tensors: list[dict[str, Any]]) -> None:
     if any(tensor["dtype"] is not np.float32 for tensor in tensors):
         raise BadInput(f"{model}: its inputs and outputs have to be float32")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

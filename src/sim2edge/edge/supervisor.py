@@ -21,7 +21,7 @@ from typing import Any
 
 from sim2edge.edge.durable import write_durably
 from sim2edge.edge.events import log
-from sim2edge.processes import die_with_parent
+from sim2edge.prctl import die_with_parent
 
 PROBE_TIMEOUT_S = 2.0
 STOP_GRACE_S = 5.0

@@ -7,11 +7,11 @@ code = judge(states)
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 
 from sim2edge.errors import Unavailable
+from sim2edge.fleet import Device
 from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.follow.stages import DECIDER, PIPELINE, Follower, StageState
 from sim2edge.follow.view import PipelineView
@@ -81,7 +81,7 @@ def judge(states: Sequence[StageState]) -> int:
     return EXIT_FAILED if any("failed" in state.state for state in states) else EXIT_REFUSED
 
 
-def highlights(manifests: Mapping[str, Manifest], device: Mapping[str, Any]) -> dict[str, str]:
+def highlights(manifests: Mapping[str, Manifest], device: Device) -> dict[str, str]:
     """What matters most of each part, a line each.
 
     Args:
@@ -97,8 +97,8 @@ def highlights(manifests: Mapping[str, Manifest], device: Mapping[str, Any]) -> 
         f"({verdict['frames']} held-out frames)",
         "release": f"{manifests['export'].id}: {release['chosen']}, latency {release['latency']}, "
         f"bundle {release['bundle_bytes'] / 1e3:.0f} kB",
-        "device": f"{device['device']} in ring {device['ring']}: release {device['release']}, {device['state']}, "
-        f"{device['inferences']} inferences, {device['errors']} errors, {device['latency_ms_p50']:.2f} ms a frame",
+        "device": f"{device.device} in ring {device.ring}: release {device.release}, {device.state}, "
+        f"{device.inferences} inferences, {device.errors} errors, {number(device.latency_ms_p50, 2)} ms a frame",
     }
 
 

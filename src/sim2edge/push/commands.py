@@ -17,16 +17,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from sim2edge import config
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict, Unavailable
+from sim2edge.lines import join_lines
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.metadata import METADATA, describe
 from sim2edge.push.repository import Repository
+from sim2edge.terminal import print_whole
 
 SECONDS_BETWEEN_TRIES = 2.0
 SECONDS_AFTER_FAILURE = 60.0
@@ -88,7 +89,7 @@ def wait_for_bucket(bus: Bus, seconds: float) -> None:
         except (BadInput, Unavailable) as error:
             if time.monotonic() > end:
                 raise
-            line = " ".join(str(error).split())[:MAX_SAID]
+            line = join_lines(error, MAX_SAID)
             if line != said:
                 print(f"waiting for the bucket: {line}", flush=True)
             said = line
@@ -132,7 +133,6 @@ def status(repository: Repository, arguments: argparse.Namespace) -> None:
         role = each.signed.type
         keys = " ".join(f"{role}-{key[:8]}" for key in current.root.signed.roles[role].keyids)
         table.add_row(role, str(each.signed.version), each.signed.expires.isoformat(), keys)
-    console = Console()
-    console.print(table)
+    print_whole(table)
     for ring, content in sorted(rings.items()):
-        console.print(f"ring {ring}: release {content['release']}")
+        print(f"ring {ring}: release {content['release']}")

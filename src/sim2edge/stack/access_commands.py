@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from sim2edge.access import FIXED_ROLES, grants_of, policy
@@ -35,7 +34,9 @@ from sim2edge.services.role_files import (
 )
 
 if TYPE_CHECKING:
-    from sim2edge.stack.settings import StackSettings
+    from sim2edge.terminal import print_whole
+from sim2edge.stack.settings import StackSettings
+from sim2edge.terminal import print_whole
 
 OTHER_ROLES = "device-<id>, producer-<name>"
 MIN_PASSWORD = 12
@@ -86,7 +87,7 @@ def show_roles(_arguments: argparse.Namespace) -> None:
             "\n".join(each).replace("fleet/0/", "fleet/ID/").replace("inbox/0.", "inbox/NAME.") for each in columns
         )
         table.add_row(role, *cells)
-    Console().print(table)
+    print_whole(table)
 
 
 def show_policy(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,8 @@ import signal
 import sys
 from collections.abc import Callable
 
-from sim2edge.processes import adopt_orphans, die_with_parent, end_descendants
+from sim2edge.prctl import adopt_orphans, die_with_parent
+from sim2edge.processes import end_descendants
 from sim2edge.stack.credentials import load_credentials
 from sim2edge.stack.definitions import define_services
 from sim2edge.stack.instance import acquire

@@ -21,6 +21,8 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap_protobuf.decoder import DecoderFactory as ProtobufDecoders
 from mcap_ros2.decoder import DecoderFactory as Ros2Decoders
 
+from sim2edge.lines import join_lines
+
 MAGIC = b"\x89MCAP0\r\n"
 MAX_RECORD = 1 << 30
 """Bytes of a record or of an unpacked chunk: far above what writers make."""
@@ -100,7 +102,7 @@ def _check_unpacked(chunk: Chunk) -> None:
 
 def words_of(error: BaseException) -> str:
     """An error of a library in few words."""
-    text = " ".join(str(error).split())[:160] or "ends too early"
+    text = join_lines(error, 160) or "ends too early"
     return text if type(error) in (ValueError, EndOfFile) else f"{type(error).__name__}: {text}"
 
 
