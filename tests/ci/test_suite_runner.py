@@ -184,7 +184,7 @@ def test_what_failed_as_the_run_ends_does_not_run_once_more(
 ) -> None:
     import suite_runner
 
-    monkeypatch.setattr(suite_runner, "LOOK_S", 1.0)  # so that both have ended when they are looked at
+    monkeypatch.setattr(suite_runner, "LOOK_S", 2.0)  # so that both have ended when they are looked at
     failing = SUITES.replace("echo test >>ran.log", "sleep 0.3; exit 1").replace("echo clean >>ran.log", "exit 1")
     failing = failing.replace("[suite.clean]", "[suite.clean]\nretry = true")
     repository.describe(failing.replace("minutes = 1\n", "minutes = 1\ncores = 0.25\n"))
