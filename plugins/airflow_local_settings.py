@@ -15,11 +15,10 @@ __all__ = ["task_instance_mutation_hook"]
 
 def task_instance_mutation_hook(task_instance: "TaskInstance", dag_run: "DagRun | None") -> None:
     """Put a task instance where it belongs, in the transaction that it is created or cleared in."""
-    from sqlalchemy.orm import object_session
-
+    from sim2edge_airflow.airflow_database import session_of
     from sim2edge_airflow.scheduling.pools import Place, choose_place, fit_slots, follows_backfill, pool_size
 
-    session = object_session(dag_run) if dag_run else None
+    session = session_of(dag_run) if dag_run else None
     if dag_run is None or session is None:  # Airflow asks again, with the run
         return
     declared = Place(task_instance.pool, task_instance.pool_slots, task_instance.priority_weight)

@@ -33,11 +33,7 @@ class Sim2EdgePlugin(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The pages, and the webhook; only the API server asks for them, so only it pays for importing FastAPI."""
+        """The pages; only the API server asks for them, so only it pays for importing FastAPI."""
         from sim2edge_airflow.pages.app import make_app
-        from sim2edge_airflow.pages.arrival_hook import make_hook
 
-        return [  # the first whose prefix fits gets the request
-            {"app": make_hook(), "url_prefix": "/sim2edge/inbox", "name": "sim2edge-inbox"},
-            {"app": make_app(), "url_prefix": "/sim2edge", "name": "sim2edge"},
-        ]
+        return [{"app": make_app(), "url_prefix": "/sim2edge", "name": "sim2edge"}]

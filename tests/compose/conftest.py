@@ -38,7 +38,6 @@ class System:
             "COMPOSE_PROJECT_NAME": self.name,
             "COMPOSE_PROFILES": "s3",
             "SIM2EDGE_DEPLOYMENT": self.name,
-            "SIM2EDGE_INBOX_POLL_SECONDS": "0",  # what starts at once was started by S3's word
             "SIM2EDGE_DOCKER_GID": str(host.socket_group({})),
             "SIM2EDGE_SECRETS": str(self.secrets),
             "SIM2EDGE_PRESET": "demo",

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -38,7 +37,6 @@ ONLY_ONE_WITH = {
     "/worker:/run": {"airflow-scheduler", "airflow-worker"},
     "ota-keys:": {"airflow-scheduler", "airflow-worker", "ota-init", "ota-refresh"},
     "airflow_passwords": {"airflow-api"},
-    "inbox_env": {"airflow-api", "s3"},
 }
 
 
@@ -85,16 +83,6 @@ def test_an_environment_holds_nothing_secret(name):
 def test_what_is_dangerous_is_given_to_few(what, owners):
     having = {name for name, each in SERVICES.items() if what in str([each.get("volumes"), each.get("secrets")])}
     assert having == owners
-
-
-def test_s3_tells_the_api_server_what_arrives_and_both_know_the_token():
-    (option,) = (word for word in SERVICES["s3"]["command"] if word.startswith("--inbox-webhook="))
-    address = urlsplit(option.partition("=")[2])
-    assert address.hostname in SERVICES
-    assert f":{address.port}" in SERVICES[address.hostname]["ports"][0]
-    assert set(SERVICES["s3"]["networks"]) & set(SERVICES[address.hostname]["networks"])
-    assert SERVICES["s3"]["environment"]["SIM2EDGE_SECRETS_FILE"] == "/run/secrets/inbox_env"
-    assert "SIM2EDGE_SECRETS_FILE=/run/secrets/inbox_env exec" in SERVICES[address.hostname]["command"][-1]
 
 
 def test_only_the_services_that_stages_need_are_on_their_network():

@@ -2,7 +2,7 @@
 
     .venvs/airflow/bin/python -m pytest -m slow tests/dags/test_inbox_scheduler.py --capture=no
 
-Each test has a stack of its own; it prints how long it took to the last start.
+It has a stack of its own, and prints how long it took to the last start.
 """
 
 import collections
@@ -13,15 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
-from airflow_stack import PATIENCE_S, RUN_ENDED, RunningAirflow, running_airflow, wait_for
+from airflow_stack import RUN_ENDED, RunningAirflow, running_airflow, wait_for
 
 from sim2edge import inbox
 from sim2edge.bus import Bus, in_threads
 from sim2edge.stack.client import Stack
-from sim2edge.stack.credentials import load_credentials
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -103,33 +101,3 @@ def test_fifty_batches_while_the_triggerer_is_killed_twice(tmp_path):
         bus.put("inbox/late-1/a.mcap", b"a log")
         found = check_each_ran_once(airflow, bus)
         tell("polling, triggerer killed twice", dropped, began, found, airflow)
-
-
-def test_fifty_batches_by_the_webhook_of_the_server_with_no_triggerer_to_help(tmp_path):
-    with running_airflow(tmp_path, OWN, unpaused=DAGS, inbox_webhook=True) as airflow:
-        bus = Bus.from_environment()
-        began = time.time()
-        dropped = drop_while_the_triggerer_is_killed(airflow.stack, bus, tmp_path)
-        found = check_each_ran_once(airflow, bus)
-        tell("webhook of SeaweedFS, triggerer killed twice", dropped, began, found, airflow)
-        check_the_door(airflow, bus)
-
-
-def check_the_door(airflow: RunningAirflow, bus: Bus) -> None:
-    """The real API server's webhook opens to the token alone, and a lie costs no more than a look."""
-    settings = airflow.stack.settings
-    url, token = settings.inbox_url, load_credentials(settings.home).inbox_token
-    lie = {"event_type": "create", "key": f"/buckets/{settings.bucket}/inbox/nothing-1/READY.json"}
-    with httpx.Client(timeout=PATIENCE_S) as client:
-        assert client.post(url, json=lie).status_code == 401
-        assert client.post(url, json=lie, headers=bearer(airflow.client._token)).status_code == 401
-        assert client.get(url, headers=bearer(token)).status_code == 405
-        known = airflow.runs("watch_inbox")
-        answer = client.post(url, json=lie, headers=bearer(token))
-    assert (answer.status_code, answer.json()) == (200, {"arrived": 1})
-    airflow.new_run("watch_inbox", known)
-    assert "nothing-1" not in deliveries(airflow)
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}

@@ -12,7 +12,9 @@ TRAINING = "20260504t120000-01234567"
 
 
 def run(*extras, note=None):
-    return SimpleNamespace(consumed_asset_events=[SimpleNamespace(extra=extra) for extra in extras], note=note)
+    return SimpleNamespace(
+        consumed_asset_events=[SimpleNamespace(asset=None, extra=extra) for extra in extras], note=note
+    )
 
 
 def test_ten_reasons_are_all_there():

@@ -4,7 +4,6 @@ import http.client
 import json
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,8 @@ import psutil
 import pytest
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
-from webhook_receiver import receive_webhooks
 
-from sim2edge.services.seaweedfs import INTERNAL_PORTS, S3Server, Webhook, start_seaweedfs
+from sim2edge.services.seaweedfs import INTERNAL_PORTS, S3Server, start_seaweedfs
 
 HTTP_PORTS = [flag for flag in INTERNAL_PORTS if not flag.endswith(".grpc")]
 GRPC_PORTS = [flag for flag in INTERNAL_PORTS if flag.endswith(".grpc")]
@@ -116,22 +114,10 @@ def test_only_loopback_is_listened_on(server: S3Server) -> None:
     assert {address.port for address in listening} == set(server.ports.values())
 
 
-def test_it_tells_of_what_arrives_in_the_inbox_and_of_nothing_else(tmp_path: Path) -> None:
-    with (
-        receive_webhooks() as receiver,
-        start_seaweedfs(tmp_path, hook=Webhook(receiver.url, "a-token-for-the-hook")) as server,
-    ):
-        obstore.put(store(server), "frames/x", b"{}")
-        obstore.put(store(server), "inbox/lab-1/READY.json", b"{}")
-        key = "/buckets/sim2edge/inbox/lab-1/READY.json"
-        deadline = time.monotonic() + 10
-        while key not in {event["key"] for _, event in receiver.events} and time.monotonic() < deadline:
-            time.sleep(0.05)
-        found = {event["key"]: (token, event["event_type"]) for token, event in receiver.events}
-        assert found[key] == ("Bearer a-token-for-the-hook", "create")
-        assert not [key for key in found if not key.startswith("/buckets/sim2edge/inbox")]
-        assert (tmp_path / "notification.toml").stat().st_mode & 0o077 == 0
-        assert "a-token" not in repr(Webhook(receiver.url, "a-token-for-the-hook"))
+def test_whom_an_earlier_version_told_of_the_inbox_is_told_no_more(tmp_path: Path) -> None:
+    (tmp_path / "notification.toml").write_text(
+        '[notification.webhook]\nenabled = true\nendpoint = "http://127.0.0.1:9"\n'
+    )
     with start_seaweedfs(tmp_path):
         assert (tmp_path / "notification.toml").read_text() == ""
 

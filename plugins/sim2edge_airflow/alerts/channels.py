@@ -31,8 +31,6 @@ TIMEOUT_S = 5
 TRIES = 2
 PAUSE_S = 1.0
 
-conf.sensitive_config_values.add(WEBHOOK)  # so that Airflow hides it, and reads it from a command or a secrets backend
-
 
 class Message(Protocol):
     """What a channel carries."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import AsyncCallback, DeadlineAlert
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
+from sim2edge_airflow.airflow_database import queued_at
 from sim2edge_airflow.alerts.report import report_late
 from sim2edge_airflow.alerts.runbook import owner, part
 from sim2edge_airflow.number_settings import read_number
@@ -24,10 +25,7 @@ class QueuedAt(BaseDeadlineReference):
     required_kwargs = frozenset({"dag_id", "run_id"})
 
     def _evaluate_with(self, *, session: "Session", dag_id: str, run_id: str, **_: Any) -> datetime | None:
-        from airflow.models.dagrun import DagRun
-        from sqlalchemy import select
-
-        return session.scalar(select(DagRun.queued_at).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+        return queued_at(session, dag_id, run_id)
 
 
 def late_batch(runbook: str) -> DeadlineAlert | None:

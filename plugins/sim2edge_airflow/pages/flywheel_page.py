@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from sqlalchemy.exc import SQLAlchemyError
 
 from sim2edge.catalog import Catalog, Record
 from sim2edge.manifest import KINDS, PARTITION, check_partition
 from sim2edge.stage import STAGE_NAMES
+from sim2edge_airflow.airflow_database import is_database_error
 from sim2edge_airflow.pages import flywheel_grid as grid
 from sim2edge_airflow.pages import run_states
 from sim2edge_airflow.pages.bus_view import CHAMPION, BusView, read_or_note
@@ -66,7 +66,9 @@ def ask(notes: list[str], question: Callable[[], T], otherwise: T) -> T:
     """What Airflow's database says; without it the page goes on, and says so."""
     try:
         return question()
-    except SQLAlchemyError:
+    except Exception as error:
+        if not is_database_error(error):
+            raise
         LOG.exception("Airflow's database does not answer the Flywheel page")
         notes[:] = [NO_DATABASE]
         return otherwise

@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from sim2edge.catalog import is_number
+from sim2edge_airflow.airflow_database import MAX_FOUND
 from sim2edge_airflow.pages import run_states
 from sim2edge_airflow.pages.bus_view import BusView, is_reference
 from sim2edge_airflow.pages.flywheel_grid import RUNNING, quality
@@ -35,7 +36,7 @@ def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) ->
         saved_s=sum(row["saved_s"] or 0 for row in rows),
         cached=sum(row["state"] == "cached" for row in rows),
         reasons=find_reasons(run),
-        notes=[f"Only {len(rows):,} of its tasks are shown."] if len(rows) == run_states.MAX_FOUND else [],
+        notes=[f"Only {len(rows):,} of its tasks are shown."] if len(rows) == MAX_FOUND else [],
     )
 
 

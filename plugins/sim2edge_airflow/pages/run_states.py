@@ -1,30 +1,24 @@
-"""What Airflow's own database says of runs: which stages run or failed, for the batches that a page shows.
+"""Tell from Airflow's own database how runs are: which stages run or failed, for the batches that a page shows.
 
-Read-only, one bounded query each. `task_id` of a stage is the stage's name; `ingest` does the work of `capture`.
+The queries are in `airflow_database.py`. `task_id` of a stage is the stage's name; `ingest` does the work of `capture`.
 """
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from airflow.models.dagrun import DagRun
-from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
-from sqlalchemy import and_, func, select
-from sqlalchemy.orm import Session, joinedload
+from typing import TYPE_CHECKING, Any
 
 from sim2edge.stage import STAGE_NAMES
+from sim2edge_airflow import airflow_database as database
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 STAGE_OF_TASK = {**{stage: stage for stage in STAGE_NAMES}, "ingest": "capture", "capture_shard": "capture"}
 HEADS = ("sim_capture", "ingest_batch")
 """The DAGs that begin a batch."""
 ACTIVE = ("running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred", "restarting")
-MAX_ROWS = 20_000
-MAX_STARTED = 50
-MAX_RUNS = 50
-MAX_FOUND = 1000
 
 
 @dataclass(frozen=True)
@@ -46,23 +40,11 @@ class StageRun:
     """Whether it found the artifact made; None when it does not say."""
 
 
-def newest_runs(session: Session, batches: Collection[str]) -> Mapping[tuple[str, str], StageRun]:
+def newest_runs(session: "Session", batches: Collection[str]) -> Mapping[tuple[str, str], StageRun]:
     """By batch and stage, how the stage's task went in the newest run of each DAG for the batch."""
     if not batches:
         return {}
-    returned, outcome = _xcom("return_value"), _xcom("outcome")
-    rows = session.execute(
-        select(
-            *(DagRun.partition_key, DagRun.dag_id, DagRun.run_id, TaskInstance.task_id, TaskInstance.state),
-            *(TaskInstance.start_date, TaskInstance.end_date, returned.c.value, outcome.c.value),
-        )
-        .join(TaskInstance, and_(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id))
-        .outerjoin(returned, _belongs(returned))
-        .outerjoin(outcome, _belongs(outcome))
-        .where(DagRun.id.in_(_newest_of(batches)), TaskInstance.task_id.in_(list(STAGE_OF_TASK)))
-        .order_by(DagRun.id)
-        .limit(MAX_ROWS)
-    )
+    rows = database.newest_task_rows(session, batches, STAGE_OF_TASK)
     return choose(_stage_run(*row) for row in rows)
 
 
@@ -84,39 +66,17 @@ def _urgency(run: StageRun) -> int:
     return 2 if run.state == "failed" else 0 if shard else 1
 
 
-def started_batches(session: Session) -> Mapping[str, datetime]:
+def started_batches(session: "Session") -> Mapping[str, datetime]:
     """Batches whose first run is under way or failed, with when it was due: they may have committed nothing yet."""
-    rows = session.execute(
-        select(DagRun.partition_key, DagRun.run_after)
-        .where(DagRun.dag_id.in_(HEADS), DagRun.partition_key.is_not(None), DagRun._state != "success")
-        .order_by(DagRun.id.desc())
-        .limit(MAX_STARTED)
-    )
     started: dict[str, datetime] = {}
-    for batch, then in rows:
+    for batch, then in database.unfinished_partitions(session, HEADS):
         started.setdefault(batch, then)
     return started
 
 
-def batches_in_state(session: Session, state: str) -> Collection[str]:
-    """The batches of which some stage is `running` or `failed` in a newest run; asked from the few such tasks on."""
-    wanted = ACTIVE if state == "running" else (state,)
-    tasks = (
-        select(TaskInstance.dag_id, TaskInstance.run_id)
-        .where(TaskInstance.state.in_(wanted), TaskInstance.task_id.in_(list(STAGE_OF_TASK)))
-        .group_by(TaskInstance.dag_id, TaskInstance.run_id)
-        .order_by(func.max(TaskInstance.start_date).desc())
-        .limit(MAX_FOUND)
-        .subquery()
-    )
-    rows = session.execute(
-        select(DagRun.id, DagRun.partition_key)
-        .join(tasks, and_(tasks.c.dag_id == DagRun.dag_id, tasks.c.run_id == DagRun.run_id))
-        .where(DagRun.partition_key.is_not(None))
-    )
-    found = dict(rows.tuples().all())
-    newest = set(session.scalars(_newest_of(set(found.values()))))
-    return {batch for run, batch in found.items() if run in newest}
+def batches_in_state(session: "Session", state: str) -> Collection[str]:
+    """The batches of which some stage is `running` or `failed` in a newest run."""
+    return database.partitions_with_tasks(session, ACTIVE if state == "running" else (state,), STAGE_OF_TASK)
 
 
 @dataclass(frozen=True)
@@ -131,15 +91,9 @@ class BatchRun:
     ended: datetime | None
 
 
-def runs_of_batch(session: Session, batch: str) -> Sequence[BatchRun]:
+def runs_of_batch(session: "Session", batch: str) -> Sequence[BatchRun]:
     """The newest runs of a batch, newest first."""
-    rows = session.execute(
-        select(DagRun.dag_id, DagRun.run_id, DagRun._state, DagRun.run_type, DagRun.start_date, DagRun.end_date)
-        .where(DagRun.partition_key == batch)
-        .order_by(DagRun.id.desc())
-        .limit(MAX_RUNS)
-    )
-    return [BatchRun(*row) for row in rows]
+    return [BatchRun(*row) for row in database.run_rows(session, batch)]
 
 
 @dataclass(frozen=True)
@@ -171,35 +125,18 @@ class RunDetails:
     """Asset's name and the event's `extra`."""
 
 
-def read_run(session: Session, dag_id: str, run_id: str) -> RunDetails | None:
+def read_run(session: "Session", dag_id: str, run_id: str) -> RunDetails | None:
     """A run, its tasks and its events; None when there is no such run."""
-    run = session.scalar(
-        select(DagRun)
-        .where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
-        .options(joinedload(DagRun.consumed_asset_events))
-    )
+    run = database.find_run(session, dag_id, run_id)
     if run is None:
         return None
     said: dict[tuple[str, int], dict[str, Any]] = {}
-    for task_id, index, key, value in session.execute(
-        select(XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value)
-        .where(XComModel.dag_run_id == run.id, XComModel.key.in_(("return_value", "outcome", "refused")))
-        .limit(MAX_ROWS)
-    ):
+    for task_id, index, key, value in database.xcom_rows(session, run):
         said.setdefault((task_id, index), {})[key] = plain(value)
-    tasks = session.execute(
-        select(
-            *(TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state),
-            *(TaskInstance.start_date, TaskInstance.end_date, TaskInstance.try_number),
-        )
-        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
-        .limit(MAX_FOUND)
-    )
+    tasks = database.task_rows(session, dag_id, run_id)
     outcomes = [TaskOutcome(t[0], t[1], t[2] or "none", t[3], t[4], t[5], said.get((t[0], t[1]), {})) for t in tasks]
     outcomes.sort(key=lambda task: (task.started is None, task.started, task.task_id, task.map_index))
-    events = [
-        (event.asset.name if event.asset else "an asset", event.extra or {}) for event in run.consumed_asset_events
-    ]
+    events = database.events_of(run)
     return RunDetails(dag_id, run_id, run.partition_key, str(run.state), run.start_date, run.end_date, outcomes, events)
 
 
@@ -211,31 +148,6 @@ def plain(value: Any) -> Any:
         except ValueError:
             return value
     return value
-
-
-def _newest_of(batches: Collection[str]) -> Any:
-    """The id of the newest run of each DAG for each batch."""
-    return (
-        select(func.max(DagRun.id))
-        .where(DagRun.partition_key.in_(batches))
-        .group_by(DagRun.dag_id, DagRun.partition_key)
-    )
-
-
-def _xcom(key: str) -> Any:
-    return (
-        select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.value)
-        .where(XComModel.key == key)
-        .subquery(key)
-    )
-
-
-def _belongs(xcom: Any) -> Any:
-    return and_(
-        xcom.c.dag_run_id == DagRun.id,
-        xcom.c.task_id == TaskInstance.task_id,
-        xcom.c.map_index == TaskInstance.map_index,
-    )
 
 
 def _stage_run(

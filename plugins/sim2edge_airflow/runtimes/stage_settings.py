@@ -15,6 +15,8 @@ from sim2edge.config import NumbersAreNumbers, read_yaml
 from sim2edge.errors import BadInput
 from sim2edge.stage import STAGE_NAMES, extra_of
 
+NO_FILE = Path()
+"""`[sim2edge] stages` when it is empty: every stage has the defaults."""
 RuntimeName = Literal["process", "docker", "kubernetes"]
 
 
@@ -68,7 +70,7 @@ def read_stage_settings(path: Path, stage: str, tag: str) -> StageSettings:
     """The settings of `stage`, with its image's name filled in.
 
     Raises:
-        BadInput: the file is missing or not YAML, names a stage that does not exist, or a field is wrong.
+        BadInput: the named file is missing or not YAML, names a stage that does not exist, or a field is wrong.
     """
     content, stage = _load(path), extra_of(stage)
     for name in content:
@@ -88,7 +90,7 @@ def read_stage_settings(path: Path, stage: str, tag: str) -> StageSettings:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    content = read_yaml(path) or {}
+    content = (read_yaml(path) if path != NO_FILE else None) or {}
     if not isinstance(content, dict) or not all(isinstance(part, dict | None) for part in content.values()):
         raise BadInput(f"{path}: expected stages, each with fields of its own")
     return content

@@ -3,7 +3,7 @@
     [sim2edge] inbox_queue = <URL of an SQS queue>    S3 tells the queue of each READY.json, the queue wakes the DAG
     [sim2edge] inbox_poll_seconds = 5                 otherwise: look at the inbox that often; 0: not at all
 
-With 0, what wakes it is the webhook (`arrival_hook.py`), if there is one, and the sweep, which there always is.
+With 0 and no queue, only the sweep wakes it, which there always is.
 """
 
 from airflow.sdk import Asset, AssetWatcher

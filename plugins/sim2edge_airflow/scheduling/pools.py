@@ -11,11 +11,11 @@ one that somebody has removed: a task without a pool would wait for ever, and on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 
+from sim2edge_airflow import airflow_database as database
 from sim2edge_airflow.number_settings import read_number
 
 if TYPE_CHECKING:
@@ -66,60 +66,23 @@ def follows(sources_in_backfill: Sequence[bool]) -> bool:
 def follows_backfill(run: "DagRun", session: "Session") -> bool:
     """Whether the batch that started this run came of a backfill.
 
-    While a run's tasks are created, its events are not linked to it yet: they are found by its DAG and partition, as
-    those that wait for a run, or that this one was made for. A run of a backfill is known by its tasks' pool, so this
-    holds for the runs after the next, too.
+    A run of a backfill is known by its tasks' pool, so this holds for the runs after the next, too.
     """
-    from airflow.models.asset import AssetEvent, AssetPartitionDagRun, PartitionedAssetKeyLog
-    from airflow.models.taskinstance import TaskInstance
-    from sqlalchemy import exists, or_, select
-
-    in_backfill = exists().where(
-        TaskInstance.dag_id == AssetEvent.source_dag_id,
-        TaskInstance.run_id == AssetEvent.source_run_id,
-        TaskInstance.pool == BACKFILL,
-    )
-    query = (
-        select(in_backfill)
-        .select_from(AssetPartitionDagRun)
-        .join(PartitionedAssetKeyLog, PartitionedAssetKeyLog.asset_partition_dag_run_id == AssetPartitionDagRun.id)
-        .join(AssetEvent, AssetEvent.id == PartitionedAssetKeyLog.asset_event_id)
-        .where(
-            AssetPartitionDagRun.target_dag_id == run.dag_id,
-            AssetPartitionDagRun.partition_key == run.partition_key,
-            or_(
-                AssetPartitionDagRun.created_dag_run_id.is_(None),
-                AssetPartitionDagRun.created_dag_run_id == run.id,
-            ),
-        )
-    )
-    return follows(list(session.scalars(query)))
+    return follows(database.started_in_pool(session, run, BACKFILL))
 
 
 def pool_size(name: str, session: "Session") -> int:
     """The slots of a pool; one of ours that is missing is made first."""
-    from airflow.models.pool import Pool
-    from sqlalchemy import select
-
-    query = select(Pool.slots).where(Pool.pool == name)
-    size = session.scalar(query)
+    size = database.pool_slots(session, name)
     if size is None and name in POOLS:
         make_pool(name, session)
-        size = session.scalar(query)
-    return INFINITE if size is None else int(size)
+        size = database.pool_slots(session, name)
+    return INFINITE if size is None else size
 
 
 def make_pool(name: str, session: "Session") -> None:
-    """Add one of our pools with its first size, unless it is there: a size that somebody chose stays.
-
-    By one statement, because the scheduler may be in the middle of a transaction, and others may do the same.
-    """
-    from airflow.models.pool import Pool
-
-    size = int(read_number(f"pool_{name}", INFINITE, 100_000))
-    row = {"pool": name, "slots": size, "description": POOLS[name], "include_deferred": False}
-    dialect = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}")
-    session.execute(dialect.insert(Pool).values(row).on_conflict_do_nothing())
+    """Add one of our pools with its first size, unless it is there: a size that somebody chose stays."""
+    database.add_pool(session, name, int(read_number(f"pool_{name}", INFINITE, 100_000)), POOLS[name])
 
 
 @hookimpl
@@ -127,8 +90,6 @@ def on_starting(component: Any) -> None:
     """Make the pools that are missing when the scheduler, or another part with the database, starts."""
     if type(component).__name__ != "Job":  # each task's process says so, too, and has no database
         return
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
+    with database.open_session() as session:
         for name in POOLS:
             make_pool(name, session)

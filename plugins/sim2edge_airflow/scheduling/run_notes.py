@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
+from sim2edge_airflow.airflow_database import events_of
+
 MAX_NOTE = 1000
 """As many characters as Airflow's database takes."""
 MIN_LINE = 40
@@ -16,7 +18,7 @@ MIN_LINE = 40
 @hookimpl
 def on_dag_run_running(dag_run: Any, msg: str) -> None:  # noqa: ARG001
     """Write the note of a run that the event of a training started."""
-    trainings = [event.extra for event in dag_run.consumed_asset_events if (event.extra or {}).get("training")]
+    trainings = [extra for _, extra in events_of(dag_run) if extra.get("training")]
     if trainings and not dag_run.note:
         dag_run.note = make_note(trainings)
 

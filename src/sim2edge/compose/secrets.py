@@ -20,9 +20,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.errors import BadInput
-from sim2edge.secrets_file import format_secrets
 from sim2edge.services.files import write_private
-from sim2edge.services.logins import USER
+from sim2edge.services.logins import USER, without_retired
 from sim2edge.services.role_files import init_roles, read_variables
 from sim2edge.stage import STAGE_NAMES
 
@@ -66,8 +65,6 @@ class Passwords(BaseModel):
     monitoring_salt: str = Field(default_factory=_salt, pattern=r"^[./A-Za-z0-9]{22}$", repr=False)
     grafana_password: str = Field(default_factory=_password, min_length=12, repr=False)
     device_metrics_token: str = Field(default_factory=_password, min_length=12, repr=False)
-    inbox_token: str = Field(default_factory=_password, min_length=16, repr=False)
-    """By which S3 tells Airflow that a batch arrived."""
     alert_webhook: str = Field(default="", repr=False)
     """Address that Alertmanager and failed tasks post to; empty: alerts are shown by Alertmanager and go nowhere."""
 
@@ -80,7 +77,7 @@ def load_passwords(folder: Path) -> Passwords:
     """
     path = folder / PASSWORDS
     try:
-        return Passwords.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Passwords.model_validate(without_retired(json.loads(path.read_text(encoding="utf-8"))))
     except FileNotFoundError as error:
         raise BadInput(f"{path}: missing: `make secrets` (sim2edge compose init) makes the secrets") from error
     except PermissionError as error:
@@ -185,7 +182,6 @@ def service_files(passwords: Passwords) -> dict[str, str]:
         "monitoring_web": monitoring_login(passwords.monitoring_password, passwords.monitoring_salt),
         "grafana_password": passwords.grafana_password,
         "device_metrics_token": passwords.device_metrics_token,
-        "inbox_env": format_secrets({"SIM2EDGE_INBOX_TOKEN": passwords.inbox_token}),
         "alertmanager_config": alertmanager_settings(passwords.alert_webhook),
     }
 

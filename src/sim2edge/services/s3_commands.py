@@ -1,7 +1,6 @@
 """`sim2edge s3`: the S3 server on its own, as it runs in a container.
 
     sim2edge s3 serve --home /data --credentials /run/credentials     until SIGTERM; exit code 75 when a part of it died
-    sim2edge s3 serve ... --inbox-webhook URL       and tell that URL what arrives in the inbox (docs/new-data.md)
     sim2edge s3 check                                                  exit code 0 when it answers: the health check
 
 Of its ports only that of S3 is open to others, and one of gRPC, which wants a client certificate; the rest is on
@@ -9,9 +8,7 @@ loopback. When a role file changes, comes or goes, the server has it within seco
 """
 
 import argparse
-import contextlib
 import os
-import re
 import signal
 import time
 from collections.abc import Sequence
@@ -21,14 +18,11 @@ from sim2edge.access import ADMIN
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.progress import emit
 from sim2edge.services.role_files import ACCESS_KEY, SECRET_KEY, read_variables
-from sim2edge.services.seaweedfs import REGION, Webhook, is_healthy
+from sim2edge.services.seaweedfs import REGION, is_healthy
 from sim2edge.services.seaweedfs_split import SplitServer
-from sim2edge.stack.inbox_relay import relayed
 
 LOOK_EVERY_S = 0.3
 PORT = 8333
-TOKEN = re.compile(r"[!-~]{16,}")
-"""What Airflow takes for a token, and a header can hold."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("serve", help="run the server until SIGTERM")
     verb.add_argument("--home", type=Path, required=True, help="folder of its data and settings")
     verb.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")  # noqa: S104
-    verb.add_argument("--inbox-webhook", metavar="URL", help="tell this URL what arrives in the inbox")
+    verb.add_argument("--inbox-webhook", metavar="URL", help=argparse.SUPPRESS)  # until 0.2: without effect
     verb.set_defaults(run=serve)
     verb = verbs.add_parser("check", help="whether the server answers and its bucket is there")
     verb.set_defaults(run=check)
@@ -74,7 +68,9 @@ def serve(arguments: argparse.Namespace) -> int:
         signal.signal(number, lambda number, _: asked.append(number))
     problem, ready = "", False
     where = (arguments.home, _roles(arguments), arguments.host, arguments.port, arguments.bucket)
-    with _relay(arguments.inbox_webhook) as hook, SplitServer(*where, hook) as server:
+    if arguments.inbox_webhook:  # no reason for a server not to start
+        emit("error", message="--inbox-webhook has no effect any more: Airflow asks by itself (docs/new-data.md)")
+    with SplitServer(*where) as server:
         while not asked:
             time.sleep(LOOK_EVERY_S)
             server.check_alive()
@@ -84,25 +80,6 @@ def serve(arguments: argparse.Namespace) -> int:
                 emit("ready", port=arguments.port, bucket=arguments.bucket, roles=len(server.keys))
     emit("stopped")
     return 0
-
-
-def _relay(url: str | None) -> contextlib.AbstractContextManager[Webhook | None]:
-    """Whom the server is to tell: a relay to `url`, with the token that `SIM2EDGE_INBOX_TOKEN` holds.
-
-    Raises:
-        BadInput: no address of http, or no token.
-    """
-    if not url:
-        return contextlib.nullcontext()
-    if not url.startswith(("http://", "https://")):
-        raise BadInput(f"--inbox-webhook '{url}': not an address of http or https")
-    token = os.environ.get("SIM2EDGE_INBOX_TOKEN", "")
-    if not TOKEN.fullmatch(token):
-        raise BadInput(
-            "--inbox-webhook: SIM2EDGE_INBOX_TOKEN: expected the token that Airflow's API server has, "
-            "16 characters or more"
-        )
-    return relayed(Webhook(url, token))
 
 
 def _look_at_roles(server: SplitServer, problem: str) -> str:

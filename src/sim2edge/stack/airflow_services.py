@@ -33,13 +33,13 @@ def define_airflow(settings: StackSettings, credentials: Credentials) -> list[Se
     """The processes of Airflow; the migration is left out when this Airflow has made it before."""
     stamp = MigrationStamp(settings)
 
-    def define(name: str, *arguments: str, secret: Mapping[str, str] | None = None, **more: Any) -> Service:
+    def define(name: str, *arguments: str, **more: Any) -> Service:
         return Service(
             name=name,
             command=(str(settings.airflow_python), "-m", "airflow", *arguments),
             folder=settings.home / "airflow",
             log=log_path(settings, name),
-            environment={**airflow_environment(settings, credentials), **(secret or {})},
+            environment=airflow_environment(settings, credentials),
             **more,
         )
 
@@ -57,7 +57,6 @@ def define_airflow(settings: StackSettings, credentials: Credentials) -> list[Se
         port=settings.airflow_port,
         url=settings.airflow_url,
         prepare=prepare_api,
-        secret={"SIM2EDGE_INBOX_TOKEN": credentials.inbox_token} if settings.inbox_webhook else None,
     )
     rest = [
         define(f"airflow-{part}", *arguments, after=(api.name,), healthy=_beats(settings, part))
@@ -131,7 +130,6 @@ def airflow_environment(settings: StackSettings, credentials: Credentials) -> di
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
         "AIRFLOW__SIM2EDGE__PRESET": settings.preset,
         "AIRFLOW__SIM2EDGE__MLFLOW_URL": settings.mlflow_url if "mlflow" in settings.only else "",
-        **({"AIRFLOW__SIM2EDGE__INBOX_POLL_SECONDS": "0"} if settings.inbox_webhook else {}),
     }
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.errors import BadInput
 from sim2edge.services.files import write_private
+from sim2edge.services.logins import without_retired
 
 
 def _password() -> str:
@@ -36,7 +37,6 @@ class Credentials(BaseModel):
     airflow_jwt_secret: str = Field(default_factory=_key, min_length=64, repr=False)
     airflow_secret_key: str = Field(default_factory=_key, min_length=32, repr=False)
     airflow_fernet_key: str = Field(default_factory=_fernet, min_length=44, repr=False)
-    inbox_token: str = Field(default_factory=_key, min_length=16, repr=False)
 
 
 def credentials_path(home: Path) -> Path:
@@ -52,7 +52,7 @@ def load_credentials(home: Path) -> Credentials:
     """
     path = credentials_path(home)
     try:
-        return Credentials.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Credentials.model_validate(without_retired(json.loads(path.read_text(encoding="utf-8"))))
     except FileNotFoundError:
         made = Credentials()
         write_private(path, made.model_dump_json(indent=2))

@@ -31,7 +31,7 @@ def define_services(settings: StackSettings, credentials: Credentials) -> list[S
         mlflow=MlflowSecrets(credentials.mlflow_password, credentials.mlflow_secret_key),
     )
     read_keys(settings.roles)
-    services = [_define_s3(settings, credentials)]
+    services = [_define_s3(settings)]
     if "mlflow" in settings.only:
         services.append(define_mlflow(settings, credentials))
     if "airflow" in settings.only:
@@ -39,10 +39,9 @@ def define_services(settings: StackSettings, credentials: Credentials) -> list[S
     return services
 
 
-def _define_s3(settings: StackSettings, credentials: Credentials) -> Service:
+def _define_s3(settings: StackSettings) -> Service:
     home = settings.home / "s3"
     client = role_environment(settings, ADMIN)
-    hook = seaweedfs.Webhook(settings.inbox_url, credentials.inbox_token) if settings.inbox_webhook else None
     return Service(
         name="s3",
         command=tuple(seaweedfs.command(home, settings.s3_ports, settings.bucket)),
@@ -53,5 +52,5 @@ def _define_s3(settings: StackSettings, credentials: Credentials) -> Service:
         port=settings.s3_port,
         url=settings.s3_url,
         deadline_s=60,
-        prepare=lambda: seaweedfs.write_settings(home, read_keys(settings.roles), settings.bucket, hook),
+        prepare=lambda: seaweedfs.write_settings(home, read_keys(settings.roles), settings.bucket),
     )

@@ -37,7 +37,6 @@ class StackSettings(BaseModel):
     stage_python: Path = Field(
         CHECKOUT / ".venvs/stages/bin/python", description="interpreter that has the stages, MLflow"
     )
-    inbox_webhook: bool = Field(False, description="have S3 tell Airflow what arrives in the inbox, instead of asking")
     only: tuple[Part, ...] = Field(PARTS, description="the parts that are started")
 
     @model_validator(mode="after")
@@ -71,11 +70,6 @@ class StackSettings(BaseModel):
     def airflow_url(self) -> str:
         """Airflow's UI and API."""
         return f"http://127.0.0.1:{self.airflow_port}"
-
-    @property
-    def inbox_url(self) -> str:
-        """Where Airflow wants to be told what arrives in the inbox."""
-        return f"{self.airflow_url}/sim2edge/inbox/arrived"
 
     def ports(self) -> Iterator[tuple[str, int, str]]:
         """Every port as (service, port, name of the setting that moves it)."""
