@@ -125,8 +125,13 @@ bench-backfill: install  ## a backfill through the real pipeline, with Airflow o
 	@$(STAGES)/python -m benchmarks.backfill --days $(DAYS)
 
 .PHONY: docs
-docs: install  ## write docs/dags.md from the DAGs
+docs: install  ## write docs/dags.md from the DAGs, docs/settings.md from the provider's settings
 	@$(AIRFLOW)/python scripts/dags_page.py
+	@$(AIRFLOW)/python scripts/settings_page.py
+
+.PHONY: wheel
+wheel: install  ## build the distribution, stages and Airflow provider, into dist/ (docs/provider.md)
+	@.venvs/uv/bin/uv build --quiet --no-build-isolation --python $(AIRFLOW)/python --out-dir dist
 
 lint: install  ## ruff, black, mypy
 	@$(STAGES)/ruff check src dags plugins tests benchmarks scripts ci/*.py

@@ -15,7 +15,7 @@ from sqlalchemy.orm import configure_mappers
 import sim2edge_airflow
 
 PACKAGE = Path(sim2edge_airflow.__file__).parent
-LOCAL_SETTINGS = PACKAGE.parent / "airflow_local_settings.py"
+LOCAL_SETTINGS = Path(__file__).parents[2] / "plugins/airflow_local_settings.py"
 ONLY_HERE = ("sqlalchemy", "airflow.models", "airflow.utils.session", "airflow.utils.state", "airflow.jobs")
 
 # By model: its columns and relationships, each with what stops working without it.
@@ -50,7 +50,8 @@ MODELS = {
         "priority_weight": "backfills would run before live batches",
     },
     "airflow.models.xcom.XComModel": {
-        name: "which artifact a task made, on the pages" for name in ("dag_run_id", "task_id", "map_index", "key", "value")
+        name: "which artifact a task made, on the pages"
+        for name in ("dag_run_id", "task_id", "map_index", "key", "value")
     },
     "airflow.models.asset.AssetEvent": {
         **dict.fromkeys(("id", "source_dag_id", "source_run_id"), "the runs that a backfill's batches start"),
@@ -72,7 +73,10 @@ FUNCTIONS = {
     "airflow.utils.session.create_session": ((), "the pools that are made at the start"),
     "airflow.api_fastapi.core_api.security.get_user": (None, "no page would know who looks at it"),
     "airflow.api_fastapi.core_api.security.requires_access_asset": (("method",), "the pages would be public"),
-    "airflow.api_fastapi.core_api.security.requires_access_dag": (("method", "access_entity"), "the pages would be public"),
+    "airflow.api_fastapi.core_api.security.requires_access_dag": (
+        ("method", "access_entity"),
+        "the pages would be public",
+    ),
     "airflow.api_fastapi.auth.managers.models.resource_details.DagAccessEntity": (None, "the pages would be public"),
     "airflow.api_fastapi.common.db.common.SessionDep": (None, "the pages could not ask the database"),
 }
@@ -83,7 +87,9 @@ def load(path):
     return getattr(importlib.import_module(module), name)
 
 
-@pytest.mark.parametrize(("model", "name", "why"), [(m, n, why) for m, uses in MODELS.items() for n, why in uses.items()])
+@pytest.mark.parametrize(
+    ("model", "name", "why"), [(m, n, why) for m, uses in MODELS.items() for n, why in uses.items()]
+)
 def test_a_column_or_relationship_that_we_ask_for_is_there(model, name, why):
     loaded = load(model)
     configure_mappers()  # some relationships come from the other side
