@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the provider's description: `make docs`, or `python scripts/settings_page.py [--check]`."""
+"""Write docs/settings.md from the provider's settings: `make docs`, or `python scripts/settings_page.py [--check]`."""
 
 import sys
 from pathlib import Path
@@ -7,9 +7,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "settings.md"
 OPENING = """# The settings of `[sim2edge]`
 
-Written by `make docs` from `plugins/sim2edge_airflow/provider_info.py`: change that. A deployment sets only what it wants
-otherwise: in airflow.cfg, or as `AIRFLOW__SIM2EDGE__<OPTION>`. Airflow shows the same by `airflow config list --section
-sim2edge --include-descriptions`.
+Written by `make docs` from `plugins/sim2edge_airflow/provider_info.py`: change that. A deployment sets only what it
+wants otherwise: in airflow.cfg, or as `AIRFLOW__SIM2EDGE__<OPTION>`. Airflow shows the same by
+`airflow config list --section sim2edge --include-descriptions`.
 
 | option | type | default | |
 |---|---|---|---|

@@ -19,7 +19,6 @@ from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.services.ports import free_ports
 from sim2edge.stack.client import Stack
 from sim2edge.stack.settings import StackSettings
-from sim2edge_airflow.provider_info import OPTIONS
 
 CHECKOUT = Path(__file__).parents[1]
 LINKED = ("plugins", "conf", "requirements.txt")
@@ -40,7 +39,6 @@ def make_root(folder: Path, settings: Mapping[str, str], stages: Mapping[str, An
     for name, value in settings.items():
         text, count = re.subn(rf"^{name} =.*$", f"{name} = {value}", text, flags=re.MULTILINE)
         if not count:  # a default, which the file does not repeat
-            assert name in OPTIONS, name
             text = text.replace("[sim2edge]\n", f"[sim2edge]\n{name} = {value}\n")
     (folder / "airflow.cfg").write_text(text)
     return folder

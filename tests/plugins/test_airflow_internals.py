@@ -1,4 +1,4 @@
-"""What of Airflow we use although it is no public interface: a test that fails here after an upgrade says what it breaks.
+"""What we use of Airflow that is no public interface: a test that fails after an upgrade says what it breaks.
 
 `airflow_database.py` has the queries; correct it, and what it says of them, in the same change.
 """
@@ -49,10 +49,9 @@ MODELS = {
         "pool_slots": "a task that wants more slots than its pool has would wait for ever",
         "priority_weight": "backfills would run before live batches",
     },
-    "airflow.models.xcom.XComModel": {
-        name: "which artifact a task made, on the pages"
-        for name in ("dag_run_id", "task_id", "map_index", "key", "value")
-    },
+    "airflow.models.xcom.XComModel": dict.fromkeys(
+        ("dag_run_id", "task_id", "map_index", "key", "value"), "which artifact a task made, on the pages"
+    ),
     "airflow.models.asset.AssetEvent": {
         **dict.fromkeys(("id", "source_dag_id", "source_run_id"), "the runs that a backfill's batches start"),
         **dict.fromkeys(("extra", "asset"), "the reasons of a training"),

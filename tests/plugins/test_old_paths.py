@@ -1,4 +1,4 @@
-"""What a deployment of before the package sim2edge_airflow has in Airflow's database loads, under the paths it has there."""
+"""What Airflow's database has from before the package sim2edge_airflow loads, under the paths it has there."""
 
 import pytest
 from airflow._shared.module_loading import import_string
