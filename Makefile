@@ -131,7 +131,7 @@ docs: install  ## write docs/dags.md from the DAGs, docs/settings.md from the pr
 
 .PHONY: wheel
 wheel: install  ## build the distribution, stages and Airflow provider, into dist/ (docs/provider.md)
-	@.venvs/uv/bin/uv build --quiet --no-build-isolation --python $(AIRFLOW)/python --out-dir dist
+	@scripts/wheel.sh dist
 
 lint: install  ## ruff, black, mypy
 	@$(STAGES)/ruff check src dags plugins tests benchmarks scripts ci/*.py

@@ -41,7 +41,7 @@ def artifact(s3, partition, tmp_path):
 
 def test_airflow_mounts_the_pages():
     apps, _ = get_fastapi_plugins()
-    assert [app["url_prefix"] for app in apps] == ["/sim2edge/inbox", "/sim2edge"]  # the first that fits is taken
+    assert [app["url_prefix"] for app in apps] == ["/sim2edge"]
 
 
 def test_an_artifact_is_shown_with_what_it_was_made_from(browser, artifact, partition):

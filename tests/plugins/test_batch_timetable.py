@@ -49,12 +49,12 @@ def test_it_survives_serialization_and_is_registered():
     timetable = BatchTimetable("0 2 * * *", automatic=False)
     again = BatchTimetable.deserialize(timetable.serialize())
     assert again.serialize() == timetable.serialize() == {"cron": "0 2 * * *", "automatic": False}
-    assert get_timetables_plugins() == {"sim2edge_airflow.scheduling.batch_timetable.BatchTimetable": BatchTimetable}
+    assert get_timetables_plugins()["sim2edge_airflow.scheduling.batch_timetable.BatchTimetable"] is BatchTimetable
 
 
-def test_airflow_loads_the_plugin_and_nothing_else_of_the_folder():
+def test_airflow_loads_the_plugin_and_of_the_folder_only_the_old_paths():
     for manager in ("airflow.plugins_manager", "airflow.sdk.plugins_manager"):
         plugins, errors = importlib.import_module(manager)._get_plugins()
         ours = [plugin.name for plugin in plugins if plugin.name != "OpenLineageProviderPlugin"]
-        assert (ours, errors) == (["sim2edge"], {})
+        assert (ours, errors) == (["sim2edge_old_paths", "sim2edge"], {})
     assert sys.modules["sim2edge_airflow.scheduling.batch_timetable"].BatchTimetable is BatchTimetable

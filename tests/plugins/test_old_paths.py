@@ -37,11 +37,3 @@ def test_the_reference_of_a_deadline_is_the_one_of_today():
 @pytest.mark.parametrize(("path", "now"), [("alerts.report_late", report_late), ("bus_trigger.BusTrigger", BusTrigger)])
 def test_what_is_stored_by_its_path_alone_is_the_same(path, now):
     assert import_string(path) is now
-
-
-def test_airflow_loads_the_plugins_without_an_error():
-    from airflow.plugins_manager import _get_plugins
-
-    plugins, errors = _get_plugins()
-    assert not errors
-    assert {"sim2edge", "sim2edge_old_paths"} <= {plugin.name for plugin in plugins}
