@@ -24,9 +24,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from sim2edge.demo.airflow_client import AirflowClient
 from sim2edge.errors import Unavailable
-from sim2edge.stack.ports import free_ports
+from sim2edge.follow.airflow_client import AirflowClient
+from sim2edge.services.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".venvs/uv/bin/uv"
