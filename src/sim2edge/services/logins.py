@@ -14,6 +14,7 @@ class Login:
     user: str
     password: str = field(repr=False)
 
+
 RETIRED = ("inbox_token",)
 """What earlier versions kept with the secrets, and nothing reads any more."""
 
