@@ -9,6 +9,7 @@ set -euo pipefail
 
 docker=${DOCKER:-docker}
 packages=(docker.io docker-cli docker-buildx docker-compose)
+tools=(iptables mmdebstrap procps docker-registry) # the last: tests pull from a registry of their own
 log=/var/log/sim2edge-dockerd.log
 
 say() { echo "engine: $*" >&2; }
@@ -45,8 +46,7 @@ install_packages() {
     chmod 755 "$policy"
     made=yes
   fi
-  apt-get install -y -qq --no-install-recommends "${packages[@]/%/$suite}" "${runtime[@]}" \
-    iptables mmdebstrap procps >/dev/null
+  apt-get install -y -qq --no-install-recommends "${packages[@]/%/$suite}" "${runtime[@]}" "${tools[@]}" >/dev/null
   [ -z "$made" ] || rm -f "$policy"
 }
 
@@ -71,7 +71,7 @@ start_engine() {
   exit 1
 }
 
-installed "$docker" dockerd mmdebstrap iptables && has_plugins || install_packages
+installed "$docker" dockerd mmdebstrap iptables docker-registry && has_plugins || install_packages
 hash -r
 answers >/dev/null || start_engine
 has_plugins || { say "'$(command -v "$docker")' has no compose or buildx plugin; set DOCKER=/usr/bin/docker"; exit 2; }

@@ -1,11 +1,14 @@
 """Opens the bucket that `SIM2EDGE_BUCKET` and the usual `AWS_*` variables name, for `bus.py`; nothing is sent yet.
 
-store = open_bucket()               # sits out a restart of the server
-store = open_bucket(patience_s=5)   # for whoever has people waiting
+store = open_bucket()                # sits out a restart of the server
+store = open_bucket(patience_s=5)    # for whoever has people waiting
+store = open_bucket(access=S3Access(endpoint="https://s3.example.org"))   # where something else than variables says it
 """
 
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,7 +19,7 @@ from obstore.store import S3Store
 from sim2edge.errors import BadInput
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig
+    from obstore.store import RetryConfig, S3Credential
 
 RETRIES: "RetryConfig" = {
     # No limit of its own: the time decides. A port that refuses answers at once, so tries alone would soon be used up.
@@ -30,16 +33,40 @@ BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 ENDPOINT = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
 
-def open_bucket(patience_s: float | None = None) -> S3Store:
+@dataclass(frozen=True)
+class S3Access:
+    """Where the S3 server is and who asks it; what is left out, the `AWS_*` variables say."""
+
+    endpoint: str = ""
+    region: str = ""
+    credentials: "Callable[[], S3Credential] | None" = field(default=None, repr=False)
+    """Called for the first request and again before what it returned expires, in a thread of the client's."""
+
+    def for_obstore(self) -> dict[str, str]:
+        """Return what is not left to the variables, as settings of obstore; without the credentials."""
+        return {name: value for name, value in (("endpoint", self.endpoint), ("region", self.region)) if value}
+
+    def for_boto3(self) -> dict[str, str]:
+        """Return what is not left to the variables, as arguments of `boto3.client`, with the credentials of now."""
+        found = {"endpoint_url": self.endpoint, "region_name": self.region}
+        if self.credentials:
+            given = self.credentials()
+            found |= {"aws_access_key_id": given["access_key_id"], "aws_session_token": given.get("token") or ""}
+            found["aws_secret_access_key"] = given["secret_access_key"]
+        return {name: value for name, value in found.items() if value}
+
+
+def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) -> S3Store:
     """Open the bucket.
 
     Args:
         patience_s: seconds after which a request is given up; None: as long as `RETRIES` says.
+        access: what wins over the `AWS_*` variables.
 
     Raises:
         BadInput: no bucket is named, or a variable has a value that it cannot have.
     """
-    bucket, endpoint = read_bucket(), read_endpoint()
+    bucket, endpoint = read_bucket(), check_endpoint(access.endpoint) or read_endpoint()
     client: dict[str, Any] = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
     retries: RetryConfig = RETRIES
     if patience_s is not None:
@@ -47,7 +74,13 @@ def open_bucket(patience_s: float | None = None) -> S3Store:
         client |= {"connect_timeout": limit, "timeout": limit}
         retries = {**RETRIES, "max_retries": 1, "retry_timeout": limit}
     try:
-        return S3Store(bucket, client_options=client, retry_config=retries)  # type: ignore[arg-type]
+        return S3Store(
+            bucket,
+            config=access.for_obstore(),  # type: ignore[arg-type]
+            client_options=client,  # type: ignore[arg-type]
+            retry_config=retries,
+            credential_provider=access.credentials,
+        )
     except (BaseError, ValueError) as error:
         raise BadInput(f"the AWS_* variables: {error}") from error
 
@@ -67,14 +100,22 @@ def read_bucket() -> str:
 
 
 def read_endpoint() -> str:
-    """The address in `AWS_ENDPOINT_URL`; empty: AWS itself. The client would end the process over one that is none.
+    """Return the address in `AWS_ENDPOINT_URL`; empty: AWS itself.
 
     Raises:
         BadInput: it is not `http(s)://<host>[:<port>][/<path>]`.
     """
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    return check_endpoint(os.environ.get("AWS_ENDPOINT_URL", ""), "AWS_ENDPOINT_URL")
+
+
+def check_endpoint(endpoint: str, name: str = "endpoint_url") -> str:
+    """Return `endpoint` if it is empty or an address: the client would end the process over one that is none.
+
+    Raises:
+        BadInput: it is not `http(s)://<host>[:<port>][/<path>]`.
+    """
     if endpoint and not _is_address(endpoint):
-        raise BadInput(f"AWS_ENDPOINT_URL {endpoint[:100]!r}: expected http://<host>:<port> or https://<host>")
+        raise BadInput(f"{name} {endpoint[:100]!r}: expected http://<host>:<port> or https://<host>")
     return endpoint
 
 

@@ -31,7 +31,7 @@ from obstore.exceptions import (
 )
 from obstore.store import MemoryStore, S3Store
 
-from sim2edge.bucket import open_bucket
+from sim2edge.bucket import S3Access, open_bucket
 from sim2edge.errors import BadInput, Conflict, Corrupt, Unavailable
 from sim2edge.manifest import IDENTITY, KINDS, File, Manifest, entry_key, parse_manifest, split_reference
 from sim2edge.stage import Artifact
@@ -74,8 +74,9 @@ class Head:
 class Bus:
     """The bucket, through obstore. Safe to share between threads."""
 
-    def __init__(self, store: S3Store | MemoryStore) -> None:
+    def __init__(self, store: S3Store | MemoryStore, access: S3Access = S3Access()) -> None:  # noqa: B008 - frozen
         self._store = store
+        self._access = access
 
     @classmethod
     def from_environment(cls, patience_s: float | None = None) -> "Bus":
@@ -88,7 +89,12 @@ class Bus:
         Raises:
             BadInput: no bucket is named, or a variable has a value that it cannot have.
         """
-        return cls(open_bucket(patience_s))
+        return cls.connect(S3Access(), patience_s)
+
+    @classmethod
+    def connect(cls, access: S3Access, patience_s: float | None = None) -> "Bus":
+        """Connect as `access` says, and for what it leaves out as the variables say; see `from_environment`."""
+        return cls(open_bucket(patience_s, access), access)
 
     # Objects
 
@@ -217,7 +223,7 @@ class Bus:
             from botocore.exceptions import BotoCoreError, ClientError
         except ImportError:
             raise BadInput(f"{prefix}: holds a name that no path can have") from None
-        client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+        client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}), **self._access.for_boto3())
         assert isinstance(self._store, S3Store)  # noqa: S101 (only its names come from elsewhere)
         wanted = {"Bucket": self._store.config["bucket"], "Prefix": f"{prefix.rstrip('/')}/", "Delimiter": "/"}
         try:

@@ -1,5 +1,6 @@
 """What the proxy lets through: the operator's requests, and nothing that reaches beyond its own containers."""
 
+import base64
 import json
 import posixpath
 import urllib.parse
@@ -155,6 +156,56 @@ def test_pulling_is_off_unless_allowed_and_then_only_of_our_names():
     assert isinstance(ask("POST", target, policy=pulling), Allowed)
     for query in ("fromImage=alpine&tag=3", "fromImage=sim2edge/train", "fromSrc=http://x", "tag=1", "repo=x"):
         assert isinstance(ask("POST", f"/v1.45/images/create?{query}", policy=pulling), Refused), query
+
+
+def test_the_at_of_a_digest_may_be_percent_encoded_and_reaches_the_engine_plain():
+    digest = f"sha256:{'b' * 64}"
+    allowed = ask("GET", f"/v1.45/images/sim2edge/train%40{digest}/json")
+    assert isinstance(allowed, Allowed)
+    assert allowed.target == f"/v1.45/images/sim2edge/train@{digest}/json"
+    assert isinstance(ask("GET", f"/v1.45/images/sim2edge/train%2540{digest}/json"), Refused)
+
+
+def login(content: object) -> dict[str, str]:
+    """The header that a client logs in to a registry with."""
+    return {"x-registry-auth": base64.urlsafe_b64encode(json.dumps(content).encode()).decode()}
+
+
+def test_a_login_goes_along_with_a_pull_and_with_nothing_else():
+    pulling = replace(POLICY, pull=True)
+    header = login({"username": "ann", "password": "a-secret"})
+    target = "/v1.45/images/create?fromImage=sim2edge/train&tag=0.1.0"
+    allowed = ask("POST", target, policy=pulling, **header)
+    assert isinstance(allowed, Allowed)
+    assert json.loads(base64.urlsafe_b64decode(allowed.login)) == {"username": "ann", "password": "a-secret"}
+    assert allowed.login not in repr(allowed)
+    version = ask("GET", "/version", **header)
+    assert isinstance(version, Allowed)
+    assert version.login == ""
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        login(["ann"]),
+        login({"username": "ann", "more": "x"}),
+        login({"username": {"a": "b"}}),
+        {"x-registry-auth": "no\r\nbase64"},
+        {"x-registry-auth": "YQ"},
+        {"x-registry-auth": "A" * 9000},
+    ],
+)
+def test_a_login_that_is_none_is_refused_and_not_quoted(header):
+    target = "/v1.45/images/create?fromImage=sim2edge/train&tag=1"
+    refused = ask("POST", target, policy=replace(POLICY, pull=True), **header)
+    assert refused == Refused("the login of the registry cannot be read")
+
+
+def test_an_image_that_was_pulled_by_its_digest_is_judged_by_that_name():
+    body = changed(Image=IMAGE_ID)
+    digest = f"sim2edge/train@sha256:{'b' * 64}"
+    assert isinstance(create(body, Facts(image_names=(digest,))), Allowed)
+    assert isinstance(create(body, Facts(image_names=(f"elsewhere/{digest}",))), Refused)
 
 
 # --- What no stage needs -------------------------------------------------------------------------------------------

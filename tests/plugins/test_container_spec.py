@@ -152,7 +152,7 @@ def test_a_name_with_a_registry_is_told_from_one_that_is_built_here(name, regist
     ],
 )
 def test_a_registry_that_does_not_answer_is_tried_again_and_one_that_refuses_is_not(said, kind):
-    error = pull_error("r.io/lab/train:1", "r.io", said)
+    error = pull_error("r.io/lab/train:1", "r.io", "without a login", said)
     assert isinstance(error, kind)
     assert said in str(error)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from kubernetes_cluster import Cluster, Pod
 
 from sim2edge.errors import BadInput, Unavailable
@@ -280,6 +281,62 @@ def test_without_a_cluster_it_is_said_where_one_is_looked_for(monkeypatch, tmp_p
     extra = json.dumps({"conn_type": "kubernetes", "extra": {"kube_config_path": str(tmp_path / "missing")}})
     monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", extra)
     with pytest.raises(BadInput, match=r"^no Kubernetes cluster is configured .*kubernetes_default"):
+        KubernetesRuntime()
+
+
+@pytest.fixture
+def connect_by(monkeypatch):
+    """Make `lab_cluster` the connection; `connect_by(kube_config_path=...)` says what its extra is."""
+
+    def make(**extra: object) -> None:
+        monkeypatch.delenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", raising=False)
+        monkeypatch.setenv("AIRFLOW__SIM2EDGE__KUBERNETES_CONN_ID", "lab_cluster")
+        monkeypatch.setenv("AIRFLOW_CONN_LAB_CLUSTER", json.dumps({"conn_type": "kubernetes", "extra": extra}))
+
+    return make
+
+
+def test_a_cluster_may_be_in_the_connection_itself(cluster, job, connect_by, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    kube_config = yaml.safe_load(cluster.kubeconfig.read_text())
+    connect_by(kube_config=json.dumps(kube_config))
+    runtime = KubernetesRuntime()
+    run = runtime.submit(job)
+    assert list(runtime.logs(run))
+    assert runtime.clean(run) == RunStatus(0)
+
+
+def test_a_context_of_the_connection_is_taken(cluster, job, connect_by):
+    content = yaml.safe_load(cluster.kubeconfig.read_text())
+    content["current-context"] = "no-such"
+    cluster.kubeconfig.write_text(yaml.safe_dump(content))
+    connect_by(kube_config_path=str(cluster.kubeconfig), cluster_context="test")
+    assert KubernetesRuntime().find(job) is None
+
+
+def test_pods_run_in_the_connections_namespace_unless_the_stage_names_one(cluster, job, connect_by):
+    connect_by(kube_config_path=str(cluster.kubeconfig), namespace="lab")
+    with pytest.raises(BadInput, match='namespaces "lab" not found'):
+        KubernetesRuntime().submit(job)
+    with pytest.raises(BadInput, match='namespaces "lab" not found'):
+        KubernetesRuntime().find(job)
+    own = job.settings.kubernetes.model_copy(update={"namespace": "sim2edge"})
+    placed = replace(job, settings=job.settings.model_copy(update={"kubernetes": own}))
+    assert KubernetesRuntime().find(placed) is None
+
+
+def test_a_connection_that_is_not_there_or_contradicts_itself_is_named(cluster, connect_by, monkeypatch):
+    connect_by(kube_config_path=str(cluster.kubeconfig), kube_config="{}")
+    with pytest.raises(BadInput, match=r"^connection 'lab_cluster': .*mutually exclusive"):
+        KubernetesRuntime()
+    connect_by(kube_config="users: [{token: a-secret")
+    with pytest.raises(BadInput, match=r"^connection 'lab_cluster': its kube_config cannot be read") as caught:
+        KubernetesRuntime()
+    assert "a-secret" not in str(caught.value)
+    monkeypatch.delenv("AIRFLOW_CONN_LAB_CLUSTER")
+    with pytest.raises(
+        Unavailable, match=r"^connection 'lab_cluster' \(\[sim2edge\] kubernetes_conn_id\) is not defined"
+    ):
         KubernetesRuntime()
 
 

@@ -23,6 +23,7 @@ from sim2edge.arrivals import Report, Survey
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.lines import quote
+from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.number_settings import read_number
 
 MAX_LINES = 50
@@ -60,7 +61,7 @@ class RegisterOperator(BaseOperator):
                 raise BadInput(
                     f"conf {quote(told[0])}: this DAG takes none: what is new in the inbox, it finds by itself"
                 )
-            return self._register(Bus.from_environment(), context)
+            return self._register(connect_bus(), context)
         except BadInput as error:
             raise AirflowFailException(str(error)) from None
         except Unavailable as error:

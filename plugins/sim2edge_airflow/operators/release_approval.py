@@ -20,6 +20,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import Manifest
+from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.number_settings import read_number
 
 METRICS = ("floor_accuracy", "map_50", "map_50_95", "distance_error_m", "frames")
@@ -51,7 +52,7 @@ class ApproveRelease(ApprovalOperator):
             AirflowFailException: the release or its verdict is not what it should be.
         """
         try:
-            self.body = describe(Bus.from_environment(), self.release)
+            self.body = describe(connect_bus(), self.release)
         except BadInput as error:
             raise AirflowFailException(str(error)) from None
         except Unavailable as error:

@@ -21,6 +21,7 @@ from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import latest_partition
 from sim2edge.retrain import Request, Training
 from sim2edge.retrain_decision import Decision, Policy, Situation, decide, is_backfill, is_urgent
+from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.run_settings import PARAMS as RUN_PARAMS
 from sim2edge_airflow.run_settings import check_names, read_run_settings
 
@@ -74,7 +75,7 @@ class RequestTraining(BaseOperator):
         return plainly(lambda: self._ask(context))
 
     def _ask(self, context: Context) -> str | None:
-        run, bus = read_run_settings(context), Bus.from_environment()
+        run, bus = read_run_settings(context), connect_bus()
         settings = retrain.fingerprint(run.preset, run.overrides, self.defaults)
         learned, last = retrain.is_learned(bus, self.frames, settings)
         if learned:
@@ -146,7 +147,7 @@ class Decide(BaseSensorOperator):
         return self._look_again_s
 
     def _decide(self, context: Context) -> Decision:
-        bus = Bus.from_environment()
+        bus = connect_bus()
         if request := request_by_hand(context, self.defaults):
             retrain.submit(bus, request)
         requests, situation = read_open(bus, self.defaults, self.log), self._look_around(bus, context)
@@ -219,7 +220,7 @@ class StartTraining(BaseOperator):
         return training.id
 
     def _serve(self, context: Context) -> Training | None:
-        bus, run = Bus.from_environment(), context["dag_run"]
+        bus, run = connect_bus(), context["dag_run"]
         identity = retrain.training_id(run.run_id, run.run_after)
         training = retrain.find_training(bus, identity) or self._join(bus, identity)
         return retrain.fulfil(bus, training) if training else None

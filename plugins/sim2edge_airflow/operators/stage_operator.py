@@ -37,6 +37,7 @@ from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import Manifest
 from sim2edge.progress import make_progress
+from sim2edge_airflow.connections import connect_bus, worker_environment
 from sim2edge_airflow.operators.links import LINKS
 from sim2edge_airflow.operators.openlineage_facets import StageLineage
 from sim2edge_airflow.operators.stage_inputs import DeclaredInputs, name_inputs
@@ -153,7 +154,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
 
     def _execute(self, context: Context) -> str:
         settings = read_run_settings(context)
-        bus = Bus.from_environment()
+        bus = connect_bus()
         planned = self._plan(bus, settings)
         self._prepare(planned, settings, context)
         saved = Saving.of(planned)
@@ -210,8 +211,10 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         limits = read_stage_settings(stages, self.stage, os.environ.get("SIM2EDGE_TAG") or version("sim2edge"))
         assert self.execution_timeout  # noqa: S101
         timeout = self.execution_timeout
-        self._job = make_job(planned, settings, self.overrides, owner, timeout, limits, os.environ)
+        self._job = make_job(planned, settings, self.overrides, owner, timeout, limits, worker_environment(os.environ))
         mask_secrets(self._job.secrets)
+        if "AWS_SESSION_TOKEN" in self._job.secrets:
+            self.log.info("%s has a session of S3 that is not renewed while it runs: docs/connections.md", self.stage)
         self._runtime = make_runtime(limits.runtime or conf.get("sim2edge", "runtime"))
         self.durable = self._runtime.resumable
 

@@ -12,8 +12,8 @@ from airflow.sdk.configuration import conf
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
-from sim2edge.bus import Bus
 from sim2edge.manifest import Manifest, split_reference
+from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.pages.artifact_details import as_dict, describe
 from sim2edge_airflow.pages.bus_view import CHAMPION
 from sim2edge_airflow.pages.rendering import get_view, render
@@ -100,7 +100,7 @@ def show_file(request: Request, kind: str, partition: str, identity: str, path: 
     media = name_media(path)
     headers |= {"Content-Length": str(file.bytes)}
     headers |= {"Content-Disposition": "attachment"} if media == DOWNLOAD else {}
-    content = Bus.from_environment().stream(f"{manifest.reference}/{manifest.attempt}/{path}")
+    content = connect_bus().stream(f"{manifest.reference}/{manifest.attempt}/{path}")
     return StreamingResponse(content, media_type=media, headers=headers)
 
 

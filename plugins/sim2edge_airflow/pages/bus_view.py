@@ -15,6 +15,7 @@ from sim2edge.catalog import Catalog, Record
 from sim2edge.errors import BadInput, Corrupt, Unavailable
 from sim2edge.fleet import Device, list_devices, read_device, read_fleet
 from sim2edge.manifest import File, Manifest, split_reference
+from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.pages.watched import Watched
 
 PATIENCE_S = 3.0
@@ -45,7 +46,7 @@ def read_or_note(notes: list[str], read: Callable[..., T], *what: str) -> T | No
 class BusView:
     """One a server process; safe to share between threads."""
 
-    def __init__(self, connect: Callable[[], Bus] = lambda: Bus.from_environment(patience_s=PATIENCE_S)) -> None:
+    def __init__(self, connect: Callable[[], Bus] = lambda: connect_bus(patience_s=PATIENCE_S)) -> None:
         self._connect = connect
         self._catalog = Watched(self._read_catalog, first=None, seconds=CATALOG_S)
         self._refs: Watched[Mapping[str, Ref]] = Watched(self._read_refs, first={}, seconds=REFS_S)

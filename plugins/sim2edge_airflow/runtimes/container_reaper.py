@@ -13,6 +13,7 @@ from typing import Any
 from airflow.sdk.configuration import conf
 from docker.errors import NotFound
 
+from sim2edge_airflow.connections import docker_connection
 from sim2edge_airflow.runtimes.container_spec import LABEL, owner_filter
 from sim2edge_airflow.runtimes.docker_engine import connect, engine_errors
 from sim2edge_airflow.runtimes.docker_runtime import remove_container
@@ -100,8 +101,9 @@ def reap(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
         Unavailable: the engine does not answer.
         BadInput: this user may not use the engine.
     """
-    engine = connect()
-    with engine_errors("the engine"):
+    connection = docker_connection()
+    engine = connect(connection)
+    with engine_errors("the engine", connection):
         found = engine.api.containers(
             all=True, filters=owner_filter({"deployment": conf.get("sim2edge", "deployment")})
         )

@@ -1,16 +1,23 @@
-"""The Docker engine that `DOCKER_HOST` names: connects, resolves images, and says in one line what is wrong with it."""
+"""Connect to the Docker engine, pull images, open logs, and say in one line what is wrong with any of it.
+
+The engine is the one of Airflow's Docker connection, or else of `DOCKER_HOST` (`connections.py`). Who calls has read
+the connection: a task that is being ended has no time to ask Airflow for it. Nothing but this module knows what
+docker-py keeps to itself; `tests/plugins/test_docker_client.py` says what an upgrade of it breaks.
+"""
 
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import docker
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, TLSParameterError
 from requests.exceptions import RequestException
 
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge_airflow.connections import DockerConnection
 
 TIMEOUT_S = 60
 """For one answer of the engine: creating a container may take that long on a disk that is busy."""
@@ -28,29 +35,51 @@ CAUSES = {
 }
 
 
-def connect() -> docker.DockerClient:
-    """A client of the engine, which has just answered.
+def connect(connection: DockerConnection | None = None) -> docker.DockerClient:
+    """Return a client of the engine, which has just answered.
+
+    `DockerHook.get_conn` is not used: since it takes several hosts (https://github.com/apache/airflow/pull/38466) it
+    says in the log alone why none answers, and it logs in at the registry each time, whether or not it pulls.
 
     Raises:
-        BadInput: this user may not use the engine's socket, or `DOCKER_HOST` is no address.
+        BadInput: this user may not use the engine's socket, its address is none, or a TLS file is missing.
         Unavailable: no engine answers.
     """
-    with engine_errors("the engine"):
-        return docker.DockerClient.from_env(timeout=TIMEOUT_S)
+    with engine_errors("the engine", connection):
+        if connection is None or not connection.engine:
+            return docker.DockerClient.from_env(timeout=TIMEOUT_S)
+        client = docker.DockerClient(base_url=connection.engine, tls=tls_of(connection), timeout=TIMEOUT_S)
+        client.ping()
+        return client
 
 
-def resolve_image(engine: docker.DockerClient, name: str) -> str:
-    """The id of the image called `name`, pulled if the engine lacks it and its name has a registry.
+def tls_of(connection: DockerConnection) -> docker.TLSConfig | bool:
+    """Return the TLS settings of a connection as docker-py takes them; False: none."""
+    from airflow.providers.docker.hooks.docker import DockerHook
+
+    return DockerHook.construct_tls_config(**connection.tls)
+
+
+def engine_address(connection: DockerConnection | None) -> str:
+    """Return where the engine is, for people."""
+    return (connection and connection.engine) or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+
+def resolve_image(engine: docker.DockerClient, name: str, connection: DockerConnection | None = None) -> str:
+    """Return the id of the image called `name`, pulled if the engine lacks it and its name has a registry.
+
+    An image that is there is taken as it is, and its registry is not asked: a tag that moved counts once the engine has
+    it, a digest (`name@sha256:...`) never moves.
 
     Raises:
-        BadInput: there is no such image, or it is for another architecture than the engine's.
+        BadInput: there is no such image, its registry refuses the login, or it is for another architecture.
         Unavailable: its registry does not answer.
     """
-    with engine_errors(f"image '{name}'"):
+    with engine_errors(f"image '{name}'", connection):
         try:
             image = engine.api.inspect_image(name)
         except docker.errors.ImageNotFound:
-            image = _pull(engine, name)
+            image = _pull(engine, name, connection)
         check_architecture(name, image["Architecture"], engine.api.version(api_version=False)["Arch"])
     return str(image["Id"])
 
@@ -85,33 +114,62 @@ def registry_of(name: str) -> str | None:
     return first if slash and (set(first) & {".", ":"} or first == "localhost") else None
 
 
-def _pull(engine: docker.DockerClient, name: str) -> dict[str, str]:
+def open_log(engine: docker.DockerClient, container: str, parameters: Mapping[str, Any]) -> BinaryIO:
+    """Open a container's log as the engine sends it: frames, each with its stream and time.
+
+    docker-py's own `logs` joins the two streams and drops which is which (https://github.com/docker/docker-py/issues/3253)
+    and rounds `since` to seconds (https://github.com/docker/docker-py/issues/2825).
+
+    Raises:
+        DockerException, RequestException: as docker-py does.
+    """
+    api = engine.api
+    response = api._get(api._url("/containers/{0}/logs", container), params=dict(parameters), stream=True)
+    if parameters.get("follow"):
+        api._disable_socket_timeout(api._get_raw_response_socket(response))
+    api._raise_for_status(response)
+    return cast(BinaryIO, response.raw)
+
+
+def _pull(engine: docker.DockerClient, name: str, connection: DockerConnection | None) -> dict[str, str]:
     registry = registry_of(name)
     if registry is None:
         raise BadInput(f"image '{name}' is not on the engine: `make images` builds it, or name another in stages.yaml")
+    login = connection.login_for(registry) if connection else None
+    used = describe_login(connection, login is not None)
     try:
-        repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
-        for event in engine.api.pull(repository, None if "@" in name else tag, stream=True, decode=True):
+        for event in engine.api.pull(name, stream=True, decode=True, auth_config=login):
             if "error" in event:
-                raise pull_error(name, registry, str(event["error"]))
+                raise pull_error(name, registry, used, str(event["error"]))
     except APIError as error:
-        raise pull_error(name, registry, str(error.explanation)) from None
+        raise pull_error(name, registry, used, str(error.explanation)) from None
     return dict(engine.api.inspect_image(name))
 
 
-def pull_error(name: str, registry: str, said: str) -> BadInput | Unavailable:
-    """What a registry's answer means for who wanted the image."""
+def describe_login(connection: DockerConnection | None, used: bool) -> str:
+    """Return which login a pull went with, for people."""
+    if connection is None:
+        return "without a login, for there is no connection to take one from ([sim2edge] docker_conn_id)"
+    if used:
+        return f"with the login of connection '{connection.name}'"
+    return f"without a login, for connection '{connection.name}' has one for {connection.registry} only"
+
+
+def pull_error(name: str, registry: str, used: str, said: str) -> BadInput | Unavailable:
+    """Return what a registry's answer to a pull means; `used` says with which login it was asked."""
     said = one_line(said)
-    if re.search(r"denied|unauthorized|no basic auth", said):
-        return BadInput(f"image '{name}': registry {registry} does not let this engine pull it: {said}")
-    if re.search(r"manifest unknown|not found|name unknown|repository does not exist", said):
-        return BadInput(f"image '{name}' is neither on the engine nor in registry {registry}: {said}")
+    if "refused by the engine proxy" in said:
+        return BadInput(f"image '{name}' is not on the engine: pull it there, or start the proxy with --pull: {said}")
+    if re.search(r"manifest unknown|not found|name unknown", said):
+        return BadInput(f"image '{name}' is neither on the engine nor in registry {registry}, asked {used}: {said}")
+    if re.search(r"denied|unauthorized|no basic auth|repository does not exist", said):
+        return BadInput(f"image '{name}': registry {registry} does not let this engine pull it {used}: {said}")
     return Unavailable(f"image '{name}' is not on the engine, and registry {registry} cannot be reached: {said}")
 
 
 @contextlib.contextmanager
-def engine_errors(what: str) -> Iterator[None]:
-    """Turns what the client raises into one line about `what`.
+def engine_errors(what: str, connection: DockerConnection | None = None) -> Iterator[None]:
+    """Turn what the client raises into one line about `what`.
 
     Raises:
         BadInput: the engine refuses, and would refuse again.
@@ -120,17 +178,20 @@ def engine_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (DockerException, RequestException) as error:
-        raise translate(what, error) from None
+        raise translate(what, error, engine_address(connection)) from None
 
 
-def translate(what: str, error: Exception) -> BadInput | Unavailable:
-    """The line for an error of the client; see `engine_errors`."""
+def translate(what: str, error: Exception, address: str) -> BadInput | Unavailable:
+    """Return the line for an error of the client of the engine at `address`; see `engine_errors`."""
     if isinstance(error, APIError):
         said = one_line(str(error.explanation or error))
         hint = next((f": {hint}" for pattern, hint in HINTS if re.search(pattern, said)), "")
         failed = error.is_server_error() or "no space left" in said
         return (Unavailable if failed and "network" not in said else BadInput)(f"{what}: {said}{hint}")
-    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if isinstance(error, TLSParameterError):
+        return BadInput(
+            f"TLS of the Docker engine at {address}: {one_line(str(error).partition('TLS configurations')[0])}"
+        )
     causes = list(_causes(error))
     if any(isinstance(cause, PermissionError) for cause in causes):
         return BadInput(

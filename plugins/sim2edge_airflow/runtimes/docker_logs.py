@@ -16,6 +16,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
+from sim2edge_airflow.runtimes.docker_engine import open_log
 from sim2edge_airflow.runtimes.process_runtime import LineReader
 
 HEADER = struct.Struct(">BxxxL")
@@ -72,18 +73,14 @@ class LogPosition:
 
 def stream_messages(engine: docker.DockerClient, container: str, since: str | None, follow: bool) -> Iterator[Message]:
     """The messages of a container since a time; ends when the container has, or when the stream breaks."""
-    api = engine.api
     parameters: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow)}
     if since:
         parameters["since"] = since
     try:
-        response = api._get(api._url("/containers/{0}/logs", container), params=parameters, stream=True)
-        if follow:
-            api._disable_socket_timeout(api._get_raw_response_socket(response))
-        api._raise_for_status(response)
-        while header := response.raw.read(HEADER.size):
+        log = open_log(engine, container, parameters)
+        while header := log.read(HEADER.size):
             stream, length = HEADER.unpack(header)
-            frame = response.raw.read(length)
+            frame = log.read(length)
             if len(frame) < length:
                 return
             time, _, content = frame.partition(b" ")

@@ -1,4 +1,4 @@
-"""Runs stages as containers of the Docker engine that `DOCKER_HOST` names.
+"""Runs stages as containers of the Docker engine of the Docker connection, or of `DOCKER_HOST`.
 
 A container belongs to a task instance by its labels, not by a name, and outlives a worker that is killed: the next try
 finds it and goes on with it. The task removes it with its volumes when it has ended; what no task owns any more is
@@ -19,6 +19,7 @@ from airflow.sdk.configuration import conf
 from docker.errors import APIError, NotFound
 
 from sim2edge.errors import Unavailable
+from sim2edge_airflow.connections import docker_connection
 from sim2edge_airflow.runtimes.container_spec import (
     LABEL,
     MB,
@@ -51,12 +52,13 @@ class DockerRuntime:
     resumable: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._engine = connect()
+        self._connection = docker_connection()
+        self._engine = connect(self._connection)
         self._worker = os.getppid()
 
     def find(self, job: StageJob) -> str | None:
         """See `Runtime`."""
-        with engine_errors("the engine"):
+        with self._errors("the engine"):
             found = self._engine.api.containers(all=True, filters=owner_filter(job.owner))
             states = [self._inspect(each["Id"]) for each in sorted(found, key=lambda each: -each["Created"])]
         chosen = choose_run([state for state in states if state], job.labels["artifact"])
@@ -71,8 +73,8 @@ class DockerRuntime:
         network = conf.get("sim2edge", "docker_network")
         for endpoint in ("AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI"):
             check_reachable(job.environment.get(endpoint, ""), network)
-        image = resolve_image(self._engine, job.settings.image)
-        with engine_errors(f"the container of {job.stage}"):
+        image = resolve_image(self._engine, job.settings.image, self._connection)
+        with self._errors(f"the container of {job.stage}"):
             run = str(self._engine.api.create_container_from_config(container_spec(job, image, network))["Id"])
             try:
                 self._engine.api.put_archive(run, SECRETS_FOLDER, secret_files(job))
@@ -96,14 +98,14 @@ class DockerRuntime:
 
     def status(self, run: str) -> RunStatus | None:
         """See `Runtime`."""
-        with engine_errors("the engine"):
+        with self._errors("the engine"):
             state = self._inspect(run)
         return run_status(state) if state else None
 
     def cancel(self, run: str) -> None:
-        """See `Runtime`. It uses a connection of its own: it may be called in the midst of any other method."""
-        engine = connect()
-        with engine_errors("the engine"), contextlib.suppress(NotFound):
+        """See `Runtime`. It uses a socket of its own: it may be called in the midst of any other method."""
+        engine = connect(self._connection)
+        with self._errors("the engine"), contextlib.suppress(NotFound):
             with contextlib.suppress(APIError):  # it is not running
                 engine.api.kill(run, "SIGTERM")
             until = time.monotonic() + END_S
@@ -117,9 +119,12 @@ class DockerRuntime:
         if status and status.exit_code is None:
             self.cancel(run)
             return None
-        with engine_errors("the engine"):
+        with self._errors("the engine"):
             remove_container(self._engine, run)
         return status
+
+    def _errors(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return engine_errors(what, self._connection)
 
     def _follow(self, run: str, since: str | None) -> Iterator[Message]:
         """The messages of a container that runs; ends when the container has, or when the stream breaks."""

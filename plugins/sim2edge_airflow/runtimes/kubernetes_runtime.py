@@ -1,9 +1,11 @@
 """Runs stages as pods of a Kubernetes cluster.
 
-The cluster is the one of Airflow's connection `kubernetes_default`; without such a connection, the one that Airflow
-itself runs in, or that of `~/.kube/config`. KubernetesPodOperator builds the pod (`pod_spec.py`) and its hook connects.
-Its `execute` is not used: it would push two XComs of its own, replace the exit code by one kind of error, run a stage
-again whose pod had ended unseen, and log every line of the stage a second time.
+The cluster is the one of Airflow's connection `kubernetes_default`, or of that which `[sim2edge] kubernetes_conn_id`
+names; without the former, the one that Airflow itself runs in, or that of `~/.kube/config`. KubernetesPodOperator
+builds the pod (`pod_spec.py`) and its hook connects. Its `execute` is not used: it would push two XComs of its own,
+replace the exit code by one kind of error, run a stage again whose pod had ended unseen
+(https://github.com/apache/airflow/pull/51158), end a pod whose worker is being ended
+(https://github.com/apache/airflow/issues/21900), and log every line of the stage a second time.
 """
 
 import contextlib
@@ -12,15 +14,19 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import ClassVar, TypeVar
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.cncf.kubernetes.utils.pod_manager import detect_pod_terminate_early_issues
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from kubernetes.client import CoreV1Api, V1Pod
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
+from yaml import YAMLError
 
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge_airflow.runtimes.pod_spec import (
@@ -64,12 +70,13 @@ class KubernetesRuntime:
     resumable: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._cluster = connect()
+        hook = open_hook()
+        self._cluster, self._namespace = connect(hook), default_namespace(hook)
         self._supervisor = os.getppid()
 
     def find(self, job: StageJob) -> str | None:
         """See `Runtime`."""
-        namespace, wanted = job.settings.kubernetes.namespace, selector(job.owner)
+        namespace, wanted = self._place(job).settings.kubernetes.namespace, selector(job.owner)
         found = ask(
             f"the pods of {namespace}",
             lambda: self._cluster.list_namespaced_pod(namespace, label_selector=wanted, _request_timeout=REQUEST_S),
@@ -84,7 +91,7 @@ class KubernetesRuntime:
 
     def submit(self, job: StageJob) -> str:
         """See `Runtime`."""
-        pod = build_pod(job)
+        pod = build_pod(self._place(job))
         namespace = pod.metadata.namespace
         with contextlib.suppress(AlreadyThere):  # a request whose answer was lost made it: nothing else has its name
             ask(
@@ -137,6 +144,11 @@ class KubernetesRuntime:
                 break
             time.sleep(SOON_S)
         return status if status.exit_code is not None else RunStatus(128 + 15, "it was ended")
+
+    def _place(self, job: StageJob) -> StageJob:
+        """Return the job in the namespace of the connection, unless its settings name one."""
+        cluster = job.settings.kubernetes.in_namespace(self._namespace)
+        return replace(job, settings=job.settings.model_copy(update={"kubernetes": cluster}))
 
     def _await_start(self, run: str) -> Iterator[str]:
         said, pause, next_look = "", SOON_S, time.monotonic() + EVENTS_S
@@ -221,17 +233,52 @@ class AlreadyThere(BadInput):
     """What was to be made is in the cluster."""
 
 
-def connect() -> CoreV1Api:
-    """The cluster of Airflow's connection `kubernetes_default`, see above.
+def open_hook() -> KubernetesHook:
+    """Return the hook of the connection that `[sim2edge] kubernetes_conn_id` names; nothing is sent yet."""
+    return KubernetesHook(kubernetes_conn_id=connection_name())
+
+
+def connection_name() -> str:
+    """Return the name of the connection; empty: none."""
+    return conf.get("sim2edge", "kubernetes_conn_id", fallback=KubernetesHook.default_conn_name)
+
+
+def connect(hook: KubernetesHook | None = None) -> CoreV1Api:
+    """Return a client of the cluster of Airflow's connection, see above.
 
     Raises:
-        BadInput: nothing says which cluster.
+        BadInput: nothing says which cluster, or the connection says it wrongly.
+        Unavailable: the connection cannot be read.
     """
+    with connection_errors():
+        return (hook or open_hook()).core_v1_client
+
+
+def default_namespace(hook: KubernetesHook) -> str | None:
+    """Return the namespace of the connection; None where it names none.
+
+    Raises:
+        BadInput, Unavailable: see `connect`.
+    """
+    with connection_errors():
+        return hook.get_namespace()
+
+
+@contextlib.contextmanager
+def connection_errors() -> Iterator[None]:
+    """Turn what the hook raises into one line that names the connection."""
+    name = connection_name()
     try:
-        return KubernetesHook().core_v1_client
+        yield
+    except AirflowNotFoundException:
+        raise Unavailable(f"connection '{name}' ([sim2edge] kubernetes_conn_id) is not defined: add it") from None
     except (ConfigException, OSError) as error:
-        where = "the connection kubernetes_default, a service account of the cluster, ~/.kube/config"
+        where = f"the connection {name or '(none)'}, a service account of the cluster, ~/.kube/config"
         raise BadInput(f"no Kubernetes cluster is configured ({where}): {one_line(str(error))}") from None
+    except AirflowException as error:
+        raise BadInput(f"connection '{name}': {one_line(str(error))}") from None
+    except (YAMLError, ValueError, TypeError, AttributeError) as error:  # their texts quote the configuration
+        raise BadInput(f"connection '{name}': its kube_config cannot be read ({type(error).__name__})") from None
 
 
 def ask(what: str, request: Callable[[], Answer]) -> Answer:

@@ -12,7 +12,15 @@ from kubernetes.client import CoreV1Api, V1Pod
 
 from sim2edge.stage import STAGE_NAMES
 from sim2edge_airflow.runtimes.container_reaper import Container, StatesOfRuns, find_doomed
-from sim2edge_airflow.runtimes.kubernetes_runtime import REQUEST_S, Gone, ask, connect, name_run
+from sim2edge_airflow.runtimes.kubernetes_runtime import (
+    REQUEST_S,
+    Gone,
+    ask,
+    connect,
+    default_namespace,
+    name_run,
+    open_hook,
+)
 from sim2edge_airflow.runtimes.pod_spec import GRACE_S, LABEL, selector, terminated
 from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
@@ -28,8 +36,9 @@ def reap_pods(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
         Unavailable: the cluster does not answer.
         BadInput: Airflow may not list or delete pods.
     """
-    cluster, now = connect(), datetime.now(UTC)
-    pods = [pod for namespace in namespaces() for pod in list_pods(cluster, namespace)]
+    hook, now = open_hook(), datetime.now(UTC)
+    cluster = connect(hook)
+    pods = [pod for namespace in namespaces(default_namespace(hook)) for pod in list_pods(cluster, namespace)]
     doomed = find_doomed([describe_pod(pod, now) for pod in pods], states_of)
     for pod, _ in doomed:
         if not dry_run:
@@ -37,15 +46,18 @@ def reap_pods(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
     return [f"{'would remove' if dry_run else 'removed'} {pod.id} ({pod.status}): {reason}" for pod, reason in doomed]
 
 
-def namespaces() -> list[str]:
-    """Where pods of stages run, by the deployment's setting and the stages' own; empty when none runs in a cluster.
+def namespaces(of_connection: str | None) -> list[str]:
+    """Return where pods of stages run, by the settings and the connection; empty when none runs in a cluster.
 
     Raises:
         BadInput: the file of stages is wrong.
     """
     default, path = conf.get("sim2edge", "runtime"), Path(conf.get("sim2edge", "stages"))
     settings = [read_stage_settings(path, stage, tag="any") for stage in STAGE_NAMES]
-    return sorted({each.kubernetes.namespace for each in settings if (each.runtime or default) == "kubernetes"})
+    clusters = [
+        each.kubernetes.in_namespace(of_connection) for each in settings if (each.runtime or default) == "kubernetes"
+    ]
+    return sorted({each.namespace for each in clusters})
 
 
 def list_pods(cluster: CoreV1Api, namespace: str) -> list[V1Pod]:

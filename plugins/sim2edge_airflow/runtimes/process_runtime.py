@@ -177,4 +177,4 @@ def stage_environment(environment: Mapping[str, str], job: StageJob) -> dict[str
         for name, value in environment.items()
         if name not in withheld and not name.startswith(("AIRFLOW_", "_AIRFLOW_"))
     }
-    return {**kept, **job.secrets, "PYTHONUNBUFFERED": "1"}
+    return {**kept, **job.environment, **job.secrets, "PYTHONUNBUFFERED": "1"}

@@ -36,7 +36,7 @@ class KubernetesSettings(NumbersAreNumbers):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    namespace: str = Field("sim2edge", description="where the pods run")
+    namespace: str = Field("sim2edge", description="where the pods run; unset: the connection's, if it names one")
     service_account: str = Field("sim2edge-stage", description="the pods' identity; needs no rights in the cluster")
     secret: str = Field(
         "sim2edge-{stage}", description="the Secret whose key secrets.env holds the stage's credentials"
@@ -48,6 +48,12 @@ class KubernetesSettings(NumbersAreNumbers):
     scratch_gb: float = Field(20.0, gt=0, description="limit of the scratch folder, GB of a node's disk")
     gpu: str = Field("nvidia.com/gpu", description="what the cluster calls the GPUs that `gpus` counts")
     startup_s: int = Field(900, ge=10, description="seconds a pod may wait for a node, its volumes and its image")
+
+    def in_namespace(self, default: str | None) -> "KubernetesSettings":
+        """Return the settings with `default` as the namespace, unless they name one or there is no default."""
+        if not default or "namespace" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"namespace": default})
 
 
 class StageSettings(NumbersAreNumbers):

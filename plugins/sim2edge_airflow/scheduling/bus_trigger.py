@@ -18,6 +18,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from sim2edge import arrivals, retrain
 from sim2edge.bus import Bus
+from sim2edge_airflow.connections import connect_bus
 
 REMIND_S = 60.0
 NAMED = 5
@@ -68,7 +69,7 @@ class BusTrigger(BaseEventTrigger):
             await asyncio.sleep(self.poll_s)
 
     def _see(self) -> set[str]:
-        return set(LOOKS[self.look](Bus.from_environment()))
+        return set(LOOKS[self.look](connect_bus()))
 
 
 class Attention:

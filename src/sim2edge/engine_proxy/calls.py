@@ -2,13 +2,16 @@
 
     call = read_call("GET", "/v1.45/containers/3f2a9c0d11e4/logs?stdout=1&follow=1", headers)
 
-Only plain paths are understood: nothing percent-encoded, no `..`, no `//`, one version prefix at most.
+Only plain paths are understood: nothing percent-encoded but the `@` of an image's digest, no `..`, no `//`, one version
+prefix at most. Of the headers one is passed on, the login of a registry, and only when an image is pulled.
 """
 
+import base64
+import json
 import re
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sim2edge.engine_proxy.policy import SECRETS_FOLDER, Refusal
@@ -28,6 +31,8 @@ TIME = re.compile(r"\d{1,12}(\.\d{1,9})?")
 SIGNAL = re.compile(r"(SIG)?[A-Z]{3,5}[12]?|\d{1,2}")
 PLATFORM = re.compile(r"linux/(amd64|arm64)(/v\d)?")
 FOLDER = re.compile(SECRETS_FOLDER + r"(/[A-Za-z0-9_-]+)*/?")
+LOGIN = re.compile(r"[A-Za-z0-9_=-]{1,8192}")
+LOGIN_FIELDS = frozenset({"username", "password", "serveraddress", "email", "identitytoken", "registrytoken"})
 ANY = re.compile(r"[^\x00-\x1f]{0,4096}", re.DOTALL)
 
 
@@ -84,6 +89,8 @@ class Call:
     """The container's id, the image's or the network's name; empty when the endpoint has none."""
     parameters: Mapping[str, str]
     body_bytes: int
+    login: str = field(default="", repr=False)
+    """Of the registry that an image is pulled from, as the engine takes it; a secret."""
 
 
 def _endpoint(
@@ -147,7 +154,7 @@ def read_call(method: str, target: str, headers: Mapping[str, str]) -> Call:
     if len(target) > MAX_TARGET:
         raise Refusal("the path is too long")
     path, question, query = target.partition("?")
-    found = TARGET.fullmatch(path)
+    found = TARGET.fullmatch(path.replace("%40", "@"))  # docker-py writes the @ of a digest so
     if not found or any(part in (".", "..") for part in path.split("/")):
         raise Refusal("the path is not a plain one")
     if found["version"] and int(found["version"]) < OLDEST_VERSION:
@@ -158,7 +165,8 @@ def read_call(method: str, target: str, headers: Mapping[str, str]) -> Call:
             version = f"/v1.{found['version']}" if found["version"] else ""
             parameters = _read_parameters(endpoint, query) if question else {}
             name = match.groupdict().get("name") or ""
-            return Call(endpoint.action, method, found["path"], version, name, parameters, endpoint.body_bytes)
+            login = _read_login(headers) if endpoint.action is Action.PULL else ""
+            return Call(endpoint.action, method, found["path"], version, name, parameters, endpoint.body_bytes, login)
     raise Refusal("not among what a stage needs")
 
 
@@ -169,6 +177,21 @@ def _check_headers(headers: Mapping[str, str]) -> None:
         raise Refusal("a body has to come with its length")
     if headers.get("content-encoding", "identity") != "identity":
         raise Refusal("a body has to come uncompressed")
+
+
+def _read_login(headers: Mapping[str, str]) -> str:
+    """Return the login of a pull, written anew; nothing of it is ever quoted."""
+    given = headers.get("x-registry-auth", "")
+    if not given:
+        return ""
+    try:
+        content = json.loads(base64.urlsafe_b64decode(given)) if LOGIN.fullmatch(given) else None
+    except ValueError:
+        content = None
+    texts = isinstance(content, dict) and all(isinstance(each, str) for each in content.values())
+    if not texts or not set(content) <= LOGIN_FIELDS:
+        raise Refusal("the login of the registry cannot be read")
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
 
 
 def _read_parameters(endpoint: Endpoint, query: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ decide(call, body, Facts(container=ContainerFacts(...)), policy)     -> Allowed(
 import json
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sim2edge.engine_proxy.calls import ON_CONTAINERS, Action, Call
@@ -45,6 +45,8 @@ class Allowed:
     target: str
     body: bytes | None = None
     content_type: str | None = None
+    login: str = field(default="", repr=False)
+    """Of a registry; a secret."""
 
 
 @dataclass(frozen=True)
@@ -138,4 +140,4 @@ def _allow(
     call: Call, path: str, parameters: Mapping[str, str], body: bytes | None = None, content_type: str | None = None
 ) -> Allowed:
     query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
-    return Allowed(call.method, f"{call.version}{path}{query}", body, content_type)
+    return Allowed(call.method, f"{call.version}{path}{query}", body, content_type, call.login)

@@ -85,7 +85,7 @@ class Proxy:
         image = image_to_look_up(call, body)
         if image:
             found = await self._ask(f"/images/{image}/json")
-            return Facts(image_names=tuple(found["RepoTags"] or ()))
+            return Facts(image_names=(*(found["RepoTags"] or ()), *(found["RepoDigests"] or ())))
         return Facts()
 
     async def _ask(self, path: str) -> Any:
@@ -104,7 +104,8 @@ class Proxy:
 
     async def _forward(self, request: web.Request, allowed: Allowed) -> web.StreamResponse:
         """Pass the engine's answer on as it comes; the engine's side is closed when the client has gone."""
-        headers = {"Content-Type": allowed.content_type} if allowed.content_type else {}
+        given = {"Content-Type": allowed.content_type, "X-Registry-Auth": allowed.login}
+        headers = {name: value for name, value in given.items() if value}
         target = URL(allowed.target, encoded=True)
         # A client that goes away has this handler cancelled, which closes the connection to the engine as well.
         async with self._engine.request(allowed.method, target, data=allowed.body, headers=headers) as answer:

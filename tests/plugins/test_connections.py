@@ -1,0 +1,251 @@
+"""What Airflow's connections say is what S3 is asked with: by tasks, pages and stages, instead of the variables."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from sim2edge.errors import BadInput, Unavailable
+from sim2edge_airflow import connections
+from sim2edge_airflow.connections import (
+    connect_bus,
+    docker_connection,
+    registry_name,
+    s3_connection,
+    worker_environment,
+)
+from sim2edge_airflow.runtimes.stage_job import stage_secrets
+
+ELSEWHERE = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    "AWS_ACCESS_KEY_ID": "of-the-worker",
+    "AWS_SECRET_ACCESS_KEY": "of-the-worker",
+    "AWS_SESSION_TOKEN": "of-the-worker",
+    "AWS_REGION": "elsewhere",
+}
+
+
+def describe(kind: str, extra: dict[str, object], **fields: object) -> str:
+    """A connection as a variable `AIRFLOW_CONN_<ID>` has it."""
+    return json.dumps({"conn_type": kind, "extra": extra, **fields})
+
+
+def of_server(server, **changed: object) -> str:
+    """A connection to a real S3 server."""
+    extra = {"endpoint_url": server.endpoint, "region_name": "us-east-1"}
+    return describe("aws", extra, **{"login": server.access_key, "password": server.secret_key, **changed})
+
+
+@pytest.fixture(autouse=True)
+def read_anew() -> Iterator[None]:
+    """Read connections anew, as another process would."""
+    connections._read_s3_connection.cache_clear()
+    yield
+    connections._read_s3_connection.cache_clear()
+
+
+@pytest.fixture
+def lab(s3, s3_server, monkeypatch):
+    """The connection `lab`, and variables that lead nowhere."""
+    for name, value in ELSEWHERE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__AWS_CONN_ID", "lab")
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", of_server(s3_server))
+    return s3
+
+
+def test_without_a_connection_the_variables_count(s3, monkeypatch):
+    assert s3_connection() is None
+    connect_bus().put("refs/x", b"1")
+    assert s3.get("refs/x") == b"1"
+    assert worker_environment({"AWS_ACCESS_KEY_ID": "a"}) == {"AWS_ACCESS_KEY_ID": "a"}
+
+
+def test_the_connection_wins_over_the_variables(lab):
+    connect_bus().put("refs/x", b"1")
+    assert lab.get("refs/x") == b"1"
+
+
+def test_what_the_connection_leaves_out_the_variables_say(lab, s3_server, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_LAB", describe("aws", {}, login=s3_server.access_key, password=s3_server.secret_key)
+    )
+    connect_bus().put("refs/x", b"1")
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", "aws://")
+    connections._read_s3_connection.cache_clear()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    monkeypatch.delenv("AWS_SESSION_TOKEN")
+    assert connect_bus().get("refs/x") == b"1"
+
+
+def test_names_that_only_boto3_lists_are_listed_with_the_connection_too(lab):
+    assert connect_bus()._folders_of_any_name("refs") == []
+
+
+def test_a_connection_in_airflows_database_is_read_where_the_api_server_reads_it(
+    lab, s3_server, airflow_database, monkeypatch
+):
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+
+    monkeypatch.delenv("AIRFLOW_CONN_LAB")
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+    extra = json.dumps({"endpoint_url": s3_server.endpoint, "region_name": "us-east-1"})
+    own = Connection("lab", "aws", login=s3_server.access_key, password=s3_server.secret_key, extra=extra)
+    with create_session() as session:
+        session.add(own)
+    connect_bus().put("refs/x", b"1")
+    assert lab.get("refs/x") == b"1"
+
+
+def test_a_key_that_changes_is_taken_up_by_who_is_connected(lab, s3_server, monkeypatch):
+    monkeypatch.setattr(connections, "KEPT_S", 0.2)
+    bus = connect_bus()
+    bus.put("refs/x", b"1")
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", of_server(s3_server, password="another-secret"))
+    time.sleep(0.5)
+    with pytest.raises(BadInput, match="refused the credentials"):
+        bus.get("refs/x")
+
+
+def test_a_connection_that_is_not_defined_is_named(lab, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__AWS_CONN_ID", "no_such")
+    with pytest.raises(Unavailable, match=r"^connection 'no_such' \(\[sim2edge\] aws_conn_id\) is not defined"):
+        connect_bus()
+
+
+def test_an_endpoint_that_is_none_is_named(lab, s3_server, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", describe("aws", {"endpoint_url": "s3.example.org"}, login="a", password="b"))
+    with pytest.raises(BadInput, match=r"^endpoint_url 's3.example.org': expected http://<host>"):
+        connect_bus()
+
+
+def test_a_profile_that_is_not_there_is_named(lab, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", describe("aws", {"profile_name": "nobody"}))
+    with pytest.raises(BadInput, match=r"^connection 'lab': .*nobody.* could not be found"):
+        connect_bus()
+
+
+def test_a_stage_is_given_the_connections_credentials_unless_it_has_its_own(lab, s3_server, tmp_path):
+    given = worker_environment(ELSEWHERE)
+    assert given["AWS_ENDPOINT_URL"] == s3_server.endpoint
+    keys = {"AWS_ACCESS_KEY_ID": s3_server.access_key, "AWS_SECRET_ACCESS_KEY": s3_server.secret_key}
+    assert stage_secrets("clean", given) == keys, "and no token, which would be the worker's"
+    (tmp_path / "clean.env").write_text("AWS_ACCESS_KEY_ID=own\nAWS_SECRET_ACCESS_KEY=own\n")
+    own = stage_secrets("clean", {**given, "SIM2EDGE_CREDENTIALS": str(tmp_path)})
+    assert own["AWS_ACCESS_KEY_ID"] == "own"
+
+
+def test_a_session_token_of_the_connection_goes_along(lab, monkeypatch):
+    extra = {"aws_session_token": "a-token"}
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", describe("aws", extra, login="key", password="secret"))
+    assert worker_environment({})["AWS_SESSION_TOKEN"] == "a-token"
+
+
+def test_no_secret_is_in_what_is_printed(lab, s3_server):
+    assert s3_server.secret_key not in repr(s3_connection())
+
+
+class TokenService(BaseHTTPRequestHandler):
+    """AWS's STS, as far as a role is assumed: no server that can be had here does it."""
+
+    answer = (403, "<ErrorResponse><Error><Code>AccessDenied</Code><Message>not you</Message></Error></ErrorResponse>")
+
+    def do_POST(self) -> None:
+        """Answer every request alike."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, body = self.answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing on the terminal."""
+
+
+GIVEN = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+<AccessKeyId>role-key</AccessKeyId><SecretAccessKey>role-secret</SecretAccessKey><SessionToken>role-token</SessionToken>
+<Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
+
+
+@pytest.fixture
+def role(lab, monkeypatch) -> Iterator[type[TokenService]]:
+    """The connection `lab` names a role, which the token service gives or refuses."""
+    handler = type("Handler", (TokenService,), {})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        extra = {
+            "role_arn": "arn:aws:iam::123456789012:role/sim2edge",
+            "region_name": "us-east-1",
+            "service_config": {"sts": {"endpoint_url": f"http://127.0.0.1:{server.server_port}"}},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_LAB", describe("aws", extra, login="key", password="secret"))
+        yield handler
+        server.shutdown()
+
+
+def test_a_role_is_assumed(role):
+    role.answer = (200, GIVEN)
+    given = worker_environment({})
+    assert (given["AWS_ACCESS_KEY_ID"], given["AWS_SESSION_TOKEN"]) == ("role-key", "role-token")
+
+
+def test_a_role_that_is_refused_is_said_in_one_line(role):
+    with pytest.raises(BadInput, match=r"^connection 'lab': .*AccessDenied.* not you$"):
+        connect_bus()
+
+
+def docker(monkeypatch, **fields: object) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_DOCKER_DEFAULT", describe("docker", fields.pop("extra", {}), **fields))
+
+
+def test_without_a_docker_connection_the_variables_count(monkeypatch):
+    assert docker_connection() is None
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__DOCKER_CONN_ID", "")
+    docker(monkeypatch, host="registry.example", login="ann", password="secret")
+    assert docker_connection() is None
+
+
+def test_a_docker_connection_that_is_asked_for_has_to_be_there(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__DOCKER_CONN_ID", "lab_engine")
+    with pytest.raises(Unavailable, match=r"^connection 'lab_engine' \(\[sim2edge\] docker_conn_id\) is not defined"):
+        docker_connection()
+
+
+def test_a_login_is_for_its_registry_alone(monkeypatch):
+    docker(monkeypatch, host="https://registry.example/v2/", login="ann", password="secret")
+    connection = docker_connection()
+    assert connection
+    assert connection.login_for("registry.example") == {
+        "username": "ann",
+        "password": "secret",
+        "serveraddress": "registry.example",
+    }
+    assert connection.login_for("registry.example:5000") is None
+    assert connection.login_for("docker.io") is None
+    assert "secret" not in repr(connection)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("", "docker.io"),
+        ("Registry.Example:5000", "registry.example:5000"),
+        ("http://127.0.0.1:5000", "127.0.0.1:5000"),
+    ],
+)
+def test_a_registry_has_one_name(address, name):
+    assert registry_name(address) == name
+
+
+def test_tls_files_come_together(monkeypatch):
+    docker(monkeypatch, host="r.example", extra={"docker_url": "tcp://engine:2376", "tls_ca_cert": "/ca.pem"})
+    with pytest.raises(BadInput, match=r"connection 'docker_default': .* no tls_client_cert and no tls_client_key"):
+        docker_connection()
