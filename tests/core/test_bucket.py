@@ -1,8 +1,11 @@
 """Which bucket is opened, and how long an S3 server that is away is waited for."""
 
 import socket
+import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -77,3 +80,38 @@ def test_a_bucket_that_cannot_be_is_one_clear_line(closed_port, monkeypatch, cap
 def test_addresses_of_servers_are_taken(monkeypatch, endpoint):
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     assert bucket.read_endpoint() == endpoint
+
+
+class ExpiredSession(BaseHTTPRequestHandler):
+    """S3 as AWS has it, for a session token that was good some time ago; notes the keys that come."""
+
+    def do_GET(self) -> None:
+        """Refuse."""
+        self.server.keys.append(self.headers["Authorization"])  # type: ignore[attr-defined]
+        body = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+        self.send_response(400)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing on the terminal."""
+
+
+@pytest.fixture
+def expired(closed_port) -> Iterator[HTTPServer]:
+    with HTTPServer(("127.0.0.1", 0), ExpiredSession) as server:
+        server.keys = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_session_that_has_expired_may_be_renewed_by_the_next_try_and_the_access_wins_over_the_variables(expired):
+    """So the exit code is 75, not 2."""
+    given = {"access_key_id": "given", "secret_access_key": "s", "token": "t", "expires_at": None}
+    access = bucket.S3Access(f"http://127.0.0.1:{expired.server_port}", "eu-west-9", lambda: given)
+    with pytest.raises(Unavailable):
+        Bus.connect(access).get("refs/x")
+    assert "Credential=given/" in expired.keys[0]
+    assert "/eu-west-9/" in expired.keys[0]

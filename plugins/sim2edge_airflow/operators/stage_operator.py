@@ -11,7 +11,8 @@ an image of another version would (`sim2edge/expectation.py`). How the stage end
     anything else           retried, such as 75, S3 was not reached; the stage goes on from its checkpoints
 
 A container or a pod outlives a worker that is killed: the next try finds it, by the name that Airflow keeps for the
-task (`ResumableJobMixin`) or by its labels, and goes on with it and its log.
+task (`ResumableJobMixin`, https://github.com/apache/airflow/pull/67118) or by its labels, and goes on with it and its
+log.
 
 What a task did is in its field `outcome`, for people, and in the XCom `outcome`, for pages: whether it found its
 artifact made, and what that saved (`Saving`).

@@ -1,7 +1,8 @@
 """Removes containers of this deployment that no task owns any more: a worker was killed and its task never tried again.
 
 A container belongs to a task instance by its labels. What happens to it is decided by how that instance is (`doom`); no
-name, no list that somebody keeps, and nothing of other deployments on the same engine.
+name, no list that somebody keeps, and nothing of other deployments on the same engine. A task's own `on_kill` is not
+enough, as DockerOperator has it: https://github.com/apache/airflow/issues/56149.
 """
 
 import time

@@ -3,7 +3,8 @@
 Hardened by default: a user without rights, a read-only root, no capabilities, limits of memory, CPU and processes. A
 stage may write `/scratch` (a volume of its own), `/tmp` (memory) and nothing else. Its credentials are a file in a
 second volume, written before the start (`secret_files`), so they are in no inspection, no process list and no image;
-both volumes go with the container.
+both volumes go with the container. Airflow's own operator passes them as variables, which anybody sees who may inspect
+a container, and once pages showed as well: https://github.com/apache/airflow/issues/30089.
 """
 
 import io
@@ -36,6 +37,7 @@ def container_spec(job: StageJob, image: str, network: str) -> dict[str, Any]:
         image: the image's id, which also goes into the manifest of what the stage makes.
         network: the network of stage containers.
     """
+    # An end by the engine's client needs a client that lives: https://github.com/apache/airflow/issues/9732
     deadline = ["timeout", "--signal=TERM", f"--kill-after={KILL_AFTER_S}s", f"{job.deadline_s}s"]
     return {
         "Image": image,
@@ -72,6 +74,7 @@ def host_config(job: StageJob, network: str) -> dict[str, Any]:
         "SecurityOpt": ["no-new-privileges:true"],
         "Memory": settings.memory_mb * MB,
         "MemorySwap": settings.memory_mb * MB,
+        # a limit, unlike the weight that is `cpus` of DockerOperator: https://github.com/apache/airflow/pull/1465
         "NanoCpus": int(settings.cpus * 1e9),
         "PidsLimit": settings.pids,
         "ShmSize": settings.shm_mb * MB,

@@ -2,7 +2,8 @@
 
 A container belongs to a task instance by its labels, not by a name, and outlives a worker that is killed: the next try
 finds it and goes on with it. The task removes it with its volumes when it has ended; what no task owns any more is
-removed by the `reap_containers` DAG. `container_spec.py` says what a container is.
+removed by the `reap_containers` DAG. `container_spec.py` says what a container is. Why this is not Airflow's
+`DockerOperator`: docs/connections.md.
 """
 
 import contextlib
@@ -86,7 +87,10 @@ class DockerRuntime:
         return run
 
     def logs(self, run: str) -> Iterator[str]:
-        """See `Runtime`. A stream that breaks is taken up again while the container runs."""
+        """See `Runtime`. A stream that breaks is taken up again while the container runs.
+
+        With DockerOperator it fails the task, and the container runs on: https://github.com/apache/airflow/issues/23159
+        """
         position = LogPosition()
         while True:
             yield from position.read(self._follow(run, position.since))

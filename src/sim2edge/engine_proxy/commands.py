@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="PREFIX",
         help="what images' names begin with (sim2edge/); repeatable",
     )
-    top.add_argument("--pull", action="store_true", help="let such images be pulled")
+    top.add_argument("--pull", action="store_true", help="let such images be pulled, with the login that comes along")
     top.add_argument("--gpus", action="store_true", help="let containers ask for GPUs")
     return top
 
