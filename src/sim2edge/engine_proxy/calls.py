@@ -10,7 +10,7 @@ import base64
 import json
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -188,10 +188,13 @@ def _read_login(headers: Mapping[str, str]) -> str:
         content = json.loads(base64.urlsafe_b64decode(given)) if LOGIN.fullmatch(given) else None
     except ValueError:
         content = None
-    texts = isinstance(content, dict) and all(isinstance(each, str) for each in content.values())
-    if not texts or not set(content) <= LOGIN_FIELDS:
+    if not isinstance(content, dict) or not set(content) <= LOGIN_FIELDS or not _all_text(content.values()):
         raise Refusal("the login of the registry cannot be read")
     return base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
+
+
+def _all_text(values: Iterable[object]) -> bool:
+    return all(isinstance(each, str) for each in values)
 
 
 def _read_parameters(endpoint: Endpoint, query: str) -> dict[str, str]:
