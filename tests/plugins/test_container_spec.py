@@ -183,7 +183,8 @@ def test_loopback_means_the_same_in_the_network_of_the_host_only():
 )
 def test_what_an_engine_says_is_one_line_with_what_to_do(status, said, kind, advice):
     answer = SimpleNamespace(status_code=status, reason="", url="")
-    error = translate("the container of train", APIError("", response=answer, explanation=said + "\nmore"))
+    problem = APIError("", response=answer, explanation=said + "\nmore")
+    error = translate("the container of train", problem, "unix:///var/run/docker.sock")
     assert isinstance(error, kind)
     assert str(error).startswith(f"the container of train: {said} more")
     assert advice in str(error)
