@@ -94,19 +94,14 @@ def connect_bus(patience_s: float | None = None) -> Bus:
         BadInput: no bucket is named, or the connection or a variable has a value that it cannot have.
         Unavailable: the connection cannot be read.
     """
-    return Bus.connect(s3_access(), patience_s)
-
-
-def s3_access() -> S3Access:
-    """Return what the connection says of the S3 server; credentials are asked for anew before they expire.
-
-    Raises:
-        BadInput: the connection has a value that it cannot have.
-        Unavailable: the connection cannot be read.
-    """
     connection = s3_connection()
     if connection is None:
-        return S3Access()
+        return Bus.from_environment(patience_s) if patience_s else Bus.from_environment()
+    return Bus.connect(s3_access(connection), patience_s)
+
+
+def s3_access(connection: S3Connection) -> S3Access:
+    """Return what the connection says of the S3 server; credentials are asked for anew before they expire."""
     return S3Access(connection.endpoint, connection.region, _credentials_now if connection.key else None)
 
 
