@@ -18,6 +18,13 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "runtime": ("string", "process", "Where stages run: process, docker or kubernetes; `runtime` of a stage wins."),
     "stages": ("string", "", "File of each stage's image and limits outside of this process; empty: the defaults."),
     "docker_network": ("string", "sim2edge-stages", "Docker network of stage containers: S3 and MLflow are on it."),
+    "docker_conn_id": (
+        "string",
+        "docker_default",
+        "Docker connection: registry login and engine; this may be missing.",
+    ),
+    "kubernetes_conn_id": ("string", "kubernetes_default", "Kubernetes connection; this one may be missing."),
+    "aws_conn_id": ("string", "", "AWS connection to S3; empty: the `AWS_*` variables alone."),
     "deployment": ("string", "sim2edge", "Marks this deployment's containers and pods: each removes its own only."),
     "capture_shards": ("integer", "1", "Artifacts that a batch is captured in, at once; 1: as a whole."),
     "pool_capture": (
