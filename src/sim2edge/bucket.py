@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from sim2edge.errors import BadInput
+from sim2edge.errors import Misconfigured
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -37,7 +37,7 @@ def open_bucket(patience_s: float | None = None) -> S3Store:
         patience_s: seconds after which a request is given up; None: as long as `RETRIES` says.
 
     Raises:
-        BadInput: no bucket is named, or a variable has a value that it cannot have.
+        Misconfigured: no bucket is named, or a variable has a value that it cannot have.
     """
     bucket, endpoint = read_bucket(), read_endpoint()
     client: dict[str, Any] = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
@@ -49,20 +49,22 @@ def open_bucket(patience_s: float | None = None) -> S3Store:
     try:
         return S3Store(bucket, client_options=client, retry_config=retries)  # type: ignore[arg-type]
     except (BaseError, ValueError) as error:
-        raise BadInput(f"the AWS_* variables: {error}") from error
+        raise Misconfigured(f"the AWS_* variables: {error}") from error
 
 
 def read_bucket() -> str:
     """The name in `SIM2EDGE_BUCKET`.
 
     Raises:
-        BadInput: it is not set, or no name of a bucket.
+        Misconfigured: it is not set, or no name of a bucket.
     """
     bucket = os.environ.get("SIM2EDGE_BUCKET")
     if not bucket:
-        raise BadInput("SIM2EDGE_BUCKET is not set: name the S3 bucket (`eval $(sim2edge env)` for the local stack)")
+        raise Misconfigured(
+            "SIM2EDGE_BUCKET is not set: name the S3 bucket (`eval $(sim2edge env)` for the local stack)"
+        )
     if not BUCKET.fullmatch(bucket):
-        raise BadInput(f"SIM2EDGE_BUCKET {bucket[:100]!r}: not a name that a bucket can have")
+        raise Misconfigured(f"SIM2EDGE_BUCKET {bucket[:100]!r}: not a name that a bucket can have")
     return bucket
 
 
@@ -70,11 +72,11 @@ def read_endpoint() -> str:
     """The address in `AWS_ENDPOINT_URL`; empty: AWS itself. The client would end the process over one that is none.
 
     Raises:
-        BadInput: it is not `http(s)://<host>[:<port>][/<path>]`.
+        Misconfigured: it is not `http(s)://<host>[:<port>][/<path>]`.
     """
     endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
     if endpoint and not _is_address(endpoint):
-        raise BadInput(f"AWS_ENDPOINT_URL {endpoint[:100]!r}: expected http://<host>:<port> or https://<host>")
+        raise Misconfigured(f"AWS_ENDPOINT_URL {endpoint[:100]!r}: expected http://<host>:<port> or https://<host>")
     return endpoint
 
 

@@ -11,9 +11,11 @@ from sim2edge.bus import Bus
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.footprints import make_obstacle
 from sim2edge.capture.obstacles import box
-from sim2edge.capture.specs import EpisodeSpec, Pose
+from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.config import load
-from sim2edge.runner import execute, plan
+from sim2edge.episodes.moment import Pose
+from sim2edge.plan import plan
+from sim2edge.runner import execute
 
 SMALL = ["episodes=2", "episode_seconds=1.5", "workers=2", "camera.width=64", "camera.height=48"]
 

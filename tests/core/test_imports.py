@@ -9,7 +9,7 @@ import pytest
 
 import sim2edge
 from sim2edge.inspect_bus import describe_fields
-from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage
+from sim2edge.stages import get_stage, stage_names
 
 SOURCE = Path(sim2edge.__file__).parent
 SHARED = {
@@ -55,7 +55,7 @@ def is_package_part(name: str) -> bool:
     return (SOURCE / name).is_dir() or (SOURCE / f"{name}.py").is_file()
 
 
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", stage_names())
 def test_stages_import_the_shared_core_and_never_one_another(stage):
     allowed = SHARED | {stage} | ({"edge"} if stage == "export" else set())
     for path in files(stage):
@@ -64,7 +64,7 @@ def test_stages_import_the_shared_core_and_never_one_another(stage):
 
 def test_the_device_imports_nothing_of_the_stages():
     for path in files("edge"):
-        assert imported_parts(path).isdisjoint({*STAGE_NAMES, "runner", "stack", "registry"}), path
+        assert imported_parts(path).isdisjoint({*stage_names(), "runner", "stack", "registry"}), path
 
 
 def test_nothing_in_the_package_imports_airflow():
@@ -86,7 +86,7 @@ def loaded(statement: str) -> set[str]:
 
 
 def test_the_light_core_and_every_stage_declaration_load_nothing_heavy():
-    declare = "; ".join(f"import sim2edge.{name}" for name in STAGE_NAMES) + "; import sim2edge.capture.ingest"
+    declare = "; ".join(f"import sim2edge.{name}" for name in stage_names()) + "; import sim2edge.ingest"
     assert loaded(f"import sim2edge.cli, sim2edge.runner, sim2edge.inspect_bus; {declare}").isdisjoint(HEAVY)
 
 
@@ -95,7 +95,7 @@ def test_the_device_loads_neither_torch_nor_airflow():
     assert modules.isdisjoint({"airflow", "torch", "mujoco", "mlflow", "pandas", "pyarrow"})
 
 
-@pytest.mark.parametrize("name", [*STAGE_NAMES, *SIDE_STAGES])
+@pytest.mark.parametrize("name", stage_names())
 def test_a_stage_is_declared_under_its_own_name_with_every_field_explained(name):
     stage = get_stage(name)
     assert stage.name == name

@@ -6,8 +6,8 @@ import pytest
 
 from sim2edge.errors import BadInput
 from sim2edge.expectation import Expectation
-from sim2edge.runner import Plan
-from sim2edge.stage import get_stage
+from sim2edge.plan import Plan
+from sim2edge.stages import get_stage
 from sim2edge_airflow.run_settings import RunSettings
 from sim2edge_airflow.runtimes.stage_job import make_job, signing_keys, stage_secrets
 from sim2edge_airflow.runtimes.stage_settings import StageSettings

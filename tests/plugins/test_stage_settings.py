@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sim2edge.errors import BadInput
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import stage_names
 from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
 CHECKOUT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", stage_names())
 def test_the_file_of_the_repository_is_right(stage: str) -> None:
     settings = read_stage_settings(CHECKOUT / "containers/stages.yaml", stage, "1.2")
     assert settings.image == f"sim2edge/{stage}:1.2"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from sim2edge.capture.ingest.understand import Understood
+from sim2edge.ingest.understand import Understood
 from sim2edge.manifest import File
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sim2edge.capture.ingest.align import Aligned, Clock, align, check_clock, choose_clock
-from sim2edge.capture.ingest.config import IngestConfig, Role
-from sim2edge.capture.ingest.mcap_reader import BadLog
-from sim2edge.capture.ingest.source_log import SourceLog, read_source
+from sim2edge.ingest.align import Aligned, Clock, align, check_clock, choose_clock
+from sim2edge.ingest.config import IngestConfig, Role
+from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.source_log import SourceLog, read_source
 
 STEADY = ("image", "scan", "pose")
 """What comes all the time; commands and labels may pause."""

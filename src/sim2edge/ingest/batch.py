@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sim2edge.capture.ingest.config import IngestConfig
-from sim2edge.capture.ingest.mcap_reader import BadLog
-from sim2edge.capture.ingest.report import LogReport, Report, report_log, report_refused
-from sim2edge.capture.ingest.understand import floor_at, understand
-from sim2edge.capture.ingest.write_episode import write_episode
-from sim2edge.capture.recorder import EpisodeResult
-from sim2edge.capture.seeds import episode_id
+from sim2edge.episodes.moment import episode_id
+from sim2edge.episodes.result import EpisodeResult
 from sim2edge.errors import BadInput
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.report import LogReport, Report, report_log, report_refused
+from sim2edge.ingest.understand import floor_at, understand
+from sim2edge.ingest.write_episode import write_episode
 from sim2edge.manifest import File
 from sim2edge.stage import Progress
 

@@ -6,7 +6,9 @@ import re
 from contextlib import suppress
 
 import pytest
-from capture.ingest.foreign_logs import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ingest.foreign_logs import (
     HEIGHT,
     START_NS,
     WIDTH,
@@ -19,14 +21,12 @@ from capture.ingest.foreign_logs import (
     write_bag,
     write_foxglove,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sim2edge import cli
-from sim2edge.capture.ingest.config import IngestConfig
-from sim2edge.capture.ingest.mcap_reader import BadLog
-from sim2edge.capture.ingest.source_log import pictures
-from sim2edge.capture.ingest.understand import understand
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.source_log import pictures
+from sim2edge.ingest.understand import understand
 
 IMAGE, SCAN, ODOM, COMMAND = "/camera/image_raw/compressed", "/scan", "/odom", "/cmd_vel"
 

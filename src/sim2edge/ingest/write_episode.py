@@ -1,6 +1,6 @@
 """Writes an understood log as the folder of an episode, the same files that capture writes.
 
-This is the only module of ingest that knows how capture writes: `OutsideLog`, `lidar.csv`, `result.json`.
+This is the only module of ingest that knows how an episode is written: `OutsideLog`, `lidar.csv`, `result.json`.
 """
 
 import hashlib
@@ -12,18 +12,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sim2edge.capture.config import RATE_HZ
-from sim2edge.capture.episode import path_length
-from sim2edge.capture.ingest.config import IngestConfig
-from sim2edge.capture.ingest.messages import Labels
-from sim2edge.capture.ingest.outside_log import OutsideLog, OutsideTick
-from sim2edge.capture.ingest.source_log import pictures, robot_beams
-from sim2edge.capture.ingest.understand import Understood, floor_at
-from sim2edge.capture.labels import Box
-from sim2edge.capture.lidar_capture import beam_angles, write_csv
-from sim2edge.capture.recorder import EpisodeResult
-from sim2edge.capture.specs import ROBOT_RADIUS_M
 from sim2edge.config import cache_key_fields
+from sim2edge.episodes.beams import beam_angles, write_csv
+from sim2edge.episodes.moment import RATE_HZ, ROBOT_RADIUS_M, Box, path_length
+from sim2edge.episodes.result import EpisodeResult
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.messages import Labels
+from sim2edge.ingest.outside_log import OutsideLog, OutsideTick
+from sim2edge.ingest.source_log import pictures
+from sim2edge.ingest.understand import Understood, floor_at
 from sim2edge.manifest import File
 
 SIMULATOR = "ingest"
@@ -61,7 +58,7 @@ def seed_of(source: File) -> str:
 
 def _write_log(path: Path, metadata: dict[str, str], understood: Understood, config: IngestConfig) -> list[OutsideTick]:
     """Write `simulation.mcap`; the ticks come back without their images."""
-    log = OutsideLog(path, beam_angles(robot_beams(config)), metadata)
+    log = OutsideLog(path, beam_angles(config.lidar), metadata)
     try:
         return [_write_tick(log, tick) for tick in _ticks(understood, config)]
     finally:

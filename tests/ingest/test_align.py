@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from capture.ingest.foreign_logs import (
+from hypothesis import given
+from hypothesis import strategies as st
+from ingest.foreign_logs import (
     HEIGHT,
     START_NS,
     WIDTH,
@@ -17,15 +19,13 @@ from capture.ingest.foreign_logs import (
     twist,
     write_bag,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sim2edge.capture.ingest.align import NONE, align, in_force, nearest
-from sim2edge.capture.ingest.config import IngestConfig
-from sim2edge.capture.ingest.images import Picture, size_of, to_jpeg
-from sim2edge.capture.ingest.mcap_reader import BadLog
-from sim2edge.capture.ingest.source_log import pictures
-from sim2edge.capture.ingest.understand import understand
+from sim2edge.ingest.align import NONE, align, in_force, nearest
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.images import Picture, size_of, to_jpeg
+from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.source_log import pictures
+from sim2edge.ingest.understand import understand
 
 TICK = 100_000_000
 TOLERANCE = 50_000_000

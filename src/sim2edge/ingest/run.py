@@ -5,10 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 from sim2edge.bus import Bus
-from sim2edge.capture.camera_capture import prepare_environment
-from sim2edge.capture.ingest.config import IngestConfig
-from sim2edge.capture.table import summarise, write_table
+from sim2edge.episodes.table import summarise, write_table
 from sim2edge.inbox import READY, parse_ready
+from sim2edge.ingest.config import IngestConfig
 from sim2edge.manifest import Manifest
 from sim2edge.stage import Job, Outcome, Progress
 
@@ -21,14 +20,13 @@ def run(job: Job[IngestConfig]) -> Outcome:
     Raises:
         BadInput: a log is bad (with `skip_bad`: all are).
     """
-    prepare_environment("ray")
-    from sim2edge.capture.ingest.batch import go_through
-    from sim2edge.capture.ingest.report import Report
+    from sim2edge.ingest.batch import go_through
+    from sim2edge.ingest.report import Report
 
-    assert job.inbox is not None  # noqa: S101 (the stage declares `deliver`; tells the type checker)
-    ready = parse_ready((job.inbox / READY).read_bytes(), job.partition)
+    assert job.source is not None  # noqa: S101 (the stage declares a source; tells the type checker)
+    ready = parse_ready((job.source / READY).read_bytes(), job.partition)
     sources = sorted(ready.files, key=lambda file: file.path)
-    found = go_through(job.partition, job.inbox, sources, job.config, job.progress, job.output)
+    found = go_through(job.partition, job.source, sources, job.config, job.progress, job.output)
     write_table(job.output / "aggregated_results.csv", found.results)
     report = Report(batch=job.partition, logs=tuple(found.logs))
     (job.output / REPORT).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -47,8 +45,7 @@ def run(job: Job[IngestConfig]) -> Outcome:
 
 def log_report(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     """Say what was understood of each log: after the commit, and again at every cache hit."""
-    prepare_environment("ray")
-    from sim2edge.capture.ingest.report import Report, table
+    from sim2edge.ingest.report import Report, table
 
     with tempfile.TemporaryDirectory() as folder:
         data = bus.fetch(manifest, Path(folder), [REPORT]).path(REPORT).read_bytes()

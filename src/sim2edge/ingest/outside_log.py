@@ -7,13 +7,10 @@ import numpy as np
 from foxglove import channels
 from numpy.typing import NDArray
 
-from sim2edge.capture import foxglove_messages as messages
-from sim2edge.capture.labels import Box
-from sim2edge.capture.mcap_file import McapFile, json_channel
-from sim2edge.capture.mcap_log import CONTROL_SCHEMA, LABELS_SCHEMA
-from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import Pose
-from sim2edge.capture.tick import TICK_NS
+from sim2edge.episodes import foxglove_messages as messages
+from sim2edge.episodes.mcap_file import McapFile, json_channel
+from sim2edge.episodes.moment import TICK_NS, Box, Command, Pose
+from sim2edge.episodes.schemas import CONTROL_SCHEMA, LABELS_SCHEMA
 
 
 @dataclass(frozen=True)

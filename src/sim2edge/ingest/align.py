@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sim2edge.capture.ingest.config import Role
-from sim2edge.capture.ingest.mcap_reader import BadLog
-from sim2edge.capture.ingest.source_log import Stream
-from sim2edge.capture.tick import TICK_NS
+from sim2edge.episodes.moment import TICK_NS
+from sim2edge.ingest.config import Role
+from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.source_log import Stream
 
 Times = NDArray[np.int64]
 

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sim2edge.bus import Bus
-from sim2edge.capture.camera_capture import prepare_environment
-from sim2edge.capture.ingest.config import IngestConfig
 from sim2edge.errors import BadInput
 from sim2edge.inbox import MAX_FILES, check_path, check_size, deliver, describe
+from sim2edge.ingest.config import IngestConfig
 from sim2edge.manifest import check_partition
 from sim2edge.stage import Progress
 
@@ -28,8 +27,7 @@ def deliver_folder(bus: Bus, batch: str, folder: Path, config: IngestConfig, pro
     files, left_out = find_logs(folder, config)
     if left_out:
         progress.log(f"not {SUFFIX}, left out: {', '.join(left_out)}")
-    prepare_environment("ray")
-    from sim2edge.capture.ingest.batch import go_through
+    from sim2edge.ingest.batch import go_through
 
     sources = [describe(folder, path) for path in files]
     go_through(batch, folder, sources, config, progress, output=None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from capture.ingest.conftest import read_ticks
+from ingest.conftest import read_ticks
 
 from sim2edge import cli
 from sim2edge.clean.episode_log import CONTROL, LABELS, POSE, TOPICS, read_log

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 from mcap.records import Channel, Message, Schema
 
-from sim2edge.capture.config import LidarConfig
-from sim2edge.capture.ingest.config import REQUIRED, ROLES, IngestConfig, Role
-from sim2edge.capture.ingest.images import Picture, Size, size_of, to_jpeg
-from sim2edge.capture.ingest.lidar import bring_to_beams
-from sim2edge.capture.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
-from sim2edge.capture.ingest.messages import Understanding, reader_for
-from sim2edge.capture.lidar_capture import beam_angles
+from sim2edge.episodes.beams import beam_angles
+from sim2edge.ingest.config import REQUIRED, ROLES, IngestConfig, Role
+from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
+from sim2edge.ingest.lidar import bring_to_beams
+from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
+from sim2edge.ingest.messages import Understanding, reader_for
 
 
 @dataclass
@@ -75,11 +74,6 @@ class SourceLog:
         return "labels" in self.streams
 
 
-def robot_beams(config: IngestConfig) -> LidarConfig:
-    """The LiDAR that the scans are brought to, as capture describes one."""
-    return LidarConfig(beams=config.lidar.beams, fov_deg=config.lidar.fov_deg)
-
-
 def read_source(path: Path, config: IngestConfig) -> SourceLog:
     """Read a log.
 
@@ -104,7 +98,7 @@ class _Listener:
         self.streams: dict[str, Stream] = {}
         self._roles: dict[str, Role] = {topic: role for role in ROLES for topic in config.topics.of(role)}
         self._readers: dict[tuple[int, str], Understanding] = {}
-        angles = tuple(beam_angles(robot_beams(config)).tolist())
+        angles = tuple(beam_angles(config.lidar).tolist())
         turned, reach = np.radians(config.lidar.yaw_deg), config.lidar.max_range_m
         self._keep: dict[Role, Any] = {
             "image": partial(_checked_size, most=config.max_pixels),

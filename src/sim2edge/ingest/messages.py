@@ -14,13 +14,11 @@ from typing import Any, TypeVar
 from mcap.records import Channel, Schema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sim2edge.capture.ingest.config import Role
-from sim2edge.capture.ingest.images import Picture
-from sim2edge.capture.ingest.lidar import Geometry, Scan, geometry_from_span
-from sim2edge.capture.ingest.mcap_reader import DAMAGE, BadLog, decoder_of, words_of
-from sim2edge.capture.labels import Box
-from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import Pose
+from sim2edge.episodes.moment import Box, Command, Pose
+from sim2edge.ingest.config import Role
+from sim2edge.ingest.images import Picture
+from sim2edge.ingest.lidar import Geometry, Scan, geometry_from_span
+from sim2edge.ingest.mcap_reader import DAMAGE, BadLog, decoder_of, words_of
 
 T = TypeVar("T", Pose, Command)
 Stamped = tuple[int | None, Any]

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from capture.ingest.foreign_logs import robot_drive, write_bag
+from ingest.foreign_logs import robot_drive, write_bag
 
 from sim2edge import cli, inbox
 from sim2edge.bus import Bus

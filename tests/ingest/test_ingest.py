@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from capture.ingest.conftest import read_ticks
-from capture.ingest.foreign_logs import FOXGLOVE_TOPICS, jpeg, ranges, robot_drive, write_bag, write_foxglove
+from ingest.conftest import read_ticks
+from ingest.foreign_logs import FOXGLOVE_TOPICS, jpeg, ranges, robot_drive, write_bag, write_foxglove
 
 from sim2edge.clean.episode_log import IMAGE, LABELS, POSE, SCAN
 from sim2edge.inbox import read_ready

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
-from capture.ingest.foreign_logs import BOX, FOXGLOVE_TOPICS, picture, ranges, robot_drive, write_bag, write_foxglove
+from ingest.foreign_logs import BOX, FOXGLOVE_TOPICS, picture, ranges, robot_drive, write_bag, write_foxglove
 
 from sim2edge import cli
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sim2edge.capture.config import Section
+from sim2edge.config import Section
 from sim2edge.inbox import InboxConfig
 
 Role = Literal["image", "scan", "pose", "command", "labels"]

@@ -3,11 +3,11 @@
 import hashlib
 import json
 
-from capture.ingest.foreign_logs import robot_drive, write_bag
+from ingest.foreign_logs import robot_drive, write_bag
 
-from sim2edge.capture.ingest import STAGE
-from sim2edge.capture.ingest.config import IngestConfig
-from sim2edge.capture.ingest.understand import understand
+from sim2edge.ingest import STAGE
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.understand import understand
 
 
 def test_golden_ticks(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim2edge.capture.ingest.lidar import (
+from sim2edge.ingest.lidar import (
     UNCOVERED,
     Geometry,
     Scan,

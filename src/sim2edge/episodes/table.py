@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.recorder import EpisodeResult
-from sim2edge.capture.specs import Layout
+from sim2edge.episodes.moment import Layout
+from sim2edge.episodes.result import EpisodeResult
 from sim2edge.recipes.perception import CLASSES, FLOORS
 
 Tallies = Mapping[str, Counter[str]]
@@ -50,12 +49,6 @@ def summarise(results: Sequence[EpisodeResult], tallies: Tallies) -> dict[str, A
         "checks": {name: tallies["checks"][name] for name in ("frames", "wrong", "episodes")},
         "seeds": {result.episode_id: result.seed for result in results},
     }
-
-
-def describe_camera(config: CaptureConfig) -> dict[str, str]:
-    """What drew the images, for the summary."""
-    backend = "webots" if config.simulator == "webots" else config.camera.backend
-    return {"camera_backend": backend, "camera_renderer": config.camera.renderer or "MuJoCo ray casting"}
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:
