@@ -15,6 +15,7 @@ SOURCE = Path(sim2edge.__file__).parent
 SHARED = {
     "bus",
     "cores",
+    "episodes",
     "frames",
     "lines",
     "terminal",

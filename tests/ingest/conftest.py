@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from captured_batch import batch as batch
+from captured_batch import capture_batch as capture_batch
 
 from sim2edge import cli
 from sim2edge.bus import Bus

@@ -10,6 +10,7 @@ from ingest.foreign_logs import robot_drive, write_bag
 from sim2edge import cli, inbox
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
+from sim2edge.ingest.config import IngestConfig
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_ready_may_be_insisted_on(ingest, drop, s3, partition):
 def test_a_delivery_that_changes_while_it_is_read(drop, s3, partition, tmp_path):
     drop()
     with pytest.raises(BadInput, match="changed while it was read"):
-        inbox.fetch(s3, partition, "0" * 64, tmp_path / "fetched")
+        inbox.fetch(s3, IngestConfig(ready="0" * 64), partition, tmp_path / "fetched")
 
 
 def test_a_crashed_delivery_is_taken_up_again(ingest, folder, s3, partition):
@@ -144,14 +145,14 @@ def test_a_crashed_delivery_is_taken_up_again(ingest, folder, s3, partition):
     assert ingest(folder).code == 0
 
 
-def test_the_keys_of_capture_are_enough_and_those_of_clean_are_not(
+def test_the_keys_of_ingest_are_enough_and_those_of_clean_are_not(
     ingest, folder: Path, s3_server, s3, monkeypatch, partition
 ):
     write_bag(folder / "a.mcap", robot_drive(3))
     for name, value in s3_server.role("clean").items():
         monkeypatch.setenv(name, value)
     assert ingest(folder).code == cli.EXIT_BAD_INPUT
-    for name, value in s3_server.role("capture").items():
+    for name, value in s3_server.role("ingest").items():
         monkeypatch.setenv(name, value)
     assert ingest(folder).code == 0
     assert ingest().committed["cached"]
