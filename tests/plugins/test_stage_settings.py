@@ -50,12 +50,6 @@ def test_a_mistake_is_named_with_file_and_field(tmp_path: Path, text: str, said:
     assert said in str(caught.value)
 
 
-def test_ingest_runs_on_the_image_and_within_the_limits_of_capture(tmp_path: Path) -> None:
-    path = write(tmp_path, "all: {pids: 99}\ncapture: {memory_mb: 3000, runtime: docker}\n")
-    assert read_stage_settings(path, "ingest", "1") == read_stage_settings(path, "capture", "1")
-    assert read_stage_settings(path, "ingest", "1").image == "sim2edge/capture:1"
-
-
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"absent\.yaml: No such file"):
         read_stage_settings(tmp_path / "absent.yaml", "train", "1")

