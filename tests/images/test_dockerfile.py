@@ -65,7 +65,14 @@ def test_the_base_is_pinned_by_digest_in_one_place():
     assert arguments["BUILD_IMAGE"] == "${BASE_IMAGE}"
     assert TEXT.count("sha256:") == 1
     outside = {source for source, _ in STAGES.values() if source not in STAGES}
-    assert outside == {"${BASE_IMAGE}", "${BUILD_IMAGE}", "${WHEELHOUSE_IMAGE}", "${PACKAGES}-packages", "${PARENT}", "scratch"}
+    assert outside == {
+        "${BASE_IMAGE}",
+        "${BUILD_IMAGE}",
+        "${WHEELHOUSE_IMAGE}",
+        "${PACKAGES}-packages",
+        "${PARENT}",
+        "scratch",
+    }
 
 
 @pytest.mark.parametrize("name", IMAGES)
