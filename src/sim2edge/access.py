@@ -161,22 +161,3 @@ def seaweedfs_config(keys: Mapping[str, Keys], bucket: str) -> dict[str, Any]:
 def _identity(role: str, keys: Keys) -> dict[str, Any]:
     may = {"actions": ["Admin"]} if role == ADMIN else {"policyNames": [role]}
     return {"name": role, "credentials": [{"accessKey": keys.access, "secretKey": keys.secret}], **may}
-
-
-def markdown_table() -> str:
-    """The roles as a table for people, as `docs/access.md` has it."""
-    roles = (*fixed_roles(), "device-<id>", "producer-<name>")
-    lines = ["| role | reads, lists | writes | creates once | deletes |", "|---|---|---|---|---|"]
-    for role in roles:
-        grants = grants_of(role.replace("<id>", "0").replace("<name>", "0"))
-        cells = (grants.read, grants.write, grants.create, grants.delete)
-        named = {"fleet/0/": "fleet/<id>/", "inbox/0.": "inbox/<name>."}
-        shown = (" ".join(f"`{_replace(pattern, named)}`" for pattern in cell) for cell in cells)
-        lines.append(f"| {role} | {' | '.join(shown)} |")
-    return "\n".join(lines)
-
-
-def _replace(text: str, words: Mapping[str, str]) -> str:
-    for old, new in words.items():
-        text = text.replace(old, new)
-    return text

@@ -5,11 +5,9 @@ import itertools
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from sim2edge import access
 from sim2edge.access import Keys, fixed_roles, grants_of, policy, seaweedfs_config
 from sim2edge.errors import BadInput
 from sim2edge.manifest import entry_key
@@ -17,7 +15,6 @@ from sim2edge.stages import get_stage, installed, kinds, stage_names
 
 ID = "0123456789abcdef"
 SCOPED = [role for role in (*fixed_roles(), "device-pi-1", "producer-farm") if role != "admin"]
-DOCUMENT = Path(__file__).parents[2] / "docs" / "access.md"
 
 
 def may(patterns: Sequence[str], key: str) -> bool:
@@ -182,13 +179,6 @@ def test_two_roles_may_not_share_an_access_key():
 
 def test_secrets_do_not_show_in_a_representation():
     assert "secret-train" not in repr(keys("train"))
-
-
-def test_the_document_has_the_table_as_it_is_but_for_stages_that_are_new():
-    table = {line.split("|")[1].strip(): line for line in access.markdown_table().splitlines()}
-    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ")]
-    written = {line.split("|")[1].strip(): line for line in rows}
-    assert written == {role: line for role, line in table.items() if role in written or role not in stage_names()}
 
 
 def test_no_two_stages_write_the_same_key_but_those_that_make_the_same_kind():

@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Collection
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,8 @@ SHARED = {
     "progress",
     "environment",
 }
+MOVING = {"sim2edge.stack.inbox_relay"}
+"""On its way out of the stack."""
 HEAVY = {"airflow", "cv2", "matplotlib", "mlflow", "mujoco", "numpy", "onnxruntime", "pandas", "torch", "tuf"}
 
 
@@ -54,6 +58,60 @@ def files(package: str) -> list[Path]:
 
 def is_package_part(name: str) -> bool:
     return (SOURCE / name).is_dir() or (SOURCE / f"{name}.py").is_file()
+
+
+PACKAGES = {"sim2edge": SOURCE, "sim2edge_airflow": SOURCE.parents[1] / "plugins" / "sim2edge_airflow"}
+
+
+def all_modules() -> dict[str, Path]:
+    """Every module of ours by its dotted name; of the Airflow side, where it lies beside."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in folder.rglob("*.py"):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def for_types_alone(tree: ast.AST) -> set[ast.AST]:
+    """What stands below `if TYPE_CHECKING:`."""
+    tests = (node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    return {below for node in tests for statement in node.body for below in ast.walk(statement)}
+
+
+def imports_of_ours(path: Path, modules: Collection[str]) -> set[str]:
+    """Which of the modules a file imports, also in the middle of a function, but not for types alone."""
+    tree, found = ast.parse(path.read_text()), set()
+    left_out = for_types_alone(tree)
+    for node in ast.walk(tree):
+        if node in left_out:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= named & set(modules) if named <= set(modules) else {node.module} | named
+    return found & set(modules)
+
+
+def test_no_module_imports_itself_in_however_many_steps():
+    modules = all_modules()
+    graph = {name: imports_of_ours(path, modules) - {name} for name, path in modules.items()}
+    TopologicalSorter(graph).prepare()  # a CycleError names the way
+
+
+def test_what_runs_in_production_needs_neither_the_local_stack_nor_the_demo():
+    modules = all_modules()
+    above = ("sim2edge.stack", "sim2edge.demo")
+    for name, path in modules.items():
+        if not name.startswith((*above, "sim2edge.cli", "sim2edge.__main__")):
+            upwards = {each for each in imports_of_ours(path, modules) if each.startswith(above)}
+            assert not upwards - MOVING, name
+
+
+def test_recipes_import_no_stage():
+    for path in files("recipes"):
+        assert imported_parts(path).isdisjoint(stage_names()), path
 
 
 @pytest.mark.parametrize("stage", stage_names())
