@@ -87,6 +87,16 @@ def write_package(folder: Path, package: str, extra: str = "") -> None:
     (folder / "run.py").write_text(RUN.format(package=package))
 
 
+def lay_out_foreign(site: Path) -> Path:
+    """Lay acme-heat out as it is when installed, where nothing can build; the folder to have on the path."""
+    write_package(site / "acme_heat", "acme_heat", extra=', extra="run"')
+    meta = site / "acme_heat-1.0.dist-info"
+    meta.mkdir()
+    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-heat\nVersion: 1.0\n")
+    (meta / "entry_points.txt").write_text("[sim2edge.stages]\nheat = acme_heat:STAGE\n")
+    return site
+
+
 def install_foreign(place: Path, more: str = "") -> Path:
     """Build acme-heat's wheel and unpack it, as an installer does; the folder to have on the path."""
     write_package(place / "project" / "acme_heat", "acme_heat", extra=', extra="run"')

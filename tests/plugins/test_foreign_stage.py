@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from new_stage import commit_frames, install_foreign
+from new_stage import commit_frames, lay_out_foreign
 
 TASK = """
 import json, sys
@@ -40,7 +40,7 @@ print("FACTS " + json.dumps(facts))
 @pytest.fixture
 def interpreter(tmp_path):
     """The stages' interpreter, which has the package; and the folder that it is in."""
-    site = install_foreign(tmp_path / "package")
+    site = lay_out_foreign(tmp_path / "package")
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec {sys.executable} "$@"\n')
     python.chmod(0o755)
