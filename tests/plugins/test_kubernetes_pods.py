@@ -12,7 +12,7 @@ import pytest
 from kubernetes.client import ApiClient
 from kubernetes.client.models import V1Pod
 
-from sim2edge.stages import stage_names
+from sim2edge.stages import get_stage, stage_names
 from sim2edge_airflow.runtimes.pod_spec import build_pod, literal, pod_status, selector
 from sim2edge_airflow.runtimes.runtime import StageJob
 from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
@@ -54,6 +54,7 @@ def make_job(stage: str, tmp_path: Any, settings: str = "", **changes: Any) -> S
         settings=read_stage_settings(path, stage, "0.1.0"),
         environment={"SIM2EDGE_BUCKET": "sim2edge", "AWS_ENDPOINT_URL": "https://s3.example"},
         secrets={"AWS_SECRET_ACCESS_KEY": SECRET},
+        signs=get_stage(stage).signs,
         keys={"targets-01234567.pem": SECRET.encode()},
     )
     return replace(job, **changes)

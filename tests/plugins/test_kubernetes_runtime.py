@@ -20,7 +20,7 @@ from kubernetes_cluster import Cluster, Pod
 
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.secrets_file import format_secrets
-from sim2edge.stages import stage_names
+from sim2edge.stages import chain, stage_names
 from sim2edge_airflow.runtimes import kubernetes_runtime
 from sim2edge_airflow.runtimes.kubernetes_runtime import KubernetesRuntime
 from sim2edge_airflow.runtimes.runtime import Orphaned, RunStatus, StageJob
@@ -344,7 +344,8 @@ def test_the_pipeline_runs_in_pods_by_one_setting(cluster, s3, partition, monkey
         "export": {"verdict": "validate", "model": "train", "dataset": "augment"},
         "push": {"release": "export"},
     }
-    for stage in stage_names():
+    chain_names = [stage.name for stage in chain()]
+    for stage in chain_names:
         names = {"dag_id": "dag", "run_id": "run", "task_id": stage, "map_index": -1, "try_number": 1}
         instance = SimpleNamespace(**names, stats_tags={}, xcom_push=lambda **_: None)
         context = Context(
@@ -359,5 +360,5 @@ def test_the_pipeline_runs_in_pods_by_one_setting(cluster, s3, partition, monkey
         operator = StageOperator(stage=stage, execution_timeout=timedelta(minutes=2), inputs=named)
         made[stage] = operator.execute(context)
         assert s3.open(made[stage]).stage == stage
-    assert [pod["metadata"]["labels"]["sim2edge.stage"] for pod in cluster.made] == list(stage_names())
+    assert [pod["metadata"]["labels"]["sim2edge.stage"] for pod in cluster.made] == chain_names
     assert cluster.pods == {}

@@ -6,7 +6,6 @@ A recipe says what is learned and how outputs become results. The network itself
 group `sim2edge.networks`, under the recipe's name, is the function that reads `model.pt`.
 """
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,8 @@ def load_network(folder: Path, recipe: str = "perception") -> "nn.Module":
         Misconfigured: no network is installed for the recipe.
         BadInput: `model.pt` is missing, damaged, or of another network.
     """
+    from importlib.metadata import entry_points  # here, for the device imports this module and needs none
+
     found = list(entry_points(group=NETWORKS, name=recipe))
     if not found:
         raise Misconfigured(f"recipe '{recipe}': no entry point of the group {NETWORKS} is its network")
