@@ -31,8 +31,6 @@ SHARED = {
     "progress",
     "environment",
 }
-MOVING = {"sim2edge.stack.inbox_relay"}
-"""On its way out of the stack."""
 HEAVY = {"airflow", "cv2", "matplotlib", "mlflow", "mujoco", "numpy", "onnxruntime", "pandas", "torch", "tuf"}
 
 
@@ -106,7 +104,7 @@ def test_what_runs_in_production_needs_neither_the_local_stack_nor_the_demo():
     for name, path in modules.items():
         if not name.startswith((*above, "sim2edge.cli", "sim2edge.__main__")):
             upwards = {each for each in imports_of_ours(path, modules) if each.startswith(above)}
-            assert not upwards - MOVING, name
+            assert not upwards, name
 
 
 def test_recipes_import_no_stage():
