@@ -100,6 +100,10 @@ test-celery: install  ## two Celery workers on hosts of their own; as root, with
 test-browser: install  ## Chromium against a running stack (ci/browser.sh installs it); SIM2EDGE_PICTURES=docs keeps the pictures
 	@$(AIRFLOW_PYTEST) tests/browser --durations=5
 
+.PHONY: image-list
+image-list: install  ## write containers/images.json, the list of the stages' images, from their declarations
+	@$(STAGES)/sim2edge stages --json >build/images.json && mv build/images.json containers/images.json
+
 images:  ## build the images, all or IMAGES="train device"; PLATFORM=linux/arm64 for a Raspberry Pi
 	@scripts/images.sh $(IMAGES)
 

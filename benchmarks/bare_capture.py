@@ -17,8 +17,9 @@ from sim2edge.capture.config import CaptureConfig
 from sim2edge.config import load
 
 if TYPE_CHECKING:
-    from sim2edge.capture.simulator import Advance, Command, Observation, Simulator
+    from sim2edge.capture.simulator import Advance, Observation, Simulator
     from sim2edge.capture.specs import EpisodeSpec
+    from sim2edge.episodes.moment import Command
 
 BATCH = "bench-overhead"
 

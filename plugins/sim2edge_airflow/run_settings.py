@@ -15,7 +15,7 @@ from airflow.sdk.configuration import conf
 
 from sim2edge.config import parse_overrides
 from sim2edge.errors import BadInput
-from sim2edge.stage import SIDE_STAGES, STAGE_NAMES
+from sim2edge.stages import stage_names
 from sim2edge_airflow.alerts.report import report_failure
 
 PARAMS = {
@@ -118,7 +118,7 @@ def check_overrides(overrides: Iterable[str]) -> None:
     """
     for word in overrides:
         stage, dot, rest = word.partition(".")
-        known = (*STAGE_NAMES, *SIDE_STAGES)
+        known = stage_names()
         if stage not in known or not dot:
             raise BadInput(f"override '{word}': expected stage.key=value with a stage of: {', '.join(known)}")
         parse_overrides([rest])

@@ -7,8 +7,8 @@
 Roles are the stages, `airflow`, `mlflow`, `device-<id>`, `producer-<name>` and `admin`. What a stage may do follows
 from its declaration: it reads the kinds of its inputs and its own, and every ref, because any ref may name an input; it
 writes payload and manifests of its own kind, and its own ref; it deletes payload and checkpoints of its own kind, never
-a manifest. Whoever may read keys may list them, too: without that, AWS answers "forbidden" for an object that is not
-there.
+a manifest; and it may do what it declares besides (`Stage.grants`). Whoever may read keys may list them, too: without
+that, AWS answers "forbidden" for an object that is not there.
 """
 
 import json
@@ -18,29 +18,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sim2edge.errors import BadInput
-from sim2edge.manifest import KINDS
-from sim2edge.stage import STAGE_NAMES, Stage, get_stage
+from sim2edge.stage import Grants, Stage
+from sim2edge.stages import get_stage, installed, kinds, stage_names
 
 ADMIN = "admin"
 SERVICES = ("airflow", "mlflow")
-FIXED_ROLES = (*STAGE_NAMES, *SERVICES, ADMIN)
 DEVICE = re.compile(r"device-([a-z0-9][a-z0-9-]{0,62})")
 PRODUCER = re.compile(r"producer-([a-z0-9][a-z0-9-]{0,31})")
 """Of batches for the inbox; the ids of its batches begin with its name and a dot, which no name has."""
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-
-
-@dataclass(frozen=True)
-class Grants:
-    """Patterns of keys; `*` stands for any characters, slashes included."""
-
-    read: Sequence[str] = ()
-    """Get and list."""
-    write: Sequence[str] = ()
-    """Put, over an older object, too."""
-    create: Sequence[str] = ()
-    """Put where nothing is yet; SeaweedFS does not know the difference, and lets the object be replaced."""
-    delete: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -51,23 +37,9 @@ class Keys:
     secret: str = field(repr=False)
 
 
-EFFECTS = {
-    # What it takes to run ingest, which is capture by other means.
-    "capture": Grants(read=("inbox/*",), write=("inbox/*.mcap",), create=("inbox/*/READY.json",)),
-    "validate": Grants(write=("refs/models/champion",)),
-    "push": Grants(
-        read=("ota/*",),
-        # Not <n>.root.json: who signs for devices is decided with the offline keys, which this stage never has.
-        write=(
-            "ota/metadata/*.targets.json",
-            "ota/metadata/*.snapshot.json",
-            "ota/metadata/timestamp.json",
-            "ota/targets/*",
-            "refs/rings/*",
-        ),
-    ),
-}
-"""What a stage's `choose`, `post_commit` and `deliver` touch besides: the one thing its declaration does not say."""
+def fixed_roles() -> tuple[str, ...]:
+    """Return the roles that every deployment has: the stages, the services, the admin."""
+    return (*stage_names(), *SERVICES, ADMIN)
 
 
 def grants_of(role: str) -> Grants:
@@ -76,7 +48,7 @@ def grants_of(role: str) -> Grants:
     Raises:
         BadInput: there is no such role.
     """
-    if role in STAGE_NAMES:
+    if role in stage_names():
         return _stage_grants(get_stage(role))
     if device := DEVICE.fullmatch(role):
         return Grants(read=("ota/*",), write=(f"fleet/{device[1]}/*",))
@@ -89,17 +61,16 @@ def grants_of(role: str) -> Grants:
         return Grants(read=("mlflow/*",), write=("mlflow/*",), delete=("mlflow/*",))
     if role == ADMIN:
         return Grants(read=("*",), write=("*",), delete=("*",))
-    raise BadInput(f"role '{role}' is not one of: {', '.join(FIXED_ROLES)}, device-<id>, producer-<name>")
+    raise BadInput(f"role '{role}' is not one of: {', '.join(fixed_roles())}, device-<id>, producer-<name>")
 
 
 def _stage_grants(stage: Stage) -> Grants:
     inputs = (each.kind for each in stage.inputs.values())
     payload = f"{stage.produces}/*/*/*/*"  # one level below manifest.json
-    effects = EFFECTS.get(stage.name, Grants())
     return Grants(
-        read=(*dict.fromkeys(f"{kind}/*" for kind in (stage.produces, *inputs)), "refs/*", *effects.read),
-        write=(payload, *_own_ref(stage), *effects.write),
-        create=(f"{stage.produces}/*/*/manifest.json", f"catalog/*Z_{stage.produces}_*", *effects.create),
+        read=(*dict.fromkeys(f"{kind}/*" for kind in (stage.produces, *inputs)), "refs/*", *stage.grants.read),
+        write=(payload, *_own_ref(stage), *stage.grants.write),
+        create=(f"{stage.produces}/*/*/manifest.json", f"catalog/*Z_{stage.produces}_*", *stage.grants.create),
         delete=(payload,),
     )
 
@@ -111,10 +82,10 @@ def _airflow_grants() -> Grants:
     They register new batches (`arrivals.py`). The logs of tasks are there when the workers are on several hosts
     (docs/celery.md).
     """
-    refs = [ref for name in STAGE_NAMES for ref in _own_ref(get_stage(name))]
-    kinds = (f"{kind}/*" for kind in KINDS)
+    refs = dict.fromkeys(ref for stage in installed() for ref in _own_ref(stage))
+    artifacts = (f"{kind}/*" for kind in kinds())
     return Grants(
-        read=(*kinds, "refs/*", "logs/*", "catalog/*", "fleet/*", "retrain/*", "inbox/*", "registered/*"),
+        read=(*artifacts, "refs/*", "logs/*", "catalog/*", "fleet/*", "retrain/*", "inbox/*", "registered/*"),
         write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*"),
         delete=("retrain/open/*", "registered/runs/*"),
     )
@@ -190,21 +161,3 @@ def seaweedfs_config(keys: Mapping[str, Keys], bucket: str) -> dict[str, Any]:
 def _identity(role: str, keys: Keys) -> dict[str, Any]:
     may = {"actions": ["Admin"]} if role == ADMIN else {"policyNames": [role]}
     return {"name": role, "credentials": [{"accessKey": keys.access, "secretKey": keys.secret}], **may}
-
-
-def markdown_table(roles: Sequence[str] = (*FIXED_ROLES, "device-<id>", "producer-<name>")) -> str:
-    """The roles as a table for people, as `docs/access.md` has it."""
-    lines = ["| role | reads, lists | writes | creates once | deletes |", "|---|---|---|---|---|"]
-    for role in roles:
-        grants = grants_of(role.replace("<id>", "0").replace("<name>", "0"))
-        cells = (grants.read, grants.write, grants.create, grants.delete)
-        named = {"fleet/0/": "fleet/<id>/", "inbox/0.": "inbox/<name>."}
-        shown = (" ".join(f"`{_replace(pattern, named)}`" for pattern in cell) for cell in cells)
-        lines.append(f"| {role} | {' | '.join(shown)} |")
-    return "\n".join(lines)
-
-
-def _replace(text: str, words: Mapping[str, str]) -> str:
-    for old, new in words.items():
-        text = text.replace(old, new)
-    return text

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from sim2edge.errors import BadInput
+from sim2edge.errors import Misconfigured
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig, S3Credential
@@ -64,7 +64,7 @@ def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) 
         access: what wins over the `AWS_*` variables.
 
     Raises:
-        BadInput: no bucket is named, or a variable has a value that it cannot have.
+        Misconfigured: no bucket is named, or a variable has a value that it cannot have.
     """
     bucket, endpoint = read_bucket(), check_endpoint(access.endpoint) or read_endpoint()
     client: dict[str, Any] = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
@@ -82,20 +82,22 @@ def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) 
             credential_provider=access.credentials,
         )
     except (BaseError, ValueError) as error:
-        raise BadInput(f"the AWS_* variables: {error}") from error
+        raise Misconfigured(f"the AWS_* variables: {error}") from error
 
 
 def read_bucket() -> str:
     """The name in `SIM2EDGE_BUCKET`.
 
     Raises:
-        BadInput: it is not set, or no name of a bucket.
+        Misconfigured: it is not set, or no name of a bucket.
     """
     bucket = os.environ.get("SIM2EDGE_BUCKET")
     if not bucket:
-        raise BadInput("SIM2EDGE_BUCKET is not set: name the S3 bucket (`eval $(sim2edge env)` for the local stack)")
+        raise Misconfigured(
+            "SIM2EDGE_BUCKET is not set: name the S3 bucket (`eval $(sim2edge env)` for the local stack)"
+        )
     if not BUCKET.fullmatch(bucket):
-        raise BadInput(f"SIM2EDGE_BUCKET {bucket[:100]!r}: not a name that a bucket can have")
+        raise Misconfigured(f"SIM2EDGE_BUCKET {bucket[:100]!r}: not a name that a bucket can have")
     return bucket
 
 
@@ -103,7 +105,7 @@ def read_endpoint() -> str:
     """Return the address in `AWS_ENDPOINT_URL`; empty: AWS itself.
 
     Raises:
-        BadInput: it is not `http(s)://<host>[:<port>][/<path>]`.
+        Misconfigured: it is not `http(s)://<host>[:<port>][/<path>]`.
     """
     return check_endpoint(os.environ.get("AWS_ENDPOINT_URL", ""), "AWS_ENDPOINT_URL")
 
@@ -112,10 +114,10 @@ def check_endpoint(endpoint: str, name: str = "endpoint_url") -> str:
     """Return `endpoint` if it is empty or an address: the client would end the process over one that is none.
 
     Raises:
-        BadInput: it is not `http(s)://<host>[:<port>][/<path>]`.
+        Misconfigured: it is not `http(s)://<host>[:<port>][/<path>]`.
     """
     if endpoint and not _is_address(endpoint):
-        raise BadInput(f"{name} {endpoint[:100]!r}: expected http://<host>:<port> or https://<host>")
+        raise Misconfigured(f"{name} {endpoint[:100]!r}: expected http://<host>:<port> or https://<host>")
     return endpoint
 
 

@@ -32,9 +32,10 @@ from obstore.exceptions import (
 from obstore.store import MemoryStore, S3Store
 
 from sim2edge.bucket import S3Access, open_bucket
-from sim2edge.errors import BadInput, Conflict, Corrupt, Unavailable
-from sim2edge.manifest import IDENTITY, KINDS, File, Manifest, entry_key, parse_manifest, split_reference
+from sim2edge.errors import BadInput, Conflict, Corrupt, Forbidden, Missing, NotFound, Unavailable
+from sim2edge.manifest import IDENTITY, File, Manifest, entry_key, parse_manifest, split_reference
 from sim2edge.stage import Artifact
+from sim2edge.stages import kinds
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -87,7 +88,7 @@ class Bus:
                 to sit out a restart of the server.
 
         Raises:
-            BadInput: no bucket is named, or a variable has a value that it cannot have.
+            Misconfigured: no bucket is named, or a variable has a value that it cannot have.
         """
         return cls.connect(S3Access(), patience_s)
 
@@ -102,11 +103,11 @@ class Bus:
         """The object's content.
 
         Raises:
-            Corrupt: there is no such object.
+            Missing: there is no such object.
         """
         found = self.get_tagged(key)
         if found is None:
-            raise Corrupt(f"{key}: missing on the bus")
+            raise Missing(f"{key}: missing on the bus")
         return found[0]
 
     def get_tagged(self, key: str) -> tuple[bytes, str] | None:
@@ -139,7 +140,7 @@ class Bus:
         """The object's content from byte `start`, in chunks.
 
         Raises:
-            Corrupt: there is no such object.
+            Missing: there is no such object.
         """
         with _errors(key):
             try:
@@ -147,7 +148,7 @@ class Bus:
                 for chunk in obstore.get(self._store, key, options=options).stream(min_chunk_size=1 << 20):
                     yield bytes(chunk)
             except FileNotFoundError as error:
-                raise Corrupt(f"{key}: missing on the bus") from error
+                raise Missing(f"{key}: missing on the bus") from error
 
     def put(self, key: str, data: bytes | Path, *, only_new: bool = False, if_tag: str | None = None) -> None:
         """Write an object; with `only_new` if there is none yet, with `if_tag` if it is still the one with that tag.
@@ -263,11 +264,12 @@ class Bus:
         """The manifest of a committed artifact.
 
         Raises:
-            Corrupt: it is not committed, or its manifest cannot be read.
+            Missing: it is not committed.
+            Corrupt: its manifest cannot be read.
         """
         manifest = self.find(reference)
         if manifest is None:
-            raise Corrupt(f"{reference}: no such artifact on the bus (its manifest is missing)")
+            raise Missing(f"{reference}: no such artifact on the bus (its manifest is missing)")
         return manifest
 
     def fetch(self, manifest: Manifest, folder: Path, patterns: Sequence[str] = ("*",)) -> Artifact:
@@ -352,7 +354,7 @@ class Bus:
 
     def artifacts(self, kind: str | None = None, partition: str | None = None) -> Iterator[str]:
         """References of all artifacts with a folder, half-written ones included: `find` tells which are committed."""
-        for each_kind in [kind] if kind else KINDS:
+        for each_kind in [kind] if kind else kinds():
             for each_partition in [partition] if partition else self.folders(each_kind):
                 for identity in self.folders(f"{each_kind}/{each_partition}"):
                     if IDENTITY.fullmatch(identity):
@@ -367,18 +369,19 @@ class Bus:
         """The artifact reference behind a reference, a ref (`refs/...`) or a bare id.
 
         Raises:
-            BadInput: nothing on the bus goes by that name.
+            NotFound: nothing on the bus goes by that name.
+            BadInput: it cannot be a name.
         """
         if text.startswith("refs/"):
             ref = self.read_ref(text)
             if ref is None:
-                raise BadInput(f"{text}: there is no such ref on the bus")
+                raise NotFound(f"{text}: there is no such ref on the bus")
             return ref.artifact
         if IDENTITY.fullmatch(text):
             for reference in self.artifacts():
                 if reference.endswith(f"/{text}"):
                     return reference
-            raise BadInput(f"{text}: no artifact on the bus has this id")
+            raise NotFound(f"{text}: no artifact on the bus has this id")
         split_reference(text)
         return text
 
@@ -469,14 +472,14 @@ def _errors(key: str) -> Iterator[None]:
     try:
         yield
     except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise BadInput(f"{key}: the S3 server refused the credentials (AWS_ACCESS_KEY_ID)") from error
+        raise Forbidden(f"{key}: the S3 server refused the credentials (AWS_ACCESS_KEY_ID)") from error
     except (AlreadyExistsError, PreconditionError):
         raise
     except ValueError as error:  # obstore takes no path with an empty part, `..` or a control character
         raise BadInput(f"{key!r}: not a name that an object can have") from error
     except BaseError as error:
         if "code: AccessDenied" in str(error):  # so a bulk delete says that one of its keys is forbidden
-            raise BadInput(f"{key}: {_first_line(error)}") from error
+            raise Forbidden(f"{key}: {_first_line(error)}") from error
         raise Unavailable(f"{key}: {_first_line(error)}") from error
 
 

@@ -21,6 +21,7 @@ from typing import Any, TypeGuard
 from sim2edge.bus import Bus, in_threads
 from sim2edge.errors import Corrupt
 from sim2edge.manifest import ENTRY_TIME, Manifest, entry_key, parse_entry
+from sim2edge.stages import kinds, maker_of
 
 WINDOW = timedelta(minutes=15)
 """How far back a refresh looks: writers' clocks may differ, and an entry may come late, by this much."""
@@ -31,18 +32,6 @@ PORTION = 200
 
 COMPARED = ("champion", "best")
 """Roles of inputs that a result was compared with, not made from."""
-
-NUMBERS: Mapping[str, Sequence[str]] = {
-    "episodes": ("episodes", "successes", "success_rate", "frames"),
-    "frames": ("frames", "frames_seen", "episodes", "episodes_failed"),
-    "dataset": (),
-    "model": ("map_50", "map_50_95", "floor_accuracy", "epochs"),
-    "verdict": ("passed", "map_50", "map_50_95", "floor_accuracy", "distance_error_m"),
-    "release": ("chosen", "latency", "latency_ms", "bundle_bytes", "map50", "floor_accuracy"),
-    "rollout": ("ring", "release"),
-}
-"""What a record keeps of the summary of each kind."""
-SPLITS = ("train", "validation", "test")
 
 Value = float | int | str | bool
 MAX_WORD, MAX_REASON = 63, 300
@@ -109,18 +98,39 @@ def slim(manifest: Manifest) -> Record:
         shard=manifest.shard,
         refused=manifest.refused and manifest.refused[:MAX_REASON],
         config_hash=sys.intern(manifest.config_hash),
-        numbers=choose_numbers(manifest.kind, manifest.summary),
+        numbers=choose_numbers(manifest.kind, manifest.stage, manifest.summary),
     )
 
 
-def choose_numbers(kind: str, summary: Mapping[str, Any]) -> dict[str, Value]:
-    """The few values of a summary that pages show, if they are such; of a dataset, the frames of each split."""
-    found = {name: summary.get(name) for name in NUMBERS.get(kind, ())}
-    splits = summary.get("splits") if kind == "dataset" else None
-    if isinstance(splits, dict):
-        counts = ((name, splits[name]) for name in SPLITS if isinstance(splits.get(name), dict))
-        found |= {name: split.get("frames") for name, split in counts}
+def is_made_here(reference: str) -> bool:
+    """Return whether an installed stage makes such artifacts: the others are not read, which may be forbidden."""
+    return reference.partition("/")[0] in kinds()
+
+
+def choose_numbers(kind: str, stage: str, summary: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the few values of a summary that pages show, as the stage declares them, if they are such."""
+    maker = maker_of(kind, stage)
+    figures = maker.shown.figures if maker else {}
+    found = {name: look_up(summary, path.split(".")) for name, path in figures.items()}
     return {name: value for name, value in found.items() if is_number(value) or is_word(value)}
+
+
+def look_up(summary: Any, path: Sequence[str]) -> Any:
+    """Return what lies at the end of a path through mappings; None when nothing does."""
+    for name in path:
+        summary = summary.get(name) if isinstance(summary, dict) else None
+    return summary
+
+
+def headline(record: Record) -> str:
+    """Return the figure that says most about an artifact, as its stage declares it; empty when there is none."""
+    maker = maker_of(record.kind, record.stage)
+    if maker is None:
+        return ""
+    try:
+        return maker.shown.headline(record.numbers)[:MAX_WORD]
+    except (LookupError, TypeError, ValueError, ArithmeticError):  # a figure that is not there, or a word for a number
+        return ""
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -163,7 +173,7 @@ class Catalog:
             now = self._now()
             full = self._listed is None or now - self._listed >= FULL
             keys = sorted(self._bus.list("catalog", None if full else self._window(self.refreshed or now)))
-            listed = {reference: key for key in keys if (reference := parse_entry(key))}
+            listed = {reference: key for key in keys if (reference := parse_entry(key)) and is_made_here(reference)}
             if full:
                 self._drop([reference for reference in self._records if reference not in listed])
             came = self._read([reference for reference in listed if reference not in self._records])

@@ -6,6 +6,7 @@
     sim2edge ingest [FOLDER] --partition P [key=value]...                 a batch of MCAP logs made elsewhere
     sim2edge ls | show | lineage | reproduce | gc | reindex | config | schema   look at, and look after, the bus
     sim2edge retrain --reason "..." | --list                              ask for a training; what was asked for
+    sim2edge stages [--json]                                              the stages that are installed
     sim2edge summarize [batch]                                            how the episodes of a batch went
     sim2edge up | down | status | env | demo                              the local stack
     sim2edge access ... | s3 serve | check                                keys and policies; the S3 server on its own
@@ -26,23 +27,27 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sim2edge.discovery import find_entry
 from sim2edge.errors import EXIT_BAD_INPUT, EXIT_RETRY, BadInput, Conflict, Unavailable
 from sim2edge.lines import join_lines
 from sim2edge.manifest import split_reference
 from sim2edge.numerics import pin_code_paths
 from sim2edge.progress import emit, make_progress
 from sim2edge.secrets_file import load_secrets_file
-from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage, load_function
+from sim2edge.stage import load_function
+from sim2edge.stages import get_stage
 
 if TYPE_CHECKING:
     from sim2edge.bus import Bus
-    from sim2edge.runner import Plan
+    from sim2edge.plan import Plan
+    from sim2edge.stage import Stage
 
 COMMANDS = {
     **dict.fromkeys(("ls", "show", "lineage", "reproduce", "gc", "reindex"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("config", "schema"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
     "retrain": "sim2edge.retrain_commands:main",
+    "stages": "sim2edge.stage_commands:main",
     "summarize": "sim2edge.capture.batch_summary:main",
     "access": "sim2edge.stack.access_commands:main",
     "s3": "sim2edge.services.s3_commands:main",
@@ -78,10 +83,10 @@ def _load_and_dispatch(arguments: Sequence[str]) -> int:
 def dispatch(arguments: Sequence[str]) -> int:
     """Hand the command line to the command its first word names."""
     verb, *rest = arguments
-    if verb in STAGE_NAMES or verb in SIDE_STAGES:
-        return run_stage(verb, rest)
     if verb not in COMMANDS:
-        raise BadInput(f"'{verb}' is not a command; see sim2edge --help")
+        if find_entry(verb) is None:
+            raise BadInput(f"'{verb}' is not a command; see sim2edge --help")
+        return run_stage(verb, rest)
     target = COMMANDS[verb]
     code: int = load_function(target)([verb, *rest] if target in VERB_IS_ARGUMENT else rest)
     return code
@@ -127,19 +132,27 @@ def _fail(message: str, code: int) -> int:
 
 
 def stage_parser(name: str) -> argparse.ArgumentParser:
-    """The arguments that every stage takes."""
-    parser = argparse.ArgumentParser(prog=f"sim2edge {name}", description=get_stage(name).__doc__)
+    """The arguments that every stage takes; its help is that of the stage (`stage_help.py`)."""
+    from sim2edge.stage_help import StageParser
+
+    stage = get_stage(name)
+    parser = StageParser(stage)
     parser.add_argument("--partition", help="the batch")
     parser.add_argument("--preset", default=os.environ.get("SIM2EDGE_PRESET"), help="a file of conf/, without .yaml")
-    parser.add_argument("--input", action="append", default=[], metavar="ROLE=REFERENCE")
+    parser.add_argument("--input", action="append", default=[], metavar="ROLE=REFERENCE", help="what a role reads")
     parser.add_argument("--no-input", action="append", default=[], metavar="ROLE", help="this role stays empty")
     parser.add_argument("--expect", metavar="REFERENCE|PLAN", help="make this artifact, or refuse to make another")
-    if get_stage(name).gather:
+    if stage.gather:
         parser.add_argument("--shard", metavar="N/M", help="do this share of the work only")
         parser.add_argument("--gather", metavar="M", help="make the artifact of its M shards")
-    words = "folder | key=value" if get_stage(name).deliver else "key=value"
-    parser.add_argument("override", nargs="*", metavar=words, help="see: sim2edge config " + name)
+    words = "folder | key=value" if takes_folder(stage) else "key=value"
+    parser.add_argument("override", nargs="*", metavar=words, help="fields of its config, see below")
     return parser
+
+
+def takes_folder(stage: "Stage") -> bool:
+    """Return whether the command line may name a folder for the stage to deliver."""
+    return bool(stage.source and stage.source.deliver)
 
 
 def split_folder(words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -172,7 +185,9 @@ def deliver(bus: "Bus", name: str, arguments: argparse.Namespace) -> list[str]:
             raise BadInput(f"{name}: --partition is missing: name the batch")
         config = load(stage.config, name, arguments.preset, overrides)
         with make_progress(name) as progress:
-            load_function(str(stage.deliver))(bus, arguments.partition, Path(folder), config, progress)
+            load_function(str(stage.source and stage.source.deliver))(
+                bus, arguments.partition, Path(folder), config, progress
+            )
     return overrides
 
 
@@ -197,15 +212,15 @@ def plan_stage(bus: "Bus", name: str, arguments: argparse.Namespace) -> "Plan":
     """Plan what the command line of a stage asks for, and hold it to `--expect`.
 
     Raises:
-        BadInput: see `runner.plan`, or the plan is not the expected one, or `--partition` would be ignored.
+        BadInput: see `plan.plan`, or the plan is not the expected one, or `--partition` would be ignored.
     """
-    from sim2edge import runner
+    from sim2edge import plan
     from sim2edge.expectation import check_expected, parse_expectation
 
     inputs = parse_inputs(arguments.input, arguments.no_input)
     cut = {option: getattr(arguments, option, None) for option in ("shard", "gather")}
-    overrides = deliver(bus, name, arguments) if get_stage(name).deliver else arguments.override
-    planned = runner.plan(bus, name, arguments.partition, arguments.preset, overrides, inputs, **cut)
+    overrides = deliver(bus, name, arguments) if takes_folder(get_stage(name)) else arguments.override
+    planned = plan.plan(bus, name, arguments.partition, arguments.preset, overrides, inputs, **cut)
     if arguments.expect is None:
         check_partition_counts(planned, arguments.partition, inputs)
     else:  # a scheduler names the batch of its run, which need not be the one that the inputs are of

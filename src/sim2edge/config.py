@@ -17,7 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import PydanticCustomError
 
-from sim2edge.errors import BadInput
+from sim2edge.discovery import all_entries, find_entry
+from sim2edge.errors import BadInput, NotFound
 
 Config = TypeVar("Config", bound="StageConfig")
 
@@ -81,6 +82,12 @@ class StageConfig(NumbersAreNumbers):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
+class Section(NumbersAreNumbers):
+    """Base of the nested sections of a stage's config: immutable, closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
 def conf_folder() -> Path:
     """Where the presets lie: `SIM2EDGE_CONF`, or `conf/` of the checkout."""
     return Path(os.environ.get("SIM2EDGE_CONF") or Path(__file__).parents[2] / "conf")
@@ -92,18 +99,16 @@ def read_preset(preset: str) -> dict[str, dict[str, Any]]:
     Raises:
         BadInput: there is no such preset, or it is not a YAML mapping of stages to mappings.
     """
-    from sim2edge.stage import SIDE_STAGES, STAGE_NAMES  # here, for it imports this module
-
     path = conf_folder() / f"{preset}.yaml"
     if "/" in preset or not path.is_file():
         known = ", ".join(sorted(p.stem for p in conf_folder().glob("*.yaml")))
-        raise BadInput(f"preset '{preset}' is not one of: {known}")
+        raise NotFound(f"preset '{preset}' is not one of: {known}")
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise BadInput(f"{path}: {'empty: ' if content is None else ''}expected a mapping of stage name to fields")
     for name, section in content.items():
-        if name not in (*STAGE_NAMES, *SIDE_STAGES):
-            raise BadInput(f"{path}: '{name}' is not a stage: {', '.join((*STAGE_NAMES, *SIDE_STAGES))}")
+        if find_entry(name) is None:
+            raise BadInput(f"{path}: '{name}' is not a stage: {', '.join(all_entries())}")
         if not isinstance(section, dict):
             raise BadInput(f"{path}: {name}: expected a mapping of fields to values")
     return content

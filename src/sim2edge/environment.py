@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 
-def describe_environment(stage: str) -> dict[str, Any]:
-    """The environment part of a manifest, for a run of `stage` in this process."""
+def describe_environment(extra: str, distribution: str = "sim2edge") -> dict[str, Any]:
+    """The environment part of a manifest, for a run in this process of a stage that has an extra of a distribution."""
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "packages": package_versions(stage),
+        "packages": package_versions(extra, distribution),
         "revision": revision(),
         "image": os.environ.get("SIM2EDGE_IMAGE"),
     }
 
 
-def package_versions(extra: str) -> dict[str, str]:
-    """Installed versions of what sim2edge requires for itself and for one of its extras."""
-    versions = {"sim2edge": importlib.metadata.version("sim2edge")}
-    for requirement in importlib.metadata.requires("sim2edge") or []:
+def package_versions(extra: str, distribution: str = "sim2edge") -> dict[str, str]:
+    """Installed versions of what sim2edge and a distribution require for themselves, and for an extra of the latter."""
+    whose = {"sim2edge", distribution}
+    versions = {name: importlib.metadata.version(name) for name in whose}
+    for requirement in [each for name in whose for each in importlib.metadata.requires(name) or []]:
         named, _, marker = requirement.partition(";")
         if marker and f'extra == "{extra}"' not in marker:
             continue

@@ -9,8 +9,24 @@ class BadInput(Exception):
     """Bad config or bad data, exit code 2: never retried; the message names the file, field or row in one line."""
 
 
+class NotFound(BadInput):
+    """What was named is not there: an artifact, a ref, an object, a stage, a preset."""
+
+
+class Forbidden(BadInput):
+    """The object store refused the credentials."""
+
+
+class Misconfigured(BadInput):
+    """The deployment's own settings (environment, files of settings) are wrong: nothing that was asked for can work."""
+
+
 class Corrupt(BadInput):
-    """An object on the bus is missing or its bytes do not match their manifest."""
+    """An object on the bus is not what it should be, such as bytes that do not match their manifest."""
+
+
+class Missing(NotFound, Corrupt):
+    """An object that should be on the bus is not."""
 
 
 class Conflict(Exception):

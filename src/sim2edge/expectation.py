@@ -19,7 +19,7 @@ from sim2edge.lines import first_problem, quote
 from sim2edge.manifest import split_reference
 
 if TYPE_CHECKING:
-    from sim2edge.runner import Plan
+    from sim2edge.plan import Plan
 
 MAX_NAMED = 4
 """Differences that an error names; the rest is counted."""

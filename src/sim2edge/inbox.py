@@ -4,8 +4,8 @@
     inbox/<batch>/READY.json      which files they are, written last: its existence is the commit
 
     deliver(bus, "lab-1", folder, [describe(folder, "a.mcap")])     the producer
-    config = pin(bus, stage, config, "lab-1")                       the runner, before it computes the artifact's id
-    fetch(bus, "lab-1", config.ready, folder)                       the runner, for the stage
+    config = pin(bus, stage, config, "lab-1")                       who plans, before the artifact's id is computed
+    fetch(bus, config, "lab-1", folder)                             the runner, for the stage
 
 The SHA-256 of `READY.json` is a field of the stage's config, so it decides the artifact's id, is in its manifest, and a
 delivery that changes later is found out. `docs/ingest.md` says what a producer has to write.
@@ -234,15 +234,15 @@ def _check_unchanged(bus: Bus, stage: Stage, batch: str, ready: str) -> None:
         )
 
 
-def fetch(bus: Bus, batch: str, expected: str, folder: Path) -> Path:
+def fetch(bus: Bus, config: InboxConfig, batch: str, folder: Path) -> Path:
     """Download a batch, its listing included, and check every file.
 
     Raises:
-        BadInput: the listing is not the expected one.
+        BadInput: the listing is not the one that the config names.
         Corrupt: a file is missing or is not what the listing says.
     """
     data, ready = read_ready(bus, batch)
-    if digest(data) != expected:
+    if digest(data) != config.ready:
         raise BadInput(f"inbox/{batch}/{READY}: changed while it was read: run again")
     folder.mkdir(parents=True)
     (folder / READY).write_bytes(data)

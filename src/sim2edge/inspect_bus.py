@@ -3,26 +3,28 @@
 import argparse
 import hashlib
 import json
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import BaseModel
 from rich.table import Table
 
-from sim2edge import runner
+from sim2edge import plan, runner
 from sim2edge.bus import Bus, in_threads
 from sim2edge.catalog import reindex
 from sim2edge.config import build
 from sim2edge.errors import BadInput, Corrupt
 from sim2edge.lineage import lineage
-from sim2edge.manifest import KINDS, File, Manifest
+from sim2edge.manifest import File, Manifest
 from sim2edge.numerics import pin_code_paths
 from sim2edge.progress import make_progress
 from sim2edge.reproduce import Made, compare
 from sim2edge.shards import parse_shard
-from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, Outcome, get_stage
+from sim2edge.stage import Outcome
+from sim2edge.stage_help import describe_fields
+from sim2edge.stages import get_stage, kinds, problems, stage_names
 from sim2edge.terminal import PATIENCE_S, print_whole
 
 
@@ -39,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(required=True)
 
     verb = verbs.add_parser("ls", help="list artifacts and refs")
-    verb.add_argument("kind", nargs="?", choices=[*KINDS, "refs"])
+    verb.add_argument("kind", nargs="?", choices=[*kinds(), "refs"])
     verb.add_argument("--partition")
     verb.set_defaults(run=list_artifacts)
 
@@ -65,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=make_catalog)
 
     verb = verbs.add_parser("config", help="the fields of a stage's config")
-    verb.add_argument("stage", choices=[*STAGE_NAMES, *SIDE_STAGES])
+    verb.add_argument("stage", choices=stage_names())
     verb.set_defaults(run=show_config)
 
     verb = verbs.add_parser("schema", help="the JSON schema of a manifest")
@@ -88,6 +90,8 @@ def list_artifacts(arguments: argparse.Namespace) -> int:
         for manifest in bus.manifests(arguments.kind, arguments.partition):
             table.add_row(*_row(manifest))
     print_whole(table)
+    for problem in problems():
+        print(f"sim2edge: {problem}", file=sys.stderr)
     return 0
 
 
@@ -121,10 +125,10 @@ def reproduce(arguments: argparse.Namespace) -> int:
         raise BadInput(f"{manifest.reference}: made by {stage.name} v{manifest.version}, this is v{stage.version}")
     config = build(stage.config, manifest.config, stage.name)
     shard = parse_shard(manifest.shard) if manifest.shard else None
-    if (identity := runner.recorded_id(manifest)) != manifest.id:
+    if (identity := plan.recorded_id(manifest)) != manifest.id:
         print(f"differs: manifest.json (its id is {manifest.id}, what it says it was made of has {identity})")
         return 1
-    planned = runner.Plan(stage, config, manifest.inputs, manifest.reference, None, shard=shard)
+    planned = plan.Plan(stage, config, manifest.inputs, manifest.reference, None, shard=shard)
     recorded = Made([file for file, _ in bus.payload(manifest)], Outcome(manifest.summary, manifest.refused))
     damage = find_damage(bus, manifest)
     scratch = tempfile.TemporaryDirectory(prefix="reproduce-", dir=runner.scratch_folder())
@@ -178,16 +182,6 @@ def show_config(arguments: argparse.Namespace) -> int:
         table.add_row(name, default, meaning)
     print_whole(table)
     return 0
-
-
-def describe_fields(config: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Dotted name, default as JSON and meaning of every field, those of nested configs included."""
-    for name, field in type(config).model_fields.items():
-        value = getattr(config, name)
-        if isinstance(value, BaseModel):
-            yield from describe_fields(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, json.dumps(value, default=str), field.description or ""
 
 
 def show_schema(_arguments: argparse.Namespace) -> int:

@@ -14,7 +14,8 @@ from sim2edge.bus import Bus
 from sim2edge.catalog import Catalog, made_from, walk
 from sim2edge.errors import BadInput, Corrupt
 from sim2edge.fleet import list_devices, read_fleet
-from sim2edge.manifest import KINDS, Manifest
+from sim2edge.manifest import Manifest
+from sim2edge.stages import kinds
 from sim2edge.terminal import PATIENCE_S, print_whole
 
 
@@ -74,7 +75,7 @@ def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
     if catalog.get(reference) is None:
         raise BadInput(f"{reference}: the catalog does not list it (sim2edge reindex enters what is missing)")
     made = catalog.descendants(reference)
-    found = {kind: sorted(each for each in made if each.startswith(f"{kind}/")) for kind in KINDS}
+    found = {kind: sorted(each for each in made if each.startswith(f"{kind}/")) for kind in kinds()}
     releases = {each.rpartition("/")[2] for each in (reference, *found["release"]) if each.startswith("release/")}
     running = [device.device for device in read_fleet(bus, list_devices(bus)) if device.release in releases]
     return {kind: names for kind, names in {**found, "devices": running}.items() if names}

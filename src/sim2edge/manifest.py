@@ -18,7 +18,9 @@ MANIFEST_VERSION = 3
 """2 added `shard`, 3 `measurements` and `same_bytes`; older manifests are read as they are."""
 MEASUREMENTS = "measurements"
 """Folder of an attempt that holds what it measured; no payload has a path below it."""
-KINDS = ("episodes", "frames", "dataset", "model", "verdict", "release", "rollout")
+KIND = re.compile("[a-z]{1,31}")
+RESERVED = frozenset(("catalog", "fleet", "inbox", "logs", "mlflow", "ota", "refs", "registered", "retrain"))
+"""Folders of the bucket that hold no artifacts; any other of that form is a kind, which some stage makes."""
 PARTITION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 IDENTITY = re.compile(r"[0-9a-f]{16}")
 ENTRY = re.compile(rf"catalog/([0-9]{{8}}T[0-9]{{6}}\.[0-9]{{6}}Z)_([a-z]+)_({PARTITION.pattern})_([0-9a-f]{{16}})")
@@ -38,6 +40,11 @@ def check_partition(partition: str) -> str:
     return partition
 
 
+def is_kind(text: str) -> bool:
+    """Return whether artifacts may be of a kind called so; `stages.kinds()` are those that are made here."""
+    return bool(KIND.fullmatch(text)) and text not in RESERVED
+
+
 def split_reference(reference: str) -> tuple[str, str, str]:
     """Split `<kind>/<partition>/<id>`.
 
@@ -46,7 +53,7 @@ def split_reference(reference: str) -> tuple[str, str, str]:
     """
     kind, _, rest = reference.partition("/")
     partition, _, identity = rest.partition("/")
-    if kind not in KINDS or not PARTITION.fullmatch(partition) or not IDENTITY.fullmatch(identity):
+    if not is_kind(kind) or not PARTITION.fullmatch(partition) or not IDENTITY.fullmatch(identity):
         raise BadInput(f"'{reference}' is not an artifact reference: <kind>/<partition>/<16 hex digits>")
     return kind, partition, identity
 
@@ -64,7 +71,7 @@ def entry_key(reference: str, finished: datetime) -> str:
 def parse_entry(key: str) -> str | None:
     """The reference that an entry of the catalog is about; None when the key is not that of an entry."""
     match = ENTRY.fullmatch(key)
-    return f"{match[2]}/{match[3]}/{match[4]}" if match and match[2] in KINDS else None
+    return f"{match[2]}/{match[3]}/{match[4]}" if match and is_kind(match[2]) else None
 
 
 def _payload_path(path: str) -> str:

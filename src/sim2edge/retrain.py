@@ -38,12 +38,10 @@ from sim2edge.config import cache_key_fields, digest, load, parse_overrides
 from sim2edge.errors import BadInput, Conflict, Corrupt
 from sim2edge.lines import first_problem
 from sim2edge.manifest import check_partition
-from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage
+from sim2edge.stages import between, stage_names
 
 OPEN, FULFILLED, TRAININGS = "retrain/open", "retrain/served", "retrain/trainings"
 FRAMES = "refs/frames"
-DECIDES = STAGE_NAMES[STAGE_NAMES.index("augment") :]
-"""The stages whose settings decide what a training, and the release after it, comes to."""
 MAX_BYTES = 8192
 """The largest request, bytes of JSON."""
 MAX_JOINED = 5000
@@ -64,8 +62,8 @@ def _line(text: str) -> str:
 
 def _override(word: str) -> str:
     stage, dot, rest = _line(word).partition(".")
-    if stage not in (*STAGE_NAMES, *SIDE_STAGES) or not dot:
-        raise ValueError(f"expected stage.key=value with a stage of: {', '.join((*STAGE_NAMES, *SIDE_STAGES))}")
+    if stage not in stage_names() or not dot:
+        raise ValueError(f"expected stage.key=value with a stage of: {', '.join(stage_names())}")
     try:
         parse_overrides([rest])
     except BadInput as error:
@@ -218,8 +216,8 @@ def fingerprint(preset: str | None, overrides: Sequence[str], defaults: Sequence
         BadInput: unknown preset, unknown key, or a wrong value.
     """
     found = []
-    for name in DECIDES:
-        stage = get_stage(name)
+    for stage in between("dataset", "rollout"):  # they decide what a training, and the release after it, comes to
+        name = stage.name
         words = [word.removeprefix(f"{name}.") for word in (*defaults, *overrides) if word.startswith(f"{name}.")]
         found.append([name, stage.version, cache_key_fields(load(stage.config, name, preset, words))])
     return digest(found)[:16]

@@ -1,6 +1,7 @@
 """The stage contract: what a stage declares, what its function gets, and what it gives back.
 
-A stage is a package `sim2edge.<name>` whose `STAGE` names its config, its inputs and the kind of artifact it makes. Its
+A stage is a package whose `STAGE` declares it; an entry point of the group `sim2edge.stages` makes it known
+(`stages.py`). Everything else follows from the declaration: access, credentials, image, pages, command line. Its
 function gets a `Job` and leaves files in `job.output`; it knows neither Airflow nor S3. `runner.py` does the rest.
 
     def run(job: Job[CleanConfig]) -> Outcome:
@@ -22,11 +23,6 @@ from sim2edge.shards import Shard
 
 if TYPE_CHECKING:
     from sim2edge.manifest import Manifest
-
-STAGE_NAMES = ("capture", "clean", "augment", "train", "validate", "export", "push")
-"""The chain, in its order."""
-SIDE_STAGES = {"ingest": "sim2edge.capture.ingest"}
-"""Stages beside the chain, which do the work of one of them in another way: their packages, below that one's."""
 
 C = TypeVar("C", bound=StageConfig)
 
@@ -53,6 +49,61 @@ class Gather:
     """`"module:function"`: gets a `Job` whose `parts` are the shards, leaves the files that only the whole has."""
     files: Sequence[str] = ("*",)
     """Glob patterns of the shards' files that `entry` reads; the rest is not downloaded."""
+
+
+@dataclass(frozen=True)
+class Grants:
+    """What may be done in the bucket: patterns of keys; `*` stands for any characters, slashes included."""
+
+    read: Sequence[str] = ()
+    """Get and list."""
+    write: Sequence[str] = ()
+    """Put, over an older object, too."""
+    create: Sequence[str] = ()
+    """Put where nothing is yet; SeaweedFS does not know the difference, and lets the object be replaced."""
+    delete: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a stage reads besides artifacts, such as a batch of the inbox; `"module:function"` strings."""
+
+    pin: str
+    """`pin(bus, stage, config, partition) -> config`: names in the config what is there now, so that it decides the id;
+    runs when a plan is made, in the light core."""
+    pins: Sequence[str]
+    """The fields that `pin` fills in: whoever carries the plan out is given their values, and does not look again."""
+    fetch: str
+    """`fetch(bus, config, partition, folder)`: downloads and checks it, for `job.source`."""
+    deliver: str | None = None
+    """`deliver(bus, partition, folder, config, progress)`: puts a folder there that the command line names."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the pages show of what a stage makes."""
+
+    figures: Mapping[str, str] = field(default_factory=dict)
+    """Figures kept of every artifact's summary, numbers or words: name to where it is, `splits.train.frames`."""
+    headline: Callable[[Mapping[str, Any]], str] = lambda _: ""
+    """The one figure that says how good it is, from `figures`; one that is missing leaves it empty."""
+    report: str | None = None
+    """The file to look at first."""
+
+
+def named(*names: str) -> Mapping[str, str]:
+    """Return `Shown.figures` of fields that lie at the top of the summary, under their own names."""
+    return dict(zip(names, names, strict=True))
+
+
+@dataclass(frozen=True)
+class Image:
+    """How the stage's image is built (`containers/Dockerfile`, docs/images.md)."""
+
+    parent: str = "core"
+    """What its packages come on top of: `core`, `vision`, `rendering`, `tables`, `learning` or `tracked`."""
+    extra: str | None = None
+    """The extra of its distribution that it runs on; None: that of the stage's name."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +136,23 @@ class Stage:
     post_commit: str | None = None
     gather: Gather | None = None
     """Of a stage whose work may be shared out to several runs."""
-    deliver: str | None = None
-    """Of a stage that works on a batch of the inbox (its config is an `InboxConfig`): `deliver(bus, batch, folder,
-    config, progress)` puts a folder that the command line names there."""
+    source: Source | None = None
+    """Of a stage that reads something besides artifacts."""
+    instead_of: str | None = None
+    """The stage whose kind of artifact it makes in another way: it shares that one's column in the pages."""
+    grants: Grants = Grants()
+    """What its hooks (`choose`, `post_commit`, `source`) touch in the bucket besides its inputs, its kind, its ref."""
+    signs: bool = False
+    """Whether it is given the keys that releases are signed with."""
+    tracked: bool = False
+    """Whether its runs are in MLflow, under `summary["mlflow"]`."""
+    shown: Shown = Shown()
+    image: Image = Image()
+
+    @property
+    def extra(self) -> str:
+        """The name of the extra whose packages it runs on."""
+        return self.image.extra or self.name
 
 
 @dataclass(frozen=True)
@@ -151,8 +216,8 @@ class Job(Generic[C]):
     """The run is compared with an earlier one and thrown away: it tells nobody, and needs no key to publish with."""
     shard: Shard | None = None
     """Which share of the work this run does; None: all of it."""
-    inbox: Path | None = None
-    """The checked files of a batch of the inbox, `READY.json` included, for a stage that works on one."""
+    source: Path | None = None
+    """What the stage's `source` fetched, for a stage that has one."""
     parts: Sequence[Artifact] = ()
     """To a gather function: the shards, in order, with the files it asked for."""
 
@@ -172,23 +237,6 @@ class Outcome:
 
     summary: Mapping[str, Any]
     refused: str | None = None
-
-
-def get_stage(name: str) -> Stage:
-    """The stage called `name`.
-
-    Raises:
-        BadInput: there is no such stage.
-    """
-    if name not in (*STAGE_NAMES, *SIDE_STAGES):
-        raise BadInput(f"stage '{name}' is not one of: {', '.join((*STAGE_NAMES, *SIDE_STAGES))}")
-    stage: Stage = importlib.import_module(SIDE_STAGES.get(name, f"sim2edge.{name}")).STAGE
-    return stage
-
-
-def extra_of(name: str) -> str:
-    """The optional dependencies, by the name of their extra, that the stage called `name` runs on."""
-    return SIDE_STAGES.get(name, f"sim2edge.{name}").split(".")[1]
 
 
 def load_function(path: str) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from clean.episode_files import write_episode
 
+from sim2edge import plan as plans
 from sim2edge import runner
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
@@ -33,8 +34,8 @@ def episodes(bus: Bus, tmp_path: Path) -> str:
     return manifest.reference
 
 
-def run(bus: Bus, stage: str, overrides: list[str]) -> tuple[runner.Plan, Manifest]:
-    plan = runner.plan(bus, stage, partition="toy", overrides=overrides)
+def run(bus: Bus, stage: str, overrides: list[str]) -> tuple[plans.Plan, Manifest]:
+    plan = plans.plan(bus, stage, partition="toy", overrides=overrides)
     return plan, runner.execute(bus, plan, JsonProgress(stage))
 
 
@@ -55,9 +56,9 @@ def test_another_augmentation_needs_no_other_frames(bus, episodes):
     first, second = (run(bus, "augment", [*AUGMENT, f"brightness={level}"])[1] for level in (10, 20))
     assert first.id != second.id
     assert first.inputs == second.inputs == {"frames": [frames.reference]}
-    assert runner.plan(bus, "clean", partition="toy", overrides=CLEAN).manifest == frames
+    assert plans.plan(bus, "clean", partition="toy", overrides=CLEAN).manifest == frames
 
 
 def test_augment_without_frames_says_what_is_missing(bus):
     with pytest.raises(BadInput, match=r"augment: input 'frames' is missing"):
-        runner.plan(bus, "augment", partition="toy")
+        plans.plan(bus, "augment", partition="toy")

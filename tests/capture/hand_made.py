@@ -8,22 +8,22 @@ import numpy as np
 from sim2edge.capture.camera_mount import focal_pixels, mount_position, mount_rotation
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.footprints import make_obstacle
-from sim2edge.capture.lidar_capture import beam_angles, cast_beams, cast_cloud, cloud_directions
+from sim2edge.capture.lidar_capture import cast_beams, cast_cloud, cloud_directions
 from sim2edge.capture.projection import rotation
 from sim2edge.capture.simulator import NO_INSTANCE, Observation
 from sim2edge.capture.specs import (
-    LIDAR_HEIGHT_M,
     WALL_HEIGHT_M,
     CameraSpec,
     EpisodeSpec,
     Light,
     Obstacle,
     Part,
-    Pose,
     RobotSpec,
     RoomSpec,
     Rug,
 )
+from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.moment import LIDAR_HEIGHT_M, Pose
 
 GREY = (0.5, 0.5, 0.5)
 ORIGIN = Pose(0, 0, 0)

@@ -6,7 +6,7 @@ from rich.console import Console
 from sim2edge import cli
 from sim2edge.bus import Bus
 from sim2edge.capture.batch_summary import Batch, print_batch, read_batch
-from sim2edge.capture.table import read_table
+from sim2edge.episodes.table import read_table
 from sim2edge.errors import BadInput
 
 

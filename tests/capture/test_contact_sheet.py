@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim2edge.capture.contact_sheet import choose_frames, class_colour, read_frame, write_contact_sheet
-from sim2edge.capture.recorder import EpisodeResult
-from sim2edge.capture.table import read_table
+from sim2edge.episodes.result import EpisodeResult
+from sim2edge.episodes.table import read_table
 from sim2edge.recipes.perception import CLASSES
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim2edge.capture.driver import MARGIN_M, decide, lidar_points
-from sim2edge.capture.specs import ROBOT_RADIUS_M
+from sim2edge.episodes.moment import ROBOT_RADIUS_M
 
 NOTHING = np.zeros((0, 2))
 

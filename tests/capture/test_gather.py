@@ -5,8 +5,9 @@ from obstore.store import MemoryStore
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
+from sim2edge.plan import plan
 from sim2edge.progress import JsonProgress
-from sim2edge.runner import execute, plan
+from sim2edge.runner import execute
 
 EPISODES = ["episodes=4", "episode_seconds=2"]
 

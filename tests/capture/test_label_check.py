@@ -11,7 +11,7 @@ from sim2edge.capture.footprints import distance_to, hull_distance, make_obstacl
 from sim2edge.capture.label_check import check_labels
 from sim2edge.capture.labels import Labeller
 from sim2edge.capture.obstacles import SHAPES
-from sim2edge.capture.specs import Pose
+from sim2edge.episodes.moment import Pose
 
 CONFIG = CaptureConfig()
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.footprints import make_obstacle, placed_footprints
 from sim2edge.capture.labels import Labeller, camera_pose, floor_at, locate
-from sim2edge.capture.lidar_capture import beam_angles
 from sim2edge.capture.obstacles import SHAPES, box
-from sim2edge.capture.specs import CAMERA_AHEAD_M, Motion, Pose, Rug
+from sim2edge.capture.specs import CAMERA_AHEAD_M, Motion, Rug
 from sim2edge.config import load
+from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.moment import Pose
 
 CONFIG = CaptureConfig()
 

@@ -7,9 +7,10 @@ import pytest
 from capture.hand_made import look, make_spec, solid, stand
 
 from sim2edge.capture.config import CaptureConfig, Lidar3dConfig, LidarConfig
-from sim2edge.capture.lidar_capture import beam_angles, cloud_directions, disturb, disturb_cloud, write_csv
+from sim2edge.capture.lidar_capture import cloud_directions, disturb, disturb_cloud
 from sim2edge.capture.seeds import generator
-from sim2edge.capture.specs import LIDAR_HEIGHT_M, Pose
+from sim2edge.episodes.beams import beam_angles, write_csv
+from sim2edge.episodes.moment import LIDAR_HEIGHT_M, Pose
 
 
 def test_beams_cover_the_turn_once_counter_clockwise_centred_ahead():

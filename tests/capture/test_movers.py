@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim2edge.capture.movers import PERSONAL_SPACE_M, Movers
-from sim2edge.capture.specs import ROBOT_RADIUS_M, Motion, Pose
+from sim2edge.capture.specs import Motion
+from sim2edge.episodes.moment import ROBOT_RADIUS_M, Pose
 
 FAR = Pose(50, 50, 0)
 

@@ -14,8 +14,8 @@ from sim2edge.capture.footprints import make_obstacle
 from sim2edge.capture.movers import PERSONAL_SPACE_M
 from sim2edge.capture.mujoco_simulator import MujocoSimulator
 from sim2edge.capture.obstacles import limb
-from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import ROBOT_RADIUS_M, TRACK_M, WHEEL_RADIUS_M, Motion, Pose
+from sim2edge.capture.specs import TRACK_M, WHEEL_RADIUS_M, Motion
+from sim2edge.episodes.moment import ROBOT_RADIUS_M, Command, Pose
 from sim2edge.errors import BadInput
 
 

@@ -18,14 +18,15 @@ from mcap_protobuf.decoder import DecoderFactory
 
 from sim2edge.capture.camera_mount import mount_position
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.episode import failure_reason, path_length
+from sim2edge.capture.episode import failure_reason
 from sim2edge.capture.labels import Labeller
 from sim2edge.capture.lidar_capture import cloud_directions
-from sim2edge.capture.recorder import EpisodeResult, Recorder
-from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import EpisodeSpec, Pose
+from sim2edge.capture.recorder import Recorder
+from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.tick import Tick
 from sim2edge.config import load
+from sim2edge.episodes.moment import Command, Pose, path_length
+from sim2edge.episodes.result import EpisodeResult
 
 SCHEMAS = {
     "/camera/image": "foxglove.CompressedImage",

@@ -15,8 +15,9 @@ from sim2edge.capture.floors import HELD_OUT
 from sim2edge.capture.footprints import hull_distance, placed_footprints, wall_footprint
 from sim2edge.capture.furnish import OVERHEAD_M
 from sim2edge.capture.room_simulator import ROOM_FLOORS, draw_episode, occupancy_of
-from sim2edge.capture.specs import EpisodeSpec, Layout
+from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.config import load
+from sim2edge.episodes.moment import Layout
 from sim2edge.errors import BadInput
 from sim2edge.recipes.perception import CLASSES
 

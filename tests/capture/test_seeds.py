@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim2edge.capture.seeds import episode_id, episode_seed, generator
+from sim2edge.capture.seeds import episode_seed, generator
+from sim2edge.episodes.moment import episode_id
 from sim2edge.manifest import PARTITION
 
 batches = st.from_regex(PARTITION, fullmatch=True)

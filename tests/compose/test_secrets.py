@@ -13,7 +13,7 @@ import yaml
 
 from sim2edge.compose.secrets import DEVICES, PASSWORDS, load_passwords, logins, make_secrets
 from sim2edge.errors import BadInput
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import stage_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,7 +73,7 @@ def test_the_login_of_prometheus_is_the_password_hashed(folder: Path):
 
 
 def test_airflow_hands_on_the_files_of_stages_alone(folder: Path):
-    assert {path.stem for path in (folder / "worker").iterdir()} == set(STAGE_NAMES)
+    assert {path.stem for path in (folder / "worker").iterdir()} == set(stage_names())
     for path in (folder / "worker").iterdir():
         assert path.read_bytes() == (folder / "credentials" / path.name).read_bytes()
 

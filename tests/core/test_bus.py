@@ -9,6 +9,7 @@ import toy_stage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim2edge import plan as plans
 from sim2edge import runner
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict, Corrupt
@@ -17,7 +18,7 @@ from sim2edge.progress import JsonProgress
 
 
 def make(bus, partition, *overrides, stage="capture"):
-    return runner.execute(bus, runner.plan(bus, stage, partition, None, overrides), JsonProgress(stage))
+    return runner.execute(bus, plans.plan(bus, stage, partition, None, overrides), JsonProgress(stage))
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -89,7 +90,7 @@ def test_a_reference_parses_to_its_three_parts_or_is_refused(text):
 
 
 def test_the_loser_of_a_commit_race_drops_its_payload(any_bus, partition, toy_stages):
-    planned = runner.plan(any_bus, "capture", partition)
+    planned = plans.plan(any_bus, "capture", partition)
     results = []
     threads = [
         threading.Thread(target=lambda: results.append(runner.produce(any_bus, planned, JsonProgress("capture"))))

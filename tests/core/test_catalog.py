@@ -64,7 +64,7 @@ def test_an_entry_names_the_artifact_and_sorts_by_time(naive, partition):
     assert key < entry_key("dataset/0/0000000000000000", finished + timedelta(microseconds=1))
 
 
-@pytest.mark.parametrize("key", ["catalog/", "catalog/x", "catalog/20260101T000000.000000Z_nothing_b_00000000000000aa"])
+@pytest.mark.parametrize("key", ["catalog/", "catalog/x", "catalog/20260101T000000.000000Z_refs_b_00000000000000aa"])
 def test_what_is_no_entry_is_passed_over(bus, key):
     assert parse_entry(key) is None
     if not key.endswith("/"):
@@ -204,14 +204,15 @@ def test_who_loses_the_race_still_sees_that_the_winner_is_listed(bus):
 
 
 def test_a_cache_hit_mends_a_missing_entry(bus, toy_stages):
+    from sim2edge import plan as plans
     from sim2edge import runner
     from sim2edge.progress import make_progress
 
     with make_progress("capture") as progress:
-        made = runner.execute(bus, runner.plan(bus, "capture", "b"), progress)
+        made = runner.execute(bus, plans.plan(bus, "capture", "b"), progress)
         key = entry_key(made.reference, made.finished)
         bus.delete([key])
-        runner.execute(bus, runner.plan(bus, "capture", "b"), progress)
+        runner.execute(bus, plans.plan(bus, "capture", "b"), progress)
     assert list(bus.list("catalog")) == [key]
 
 

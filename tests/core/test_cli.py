@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sim2edge import cli, runner
+from sim2edge import cli
+from sim2edge import plan as plans
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict, Unavailable
 from sim2edge.manifest import Manifest
@@ -206,7 +207,7 @@ def test_a_partition_that_would_be_ignored_is_refused(command, s3, partition):
 def test_a_scheduler_may_name_the_batch_of_its_run(command, s3, partition):
     command("capture", "--partition", "{partition}")
     given = {"episodes": [f"refs/batches/{partition}"]}
-    expected = runner.plan(s3, "clean", "other", inputs=given).reference
+    expected = plans.plan(s3, "clean", "other", inputs=given).reference
     words = ("--input", "episodes=refs/batches/{partition}", "--expect", expected)
     assert command("clean", "--partition", "other", *words)[0] == 0
 

@@ -65,7 +65,7 @@ def test_a_bad_override_names_its_field(overrides, message):
         ("clean:\n  width: 1\ncapture:", "capture: expected a mapping"),
         ("", "empty: expected a mapping"),
         ("# nothing but words", "empty: expected a mapping"),
-        ("captur: {lines: 2}", "'captur' is not a stage: capture, clean, .*, ingest"),
+        ("captur: {lines: 2}", "'captur' is not a stage: augment, capture, clean, .*, validate"),
         ("capture: {lines: 1}\ncapture: {word: x}", "not YAML: 'capture' comes twice"),
         ("capture: {lines: 1, lines: 2}", "not YAML: 'lines' comes twice"),
         ("capture: {lines: 1:30}", "not YAML: '1:30' would be a number to the base of 60"),

@@ -6,13 +6,14 @@ import pytest
 import toy_stage
 
 from sim2edge import cli, runner
+from sim2edge import plan as plans
 from sim2edge.errors import BadInput
 from sim2edge.expectation import UNNAMED, Expectation, check_expected, parse_expectation
 from sim2edge.progress import JsonProgress
 
 
 def plan(bus, name="capture", overrides=(), **more):
-    return runner.plan(bus, name, "demo-1", None, overrides, **more)
+    return plans.plan(bus, name, "demo-1", None, overrides, **more)
 
 
 def refusal(planned, here):
@@ -58,7 +59,7 @@ def test_another_input_is_named_by_its_role(bus, toy_stages):
 
 
 def test_another_batch_or_shard_is_refused(bus, toy_stages):
-    other = runner.plan(bus, "capture", "demo-2")
+    other = plans.plan(bus, "capture", "demo-2")
     assert refusal(plan(bus), other) == UNNAMED
     assert refusal(plan(bus, shard="1/3"), plan(bus, shard="2/3")) == UNNAMED
 
@@ -68,7 +69,7 @@ def test_a_shard_whose_batch_came_about_meanwhile_is_still_the_expected_one(bus,
     whole = runner.execute(bus, plan(bus), JsonProgress("toy"))
     here = plan(bus, shard="1/3")
     check_expected(here, expected)
-    assert here.manifest == runner.find_made(bus, here) == whole
+    assert here.manifest == plans.find_made(bus, here) == whole
 
 
 @pytest.mark.parametrize(

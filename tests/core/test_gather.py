@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sim2edge import plan as plans
 from sim2edge import runner
 from sim2edge.errors import BadInput, Corrupt
 from sim2edge.manifest import Manifest, parse_manifest
@@ -11,7 +12,7 @@ from sim2edge.progress import JsonProgress
 
 
 def plan(bus, name="capture", overrides=(), **cut):
-    return runner.plan(bus, name, "demo-1", None, overrides, {}, **cut)
+    return plans.plan(bus, name, "demo-1", None, overrides, {}, **cut)
 
 
 def make(bus, **cut):

@@ -3,18 +3,21 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Collection
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import sim2edge
 from sim2edge.inspect_bus import describe_fields
-from sim2edge.stage import SIDE_STAGES, STAGE_NAMES, get_stage
+from sim2edge.stages import get_stage, stage_names
 
 SOURCE = Path(sim2edge.__file__).parent
 SHARED = {
     "bus",
     "cores",
+    "episodes",
     "frames",
     "lines",
     "terminal",
@@ -55,7 +58,61 @@ def is_package_part(name: str) -> bool:
     return (SOURCE / name).is_dir() or (SOURCE / f"{name}.py").is_file()
 
 
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+PACKAGES = {"sim2edge": SOURCE, "sim2edge_airflow": SOURCE.parents[1] / "plugins" / "sim2edge_airflow"}
+
+
+def all_modules() -> dict[str, Path]:
+    """Every module of ours by its dotted name; of the Airflow side, where it lies beside."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in folder.rglob("*.py"):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def for_types_alone(tree: ast.AST) -> set[ast.AST]:
+    """What stands below `if TYPE_CHECKING:`."""
+    tests = (node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    return {below for node in tests for statement in node.body for below in ast.walk(statement)}
+
+
+def imports_of_ours(path: Path, modules: Collection[str]) -> set[str]:
+    """Which of the modules a file imports, also in the middle of a function, but not for types alone."""
+    tree, found = ast.parse(path.read_text()), set()
+    left_out = for_types_alone(tree)
+    for node in ast.walk(tree):
+        if node in left_out:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= named & set(modules) if named <= set(modules) else {node.module} | named
+    return found & set(modules)
+
+
+def test_no_module_imports_itself_in_however_many_steps():
+    modules = all_modules()
+    graph = {name: imports_of_ours(path, modules) - {name} for name, path in modules.items()}
+    TopologicalSorter(graph).prepare()  # a CycleError names the way
+
+
+def test_what_runs_in_production_needs_neither_the_local_stack_nor_the_demo():
+    modules = all_modules()
+    above = ("sim2edge.stack", "sim2edge.demo")
+    for name, path in modules.items():
+        if not name.startswith((*above, "sim2edge.cli", "sim2edge.__main__")):
+            upwards = {each for each in imports_of_ours(path, modules) if each.startswith(above)}
+            assert not upwards, name
+
+
+def test_recipes_import_no_stage():
+    for path in files("recipes"):
+        assert imported_parts(path).isdisjoint(stage_names()), path
+
+
+@pytest.mark.parametrize("stage", stage_names())
 def test_stages_import_the_shared_core_and_never_one_another(stage):
     allowed = SHARED | {stage} | ({"edge"} if stage == "export" else set())
     for path in files(stage):
@@ -64,7 +121,7 @@ def test_stages_import_the_shared_core_and_never_one_another(stage):
 
 def test_the_device_imports_nothing_of_the_stages():
     for path in files("edge"):
-        assert imported_parts(path).isdisjoint({*STAGE_NAMES, "runner", "stack", "registry"}), path
+        assert imported_parts(path).isdisjoint({*stage_names(), "runner", "stack", "registry"}), path
 
 
 def test_nothing_in_the_package_imports_airflow():
@@ -86,7 +143,7 @@ def loaded(statement: str) -> set[str]:
 
 
 def test_the_light_core_and_every_stage_declaration_load_nothing_heavy():
-    declare = "; ".join(f"import sim2edge.{name}" for name in STAGE_NAMES) + "; import sim2edge.capture.ingest"
+    declare = "; ".join(f"import sim2edge.{name}" for name in stage_names()) + "; import sim2edge.ingest"
     assert loaded(f"import sim2edge.cli, sim2edge.runner, sim2edge.inspect_bus; {declare}").isdisjoint(HEAVY)
 
 
@@ -95,7 +152,7 @@ def test_the_device_loads_neither_torch_nor_airflow():
     assert modules.isdisjoint({"airflow", "torch", "mujoco", "mlflow", "pandas", "pyarrow"})
 
 
-@pytest.mark.parametrize("name", [*STAGE_NAMES, *SIDE_STAGES])
+@pytest.mark.parametrize("name", stage_names())
 def test_a_stage_is_declared_under_its_own_name_with_every_field_explained(name):
     stage = get_stage(name)
     assert stage.name == name

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 import toy_stage
 
+from sim2edge import plan as plans
 from sim2edge import runner
 from sim2edge.errors import BadInput
 from sim2edge.progress import JsonProgress
@@ -13,7 +14,7 @@ from sim2edge.stage import Input
 
 
 def plan(bus, name="capture", partition="demo-1", overrides=(), **inputs):
-    return runner.plan(bus, name, partition, None, overrides, inputs)
+    return plans.plan(bus, name, partition, None, overrides, inputs)
 
 
 def execute(bus, planned):
@@ -140,7 +141,7 @@ def test_a_checkpoint_outlives_the_run_and_goes_with_the_commit(bus, toy_stages,
 )
 def test_a_bad_request_is_one_clear_line(bus, toy_stages, name, partition, inputs, message):
     with pytest.raises(BadInput, match=message):
-        runner.plan(bus, name, partition, None, (), inputs)
+        plans.plan(bus, name, partition, None, (), inputs)
 
 
 def test_an_input_that_vanished_is_named(bus, toy_stages):

@@ -2,7 +2,9 @@
 
 import pytest
 
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import chain
+
+CHAIN = [stage.name for stage in chain()]
 
 PIPELINE = ("sim_capture", "data_cleaning", "train_model", "release_model")
 DESCRIBE = f"""
@@ -36,7 +38,7 @@ def in_process(describe):
 def test_every_stage_is_there(in_process):
     assert in_process["errors"] == {}
     stages = {task[0] for tasks in in_process["tasks"].values() for task in tasks.values()}
-    assert stages == {*STAGE_NAMES, "RequestTraining"}
+    assert stages == {*CHAIN, "RequestTraining"}
 
 
 def test_pods_run_the_same_tasks_by_the_same_edges(in_process, describe):

@@ -12,7 +12,9 @@ import pytest
 from forwarder import Forwarder
 
 from sim2edge.bus import Bus
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import chain
+
+CHAIN = [stage.name for stage in chain()]
 
 BATCH = "tiny-1"
 TINY = {
@@ -87,7 +89,7 @@ class Pipeline:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start `sim2edge words`."""
         command = [sys.executable, "-m", "sim2edge", *words]
-        keys = self._role(words[0]) if words[0] in STAGE_NAMES else {}
+        keys = self._role(words[0]) if words[0] in CHAIN else {}
         return subprocess.Popen(
             command,
             env=self.environment | keys,
@@ -127,7 +129,7 @@ def pipeline(s3_server, tmp_path_factory) -> Pipeline:
     environment.pop("SIM2EDGE_PRESET", None)
     made = Pipeline(environment, s3_server.role)
     assert made.run("ota", "init").code == 0
-    for stage in STAGE_NAMES:
+    for stage in CHAIN:
         made.make(stage)
     return made
 

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import chain
+
+CHAIN = [stage.name for stage in chain()]
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +17,7 @@ def artifacts(pipeline) -> set[str]:
 
 def test_everything_again_is_a_cache_hit_and_makes_nothing_new(pipeline):
     before = artifacts(pipeline)
-    for stage in STAGE_NAMES:
+    for stage in CHAIN:
         assert pipeline.make(stage).committed["cached"], stage
     assert artifacts(pipeline) == before
 
@@ -35,14 +37,14 @@ def test_a_changed_augmentation_runs_augment_again_and_leaves_the_rest(pipeline)
 def test_lineage_leads_from_the_rollout_to_the_seeds(pipeline):
     lineage = json.loads(pipeline.run("lineage", "refs/rings/canary", "--json").out)
     stages = {entry["stage"].split()[0] for entry in lineage.values()}
-    assert stages == set(STAGE_NAMES)
+    assert stages == set(CHAIN)
     seeds = lineage[pipeline.references["capture"]]["seeds"]
     assert len(seeds) == len(set(seeds.values())) == 14
     tree = pipeline.run("lineage", "refs/rings/canary").out
     assert all(str(seed) in tree for seed in seeds.values())
 
 
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", CHAIN)
 def test_reproducing_gives_identical_bytes_and_changes_nothing(pipeline, elsewhere, stage):
     before = set(pipeline.bus.list(""))
     ended = elsewhere.run("reproduce", pipeline.references[stage])

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from sim2edge.discovery import own_entries
 from sim2edge.edge.footprint import measure_footprint
 from sim2edge.errors import BadInput
 
 FORBIDDEN = ("torch", "airflow", "pyarrow", "pandas", "mlflow", "mujoco", "pydantic", "rich", "faster_coco_eval")
-STAGES = ("capture", "clean", "augment", "train", "validate", "export", "push")
+STAGES = tuple(own_entries())
 
 
 def test_the_device_loads_neither_torch_nor_airflow_nor_a_stage(slot: Path) -> None:

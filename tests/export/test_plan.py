@@ -4,7 +4,7 @@ import pytest
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
-from sim2edge.runner import plan
+from sim2edge.plan import plan
 
 from .conftest import DATASET, MODEL, VERDICT, make_manifest
 

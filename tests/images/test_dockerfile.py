@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from sim2edge.discovery import DISTRIBUTION, distribution_name
+from sim2edge.stage_commands import image_list
+from sim2edge.stages import installed
+
 CHECKOUT = Path(__file__).parents[2]
-IMAGES = (
-    *("capture", "clean", "augment", "train", "validate", "export", "push"),
-    *("device", "device-tflite", "airflow", "mlflow", "s3", "engine-proxy"),
-)
+PARENTS = {stage.name: stage.image.parent for stage in installed() if distribution_name(stage.name) == DISTRIBUTION}
+OTHERS = ("device", "device-tflite", "airflow", "mlflow", "s3", "engine-proxy")
+IMAGES = (*PARENTS, *OTHERS)
 SERVICES = ("device", "device-tflite", "mlflow", "s3", "engine-proxy")
 TEXT = (CHECKOUT / "containers/Dockerfile").read_text(encoding="utf-8")
 
@@ -47,6 +50,8 @@ def chain(stage: str) -> list[tuple[str, str]]:
 def image(name: str) -> list[tuple[str, str]]:
     """The instructions of an image, from its base on."""
     own = [(word, rest.replace("${IMAGE}", name)) for word, rest in STAGES["image"][1]]
+    if name in PARENTS:
+        return chain(PARENTS[name]) + STAGES["stage-packages"][1] + own
     return chain(f"{name}-packages") + own
 
 
@@ -60,7 +65,14 @@ def test_the_base_is_pinned_by_digest_in_one_place():
     assert arguments["BUILD_IMAGE"] == "${BASE_IMAGE}"
     assert TEXT.count("sha256:") == 1
     outside = {source for source, _ in STAGES.values() if source not in STAGES}
-    assert outside == {"${BASE_IMAGE}", "${BUILD_IMAGE}", "${WHEELHOUSE_IMAGE}", "${IMAGE}-packages", "scratch"}
+    assert outside == {
+        "${BASE_IMAGE}",
+        "${BUILD_IMAGE}",
+        "${WHEELHOUSE_IMAGE}",
+        "${PACKAGES}-packages",
+        "${PARENT}",
+        "scratch",
+    }
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -108,10 +120,20 @@ def test_no_tool_and_no_list_of_packages_stays():
         assert "/opt/tools" not in " ".join(rest for word, rest in image(name) if word == "COPY")
 
 
+def test_the_list_of_images_is_that_of_the_declarations():
+    assert (CHECKOUT / "containers/images.json").read_text() == image_list() + "\n", "run `make image-list`"
+
+
+@pytest.mark.parametrize("name", PARENTS)
+def test_a_stage_comes_on_top_of_a_group_that_is_there(name):
+    assert PARENTS[name] in STAGES
+
+
 def test_bake_and_the_scripts_know_every_image():
     for path in ("containers/bake.hcl", "scripts/images.sh", "scripts/test_images.sh", "scripts/sbom.py"):
         text = (CHECKOUT / path).read_text(encoding="utf-8")
-        assert not [name for name in IMAGES if name not in text], path
+        assert not [name for name in OTHERS if name not in text], path
+        assert "STAGES" in text or "containers/images.json" in text, path
     version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     assert f'variable "VERSION" {{ default = "{version}" }}' in (CHECKOUT / "containers/bake.hcl").read_text()
 

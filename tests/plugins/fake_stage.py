@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from sim2edge import cli, config, runner
+from sim2edge import plan as plans
 from sim2edge.bus import Bus
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.progress import emit
@@ -43,7 +44,7 @@ def commit(name: str, argv: list[str], refused: str | None = None) -> int:
     return 0
 
 
-def produce(bus: Bus, planned: runner.Plan, refused: str | None) -> Manifest:
+def produce(bus: Bus, planned: plans.Plan, refused: str | None) -> Manifest:
     """Commit an artifact with one small file."""
     kind, partition, identity = planned.reference.split("/")
     now = datetime.now(UTC)
@@ -77,8 +78,8 @@ def produce(bus: Bus, planned: runner.Plan, refused: str | None) -> Manifest:
 
 def be_ahead(name: str, argv: list[str]) -> int:
     """Be an image whose stage is one version ahead."""
-    ahead = replace(runner.get_stage(name), version=runner.get_stage(name).version + 1)
-    runner.get_stage = lambda _: ahead
+    ahead = replace(plans.get_stage(name), version=plans.get_stage(name).version + 1)
+    plans.get_stage = lambda _: ahead
     return commit(name, argv)
 
 

@@ -97,10 +97,28 @@ def test_no_file_of_the_bus_can_be_the_script_or_the_style_of_a_page(path, media
 
 @pytest.mark.parametrize(
     "path",
-    ["frames/nobody/0123456789abcdef", "frames/x/not-an-id", "{}/manifest.json", "{}/%2e%2e/secret", "{}/nothing"],
+    ["frames/nobody/0123456789abcdef", "heat/b/0123456789abcdef", "{}/manifest.json", "{}/%2e%2e/secret", "{}/nothing"],
 )
 def test_what_is_not_there_is_said_so(browser, artifact, path):
     assert browser.get(f"/sim2edge/artifacts/{path.format(artifact)}").status_code == 404
+
+
+def test_what_cannot_be_a_reference_is_a_bad_request(browser):
+    answer = browser.get("/sim2edge/artifacts/frames/x/not-an-id")
+    assert (answer.status_code, "is not an artifact reference" in answer.text) == (400, True)
+
+
+def test_what_the_servers_credentials_may_not_read_is_forbidden(browser, s3_server, monkeypatch):
+    for name, value in s3_server.role("capture").items():
+        monkeypatch.setenv(name, value)
+    answer = browser.get("/sim2edge/artifacts/release/nobody/0123456789abcdef")
+    assert (answer.status_code, "refused the credentials" in answer.text) == (403, True)
+
+
+def test_a_deployment_that_names_no_bucket_is_out_of_service_and_says_why(browser, monkeypatch):
+    monkeypatch.delenv("SIM2EDGE_BUCKET")
+    answer = browser.get("/sim2edge/artifacts/release/nobody/00000000000000aa")
+    assert (answer.status_code, "SIM2EDGE_BUCKET is not set" in answer.text) == (503, True)
 
 
 def test_the_links_of_a_task_lead_to_its_manifest_and_its_report(browser, artifact, s3, partition):

@@ -14,7 +14,7 @@ import yaml
 from kubernetes.client import ApiClient
 
 from sim2edge.secrets_file import parse_secrets
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import stage_names
 from sim2edge_airflow.provider_info import OPTIONS
 from sim2edge_airflow.runtimes.pod_spec import USER, build_pod
 from sim2edge_airflow.runtimes.runtime import StageJob
@@ -136,7 +136,7 @@ def test_stages_are_told_where_things_are_and_no_value_is_a_secret():
     assert not any(word in name for name in variables for word in ("SECRET", "PASSWORD", "KEY"))
 
 
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", stage_names())
 def test_the_stages_of_the_values_make_pods(stage, tmp_path):
     path = tmp_path / "stages.yaml"
     path.write_text(yaml.safe_load(VALUES["extraConfigMaps"]["sim2edge-stages"]["data"])["stages.yaml"])

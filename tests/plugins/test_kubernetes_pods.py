@@ -12,7 +12,7 @@ import pytest
 from kubernetes.client import ApiClient
 from kubernetes.client.models import V1Pod
 
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import get_stage, stage_names
 from sim2edge_airflow.runtimes.pod_spec import build_pod, literal, pod_status, selector
 from sim2edge_airflow.runtimes.runtime import StageJob
 from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
@@ -54,6 +54,7 @@ def make_job(stage: str, tmp_path: Any, settings: str = "", **changes: Any) -> S
         settings=read_stage_settings(path, stage, "0.1.0"),
         environment={"SIM2EDGE_BUCKET": "sim2edge", "AWS_ENDPOINT_URL": "https://s3.example"},
         secrets={"AWS_SECRET_ACCESS_KEY": SECRET},
+        signs=get_stage(stage).signs,
         keys={"targets-01234567.pem": SECRET.encode()},
     )
     return replace(job, **changes)
@@ -68,7 +69,7 @@ def check(manifest: dict[str, Any], version: str = "1.34") -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", stage_names())
 def test_every_stages_pod_is_what_the_api_takes(stage, version, tmp_path):
     check(make_manifest(stage, tmp_path), version)
 
@@ -116,7 +117,7 @@ def test_the_check_finds_what_is_wrong(mutation, tmp_path):
         check(broken)
 
 
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", stage_names())
 def test_a_pod_may_do_nothing_it_does_not_need(stage, tmp_path):
     spec = make_manifest(stage, tmp_path)["spec"]
     (container,) = spec["containers"]
@@ -132,7 +133,7 @@ def test_a_pod_may_do_nothing_it_does_not_need(stage, tmp_path):
     assert all("hostPath" not in volume for volume in spec["volumes"])
 
 
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", stage_names())
 def test_what_is_mounted_is_there(stage, tmp_path):  # the schema knows no references from one part to another
     spec = make_manifest(stage, tmp_path)["spec"]
     assert {mount["name"] for mount in spec["containers"][0]["volumeMounts"]} == {
@@ -150,7 +151,7 @@ def test_what_is_writable_has_a_size(tmp_path):
     }
 
 
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", stage_names())
 def test_credentials_are_the_clusters_and_no_pod_carries_any(stage, tmp_path):
     manifest = make_manifest(stage, tmp_path)
     assert SECRET not in repr(manifest)

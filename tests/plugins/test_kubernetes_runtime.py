@@ -21,7 +21,7 @@ from kubernetes_cluster import Cluster, Pod
 
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.secrets_file import format_secrets
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import chain, stage_names
 from sim2edge_airflow.runtimes import kubernetes_runtime
 from sim2edge_airflow.runtimes.kubernetes_runtime import KubernetesRuntime
 from sim2edge_airflow.runtimes.runtime import Orphaned, RunStatus, StageJob
@@ -49,7 +49,7 @@ def cluster(tmp_path, fake_stages, s3_server, monkeypatch) -> Iterator[Cluster]:
     program.chmod(0o755)
     cluster = Cluster(tmp_path, programs)
     credentials = {"AWS_ACCESS_KEY_ID": s3_server.access_key, "AWS_SECRET_ACCESS_KEY": s3_server.secret_key}
-    for stage in STAGE_NAMES:
+    for stage in stage_names():
         cluster.secrets[f"sim2edge-{stage}"] = {"secrets.env": format_secrets(credentials)}
     cluster.secrets["sim2edge-keys"] = {"root.json": "{}"}
     extra = json.dumps({"conn_type": "kubernetes", "extra": {"kube_config_path": str(cluster.kubeconfig)}})
@@ -401,7 +401,8 @@ def test_the_pipeline_runs_in_pods_by_one_setting(cluster, s3, partition, monkey
         "export": {"verdict": "validate", "model": "train", "dataset": "augment"},
         "push": {"release": "export"},
     }
-    for stage in STAGE_NAMES:
+    chain_names = [stage.name for stage in chain()]
+    for stage in chain_names:
         names = {"dag_id": "dag", "run_id": "run", "task_id": stage, "map_index": -1, "try_number": 1}
         instance = SimpleNamespace(**names, stats_tags={}, xcom_push=lambda **_: None)
         context = Context(
@@ -416,5 +417,5 @@ def test_the_pipeline_runs_in_pods_by_one_setting(cluster, s3, partition, monkey
         operator = StageOperator(stage=stage, execution_timeout=timedelta(minutes=2), inputs=named)
         made[stage] = operator.execute(context)
         assert s3.open(made[stage]).stage == stage
-    assert [pod["metadata"]["labels"]["sim2edge.stage"] for pod in cluster.made] == list(STAGE_NAMES)
+    assert [pod["metadata"]["labels"]["sim2edge.stage"] for pod in cluster.made] == chain_names
     assert cluster.pods == {}

@@ -6,8 +6,8 @@ import pytest
 
 from sim2edge.errors import BadInput
 from sim2edge.expectation import Expectation
-from sim2edge.runner import Plan
-from sim2edge.stage import get_stage
+from sim2edge.plan import Plan
+from sim2edge.stages import get_stage
 from sim2edge_airflow.run_settings import RunSettings
 from sim2edge_airflow.runtimes.stage_job import make_job, signing_keys, stage_secrets
 from sim2edge_airflow.runtimes.stage_settings import StageSettings
@@ -58,23 +58,26 @@ def test_credentials_are_apart_from_what_everybody_may_read():
 def test_a_stages_own_credentials_win_over_the_workers_as_a_whole(tmp_path):
     (tmp_path / "clean.env").write_text("AWS_ACCESS_KEY_ID=clean\nAWS_SECRET_ACCESS_KEY=clean's\n")
     environment = {**WORKER, "AWS_SESSION_TOKEN": "worker's", "SIM2EDGE_CREDENTIALS": str(tmp_path)}
-    assert stage_secrets("clean", environment) == {
+    assert stage_secrets(get_stage("clean"), environment) == {
         "AWS_ACCESS_KEY_ID": "clean",
         "AWS_SECRET_ACCESS_KEY": "clean's",
     }
-    assert stage_secrets("train", environment)["AWS_SESSION_TOKEN"] == "worker's"
+    assert stage_secrets(get_stage("train"), environment)["AWS_SESSION_TOKEN"] == "worker's"
 
 
-def test_ingest_has_the_credentials_of_capture(tmp_path):
+def test_where_ingest_has_no_credentials_yet_it_has_those_of_capture_and_says_so(tmp_path, caplog):
     (tmp_path / "capture.env").write_text("AWS_ACCESS_KEY_ID=capture's\n")
     environment = {"SIM2EDGE_CREDENTIALS": str(tmp_path), "AWS_ACCESS_KEY_ID": "worker's"}
-    assert stage_secrets("ingest", environment) == {"AWS_ACCESS_KEY_ID": "capture's"}
+    assert stage_secrets(get_stage("ingest"), environment) == {"AWS_ACCESS_KEY_ID": "capture's"}
+    assert "ingest runs with the credentials of capture; `sim2edge access init` makes its own" in caplog.text
+    (tmp_path / "ingest.env").write_text("AWS_ACCESS_KEY_ID=ingest's\n")
+    assert stage_secrets(get_stage("ingest"), environment) == {"AWS_ACCESS_KEY_ID": "ingest's"}
 
 
 def test_a_bad_line_of_credentials_is_named_and_not_shown(tmp_path):
     (tmp_path / "clean.env").write_text("hunter2\n")
     with pytest.raises(BadInput, match=r"clean\.env, line 1") as caught:
-        stage_secrets("clean", {"SIM2EDGE_CREDENTIALS": str(tmp_path)})
+        stage_secrets(get_stage("clean"), {"SIM2EDGE_CREDENTIALS": str(tmp_path)})
     assert "hunter2" not in str(caught.value)
 
 

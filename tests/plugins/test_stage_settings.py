@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sim2edge.errors import BadInput
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import stage_names
 from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
 CHECKOUT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", stage_names())
 def test_the_file_of_the_repository_is_right(stage: str) -> None:
     settings = read_stage_settings(CHECKOUT / "containers/stages.yaml", stage, "1.2")
     assert settings.image == f"sim2edge/{stage}:1.2"
@@ -48,12 +48,6 @@ def test_a_mistake_is_named_with_file_and_field(tmp_path: Path, text: str, said:
     with pytest.raises(BadInput, match=r"stages\.yaml") as caught:
         read_stage_settings(write(tmp_path, text), "train", "1")
     assert said in str(caught.value)
-
-
-def test_ingest_runs_on_the_image_and_within_the_limits_of_capture(tmp_path: Path) -> None:
-    path = write(tmp_path, "all: {pids: 99}\ncapture: {memory_mb: 3000, runtime: docker}\n")
-    assert read_stage_settings(path, "ingest", "1") == read_stage_settings(path, "capture", "1")
-    assert read_stage_settings(path, "ingest", "1").image == "sim2edge/capture:1"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sim2edge import plan as plans
 from sim2edge import runner
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, Manifest
@@ -54,7 +55,7 @@ def put_release(bus, folder, number: int, content: bytes) -> str:
 
 
 def push(bus, reference: str, *overrides: str) -> Manifest:
-    planned = runner.plan(bus, "push", overrides=overrides, inputs={"release": [reference]})
+    planned = plans.plan(bus, "push", overrides=overrides, inputs={"release": [reference]})
     return runner.execute(bus, planned, JsonProgress("push"))
 
 

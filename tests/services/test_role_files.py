@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sim2edge import cli
-from sim2edge.access import FIXED_ROLES, Keys, policy
+from sim2edge.access import Keys, fixed_roles, policy
 from sim2edge.errors import BadInput
 from sim2edge.secrets_file import read_role
 from sim2edge.services.role_files import (
@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_every_role_gets_a_file_that_only_its_owner_reads(folder: Path) -> None:
     made = init_roles(folder, ["pi-7"])
-    assert made == [*FIXED_ROLES, "device-pi-7"]
+    assert made == [*fixed_roles(), "device-pi-7"]
     assert sorted(contents(folder)) == sorted(f"{role}.env" for role in made)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
@@ -55,13 +55,13 @@ def test_a_second_time_nothing_changes(folder: Path) -> None:
 def test_many_at_once_agree_on_the_keys(folder: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = [role for roles in pool.map(lambda _: init_roles(folder), range(8)) for role in roles]
-    assert sorted(made) == sorted(FIXED_ROLES)
+    assert sorted(made) == sorted(fixed_roles())
 
 
 def test_stages_that_track_get_the_login_of_the_server(folder: Path) -> None:
     init_roles(folder)
     password = read_role(folder, "mlflow")["MLFLOW_AUTH_ADMIN_PASSWORD"]
-    for role in FIXED_ROLES:
+    for role in fixed_roles():
         found = read_role(folder, role).get("MLFLOW_TRACKING_PASSWORD")
         assert found == (password if role in ("train", "validate") else None)
     init_roles(folder, mlflow=MlflowSecrets("another-password", "another-key"))
@@ -87,10 +87,10 @@ def test_what_a_file_holds_besides_and_its_mode_stay(folder: Path) -> None:
 
 def test_rotating_changes_the_keys_of_one_role(folder: Path) -> None:
     init_roles(folder)
-    before = {role: read_variables(folder, role) for role in FIXED_ROLES}
+    before = {role: read_variables(folder, role) for role in fixed_roles()}
     rotate_role(folder, "train")
-    after = {role: read_variables(folder, role) for role in FIXED_ROLES}
-    assert [role for role in FIXED_ROLES if after[role] != before[role]] == ["train"]
+    after = {role: read_variables(folder, role) for role in fixed_roles()}
+    assert [role for role in fixed_roles() if after[role] != before[role]] == ["train"]
     changed = {name for name, value in after["train"].items() if value != before["train"][name]}
     assert changed == {ACCESS_KEY, SECRET_KEY}
     with pytest.raises(BadInput, match="no such role to rotate"):

@@ -9,18 +9,18 @@ import pytest
 from botocore.exceptions import ClientError
 from s3_requests import client, refused, send
 
-from sim2edge.access import FIXED_ROLES, grants_of
+from sim2edge.access import fixed_roles, grants_of
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict
-from sim2edge.manifest import KINDS
 from sim2edge.services.seaweedfs import S3Server, start_seaweedfs
+from sim2edge.stages import kinds
 
 ID = "0123456789abcdef"
 DEVICES = ("pi-1", "pi-10")
-SCOPED = [*(role for role in FIXED_ROLES if role != "admin"), *(f"device-{name}" for name in DEVICES)]
+SCOPED = [*(role for role in fixed_roles() if role != "admin"), *(f"device-{name}" for name in DEVICES)]
 KEYS = [
-    *(f"{kind}/b/{ID}/a1b2c3/file.bin" for kind in KINDS),
-    *(f"{kind}/b/{ID}/manifest.json" for kind in KINDS),
+    *(f"{kind}/b/{ID}/a1b2c3/file.bin" for kind in kinds()),
+    *(f"{kind}/b/{ID}/manifest.json" for kind in kinds()),
     *("refs/batches/b", "refs/frames/b", "refs/datasets/current", "refs/models/champion", "refs/rings/canary"),
     *("ota/metadata/1.root.json", "ota/metadata/2.targets.json", "ota/metadata/timestamp.json", "ota/targets/r/x.tar"),
     *(
@@ -137,7 +137,7 @@ def test_a_bulk_delete_takes_only_what_the_role_may_delete(server: S3Server, adm
 
 def test_a_copy_neither_takes_from_nor_gives_to_a_foreign_kind(server: S3Server, admin: Any) -> None:
     clean = client(server.role("clean"))
-    sources = {kind: {"Bucket": "sim2edge", "Key": f"{kind}/b/{ID}/a1b2c3/file.bin"} for kind in KINDS}
+    sources = {kind: {"Bucket": "sim2edge", "Key": f"{kind}/b/{ID}/a1b2c3/file.bin"} for kind in kinds()}
 
     def copy(source: str, target: str) -> None:
         clean.copy_object(Bucket="sim2edge", Key=f"{target}/b/{ID}/copied/x", CopySource=sources[source])

@@ -11,8 +11,8 @@ import pytest
 from perception_data import DATASET, TINY, Diary, make_rows, put_artifact, run_stage, write_split
 
 from sim2edge.errors import BadInput
+from sim2edge.plan import plan
 from sim2edge.recipes.perception import signature
-from sim2edge.runner import plan
 from sim2edge.train import STAGE
 from sim2edge.train.config import TrainConfig
 from sim2edge.train.run import describe_run, warn_of_differences

@@ -12,9 +12,10 @@ from perception_data import Diary, put_artifact, run_stage, write_dataset
 from sim2edge import registry
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Manifest
+from sim2edge.plan import plan
 from sim2edge.recipes.perception import CLASSES, FLOORS
 from sim2edge.registry import CHAMPION_REF, promote
-from sim2edge.runner import dry_run, plan
+from sim2edge.runner import dry_run
 
 NO_FLOORS = (
     "floors.floor_accuracy=0", "floors.map_50=0", "floors.class_ap_50.default=0", "floors.floor_recall.default=0",

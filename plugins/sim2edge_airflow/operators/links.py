@@ -5,6 +5,9 @@ from typing import Any
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
+from sim2edge.errors import BadInput
+from sim2edge.stages import get_stage
+
 
 class PageLink(BaseOperatorLink):
     """Opens one of the pages (`app.py`) about the task's artifact."""
@@ -36,13 +39,21 @@ class ReportLink(PageLink):
 
 
 class TrackingLink(PageLink):
-    """The run in MLflow, of tasks that train."""
+    """The run in MLflow, of tasks whose stage is tracked."""
 
     name, folder = "MLflow run", "tracking"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """The address of the run; empty for a stage that MLflow does not track."""
-        return super().get_link(operator, ti_key=ti_key) if operator.stage == "train" else ""
+        return super().get_link(operator, ti_key=ti_key) if is_tracked(operator.stage) else ""
+
+
+def is_tracked(stage: str) -> bool:
+    """Return whether MLflow tracks a stage's runs; of one that is not installed here nothing is known."""
+    try:
+        return get_stage(stage).tracked
+    except BadInput:
+        return False
 
 
 LINKS = (ArtifactLink(), ManifestLink(), ReportLink(), TrackingLink())

@@ -8,7 +8,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from sim2edge.errors import BadInput, Unavailable
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import stage_names
 from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
 
@@ -60,4 +60,4 @@ def runtimes_used() -> set[str]:
         BadInput: the file of stages is wrong.
     """
     default, path = conf.get("sim2edge", "runtime"), Path(conf.get("sim2edge", "stages"))
-    return {read_stage_settings(path, stage, tag="any").runtime or default for stage in STAGE_NAMES}
+    return {read_stage_settings(path, stage, tag="any").runtime or default for stage in stage_names()}

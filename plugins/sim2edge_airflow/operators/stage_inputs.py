@@ -17,7 +17,7 @@ from airflow.sdk import XComArg
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
 from sim2edge.manifest import split_reference
-from sim2edge.stage import get_stage
+from sim2edge.stages import get_stage
 from sim2edge_airflow.run_settings import RunSettings
 
 Inputs = Mapping[str, str | Sequence[str]]
@@ -28,7 +28,7 @@ LATEST = "/latest"
 
 
 def name_inputs(bus: Bus, stage: str, given: Inputs, settings: RunSettings) -> dict[str, list[str]]:
-    """Role to references and refs, for `runner.plan`.
+    """Role to references and refs, for `plan.plan`.
 
     Raises:
         BadInput: there is no latest artifact, or `role.role` leads nowhere.

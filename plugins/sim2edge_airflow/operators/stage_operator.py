@@ -33,7 +33,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.log import mask_secret
 
-from sim2edge import runner
+from sim2edge import plan, runner
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import Manifest
@@ -71,7 +71,7 @@ class Saving:
     reference: str
 
     @classmethod
-    def of(cls, planned: runner.Plan) -> "Saving":
+    def of(cls, planned: plan.Plan) -> "Saving":
         """What a plan saves; of a batch that is there whole, each shard its share."""
         found = planned.manifest
         if found is None:
@@ -162,10 +162,8 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         if saved.cached:
             self.log.info("Cached: %s %s", planned.reference, saved)
             context["ti"].xcom_push(key="outcome", value=asdict(saved))
-        if planned.manifest is None or planned.stage.post_commit or self._left_behind(context):
-            self.execute_resumable(context)  # also to settle, which takes the stage's own libraries
-        else:
-            runner.conclude(bus, planned, planned.manifest, make_progress(self.stage))
+        if self._left_behind(context) or not runner.settle(bus, planned, make_progress(self.stage)):
+            self.execute_resumable(context)
         manifest = self._find_made(bus, planned)
         if manifest.refused:
             self._refuse(manifest.refused, context)
@@ -177,9 +175,9 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
             context["ti"].xcom_push(key="outcome", value=asdict(saved))
         return manifest.reference
 
-    def _find_made(self, bus: Bus, planned: runner.Plan) -> Manifest:
+    def _find_made(self, bus: Bus, planned: plan.Plan) -> Manifest:
         """Look for the planned artifact on the bus: a stage that ended well may have made another one, or none."""
-        made = runner.find_made(bus, planned)
+        made = plan.find_made(bus, planned)
         if made is None:
             self.outcome = "not committed"
             raise AirflowFailException(
@@ -188,17 +186,17 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
             )
         return made
 
-    def _plan(self, bus: Bus, settings: RunSettings) -> runner.Plan:
+    def _plan(self, bus: Bus, settings: RunSettings) -> plan.Plan:
         self.overrides = [*self.overrides, *settings.for_stage(self.stage)]
         named = name_inputs(bus, self.stage, self.inputs, settings)
         cut = {"shard": self.shard, "gather": self.gather}
-        planned = runner.plan(bus, self.stage, settings.partition, settings.preset, self.overrides, named, **cut)
+        planned = plan.plan(bus, self.stage, settings.partition, settings.preset, self.overrides, named, **cut)
         self.inputs = {role: list(references) for role, references in planned.inputs.items()}
         self.artifact = planned.reference
         self.log.info("%s of batch %s, preset %s: %s", self.stage, settings.partition, settings.preset, self.artifact)
         return planned
 
-    def _prepare(self, planned: runner.Plan, settings: RunSettings, context: Context) -> None:
+    def _prepare(self, planned: plan.Plan, settings: RunSettings, context: Context) -> None:
         instance = context["ti"]
         owner = {
             "deployment": conf.get("sim2edge", "deployment"),

@@ -5,7 +5,8 @@ environment. Everything is rendered here (`rendering.py`); the one script only l
 puts pages into.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -15,11 +16,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.errors import BadInput, Corrupt, Forbidden, Misconfigured, Missing, NotFound, Unavailable
 from sim2edge_airflow.pages import artifact_page, fleet_page, flywheel_page, lineage_page, run_page
 from sim2edge_airflow.pages.bus_view import BusView
-from sim2edge_airflow.pages.rendering import FOLDER, explain, explain_failure, explain_http, explain_validation
+from sim2edge_airflow.pages.rendering import FOLDER, explain_error, explain_failure, explain_http, explain_validation
 
+STATUS: Mapping[type[Exception], int] = {
+    BadInput: 400,
+    NotFound: 404,
+    Missing: 404,
+    Forbidden: 403,
+    Corrupt: 502,
+    Misconfigured: 503,
+    Unavailable: 503,
+}
+"""What went wrong to the answer that says so; the nearest class of an error counts."""
 ALL_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
@@ -38,8 +49,8 @@ def make_app(view: BusView | None = None) -> FastAPI:
         app.include_router(part.ROUTES)
     app.add_api_route("/style.css", lambda: show_static("style.css"), response_class=FileResponse)
     app.add_api_route("/page.js", lambda: show_static("page.js"), response_class=FileResponse)
-    app.add_exception_handler(BadInput, lambda request, error: explain(request, 404, str(error)))
-    app.add_exception_handler(Unavailable, lambda request, error: explain(request, 503, str(error)))
+    for kind, status in STATUS.items():
+        app.add_exception_handler(kind, partial(explain_error, status=status))
     app.add_exception_handler(RequestValidationError, explain_validation)
     app.add_exception_handler(HTTPException, explain_http)
     app.add_exception_handler(Exception, explain_failure)

@@ -12,7 +12,9 @@ from airflow.sdk.configuration import conf
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
+from sim2edge.errors import NotFound
 from sim2edge.manifest import Manifest, split_reference
+from sim2edge.stages import kinds, maker_of
 from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.pages.artifact_details import as_dict, describe
 from sim2edge_airflow.pages.bus_view import CHAMPION
@@ -25,8 +27,6 @@ DOWNLOAD = "application/octet-stream"
 SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
 """A report is data that a stage wrote: it is shown without scripts and without the session of who looks at it."""
 ASK_AGAIN = {"Cache-Control": "private, no-cache"}
-REPORTS = ("report.html", "contact_sheet.png", "confusion_matrix.png", "curves.png", "export_report.json")
-"""The file of an artifact to look at first, whichever it has."""
 MAX_PARTS = 200
 
 
@@ -116,17 +116,20 @@ def find(request: Request, kind: str, partition: str, identity: str) -> Manifest
     """The manifest that three parts of an address name.
 
     Raises:
-        BadInput: they name none.
+        NotFound: there is none, or no stage makes such a kind.
+        BadInput: they can name none.
     """
     reference = f"{kind[:80]}/{partition[:80]}/{identity[:80]}"
-    split_reference(reference)
+    if split_reference(reference)[0] not in kinds():
+        raise NotFound(f"{reference}: no stage here makes {kind[:80]}")
     return get_view(request).manifest(reference)
 
 
 def find_report(manifest: Manifest) -> str | None:
-    """The file to look at first; None when there is none."""
-    paths = {file.path for file in manifest.files}
-    return next((path for path in REPORTS if path in paths), None)
+    """Return the file to look at first, as its stage declares it; None when there is none."""
+    maker = maker_of(manifest.kind, manifest.stage)
+    report = maker.shown.report if maker else None
+    return report if any(file.path == report for file in manifest.files) else None
 
 
 def find_tracking(manifest: Manifest) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sim2edge.bus import Bus, Ref
 from sim2edge.catalog import Catalog, Record
-from sim2edge.errors import BadInput, Corrupt, Unavailable
+from sim2edge.errors import BadInput, Corrupt, Missing, Unavailable
 from sim2edge.fleet import Device, list_devices, read_device, read_fleet
 from sim2edge.manifest import File, Manifest, split_reference
 from sim2edge_airflow.connections import connect_bus
@@ -128,7 +128,9 @@ class BusView:
         key = f"{manifest.reference}/{manifest.attempt}/{file.path}"
         found = self._try(lambda: self.bus.size(key))
         if found != file.bytes:
-            raise Corrupt(f"{key}: {'missing on the bus' if found is None else f'{found} bytes, not {file.bytes}'}")
+            if found is None:
+                raise Missing(f"{key}: missing on the bus")
+            raise Corrupt(f"{key}: {found} bytes, not {file.bytes}")
 
     def release_named(self, identity: str | None) -> Record | None:
         """The release whose id a device gives; None when there is none."""

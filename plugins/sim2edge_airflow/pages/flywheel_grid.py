@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sim2edge.catalog import Catalog, Record, is_number, is_word
-from sim2edge.manifest import KINDS
-from sim2edge.stage import STAGE_NAMES
-from sim2edge_airflow.pages.page_words import duration, number, size
+from sim2edge.catalog import Catalog, Record, headline
+from sim2edge.stages import chain
+from sim2edge_airflow.pages.page_words import duration, size
 
 if TYPE_CHECKING:
     from sim2edge_airflow.pages.run_states import StageRun
 
-STAGE_OF = dict(zip(KINDS, STAGE_NAMES, strict=True))
-"""Kind to the stage that makes it."""
+STAGE_OF = {stage.produces: stage.name for stage in chain()}
+"""Kind to the stage whose column it is in."""
 STATES = ("committed", "cached", "running", "refused", "failed", "missing")
 LIVE_STATES = ("running", "failed")
 """Those that only Airflow's database knows."""
@@ -49,7 +48,7 @@ class Row:
 
     batch: str
     newest: datetime
-    cells: dict[str, Cell] = field(default_factory=lambda: {stage: Cell() for stage in STAGE_NAMES})
+    cells: dict[str, Cell] = field(default_factory=lambda: {stage: Cell() for stage in STAGE_OF.values()})
 
 
 class GridIndex:
@@ -153,7 +152,7 @@ def make_cell(record: Record | None, run: "StageRun | None", find: Callable[[str
         record = find(run.reference) or record
     cell = Cell(state_of(record), record, run=run)
     if record:
-        cell.quality, cell.cost = quality(record), f"{duration(record.wall_s)} · {size(record.bytes)}"
+        cell.quality, cell.cost = headline(record), f"{duration(record.wall_s)} · {size(record.bytes)}"
         cell.note = record.refused or ""
     if run:
         _apply(cell, run)
@@ -182,22 +181,3 @@ def is_cached(record: Record | None, run: "StageRun") -> bool:
     if run.cached is not None:
         return run.cached
     return bool(record and run.started and record.finished < run.started)
-
-
-def quality(record: Record) -> str:
-    """The figure that says most about an artifact of its kind; empty when its stage wrote none."""
-    have = {name: value for name, value in record.numbers.items() if is_number(value)}
-    words = {name: value for name, value in record.numbers.items() if is_word(value)}
-    if record.kind == "episodes" and "success_rate" in have:
-        return f"{have['success_rate']:.0%} ok"
-    if record.kind == "frames" and have.get("frames_seen") and "frames" in have:
-        return f"{have['frames'] / have['frames_seen']:.1%} kept"
-    if record.kind == "dataset" and have:
-        return f"{number(sum(have.values()))} frames"
-    if record.kind == "verdict" and "map_50" in have:
-        return f"{'' if record.refused else 'passed '}{have['map_50']:.3f}"
-    if record.kind == "model" and "map_50" in have:
-        return f"mAP {have['map_50']:.3f}"
-    if record.kind == "release" and "chosen" in words:
-        return words["chosen"] + (f" {have['latency_ms']:.2f} ms" if "latency_ms" in have else "")
-    return words.get("ring", "") if record.kind == "rollout" else ""

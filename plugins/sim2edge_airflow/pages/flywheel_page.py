@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from pydantic import AfterValidator
 
 from sim2edge.catalog import Catalog, Record
-from sim2edge.manifest import KINDS, PARTITION, check_partition
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.manifest import PARTITION, check_partition
+from sim2edge.stages import kinds
 from sim2edge_airflow.airflow_database import is_database_error
 from sim2edge_airflow.pages import flywheel_grid as grid
 from sim2edge_airflow.pages import run_states
@@ -27,13 +28,24 @@ MAX_LISTED = 12
 T = TypeVar("T")
 
 
+def check_stage(name: str) -> str:
+    """Return the name if it is that of a column, or empty.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if name and name not in grid.STAGE_OF.values():
+        raise ValueError(f"'{name}' is not one of: {', '.join(grid.STAGE_OF.values())}")
+    return name
+
+
 @ROUTES.get("/flywheel", response_class=HTMLResponse)
 def show_flywheel(
     request: Request,
     session: SessionDep,
     text: Annotated[str, Query(max_length=63)] = "",
     state: Literal["", "committed", "cached", "running", "refused", "failed", "missing"] = "",
-    stage: Literal["", "capture", "clean", "augment", "train", "validate", "export", "push"] = "",
+    stage: Annotated[str, AfterValidator(check_stage)] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
     """Batches x stages, a hundred batches a page, the newest first."""
@@ -53,7 +65,7 @@ def show_flywheel(
         request,
         "flywheel.html",
         rows=[(row, bool(PARTITION.fullmatch(row.batch))) for row in rows],
-        stages=STAGE_NAMES,
+        stages=list(grid.STAGE_OF.values()),
         states=grid.STATES,
         chosen=chosen,
         **pages,
@@ -99,7 +111,7 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
         status=200 if newest or history or not view.age_s else 404,
         batch=batch,
         row=row,
-        stages=STAGE_NAMES,
+        stages=list(grid.STAGE_OF.values()),
         newest=newest,
         pictures=find_pictures(view, newest, notes),
         downstream=sort_downstream(catalog, newest),
@@ -130,7 +142,9 @@ def sort_downstream(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str,
     start = newest.get("episodes") or newest.get("frames")
     found = [catalog.get(each) for each in catalog.descendants(start.reference)] if start else []
     records = sorted((each for each in found if each), key=lambda each: each.finished, reverse=True)
-    return {kind: [each for each in records if each.kind == kind] for kind in KINDS[2:]}
+    return {
+        kind: [each for each in records if each.kind == kind] for kind in kinds() if kind not in ("episodes", "frames")
+    }
 
 
 @ROUTES.get("/models", response_class=HTMLResponse)

@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-COLUMNS = ("shard", "episodes", "frames", "dataset", "model", "verdict", "release", "rollout", "device")
+from sim2edge.stages import kinds
+
+COLUMNS = ("shard", *kinds(), "device")
 MAXIMUM = 8
 """Boxes a column before the rest collapses."""
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN, HEAD = 130, 46, 34, 12, 12, 28

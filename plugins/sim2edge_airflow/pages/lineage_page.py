@@ -6,12 +6,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from sim2edge.catalog import Catalog, Record
+from sim2edge.catalog import Catalog, Record, headline
 from sim2edge.fleet import Device
-from sim2edge.manifest import KINDS, split_reference
+from sim2edge.manifest import split_reference
+from sim2edge.stages import kinds
 from sim2edge_airflow.pages.bus_view import CHAMPION
 from sim2edge_airflow.pages.fleet_page import newest_rollout
-from sim2edge_airflow.pages.flywheel_grid import quality
 from sim2edge_airflow.pages.lineage_graph import Node, draw
 from sim2edge_airflow.pages.page_words import short
 from sim2edge_airflow.pages.rendering import get_view, render
@@ -73,7 +73,7 @@ def make_node(record: Record, root: str, champion: str | None) -> Node:
     """The box of an artifact."""
     column = "shard" if record.shard else record.kind
     state = "refused" if record.refused else "champion" if record.reference == champion else ""
-    words = "refused" if record.refused else "champion" if state else quality(record)
+    words = "refused" if record.refused else "champion" if state else headline(record)
     if record.kind == "episodes" and "episodes" in record.numbers:
         words = f"{record.numbers['episodes']} seeds" + (f", shard {record.shard}" if record.shard else "")
     href = f"{root}/lineage/{record.reference}"
@@ -106,7 +106,7 @@ def list_kinds(catalog: Catalog, references: Iterable[str], devices: Sequence[De
     records.sort(key=lambda record: record.finished, reverse=True)
     lists: list[dict[str, Any]] = [
         {"kind": kind, "records": [record for record in records if record.kind == kind], "devices": ()}
-        for kind in KINDS
+        for kind in kinds()
     ]
     lists.append({"kind": "device", "records": (), "devices": devices})
     return [each for each in lists if each["records"] or each["devices"]]

@@ -70,6 +70,11 @@ def explain(request: Request, status: int, message: str) -> HTMLResponse:
     return render(request, "error.html", status, code=status, message=page_words.short(message, MAX_MESSAGE))
 
 
+def explain_error(request: Request, error: Exception, status: int) -> HTMLResponse:
+    """An error that was foreseen, in its own words."""
+    return explain(request, status, str(error))
+
+
 def explain_http(request: Request, error: Exception) -> HTMLResponse:
     """An answer of FastAPI's or Airflow's own, such as that one has to log in."""
     assert isinstance(error, HTTPException)  # noqa: S101

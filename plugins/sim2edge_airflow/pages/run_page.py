@@ -7,11 +7,11 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from sim2edge.catalog import is_number
+from sim2edge.catalog import headline, is_number
 from sim2edge_airflow.airflow_database import MAX_FOUND
 from sim2edge_airflow.pages import run_states
 from sim2edge_airflow.pages.bus_view import BusView, is_reference
-from sim2edge_airflow.pages.flywheel_grid import RUNNING, quality
+from sim2edge_airflow.pages.flywheel_grid import RUNNING
 from sim2edge_airflow.pages.page_words import short
 from sim2edge_airflow.pages.rendering import get_view, render
 from sim2edge_airflow.pages.run_states import RunDetails, TaskOutcome
@@ -58,7 +58,7 @@ def make_row(view: BusView, task: TaskOutcome) -> dict[str, Any]:
         "reference": reference,
         "record": record,
         "state": name_state(task.state, bool(cached and reference), bool(refusal)),
-        "quality": quality(record) if record else "",
+        "quality": headline(record) if record else "",
         "saved_s": (saved if is_number(saved) else record.wall_s if record else None) if cached else None,
         "saved_bytes": (outcome.get("saved_bytes") or (record.bytes if record else None)) if cached else None,
         "note": str(refusal.get("reason", "")),

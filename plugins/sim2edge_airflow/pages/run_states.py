@@ -1,6 +1,7 @@
 """Tell from Airflow's own database how runs are: which stages run or failed, for the batches that a page shows.
 
-The queries are in `airflow_database.py`. `task_id` of a stage is the stage's name; `ingest` does the work of `capture`.
+The queries are in `airflow_database.py`. `task_id` of a stage is the stage's name; stages that make the same kind share
+a column, as `ingest` and `capture` do.
 """
 
 import json
@@ -9,13 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import column_of, installed
 from sim2edge_airflow import airflow_database as database
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-STAGE_OF_TASK = {**{stage: stage for stage in STAGE_NAMES}, "ingest": "capture", "capture_shard": "capture"}
+STAGE_OF_TASK = {
+    **{stage.name: column_of(stage) for stage in installed()},
+    **{f"{stage.name}_shard": column_of(stage) for stage in installed() if stage.gather},
+}
+"""Id of a task to the stage whose column shows it."""
 HEADS = ("sim_capture", "ingest_batch")
 """The DAGs that begin a batch."""
 ACTIVE = ("running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred", "restarting")

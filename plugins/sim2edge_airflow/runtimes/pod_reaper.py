@@ -10,7 +10,7 @@ from pathlib import Path
 from airflow.sdk.configuration import conf
 from kubernetes.client import CoreV1Api, V1Pod
 
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import stage_names
 from sim2edge_airflow.runtimes.container_reaper import Container, StatesOfRuns, find_doomed
 from sim2edge_airflow.runtimes.kubernetes_runtime import (
     REQUEST_S,
@@ -53,7 +53,7 @@ def namespaces(of_connection: str | None) -> list[str]:
         BadInput: the file of stages is wrong.
     """
     default, path = conf.get("sim2edge", "runtime"), Path(conf.get("sim2edge", "stages"))
-    settings = [read_stage_settings(path, stage, tag="any") for stage in STAGE_NAMES]
+    settings = [read_stage_settings(path, stage, tag="any") for stage in stage_names()]
     clusters = [
         each.kubernetes.in_namespace(of_connection) for each in settings if (each.runtime or default) == "kubernetes"
     ]

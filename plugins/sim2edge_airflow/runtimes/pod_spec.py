@@ -15,7 +15,6 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
 from kubernetes.client import models as k8s
 
-from sim2edge.stage import extra_of
 from sim2edge_airflow.runtimes.runtime import RunStatus, StageJob
 from sim2edge_airflow.runtimes.stage_settings import StageSettings
 
@@ -104,7 +103,7 @@ def pod_command(deadline_s: int) -> list[str]:
 
 def pod_environment(job: StageJob) -> dict[str, str]:
     """The variables of the container: where things are, never what is secret."""
-    keys = {"SIM2EDGE_KEYS": KEYS_FOLDER} if job.stage == "push" else {}
+    keys = {"SIM2EDGE_KEYS": KEYS_FOLDER} if job.signs else {}
     return {
         **job.environment,
         "HOME": "/tmp",  # noqa: S108 - a volume of the pod's own
@@ -136,7 +135,7 @@ def pod_resources(settings: StageSettings) -> k8s.V1ResourceRequirements:
 def pod_volumes(job: StageJob) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMount]]:
     """What is writable, and the Secrets."""
     settings, cluster = job.settings, job.settings.kubernetes
-    secret = cluster.secret.format(stage=extra_of(job.stage))
+    secret = cluster.secret.format(stage=job.stage)
     volumes = [
         memory_volume("tmp", settings.tmp_mb),
         memory_volume("shm", settings.shm_mb),
@@ -149,7 +148,7 @@ def pod_volumes(job: StageJob) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMou
         k8s.V1VolumeMount(name="scratch", mount_path="/scratch"),
         k8s.V1VolumeMount(name="secrets", mount_path=SECRETS_FILE, sub_path="secrets.env", read_only=True),
     ]
-    if job.stage == "push":
+    if job.signs:
         volumes.append(secret_volume("keys", cluster.keys_secret))
         mounts.append(k8s.V1VolumeMount(name="keys", mount_path=KEYS_FOLDER, read_only=True))
     return volumes, mounts

@@ -33,8 +33,10 @@ class StageJob:
     """What everybody may read: bucket, endpoint, tracking server, preset."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The stage's credentials, by variable; what holds them is readable by the stage alone."""
+    signs: bool = False
+    """Whether the stage signs, and so is given the keys."""
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """For push: the signing keys, file name to content."""
+    """Of a stage that signs: the keys, file name to content."""
 
     @property
     def owner(self) -> dict[str, str]:

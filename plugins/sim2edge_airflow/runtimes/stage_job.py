@@ -5,15 +5,16 @@ Without such a file it gets the worker's own. Plain settings may be read by ever
 from them, and no runtime shows them.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from sim2edge.errors import BadInput
 from sim2edge.expectation import Expectation
-from sim2edge.runner import Plan
+from sim2edge.plan import Plan
 from sim2edge.secrets_file import read_role
-from sim2edge.stage import extra_of
+from sim2edge.stage import Stage
 from sim2edge_airflow.run_settings import RunSettings
 from sim2edge_airflow.runtimes.runtime import StageJob
 from sim2edge_airflow.runtimes.stage_settings import StageSettings
@@ -36,9 +37,9 @@ SECRET_VARIABLES = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
 )
+LOG = logging.getLogger(__name__)
 CREDENTIALS_VARIABLE = "SIM2EDGE_CREDENTIALS"
 KEYS_VARIABLE = "SIM2EDGE_KEYS"
-STAGES_WITH_KEYS = ("push",)
 DEADLINE_MARGIN_S = 60
 """What a run may take longer than its task: the task ends it by then, unless the task was killed."""
 MAX_KEY = 64 * 1024
@@ -73,19 +74,27 @@ def make_job(
         deadline_s=int(timeout.total_seconds()) + DEADLINE_MARGIN_S,
         settings=settings,
         environment={name: environment[name] for name in PLAIN_VARIABLES if environment.get(name)},
-        secrets=stage_secrets(stage, environment),
-        keys=signing_keys(environment.get(KEYS_VARIABLE)) if stage in STAGES_WITH_KEYS else {},
+        secrets=stage_secrets(planned.stage, environment),
+        signs=planned.stage.signs,
+        keys=signing_keys(environment.get(KEYS_VARIABLE)) if planned.stage.signs else {},
     )
 
 
-def stage_secrets(stage: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The stage's own credentials, or else those of the worker; `ingest` has those of `capture`.
+def stage_secrets(stage: Stage, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the stage's own credentials, or else those of the stage that it works instead of, or the worker's.
+
+    The second is for deployments whose credentials were made before the stage had a role of its own.
 
     Raises:
         BadInput: the stage's file of credentials is wrong.
     """
     folder = environment.get(CREDENTIALS_VARIABLE)
-    own = read_role(Path(folder), extra_of(stage)) if folder else {}
+    own = read_role(Path(folder), stage.name) if folder else {}
+    if folder and not own and stage.instead_of and (own := read_role(Path(folder), stage.instead_of)):
+        LOG.warning(
+            "%s/%s.env is not there: %s runs with the credentials of %s; `sim2edge access init` makes its own",
+            *(folder, stage.name, stage.name, stage.instead_of),
+        )
     return own or {name: environment[name] for name in SECRET_VARIABLES if environment.get(name)}
 
 

@@ -2,8 +2,7 @@
 
     settings = read_stage_settings(path, "train", tag="0.1.0")
 
-`all` in the file holds for every stage, a stage's own lines win. A stage beside the chain runs as the one whose work it
-does: `ingest` has the lines and the image of `capture`.
+`all` in the file holds for every stage, a stage's own lines win.
 """
 
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from sim2edge.config import NumbersAreNumbers, read_yaml
-from sim2edge.errors import BadInput
-from sim2edge.stage import STAGE_NAMES, extra_of
+from sim2edge.errors import Misconfigured
+from sim2edge.stages import stage_names
 
 NO_FILE = Path()
 """`[sim2edge] stages` when it is empty: every stage has the defaults."""
@@ -41,7 +40,7 @@ class KubernetesSettings(NumbersAreNumbers):
     secret: str = Field(
         "sim2edge-{stage}", description="the Secret whose key secrets.env holds the stage's credentials"
     )
-    keys_secret: str = Field("sim2edge-keys", description="the Secret with the signing keys, for push alone")
+    keys_secret: str = Field("sim2edge-keys", description="the Secret with the signing keys, for stages that sign")
     pull_secret: str | None = Field(None, description="the Secret to pull images with")
     node_selector: dict[str, str] = Field(default_factory=dict, description="labels a node must have")
     tolerations: list[Toleration] = Field(default_factory=list, description="taints the pod puts up with")
@@ -76,21 +75,21 @@ def read_stage_settings(path: Path, stage: str, tag: str) -> StageSettings:
     """The settings of `stage`, with its image's name filled in.
 
     Raises:
-        BadInput: the named file is missing or not YAML, names a stage that does not exist, or a field is wrong.
+        Misconfigured: the named file is missing or not YAML, names a stage that does not exist, or a field is wrong.
     """
-    content, stage = _load(path), extra_of(stage)
+    content = _load(path)
     for name in content:
-        if name != "all" and name not in STAGE_NAMES:
-            raise BadInput(f"{path}: '{name}' is not a stage: all, {', '.join(STAGE_NAMES)}")
+        if name != "all" and name not in stage_names():
+            raise Misconfigured(f"{path}: '{name}' is not a stage: all, {', '.join(stage_names())}")
     merged = {**(content.get("all") or {}), **(content.get(stage) or {})}
     try:
         settings = StageSettings.model_validate(merged)
         return settings.model_copy(update={"image": settings.image.format(stage=stage, tag=tag)})
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise BadInput(f"{path}, {stage}: {'; '.join(problems)}") from error
+        raise Misconfigured(f"{path}, {stage}: {'; '.join(problems)}") from error
     except (KeyError, IndexError, ValueError) as error:
-        raise BadInput(
+        raise Misconfigured(
             f"{path}, {stage}: image '{merged.get('image')}': only {{stage}} and {{tag}} are filled in"
         ) from error
 
@@ -98,5 +97,5 @@ def read_stage_settings(path: Path, stage: str, tag: str) -> StageSettings:
 def _load(path: Path) -> dict[str, Any]:
     content = (read_yaml(path) if path != NO_FILE else None) or {}
     if not isinstance(content, dict) or not all(isinstance(part, dict | None) for part in content.values()):
-        raise BadInput(f"{path}: expected stages, each with fields of its own")
+        raise Misconfigured(f"{path}: expected stages, each with fields of its own")
     return content

@@ -9,7 +9,7 @@ The inputs are the batch id and the config: every episode's seed is derived from
 """
 
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.stage import Gather, Stage
+from sim2edge.stage import Gather, Image, Shown, Stage, named
 
 STAGE = Stage(
     name="capture",
@@ -18,6 +18,12 @@ STAGE = Stage(
     config=CaptureConfig,
     entry="sim2edge.capture.run:run",
     ref="refs/batches/{partition}",
+    shown=Shown(
+        figures=named("episodes", "successes", "success_rate", "frames"),
+        headline=lambda figures: f"{figures['success_rate']:.0%} ok",
+        report="contact_sheet.png",
+    ),
+    image=Image(parent="rendering"),
     resolve="sim2edge.capture.webots.installed:declare_release",
     gather=Gather(
         units="episodes",

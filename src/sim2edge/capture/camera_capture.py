@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from sim2edge.capture.config import CameraConfig
+from sim2edge.capture.config import CameraConfig, CaptureConfig
 from sim2edge.errors import BadInput
 
 if TYPE_CHECKING:
@@ -78,3 +78,9 @@ def check_renderer(config: CameraConfig) -> None:
         raise BadInput("capture.camera.backend: EGL does not work on this machine; use 'ray'")
     if found != config.renderer:
         raise BadInput(f"capture.camera.renderer: '{config.renderer}' is declared, here it is '{found}'")
+
+
+def describe_camera(config: CaptureConfig) -> dict[str, str]:
+    """What drew the images, for the summary."""
+    backend = "webots" if config.simulator == "webots" else config.camera.backend
+    return {"camera_backend": backend, "camera_renderer": config.camera.renderer or "MuJoCo ray casting"}

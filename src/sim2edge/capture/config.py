@@ -5,14 +5,12 @@ A pair is a range: every episode draws its value uniformly from it (domain rando
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from sim2edge.capture.specs import DriverName, Layout
-from sim2edge.config import NumbersAreNumbers, StageConfig
+from sim2edge.capture.specs import DriverName
+from sim2edge.config import Section, StageConfig
+from sim2edge.episodes.moment import RATE_HZ, Layout
 from sim2edge.recipes.perception_names import CLASSES
-
-RATE_HZ = 10
-"""Control ticks, images and scans a simulated second."""
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -69,12 +67,6 @@ Passage = Annotated[float, Field(ge=0.7, le=4)]
 PassageRange = Annotated[tuple[Passage, Passage], AfterValidator(_ordered)]
 Count = Annotated[int, Field(ge=0, le=60)]
 CountRange = Annotated[tuple[Count, Count], AfterValidator(_whole_and_ordered)]
-
-
-class Section(NumbersAreNumbers):
-    """Base of the nested sections: immutable, closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
 class CameraConfig(Section):

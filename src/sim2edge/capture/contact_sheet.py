@@ -21,8 +21,8 @@ from mcap_protobuf.decoder import DecoderFactory
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from sim2edge.capture.recorder import EpisodeResult
-from sim2edge.capture.tick import TICK_NS
+from sim2edge.episodes.moment import TICK_NS
+from sim2edge.episodes.result import EpisodeResult
 from sim2edge.recipes.perception import CLASSES
 
 Image = NDArray[np.uint8]

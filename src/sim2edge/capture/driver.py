@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from sim2edge.capture.footprints import placed_footprints
 from sim2edge.capture.occupancy import Occupancy
 from sim2edge.capture.seeds import Rng
-from sim2edge.capture.simulator import Command, Observation
-from sim2edge.capture.specs import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, EpisodeSpec, Obstacle, Pose
+from sim2edge.capture.simulator import Observation
+from sim2edge.capture.specs import EpisodeSpec, Obstacle
+from sim2edge.episodes.moment import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, Command, Pose
 
 Floats = NDArray[np.float64]
 

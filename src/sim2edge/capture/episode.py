@@ -8,28 +8,30 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from sim2edge.capture.camera_effects import develop
 from sim2edge.capture.camera_mount import focal_pixels
-from sim2edge.capture.config import RATE_HZ, CaptureConfig
+from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.driver import Driver, Expert, Explorer, NoisyExpert
 from sim2edge.capture.footprints import Points, distance_to, placed_footprints
 from sim2edge.capture.imu import disturb_imu
 from sim2edge.capture.label_check import check_labels
 from sim2edge.capture.labels import FrameLabels, Labeller
-from sim2edge.capture.lidar_capture import beam_angles, disturb, disturb_cloud
+from sim2edge.capture.lidar_capture import disturb, disturb_cloud
 from sim2edge.capture.odometry import Odometry
 from sim2edge.capture.policy_driver import PolicyDriver
-from sim2edge.capture.recorder import EpisodeResult, Recorder
+from sim2edge.capture.recorder import Recorder
 from sim2edge.capture.room_simulator import occupancy_of
 from sim2edge.capture.seeds import generator
 from sim2edge.capture.simulator import Observation, Simulator
-from sim2edge.capture.specs import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, EpisodeSpec, Pose
+from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.tick import Tick
+from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.moment import LIDAR_HEIGHT_M, RATE_HZ, ROBOT_RADIUS_M, Pose, path_length
+from sim2edge.episodes.result import EpisodeResult
 
 MIN_PACE = 0.15
 NEAR_MISS_M = 0.05
@@ -153,11 +155,6 @@ def outcome(spec: EpisodeSpec, drive: Drive, checkpoints_passed: int) -> dict[st
         "distance_to_collision_m": round(length, 4) if touched else None,
         "time_to_collision_s": duration if touched else None,
     }
-
-
-def path_length(path: list[Pose]) -> float:
-    """Metres along the positions."""
-    return math.fsum(math.dist(one[:2], other[:2]) for one, other in pairwise(path))
 
 
 def failure_reason(touched: bool, path_length_m: float, cruised_m: float) -> str:

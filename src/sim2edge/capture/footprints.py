@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sim2edge.capture.specs import Motion, Obstacle, Part, Polygon, Pose
+from sim2edge.capture.specs import Motion, Obstacle, Part, Polygon
+from sim2edge.episodes.moment import Pose
 
 Points = NDArray[np.float64]
 

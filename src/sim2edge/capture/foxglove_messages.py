@@ -1,4 +1,4 @@
-"""How a moment is told in Foxglove's messages.
+"""How what only a simulation knows is told in Foxglove's messages; the rest: `sim2edge/episodes/foxglove_messages.py`.
 
 Frames: `room`; `odom`, where odometry starts; `robot` (x ahead, y left, z up, on the floor); `camera`, which has x to
 the right, y down and z ahead, as viewers expect of a camera.
@@ -12,48 +12,19 @@ from numpy.typing import NDArray
 
 from sim2edge.capture.camera_mount import focal_pixels, mount_position, mount_rotation
 from sim2edge.capture.config import CameraConfig
-from sim2edge.capture.labels import Box
 from sim2edge.capture.projection import in_frame
-from sim2edge.capture.specs import LIDAR_3D_HEIGHT_M, LIDAR_HEIGHT_M, CameraSpec, Pose
+from sim2edge.capture.specs import LIDAR_3D_HEIGHT_M, CameraSpec
+from sim2edge.episodes.foxglove_messages import UPRIGHT, timestamp, turned
+from sim2edge.episodes.moment import Box, Pose
 from sim2edge.recipes.perception import CLASSES
 
 Floats = NDArray[np.float64]
 
-GREEN = messages.Color(r=0.2, g=1, b=0.2, a=1)
-UPRIGHT = messages.Quaternion(x=0, y=0, z=0, w=1)
-SCANNER = messages.Pose(position=messages.Vector3(x=0, y=0, z=LIDAR_HEIGHT_M), orientation=UPRIGHT)
 SCANNER_3D = messages.Pose(position=messages.Vector3(x=0, y=0, z=LIDAR_3D_HEIGHT_M), orientation=UPRIGHT)
 
 _FLOAT32 = messages.PackedElementFieldNumericType.Float32
 POINT_FIELDS = [messages.PackedElementField(name=name, offset=4 * k, type=_FLOAT32) for k, name in enumerate("xyz")]
 POINT_STRIDE = 12
-
-
-def timestamp(time_ns: int) -> messages.Timestamp:
-    """A time in nanoseconds."""
-    return messages.Timestamp(time_ns // 1_000_000_000, time_ns % 1_000_000_000)
-
-
-def turned(yaw_rad: float) -> messages.Quaternion:
-    """A turn around z."""
-    return messages.Quaternion(x=0, y=0, z=math.sin(yaw_rad / 2), w=math.cos(yaw_rad / 2))
-
-
-def picture(stamp: messages.Timestamp, data: bytes, encoding: str) -> messages.CompressedImage:
-    """An encoded image of the camera."""
-    return messages.CompressedImage(timestamp=stamp, frame_id="camera", data=data, format=encoding)
-
-
-def laser_scan(stamp: messages.Timestamp, ranges: Floats, span: tuple[float, float]) -> messages.LaserScan:
-    """A scan whose first and last beam are at the angles of `span`."""
-    return messages.LaserScan(
-        timestamp=stamp,
-        frame_id="robot",
-        pose=SCANNER,
-        start_angle=span[0],
-        end_angle=span[1],
-        ranges=ranges.tolist(),
-    )
 
 
 def point_cloud(stamp: messages.Timestamp, cloud: Floats, directions: Floats) -> messages.PointCloud:
@@ -67,40 +38,6 @@ def point_cloud(stamp: messages.Timestamp, cloud: Floats, directions: Floats) ->
         point_stride=POINT_STRIDE,
         fields=POINT_FIELDS,
         data=points.tobytes(),
-    )
-
-
-def pose_in_frame(stamp: messages.Timestamp, pose: Pose, frame: str) -> messages.PoseInFrame:
-    """A pose on the floor of a frame."""
-    position = messages.Vector3(x=pose.x_m, y=pose.y_m, z=0)
-    place = messages.Pose(position=position, orientation=turned(pose.yaw_rad))
-    return messages.PoseInFrame(timestamp=stamp, frame_id=frame, pose=place)
-
-
-def annotations(stamp: messages.Timestamp, boxes: tuple[Box, ...]) -> messages.ImageAnnotations:
-    """Boxes and captions to be drawn over the image."""
-    outlines, captions = [_outline(stamp, box) for box in boxes], [_caption(stamp, box) for box in boxes]
-    return messages.ImageAnnotations(timestamp=stamp, points=outlines, texts=captions)
-
-
-def _outline(stamp: messages.Timestamp, box: Box) -> messages.PointsAnnotation:
-    corners = [(box.x_min, box.y_min), (box.x_max, box.y_min), (box.x_max, box.y_max), (box.x_min, box.y_max)]
-    return messages.PointsAnnotation(
-        timestamp=stamp,
-        type=messages.PointsAnnotationType.LineLoop,
-        points=[messages.Point2(x=x, y=y) for x, y in corners],
-        outline_color=GREEN,
-        thickness=1,
-    )
-
-
-def _caption(stamp: messages.Timestamp, box: Box) -> messages.TextAnnotation:
-    return messages.TextAnnotation(
-        timestamp=stamp,
-        position=messages.Point2(x=box.x_min, y=box.y_min),
-        text=f"{box.label} {box.distance_m:.1f} m",
-        font_size=8,
-        text_color=GREEN,
     )
 
 

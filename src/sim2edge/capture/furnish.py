@@ -10,7 +10,8 @@ from sim2edge.capture.footprints import Points, hull_distance, make_obstacle, pl
 from sim2edge.capture.layouts import WALL_HALF_M, Plan
 from sim2edge.capture.obstacles import SHAPES, box, colour, make_door_frame, shade
 from sim2edge.capture.seeds import Rng
-from sim2edge.capture.specs import Light, Motion, Obstacle, Part, Pose, Rug, Vector
+from sim2edge.capture.specs import Light, Motion, Obstacle, Part, Rug, Vector
+from sim2edge.episodes.moment import Pose
 
 OVERHEAD_M = 1.0
 """Walls that begin above this are no obstacle to the robot."""

@@ -10,9 +10,10 @@ The table and the counts are those of a batch that was captured whole.
 from collections import Counter
 from collections.abc import Sequence
 
+from sim2edge.capture.camera_capture import describe_camera
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.contact_sheet import gather_contact_sheet
-from sim2edge.capture.table import describe_camera, read_table, summarise, write_table
+from sim2edge.episodes.table import read_table, summarise, write_table
 from sim2edge.stage import Artifact, Job, Outcome
 
 

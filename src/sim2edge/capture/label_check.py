@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.footprints import distance_to, place, placed_footprints
-from sim2edge.capture.labels import Box, FrameLabels, camera_pose, floor_ahead, floor_at
-from sim2edge.capture.lidar_capture import beam_angles
+from sim2edge.capture.labels import FrameLabels, camera_pose, floor_ahead, floor_at
 from sim2edge.capture.projection import Outlines, Projector, Window, in_frame, solid_of
 from sim2edge.capture.simulator import Observation
-from sim2edge.capture.specs import LIDAR_HEIGHT_M, EpisodeSpec, Obstacle, Pose
+from sim2edge.capture.specs import EpisodeSpec, Obstacle
+from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.moment import LIDAR_HEIGHT_M, Box, Pose
 
 Floats = NDArray[np.float64]
 

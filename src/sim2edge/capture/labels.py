@@ -12,45 +12,21 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.footprints import distance_to, placed_footprints
-from sim2edge.capture.lidar_capture import beam_angles
 from sim2edge.capture.projection import Outlines, Projector, in_frame, solid_of
 from sim2edge.capture.simulator import Observation
-from sim2edge.capture.specs import CAMERA_AHEAD_M, EpisodeSpec, Obstacle, Pose, RoomSpec
+from sim2edge.capture.specs import CAMERA_AHEAD_M, EpisodeSpec, Obstacle, RoomSpec
+from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.moment import Box, Pose
 
 LOOK_AHEAD_M = 0.6
 """How far ahead of the robot's middle the floor is told: what it drives on next, in the lower part of the image."""
 
 RUG = "rug"
 """What the floor is where a rug lies."""
-
-
-class Box(BaseModel):
-    """One labelled obstacle, as written to `/labels`: pixel edges, `x_max` and `y_max` exclusive."""
-
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
-
-    label: str = Field(serialization_alias="class")
-    instance: int
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-    distance_m: float
-    bearing_rad: float
-    occlusion: float = 0.0
-    """Share of its silhouette in the image that something hides, 0..1."""
-    truncation: float = 0.0
-    """Share of its silhouette that is outside the image, 0..1."""
-    position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Middle of the 3D box, in the robot's frame."""
-    size_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Full sides of the 3D box along the obstacle's own x, y and z."""
-    yaw_rad: float = 0.0
-    """Of the 3D box, from the robot's x axis."""
 
 
 class FrameLabels(BaseModel):

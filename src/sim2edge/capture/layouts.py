@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from sim2edge.capture.config import RoomConfig
 from sim2edge.capture.obstacles import DOOR_HEIGHT_M, JAMB_HALF_M
 from sim2edge.capture.seeds import Rng
-from sim2edge.capture.specs import WALL_HEIGHT_M, Layout, Part, Pose
+from sim2edge.capture.specs import WALL_HEIGHT_M, Part
+from sim2edge.episodes.moment import Layout, Pose
 
 WALL_HALF_M = 0.05
 """Half the thickness of a wall."""

@@ -1,6 +1,5 @@
 """The LiDARs: directions of their beams, ray casting in MuJoCo, noise and lost returns, and `lidar.csv`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,17 +12,6 @@ if TYPE_CHECKING:
     import mujoco
 
 Floats = NDArray[np.float64]
-
-
-def beam_angles(config: LidarConfig) -> Floats:
-    """The angle of each beam, radians, counter-clockwise from straight ahead, centred on it.
-
-    A full turn does not repeat its first beam at the end.
-    """
-    span = np.radians(config.fov_deg)
-    step = span / config.beams if config.fov_deg == 360 else span / max(1, config.beams - 1)
-    angles: Floats = -span / 2 + step * np.arange(config.beams)
-    return angles
 
 
 def cast_beams(
@@ -85,10 +73,3 @@ def disturb_cloud(cloud: Floats, config: Lidar3dConfig, rng: Rng) -> Floats:
     """What the 3D LiDAR reports of exact distances (layers, columns): Gaussian noise, and inf beyond its range."""
     noisy = cloud + rng.standard_normal(cloud.shape) * config.noise_m
     return np.where((noisy > 0) & (noisy <= config.max_range_m), noisy, np.inf)
-
-
-def write_csv(path: Path, times: list[float], scans: list[Floats]) -> None:
-    """Write `lidar.csv`: a row a scan, ranges to a tenth of a millimetre."""
-    header = ",".join(["time_s", *(f"r{beam:03d}" for beam in range(len(scans[0]) if scans else 0))])
-    rows = (f"{time:.3f}," + ",".join(f"{r:.4f}" for r in scan) for time, scan in zip(times, scans, strict=True))
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="ascii")

@@ -12,38 +12,13 @@ from foxglove import channels
 from sim2edge.capture import foxglove_messages as messages
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.imu import RATE_HZ as IMU_RATE_HZ
-from sim2edge.capture.lidar_capture import beam_angles, cloud_directions
-from sim2edge.capture.mcap_file import McapFile, json_channel
+from sim2edge.capture.lidar_capture import cloud_directions
 from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.tick import Tick
-
-_NUMBER = {"type": "number"}
-_VECTOR = {"type": "array", "items": _NUMBER}
-_VECTORS = {"type": "array", "items": _VECTOR}
-
-
-def _record(title: str, **properties: dict[str, Any]) -> dict[str, Any]:
-    return {"title": title, "type": "object", "properties": properties}
-
-
-CONTROL_SCHEMA = _record(
-    "sim2edge.Control",
-    linear_m_s=_NUMBER,
-    angular_rad_s=_NUMBER,
-    applied_linear_m_s=_NUMBER,
-    applied_angular_rad_s=_NUMBER,
-)
-IMU_SCHEMA = _record("sim2edge.Imu", times_s=_VECTOR, angular_velocity_rad_s=_VECTORS, specific_force_m_s2=_VECTORS)
-_BOX: dict[str, dict[str, Any]] = {"class": {"type": "string"}, "instance": {"type": "integer"}}
-_BOX |= dict.fromkeys(("x_min", "y_min", "x_max", "y_max", "distance_m", "bearing_rad"), _NUMBER)
-_BOX |= dict.fromkeys(("occlusion", "truncation", "yaw_rad"), _NUMBER) | {"position_m": _VECTOR, "size_m": _VECTOR}
-LABELS_SCHEMA = _record(
-    "sim2edge.Labels",
-    floor={"type": "string"},
-    floor_under={"type": "string"},
-    boxes={"type": "array", "items": {"type": "object", "properties": _BOX}},
-    free_m=_VECTOR,
-)
+from sim2edge.episodes import foxglove_messages as moments
+from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.mcap_file import McapFile, json_channel
+from sim2edge.episodes.schemas import CONTROL_SCHEMA, IMU_SCHEMA, LABELS_SCHEMA
 
 
 class McapLog(McapFile):
@@ -81,17 +56,17 @@ class McapLog(McapFile):
         """
         self.check()
         time = tick.time_ns
-        stamp = messages.timestamp(time)
-        self._image.log(messages.picture(stamp, jpeg, "jpeg"), log_time=time)
+        stamp = moments.timestamp(time)
+        self._image.log(moments.picture(stamp, jpeg, "jpeg"), log_time=time)
         if mask is not None:
-            self._instances.log(messages.picture(stamp, mask, "png"), log_time=time)
-        self._scan.log(messages.laser_scan(stamp, tick.ranges, self._span), log_time=time)
+            self._instances.log(moments.picture(stamp, mask, "png"), log_time=time)
+        self._scan.log(moments.laser_scan(stamp, tick.ranges, self._span), log_time=time)
         if tick.cloud is not None:
             self._cloud.log(messages.point_cloud(stamp, tick.cloud, self._directions), log_time=time)
-        self._pose.log(messages.pose_in_frame(stamp, tick.pose, "room"), log_time=time)
-        self._odometry.log(messages.pose_in_frame(stamp, tick.odometry, "odom"), log_time=time)
+        self._pose.log(moments.pose_in_frame(stamp, tick.pose, "room"), log_time=time)
+        self._odometry.log(moments.pose_in_frame(stamp, tick.odometry, "odom"), log_time=time)
         self._tf.log(self._transforms.at(stamp, tick.pose, tick.odometry), log_time=time)
-        self._annotations.log(messages.annotations(stamp, tick.labels.boxes), log_time=time)
+        self._annotations.log(moments.annotations(stamp, tick.labels.boxes), log_time=time)
         self._scene.log(messages.scene(stamp, tick.labels.boxes), log_time=time)
         self._control.log(_control(tick), log_time=time)
         self._imu.log(_imu(tick), log_time=time)

@@ -9,7 +9,8 @@ A walker turns around at either end. Where it is follows from the time and from 
 import math
 from collections.abc import Sequence
 
-from sim2edge.capture.specs import ROBOT_RADIUS_M, Motion, Obstacle, Pose
+from sim2edge.capture.specs import Motion, Obstacle
+from sim2edge.episodes.moment import ROBOT_RADIUS_M, Pose
 
 PERSONAL_SPACE_M = 0.55
 """A walker stands still while the chassis is ahead of it and nearer to its middle than this."""

@@ -6,7 +6,8 @@ Nourbakhsh: Introduction to Autonomous Mobile Robots, 5.2.4).
 
 import math
 
-from sim2edge.capture.specs import TRACK_M, WHEEL_RADIUS_M, Pose
+from sim2edge.capture.specs import TRACK_M, WHEEL_RADIUS_M
+from sim2edge.episodes.moment import Pose
 
 
 class Odometry:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.driver import Decision, Floats
-from sim2edge.capture.simulator import Command, Observation
+from sim2edge.capture.simulator import Observation
+from sim2edge.episodes.moment import Command
 from sim2edge.errors import BadInput
 
 

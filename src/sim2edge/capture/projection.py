@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from sim2edge.capture.camera_mount import focal_pixels, mount_position, mount_rotation
 from sim2edge.capture.config import CameraConfig
-from sim2edge.capture.specs import CameraSpec, Obstacle, Part, Pose
+from sim2edge.capture.specs import CameraSpec, Obstacle, Part
+from sim2edge.episodes.moment import Pose
 
 Floats = NDArray[np.float64]
 

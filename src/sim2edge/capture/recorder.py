@@ -11,74 +11,21 @@ import hashlib
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any
+from typing import Any
 
 import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.lidar_capture import write_csv
 from sim2edge.capture.mcap_log import McapLog
 from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.tick import Tick
 from sim2edge.config import cache_key_fields
-
-BETWEEN = ";"
-"""What separates the items of a list in a cell of a table."""
-
-
-def _from_cell(value: Any) -> Any:
-    return value.split(BETWEEN) if isinstance(value, str) and value else value or ()
-
-
-def _nothing_if_empty(value: Any) -> Any:
-    return None if value == "" else value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_from_cell)]
-Measure = Annotated[float | None, BeforeValidator(_nothing_if_empty)]
-
-
-class EpisodeResult(BaseModel):
-    """`result.json`: how an episode went; also a row of `aggregated_results.csv`, see `cells`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    episode_id: str
-    seed: str
-    success: bool
-    failure_reason: str
-    duration_s: float
-    frames: int
-    path_length_m: float
-    checkpoints_passed: int
-    checkpoints: int
-    collisions: int
-    collided_with: Words
-    """Classes of obstacles, or `wall`; sorted."""
-    time_to_collision_s: Measure
-    distance_to_collision_m: Measure
-    """Along the path."""
-    near_misses: int
-    min_clearance_m: float
-    driver: str
-    layout: str
-    floor: str
-    style: str
-    simulator: str
-    camera_backend: str
-    trace_sha256: str
-    """Over times, poses, odometry, commands, scans and the IMU: equal for equal drives, whatever drew the images."""
-
-    def cells(self) -> dict[str, Any]:
-        """The fields as cells of a table: a list in one cell, nothing where there is no value.
-
-        `EpisodeResult.model_validate` reads them back.
-        """
-        return self.model_dump() | {"collided_with": BETWEEN.join(self.collided_with)}
+from sim2edge.episodes.beams import write_csv
+from sim2edge.episodes.jpeg import encode_jpeg
+from sim2edge.episodes.result import EpisodeResult
 
 
 class Recorder:
@@ -140,14 +87,6 @@ class Recorder:
         text = json.dumps(result.model_dump(mode="json"), indent=2, allow_nan=False)
         (self._folder / "result.json").write_text(text + "\n", encoding="utf-8")
         return result
-
-
-def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
-    """Encode an RGB image (height, width, 3); `quality` in percent."""
-    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise RuntimeError("the JPEG encoder failed")
-    return bytes(data)
 
 
 def encode_mask(instances: NDArray[np.int16]) -> bytes:

@@ -9,18 +9,8 @@ import mujoco
 import numpy as np
 
 from sim2edge.capture.camera_mount import mount_position, mount_rotation
-from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import (
-    CAMERA_AHEAD_M,
-    LIDAR_3D_HEIGHT_M,
-    LIDAR_HEIGHT_M,
-    ROBOT_RADIUS_M,
-    TRACK_M,
-    WHEEL_RADIUS_M,
-    CameraSpec,
-    Pose,
-    RobotSpec,
-)
+from sim2edge.capture.specs import CAMERA_AHEAD_M, LIDAR_3D_HEIGHT_M, TRACK_M, WHEEL_RADIUS_M, CameraSpec, RobotSpec
+from sim2edge.episodes.moment import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, Command, Pose
 
 WHEEL_MASS_KG = 0.35
 MOTOR_GAIN = 1.0

@@ -19,8 +19,9 @@ from sim2edge.capture.furnish import OVERHEAD_M, draw_decorations, draw_lights, 
 from sim2edge.capture.layouts import LAYOUTS
 from sim2edge.capture.obstacles import colour
 from sim2edge.capture.occupancy import Occupancy
-from sim2edge.capture.seeds import Rng, episode_id, episode_seed, generator
-from sim2edge.capture.specs import ROBOT_RADIUS_M, CameraSpec, EpisodeSpec, Layout, Pose, RobotSpec, RoomSpec
+from sim2edge.capture.seeds import Rng, episode_seed, generator
+from sim2edge.capture.specs import CameraSpec, EpisodeSpec, RobotSpec, RoomSpec
+from sim2edge.episodes.moment import ROBOT_RADIUS_M, Layout, Pose, episode_id
 from sim2edge.errors import BadInput
 from sim2edge.recipes.perception import FLOORS
 

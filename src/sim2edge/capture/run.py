@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 
-from sim2edge.capture.camera_capture import check_renderer
+from sim2edge.capture.camera_capture import check_renderer, describe_camera
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.contact_sheet import write_contact_sheet
-from sim2edge.capture.table import Tallies, describe_camera, summarise, write_table
 from sim2edge.capture.workers import Captured, Submit, capture_one, verify_one, worker_pool
+from sim2edge.episodes.table import Tallies, summarise, write_table
 from sim2edge.stage import Job, Outcome
 
 MAX_ERRORS = 20

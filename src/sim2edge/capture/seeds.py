@@ -11,17 +11,6 @@ import numpy as np
 Rng = np.random.Generator
 
 
-def episode_id(batch: str, index: int) -> str:
-    """`<batch>.<index, 4 digits>`; the last dot separates, so different (batch, index) give different ids.
-
-    Raises:
-        ValueError: the index does not fit in four digits.
-    """
-    if not 0 <= index <= 9999:
-        raise ValueError(f"episode index {index} is not within 0..9999")
-    return f"{batch}.{index:04d}"
-
-
 def episode_seed(identity: str) -> str:
     """The 128-bit seed of an episode, as 32 hex digits: the head of the SHA-256 of its id."""
     return hashlib.sha256(identity.encode()).hexdigest()[:32]

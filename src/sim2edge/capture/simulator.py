@@ -6,25 +6,19 @@ room's origin is the middle of its floor, x and y along its walls, z up; the rob
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim2edge.capture.specs import EpisodeSpec, Pose
+from sim2edge.capture.specs import EpisodeSpec
+from sim2edge.episodes.moment import Command, Pose
 
 NO_INSTANCE = -1
 """What `Observation.instances` holds where no obstacle is seen."""
 
 WALL = "wall"
 """What a touched wall is called."""
-
-
-class Command(NamedTuple):
-    """What the driver asks of the motors until the next tick."""
-
-    linear_m_s: float
-    angular_rad_s: float
 
 
 @dataclass(frozen=True)

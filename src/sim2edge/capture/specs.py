@@ -3,27 +3,22 @@
 Frames: a room's origin is the middle of its floor, x and y along its walls, z up. Lengths are metres, colours RGB 0..1.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from sim2edge.episodes.moment import Layout, Pose
+
 Vector = tuple[float, float, float]
 Polygon = tuple[tuple[float, float], ...]
-Layout = Literal["rectangle", "l", "corridor", "two_rooms", "clutter"]
 DriverName = Literal["expert", "noisy", "explore", "policy"]
 
 WALL_HEIGHT_M = 6.0
 """Above what the tilted camera sees across a large room, so that no ceiling is needed."""
 
-ROBOT_RADIUS_M = 0.175
-"""Of the round chassis; the wheels are inside."""
-
 WHEEL_RADIUS_M = 0.06
 TRACK_M = 0.27
 """Distance between the wheels."""
-
-LIDAR_HEIGHT_M = 0.15
-"""Below seats and table tops, so that the LiDAR sees legs."""
 
 LIDAR_3D_HEIGHT_M = 0.4
 """Of the 3D LiDAR, where a robot has one: above the camera."""
@@ -56,14 +51,6 @@ class Part(Spec):
             return self.position[2] + self.size[0]
         _, i, j, _ = self.quaternion
         return self.position[2] + self.size[0] + self.size[1] * abs(1 - 2 * (i * i + j * j))
-
-
-class Pose(NamedTuple):
-    """Where something stands in the room; the yaw is counter-clockwise from the room's x axis."""
-
-    x_m: float
-    y_m: float
-    yaw_rad: float
 
 
 class Motion(Spec):

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim2edge.capture.config import RATE_HZ
 from sim2edge.capture.labels import FrameLabels
-from sim2edge.capture.simulator import Command
-from sim2edge.capture.specs import Pose
-
-TICK_NS = 1_000_000_000 // RATE_HZ
+from sim2edge.episodes.moment import TICK_NS, Command, Pose
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from sim2edge.cores import available_cores
 
 if TYPE_CHECKING:
     from sim2edge.capture.episode import Drive
-    from sim2edge.capture.recorder import EpisodeResult
     from sim2edge.capture.specs import EpisodeSpec
+    from sim2edge.episodes.result import EpisodeResult
 
 
 @dataclass(frozen=True)

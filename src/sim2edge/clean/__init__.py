@@ -5,7 +5,7 @@ sim2edge clean --partition demo-1 height=72 width=96 only_successful=false
 """
 
 from sim2edge.clean.config import CleanConfig
-from sim2edge.stage import Input, Stage
+from sim2edge.stage import Image, Input, Shown, Stage, named
 
 STAGE = Stage(
     name="clean",
@@ -19,4 +19,10 @@ STAGE = Stage(
         )
     },
     ref="refs/frames/{partition}",
+    shown=Shown(
+        figures=named("frames", "frames_seen", "episodes", "episodes_failed"),
+        headline=lambda figures: f"{figures['frames'] / figures['frames_seen']:.1%} kept",
+        report="report.html",
+    ),
+    image=Image(parent="tables"),
 )

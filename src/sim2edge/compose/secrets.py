@@ -23,7 +23,7 @@ from sim2edge.errors import BadInput
 from sim2edge.services.files import write_private
 from sim2edge.services.logins import USER, without_retired
 from sim2edge.services.role_files import init_roles, read_variables
-from sim2edge.stage import STAGE_NAMES
+from sim2edge.stages import stage_names
 
 """Who logs in to Airflow, MLflow, Grafana, Prometheus and Alertmanager."""
 
@@ -132,7 +132,7 @@ def make_credentials(folder: Path) -> None:
     # What Airflow hands on to stages, apart from the admin's and the devices' files.
     worker = folder.with_name(WORKER)
     worker.mkdir(exist_ok=True)
-    for stage in STAGE_NAMES:
+    for stage in stage_names():
         write_mounted(worker / f"{stage}.env", (folder / f"{stage}.env").read_text(encoding="utf-8"))
 
 

@@ -4,7 +4,7 @@ sim2edge export --input model=<reference> --input verdict=<reference>
 """
 
 from sim2edge.export.config import ExportConfig
-from sim2edge.stage import Input, Stage
+from sim2edge.stage import Image, Input, Shown, Stage, named
 
 STAGE = Stage(
     name="export",
@@ -21,5 +21,13 @@ STAGE = Stage(
         ),
     },
     choose="sim2edge.registry:choose_judged",
+    shown=Shown(
+        figures=named("chosen", "latency", "latency_ms", "bundle_bytes", "map50", "floor_accuracy"),
+        headline=lambda figures: (
+            figures["chosen"] + (f" {figures['latency_ms']:.2f} ms" if "latency_ms" in figures else "")
+        ),
+        report="export_report.json",
+    ),
+    image=Image(parent="learning"),
     resolve="sim2edge.export.device_profile:resolve",
 )

@@ -1,7 +1,7 @@
 """The push stage: a release, signed into the TUF repository and given to a ring of the fleet."""
 
 from sim2edge.push.config import PushConfig
-from sim2edge.stage import Input, Stage
+from sim2edge.stage import Grants, Input, Shown, Stage, named
 
 STAGE = Stage(
     name="push",
@@ -11,4 +11,17 @@ STAGE = Stage(
     entry="sim2edge.push.run:run",
     inputs={"release": Input("release", files=("bundle.tar",))},
     post_commit="sim2edge.push.run:publish",
+    signs=True,
+    grants=Grants(
+        read=("ota/*",),
+        # Not <n>.root.json: who signs for devices is decided with the offline keys, which this stage never has.
+        write=(
+            "ota/metadata/*.targets.json",
+            "ota/metadata/*.snapshot.json",
+            "ota/metadata/timestamp.json",
+            "ota/targets/*",
+            "refs/rings/*",
+        ),
+    ),
+    shown=Shown(figures=named("ring", "release"), headline=lambda figures: figures["ring"]),
 )

@@ -1,23 +1,35 @@
 """What can be learned: the definitions that training, validation, export and the device share.
 
-network = load_network(folder)      # a model artifact's folder -> torch.nn.Module in evaluation mode
+    network = load_network(folder)      # a model artifact's folder -> torch.nn.Module in evaluation mode
+
+A recipe says what is learned and how outputs become results. The network itself is the trainer's: an entry point of the
+group `sim2edge.networks`, under the recipe's name, is the function that reads `model.pt`.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sim2edge.errors import Misconfigured
+
 if TYPE_CHECKING:
     from torch import nn
 
+NETWORKS = "sim2edge.networks"
 
-def load_network(folder: Path) -> "nn.Module":
+
+def load_network(folder: Path, recipe: str = "perception") -> "nn.Module":
     """The trained network in a model artifact's folder, in evaluation mode on the CPU.
 
     It takes images [N, 3, height, width], RGB 0..1; out come floor logits [N, floors], obstacles [N, cells, outputs].
 
     Raises:
+        Misconfigured: no network is installed for the recipe.
         BadInput: `model.pt` is missing, damaged, or of another network.
     """
-    from sim2edge.train.cnn_model import load_model
+    from importlib.metadata import entry_points  # here, for the device imports this module and needs none
 
-    return load_model(folder / "model.pt")
+    found = list(entry_points(group=NETWORKS, name=recipe))
+    if not found:
+        raise Misconfigured(f"recipe '{recipe}': no entry point of the group {NETWORKS} is its network")
+    network: nn.Module = found[0].load()(folder / "model.pt")
+    return network

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sim2edge.access import ADMIN, FIXED_ROLES, Keys, grants_of
+from sim2edge.access import ADMIN, Keys, fixed_roles, grants_of
 from sim2edge.errors import BadInput
 from sim2edge.secrets_file import format_secrets, read_role
 from sim2edge.services.files import write_private
@@ -53,7 +53,7 @@ def init_roles(
     Raises:
         BadInput: a device's id cannot be one, or a file that is there is wrong.
     """
-    roles = [*FIXED_ROLES, *(f"device-{device}" for device in devices)]
+    roles = [*fixed_roles(), *(f"device-{device}" for device in devices)]
     with _locked(folder):
         login = mlflow or _mlflow_secrets(folder)
         imposed = {role: _imposed(role, login, admin) for role in roles}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from sim2edge.access import FIXED_ROLES, grants_of, policy
+from sim2edge.access import fixed_roles, grants_of, policy
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.secrets_file import read_secrets
 from sim2edge.services.role_files import (
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("roles", help="the table of roles")
     verb.set_defaults(run=show_roles)
     verb = verbs.add_parser("policy", help="a role's AWS IAM policy, as JSON")
-    verb.add_argument("role", help=f"{', '.join(FIXED_ROLES)}, {OTHER_ROLES}")
+    verb.add_argument("role", help=f"{', '.join(fixed_roles())}, {OTHER_ROLES}")
     verb.add_argument("--bucket", default=os.environ.get("SIM2EDGE_BUCKET"), help="default: SIM2EDGE_BUCKET")
     verb.set_defaults(run=show_policy)
     verb = verbs.add_parser("init", help="make the role files that are missing")
@@ -80,7 +80,7 @@ def show_roles(_arguments: argparse.Namespace) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("role", "reads, lists", "writes", "creates once", "deletes"):
         table.add_column(column, overflow="fold")
-    for role in (*FIXED_ROLES, "device-ID", "producer-NAME"):
+    for role in (*fixed_roles(), "device-ID", "producer-NAME"):
         grants = grants_of(role.replace("ID", "0").replace("NAME", "0"))
         columns = (grants.read, grants.write, grants.create, grants.delete)
         cells = (

@@ -5,7 +5,7 @@ sim2edge train --input dataset=refs/datasets/current epochs=20
 
 import os
 
-from sim2edge.stage import Input, Stage
+from sim2edge.stage import Image, Input, Shown, Stage, named
 from sim2edge.train.config import TrainConfig
 
 # OpenMP reads this once, when torch is loaded. By default its threads spin for milliseconds while they wait for each
@@ -25,6 +25,13 @@ STAGE = Stage(
             files=("train.parquet", "validation.parquet", "dataset.json"),
         )
     },
+    tracked=True,
+    shown=Shown(
+        figures=named("map_50", "map_50_95", "floor_accuracy", "epochs"),
+        headline=lambda figures: f"mAP {figures['map_50']:.3f}",
+        report="curves.png",
+    ),
+    image=Image(parent="tracked"),
     deterministic=lambda config: config.reproducible,
     tolerances={"floor_accuracy": 0.05, "map_50": 0.1, "map_50_95": 0.1},
 )

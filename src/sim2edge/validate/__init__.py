@@ -5,7 +5,7 @@ sim2edge validate --input model=<reference> --input dataset=refs/datasets/curren
 A model that fails a rule is refused (exit code 3); one that passes becomes champion.
 """
 
-from sim2edge.stage import Input, Stage
+from sim2edge.stage import Grants, Image, Input, Shown, Stage, named
 from sim2edge.validate.config import ValidateConfig
 
 STAGE = Stage(
@@ -23,4 +23,11 @@ STAGE = Stage(
     },
     choose="sim2edge.registry:choose_champion",
     post_commit="sim2edge.registry:promote",
+    grants=Grants(write=("refs/models/champion",)),
+    shown=Shown(
+        figures=named("passed", "map_50", "map_50_95", "floor_accuracy", "distance_error_m"),
+        headline=lambda figures: f"{'passed ' if figures.get('passed', True) else ''}{figures['map_50']:.3f}",
+        report="confusion_matrix.png",
+    ),
+    image=Image(parent="tracked"),
 )

@@ -9,14 +9,14 @@ from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.episode import capture_episode
 from sim2edge.capture.mujoco_simulator import MujocoSimulator
 from sim2edge.capture.room_simulator import draw_episode
-from sim2edge.capture.simulator import WALL, Command
-from sim2edge.capture.specs import Pose
+from sim2edge.capture.simulator import WALL
 from sim2edge.capture.webots.controller import main
 from sim2edge.capture.webots.observing import Observing, read_observed
 from sim2edge.capture.webots.parity import motion_checks, see, sensor_checks
 from sim2edge.capture.webots.project import write_project
 from sim2edge.capture.webots.simulator import WebotsSimulator
 from sim2edge.config import load
+from sim2edge.episodes.moment import Command, Pose
 
 
 @pytest.fixture

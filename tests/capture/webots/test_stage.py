@@ -5,7 +5,8 @@ from obstore.store import MemoryStore
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
-from sim2edge.runner import execute, plan
+from sim2edge.plan import plan
+from sim2edge.runner import execute
 
 WANTED = ["simulator=webots", "episodes=2", "episode_seconds=1.0", "workers=2", "verify_every=2"]
 SMALL = ["camera.width=64", "camera.height=48"]

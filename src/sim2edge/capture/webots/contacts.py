@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from sim2edge.capture.footprints import distance_to, placed_footprints, wall_footprint
 from sim2edge.capture.simulator import WALL
-from sim2edge.capture.specs import Pose, RoomSpec
+from sim2edge.capture.specs import RoomSpec
+from sim2edge.episodes.moment import Pose
 
 FLOOR_M = 0.003
 """Contacts below this height are those of wheels and casters with the floor."""

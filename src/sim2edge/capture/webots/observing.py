@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim2edge.capture.simulator import Advance, Command, Observation, Simulator
-from sim2edge.capture.specs import EpisodeSpec, Pose
+from sim2edge.capture.simulator import Advance, Observation, Simulator
+from sim2edge.capture.specs import EpisodeSpec
+from sim2edge.episodes.moment import Command, Pose
 
 
 class Observing:

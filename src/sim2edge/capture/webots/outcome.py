@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from sim2edge.capture.episode import Drive
-from sim2edge.capture.recorder import EpisodeResult
+from sim2edge.episodes.result import EpisodeResult
 
 
 class Outcome(BaseModel):

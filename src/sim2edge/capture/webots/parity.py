@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.labels import Box, Labeller
+from sim2edge.capture.labels import Labeller
 from sim2edge.capture.mujoco_simulator import MujocoSimulator
-from sim2edge.capture.simulator import Advance, Command, Observation
-from sim2edge.capture.specs import EpisodeSpec, Pose
+from sim2edge.capture.simulator import Advance, Observation
+from sim2edge.capture.specs import EpisodeSpec
+from sim2edge.episodes.moment import Box, Command, Pose
 
 NEAR_M = 0.05
 SIZEABLE_PIXELS, SIZEABLE_SIDE = 100, 8

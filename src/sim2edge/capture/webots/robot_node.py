@@ -12,8 +12,6 @@ from sim2edge.capture.robot import IMU_HEIGHT_M, MOTOR_TORQUE_NM, WHEEL_MASS_KG
 from sim2edge.capture.specs import (
     CAMERA_AHEAD_M,
     LIDAR_3D_HEIGHT_M,
-    LIDAR_HEIGHT_M,
-    ROBOT_RADIUS_M,
     TRACK_M,
     WHEEL_RADIUS_M,
     CameraSpec,
@@ -24,6 +22,7 @@ from sim2edge.capture.specs import (
 from sim2edge.capture.webots.geometry import bounding, camera_rotation, cylinders_physics, horizontal_fov, visible
 from sim2edge.capture.webots.scanner import Scanner, scanner_2d, scanner_3d
 from sim2edge.capture.webots.vrml import Node, turned
+from sim2edge.episodes.moment import LIDAR_HEIGHT_M, ROBOT_RADIUS_M
 
 CONTROLLER = "sim2edge_capture"
 ROBOT = "ROBOT"

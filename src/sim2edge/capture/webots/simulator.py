@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim2edge.capture.config import RATE_HZ, CaptureConfig
+from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.movers import Movers
 from sim2edge.capture.robot import wheel_speeds
-from sim2edge.capture.simulator import Advance, Command, Observation
-from sim2edge.capture.specs import EpisodeSpec, Pose
+from sim2edge.capture.simulator import Advance, Observation
+from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.webots.colours import read_instances
 from sim2edge.capture.webots.contacts import touched_at
 from sim2edge.capture.webots.robot_node import (
@@ -34,6 +34,7 @@ from sim2edge.capture.webots.robot_node import (
 )
 from sim2edge.capture.webots.scanner import Scanner, read_ranges, scanner_2d, scanner_3d
 from sim2edge.capture.webots.world import DECORATIONS, FLOOR, obstacle_name
+from sim2edge.episodes.moment import RATE_HZ, Command, Pose
 
 TICK_MS = 1000 // RATE_HZ
 SAMPLE_MS = 10

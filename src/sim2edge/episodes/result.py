@@ -1,0 +1,59 @@
+"""How an episode went: `result.json`, and a row of the batch's table."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+BETWEEN = ";"
+"""What separates the items of a list in a cell of a table."""
+
+
+def _from_cell(value: Any) -> Any:
+    return value.split(BETWEEN) if isinstance(value, str) and value else value or ()
+
+
+def _nothing_if_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_from_cell)]
+Measure = Annotated[float | None, BeforeValidator(_nothing_if_empty)]
+
+
+class EpisodeResult(BaseModel):
+    """`result.json`: how an episode went; also a row of `aggregated_results.csv`, see `cells`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    episode_id: str
+    seed: str
+    success: bool
+    failure_reason: str
+    duration_s: float
+    frames: int
+    path_length_m: float
+    checkpoints_passed: int
+    checkpoints: int
+    collisions: int
+    collided_with: Words
+    """Classes of obstacles, or `wall`; sorted."""
+    time_to_collision_s: Measure
+    distance_to_collision_m: Measure
+    """Along the path."""
+    near_misses: int
+    min_clearance_m: float
+    driver: str
+    layout: str
+    floor: str
+    style: str
+    simulator: str
+    camera_backend: str
+    trace_sha256: str
+    """Over times, poses, odometry, commands, scans and the IMU: equal for equal drives, whatever drew the images."""
+
+    def cells(self) -> dict[str, Any]:
+        """The fields as cells of a table: a list in one cell, nothing where there is no value.
+
+        `EpisodeResult.model_validate` reads them back.
+        """
+        return self.model_dump() | {"collided_with": BETWEEN.join(self.collided_with)}

@@ -1,0 +1,34 @@
+"""Ingest: turns MCAP logs of other producers (a robot, a Webots farm) into a batch of episodes.
+
+    sim2edge ingest logs/ --partition lab-1                                    deliver a folder, then make the batch
+    sim2edge ingest logs/ --partition lab-1 topics.image=/front/image floor=wood skip_bad=true
+    sim2edge ingest --partition lab-1                                          what a producer left in inbox/lab-1/
+
+ROS 2 bags in MCAP, Foxglove logs and our own are understood; `docs/ingest.md` says which topics and schemas.
+"""
+
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.stage import Grants, Image, Shown, Source, Stage, named
+
+STAGE = Stage(
+    name="ingest",
+    version=1,
+    produces="episodes",
+    config=IngestConfig,
+    entry="sim2edge.ingest.run:run",
+    ref="refs/batches/{partition}",
+    post_commit="sim2edge.ingest.run:log_report",
+    source=Source(
+        pin="sim2edge.inbox:pin",
+        pins=("ready",),
+        fetch="sim2edge.inbox:fetch",
+        deliver="sim2edge.ingest.deliver:deliver_folder",
+    ),
+    instead_of="capture",
+    grants=Grants(read=("inbox/*",), write=("inbox/*.mcap",), create=("inbox/*/READY.json",)),
+    shown=Shown(
+        figures=named("episodes", "successes", "success_rate", "frames"),
+        headline=lambda figures: f"{figures['success_rate']:.0%} ok",
+    ),
+    image=Image(parent="vision"),
+)

@@ -1,0 +1,79 @@
+"""Goes through the logs of a delivery: understands each, has it written, and decides what a bad one means.
+
+One bad log refuses the batch, unless `skip_bad`; either way all are looked at, so that all troubles are told at once.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sim2edge.episodes.moment import episode_id
+from sim2edge.episodes.result import EpisodeResult
+from sim2edge.errors import BadInput
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.report import LogReport, Report, report_log, report_refused
+from sim2edge.ingest.understand import floor_at, understand
+from sim2edge.ingest.write_episode import write_episode
+from sim2edge.manifest import File
+from sim2edge.stage import Progress
+
+OTHERS_NAMED = 3
+
+
+@dataclass
+class Batch:
+    """What became of the logs."""
+
+    results: list[EpisodeResult] = field(default_factory=list)
+    logs: list[LogReport] = field(default_factory=list)
+
+
+def go_through(
+    batch: str, folder: Path, sources: Sequence[File], config: IngestConfig, progress: Progress, output: Path | None
+) -> Batch:
+    """Understand every log of `folder`, and write the episodes below `output`, if one is given.
+
+    The index of an episode is that of its file, so that a log that is left out renumbers no other.
+
+    Raises:
+        BadInput: a log is bad and `skip_bad` is off, or all are.
+    """
+    found = Batch()
+    for index, source in enumerate(sources):
+        identity = episode_id(batch, index)
+        try:
+            _take(found, identity, source, folder, config, output)
+        except BadLog as error:
+            found.logs.append(report_refused(source, str(error)))
+            if output is not None:
+                shutil.rmtree(output / identity, ignore_errors=True)
+        done = [log for log in found.logs if log.refused is None]
+        refused = len(found.logs) - len(done)
+        progress.update(index + 1, len(sources), ticks=sum(log.ticks for log in done), refused=refused)
+    refuse_bad(Report(batch=batch, logs=tuple(found.logs)), config)
+    return found
+
+
+def _take(found: Batch, identity: str, source: File, folder: Path, config: IngestConfig, output: Path | None) -> None:
+    understood = understand(folder / source.path, config)
+    if output is not None:
+        found.results.append(write_episode(output / identity, identity, source, understood, config))
+    found.logs.append(report_log(source, identity, understood, floor_at(understood, 0, config)))
+
+
+def refuse_bad(report: Report, config: IngestConfig) -> None:
+    """Refuse a batch with bad logs; with `skip_bad` only one that has no other.
+
+    Raises:
+        BadInput: names the first bad log with its reason, and the others.
+    """
+    refused = report.refused
+    if not refused or (config.skip_bad and len(refused) < len(report.logs)):
+        return
+    first, others = refused[0], [log.file for log in refused[1:]]
+    more = ", ".join(others[:OTHERS_NAMED]) + (", ..." if len(others) > OTHERS_NAMED else "")
+    also = f"; {len(others)} more of {len(report.logs)} logs are bad: {more}" if others else ""
+    hint = "" if config.skip_bad or len(refused) == len(report.logs) else " (skip_bad=true takes the others)"
+    raise BadInput(f"{first.file}: {first.refused}{also}{hint}")

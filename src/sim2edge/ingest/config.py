@@ -1,0 +1,80 @@
+"""The ingest stage's config: which topics mean what, how ticks are made of them, and what is refused."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from sim2edge.config import Section
+from sim2edge.inbox import InboxConfig
+
+Role = Literal["image", "scan", "pose", "command", "labels"]
+REQUIRED: tuple[Role, ...] = ("image", "scan", "pose", "command")
+ROLES: tuple[Role, ...] = (*REQUIRED, "labels")
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(max_length=16)]
+
+
+class TopicsConfig(Section):
+    """Topics by what they mean: one name or several, of which the first that a log has messages on is taken."""
+
+    image: Names = Field(
+        default=("/camera/image", "/camera/image_raw/compressed", "/camera/image_raw", "/image_raw/compressed"),
+        description="camera images",
+    )
+    scan: Names = Field(default=("/lidar/scan", "/scan"), description="scans of a 2D LiDAR")
+    pose: Names = Field(default=("/robot/pose", "/odom", "/pose"), description="poses of the robot")
+    command: Names = Field(default=("/robot/control", "/cmd_vel"), description="commands to the motors")
+    labels: Names = Field(default=("/labels",), description="ground truth (sim2edge.Labels); may be absent")
+
+    @model_validator(mode="after")
+    def _one_role_each(self) -> Self:
+        names = [name for role in ROLES for name in self.of(role)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"'{twice}' is named twice")
+        return self
+
+    def of(self, role: Role) -> tuple[str, ...]:
+        """The names for one role."""
+        names: tuple[str, ...] = getattr(self, role)
+        return names
+
+
+class BeamsConfig(Section):
+    """The beams that every scan is brought to: those of our own LiDAR by default."""
+
+    beams: int = Field(default=360, ge=8, le=4096, description="beams a scan")
+    fov_deg: float = Field(default=360.0, gt=0, le=360, description="angle that the beams span, centred ahead, degrees")
+    yaw_deg: float = Field(
+        default=0.0, ge=-360, le=360, description="how far the scanner is turned left on the robot, degrees"
+    )
+    max_range_m: float = Field(default=100.0, gt=0, le=1000, description="farther returns count as none, metres")
+
+
+class IngestConfig(InboxConfig):
+    """All that decides a batch besides what was delivered."""
+
+    topics: TopicsConfig = Field(default=TopicsConfig(), description="topics")
+    lidar: BeamsConfig = Field(default=BeamsConfig(), description="LiDAR")
+    floor: Literal["", "wood", "tile", "carpet", "concrete"] = Field(
+        default="", description="the floor, where labels do not name one"
+    )
+    tolerance_s: float = Field(
+        default=0.05, gt=0, le=1, description="farthest a scan, pose or label may be from its image, seconds"
+    )
+    hold_s: float = Field(
+        default=0.5, ge=0, le=10, description="how long a command stays in force when no new one comes, seconds"
+    )
+    max_gap_s: float = Field(
+        default=2.0, gt=0, le=3600, description="longest pause in images, scans or poses; a longer one is a clock jump"
+    )
+    jpeg_quality: int = Field(
+        default=92, ge=30, le=100, description="quality of images that do not come as JPEG, percent; JPEG is kept as is"
+    )
+    max_pixels: int = Field(default=8_300_000, ge=1024, le=100_000_000, description="largest image, pixels")
+    skip_bad: bool = Field(default=False, description="leave bad logs out instead of refusing the batch")

@@ -1,0 +1,72 @@
+"""Delivers a folder of logs into the inbox, after reading every log as the stage will: what is bad is not uploaded.
+
+Only plain files that end in `.mcap` are taken; a symbolic link refuses the folder: what it points to is not in it.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput
+from sim2edge.inbox import MAX_FILES, check_path, check_size, deliver, describe
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.manifest import check_partition
+from sim2edge.stage import Progress
+
+SUFFIX = ".mcap"
+
+
+def deliver_folder(bus: Bus, batch: str, folder: Path, config: IngestConfig, progress: Progress) -> None:
+    """Check the logs of a folder and put them into the inbox as a batch.
+
+    Raises:
+        BadInput: there are none, a name or a size is not allowed, or a log is bad.
+    """
+    check_partition(batch)
+    files, left_out = find_logs(folder, config)
+    if left_out:
+        progress.log(f"not {SUFFIX}, left out: {', '.join(left_out)}")
+    from sim2edge.ingest.batch import go_through
+
+    sources = [describe(folder, path) for path in files]
+    go_through(batch, folder, sources, config, progress, output=None)
+    ready = deliver(bus, batch, folder, sources)
+    progress.log(f"delivered to inbox/{batch}", files=len(files), ready=ready[:12])
+
+
+def find_logs(folder: Path, config: IngestConfig) -> tuple[list[str], list[str]]:
+    """Relative paths below a folder, sorted: the logs, and the other files.
+
+    Raises:
+        BadInput: it is no folder, has no logs or too many, or has one that may not be taken.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: not a folder")
+    found = sorted(_walk(folder))
+    logs = [path for path in found if path.endswith(SUFFIX)]
+    others = [path for path in found if not path.endswith(SUFFIX)]
+    if not logs:
+        raise BadInput(f"{folder}: has no {SUFFIX} files" + (f", but {others[0]!r}" if others else ""))
+    if len(logs) > MAX_FILES:
+        raise BadInput(f"{folder}: {len(logs)} logs, a batch has at most {MAX_FILES}")
+    for path in logs:
+        check_size(check_path(path), (folder / path).stat().st_size, config)
+    return logs, others
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        for name in (*folders, *names):
+            path = Path(parent, name)
+            if path.is_symlink():
+                raise BadInput(f"{str(path.relative_to(folder))!r}: a symbolic link: put the file itself there")
+        for name in names:
+            path = Path(parent, name)
+            if not path.is_file():
+                raise BadInput(f"{str(path.relative_to(folder))!r}: not a plain file")
+            yield path.relative_to(folder).as_posix()
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,0 +1,100 @@
+"""Images of foreign logs: how large they are, and the same as JPEG.
+
+A JPEG stays byte for byte what it is; everything else is encoded once. What an image is, its own first bytes say: the
+`format` of a compressed image is filled in by every driver in its own way.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sim2edge.episodes.jpeg import encode_jpeg
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+# Start-of-frame markers: all of C0..CF but the tables (C4, CC) and C8.
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as it was sent."""
+
+    data: bytes
+    encoding: str
+    """The pixels' encoding (`rgb8`), or what the sender calls the format of a compressed image."""
+    raw: tuple[int, int, int] | None = None
+    """Width, height and bytes a row; None: compressed."""
+
+
+def size_of(picture: Picture) -> Size | None:
+    """Width and height in pixels, without decoding; None when the image is broken: not whole, or not to be read.
+
+    Raises:
+        ValueError: an encoding that is not understood.
+    """
+    if picture.raw is not None:
+        return _raw_size(picture)
+    if picture.data.startswith(JPEG_START):
+        whole = picture.data.rstrip(b"\0").endswith(JPEG_END)
+        return _jpeg_size(picture.data) if whole else None
+    if picture.data.startswith(PNG_START):
+        return struct.unpack_from(">II", picture.data, 16) if len(picture.data) > 24 else None
+    if not picture.data:
+        return None
+    raise ValueError(f"format '{picture.encoding[:40]}' is neither JPEG nor PNG")
+
+
+def _raw_size(picture: Picture) -> Size | None:
+    width, height, step = picture.raw or (0, 0, 0)
+    if picture.encoding not in CHANNELS:
+        raise ValueError(f"encoding '{picture.encoding[:40]}' is not one of: {', '.join(CHANNELS)}")
+    filled = width > 0 and height > 0 and step >= width * CHANNELS[picture.encoding]
+    return (width, height) if filled and len(picture.data) >= step * height else None
+
+
+def _jpeg_size(data: bytes) -> Size | None:
+    at = len(JPEG_START)
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in FRAMES:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return (width, height) if width and height else None
+        at += 1 if marker == 0xFF else 2 + length
+    return None
+
+
+def to_jpeg(picture: Picture, quality: int) -> bytes:
+    """The image as JPEG: itself if it is one, otherwise encoded with `quality` percent.
+
+    Raises:
+        ValueError: it cannot be decoded.
+    """
+    if picture.raw is not None:
+        return encode_jpeg(_pixels(picture), quality)
+    if picture.data.startswith(JPEG_START):
+        return picture.data
+    try:
+        bgr = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ValueError(f"a PNG that cannot be decoded: {error.err}") from error
+    if bgr is None:
+        raise ValueError("a PNG that cannot be decoded")
+    return encode_jpeg(np.asarray(bgr[..., ::-1], np.uint8), quality)
+
+
+def _pixels(picture: Picture) -> NDArray[np.uint8]:
+    """A raw image as RGB, height x width x 3."""
+    width, height, step = picture.raw or (0, 0, 0)
+    channels = CHANNELS[picture.encoding]
+    rows = np.frombuffer(picture.data, np.uint8, step * height).reshape(height, step)
+    pixels = rows[:, : width * channels].reshape(height, width, channels)
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return pixels[..., ::-1] if picture.encoding == "bgr8" else pixels

@@ -1,0 +1,211 @@
+"""What the messages of foreign schemas say, in our words: an image, a scan, a pose, a command, labels.
+
+    understand = reader_for("scan", schema, channel)    # refuses a schema that is no scan's
+    stamp_ns, scan = understand(message.data)
+
+A stamp is None when a message has none of its own, as `geometry_msgs/msg/Twist` and our JSON have not.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mcap.records import Channel, Schema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sim2edge.episodes.moment import Box, Command, Pose
+from sim2edge.ingest.config import Role
+from sim2edge.ingest.images import Picture
+from sim2edge.ingest.lidar import Geometry, Scan, geometry_from_span
+from sim2edge.ingest.mcap_reader import DAMAGE, BadLog, decoder_of, words_of
+
+T = TypeVar("T", Pose, Command)
+Stamped = tuple[int | None, Any]
+Reader = Callable[[Any], Stamped]
+
+MAXIMUM = 1e7
+"""Metres, and metres and radians a second, beyond which a pose or a command is an error; NaN is one, too."""
+
+
+class LabelledBox(Box):
+    """A box in `sim2edge.Labels`; corners in pixels of the image."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    label: str = Field(alias="class")
+    instance: int = 0
+
+
+class Labels(BaseModel):
+    """`sim2edge.Labels`; who only draws boxes may leave the floor out, and then it comes from the config."""
+
+    model_config = ConfigDict(frozen=True)
+
+    floor: str = ""
+    boxes: tuple[LabelledBox, ...]
+
+
+class Control(BaseModel):
+    """`sim2edge.Control`."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    linear_m_s: float
+    angular_rad_s: float
+
+
+def _ros_stamp(header: Any) -> int:
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def _foxglove_stamp(message: Any) -> int | None:
+    stamp = message.timestamp
+    return stamp.seconds * 1_000_000_000 + stamp.nanos if message.HasField("timestamp") else None
+
+
+def _ros_compressed(m: Any) -> Stamped:
+    return _ros_stamp(m.header), Picture(bytes(m.data), m.format)
+
+
+def _ros_raw(m: Any) -> Stamped:
+    return _ros_stamp(m.header), Picture(bytes(m.data), m.encoding, (m.width, m.height, m.step))
+
+
+def _ros_scan(m: Any) -> Stamped:
+    geometry = Geometry(m.angle_min, m.angle_increment, len(m.ranges))
+    return _ros_stamp(m.header), Scan(geometry, m.ranges, m.range_min, m.range_max)
+
+
+def _ros_odometry(m: Any) -> Stamped:
+    return _ros_stamp(m.header), _pose(m.pose.pose)
+
+
+def _ros_pose(m: Any) -> Stamped:
+    return _ros_stamp(m.header), _pose(m.pose)
+
+
+def _ros_twist(m: Any) -> Stamped:
+    return None, _twist(m)
+
+
+def _ros_twist_stamped(m: Any) -> Stamped:
+    return _ros_stamp(m.header), _twist(m.twist)
+
+
+def _foxglove_compressed(m: Any) -> Stamped:
+    return _foxglove_stamp(m), Picture(m.data, m.format)
+
+
+def _foxglove_raw(m: Any) -> Stamped:
+    return _foxglove_stamp(m), Picture(m.data, m.encoding, (m.width, m.height, m.step))
+
+
+def _foxglove_scan(m: Any) -> Stamped:
+    turned = _yaw(m.pose.orientation) if m.HasField("pose") and m.pose.HasField("orientation") else 0.0
+    return _foxglove_stamp(m), Scan(geometry_from_span(m.start_angle, m.end_angle, len(m.ranges), turned), m.ranges)
+
+
+def _foxglove_pose(m: Any) -> Stamped:
+    return _foxglove_stamp(m), _pose(m.pose)
+
+
+def _control(data: Any) -> Stamped:
+    control = Control.model_validate_json(data)
+    return None, _possible("command", Command(control.linear_m_s, control.angular_rad_s))
+
+
+def _labels(data: Any) -> Stamped:
+    return None, Labels.model_validate_json(data)
+
+
+def _pose(pose: Any) -> Pose:
+    found = Pose(float(pose.position.x), float(pose.position.y), _yaw(pose.orientation))
+    return _possible("pose", found)
+
+
+def _yaw(q: Any) -> float:
+    return math.atan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
+
+
+def _twist(twist: Any) -> Command:
+    found = Command(float(twist.linear.x), float(twist.angular.z))
+    return _possible("command", found)
+
+
+def _possible(what: str, numbers: T) -> T:
+    if not all(abs(number) <= MAXIMUM for number in numbers):
+        raise ValueError(f"the {what} is {', '.join(f'{number:g}' for number in numbers)}: no robot's")
+    return numbers
+
+
+ROS, FOXGLOVE, JSON = "cdr", "protobuf", "json"
+SCHEMAS: Mapping[Role, Mapping[str, tuple[str, Reader]]] = {
+    "image": {
+        "sensor_msgs/msg/CompressedImage": (ROS, _ros_compressed),
+        "sensor_msgs/msg/Image": (ROS, _ros_raw),
+        "foxglove.CompressedImage": (FOXGLOVE, _foxglove_compressed),
+        "foxglove.RawImage": (FOXGLOVE, _foxglove_raw),
+    },
+    "scan": {
+        "sensor_msgs/msg/LaserScan": (ROS, _ros_scan),
+        "foxglove.LaserScan": (FOXGLOVE, _foxglove_scan),
+    },
+    "pose": {
+        "nav_msgs/msg/Odometry": (ROS, _ros_odometry),
+        "geometry_msgs/msg/PoseStamped": (ROS, _ros_pose),
+        "foxglove.PoseInFrame": (FOXGLOVE, _foxglove_pose),
+    },
+    "command": {
+        "geometry_msgs/msg/Twist": (ROS, _ros_twist),
+        "geometry_msgs/msg/TwistStamped": (ROS, _ros_twist_stamped),
+        "sim2edge.Control": (JSON, _control),
+    },
+    "labels": {"sim2edge.Labels": (JSON, _labels)},
+}
+"""By role and name of the schema: the encoding its messages have to have, and what reads them."""
+
+
+@dataclass(frozen=True)
+class Understanding:
+    """Reads the messages of one channel."""
+
+    topic: str
+    decode: Callable[[bytes], Any]
+    read: Reader
+    keep: Callable[[Any], Any]
+
+    def __call__(self, data: bytes, number: int) -> Stamped:
+        """Read message `number` (from 0) of the topic: its stamp in nanoseconds, or None, and what is kept of it.
+
+        Raises:
+            BadLog: it does not fit its schema, or what it says cannot be.
+        """
+        try:
+            stamp_ns, value = self.read(self.decode(data))
+            return stamp_ns, self.keep(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "content"
+            raise BadLog(f"{self.topic}: message {number}: {field}: {first['msg']}") from error
+        except DAMAGE as error:
+            raise BadLog(f"{self.topic}: message {number}: {words_of(error)}") from error
+
+
+def reader_for(
+    role: Role, schema: Schema | None, channel: Channel, keep: Callable[[Any], Any] = lambda value: value
+) -> Understanding:
+    """What reads the messages of a channel that is mapped to a role; `keep` makes of each what is to be remembered.
+
+    Raises:
+        BadLog: the schema is not one of that role, or is not encoded as it should be.
+    """
+    known, name = SCHEMAS[role], schema.name if schema else ""
+    if name not in known:
+        raise BadLog(f"{channel.topic}: schema '{name}' is no {role}: expected one of {', '.join(known)}")
+    encoding, read = known[name]
+    decode = decoder_of(schema, channel) if channel.message_encoding == encoding else None
+    if decode is None:
+        found = f"{channel.message_encoding or 'no encoding'}, schema {schema.encoding if schema else 'none'}"
+        raise BadLog(f"{channel.topic}: {name} as {found}: expected {encoding}")
+    return Understanding(channel.topic, decode, read, keep)

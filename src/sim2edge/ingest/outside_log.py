@@ -1,0 +1,65 @@
+"""`simulation.mcap` of a drive that others logged: the topics of capture's own logs, as far as outsiders know them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from foxglove import channels
+from numpy.typing import NDArray
+
+from sim2edge.episodes import foxglove_messages as messages
+from sim2edge.episodes.mcap_file import McapFile, json_channel
+from sim2edge.episodes.moment import TICK_NS, Box, Command, Pose
+from sim2edge.episodes.schemas import CONTROL_SCHEMA, LABELS_SCHEMA
+
+
+@dataclass(frozen=True)
+class OutsideTick:
+    """What is known of one moment."""
+
+    index: int
+    jpeg: bytes
+    ranges: NDArray[np.float64]
+    """Metres; inf where there was no return."""
+    pose: Pose
+    command: Command
+    floor: str
+    boxes: tuple[Box, ...] | None
+    """None: nobody labelled this moment, which is not the same as nothing to see."""
+
+    @property
+    def time_ns(self) -> int:
+        """Time since the first tick could be, nanoseconds."""
+        return self.index * TICK_NS
+
+
+class OutsideLog(McapFile):
+    """Writes the ticks; close it."""
+
+    def __init__(self, path: Path, angles: NDArray[np.float64], metadata: dict[str, str]) -> None:
+        super().__init__(path, metadata)
+        self._span = float(angles[0]), float(angles[-1])
+        self._image = channels.CompressedImageChannel("/camera/image", context=self.context)
+        self._annotations = channels.ImageAnnotationsChannel("/camera/annotations", context=self.context)
+        self._scan = channels.LaserScanChannel("/lidar/scan", context=self.context)
+        self._pose = channels.PoseInFrameChannel("/robot/pose", context=self.context)
+        self._control = json_channel("/robot/control", CONTROL_SCHEMA, self.context)
+        self._labels = json_channel("/labels", LABELS_SCHEMA, self.context)
+
+    def write(self, tick: OutsideTick) -> None:
+        """Log one tick.
+
+        Raises:
+            OSError: an earlier tick could not be written; the disk is full, say.
+        """
+        self.check()
+        time = tick.time_ns
+        stamp = messages.timestamp(time)
+        self._image.log(messages.picture(stamp, tick.jpeg, "jpeg"), log_time=time)
+        self._scan.log(messages.laser_scan(stamp, tick.ranges, self._span), log_time=time)
+        self._pose.log(messages.pose_in_frame(stamp, tick.pose, "room"), log_time=time)
+        self._control.log(dict(tick.command._asdict()), log_time=time)
+        if tick.boxes is not None:
+            self._annotations.log(messages.annotations(stamp, tick.boxes), log_time=time)
+            boxes = [box.model_dump(by_alias=True) for box in tick.boxes]
+            self._labels.log({"floor": tick.floor, "boxes": boxes}, log_time=time)

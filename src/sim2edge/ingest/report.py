@@ -1,0 +1,152 @@
+"""`ingest_report.json`: what was understood of each log, and the same as a table for people.
+
+print("\n".join(table(Report.model_validate_json(path.read_bytes()))))
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from sim2edge.ingest.understand import Understood
+from sim2edge.manifest import File
+
+
+class TopicReport(BaseModel):
+    """A topic of a log."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_name: str
+    encoding: str
+    messages: int
+    role: str | None
+    """What it was taken for; None: it was not used."""
+
+
+class LogReport(BaseModel):
+    """What became of one log."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    sha256: str
+    bytes: int
+    refused: str | None = None
+    """Why it is not in the batch; the fields below are empty then."""
+    episode_id: str | None = None
+    topics: dict[str, TopicReport] = {}
+    clock: str = ""
+    clock_reason: str = ""
+    """Why the stamps were not used."""
+    unstamped: tuple[str, ...] = ()
+    """Topics whose messages have no stamps: their log time was used, brought to the stamps' clock."""
+    duration_s: float = 0.0
+    ticks: int = 0
+    dropped: dict[str, int] = {}
+    """Ticks left out, by the role they lack."""
+    farthest_ms: dict[str, float] = {}
+    """By role, the farthest a message is from its image; of the image, from its tick."""
+    broken_images: int = 0
+    nan_scans: int = 0
+    labelled: bool = False
+    boxes: dict[str, int] = {}
+    """Labelled boxes by class."""
+    floor: str = ""
+
+
+class Report(BaseModel):
+    """`ingest_report.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    batch: str
+    logs: tuple[LogReport, ...]
+
+    @property
+    def refused(self) -> Sequence[LogReport]:
+        """The logs that were left out."""
+        return [log for log in self.logs if log.refused is not None]
+
+
+def report_refused(source: File, reason: str) -> LogReport:
+    """The report on a log that was refused."""
+    return LogReport(file=source.path, sha256=source.sha256, bytes=source.bytes, refused=reason)
+
+
+def report_log(source: File, episode_id: str, understood: Understood, floor: str) -> LogReport:
+    """The report on a log that became an episode."""
+    log, ticks, clock = understood.log, understood.ticks, understood.clock
+    roles = {stream.topic: role for role, stream in log.streams.items()}
+    return LogReport(
+        file=source.path,
+        sha256=source.sha256,
+        bytes=source.bytes,
+        episode_id=episode_id,
+        topics={
+            name: TopicReport(
+                schema_name=topic.schema, encoding=topic.encoding, messages=topic.messages, role=roles.get(name)
+            )
+            for name, topic in sorted(log.topics.items())
+        },
+        clock=clock.name,
+        clock_reason=clock.reason,
+        unstamped=tuple(sorted(s.topic for s in log.streams.values() if clock.name == "stamps" and not s.stamped)),
+        duration_s=round(understood.duration_s, 3),
+        ticks=len(ticks),
+        dropped=dict(ticks.dropped),
+        farthest_ms={role: round(far / 1e6, 3) for role, far in ticks.farthest_ns.items()},
+        broken_images=log.streams["image"].values.count(None),
+        nan_scans=sum(value is None for value in log.streams["scan"].values),
+        labelled=log.labelled,
+        boxes=count_boxes(understood),
+        floor=floor,
+    )
+
+
+def count_boxes(understood: Understood) -> dict[str, int]:
+    """Boxes by class over the ticks of an episode."""
+    if not understood.log.labelled:
+        return {}
+    labels = understood.log.streams["labels"].values
+    chosen = understood.ticks.chosen["labels"].tolist()
+    return dict(sorted(Counter(box.label for number in chosen for box in labels[number].boxes).items()))
+
+
+MAX_DETAILED = 10
+"""Of more logs than this only the table is told; the file has everything."""
+HEADER = ("file", "episode", "seconds", "ticks", "dropped", "clock", "truth", "floor")
+
+
+def table(report: Report) -> list[str]:
+    """The report as lines: a table of the logs, what was refused and why, and of few logs also what was in each."""
+    rows = [HEADER, *(_row(log) for log in report.logs if log.refused is None)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    detailed = report.logs if len(report.logs) <= MAX_DETAILED else report.refused
+    return [*lines, *(note for log in detailed for note in _notes(log))]
+
+
+def _row(log: LogReport) -> tuple[str, ...]:
+    dropped = ", ".join(f"{role} {count}" for role, count in log.dropped.items()) or "0"
+    truth = "labels" if log.labelled else "none"
+    clock = f"{log.clock} ({log.clock_reason})" if log.clock_reason else log.clock
+    numbers = f"{log.duration_s:.1f}", str(log.ticks)
+    return log.file, log.episode_id or "", *numbers, dropped, clock, truth, log.floor or "-"
+
+
+def _notes(log: LogReport) -> list[str]:
+    if log.refused is not None:
+        return [f"{log.file}: refused: {log.refused}"]
+    used = [f"{t.role} {name} ({t.schema_name}, {t.messages})" for name, t in log.topics.items() if t.role]
+    spare = [f"{name} ({t.schema_name or t.encoding}, {t.messages})" for name, t in log.topics.items() if not t.role]
+    lines = [f"{log.file}: {', '.join(used)}"]
+    if spare:
+        lines.append(f"{log.file}: not used: {', '.join(spare)}")
+    if log.unstamped:
+        lines.append(f"{log.file}: no stamps, log time taken: {', '.join(log.unstamped)}")
+    if log.broken_images or log.nan_scans:
+        lines.append(f"{log.file}: {log.broken_images} broken images, {log.nan_scans} scans of NaN left out")
+    if not log.labelled:
+        lines.append(f"{log.file}: without ground truth: kept for replay, but clean leaves it out of training")
+    return lines

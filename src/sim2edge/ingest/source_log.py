@@ -1,0 +1,185 @@
+"""Reads a foreign log once: which topics it has, and of the mapped ones the times and all but the pictures.
+
+    log = read_source(path, config)
+    log.streams["scan"].values[0]       # already on our beams
+
+Of images only the sizes are kept, so memory does not grow with them; `pictures` reads the chosen ones again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mcap.records import Channel, Message, Schema
+
+from sim2edge.episodes.beams import beam_angles
+from sim2edge.ingest.config import REQUIRED, ROLES, IngestConfig, Role
+from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
+from sim2edge.ingest.lidar import bring_to_beams
+from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
+from sim2edge.ingest.messages import Understanding, reader_for
+
+
+@dataclass
+class Topic:
+    """A topic as it is in the file."""
+
+    schema: str
+    encoding: str
+    messages: int = 0
+
+
+@dataclass
+class Stream:
+    """The messages of a mapped topic, in the order of the file."""
+
+    topic: str
+    log_times: list[int] = field(default_factory=list)
+    """Nanoseconds."""
+    stamps: list[int | None] = field(default_factory=list)
+    """Nanoseconds; None: the message has no stamp."""
+    values: list[Any] = field(default_factory=list)
+    """What a message says; None: nothing that can be used."""
+    problem: str | None = None
+    """Why the topic cannot be used; reading it stopped there."""
+
+    @property
+    def stamped(self) -> bool:
+        """Whether the messages have stamps: none missing, not all zero. Zero is what drivers leave unset."""
+        if any(stamp is None for stamp in self.stamps):
+            return False
+        return len(self.stamps) == 1 or any(self.stamps)
+
+    @property
+    def usable(self) -> list[int]:
+        """The numbers of the messages that say something."""
+        return [number for number, value in enumerate(self.values) if value is not None]
+
+
+@dataclass(frozen=True)
+class SourceLog:
+    """What a log holds for us."""
+
+    path: Path
+    topics: Mapping[str, Topic]
+    streams: Mapping[Role, Stream]
+    """The topic chosen for each role."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is ground truth."""
+        return "labels" in self.streams
+
+
+def read_source(path: Path, config: IngestConfig) -> SourceLog:
+    """Read a log.
+
+    Raises:
+        BadLog: it cannot be read, lacks a topic, or has one that is not understood.
+    """
+    listener = _Listener(config)
+    for schema, channel, message in read_messages(path):
+        listener.hear(schema, channel, message)
+    log = SourceLog(path, listener.topics, _choose(listener.streams, config))
+    _check_images(log.streams["image"])
+    if not log.streams["scan"].usable:
+        raise BadLog(f"{log.streams['scan'].topic}: ranges: nothing but NaN in all scans")
+    return log
+
+
+class _Listener:
+    """Sorts messages into streams."""
+
+    def __init__(self, config: IngestConfig) -> None:
+        self.topics: dict[str, Topic] = {}
+        self.streams: dict[str, Stream] = {}
+        self._roles: dict[str, Role] = {topic: role for role in ROLES for topic in config.topics.of(role)}
+        self._readers: dict[tuple[int, str], Understanding] = {}
+        angles = tuple(beam_angles(config.lidar).tolist())
+        turned, reach = np.radians(config.lidar.yaw_deg), config.lidar.max_range_m
+        self._keep: dict[Role, Any] = {
+            "image": partial(_checked_size, most=config.max_pixels),
+            "scan": partial(bring_to_beams, angles=angles, yaw_rad=float(turned), max_range_m=reach),
+        }
+
+    def hear(self, schema: Schema | None, channel: Channel, message: Message) -> None:
+        """Take in one message; what is wrong with a topic matters only if it is the one that is used."""
+        known = self.topics.setdefault(channel.topic, Topic(schema.name if schema else "", channel.message_encoding))
+        known.messages += 1
+        role = self._roles.get(channel.topic)
+        if role is None:
+            return
+        stream = self.streams.setdefault(channel.topic, Stream(channel.topic))
+        if stream.problem is None:
+            try:
+                self._add(stream, role, schema, channel, message)
+            except BadLog as error:
+                stream.problem = str(error)
+
+    def _add(self, stream: Stream, role: Role, schema: Schema | None, channel: Channel, message: Message) -> None:
+        key = channel.id, channel.topic
+        if key not in self._readers:
+            self._readers[key] = reader_for(role, schema, channel, self._keep.get(role, lambda value: value))
+        number = len(stream.values)
+        stamp_ns, value = self._readers[key](message.data, number)
+        if not all(0 <= time < LATEST_NS for time in (message.log_time, stamp_ns or 0)):
+            raise BadLog(f"{stream.topic}: message {number}: a time that no clock shows")
+        stream.log_times.append(message.log_time)
+        stream.stamps.append(stamp_ns)
+        stream.values.append(value)
+
+
+def _checked_size(picture: Picture, most: int) -> Size | None:
+    size = size_of(picture)
+    if size and size[0] * size[1] > most:
+        raise ValueError(f"an image of {size[0]} x {size[1]} pixels, more than max_pixels={most}")
+    return size
+
+
+def _choose(streams: Mapping[str, Stream], config: IngestConfig) -> dict[Role, Stream]:
+    """The stream of each role: of the first of its names that has messages."""
+    chosen: dict[Role, Stream] = {}
+    for role in ROLES:
+        names = config.topics.of(role)
+        stream = next((streams[name] for name in names if name in streams), None)
+        if stream is None and role in REQUIRED:
+            raise BadLog(f"no messages on {' or '.join(names) or 'any topic'}: topics.{role} names where it is")
+        if stream is not None and stream.problem:
+            raise BadLog(stream.problem)
+        if stream is not None:
+            chosen[role] = stream
+    return chosen
+
+
+def _check_images(images: Stream) -> None:
+    usable = images.usable
+    if not usable:
+        raise BadLog(f"{images.topic}: none of {len(images.values)} images is whole")
+    first = images.values[usable[0]]
+    for number in usable:
+        if images.values[number] != first:
+            here = "{} x {}".format(*images.values[number])
+            raise BadLog(f"{images.topic}: message {number}: the image is {here}, before {first[0]} x {first[1]}")
+
+
+def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[bytes]:
+    """The images with the given rising numbers among those of their topic, as JPEG.
+
+    Raises:
+        BadLog: one cannot be decoded.
+    """
+    topic, wanted = log.streams["image"].topic, set(numbers)
+    readers: dict[int, Understanding] = {}
+    number = -1
+    for schema, channel, message in read_messages(log.path):
+        if channel.topic != topic:
+            continue
+        number += 1
+        if number not in wanted:
+            continue
+        if channel.id not in readers:
+            readers[channel.id] = reader_for("image", schema, channel, partial(to_jpeg, quality=quality))
+        yield readers[channel.id](message.data, number)[1]

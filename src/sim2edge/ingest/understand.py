@@ -1,0 +1,71 @@
+"""From a foreign log to the ticks of an episode: everything that may refuse a log, before anything is written.
+
+episode = understand(path, config)      # raises BadLog
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sim2edge.ingest.align import Aligned, Clock, align, check_clock, choose_clock
+from sim2edge.ingest.config import IngestConfig, Role
+from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.source_log import SourceLog, read_source
+
+STEADY = ("image", "scan", "pose")
+"""What comes all the time; commands and labels may pause."""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A log that can become an episode."""
+
+    log: SourceLog
+    clock: Clock
+    ticks: Aligned
+    """Numbers are those of the messages in the log's streams."""
+    duration_s: float
+    """From the first image to the last."""
+
+
+def understand(path: Path, config: IngestConfig) -> Understood:
+    """Read a log and choose what its ticks are made of.
+
+    Raises:
+        BadLog: it cannot become an episode.
+    """
+    log = read_source(path, config)
+    clock = choose_clock(log.streams)
+    times, numbers = {}, {}
+    for role, stream in log.streams.items():
+        numbers[role] = np.array(stream.usable, dtype=np.int64)
+        every = clock.times_of(stream)
+        check_clock(stream.topic, every, clock, config.max_gap_s * 1e9 if role in STEADY else None)
+        times[role] = every[numbers[role]]
+    ticks = align(times, config.tolerance_s * 1e9, config.hold_s * 1e9)
+    ticks.chosen = {role: numbers[role][found] for role, found in ticks.chosen.items()}
+    if not len(ticks):
+        lacking = ", ".join(f"{role} {count}" for role, count in ticks.dropped.items())
+        raise BadLog(f"no tick is left: of {ticks.dropped.total()} lack within {config.tolerance_s:g} s: {lacking}")
+    episode = Understood(log, clock, ticks, float(times["image"][-1] - times["image"][0]) / 1e9)
+    _check_floors(episode, config)
+    return episode
+
+
+def _check_floors(episode: Understood, config: IngestConfig) -> None:
+    if not episode.log.labelled or config.floor:
+        return
+    labels = episode.log.streams["labels"]
+    for number in episode.ticks.chosen["labels"]:
+        if not labels.values[number].floor:
+            raise BadLog(f"{labels.topic}: message {number}: floor: missing: name it with floor=<name>")
+
+
+def floor_at(episode: Understood, tick: int, config: IngestConfig) -> str:
+    """The floor at a tick: what the labels say, else the config; empty when neither does."""
+    role: Role = "labels"
+    if role not in episode.ticks.chosen:
+        return config.floor
+    number = int(episode.ticks.chosen[role][tick])
+    return episode.log.streams[role].values[number].floor or config.floor

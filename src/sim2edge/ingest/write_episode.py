@@ -1,0 +1,117 @@
+"""Writes an understood log as the folder of an episode, the same files that capture writes.
+
+This is the only module of ingest that knows how an episode is written: `OutsideLog`, `lidar.csv`, `result.json`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sim2edge.config import cache_key_fields
+from sim2edge.episodes.beams import beam_angles, write_csv
+from sim2edge.episodes.moment import RATE_HZ, ROBOT_RADIUS_M, Box, path_length
+from sim2edge.episodes.result import EpisodeResult
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.messages import Labels
+from sim2edge.ingest.outside_log import OutsideLog, OutsideTick
+from sim2edge.ingest.source_log import pictures
+from sim2edge.ingest.understand import Understood, floor_at
+from sim2edge.manifest import File
+
+SIMULATOR = "ingest"
+UNLABELLED = "unlabelled"
+"""The reason why an episode without ground truth is no success, so that clean leaves it out."""
+
+
+def write_episode(
+    folder: Path, episode_id: str, source: File, understood: Understood, config: IngestConfig
+) -> EpisodeResult:
+    """Write the folder of an episode; `source` is the file it comes from.
+
+    Raises:
+        BadLog: an image cannot be decoded.
+    """
+    folder.mkdir(parents=True)
+    made_by = {"simulator": SIMULATOR, "camera_backend": ""}
+    identity = {"episode_id": episode_id, "seed": seed_of(source)}
+    content = made_by | {"config": cache_key_fields(config), "episode": identity | {"source": source.model_dump()}}
+    text = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    metadata = identity | made_by | {"source": source.path, "source_sha256": source.sha256}
+    ticks = _write_log(folder / "simulation.mcap", metadata, understood, config)
+    result = _result(ticks, identity | made_by, understood.log.labelled, config.lidar.max_range_m)
+    write_csv(folder / "lidar.csv", [tick.time_ns / 1e9 for tick in ticks], [tick.ranges for tick in ticks])
+    text = json.dumps(result.model_dump(), indent=2, allow_nan=False)
+    (folder / "result.json").write_text(text + "\n", encoding="utf-8")
+    return result
+
+
+def seed_of(source: File) -> str:
+    """What stands for the seed of an episode that was not drawn: the head of its file's SHA-256, 32 hex digits."""
+    return source.sha256[:32]
+
+
+def _write_log(path: Path, metadata: dict[str, str], understood: Understood, config: IngestConfig) -> list[OutsideTick]:
+    """Write `simulation.mcap`; the ticks come back without their images."""
+    log = OutsideLog(path, beam_angles(config.lidar), metadata)
+    try:
+        return [_write_tick(log, tick) for tick in _ticks(understood, config)]
+    finally:
+        log.close()
+
+
+def _write_tick(log: OutsideLog, tick: OutsideTick) -> OutsideTick:
+    log.write(tick)
+    return OutsideTick(tick.index, b"", tick.ranges, tick.pose, tick.command, tick.floor, tick.boxes)
+
+
+def _ticks(understood: Understood, config: IngestConfig) -> Iterator[OutsideTick]:
+    chosen, streams = understood.ticks.chosen, understood.log.streams
+    jpegs = pictures(understood.log, chosen["image"].tolist(), config.jpeg_quality)
+    for at, (index, jpeg) in enumerate(zip(understood.ticks.index.tolist(), jpegs, strict=True)):
+        value = {role: streams[role].values[numbers[at]] for role, numbers in chosen.items()}
+        boxes = _boxes(value["labels"]) if "labels" in value else None
+        floor = floor_at(understood, at, config)
+        yield OutsideTick(index, jpeg, value["scan"], value["pose"], value["command"], floor, boxes)
+
+
+def _boxes(labels: Labels) -> tuple[Box, ...]:
+    return tuple(Box(**box.model_dump()) for box in labels.boxes)
+
+
+def _result(ticks: list[OutsideTick], known: dict[str, Any], labelled: bool, reach: float) -> EpisodeResult:
+    """`result.json`; `reach` is how far the LiDAR sees at most, metres."""
+    nearest = min(reach, *(float(np.min(tick.ranges)) for tick in ticks))
+    return EpisodeResult(
+        **known,
+        success=labelled,
+        failure_reason="" if labelled else UNLABELLED,
+        duration_s=(ticks[-1].index + 1) / RATE_HZ,
+        frames=len(ticks),
+        path_length_m=round(path_length([tick.pose for tick in ticks]), 4),
+        checkpoints_passed=0,
+        checkpoints=0,
+        collisions=0,
+        collided_with=(),
+        time_to_collision_s=None,
+        distance_to_collision_m=None,
+        near_misses=0,
+        min_clearance_m=round(max(0.0, nearest - ROBOT_RADIUS_M), 4),
+        driver="",
+        layout="",
+        floor=ticks[0].floor,
+        style="",
+        trace_sha256=_trace(ticks),
+    )
+
+
+def _trace(ticks: list[OutsideTick]) -> str:
+    trace = hashlib.sha256()
+    for tick in ticks:
+        trace.update(np.array([tick.time_ns, *tick.pose, *tick.command, *tick.ranges]).tobytes())
+    return trace.hexdigest()

@@ -1,0 +1,249 @@
+"""Decides what a run of a stage would make: its config, its inputs, and the reference of its artifact.
+
+It needs only the light core, so that whoever schedules stages knows the reference before any work starts. `runner.py`
+carries a plan out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sim2edge import config as configs
+from sim2edge.bus import Bus, in_threads
+from sim2edge.config import StageConfig
+from sim2edge.errors import BadInput, NotFound
+from sim2edge.manifest import Manifest, check_partition, latest_partition, split_reference
+from sim2edge.shards import Shard, all_shards, check_count, parse_shard
+from sim2edge.stage import Input, Source, Stage, load_function
+from sim2edge.stages import get_stage
+
+Inputs = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run of a stage before it starts: everything that decides its result, and that result if it exists already."""
+
+    stage: Stage
+    config: StageConfig
+    inputs: Inputs
+    """Every role of the stage to its references; an optional role may be empty."""
+    reference: str
+    """What this run makes: for a share of the work, the shard."""
+    manifest: Manifest | None
+    """The committed artifact, when there is one: a cache hit. A shard's may be the whole, and then nothing is to do."""
+    pinned: Sequence[str] = ()
+    """`key=value` words for what planning looked up outside of preset and overrides: whoever carries the plan out is
+    given them, and does not look again."""
+    shard: Shard | None = None
+    """The share of the work to do; None: all of it."""
+    whole: str = ""
+    """Of a shard: the reference of the artifact that it is a share of."""
+    parts: Sequence[str] = ()
+    """References of the shards that the artifact is to be gathered from; none: it is made whole."""
+
+
+def plan(
+    bus: Bus,
+    name: str,
+    partition: str | None = None,
+    preset: str | None = None,
+    overrides: Iterable[str] = (),
+    inputs: Inputs | None = None,
+    shard: str | None = None,
+    gather: str | int | None = None,
+) -> Plan:
+    """Decide what a run of stage `name` would make.
+
+    Args:
+        bus: where inputs and results lie.
+        name: the stage.
+        partition: the batch id; fills `{partition}` in default inputs. A stage without inputs files its artifact under
+            it; any other files it under the latest partition among its inputs.
+        preset: name of a file in `conf/`.
+        overrides: `key=value` words for the stage's config.
+        inputs: role to references, refs or ids; roles that are left out take the stage's default or choice, a role
+            that is given none stays empty.
+        shard: do this share of the work only, `3/8`.
+        gather: make the artifact out of this many committed shards.
+
+    Raises:
+        BadInput: bad config, unknown role, missing or superfluous input, one that is not on the bus, wrong kind, work
+            that cannot be cut so.
+    """
+    stage = get_stage(name)
+    config = configs.load(stage.config, name, preset, overrides)
+    if stage.resolve:
+        config = load_function(stage.resolve)(config)
+    if partition is not None:
+        check_partition(partition)
+    references = choose_inputs(bus, stage, partition, inputs or {})
+    used = [reference for role in references.values() for reference in role]
+    filed_under = latest_partition(used) if used else partition
+    if filed_under is None:
+        raise BadInput(f"{name}: --partition is missing: name the batch")
+    if not used:
+        check_owner(bus, stage, filed_under)
+    pinned: Sequence[str] = ()
+    if stage.source:
+        config, pinned = pin_source(bus, stage, stage.source, config, filed_under)
+    one, many = parse_shard(shard) if shard else None, check_count(gather) if gather is not None else None
+    check_cut(stage, config, one, many)
+    identity = partial(artifact_id, stage, config, references, None if used else filed_under)
+    folder = f"{stage.produces}/{filed_under}"
+    whole = f"{folder}/{identity()}"
+    reference = f"{folder}/{identity(one)}" if one else whole
+    found = bus.find(whole) or (bus.find(reference) if one else None)
+    if found is None:
+        check_inputs(bus, name, references)
+    return Plan(
+        stage,
+        config,
+        references,
+        reference,
+        found,
+        pinned=pinned,
+        shard=one,
+        whole=whole if one else "",
+        parts=[f"{folder}/{identity(each)}" for each in all_shards(many)] if many else (),
+    )
+
+
+def pin_source(
+    bus: Bus, stage: Stage, source: Source, config: StageConfig, partition: str
+) -> tuple[StageConfig, Sequence[str]]:
+    """Resolve what a stage reads besides artifacts: the config that names it, and the words that pin it.
+
+    Raises:
+        BadInput: it is not there, or may not be read.
+    """
+    pinned: StageConfig = load_function(source.pin)(bus, stage, config, partition)
+    return pinned, [f"{name}={getattr(pinned, name)}" for name in source.pins]
+
+
+def find_made(bus: Bus, planned: Plan) -> Manifest | None:
+    """Look for what a plan was to make: the committed artifact, or, of a shard, the whole that made it superfluous."""
+    whole = bus.find(planned.whole) if planned.whole else None
+    return whole or bus.find(planned.reference)
+
+
+def choose_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs) -> dict[str, Sequence[str]]:
+    """Resolve the inputs; the stage's own choice fills only roles that were not given.
+
+    Raises:
+        BadInput: see `resolve_inputs`.
+    """
+    references = resolve_inputs(bus, stage, partition, given)
+    if stage.choose and stage.inputs.keys() - given.keys():
+        chosen = load_function(stage.choose)(bus, references)
+        references |= {role: chosen[role] for role in stage.inputs if role not in given}
+    return references
+
+
+def check_inputs(bus: Bus, name: str, inputs: Inputs) -> None:
+    """Check that every input is on the bus.
+
+    Raises:
+        BadInput: one is not; names the first.
+    """
+    named = [(role, reference) for role, references in inputs.items() for reference in references]
+    sizes = in_threads(lambda pair: bus.size(f"{pair[1]}/manifest.json"), named)
+    for (role, reference), size in zip(named, sizes, strict=True):
+        if size is None:
+            raise NotFound(f"{name}: input '{role}': {reference}: no such artifact on the bus")
+
+
+def check_owner(bus: Bus, stage: Stage, batch: str) -> None:
+    """A batch belongs to the stage that made it first: its id stands for one set of data.
+
+    Raises:
+        BadInput: it is another's.
+    """
+    ref = bus.read_ref(stage.ref.format(partition=batch)) if stage.ref else None
+    made = bus.find(ref.target) if ref else None
+    if made and made.stage != stage.name:
+        raise BadInput(f"batch '{batch}' is {made.reference}, made by {made.stage}: name another batch")
+
+
+def check_cut(stage: Stage, config: StageConfig, shard: Shard | None, gather: int | None) -> None:
+    """Check that the stage's work can be cut as is asked, each shard getting some.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    of = shard.of if shard else gather
+    if of is None:
+        return
+    if shard and gather:
+        raise BadInput(f"{stage.name}: a run makes a shard or gathers shards: leave out --shard or --gather")
+    if stage.gather is None:
+        raise BadInput(f"{stage.name}: its work cannot be cut into shards")
+    units = getattr(config, stage.gather.units)
+    if of > units:
+        raise BadInput(f"{stage.name}: {of} shards, but {stage.gather.units}={units}: at most {units}")
+
+
+def recorded_id(manifest: Manifest) -> str:
+    """Compute the id of what a manifest says the artifact was made of: another one than its own if it was forged."""
+    stage = get_stage(manifest.stage)
+    config = configs.build(stage.config, manifest.config, stage.name)
+    used = any(manifest.inputs.values())
+    shard = parse_shard(manifest.shard) if manifest.shard else None
+    return artifact_id(stage, config, manifest.inputs, None if used else manifest.partition, shard)
+
+
+def artifact_id(
+    stage: Stage, config: StageConfig, inputs: Inputs, partition: str | None, shard: Shard | None = None
+) -> str:
+    """16 hex digits that name a result: a hash of stage, version, config, input ids (or else the partition), shard."""
+    made_from: Any = {role: [split_reference(r)[2] for r in references] for role, references in inputs.items()}
+    decided_by = configs.cache_key_fields(config)
+    which = [str(shard)] if shard else []
+    return configs.digest([stage.name, stage.version, decided_by, made_from, partition, *which])[:16]
+
+
+def resolve_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs) -> dict[str, Sequence[str]]:
+    """Turn what was named, or the defaults, into sorted artifact references per role: their order does not matter.
+
+    Raises:
+        BadInput: unknown role, missing input, too many, or one of the wrong kind.
+    """
+    for role in given:
+        if role not in stage.inputs:
+            known = ", ".join(stage.inputs) or "none"
+            raise BadInput(f"{stage.name}: input '{role}' is not one of: {known}")
+    return {role: _resolve_role(bus, stage.name, role, what, partition, given) for role, what in stage.inputs.items()}
+
+
+def _resolve_role(bus: Bus, stage: str, role: str, what: Input, partition: str | None, given: Inputs) -> Sequence[str]:
+    default = _expand_default(bus, what.default, partition) if what.default and role not in given else ()
+    names = given.get(role, default)
+    references = sorted({bus.resolve(name) for name in names})
+    if not references and not what.optional:
+        raise BadInput(f"{stage}: input '{role}' is missing: --input {role}=<reference>{_hint(what, partition)}")
+    if len(references) > 1 and not what.many:
+        raise BadInput(f"{stage}: input '{role}' takes one artifact, {len(references)} were given")
+    for reference in references:
+        if split_reference(reference)[0] != what.kind:
+            raise BadInput(f"{stage}: input '{role}' takes {what.kind}, not {reference}")
+    return references
+
+
+def _hint(what: Input, partition: str | None) -> str:
+    if not what.default:
+        return ""
+    if "{partition}" in what.default and partition is None:
+        return ", or --partition <batch>"
+    return f" (nothing at {what.default.format(partition=partition)})"
+
+
+def _expand_default(bus: Bus, default: str, partition: str | None) -> list[str]:
+    if "{partition}" in default:
+        if partition is None:
+            return []
+        default = default.format(partition=partition)
+    if default.endswith("/*"):
+        return [ref.artifact for ref in bus.list_refs(default.removesuffix("/*"))]
+    ref = bus.read_ref(default)
+    return [ref.artifact] if ref else []

@@ -1,0 +1,189 @@
+"""The stages that are installed, as they declare themselves, in the order in which they follow from each other.
+
+    get_stage("clean")      the declaration of one
+    installed()             of all: ours and those of other packages; one that cannot be used is left out
+    problems()              a line for each of those
+    chain()                 one stage a kind of artifact: the columns of the pages
+
+A stage comes after whatever makes the kinds that it reads; stages of the same depth are in the order of their names.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint
+
+from sim2edge import discovery
+from sim2edge.discovery import distribution_of
+from sim2edge.errors import BadInput, NotFound
+from sim2edge.manifest import KIND, RESERVED, is_kind
+from sim2edge.stage import Stage
+
+NAME = re.compile("[a-z][a-z0-9]{0,30}")
+"""Of a Python package, a role, an image and a Secret in a cluster alike."""
+TAKEN = frozenset(
+    [
+        "access",
+        "admin",
+        "airflow",
+        "all",
+        "compose",
+        "config",
+        "demo",
+        "device",
+        "down",
+        "env",
+        "gc",
+        "lineage",
+        "ls",
+        "mlflow",
+        "ota",
+        "producer",
+        "reindex",
+        "reproduce",
+        "retrain",
+        "s3",
+        "schema",
+        "show",
+        "stages",
+        "status",
+        "summarize",
+        "up",
+        "webots",
+    ]
+)
+"""Names that a command, a role or an image has already."""
+
+
+def get_stage(name: str) -> Stage:
+    """Return the stage called `name`.
+
+    Raises:
+        NotFound: there is no such stage.
+        BadInput: it cannot be used; names the distribution that it comes from.
+    """
+    entry = discovery.find_entry(name)
+    if entry is None:
+        raise NotFound(f"stage '{name}' is not one of: {', '.join(stage_names())}")
+    return _load(entry.name)
+
+
+@lru_cache(maxsize=256)
+def _load(name: str) -> Stage:
+    entry = discovery.find_entry(name)
+    assert entry is not None  # noqa: S101 (whoever calls has found it)
+    whose = f"stage '{name}' of distribution '{distribution_of(entry)}'"
+    try:
+        stage = entry.load()
+    except Exception as error:
+        raise BadInput(f"{whose} cannot be imported: {type(error).__name__}: {error}") from error
+    if problem := find_problem(stage, entry):
+        raise BadInput(f"{whose}: {problem}")
+    declared: Stage = stage
+    return declared
+
+
+def find_problem(stage: object, entry: EntryPoint) -> str | None:
+    """Return why a declaration cannot be used; None when it can."""
+    if not isinstance(stage, Stage):
+        return f"{entry.value} is a {type(stage).__name__}, not a sim2edge.stage.Stage"
+    if stage.name != entry.name:
+        return f"declares the name '{stage.name}'"
+    if not NAME.fullmatch(stage.name) or stage.name in TAKEN:
+        return f"its name is taken by something else, or not of the form {NAME.pattern}"
+    if not is_kind(stage.produces):
+        return f"produces '{stage.produces}': expected {KIND.pattern}, and none of {', '.join(sorted(RESERVED))}"
+    return None
+
+
+@cache
+def _installed() -> tuple[tuple[Stage, ...], tuple[str, ...]]:
+    stages, troubles = [], list(discovery.duplicates())
+    for name in discovery.all_entries():
+        try:
+            stages.append(_load(name))
+        except BadInput as error:
+            troubles.append(" ".join(str(error).split()))
+    return tuple(in_order(stages)), tuple(troubles)
+
+
+def installed() -> tuple[Stage, ...]:
+    """Return every stage that can be used, in order."""
+    return _installed()[0]
+
+
+def problems() -> tuple[str, ...]:
+    """Return a line for each stage that cannot be used."""
+    return _installed()[1]
+
+
+def stage_names() -> tuple[str, ...]:
+    """Return the names of all stages that can be used, in order."""
+    return tuple(stage.name for stage in installed())
+
+
+def chain() -> tuple[Stage, ...]:
+    """Return one stage for each kind of artifact, in order: the first that does not stand in for another one."""
+    firsts: dict[str, Stage] = {}
+    for stage in sorted(installed(), key=lambda stage: stage.instead_of is not None):
+        firsts.setdefault(stage.produces, stage)
+    return tuple(stage for stage in installed() if firsts[stage.produces] is stage)
+
+
+def kinds() -> tuple[str, ...]:
+    """Return every kind of artifact that some stage makes, in order."""
+    return tuple(stage.produces for stage in chain())
+
+
+def maker_of(kind: str, stage: str = "") -> Stage | None:
+    """Return the stage that makes artifacts of a kind: the one named, if it does, or else the first; None: no stage."""
+    makers = [each for each in installed() if each.produces == kind]
+    named = [each for each in makers if each.name == stage]
+    return next(iter([*named, *(each for each in makers if each.instead_of is None), *makers]), None)
+
+
+def column_of(stage: Stage) -> str:
+    """Return the name of the stage whose column in the pages shows what a stage makes: of the chain's, by the kind."""
+    return next(each.name for each in chain() if each.produces == stage.produces)
+
+
+def between(first: str, last: str) -> tuple[Stage, ...]:
+    """Return the stages of the chain on the ways from one kind to another, those that make the two included."""
+    return tuple(stage for stage in chain() if first in upstream(stage.produces) and stage.produces in upstream(last))
+
+
+def upstream(kind: str) -> frozenset[str]:
+    """Return the kinds that something of a kind may come of, in however many steps, itself included."""
+    found, pending = {kind}, [kind]
+    while pending:
+        current = pending.pop()
+        read = {each.kind for stage in installed() if stage.produces == current for each in stage.inputs.values()}
+        pending += read - found
+        found |= read
+    return frozenset(found)
+
+
+def in_order(stages: Sequence[Stage]) -> Sequence[Stage]:
+    """Sort stages so that each comes after those that make what it reads, then by name."""
+    depth = depth_by_kind({stage.produces: [] for stage in stages}, stages)
+    return sorted(stages, key=lambda stage: (depth(stage.produces), stage.instead_of or stage.name, stage.name))
+
+
+def depth_by_kind(reads: Mapping[str, list[str]], stages: Sequence[Stage]) -> Callable[[str], int]:
+    """Return the function that gives the length of the longest way to a kind; what goes round counts once."""
+    for stage in stages:
+        reads[stage.produces].extend(each.kind for each in stage.inputs.values() if each.kind in reads)
+
+    @cache
+    def depth(kind: str, seen: frozenset[str] = frozenset()) -> int:
+        before = (each for each in reads[kind] if each not in seen and each != kind)
+        return 1 + max((depth(each, seen | {kind}) for each in before), default=0)
+
+    return depth
+
+
+def forget() -> None:
+    """Look anew the next time, after something was installed."""
+    discovery.forget()
+    _load.cache_clear()
+    _installed.cache_clear()
