@@ -35,11 +35,11 @@ def execute(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
         BadInput: bad data in an input, or the scratch folder is full.
     """
     manifest = planned.manifest or produce(bus, planned, progress)
-    conclude(bus, planned, manifest, progress)
+    finalize(bus, planned, manifest, progress)
     return manifest
 
 
-def settle(bus: Bus, planned: Plan, progress: Progress) -> bool:
+def finalize_cached(bus: Bus, planned: Plan, progress: Progress) -> bool:
     """Carry out what follows from an artifact that was found made, if that takes the light core alone.
 
     Returns:
@@ -48,11 +48,11 @@ def settle(bus: Bus, planned: Plan, progress: Progress) -> bool:
     """
     if planned.manifest is None or planned.stage.post_commit:
         return False
-    conclude(bus, planned, planned.manifest, progress)
+    finalize(bus, planned, planned.manifest, progress)
     return True
 
 
-def conclude(bus: Bus, planned: Plan, manifest: Manifest, progress: Progress) -> None:
+def finalize(bus: Bus, planned: Plan, manifest: Manifest, progress: Progress) -> None:
     """Carry out what a committed artifact changes outside itself, whoever made or found it (idempotent).
 
     It is listed in the catalog, the stage's ref names it, and the stage's own hook, which takes the stage's libraries,

@@ -179,5 +179,5 @@ def test_what_a_hit_does_is_what_a_commit_does(bus, toy_stages):
     made = execute(bus, plan(bus))
     after_commit = set(bus.list("catalog")), bus.read_ref("refs/batches/demo-1").target
     bus.delete([*bus.list("catalog"), "refs/batches/demo-1"])
-    runner.conclude(bus, plan(bus), made, JsonProgress("capture"))
+    runner.finalize(bus, plan(bus), made, JsonProgress("capture"))
     assert (set(bus.list("catalog")), bus.read_ref("refs/batches/demo-1").target) == after_commit

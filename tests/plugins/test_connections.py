@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge.stages import get_stage
 from sim2edge_airflow import connections
 from sim2edge_airflow.connections import (
     connect_bus,
@@ -135,9 +136,9 @@ def test_a_stage_is_given_the_connections_credentials_unless_it_has_its_own(lab,
     given = worker_environment(ELSEWHERE)
     assert given["AWS_ENDPOINT_URL"] == s3_server.endpoint
     keys = {"AWS_ACCESS_KEY_ID": s3_server.access_key, "AWS_SECRET_ACCESS_KEY": s3_server.secret_key}
-    assert stage_secrets("clean", given) == keys, "and no token, which would be the worker's"
+    assert stage_secrets(get_stage("clean"), given) == keys, "and no token, which would be the worker's"
     (tmp_path / "clean.env").write_text("AWS_ACCESS_KEY_ID=own\nAWS_SECRET_ACCESS_KEY=own\n")
-    own = stage_secrets("clean", {**given, "SIM2EDGE_CREDENTIALS": str(tmp_path)})
+    own = stage_secrets(get_stage("clean"), {**given, "SIM2EDGE_CREDENTIALS": str(tmp_path)})
     assert own["AWS_ACCESS_KEY_ID"] == "own"
 
 

@@ -162,7 +162,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         if saved.cached:
             self.log.info("Cached: %s %s", planned.reference, saved)
             context["ti"].xcom_push(key="outcome", value=asdict(saved))
-        if self._left_behind(context) or not runner.settle(bus, planned, make_progress(self.stage)):
+        if self._left_behind(context) or not runner.finalize_cached(bus, planned, make_progress(self.stage)):
             self.execute_resumable(context)
         manifest = self._find_made(bus, planned)
         if manifest.refused:

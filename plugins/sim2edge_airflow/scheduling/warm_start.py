@@ -28,3 +28,4 @@ def on_starting(component: Any) -> None:
     if type(component).__name__ == "Job":  # a task's process says that it starts, too
         for name in MODULES:
             import_module(name)
+        import_module("sim2edge.stages").installed()  # the declarations
