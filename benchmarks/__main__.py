@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def measure(place: Workplace, name: str, as_json: bool) -> Sequence[Result]:
-    """The results of one measurement; as JSON lines, each is printed as it comes."""
+    """Return the results of one measurement; as JSON lines, each is printed as it comes."""
     results = []
     for result in importlib.import_module(f"benchmarks.{name}").measure(place):
         results.append(result)

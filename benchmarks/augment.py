@@ -21,7 +21,7 @@ ROUNDS = 7
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Frames varied a second against decoding them, and copies a second against decoding and encoding as many."""
+    """Yield frames varied a second against decoding them, and copies a second against decoding and encoding as many."""
     config = configs.load(AugmentConfig, "augment", overrides=[*QUICK["augment"], "workers=1"])
     batches = open_frames([place.fetch("clean")])
     lidar, found = batches[0].stats.lidar, survey(batches, config)

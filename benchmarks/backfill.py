@@ -101,7 +101,7 @@ def main() -> int:
 
 
 def settings(home: Path) -> StackSettings:
-    """A stack on ports of its own."""
+    """Return a stack on ports of its own."""
     ports = free_ports(3)
     names = ("s3_port", "mlflow_port", "airflow_port")
     return StackSettings(home=home / "stack", preset="tiny", **dict(zip(names, ports, strict=True)))
@@ -115,7 +115,7 @@ def prepare(stack: PostgresStack) -> None:
 
 
 def measure(stack: PostgresStack, days: int) -> Iterator[Part]:
-    """The three backfills; two stages at once where they work, else as many as Airflow has places for."""
+    """Yield the three backfills; two stages at once where they work, else as many as Airflow has places for."""
     yield backfill(stack, "made", days, places=2)
     yield backfill(stack, "all hits", days, places=PARALLELISM)
     yield backfill(stack, "augment changed", days, places=PARALLELISM, overrides=CHANGED)
@@ -161,18 +161,18 @@ def call(stack: PostgresStack, method: str, path: str, body: Any = None) -> dict
 
 
 def dags(stack: PostgresStack) -> list[str]:
-    """The DAGs that there are."""
+    """Return the DAGs that there are."""
     return [dag["dag_id"] for dag in call(stack, "GET", "dags")["dags"]]
 
 
 def active(stack: PostgresStack) -> list[Any]:
-    """The backfills that Airflow has not noticed the end of: there may be one a DAG."""
+    """Return the backfills that Airflow has not noticed the end of: there may be one a DAG."""
     found = call(stack, "GET", f"backfills?dag_id={DATA[0]}")["backfills"]
     return [each for each in found if not each["completed_at"]]
 
 
 def pages(stack: PostgresStack, path: str, key: str) -> Iterator[dict[str, Any]]:
-    """Every entry of a list that the API gives in pages."""
+    """Yield every entry of a list that the API gives in pages."""
     offset = 0
     while True:
         page = call(stack, "GET", f"{path}?limit=100&offset={offset}")[key]
@@ -183,12 +183,12 @@ def pages(stack: PostgresStack, path: str, key: str) -> Iterator[dict[str, Any]]
 
 
 def ids(stack: PostgresStack, dag: str) -> set[str]:
-    """The ids of all runs of a DAG."""
+    """Return the ids of all runs of a DAG."""
     return {run["dag_run_id"] for run in pages(stack, f"dags/{dag}/dagRuns", "dag_runs")}
 
 
 def has_ended(stack: PostgresStack, before: Mapping[str, set[str]], names: Sequence[str], runs: int) -> bool:
-    """Whether each of the DAGs has had so many new runs at least, and none of its runs is left to do."""
+    """Return whether each of the DAGs has had so many new runs at least, and none of its runs is left to do."""
     for dag in (name for name in names if name in before):
         found = [run for run in pages(stack, f"dags/{dag}/dagRuns", "dag_runs") if run["dag_run_id"] not in before[dag]]
         if len(found) < runs or any(run["state"] in ("queued", "running") for run in found):
@@ -197,7 +197,7 @@ def has_ended(stack: PostgresStack, before: Mapping[str, set[str]], names: Seque
 
 
 def tasks(stack: PostgresStack, before: Mapping[str, set[str]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The task instances of the new runs of some DAGs."""
+    """Return the task instances of the new runs of some DAGs."""
     return [
         task
         for dag in names
@@ -213,7 +213,7 @@ def outcome(task: Mapping[str, Any]) -> str:
 
 
 def seconds_of_stage(task: Mapping[str, Any]) -> float:
-    """Seconds that the stage of a task ran; of a hit, none."""
+    """Return seconds that the stage of a task ran; of a hit, none."""
     if outcome(task) != "made":
         return 0.0
     return Bus.from_environment().open(task["rendered_fields"]["artifact"]).cost.wall_s

@@ -16,12 +16,12 @@ Call = Callable[[Any], Any]
 
 
 def load_bare(model: Path) -> Call:
-    """The bare call of a `.tflite` or `.onnx` file, on one thread."""
+    """Return the bare call of a `.tflite` or `.onnx` file, on one thread."""
     return load_tflite(model) if model.suffix == ".tflite" else load_onnx(model)
 
 
 def load_tflite(model: Path) -> Call:
-    """The LiteRT interpreter."""
+    """Return the LiteRT interpreter."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(model), num_threads=1)
@@ -38,7 +38,7 @@ def load_tflite(model: Path) -> Call:
 
 
 def load_onnx(model: Path) -> Call:
-    """The ONNX Runtime session."""
+    """Return the ONNX Runtime session."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -44,7 +44,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def measure_rates(place: Workplace, backend: str, camera: Sequence[str], note: str) -> Iterator[Result]:
-    """Episodes a second of one process and of two, which take turns with the same episodes."""
+    """Yield episodes a second of one process and of two, which take turns with the same episodes."""
     seconds = {1: 0.0, 2: 0.0}
     with ExitStack() as stack:
         pools = {count: stack.enter_context(open_pool(place, backend, camera, count)) for count in seconds}
@@ -96,7 +96,7 @@ def measure_overhead(place: Workplace, name: str, more: Sequence[str], most: flo
 
 
 def run_alone(folder: Path, overrides: Sequence[str]) -> Mapping[str, float]:
-    """What `benchmarks.bare_capture` measures."""
+    """Return what `benchmarks.bare_capture` measures."""
     command = [sys.executable, "-m", "benchmarks.bare_capture", str(folder), str(EPISODES_ALONE), *overrides]
     measured: Mapping[str, float] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return measured

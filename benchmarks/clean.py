@@ -19,7 +19,7 @@ ROUNDS = 7
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Frames a second of the path, of bare decoding, and of bare decoding, resizing and encoding."""
+    """Yield frames a second of the path, of bare decoding, and of bare decoding, resizing and encoding."""
     folder = place.fetch("capture").folder
     config = configs.load(CleanConfig, "clean", overrides=[*QUICK["clean"], "workers=1"])
     wanted = choose_episodes(folder, config, BATCH).wanted
@@ -41,7 +41,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def read_images(task: Task) -> Sequence[bytes]:
-    """The JPEGs of an episode."""
+    """Return the JPEGs of an episode."""
     stream = read_log(task.folder / "simulation.mcap")[IMAGE]
     return [stream.read(index).data for index in range(len(stream.times))]
 

@@ -33,7 +33,7 @@ for path in sorted(Path(sys.argv[1], "dags").glob("*.py")):
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """A line a DAG file: the median seconds of reading it."""
+    """Yield a line a DAG file: the median seconds of reading it."""
     seconds: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for name, taken in read_files(place):
@@ -43,7 +43,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def read_files(place: Workplace) -> Iterator[tuple[str, float]]:
-    """The files' names and the seconds that each took, in a new Airflow.
+    """Yield the files' names and the seconds that each took, in a new Airflow.
 
     Raises:
         RuntimeError: a file cannot be read.

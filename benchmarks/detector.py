@@ -99,19 +99,19 @@ def count_obstacles(detector: ObstacleDetector, images: Sequence[Image]) -> floa
 
 
 def test_images(place: Workplace) -> Sequence[Image]:
-    """The frames of the test split."""
+    """Return the frames of the test split."""
     dataset = place.fetch("augment")
     table = DatasetTable.read(dataset.path("dataset.json"))
     return camera_images(read_frames(dataset.path("test.parquet"), table))
 
 
 def network_input(image: Image) -> NDArray[np.float32]:
-    """A frame of the network's size as the bare call takes it."""
+    """Return a frame of the network's size as the bare call takes it."""
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)[None] / np.float32(255), np.float32)
 
 
 def time_requests(folder: Path, images: Sequence[Image]) -> float:
-    """Median milliseconds of a prediction over HTTP, on one connection that is kept open."""
+    """Return median milliseconds of a prediction over HTTP, on one connection that is kept open."""
     bodies = [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
     with running_service(folder) as process:
         connection = http.client.HTTPConnection("127.0.0.1", process.port)

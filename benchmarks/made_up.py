@@ -55,7 +55,7 @@ def fill(
 
 
 def make_batch(bus: Bus, number: int, start: datetime) -> Manifest:
-    """The episodes and the frames of one batch; returns the frames."""
+    """Return the episodes and the frames of one batch; returns the frames."""
     batch = f"night-{number:04d}"
     success = 0.7 + number % 7 / 25
     seeds = {f"{batch}.{index:04d}": hashlib.sha256(f"{batch}{index}".encode()).hexdigest()[:32] for index in range(20)}
@@ -74,7 +74,7 @@ def make_batch(bus: Bus, number: int, start: datetime) -> Manifest:
 
 
 def train(bus: Bus, frames: Sequence[Manifest], champion: Manifest | None, number: int) -> Manifest:
-    """A dataset, a model and its verdict; returns the verdict."""
+    """Return a dataset, a model and its verdict; returns the verdict."""
     batch, start = frames[-1].partition, frames[-1].finished + timedelta(minutes=5)
     splits = {name: {"frames": share * len(frames), "originals": share * len(frames), "episodes": len(frames)}
               for name, share in (("train", 7900), ("validation", 560), ("test", 640))}  # fmt: skip
@@ -110,7 +110,7 @@ def train(bus: Bus, frames: Sequence[Manifest], champion: Manifest | None, numbe
 
 
 def release(bus: Bus, model: Manifest, verdict: Manifest, devices: int) -> Manifest:
-    """A release, its rollout, and devices that run it; returns the rollout."""
+    """Return a release, its rollout, and devices that run it; returns the rollout."""
     variants = [
         {"name": name, "precision": precision, "bytes": 800_000, "latency_ms": 0.6, "latency": "0.6 ms on x86-64",
          "quality": {"map50": 0.46, "floor_accuracy": 0.97}, "distance": {"agreement": 0.999},
@@ -185,7 +185,7 @@ def as_json(content: Any) -> bytes:
 
 
 def picture(shade: int) -> bytes:
-    """A small grey PNG."""
+    """Return a small grey PNG."""
     width, height = 64, 16
     rows = b"".join(b"\x00" + bytes([shade % 200 + 40] * width) for _ in range(height))
 

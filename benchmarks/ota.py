@@ -39,7 +39,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def measure_check(place: Workplace, root: bytes) -> Result:
-    """A check by a device that has the release already."""
+    """Return a check by a device that has the release already."""
     device = new_device(place, root)
     if device.update().step is not Step.INSTALL:
         raise RuntimeError("the first check did not install")
@@ -62,12 +62,12 @@ def measure_update(place: Workplace, root: bytes, size: int) -> Result:
 
 
 def new_device(place: Workplace, root: bytes) -> OtaUpdater:
-    """The updater of a device that has nothing yet."""
+    """Return the updater of a device that has nothing yet."""
     return OtaUpdater(place.bus, RING, Slots(place.new_folder("device")), root)
 
 
 def bare_client(place: Workplace, folder: Path, root: bytes) -> Updater:
-    """The reference client, with its metadata and downloads in `folder`."""
+    """Return the reference client, with its metadata and downloads in `folder`."""
     return Updater(str(folder), METADATA, str(folder), TARGETS, BusFetcher(place.bus), bootstrap=root)
 
 

@@ -22,7 +22,7 @@ IMPORTS = "import {core}, time; start = time.perf_counter(); import {module}; pr
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Two lines a stage: overhead against the limit, and a cache hit against the start of Python."""
+    """Yield two lines a stage: overhead against the limit, and a cache hit against the start of Python."""
     for name in stage_names():
         run = place.stage(name)
         imports_s, idle_s = time_imports(place, name)
@@ -32,7 +32,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def time_imports(place: Workplace, name: str) -> tuple[float, float]:
-    """Seconds that the imports of a stage's function take, and those that such a process takes besides."""
+    """Return seconds that the imports of a stage's function take, and those that such a process takes besides."""
     module = get_stage(name).entry.partition(":")[0]
     start = time.perf_counter()
     imports_s = float(run_python(place, IMPORTS.format(core=CORE, module=module)))
@@ -40,7 +40,7 @@ def time_imports(place: Workplace, name: str) -> tuple[float, float]:
 
 
 def time_hit(place: Workplace, name: str) -> tuple[float, float]:
-    """Seconds that Python with the light core takes to start, and those of a cache hit, by turns."""
+    """Return seconds that Python with the light core takes to start, and those of a cache hit, by turns."""
     command = place.stage_command(name)
     seconds = take_turns(
         {"start": lambda: run_python(place, f"import {CORE}"), "cached": lambda: place.run(*command)}, HITS
@@ -49,7 +49,7 @@ def time_hit(place: Workplace, name: str) -> tuple[float, float]:
 
 
 def describe_run(name: str, run: StageRun, imports_s: float, idle_s: float) -> Result:
-    """The overhead of one run, and what its seconds went into."""
+    """Return the overhead of one run, and what its seconds went into."""
     cost = run.manifest.cost
     inside = cost.wall_s - cost.work_s
     around = run.process_s - cost.wall_s - idle_s

@@ -83,7 +83,7 @@ class Server:
         self._token = json.load(answer)["access_token"]
 
     def view(self, path: str) -> str:
-        """One page."""
+        """Return one page."""
         headers = {"Authorization": f"Bearer {self._token}"}
         request = urllib.request.Request(f"{self.url}/sim2edge/{path}", headers=headers)  # noqa: S310
         return urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).read().decode()  # noqa: S310
@@ -132,7 +132,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def measure_cold_start(server: Server, counter: RequestCounter) -> Iterator[Result]:
-    """The first look after a start, and how long until everything is read."""
+    """Yield the first look after a start, and how long until everything is read."""
     before_mb, before = server.memory_mb, counter.count
     start = time.perf_counter()
     first = server.view("flywheel")
@@ -148,13 +148,13 @@ def measure_cold_start(server: Server, counter: RequestCounter) -> Iterator[Resu
 
 
 def shows_all(page: str) -> bool:
-    """Whether the page counts every made-up batch; what other measurements left in the bucket comes on top."""
+    """Return whether the page counts every made-up batch; what other measurements left in the bucket comes on top."""
     found = COUNTED.search(page)
     return found is not None and int(found[1].replace(",", "")) >= BATCHES and "Still reading" not in page
 
 
 def measure_idle_refresh(counter: RequestCounter) -> Iterator[Result]:
-    """What keeping the catalog, refs and fleet fresh costs S3 when nothing is new."""
+    """Yield what keeping the catalog, refs and fleet fresh costs S3 when nothing is new."""
     before, start = counter.count, time.perf_counter()
     time.sleep(30)
     rate = (counter.count - before) / (time.perf_counter() - start)
@@ -162,7 +162,7 @@ def measure_idle_refresh(counter: RequestCounter) -> Iterator[Result]:
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Seconds that a call takes; then a breath, so that refreshes fall in between."""
+    """Return seconds that a call takes; then a breath, so that refreshes fall in between."""
     start = time.perf_counter()
     call()
     taken = time.perf_counter() - start
@@ -172,7 +172,7 @@ def timed(call: Callable[[], object]) -> float:
 
 @contextmanager
 def running_server(place: Workplace, s3_port: int) -> Iterator[Server]:
-    """An API server with a database of its own, and the runs of the made-up batches in it."""
+    """Provide an API server with a database of its own, and the runs of the made-up batches in it."""
     home, (port,) = place.new_folder("airflow"), free_ports(1)
     environment = {
         **place.environment,

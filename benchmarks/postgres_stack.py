@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 def postgres_program(name: str) -> str | None:
-    """Where a program of PostgreSQL is; None when it is not installed."""
+    """Return where a program of PostgreSQL is; None when it is not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return shutil.which(name) or (str(found[-1]) if found else None)
 
@@ -71,7 +71,7 @@ class PostgresStack:
         return AirflowClient(self.settings.airflow_url, USER, self._credentials.airflow_password)
 
     def environment(self) -> dict[str, str]:
-        """What a person's shell needs for the bus and MLflow."""
+        """Return what a person's shell needs for the bus and MLflow."""
         return person_environment(self.settings, self._credentials)
 
     def airflow(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -196,7 +196,7 @@ def tail(log: Path, lines: int = 20) -> str:
 
 
 def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T:
-    """What `look` finds, once it finds something; who is too busy to answer is asked again.
+    """Return what `look` finds, once it finds something; who is too busy to answer is asked again.
 
     Raises:
         TimeoutError: it finds nothing in time.

@@ -53,7 +53,7 @@ class Result:
         return f"{REPEAT} {self.name.partition('.')[0]}"
 
     def to_json(self) -> dict[str, Any]:
-        """The result as plain JSON values."""
+        """Return the result as plain JSON values."""
         numbers = {"value": self.value, "peer": self.peer, "ratio": self.ratio}
         rounded = {name: None if number is None else float(f"{number:.4g}") for name, number in numbers.items()}
         words = {"measurement": self.name, "unit": self.unit, "against": self.against, "wanted": self.wanted}
@@ -61,7 +61,7 @@ class Result:
 
 
 def make_table(results: Sequence[Result], title: str) -> Table:
-    """All results for a person."""
+    """Return all results for a person."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for heading in ("measurement", "value", "", "peer or limit", "", "ratio", "wanted", "verdict", "note"):
         table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left", overflow="fold")
@@ -82,7 +82,7 @@ def make_table(results: Sequence[Result], title: str) -> Table:
 
 
 def show(value: float | None) -> str:
-    """A number with three significant digits, in full; empty for None."""
+    """Return a number with three significant digits, in full; empty for None."""
     if value is None:
         return ""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

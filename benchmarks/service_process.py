@@ -48,7 +48,7 @@ def running_service(folder: Path) -> Iterator[ServiceProcess]:
 
 
 def wait_for_port(process: subprocess.Popen[bytes], ready: Path, log: Path) -> int:
-    """The port the service says it listens on.
+    """Return the port the service says it listens on.
 
     Raises:
         RuntimeError: it ended, or did not answer in time.

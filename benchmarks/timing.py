@@ -23,7 +23,7 @@ def take_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> 
 
 
 def time_once(call: Callable[[], object]) -> float:
-    """Seconds that one call takes."""
+    """Return seconds that one call takes."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

@@ -64,14 +64,14 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def repeat(split: Split, size: int) -> Split:
-    """The first `size` frames of a split repeated over and over."""
+    """Return the first `size` frames of a split repeated over and over."""
     rows = torch.arange(size) % len(split)
     changed = {name: value[rows] for name, value in vars(split).items() if name != "mirror"}
     return replace(split, **changed)
 
 
 def make_job(place: Workplace, config: TrainConfig, progress: JsonProgress) -> Job[TrainConfig]:
-    """A job whose checkpoints go to a bus in memory."""
+    """Return a job whose checkpoints go to a bus in memory."""
     reference = f"model/{BATCH}/{'0' * 16}"
     return Job(
         config=config,
@@ -123,7 +123,7 @@ class StepByStep(JsonProgress):
         self._bare_s += time_once(lambda: self._bare.run(done))
 
     def time_epoch(self, job: Job[TrainConfig], trainer: Trainer) -> dict[str, float]:
-        """Seconds of one epoch of the stage, and of as many bare steps; what it prints goes nowhere."""
+        """Return seconds of one epoch of the stage, and of as many bare steps; what it prints goes nowhere."""
         self._bare_s = 0.0
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
             together_s = time_once(lambda: train_epoch(job, trainer))
@@ -131,7 +131,7 @@ class StepByStep(JsonProgress):
 
 
 def measure_validation(trainer: Trainer, validation: Frames) -> Result:
-    """Frames a second of judging a split, against the network alone."""
+    """Return frames a second of judging a split, against the network alone."""
     images = torch.from_numpy(validation.images).permute(0, 3, 1, 2).float().div_(255)
 
     def forward() -> None:

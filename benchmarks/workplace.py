@@ -89,7 +89,7 @@ class Workplace:
         self._runs: dict[str, StageRun] = {}
 
     def new_folder(self, name: str) -> Path:
-        """An empty folder of the workplace."""
+        """Return an empty folder of the workplace."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
 
     def run(self, *words: str) -> str:
@@ -107,7 +107,7 @@ class Workplace:
         return done.stdout
 
     def stage(self, name: str) -> StageRun:
-        """The run of a stage, made now with all it needs if it was not made before."""
+        """Return the run of a stage, made now with all it needs if it was not made before."""
         if name not in self._runs:
             words = self.stage_command(name)
             if name == "push":
@@ -120,18 +120,18 @@ class Workplace:
         return self._runs[name]
 
     def stage_command(self, name: str) -> Sequence[str]:
-        """The words that run a stage on the batch, once all its inputs are made."""
+        """Return the words that run a stage on the batch, once all its inputs are made."""
         inputs = [f"--input={role}={self.stage(source).manifest.reference}" for role, source in INPUTS[name].items()]
         return [name, "--partition", BATCH, *inputs, *QUICK[name]]
 
     def fetch(self, name: str) -> Artifact:
-        """What a stage made, in a folder."""
+        """Return what a stage made, in a folder."""
         return self.bus.fetch(self.stage(name).manifest, self.new_folder(name))
 
 
 @contextmanager
 def open_workplace() -> Iterator[Workplace]:
-    """A workplace in a temporary folder; the S3 server and all data are gone afterwards."""
+    """Provide a workplace in a temporary folder; the S3 server and all data are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="sim2edge-bench-") as name:
         folder = Path(name)
         with start_seaweedfs(folder / "s3") as server:

@@ -117,7 +117,7 @@ class Runner:
         self.waiting = [step for step in self.waiting if step in self.decided or step in needed]
 
     def _next(self) -> Step | None:
-        """The first step that may begin now; before the last `first` suite has begun, no other suite does."""
+        """Return the first step that may begin now; before the last `first` suite has begun, no other suite does."""
         free = self.cores - sum(self._cores(each.step) for each in self.running)
         in_front = any(step.first for step in self.waiting)
         for step in self.waiting:
@@ -286,7 +286,7 @@ def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _is_group(number: int) -> bool:
-    """Whether a process group has a member left."""
+    """Return whether a process group has a member left."""
     try:
         os.killpg(number, 0)
     except ProcessLookupError:

@@ -203,7 +203,7 @@ def select(patterns: Sequence[str], paths: Collection[str], where: str) -> set[s
 
 
 def depends_on(plan: Plan, suite: Step, paths: Collection[str]) -> set[str]:
-    """Every committed file that a suite depends on, by itself or by what it needs.
+    """Return every committed file that a suite depends on, by itself or by what it needs.
 
     Raises:
         Unusable: it has none of its own and does not always run; or see `select`.
@@ -322,7 +322,7 @@ class Checkout:
         return {path: meta for meta, path in parts}
 
     def dirty(self) -> set[str]:
-        """Paths that are not as in HEAD: changed, deleted, renamed (both names), new and not ignored."""
+        """Return paths that are not as in HEAD: changed, deleted, renamed (both names), new and not ignored."""
         listed = self._git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames").split("\0")
         return {entry[3:] for entry in listed if entry}
 

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_pins(locks: Iterable[Path]) -> set[tuple[str, str]]:
-    """The pins of lock files: names in their normal form, and versions.
+    """Return the pins of lock files: names in their normal form, and versions.
 
     Raises:
         Unreadable: a file is missing, or a line pins nothing.
@@ -101,7 +101,7 @@ def _parse_pin(words: str, where: str) -> tuple[str, str]:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The OSV records in a folder or a zip file.
+    """Yield the OSV records in a folder or a zip file.
 
     Raises:
         Unreadable: it is neither, or a record is not JSON.
@@ -135,7 +135,10 @@ def _unzip(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def find(pins: Iterable[tuple[str, str]], records: Iterable[Mapping[str, Any]]) -> list[Finding]:
-    """The pins that a record names, sorted; withdrawn records and those of other ecosystems count for nothing."""
+    """Return the pins that a record names, sorted.
+
+    Withdrawn records and those of other ecosystems count for nothing.
+    """
     versions: dict[str, set[str]] = {}
     for name, version in pins:
         versions.setdefault(name, set()).add(version)
@@ -155,13 +158,13 @@ def find(pins: Iterable[tuple[str, str]], records: Iterable[Mapping[str, Any]]) 
 
 
 def summary_of(record: Mapping[str, Any]) -> str:
-    """One line on what a record is about."""
+    """Return one line on what a record is about."""
     text = record.get("summary") or record.get("details") or ""
     return " ".join(text.split())[:120]
 
 
 def is_affected(version: str, affected: Mapping[str, Any]) -> bool:
-    """Whether an `affected` entry of a record names a version: in its list, or in one of its ranges."""
+    """Return whether an `affected` entry of a record names a version: in its list, or in one of its ranges."""
     parsed = Version(version)
     if any(_same(parsed, listed) for listed in affected.get("versions", [])):
         return True
@@ -177,7 +180,7 @@ def _same(version: Version, listed: str) -> bool:
 
 
 def in_range(version: Version, events: Sequence[Mapping[str, str]]) -> bool:
-    """Whether a version lies in a range, evaluated as the OSV schema says: the events up to it, in order."""
+    """Return whether a version lies in a range, evaluated as the OSV schema says: the events up to it, in order."""
     limits = [_parse_event(event["limit"]) for event in events if "limit" in event]
     if limits and not any(limit is None or version < limit for limit in limits):
         return False
@@ -192,7 +195,7 @@ def in_range(version: Version, events: Sequence[Mapping[str, str]]) -> bool:
 
 
 def _parse_event(at: str) -> Version | None:
-    """The version of an event; None for `0`, which is before all, and for what is no version of PyPI.
+    """Return the version of an event; None for `0`, which is before all, and for what is no version of PyPI.
 
     So an unreadable fix mends nothing, and an unreadable beginning was always there: better one finding too many.
     """

@@ -24,7 +24,10 @@ A dotted line is a hint, which only wakes a DAG.
 
 
 def read_dags() -> dict[str, Any]:
-    """Every DAG, with the settings of `airflow.cfg` and of nobody's environment; those for containers included."""
+    """Return every DAG, with the settings of `airflow.cfg` and of nobody's environment.
+
+    Those for containers included.
+    """
     for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "SIM2EDGE_", "AWS_"))]:
         del os.environ[name]
     os.environ.update(
@@ -44,7 +47,7 @@ def read_dags() -> dict[str, Any]:
 
 
 def render(dags: Mapping[str, Any]) -> str:
-    """The page."""
+    """Return the page."""
     place = {dag_id: number for number, dag_id in enumerate(ORDER)}
     ordered = sorted(dags.values(), key=lambda dag: (place.get(dag.dag_id, len(ORDER)), dag.dag_id))
     parts = [OPENING, picture(ordered), *(describe(dag) for dag in ordered)]
@@ -52,7 +55,7 @@ def render(dags: Mapping[str, Any]) -> str:
 
 
 def picture(dags: Iterable[Any]) -> str:
-    """The DAGs and the assets between them, for Mermaid."""
+    """Return the DAGs and the assets between them, for Mermaid."""
     lines = ["```mermaid", "flowchart LR"]
     for dag in dags:
         lines.append(f'    {dag.dag_id}["<b>{dag.dag_id}</b><br>{" → ".join(task_names(dag))}"]')
@@ -62,31 +65,34 @@ def picture(dags: Iterable[Any]) -> str:
 
 
 def starts(dag: Any) -> Iterator[tuple[str, str]]:
-    """The assets that start a DAG, each with the arrow to draw: partitioned ones one run a batch, others are hints."""
+    """Yield the assets that start a DAG, each with the arrow to draw.
+
+    Partitioned ones one run a batch, others are hints.
+    """
     arrow = "-->" if type(dag.timetable).__name__.startswith("Partitioned") else "-.->"
     for asset in assets_in(getattr(dag.timetable, "asset_condition", None)):
         yield asset.name, arrow
 
 
 def assets_in(condition: Any) -> list[Any]:
-    """The assets that a condition names; empty without a condition, or where it names none."""
+    """Return the assets that a condition names; empty without a condition, or where it names none."""
     if hasattr(condition, "objects"):
         return [asset for part in condition.objects for asset in assets_in(part)]
     return [condition] if hasattr(condition, "name") else []
 
 
 def makes(dag: Any) -> list[str]:
-    """The assets that a DAG's tasks make, in their order."""
+    """Return the assets that a DAG's tasks make, in their order."""
     return list(dict.fromkeys(asset.name for task in dag.topological_sort() for asset in task.outlets))
 
 
 def task_names(dag: Any) -> list[str]:
-    """The tasks in their order."""
+    """Return the tasks in their order."""
     return [task.task_id for task in dag.topological_sort()]
 
 
 def describe(dag: Any) -> str:
-    """One DAG: facts, tasks, runbook."""
+    """Return one DAG: facts, tasks, runbook."""
     from sim2edge_airflow.alerts.runbook import owner
 
     facts = {
@@ -105,7 +111,7 @@ def describe(dag: Any) -> str:
 
 
 def schedule(dag: Any) -> str:
-    """When a DAG starts by itself, in words."""
+    """Return when a DAG starts by itself, in words."""
     names = [f"`{asset}`" for asset, _ in starts(dag)]
     clock = getattr(dag.timetable, "timetable", None if names else dag.timetable)
     cron = getattr(clock, "expression", None) or getattr(clock, "summary", "")
@@ -114,7 +120,7 @@ def schedule(dag: Any) -> str:
 
 
 def params(dag: Any) -> str:
-    """The params, each with what it is for."""
+    """Return the params, each with what it is for."""
     found = []
     for name in dag.params:
         param = dag.params.get_param(name)
@@ -123,7 +129,7 @@ def params(dag: Any) -> str:
 
 
 def tasks(dag: Any) -> list[str]:
-    """A table of the tasks."""
+    """Return a table of the tasks."""
     lines = ["| task | does | ends after | retries | pool (slots) |", "|---|---|---|---|---|"]
     for task in dag.topological_sort():
         does = " ".join((task.doc_md or "").split())
@@ -133,7 +139,7 @@ def tasks(dag: Any) -> list[str]:
 
 
 def span(time: timedelta) -> str:
-    """A length of time in hours or minutes."""
+    """Return a length of time in hours or minutes."""
     minutes = time.total_seconds() / 60
     return f"{minutes / 60:g} h" if minutes >= 60 else f"{minutes:g} min"
 

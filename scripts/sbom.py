@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def docker(*words: str) -> str:
-    """What a docker command prints.
+    """Return what a docker command prints.
 
     Raises:
         Unusable: it failed, or there is no docker.
@@ -97,20 +97,23 @@ def docker(*words: str) -> str:
 
 
 def inspect(image: str) -> dict[str, Any]:
-    """What the engine knows of an image."""
+    """Return what the engine knows of an image."""
     found: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
     return found
 
 
 def probe(image: str) -> dict[str, Any]:
-    """What is installed in an image: `python` (name: version, license), `debian` (name, version, arch), `distro`."""
+    """Return what is installed in an image.
+
+    `python` (name: version, license), `debian` (name, version, arch), `distro`.
+    """
     locked = ("--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
     found: dict[str, Any] = json.loads(docker("run", *locked, "--entrypoint", "python", image, "-c", PROBE))
     return found
 
 
 def describe(name: str, image: dict[str, Any], installed: dict[str, Any]) -> Bom:
-    """The bill of materials of an image, from what `inspect` and `probe` found."""
+    """Return the bill of materials of an image, from what `inspect` and `probe` found."""
     labels = image["Config"].get("Labels") or {}
     root = Component(
         type=ComponentType.CONTAINER,
@@ -128,7 +131,7 @@ def describe(name: str, image: dict[str, Any], installed: dict[str, Any]) -> Bom
 
 
 def python_component(name: str, about: Sequence[str]) -> Component:
-    """A package of PyPI; `about` is its version and what it says of its license."""
+    """Return a package of PyPI; `about` is its version and what it says of its license."""
     version, license_name = about
     short = 0 < len(license_name) <= LICENSE_LENGTH and "\n" not in license_name
     purl = PackageURL("pypi", name=name, version=version)
@@ -137,14 +140,14 @@ def python_component(name: str, about: Sequence[str]) -> Component:
 
 
 def debian_component(fields: Sequence[str], distro: str) -> Component:
-    """A package of Debian; `fields` are its name, version and architecture."""
+    """Return a package of Debian; `fields` are its name, version and architecture."""
     name, version, architecture = fields
     purl = PackageURL("deb", "debian", name, version, {"arch": architecture, "distro": distro})
     return Component(name=name, version=version, purl=purl, bom_ref=purl.to_string())
 
 
 def render(bom: Bom) -> str:
-    """The bill as JSON, indented."""
+    """Return the bill as JSON, indented."""
     text: str = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=1)
     return text
 

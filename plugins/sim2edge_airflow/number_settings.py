@@ -6,7 +6,7 @@ from sim2edge.errors import BadInput
 
 
 def read_number(name: str, least: float, most: float, *, or_zero: bool = False) -> float:
-    """The number that a setting says.
+    """Return the number that a setting says.
 
     Args:
         name: of the setting.

@@ -57,18 +57,18 @@ class RunSettings:
     """Whether the batch is one of a backfill."""
 
     def for_stage(self, stage: str) -> list[str]:
-        """The overrides of one stage, as its own `key=value` words."""
+        """Return the overrides of one stage, as its own `key=value` words."""
         prefix = f"{stage}."
         return [word.removeprefix(prefix) for word in self.overrides if word.startswith(prefix)]
 
     def for_event(self, reference: str) -> dict[str, Any]:
-        """What the event of a new artifact carries on."""
+        """Return what the event of a new artifact carries on."""
         settings = {"preset": self.preset, "overrides": list(self.overrides), "backfill": self.backfill}
         return {"reference": reference, **settings}
 
 
 def read_run_settings(context: Context) -> RunSettings:
-    """The settings of the run that a task belongs to.
+    """Return the settings of the run that a task belongs to.
 
     Raises:
         BadInput: the run has no partition key, its conf has a name that the DAG does not know, or an override does not
@@ -84,7 +84,7 @@ def read_run_settings(context: Context) -> RunSettings:
 def merge_settings(
     partition: str | None, params: Mapping[str, Any], events: Iterable[Any], default_preset: str
 ) -> RunSettings:
-    """Settings from params, else from the latest event that brings some, else from the deployment.
+    """Return settings from params, else from the latest event that brings some, else from the deployment.
 
     Raises:
         BadInput: there is no partition, or an override does not name a stage.

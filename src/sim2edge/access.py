@@ -43,7 +43,7 @@ def fixed_roles() -> tuple[str, ...]:
 
 
 def grants_of(role: str) -> Grants:
-    """What a role may do; `admin` may do everything, which no pattern but `*` says.
+    """Return what a role may do; `admin` may do everything, which no pattern but `*` says.
 
     Raises:
         BadInput: there is no such role.
@@ -96,7 +96,7 @@ def _own_ref(stage: Stage) -> list[str]:
 
 
 def policy(role: str, bucket: str, *, conditional: bool = True) -> dict[str, Any]:
-    """The IAM policy of a role.
+    """Return the IAM policy of a role.
 
     Args:
         role: as `grants_of` takes it.
@@ -143,7 +143,7 @@ def _allow(
 
 
 def seaweedfs_config(keys: Mapping[str, Keys], bucket: str) -> dict[str, Any]:
-    """The content of SeaweedFS's `s3.json`: each role with its key pair and its policy, the admin first.
+    """Return the content of SeaweedFS's `s3.json`: each role with its key pair and its policy, the admin first.
 
     Raises:
         BadInput: a name is not that of a role, or two roles have the same access key.

@@ -89,10 +89,13 @@ class Scheduler(Protocol):
     """What is asked of Airflow."""
 
     def has_ended(self, run: str) -> bool:
-        """Whether no try of this run of the registering DAG is to come; also of a run that is gone."""
+        """Return whether no try of this run of the registering DAG is to come; also of a run that is gone."""
 
     def registered(self, run: str, since: datetime) -> Collection[str] | None:
-        """The batches for which the run has given an event since then; None when that cannot be told just now."""
+        """Return the batches for which the run has given an event since then.
+
+        None when that cannot be told just now.
+        """
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ def decide(run: str, complete: Mapping[str, str], journals: Sequence[Open], most
 
 
 def is_finished(each: Open, run: str, taken: Collection[str], now: datetime) -> bool:
-    """Whether a journal may go, when `run` has claimed what it has `taken`: nothing of it can be lost any more.
+    """Return whether a journal may go, when `run` has claimed what it has `taken`: nothing of it can be lost any more.
 
     A batch in it that nobody claimed may yet be claimed by a try that was taken for dead; for a day it is waited for.
     """
@@ -205,7 +208,7 @@ def register(bus: Bus, run: str, scheduler: Scheduler, most: int = MAX_AT_ONCE) 
 
 
 def pending(bus: Bus) -> Collection[str]:
-    """The batches that are complete and not claimed."""
+    """Return the batches that are complete and not claimed."""
     return survey(bus, incomplete=False).complete
 
 
@@ -282,12 +285,12 @@ def _last_writes(bus: Bus, batches: Sequence[str]) -> tuple[dict[str, datetime],
 
 
 def _names(bus: Bus, folder: str) -> Iterator[str]:
-    """The names of the JSON files right below a folder."""
+    """Return the names of the JSON files right below a folder."""
     return (name.removesuffix(".json") for name in bus.files(folder) if name.endswith(".json"))
 
 
 def _look_up(bus: Bus, name: str, scheduler: Scheduler) -> Open | None:
-    """A journal with what became of its batches; None when somebody has just finished it."""
+    """Return a journal with what became of its batches; None when somebody has just finished it."""
     found = _read(bus, f"{JOURNALS}/{name}.json", Journal)
     if found is None:
         return None
@@ -316,7 +319,7 @@ def _to_json(model: BaseModel) -> bytes:
 
 
 def _read(bus: Bus, key: str, model: type[M]) -> tuple[M, str] | None:
-    """An object of ours with its tag; None when it is not there.
+    """Return an object of ours with its tag; None when it is not there.
 
     Raises:
         Corrupt: it is not what we wrote.

@@ -86,7 +86,7 @@ def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) 
 
 
 def read_bucket() -> str:
-    """The name in `SIM2EDGE_BUCKET`.
+    """Return the name in `SIM2EDGE_BUCKET`.
 
     Raises:
         Misconfigured: it is not set, or no name of a bucket.

@@ -100,7 +100,7 @@ class Bus:
     # Objects
 
     def get(self, key: str) -> bytes:
-        """The object's content.
+        """Return the object's content.
 
         Raises:
             Missing: there is no such object.
@@ -111,7 +111,7 @@ class Bus:
         return found[0]
 
     def get_tagged(self, key: str) -> tuple[bytes, str] | None:
-        """The object's content and entity tag; None when there is no such object."""
+        """Return the object's content and entity tag; None when there is no such object."""
         with _errors(key):
             try:
                 result = obstore.get(self._store, key)
@@ -120,7 +120,7 @@ class Bus:
                 return None
 
     def size(self, key: str) -> int | None:
-        """The object's size in bytes; None when there is no such object."""
+        """Return the object's size in bytes; None when there is no such object."""
         with _errors(key):
             try:
                 return int(obstore.head(self._store, key)["size"])
@@ -128,7 +128,7 @@ class Bus:
                 return None
 
     def head(self, key: str) -> Head | None:
-        """What is known of the object without reading it; None when there is no such object."""
+        """Return what is known of the object without reading it; None when there is no such object."""
         with _errors(key):
             try:
                 meta = obstore.head(self._store, key)
@@ -137,7 +137,7 @@ class Bus:
                 return None
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
-        """The object's content from byte `start`, in chunks.
+        """Yield the object's content from byte `start`, in chunks.
 
         Raises:
             Missing: there is no such object.
@@ -168,7 +168,7 @@ class Bus:
                 raise BadInput(f"{key}: {_first_line(error)}") from error
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[str]:
-        """The keys below folder `prefix`, in no particular order; with `after` only those that sort behind it.
+        """Yield the keys below folder `prefix`, in no particular order; with `after` only those that sort behind it.
 
         It takes a request for each thousand keys.
         """
@@ -183,7 +183,9 @@ class Bus:
                 obstore.delete(self._store, doomed)
 
     def first_page(self, prefix: str, most: int = 1000) -> Sequence[Head]:
-        """The first objects below folder `prefix`, in the order of the server: one request, however many there are.
+        """Return the first objects below folder `prefix`, in the order of the server.
+
+        One request, however many there are.
 
         Raises:
             BadInput: a name among them is one that no path can have.
@@ -198,13 +200,13 @@ class Bus:
         return [Head(meta["path"], meta["size"], str(meta["e_tag"]), meta["last_modified"]) for meta in found]
 
     def files(self, prefix: str) -> Sequence[str]:
-        """Names of the objects right below folder `prefix`, sorted."""
+        """Return names of the objects right below folder `prefix`, sorted."""
         with _errors(prefix):
             found = obstore.list_with_delimiter(self._store, prefix=prefix.rstrip("/") + "/")["objects"]
         return sorted(meta["path"].rpartition("/")[2] for meta in found)
 
     def folders(self, prefix: str) -> Sequence[str]:
-        """Names of the folders right below folder `prefix`, sorted: any text, if strangers may write there.
+        """Return names of the folders right below folder `prefix`, sorted: any text, if strangers may write there.
 
         Raises:
             BadInput: a name is one that no path can have, and boto3, which lists those, too, is not installed.
@@ -217,7 +219,10 @@ class Bus:
             raise
 
     def _folders_of_any_name(self, prefix: str) -> Sequence[str]:
-        """One such name has obstore give up the whole listing; nobody shall be able to hide what lies beside it."""
+        """Return one such name has obstore give up the whole listing.
+
+        Nobody shall be able to hide what lies beside it.
+        """
         try:
             import boto3
             from botocore.config import Config
@@ -248,11 +253,11 @@ class Bus:
     # Artifacts
 
     def exists(self, reference: str) -> bool:
-        """Whether the artifact is committed."""
+        """Return whether the artifact is committed."""
         return self.find(reference) is not None
 
     def find(self, reference: str) -> Manifest | None:
-        """The manifest of a committed artifact; None when it is not committed.
+        """Return the manifest of a committed artifact; None when it is not committed.
 
         Raises:
             Corrupt: the manifest cannot be read.
@@ -261,7 +266,7 @@ class Bus:
         return parse_manifest(found[0], reference) if found else None
 
     def open(self, reference: str) -> Manifest:
-        """The manifest of a committed artifact.
+        """Return the manifest of a committed artifact.
 
         Raises:
             Missing: it is not committed.
@@ -284,7 +289,7 @@ class Bus:
         return Artifact(manifest, folder)
 
     def payload(self, manifest: Manifest, within: Sequence[str] = ()) -> Sequence[tuple[File, Manifest]]:
-        """Every file of an artifact with the manifest that holds it, sorted by path: its parts' and its own.
+        """Return every file of an artifact with the manifest that holds it, sorted by path: its parts' and its own.
 
         A file of its own stands in for those of its parts that have the same path.
 
@@ -353,7 +358,10 @@ class Bus:
             self.put(entry_key(manifest.reference, manifest.finished), b"", only_new=True)
 
     def artifacts(self, kind: str | None = None, partition: str | None = None) -> Iterator[str]:
-        """References of all artifacts with a folder, half-written ones included: `find` tells which are committed."""
+        """Yield references of all artifacts with a folder, half-written ones included.
+
+        `find` tells which are committed.
+        """
         for each_kind in [kind] if kind else kinds():
             for each_partition in [partition] if partition else self.folders(each_kind):
                 for identity in self.folders(f"{each_kind}/{each_partition}"):
@@ -361,12 +369,12 @@ class Bus:
                         yield f"{each_kind}/{each_partition}/{identity}"
 
     def manifests(self, kind: str | None = None, partition: str | None = None) -> Sequence[Manifest]:
-        """Every committed manifest, oldest first."""
+        """Return every committed manifest, oldest first."""
         found = in_threads(self.find, list(self.artifacts(kind, partition)))
         return sorted((m for m in found if m is not None), key=lambda m: m.finished)
 
     def resolve(self, text: str) -> str:
-        """The artifact reference behind a reference, a ref (`refs/...`) or a bare id.
+        """Return the artifact reference behind a reference, a ref (`refs/...`) or a bare id.
 
         Raises:
             NotFound: nothing on the bus goes by that name.
@@ -402,7 +410,7 @@ class Bus:
     # Refs
 
     def read_ref(self, name: str) -> Ref | None:
-        """The pointer `refs/...`; None when it was never set.
+        """Return the pointer `refs/...`; None when it was never set.
 
         Raises:
             Corrupt: the object is not a ref.
@@ -442,7 +450,7 @@ class Bus:
         self.put(name, data, only_new=current is None, if_tag=current.tag if current else None)
 
     def list_refs(self, prefix: str = "refs") -> Sequence[Ref]:
-        """Every ref below `prefix`, sorted by name."""
+        """Return every ref below `prefix`, sorted by name."""
         refs = in_threads(self.read_ref, sorted(self.list(prefix)))
         return [ref for ref in refs if ref is not None]
 

@@ -79,12 +79,15 @@ class Record:
 
 
 def made_from(inputs: Mapping[str, Sequence[str]], parts: Sequence[str]) -> Sequence[str]:
-    """What an artifact was made from: inputs in the order of roles, then parts; not what it was only compared with."""
+    """Return what an artifact was made from.
+
+    Inputs in the order of roles, then parts; not what it was only compared with.
+    """
     return [*(each for role, references in inputs.items() if role not in COMPARED for each in references), *parts]
 
 
 def slim(manifest: Manifest) -> Record:
-    """The record of a manifest. References are interned: a batch is named by every dataset that holds it."""
+    """Return the record of a manifest. References are interned: a batch is named by every dataset that holds it."""
     inputs = {sys.intern(role): tuple(map(sys.intern, names)) for role, names in manifest.inputs.items()}
     return Record(
         reference=sys.intern(manifest.reference),
@@ -134,12 +137,12 @@ def headline(record: Record) -> str:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether it is a number that one can reckon with: finite, and not of hundreds of digits."""
+    """Return whether it is a number that one can reckon with: finite, and not of hundreds of digits."""
     return isinstance(value, int | float) and abs(value) < MAX_NUMBER
 
 
 def is_word(value: Any) -> TypeGuard[str]:
-    """Whether it is a text that fits beside others."""
+    """Return whether it is a text that fits beside others."""
     return isinstance(value, str) and len(value) <= MAX_WORD
 
 
@@ -224,35 +227,35 @@ class Catalog:
             self.changes += bool(references)
 
     def get(self, reference: str) -> Record | None:
-        """The record of an artifact; None when there is none."""
+        """Return the record of an artifact; None when there is none."""
         return self._records.get(reference)
 
     def records(self) -> Sequence[Record]:
-        """Every record, in no particular order."""
+        """Return every record, in no particular order."""
         with self._lock:
             return list(self._records.values())
 
     def parents(self, reference: str) -> Sequence[str]:
-        """What an artifact was made from."""
+        """Return what an artifact was made from."""
         record = self._records.get(reference)
         return record.made_from if record else ()
 
     def children(self, reference: str) -> Sequence[str]:
-        """What was made with an artifact, in the order it became known."""
+        """Return what was made with an artifact, in the order it became known."""
         with self._lock:
             return tuple(self._children.get(reference, ()))
 
     def ancestors(self, reference: str) -> Sequence[str]:
-        """All that an artifact was made from, nearest first, itself left out."""
+        """Return all that an artifact was made from, nearest first, itself left out."""
         return walk(reference, self.parents)
 
     def descendants(self, reference: str) -> Sequence[str]:
-        """All that was made with an artifact, nearest first, itself left out."""
+        """Return all that was made with an artifact, nearest first, itself left out."""
         return walk(reference, self.children)
 
 
 def entry_time(key: str) -> datetime | None:
-    """When an entry of the catalog says that it was made; None when it names no time."""
+    """Return when an entry of the catalog says that it was made; None when it names no time."""
     try:
         return datetime.strptime(key.removeprefix("catalog/").partition("_")[0], ENTRY_TIME).replace(tzinfo=UTC)
     except ValueError:
@@ -260,7 +263,7 @@ def entry_time(key: str) -> datetime | None:
 
 
 def walk(start: str, neighbours: Callable[[str], Sequence[str]]) -> Sequence[str]:
-    """Everything reached from `start`, breadth first, each once, `start` left out."""
+    """Return everything reached from `start`, breadth first, each once, `start` left out."""
     seen = {start: None}
     pending = [start]
     for current in pending:

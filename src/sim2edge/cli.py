@@ -132,7 +132,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def stage_parser(name: str) -> argparse.ArgumentParser:
-    """The arguments that every stage takes; its help is that of the stage (`stage_help.py`)."""
+    """Return the arguments that every stage takes; its help is that of the stage (`stage_help.py`)."""
     from sim2edge.stage_help import StageParser
 
     stage = get_stage(name)

@@ -26,7 +26,7 @@ class Clock:
             self._work = time.monotonic() - start
 
     def cost(self, bytes_in: int, bytes_out: int) -> Cost:
-        """The cost up to now."""
+        """Return the cost up to now."""
         usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         return Cost(
             wall_s=round(time.monotonic() - self._start, 3),

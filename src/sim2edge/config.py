@@ -66,7 +66,7 @@ class NumbersAreNumbers(BaseModel):
 
 
 def _truth_became_number(given: Any, valid: Any) -> bool:
-    """Whether pydantic took a bool for a number, anywhere below `given`."""
+    """Return whether pydantic took a bool for a number, anywhere below `given`."""
     if isinstance(given, bool):
         return isinstance(valid, int | float) and not isinstance(valid, bool)
     if isinstance(given, Mapping) and isinstance(valid, Mapping):
@@ -89,7 +89,7 @@ class Section(NumbersAreNumbers):
 
 
 def conf_folder() -> Path:
-    """Where the presets lie: `SIM2EDGE_CONF`, or `conf/` of the checkout."""
+    """Return where the presets lie: `SIM2EDGE_CONF`, or `conf/` of the checkout."""
     return Path(os.environ.get("SIM2EDGE_CONF") or Path(__file__).parents[2] / "conf")
 
 
@@ -115,7 +115,7 @@ def read_preset(preset: str) -> dict[str, dict[str, Any]]:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file; None when there is nothing in it.
+    """Return the content of a YAML file; None when there is nothing in it.
 
     Raises:
         BadInput: it cannot be read, or is not YAML.
@@ -194,12 +194,14 @@ def load(model: type[Config], section: str, preset: str | None = None, overrides
 
 
 def resolve(config: StageConfig) -> dict[str, Any]:
-    """Every field with its value, as plain JSON types: what a manifest records."""
+    """Return every field with its value, as plain JSON types: what a manifest records."""
     return config.model_dump(mode="json")
 
 
 def cache_key_fields(config: StageConfig) -> dict[str, Any]:
-    """The fields that decide the result: `resolve` less those marked `json_schema_extra={"affects_cache_key": False}`.
+    """Return the fields that decide the result.
+
+    `resolve` less those marked `json_schema_extra={"affects_cache_key": False}`.
 
     Only top-level fields are marked: how many workers or threads share the work, say.
     """

@@ -27,7 +27,7 @@ def count_cores(affinity: int, quota: float | None) -> int:
 
 
 def read_quotas(cgroups: Path, membership: Path) -> Iterator[float]:
-    """The CPU quotas, in cores, of the control groups that this process is in, outer ones included.
+    """Yield the CPU quotas, in cores, of the control groups that this process is in, outer ones included.
 
     Args:
         cgroups: where control groups are mounted.
@@ -58,13 +58,16 @@ def _mount(cgroups: Path, controllers: str) -> Path:
 
 
 def read_v2(folder: Path) -> float | None:
-    """The quota in `cpu.max` (`<microseconds> <period>` or `max <period>`), in cores; None when there is none."""
+    """Return the quota in `cpu.max` (`<microseconds> <period>` or `max <period>`), in cores.
+
+    None when there is none.
+    """
     quota, _, period = _read(folder / "cpu.max").partition(" ")
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
 
 
 def read_v1(folder: Path) -> float | None:
-    """The quota in `cpu.cfs_quota_us` (-1: none) over `cpu.cfs_period_us`, in cores; None when there is none."""
+    """Return the quota in `cpu.cfs_quota_us` (-1: none) over `cpu.cfs_period_us`, in cores; None when there is none."""
     quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
 

@@ -39,7 +39,7 @@ def package_versions(extra: str, distribution: str = "sim2edge") -> dict[str, st
 
 @cache
 def revision() -> str | None:
-    """The commit this code is at: `SIM2EDGE_REVISION` in an image, git in a checkout, None elsewhere."""
+    """Return the commit this code is at: `SIM2EDGE_REVISION` in an image, git in a checkout, None elsewhere."""
     named = os.environ.get("SIM2EDGE_REVISION")
     if named:
         return named

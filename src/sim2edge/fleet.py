@@ -54,12 +54,12 @@ class Device(BaseModel):
 
 
 def list_devices(bus: Bus) -> Sequence[str]:
-    """The ids of all devices that ever said something, sorted; one request a thousand devices."""
+    """Return the ids of all devices that ever said something, sorted; one request a thousand devices."""
     return [name for name in bus.folders("fleet") if DEVICE.fullmatch(f"device-{name}")]
 
 
 def read_device(bus: Bus, device: str) -> Device:
-    """The status of a device.
+    """Return the status of a device.
 
     Raises:
         BadInput: that cannot be the id of a device.
@@ -78,7 +78,7 @@ def read_device(bus: Bus, device: str) -> Device:
 
 
 def read_fleet(bus: Bus, devices: Sequence[str]) -> Sequence[Device]:
-    """The status of several devices; of one whose status cannot be read, the state is `unreadable`."""
+    """Return the status of several devices; of one whose status cannot be read, the state is `unreadable`."""
 
     def read(device: str) -> Device:
         try:

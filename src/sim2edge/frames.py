@@ -9,7 +9,7 @@ BOX = pa.struct([("class", pa.string()), *((name, pa.float32()) for name in BOX_
 
 
 def frames_schema(beams: int) -> pa.Schema:
-    """The columns of `frames.parquet`."""
+    """Return the columns of `frames.parquet`."""
     numbers = ("linear_m_s", "angular_rad_s", "x_m", "y_m", "yaw_rad")
     return pa.schema(
         [

@@ -74,12 +74,12 @@ class Ready(BaseModel):
     files: Annotated[tuple[File, ...], AfterValidator(_distinct)] = Field(min_length=1, max_length=MAX_FILES)
 
     def to_json(self) -> bytes:
-        """The listing as it lies in the inbox: the same files give the same bytes."""
+        """Return the listing as it lies in the inbox: the same files give the same bytes."""
         return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
 
 
 def is_safe(path: str) -> bool:
-    """Whether a relative path is one that every file system and S3 server takes, and takes for the same."""
+    """Return whether a relative path is one that every file system and S3 server takes, and takes for the same."""
     parts = path.split("/")
     return len(parts) <= DEEPEST and all(PART.fullmatch(part) for part in parts) and parts[-1] != READY
 
@@ -138,7 +138,7 @@ def check_size(path: str, size: int, config: InboxConfig) -> None:
 
 
 def describe(folder: Path, path: str) -> File:
-    """A file below `folder` as the listing names it: relative path, size in bytes, SHA-256."""
+    """Return a file below `folder` as the listing names it: relative path, size in bytes, SHA-256."""
     with (folder / path).open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         return File(path=path, bytes=stream.tell(), sha256=sha256)
@@ -198,7 +198,7 @@ def pin(bus: Bus, stage: Stage, config: C, batch: str) -> C:
 
 
 def read_ready(bus: Bus, batch: str) -> tuple[bytes, Ready]:
-    """The listing of a batch: as bytes, and read.
+    """Return the listing of a batch: as bytes, and read.
 
     Raises:
         BadInput: there is none, or it is bad.

@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """One subcommand a verb."""
+    """Return one subcommand a verb."""
     top = argparse.ArgumentParser(prog="sim2edge")
     verbs = top.add_subparsers(required=True)
 

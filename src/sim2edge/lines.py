@@ -16,13 +16,13 @@ MAX_LINE = 400
 
 
 def quote(name: str) -> str:
-    """A name in quotes: escaped, and cut."""
+    """Return a name in quotes: escaped, and cut."""
     shown = repr(name[: 2 * MAX_NAME])
     return shown if len(shown) <= MAX_NAME and len(name) <= MAX_NAME else f"{shown[:MAX_NAME]}..."
 
 
 def one_line(text: str) -> str:
-    """Text on one line, as it is but for what is not printable, which is escaped; cut."""
+    """Return text on one line, as it is but for what is not printable, which is escaped; cut."""
     start = text[: MAX_LINE + 1]
     shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in start)
     return shown if len(shown) <= MAX_LINE else f"{shown[:MAX_LINE]}..."
@@ -37,7 +37,7 @@ def join_lines(text: object, limit: int | None = MAX_LINE) -> str:
 
 
 def first_problem(error: "ValidationError", whole: str = "") -> str:
-    """The first thing that is wrong: `field: what`.
+    """Return the first thing that is wrong: `field: what`.
 
     Args:
         error: what pydantic found.

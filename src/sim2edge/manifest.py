@@ -59,17 +59,17 @@ def split_reference(reference: str) -> tuple[str, str, str]:
 
 
 def latest_partition(references: Iterable[str]) -> str:
-    """The last partition, in the order of names, among artifact references."""
+    """Return the last partition, in the order of names, among artifact references."""
     return max(split_reference(reference)[1] for reference in references)
 
 
 def entry_key(reference: str, finished: datetime) -> str:
-    """The key of an artifact's entry in the catalog, the time-ordered index of commits (`catalog.py`)."""
+    """Return the key of an artifact's entry in the catalog, the time-ordered index of commits (`catalog.py`)."""
     return f"catalog/{finished.astimezone(UTC).strftime(ENTRY_TIME)}_{reference.replace('/', '_')}"
 
 
 def parse_entry(key: str) -> str | None:
-    """The reference that an entry of the catalog is about; None when the key is not that of an entry."""
+    """Return the reference that an entry of the catalog is about; None when the key is not that of an entry."""
     match = ENTRY.fullmatch(key)
     return f"{match[2]}/{match[3]}/{match[4]}" if match and is_kind(match[2]) else None
 
@@ -157,7 +157,7 @@ class Manifest(BaseModel):
         return self.cost.bytes_out
 
     def to_json(self) -> bytes:
-        """The manifest as it lies on the bus."""
+        """Return the manifest as it lies on the bus."""
         return self.model_dump_json(indent=1).encode()
 
 

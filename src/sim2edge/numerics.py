@@ -70,6 +70,6 @@ def check_processor(flags: Collection[str]) -> None:
 
 
 def read_flags(cpuinfo: Path = CPUINFO) -> Collection[str]:
-    """The flags of the first processor in a file like `/proc/cpuinfo`."""
+    """Return the flags of the first processor in a file like `/proc/cpuinfo`."""
     lines = (line.partition(":") for line in cpuinfo.read_text(encoding="ascii", errors="replace").splitlines())
     return next((set(value.split()) for name, _, value in lines if name.strip() == "flags"), set())

@@ -79,10 +79,10 @@ class BarProgress:
 
 
 def format_metric(value: float | int | str) -> str:
-    """A metric in few characters: floats with three significant digits."""
+    """Return a metric in few characters: floats with three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def make_progress(stage: str) -> JsonProgress | BarProgress:
-    """The bar on a terminal, JSON lines elsewhere."""
+    """Return the bar on a terminal, JSON lines elsewhere."""
     return BarProgress(stage) if sys.stdout.isatty() else JsonProgress(stage)

@@ -76,7 +76,7 @@ def choose_judged(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[str
 
 
 def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
-    """The champion to beat and the models that hold the best value of a metric; those that are on the bus."""
+    """Return the champion to beat and the models that hold the best value of a metric; those that are on the bus."""
     ref = bus.read_ref(CHAMPION_REF)
     if ref is None:
         return [], []
@@ -92,7 +92,7 @@ def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def find_acceptances(bus: Bus, model: str) -> Sequence[Manifest]:
-    """The verdicts that accepted a model, oldest first.
+    """Return the verdicts that accepted a model, oldest first.
 
     A verdict is filed under the latest partition among its inputs, so none before the model's own has to be read.
     """
@@ -103,7 +103,7 @@ def find_acceptances(bus: Bus, model: str) -> Sequence[Manifest]:
 
 
 def find_training_data(bus: Bus, model: str) -> Sequence[str]:
-    """The dataset that a model was trained on, if both are on the bus."""
+    """Return the dataset that a model was trained on, if both are on the bus."""
     manifest = bus.find(model)
     return [each for each in manifest.inputs.get("dataset", []) if bus.exists(each)] if manifest else []
 
@@ -150,13 +150,13 @@ def set_alias(model: str, alias: str, progress: Progress) -> None:
 
 
 def find_version(client: "MlflowClient", model: str) -> "ModelVersion | None":
-    """The registered version made of artifact `model`."""
+    """Return the registered version made of artifact `model`."""
     found = client.search_model_versions(f"name = '{REGISTERED_MODEL}' and tags.`{ARTIFACT_TAG}` = '{model}'")
     return next(iter(found), None)
 
 
 def mlflow_client() -> "MlflowClient | None":
-    """A client of the tracking server, or None when none is configured."""
+    """Return a client of the tracking server, or None when none is configured."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         return None

@@ -20,7 +20,7 @@ class Made:
 
 
 def compare(same_bytes: bool, tolerances: Mapping[str, float], recorded: Made, made: Made) -> tuple[list[str], str]:
-    """One line for each difference, none when the run is reproduced; and, in words, what was compared.
+    """Return one line for each difference, none when the run is reproduced; and, in words, what was compared.
 
     Args:
         same_bytes: whether the stage promises the same bytes; if not, figures are compared.
@@ -44,7 +44,7 @@ def compare(same_bytes: bool, tolerances: Mapping[str, float], recorded: Made, m
 
 
 def compare_bytes(recorded: Sequence[File], made: Sequence[File]) -> list[str]:
-    """One line for each file that differs, is missing or is new, by name; empty when all bytes are the same."""
+    """Return one line for each file that differs, is missing or is new, by name; empty when all bytes are the same."""
     before = {file.path: file for file in recorded}
     after = {file.path: file for file in made}
     lines = []
@@ -59,7 +59,7 @@ def compare_bytes(recorded: Sequence[File], made: Sequence[File]) -> list[str]:
 
 
 def compare_figures(recorded: Mapping[str, Any], made: Mapping[str, Any], tolerances: Mapping[str, float]) -> list[str]:
-    """One line for each figure of two summaries that is missing, or differs by more than its tolerance."""
+    """Return one line for each figure of two summaries that is missing, or differs by more than its tolerance."""
     lines = []
     for name, tolerance in tolerances.items():
         before, after = recorded.get(name), made.get(name)

@@ -116,7 +116,7 @@ class Request(BaseModel):
         return self
 
     def to_json(self) -> bytes:
-        """The request as it lies on the bus."""
+        """Return the request as it lies on the bus."""
         return self.model_dump_json(indent=1).encode()
 
 
@@ -141,7 +141,7 @@ class Training(BaseModel):
         return [f"{request.kind}: {request.reason} ({request.by})" for request in self.requests]
 
     def to_json(self) -> bytes:
-        """The training as it lies on the bus."""
+        """Return the training as it lies on the bus."""
         return self.model_dump_json(indent=1).encode()
 
 
@@ -161,7 +161,7 @@ class Open:
 
 
 def identify(kind: str, evidence: Mapping[str, Any], preset: str | None, overrides: Sequence[str]) -> str:
-    """The id of a request: 16 hex digits that stand for what it is about."""
+    """Return the id of a request: 16 hex digits that stand for what it is about."""
     about = {"kind": kind, "evidence": dict(evidence), "preset": preset, "overrides": list(overrides)}
     return digest(about)[:16]
 
@@ -177,7 +177,7 @@ def make_request(
     submitted: datetime | None = None,
     **more: Any,
 ) -> Request:
-    """A request, its id computed; `more` are `batch`, `frames`, `backfill`, `now`.
+    """Return a request, its id computed; `more` are `batch`, `frames`, `backfill`, `now`.
 
     Raises:
         BadInput: a field is wrong; the message names it.
@@ -226,7 +226,7 @@ def fingerprint(preset: str | None, overrides: Sequence[str], defaults: Sequence
 def check_requests(
     requests: Sequence[Request], preset: str, defaults: Sequence[str]
 ) -> tuple[list[Request], list[str]]:
-    """The requests with settings that a training can have, and a line for each of the others.
+    """Return the requests with settings that a training can have, and a line for each of the others.
 
     Args:
         requests: what is open.
@@ -260,7 +260,7 @@ def submit(bus: Bus, request: Request) -> str | None:
 
 
 def fulfilled_by(bus: Bus, request: str) -> str | None:
-    """The id of the training that fulfilled a request; None when none has.
+    """Return the id of the training that fulfilled a request; None when none has.
 
     Raises:
         Corrupt: the mark cannot be read.
@@ -276,12 +276,12 @@ def fulfilled_by(bus: Bus, request: str) -> str | None:
 
 
 def pending(bus: Bus) -> set[str]:
-    """Ids of what is listed as open: a look that costs one request."""
+    """Return ids of what is listed as open: a look that costs one request."""
     return {_id_of(key) for key in bus.list(OPEN)}
 
 
 def open_requests(bus: Bus, now: datetime) -> Open:
-    """The open requests, apart from what was fulfilled already, and from what is no request."""
+    """Return the open requests, apart from what was fulfilled already, and from what is no request."""
     found = in_threads(lambda key: (key, *_read_open(bus, key, now)), sorted(bus.list(OPEN)))
     requests = [request for _, request, _ in found if isinstance(request, Request)]
     return Open(
@@ -292,7 +292,10 @@ def open_requests(bus: Bus, now: datetime) -> Open:
 
 
 def _read_open(bus: Bus, key: str, now: datetime) -> tuple[Request | BadInput | None, bool]:
-    """The request behind a key, or what is wrong with it, or None when it is gone; and whether it was fulfilled."""
+    """Return the request behind a key, or what is wrong with it, or None when it is gone.
+
+    And whether it was fulfilled.
+    """
     try:
         if fulfilled_by(bus, _id_of(key)):
             return None, True
@@ -326,7 +329,7 @@ def parse_request(data: bytes, key: str, now: datetime) -> Request:
 
 
 def find_training(bus: Bus, training: str) -> Training | None:
-    """The record of a training; None when there is none.
+    """Return the record of a training; None when there is none.
 
     Raises:
         Corrupt: it cannot be read.
@@ -344,23 +347,23 @@ def find_training(bus: Bus, training: str) -> Training | None:
 
 
 def last_training(bus: Bus) -> Training | None:
-    """The training that was decided on last."""
+    """Return the training that was decided on last."""
     return find_training(bus, ids[-1]) if (ids := training_ids(bus)) else None
 
 
 def training_ids(bus: Bus) -> list[str]:
-    """The ids of all trainings, oldest first; what else lies there is none."""
+    """Return the ids of all trainings, oldest first; what else lies there is none."""
     names = (key.removeprefix(f"{TRAININGS}/").removesuffix(".json") for key in bus.list(TRAININGS))
     return sorted(name for name in names if TRAINING_ID.fullmatch(name))
 
 
 def newest_batch(bus: Bus) -> str | None:
-    """The newest batch, by name, that there are frames of; None when there are none to learn from."""
+    """Return the newest batch, by name, that there are frames of; None when there are none to learn from."""
     return max((key.removeprefix(f"{FRAMES}/") for key in bus.list(FRAMES)), default=None)
 
 
 def is_learned(bus: Bus, frames: str, settings: str) -> tuple[bool, str]:
-    """Whether the last training had these frames and went like this; and its id, empty when there was none."""
+    """Return whether the last training had these frames and went like this; and its id, empty when there was none."""
     last = last_training(bus)
     return bool(last and last.settings == settings and frames in last.frames), last.id if last else ""
 
@@ -369,7 +372,7 @@ def is_learned(bus: Bus, frames: str, settings: str) -> tuple[bool, str]:
 
 
 def training_id(run: str, moment: datetime) -> str:
-    """The id of the training that a DAG run starts: the same at every try.
+    """Return the id of the training that a DAG run starts: the same at every try.
 
     Args:
         run: the run's id.

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     top = argparse.ArgumentParser(prog="sim2edge retrain", description=__doc__.partition("\n")[0])
     kinds = [kind for kind in get_args(Kind) if kind != "data"]
     top.add_argument("--kind", choices=kinds, default="manual", help="default manual")
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def request_of(arguments: argparse.Namespace, now: datetime) -> Request:
-    """The request that the command line describes.
+    """Return the request that the command line describes.
 
     Raises:
         BadInput: a word or a field of it is wrong.
@@ -98,7 +98,7 @@ def parse_evidence(words: Sequence[str]) -> dict[str, str]:
 
 
 def user() -> str:
-    """Who runs this command."""
+    """Return who runs this command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in a container

@@ -83,7 +83,7 @@ class Decision:
 
 
 def decide(requests: Sequence[Request], situation: Situation, policy: Policy, now: datetime) -> Decision:
-    """Whether to train now, to wait, or to rest."""
+    """Return whether to train now, to wait, or to rest."""
     if not requests:
         return Decision("rest", "nobody asks for a training")
     if situation.batch is None:
@@ -111,17 +111,17 @@ Wait = tuple[float, str] | None
 
 
 def is_urgent(requests: Sequence[Request]) -> bool:
-    """Whether one of the requests asks for more than new data does."""
+    """Return whether one of the requests asks for more than new data does."""
     return any(request.kind != "data" for request in requests)
 
 
 def is_backfill(requests: Sequence[Request]) -> bool:
-    """Whether a backfill is among what asks."""
+    """Return whether a backfill is among what asks."""
     return any(request.kind == "data" and request.backfill for request in requests)
 
 
 def what_is_missing(requests: Sequence[Request], policy: Policy) -> str | None:
-    """What there is too little of for a training; None when there is enough new data."""
+    """Return what there is too little of for a training; None when there is enough new data."""
     data = [request for request in requests if request.kind == "data"]
     batches, frames = len({request.batch for request in data}), sum(request.frames for request in data)
     counted = ((batches, policy.new_batches, "new batches"), (frames, policy.new_frames, "new frames"))
@@ -140,7 +140,7 @@ def wait_for_debounce(newest: datetime, oldest: datetime, policy: Policy, now: d
 
 
 def wait_for_training(situation: Situation, now: datetime) -> Wait:
-    """One training at a time."""
+    """Return one training at a time."""
     if situation.trainings:
         return MAX_LOOK_S, "a training is going on"
     last = situation.last_training
@@ -173,6 +173,6 @@ def wait_for_data(requests: Sequence[Request], situation: Situation, policy: Pol
 
 
 def count_kinds(requests: Sequence[Request]) -> list[str]:
-    """How many of each kind, in words: `2 requests of kind drift`."""
+    """Return how many of each kind, in words: `2 requests of kind drift`."""
     kinds = [request.kind for request in requests]
     return [f"{kinds.count(kind)} of kind {kind}" for kind in dict.fromkeys(kinds)]

@@ -82,7 +82,7 @@ def produce(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
 
 
 def find_shards(bus: Bus, planned: Plan) -> Sequence[Manifest]:
-    """The manifests of the shards that a plan gathers.
+    """Return the manifests of the shards that a plan gathers.
 
     Raises:
         BadInput: some are not committed; names them.
@@ -107,7 +107,7 @@ def dry_run(bus: Bus, planned: Plan, progress: Progress, work: Path) -> tuple[Se
 
 
 def scratch_folder() -> Path | None:
-    """Where stages work: `SIM2EDGE_SCRATCH`, or the system's temporary folder.
+    """Return where stages work: `SIM2EDGE_SCRATCH`, or the system's temporary folder.
 
     Raises:
         Misconfigured: the folder cannot be made.

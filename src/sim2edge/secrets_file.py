@@ -35,7 +35,7 @@ def load_secrets_file(environment: MutableMapping[str, str]) -> None:
 
 
 def read_role(folder: Path, role: str) -> dict[str, str]:
-    """The variables of one role, from `<folder>/<role>.env`; empty when there is no such file.
+    """Return the variables of one role, from `<folder>/<role>.env`; empty when there is no such file.
 
     Raises:
         BadInput: `role` cannot be one, or a line of its file is wrong.
@@ -47,7 +47,7 @@ def read_role(folder: Path, role: str) -> dict[str, str]:
 
 
 def read_secrets(path: Path) -> dict[str, str]:
-    """The variables of one file.
+    """Return the variables of one file.
 
     Raises:
         BadInput: it cannot be read, is larger than `MAX_BYTES`, or has a bad line.
@@ -68,7 +68,7 @@ def read_secrets(path: Path) -> dict[str, str]:
 
 
 def parse_secrets(text: str) -> dict[str, str]:
-    """The variables in `text`.
+    """Return the variables in `text`.
 
     Raises:
         ValueError: a line is wrong; gives its number and what is wrong, never its text.
@@ -89,7 +89,7 @@ def parse_secrets(text: str) -> dict[str, str]:
 
 
 def format_secrets(variables: Mapping[str, str]) -> str:
-    """The text that `parse_secrets` reads as `variables`.
+    """Return the text that `parse_secrets` reads as `variables`.
 
     Raises:
         ValueError: a name or a value cannot be written; never says the value.

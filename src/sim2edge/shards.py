@@ -24,7 +24,7 @@ class Shard:
     of: int
 
     def share(self, units: int) -> range:
-        """The indices, out of `units` from 0, that are this shard's: every `of`-th, so that long ones spread."""
+        """Return the indices, out of `units` from 0, that are this shard's: every `of`-th, so that long ones spread."""
         return range(self.number - 1, units, self.of)
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ def parse_shard(text: str) -> Shard:
 
 
 def check_count(text: str | int) -> int:
-    """How many shards there are to be.
+    """Return how many shards there are to be.
 
     Raises:
         BadInput: it is not a whole number within 1..`MAXIMUM`.
@@ -58,11 +58,11 @@ def check_count(text: str | int) -> int:
 
 
 def all_shards(of: int) -> Sequence[Shard]:
-    """The shards that together are the whole."""
+    """Return the shards that together are the whole."""
     return [Shard(number, of) for number in range(1, of + 1)]
 
 
 def name_shards(shards: Sequence[Shard]) -> str:
-    """A few shards as words: `3/8, 5/8`."""
+    """Return a few shards as words: `3/8, 5/8`."""
     words = [str(shard) for shard in shards]
     return ", ".join(words if len(words) <= 8 else [*words[:7], f"and {len(words) - 7} more"])

@@ -163,7 +163,7 @@ class Artifact:
     folder: Path
 
     def path(self, name: str) -> Path:
-        """The local path of payload file `name`.
+        """Return the local path of payload file `name`.
 
         Raises:
             BadInput: the artifact has no such file.
@@ -222,11 +222,11 @@ class Job(Generic[C]):
     """To a gather function: the shards, in order, with the files it asked for."""
 
     def share(self, units: int) -> range:
-        """The indices of the units of work, out of `units`, that are this run's."""
+        """Return the indices of the units of work, out of `units`, that are this run's."""
         return self.shard.share(units) if self.shard else range(units)
 
     def input(self, role: str) -> Artifact:
-        """The only artifact of a role that takes one."""
+        """Return the only artifact of a role that takes one."""
         (artifact,) = self.inputs[role]
         return artifact
 
@@ -240,7 +240,7 @@ class Outcome:
 
 
 def load_function(path: str) -> Callable[..., Any]:
-    """The function behind a `"module:function"` string of a `Stage`."""
+    """Return the function behind a `"module:function"` string of a `Stage`."""
     module, _, name = path.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function

@@ -61,7 +61,7 @@ def deliver(message: Message) -> None:
 
 
 def _read(section: str, name: str) -> str:
-    """A setting; empty, with a line in the log, when it cannot be told: the other channel has one of its own."""
+    """Return a setting; empty, with a line in the log, when it cannot be told: the other channel has one of its own."""
     try:
         return conf.get(section, name, fallback="")
     except Exception as error:  # of a command or a secrets backend, whose words may hold the secret
@@ -85,7 +85,7 @@ def _carry(name: str, send: Callable[[], None]) -> None:
 
 
 def _explain(error: Exception) -> str:
-    """What went wrong without the error's own words, which may hold an address or a login."""
+    """Return what went wrong without the error's own words, which may hold an address or a login."""
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code}"
     reason = getattr(error, "reason", error)

@@ -29,7 +29,7 @@ class QueuedAt(BaseDeadlineReference):
 
 
 def late_batch(runbook: str) -> DeadlineAlert | None:
-    """The deadline of a DAG with this runbook: `[sim2edge] late_after_hours` after it was queued; 0: none.
+    """Return the deadline of a DAG with this runbook: `[sim2edge] late_after_hours` after it was queued; 0: none.
 
     Raises:
         BadInput: the setting is not a number of hours.

@@ -67,7 +67,7 @@ class Alert:
         return "\n".join([self.title, *(f"{name}: {value}" for name, value in lines.items() if value)])
 
     def to_json(self) -> dict[str, Any]:
-        """The body for a webhook: `text` is what chat systems show, the rest is for programs."""
+        """Return the body for a webhook: `text` is what chat systems show, the rest is for programs."""
         return {"text": self.text, **asdict(self)}
 
 
@@ -89,7 +89,7 @@ async def report_late(context: Mapping[str, Any], owner: str, when_it_fails: str
 
 
 def describe_failure(context: Mapping[str, Any]) -> Alert:
-    """The alert for the task instance that `context` belongs to."""
+    """Return the alert for the task instance that `context` belongs to."""
     instance, task = context["ti"], context["task"]
     batch = shown(getattr(context.get("dag_run"), "partition_key", None))
     index = getattr(instance, "map_index", -1)
@@ -114,7 +114,7 @@ def describe_failure(context: Mapping[str, Any]) -> Alert:
 
 
 def describe_late(context: Mapping[str, Any], owner: str, when_it_fails: str) -> Alert:
-    """The alert for a run that missed its deadline, from what the scheduler says of it."""
+    """Return the alert for a run that missed its deadline, from what the scheduler says of it."""
     run = context["dag_run"]
     dag, batch = run["dag_id"], shown(run.get("partition_key"))
     return Alert(
@@ -132,12 +132,12 @@ def describe_late(context: Mapping[str, Any], owner: str, when_it_fails: str) ->
 
 
 def shown(partition: str | None) -> str | None:
-    """The batch of a run: whoever triggers one may give it any name."""
+    """Return the batch of a run: whoever triggers one may give it any name."""
     return lines.one_line(partition) if partition else None
 
 
 def one_line(error: BaseException | str | None) -> str:
-    """What went wrong: no secret, no traceback, not too long."""
+    """Return what went wrong: no secret, no traceback, not too long."""
     if error is None:
         return KILLED
     text = " ".join(str(error).split()) or type(error).__name__
@@ -146,12 +146,12 @@ def one_line(error: BaseException | str | None) -> str:
 
 
 def named_inputs(task: Any) -> dict[str, list[str]]:
-    """What a stage's task reads, as far as it got to resolve it."""
+    """Return what a stage's task reads, as far as it got to resolve it."""
     inputs = getattr(task, "inputs", None)
     given = inputs.items() if isinstance(inputs, dict) and getattr(task, "artifact", None) else ()
     return {role: list(references) for role, references in given if isinstance(references, list)}
 
 
 def address() -> str:
-    """Where people reach Airflow."""
+    """Return where people reach Airflow."""
     return str(conf.get("api", "base_url", fallback="")).rstrip("/")

@@ -8,19 +8,19 @@ PART = re.compile(r"\*\*(.+?)\*\*[:,.]?\s*(.*)", re.DOTALL)
 
 
 def purpose(runbook: str) -> str:
-    """What the heading says the DAG does; empty without one."""
+    """Return what the heading says the DAG does; empty without one."""
     found = HEADING.search(runbook)
     return found[1].strip() if found else ""
 
 
 def owner(runbook: str) -> str:
-    """Who looks after the DAG; empty when nobody is named."""
+    """Return who looks after the DAG; empty when nobody is named."""
     found = OWNER.search(runbook)
     return found[1] if found else ""
 
 
 def part(runbook: str, title: str) -> str:
-    """The paragraph that begins with `**title**`, on one line; empty when there is none."""
+    """Return the paragraph that begins with `**title**`, on one line; empty when there is none."""
     for paragraph in re.split(r"\n\s*\n", runbook):
         found = PART.match(paragraph.strip())
         if found and found[1].lower() == title.lower():

@@ -17,7 +17,10 @@ class PageLink(BaseOperatorLink):
     """First part of the page's address."""
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
-        """The page's address; empty when the task made nothing. Called in the task's process, when it has ended."""
+        """Return the page's address.
+
+        Empty when the task made nothing. Called in the task's process, when it has ended.
+        """
         base = conf.get("api", "base_url", fallback="").rstrip("/")
         return f"{base}/sim2edge/{self.folder}/{operator.artifact}" if operator.artifact else ""
 
@@ -44,7 +47,7 @@ class TrackingLink(PageLink):
     name, folder = "MLflow run", "tracking"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """The address of the run; empty for a stage that MLflow does not track."""
+        """Return the address of the run; empty for a stage that MLflow does not track."""
         return super().get_link(operator, ti_key=ti_key) if is_tracked(operator.stage) else ""
 
 

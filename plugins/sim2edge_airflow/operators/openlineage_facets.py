@@ -17,11 +17,11 @@ class StageLineage:
     artifact: str | None
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage":  # noqa: ARG002
-        """What was read and made, also when a gate refused it: a verdict is an artifact."""
+        """Return what was read and made, also when a gate refused it: a verdict is an artifact."""
         return describe(self.inputs, self.artifact)
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> "OperatorLineage":  # noqa: ARG002
-        """What was read: nothing was made."""
+        """Return what was read: nothing was made."""
         return describe(self.inputs, None)
 
 

@@ -54,7 +54,7 @@ class ReapOperator(BaseOperator):
 
 
 def runtimes_used() -> set[str]:
-    """Where stages run here, by the deployment's setting or a stage's own: process, docker, kubernetes.
+    """Return where stages run here, by the deployment's setting or a stage's own: process, docker, kubernetes.
 
     Raises:
         BadInput: the file of stages is wrong.

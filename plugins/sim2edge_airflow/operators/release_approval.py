@@ -74,7 +74,7 @@ def with_approval(release: Any, push: Any) -> None:
 
 
 def describe(bus: Bus, reference: str) -> str:
-    """A release and the verdict on its model, as Markdown.
+    """Return a release and the verdict on its model, as Markdown.
 
     Raises:
         BadInput: one of them is missing or cannot be read.
@@ -88,14 +88,14 @@ def describe(bus: Bus, reference: str) -> str:
 
 
 def verdict_of(verdict: Manifest) -> str:
-    """The verdict in a word, or why the gate refused; and the classes and floors that it could not judge."""
+    """Return the verdict in a word, or why the gate refused; and the classes and floors that it could not judge."""
     open_ = ", ".join(name for names in verdict.summary.get("not_judged", {}).values() for name in names)
     word = f"refused: {verdict.refused}" if verdict.refused else "accepted"
     return f"{word} (not judged: {open_})" if open_ and not verdict.refused else word
 
 
 def table(summary: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """The named values of a summary, those that it has, as the lines of a Markdown table."""
+    """Return the named values of a summary, those that it has, as the lines of a Markdown table."""
     known = [(name, summary[name]) for name in names if isinstance(summary.get(name), int | float | str)]
     rows = [
         f"| {name} | {value:.4g} |" if isinstance(value, float) else f"| {name} | {value} |" for name, value in known

@@ -169,7 +169,7 @@ class Decide(BaseSensorOperator):
     def _make_certain(
         self, requests: Sequence[Request], situation: Situation, decision: Decision, context: Context
     ) -> Decision:
-        """The same decision, once no run of a backfill has turned up for a while."""
+        """Return the same decision, once no run of a backfill has turned up for a while."""
         end = time.monotonic() + CERTAIN_S
         while decision.action == "train" and not situation.data_runs and time.monotonic() < end:
             time.sleep(CERTAIN_STEP_S)
@@ -247,7 +247,10 @@ class StartTraining(BaseOperator):
 
 
 def read_open(bus: Bus, defaults: Sequence[str], log: Any) -> Sequence[Request]:
-    """The open requests; what was fulfilled is removed, what cannot be fulfilled is left and named in the log."""
+    """Return the open requests.
+
+    What was fulfilled is removed, what cannot be fulfilled is left and named in the log.
+    """
     found = retrain.open_requests(bus, datetime.now(UTC))
     retrain.clear_leftovers(bus, found)
     requests, problems = retrain.check_requests(found.requests, conf.get("sim2edge", "preset"), defaults)
@@ -257,7 +260,7 @@ def read_open(bus: Bus, defaults: Sequence[str], log: Any) -> Sequence[Request]:
 
 
 def request_by_hand(context: Context, defaults: Sequence[str]) -> Request | None:
-    """What the person asks for who triggered this run; None when nobody did.
+    """Return what the person asks for who triggered this run; None when nobody did.
 
     Raises:
         BadInput: a param is wrong, is none that the DAG knows, or says how to train without a reason to.
@@ -283,7 +286,10 @@ def request_by_hand(context: Context, defaults: Sequence[str]) -> Request | None
 
 
 def is_paused(context: Context) -> bool:
-    """Whether the DAG that trains is paused: it is started by an event, and a paused DAG misses those for good."""
+    """Return whether the DAG that trains is paused.
+
+    It is started by an event, and a paused DAG misses those for good.
+    """
     return bool(context["ti"].get_dag(TRAINING_DAG).is_paused)
 
 
@@ -293,7 +299,7 @@ def count_runs(context: Context, dag: str, states: Sequence[str] = GOING_ON) -> 
 
 
 def plainly(work: Callable[[], T]) -> T:
-    """The result of `work`; what is wrong fails the task without a retry, what may pass has it tried again.
+    """Return the result of `work`; what is wrong fails the task without a retry, what may pass has it tried again.
 
     Raises:
         AirflowFailException: bad input.

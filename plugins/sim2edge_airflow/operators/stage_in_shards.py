@@ -26,7 +26,7 @@ def stage_in_shards(
     pool_slots: int,
     **more: Any,
 ) -> StageOperator:
-    """The task that makes the stage's artifact, with those of its shards above it if there are to be several.
+    """Return the task that makes the stage's artifact, with those of its shards above it if there are to be several.
 
     A shard takes one slot of the pool, whatever the stage as a whole takes.
 
@@ -59,7 +59,7 @@ def stage_in_shards(
 
 
 def read_count(setting: str) -> int:
-    """How many shards `[sim2edge] <setting>` says.
+    """Return how many shards `[sim2edge] <setting>` says.
 
     Raises:
         BadInput: it is not a number of shards.

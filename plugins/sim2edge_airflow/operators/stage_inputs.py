@@ -41,19 +41,19 @@ def name_inputs(bus: Bus, stage: str, given: Inputs, settings: RunSettings) -> d
 
 
 def stand_in(stage: str, named: Mapping[str, Sequence[str]], started_by: str) -> dict[str, list[str]]:
-    """The roles of `stage` that the artifact which started the run fills."""
+    """Return the roles of `stage` that the artifact which started the run fills."""
     kind = split_reference(started_by)[0]
     fits = {role for role, what in get_stage(stage).inputs.items() if what.kind == kind and not what.many}
     return {role: [started_by] for role in fits if all(is_movable(word) for word in named.get(role, ()))}
 
 
 def is_movable(word: str) -> bool:
-    """Whether `word` may mean another artifact tomorrow."""
+    """Return whether `word` may mean another artifact tomorrow."""
     return word.startswith("refs/") or word.endswith(LATEST)
 
 
 def follow(bus: Bus, word: str, named: Mapping[str, Sequence[str]]) -> Iterable[str]:
-    """The references and refs that `word` stands for.
+    """Return the references and refs that `word` stands for.
 
     Raises:
         BadInput: see `name_inputs`.
@@ -72,7 +72,7 @@ def follow(bus: Bus, word: str, named: Mapping[str, Sequence[str]]) -> Iterable[
 
 
 def latest(bus: Bus, kind: str, partition: str) -> str:
-    """The newest artifact of a kind and batch that was not refused and is no shard of one.
+    """Return the newest artifact of a kind and batch that was not refused and is no shard of one.
 
     Raises:
         BadInput: there is none.

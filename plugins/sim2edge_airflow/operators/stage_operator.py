@@ -72,7 +72,7 @@ class Saving:
 
     @classmethod
     def of(cls, planned: plan.Plan) -> "Saving":
-        """What a plan saves; of a batch that is there whole, each shard its share."""
+        """Return what a plan saves; of a batch that is there whole, each shard its share."""
         found = planned.manifest
         if found is None:
             return cls(False, 0.0, 0, planned.reference)
@@ -218,7 +218,10 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         self.durable = self._runtime.resumable
 
     def _left_behind(self, context: Context) -> bool:
-        """Whether a try that was killed left a run: it is gone through and removed, although its result is there."""
+        """Return whether a try that was killed left a run.
+
+        It is gone through and removed, although its result is there.
+        """
         return bool(context["ti"].try_number > 1 and self.runtime.find(self.job))
 
     @property

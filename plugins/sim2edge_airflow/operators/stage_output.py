@@ -63,7 +63,7 @@ class StageOutput:
 
 
 def parse_event(line: str) -> dict[str, Any] | None:
-    """The JSON event on a line; None when the line is something else."""
+    """Return the JSON event on a line; None when the line is something else."""
     if not line.startswith("{"):
         return None
     try:

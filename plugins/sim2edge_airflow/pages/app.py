@@ -35,7 +35,7 @@ ALL_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-ori
 
 
 def make_app(view: BusView | None = None) -> FastAPI:
-    """The application; `view` is what its pages know of the bus."""
+    """Return the application; `view` is what its pages know of the bus."""
     logged_in = [  # without them the pages would be public
         Depends(get_user),
         Depends(requires_access_asset("GET")),
@@ -58,12 +58,12 @@ def make_app(view: BusView | None = None) -> FastAPI:
 
 
 def show_static(name: str) -> FileResponse:
-    """The style sheet or the script."""
+    """Return the style sheet or the script."""
     return FileResponse(FOLDER / name, headers={"Cache-Control": "private, max-age=300"})
 
 
 async def add_headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-    """What every answer carries."""
+    """Return what every answer carries."""
     response = await call(request)
     response.headers.update(ALL_HEADERS)
     return response

@@ -18,7 +18,7 @@ CURVE_WIDTH, CURVE_HEIGHT = 560, 160
 
 
 def describe(view: BusView, manifest: Manifest, notes: list[str]) -> Mapping[str, Any]:
-    """The details of an artifact; empty for a kind that has none. What cannot be read is noted."""
+    """Return the details of an artifact; empty for a kind that has none. What cannot be read is noted."""
     describer = DESCRIBERS.get(manifest.kind)
     return describer(view, manifest, notes) if describer else {}
 
@@ -38,7 +38,7 @@ def describe_dataset(view: BusView, manifest: Manifest, notes: list[str]) -> Map
 
 
 def describe_model(view: BusView, manifest: Manifest, notes: list[str]) -> Mapping[str, Any]:
-    """Metrics, pictures, the loss as a curve where there is no picture, and the verdicts on it."""
+    """Return metrics, pictures, the loss as a curve where there is no picture, and the verdicts on it."""
     catalog = view.catalog()
     below = [catalog.get(each) for each in catalog.children(manifest.reference)]
     verdicts = sorted((r for r in below if r and r.kind == "verdict"), key=lambda r: r.finished)
@@ -56,7 +56,7 @@ def describe_model(view: BusView, manifest: Manifest, notes: list[str]) -> Mappi
 
 
 def describe_verdict(view: BusView, manifest: Manifest, notes: list[str]) -> Mapping[str, Any]:
-    """Every rule with value, interval and limit, the metrics beside those of the champion, the pictures."""
+    """Return every rule with value, interval and limit, the metrics beside those of the champion, the pictures."""
     content = as_dict(read_or_note(notes, view.json, manifest.reference, "verdict.json"))
     metrics, champion = as_dict(content.get("metrics")), as_dict(content.get("champion_metrics"))
     scalars = [name for name, value in metrics.items() if is_number(value)]
@@ -70,7 +70,7 @@ def describe_verdict(view: BusView, manifest: Manifest, notes: list[str]) -> Map
 
 
 def describe_release(view: BusView, manifest: Manifest, notes: list[str]) -> Mapping[str, Any]:
-    """Every variant with parity, latency and size, which was chosen and why, and the rings that have it."""
+    """Return every variant with parity, latency and size, which was chosen and why, and the rings that have it."""
     report = as_dict(read_or_note(notes, view.json, manifest.reference, "export_report.json"))
     rings = [
         name.removeprefix("refs/rings/")
@@ -89,19 +89,22 @@ def describe_release(view: BusView, manifest: Manifest, notes: list[str]) -> Map
 
 
 def rollout_of(view: BusView, rollout: str) -> list[str]:
-    """The releases that a rollout rolls out."""
+    """Return the releases that a rollout rolls out."""
     record = view.catalog().get(rollout)
     return list(record.inputs.get("release", ())) if record else []
 
 
 def pictures(manifest: Manifest, *names: str) -> list[str]:
-    """Those of the named files that there are."""
+    """Return those of the named files that there are."""
     paths = {file.path for file in manifest.files}
     return [name for name in names if name in paths]
 
 
 def draw_curve(history: Any, name: str) -> Mapping[str, Any]:
-    """A metric over epochs: the points of an SVG polyline, its ends, how many; empty when there is nothing to draw."""
+    """Return a metric over epochs.
+
+    The points of an SVG polyline, its ends, how many; empty when there is nothing to draw.
+    """
     values = [row[name] for row in dicts_in(history, MAX_EPOCHS) if is_number(row.get(name))]
     if len(values) < 2:
         return {}
@@ -113,12 +116,12 @@ def draw_curve(history: Any, name: str) -> Mapping[str, Any]:
 
 
 def as_dict(value: Any) -> dict[str, Any]:
-    """The value if it is an object; what a stage wrote may be anything."""
+    """Return the value if it is an object; what a stage wrote may be anything."""
     return value if isinstance(value, dict) else {}
 
 
 def dicts_in(value: Any, most: int = MAX_ROWS) -> list[dict[str, Any]]:
-    """The objects in a list, the first of them; none when it is no list."""
+    """Return the objects in a list, the first of them; none when it is no list."""
     found: Iterable[Any] = value if isinstance(value, list) else ()
     return [each for each in found if isinstance(each, dict)][:most]
 

@@ -32,14 +32,14 @@ MAX_PARTS = 200
 
 @ROUTES.get("/artifacts", response_class=HTMLResponse)
 def show_refs(request: Request) -> HTMLResponse:
-    """What is current: champion, dataset, rings."""
+    """Return what is current: champion, dataset, rings."""
     refs = sorted(get_view(request).refs().values(), key=lambda ref: ref.name)
     return render(request, "refs.html", refs=refs)
 
 
 @ROUTES.get("/artifacts/{kind}/{partition}/{identity}", response_class=HTMLResponse)
 def show_artifact(request: Request, kind: str, partition: str, identity: str) -> HTMLResponse:
-    """One artifact: what matters of its kind, summary, inputs, files, config, cost, environment."""
+    """Return one artifact: what matters of its kind, summary, inputs, files, config, cost, environment."""
     view = get_view(request)
     manifest = find(request, kind, partition, identity)
     champion = view.refs().get(CHAMPION)
@@ -62,7 +62,7 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
 
 @ROUTES.get("/manifests/{kind}/{partition}/{identity}")
 def show_manifest(request: Request, kind: str, partition: str, identity: str) -> Response:
-    """The manifest, as it lies on the bus."""
+    """Return the manifest, as it lies on the bus."""
     manifest = find(request, kind, partition, identity)
     return Response(manifest.to_json(), media_type="application/json", headers=SANDBOX | ASK_AGAIN)
 
@@ -88,7 +88,7 @@ def open_tracking(request: Request, kind: str, partition: str, identity: str) ->
 
 @ROUTES.get("/artifacts/{kind}/{partition}/{identity}/{path:path}")
 def show_file(request: Request, kind: str, partition: str, identity: str, path: str) -> Response:
-    """One file of an artifact: shown when a browser can, downloaded otherwise."""
+    """Return one file of an artifact: shown when a browser can, downloaded otherwise."""
     manifest = find(request, kind, partition, identity)
     file = next((each for each in manifest.files if each.path == path), None)
     if file is None:
@@ -105,7 +105,10 @@ def show_file(request: Request, kind: str, partition: str, identity: str, path: 
 
 
 def name_media(path: str) -> str:
-    """The media type that a file is handed out as: of none that a page could run as its script or take as its style."""
+    """Return the media type that a file is handed out as.
+
+    Of none that a page could run as its script or take as its style.
+    """
     media, packed = mimetypes.guess_type(path)
     if packed or not media or not media.startswith(SHOWN) or "script" in media:
         return DOWNLOAD
@@ -113,7 +116,7 @@ def name_media(path: str) -> str:
 
 
 def find(request: Request, kind: str, partition: str, identity: str) -> Manifest:
-    """The manifest that three parts of an address name.
+    """Return the manifest that three parts of an address name.
 
     Raises:
         NotFound: there is none, or no stage makes such a kind.
@@ -133,7 +136,7 @@ def find_report(manifest: Manifest) -> str | None:
 
 
 def find_tracking(manifest: Manifest) -> str | None:
-    """The address of the MLflow run, as people reach it; None when it was not tracked."""
+    """Return the address of the MLflow run, as people reach it; None when it was not tracked."""
     base = conf.get("sim2edge", "mlflow_url", fallback="").rstrip("/")
     where: Any = manifest.summary.get("mlflow")
     if not base or not isinstance(where, dict):

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 def read_or_note(notes: list[str], read: Callable[..., T], *what: str) -> T | None:
-    """What `read(*what)` gives; None, and a line in `notes`, when S3 does not answer or has something else."""
+    """Return what `read(*what)` gives; None, and a line in `notes`, when S3 does not answer or has something else."""
     try:
         return read(*what)
     except (BadInput, Unavailable) as error:
@@ -74,7 +74,7 @@ class BusView:
         return Catalog(self.bus)
 
     def catalog(self) -> Catalog:
-        """Every commit, as far as it is read.
+        """Return every commit, as far as it is read.
 
         Raises:
             BadInput: no bucket is named.
@@ -84,7 +84,7 @@ class BusView:
         return self._whole
 
     def record(self, reference: str) -> Record:
-        """What the catalog says of an artifact.
+        """Return what the catalog says of an artifact.
 
         Raises:
             BadInput: it does not list it.
@@ -98,15 +98,15 @@ class BusView:
         return record
 
     def refs(self) -> Mapping[str, Ref]:
-        """The refs of models, rings and datasets, by name."""
+        """Return the refs of models, rings and datasets, by name."""
         return self._refs.look()
 
     def fleet(self) -> Sequence[Device]:
-        """The status of every device, of the first `MAX_DEVICES` when there are more."""
+        """Return the status of every device, of the first `MAX_DEVICES` when there are more."""
         return self._fleet.look()
 
     def device(self, name: str) -> Device:
-        """The status of one device.
+        """Return the status of one device.
 
         Raises:
             BadInput: no such device has said anything yet.
@@ -133,7 +133,7 @@ class BusView:
             raise Corrupt(f"{key}: {found} bytes, not {file.bytes}")
 
     def release_named(self, identity: str | None) -> Record | None:
-        """The release whose id a device gives; None when there is none."""
+        """Return the release whose id a device gives; None when there is none."""
         if identity is None:
             return None
         catalog = self.catalog()
@@ -143,7 +143,7 @@ class BusView:
         return self._releases[1].get(identity)
 
     def troubles(self) -> Sequence[str]:
-        """What cannot be read now, one line each, without saying the same twice."""
+        """Return what cannot be read now, one line each, without saying the same twice."""
         return list(dict.fromkeys(w.error for w in (self._catalog, self._refs, self._fleet) if w.error))
 
     @property
@@ -202,7 +202,7 @@ class BusView:
 
 
 def is_reference(text: Any) -> bool:
-    """Whether it is the reference of an artifact: a ref or an XCom may hold anything."""
+    """Return whether it is the reference of an artifact: a ref or an XCom may hold anything."""
     try:
         return isinstance(text, str) and bool(split_reference(text))
     except BadInput:

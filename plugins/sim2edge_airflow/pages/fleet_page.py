@@ -54,7 +54,7 @@ def show_devices(
 
 @ROUTES.get("/devices/{device}", response_class=HTMLResponse)
 def show_device(request: Request, device: str) -> HTMLResponse:
-    """One device."""
+    """Return one device."""
     if not DEVICE.fullmatch(f"device-{device}"):
         raise BadInput(f"'{device[:80]}' is not the id of a device: a-z, 0-9 and '-', at most 63")
     view = get_view(request)
@@ -76,19 +76,19 @@ def show_device(request: Request, device: str) -> HTMLResponse:
 
 
 def judge(device: Device, now: datetime) -> tuple[str, str]:
-    """The class of the style sheet that a device is shown by, and the word for how it is."""
+    """Return the class of the style sheet that a device is shown by, and the word for how it is."""
     if device.updated and now - device.updated > SILENT:
         return "failed", "silent"
     return SIGNS.get(device.state, "failed"), short(device.state, 24)
 
 
 def natural(device: Device) -> list[tuple[int, str]]:
-    """What sorts `pi-9` before `pi-10`."""
+    """Return what sorts `pi-9` before `pi-10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", device.device)]
 
 
 def list_rings(view: BusView) -> list[dict[str, Any]]:
-    """Each ring with the rollout and the release that it was given, and how many of its devices run that."""
+    """Return each ring with the rollout and the release that it was given, and how many of its devices run that."""
     catalog = view.catalog()
     rings = []
     for name, ref in sorted(view.refs().items()):
@@ -106,7 +106,7 @@ def list_rings(view: BusView) -> list[dict[str, Any]]:
 
 
 def newest_rollout(view: BusView, release: Record | None, ring: str | None) -> Record | None:
-    """The rollout by which a ring got a release; None when there was none."""
+    """Return the rollout by which a ring got a release; None when there was none."""
     if release is None:
         return None
     catalog = view.catalog()

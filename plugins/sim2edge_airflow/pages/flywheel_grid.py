@@ -75,7 +75,7 @@ class GridIndex:
         self._newest, self._order, self._known = newest, sorted(order, reverse=True), now
 
     def batches(self, started: Mapping[str, datetime]) -> Sequence[str]:
-        """Every batch, newest first: by its newest commit, or by its start when nothing was committed."""
+        """Return every batch, newest first: by its newest commit, or by its start when nothing was committed."""
         new = [(then, batch) for batch, then in started.items() if batch not in self._newest]
         return [batch for _, batch in sorted([*self._order, *new], reverse=True)]
 
@@ -84,14 +84,14 @@ class GridIndex:
         return self._newest.get(batch, {})
 
     def matches(self, batch: str, state: str, stage: str) -> bool:
-        """Whether some stage of the batch, or the one named, is in a state that the catalog knows."""
+        """Return whether some stage of the batch, or the one named, is in a state that the catalog knows."""
         kinds = self.newest(batch)
         states = [state_of(kinds.get(kind)) for kind, name in STAGE_OF.items() if stage in ("", name)]
         return state in states
 
 
 def state_of(record: Record | None) -> str:
-    """The state as far as the record tells it."""
+    """Return the state as far as the record tells it."""
     return "missing" if record is None else "refused" if record.refused else "committed"
 
 
@@ -103,7 +103,7 @@ def choose_batches(
     stage: str = "",
     live: Collection[str] | None = None,
 ) -> Sequence[str]:
-    """The batches to show, newest first.
+    """Return the batches to show, newest first.
 
     Args:
         index: what is committed.
@@ -124,7 +124,7 @@ def choose_batches(
 def make_rows(
     index: GridIndex, catalog: Catalog, batches: Sequence[str], runs: Mapping[tuple[str, str], "StageRun"]
 ) -> Sequence[Row]:
-    """The rows of some batches, with the newest run of each stage."""
+    """Return the rows of some batches, with the newest run of each stage."""
     return [_make_row(index, catalog, batch, runs) for batch in batches]
 
 
@@ -141,13 +141,13 @@ def _make_row(index: GridIndex, catalog: Catalog, batch: str, runs: Mapping[tupl
 
 
 def first_dataset(catalog: Catalog, frames: Record) -> Record | None:
-    """The first dataset that frames went into."""
+    """Return the first dataset that frames went into."""
     datasets = [catalog.get(each) for each in catalog.children(frames.reference) if each.startswith("dataset/")]
     return min((each for each in datasets if each), key=lambda each: each.finished, default=None)
 
 
 def make_cell(record: Record | None, run: "StageRun | None", find: Callable[[str], Record | None]) -> Cell:
-    """What to say of one stage of one batch, from its newest artifact and its newest run."""
+    """Return what to say of one stage of one batch, from its newest artifact and its newest run."""
     if run and run.state == "success" and run.reference:
         record = find(run.reference) or record
     cell = Cell(state_of(record), record, run=run)
@@ -177,7 +177,10 @@ def _apply(cell: Cell, run: "StageRun") -> None:
 
 
 def is_cached(record: Record | None, run: "StageRun") -> bool:
-    """Whether the run found the artifact made: as it says itself, or because the artifact is older than the run."""
+    """Return whether the run found the artifact made.
+
+    As it says itself, or because the artifact is older than the run.
+    """
     if run.cached is not None:
         return run.cached
     return bool(record and run.started and record.finished < run.started)

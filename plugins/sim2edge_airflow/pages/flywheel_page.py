@@ -48,7 +48,7 @@ def show_flywheel(
     stage: Annotated[str, AfterValidator(check_stage)] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
-    """Batches x stages, a hundred batches a page, the newest first."""
+    """Return batches x stages, a hundred batches a page, the newest first."""
     view = get_view(request)
     catalog = view.catalog()
     INDEX.update(catalog)
@@ -75,7 +75,7 @@ def show_flywheel(
 
 
 def ask(notes: list[str], question: Callable[[], T], otherwise: T) -> T:
-    """What Airflow's database says; without it the page goes on, and says so."""
+    """Return what Airflow's database says; without it the page goes on, and says so."""
     try:
         return question()
     except Exception as error:
@@ -87,14 +87,14 @@ def ask(notes: list[str], question: Callable[[], T], otherwise: T) -> T:
 
 
 def target(view: BusView, ref: str) -> str | None:
-    """Where a ref points; None when it is not set, or not known yet."""
+    """Return where a ref points; None when it is not set, or not known yet."""
     found = view.refs().get(ref)
     return found.target if found else None
 
 
 @ROUTES.get("/batches/{batch}", response_class=HTMLResponse)
 def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLResponse:
-    """One batch: how it looks, how it was cleaned, its runs, and what came of it."""
+    """Return one batch: how it looks, how it was cleaned, its runs, and what came of it."""
     check_partition(batch if len(batch) <= 63 else batch[:64])
     view = get_view(request)
     catalog = view.catalog()
@@ -138,7 +138,7 @@ def find_pictures(view: BusView, newest: Mapping[str, Record], notes: list[str])
 
 
 def sort_downstream(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str, Sequence[Record]]:
-    """What was made with a batch's episodes or frames, by kind, newest first."""
+    """Return what was made with a batch's episodes or frames, by kind, newest first."""
     start = newest.get("episodes") or newest.get("frames")
     found = [catalog.get(each) for each in catalog.descendants(start.reference)] if start else []
     records = sorted((each for each in found if each), key=lambda each: each.finished, reverse=True)
@@ -149,7 +149,7 @@ def sort_downstream(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str,
 
 @ROUTES.get("/models", response_class=HTMLResponse)
 def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> HTMLResponse:
-    """Every training, newest first: what it learned from, how it was judged, where it went."""
+    """Return every training, newest first: what it learned from, how it was judged, where it went."""
     view = get_view(request)
     catalog = view.catalog()
     models = sorted((r for r in catalog.records() if r.kind == "model"), key=lambda r: r.finished, reverse=True)
@@ -166,7 +166,7 @@ def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] 
 
 
 def make_model_row(catalog: Catalog, model: Record) -> dict[str, Any]:
-    """A model with its dataset, its verdict and its release."""
+    """Return a model with its dataset, its verdict and its release."""
     below = [record for each in catalog.children(model.reference) if (record := catalog.get(each))]
     newest = {record.kind: record for record in sorted(below, key=lambda record: record.finished)}
     dataset = catalog.get(next(iter(model.inputs.get("dataset", ())), ""))

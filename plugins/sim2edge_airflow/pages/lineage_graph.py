@@ -82,7 +82,10 @@ def draw(focus: str, nodes: Iterable[Node], edges: Collection[tuple[str, str]], 
 
 
 def _choose(focus: str, by_key: Mapping[str, Node], edges: Collection[tuple[str, str]]) -> dict[str, _Column]:
-    """Which nodes of each column are shown, from the focus outwards: first those tied to what is shown already."""
+    """Return which nodes of each column are shown, from the focus outwards.
+
+    First those tied to what is shown already.
+    """
     neighbours: dict[str, set[str]] = defaultdict(set)
     for one, other in edges:
         neighbours[one].add(other)

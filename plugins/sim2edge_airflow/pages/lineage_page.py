@@ -33,7 +33,7 @@ def show_device_lineage(request: Request, device: str) -> HTMLResponse:
 
 @ROUTES.get("/lineage/{kind}/{partition}/{identity}", response_class=HTMLResponse)
 def show_lineage(request: Request, kind: str, partition: str, identity: str) -> HTMLResponse:
-    """Both ways from an artifact."""
+    """Return both ways from an artifact."""
     view = get_view(request)
     reference = "/".join(split_reference(f"{kind[:80]}/{partition[:80]}/{identity[:80]}"))
     view.record(reference)
@@ -70,7 +70,7 @@ def _show(
 
 
 def make_node(record: Record, root: str, champion: str | None) -> Node:
-    """The box of an artifact."""
+    """Return the box of an artifact."""
     column = "shard" if record.shard else record.kind
     state = "refused" if record.refused else "champion" if record.reference == champion else ""
     words = "refused" if record.refused else "champion" if state else headline(record)
@@ -84,7 +84,10 @@ def make_node(record: Record, root: str, champion: str | None) -> Node:
 
 
 def sources(records: Sequence[Record], device: Device) -> Sequence[str]:
-    """Where the line to a device begins: at the rollout of what it runs to its ring; without one, at the release."""
+    """Return where the line to a device begins.
+
+    At the rollout of what it runs to its ring; without one, at the release.
+    """
     releases = [record.reference for record in records if record.kind == "release" and record.id == device.release]
     rollouts = [
         record.reference
@@ -95,13 +98,13 @@ def sources(records: Sequence[Record], device: Device) -> Sequence[str]:
 
 
 def make_device_node(device: Device, root: str) -> Node:
-    """The box of a device."""
+    """Return the box of a device."""
     href = f"{root}/lineage/devices/{device.device}"
     return Node(f"device:{device.device}", "device", short(device.device, 16), short(device.state, 20), href)
 
 
 def list_kinds(catalog: Catalog, references: Iterable[str], devices: Sequence[Device]) -> list[dict[str, Any]]:
-    """References by kind, newest first, and devices."""
+    """Return references by kind, newest first, and devices."""
     records = [record for each in references if (record := catalog.get(each))]
     records.sort(key=lambda record: record.finished, reverse=True)
     lists: list[dict[str, Any]] = [

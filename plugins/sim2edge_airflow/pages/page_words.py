@@ -15,7 +15,7 @@ MAX_TEXT = 400
 
 
 def ago(then: datetime | None, now: datetime | None = None) -> str:
-    """How long ago: `12 s ago`, `3 h ago`; a date when it is more than a month; what is to come is said so."""
+    """Return how long ago: `12 s ago`, `3 h ago`; a date when it is more than a month; what is to come is said so."""
     if then is None:
         return "never"
     seconds = ((now or datetime.now(UTC)) - then).total_seconds()
@@ -27,7 +27,7 @@ def ago(then: datetime | None, now: datetime | None = None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time in the unit that suits it: `0.8 s`, `57 s`, `12 min`, `3.4 h`, `2 d`."""
+    """Return a time in the unit that suits it: `0.8 s`, `57 s`, `12 min`, `3.4 h`, `2 d`."""
     if not is_number(seconds):
         return ""
     for limit, divisor, unit, digits in (
@@ -42,7 +42,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    """Bytes, in the unit that suits them."""
+    """Return bytes, in the unit that suits them."""
     if not is_number(count):
         return ""
     unit = "B"
@@ -54,7 +54,10 @@ def size(count: float | None) -> str:
 
 
 def number(value: Any) -> str:
-    """A number with three significant digits, thousands separated, large ones as `400 k`; anything else as it is."""
+    """Return a number with three significant digits, thousands separated, large ones as `400 k`.
+
+    Anything else as it is.
+    """
     if isinstance(value, bool) or not is_number(value):
         return "" if value is None else short(str(value), MAX_TEXT)
     if abs(value) >= 100_000:
@@ -65,7 +68,7 @@ def number(value: Any) -> str:
 
 
 def moment(then: datetime | None) -> str:
-    """A time in full, UTC."""
+    """Return a time in full, UTC."""
     return then.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if then else ""
 
 

@@ -37,13 +37,13 @@ for filter_name in ("ago", "duration", "size", "number", "moment", "short", "wor
 
 
 def get_view(request: Request) -> BusView:
-    """What the pages of this application know of the bus."""
+    """Return what the pages of this application know of the bus."""
     view: BusView = request.app.state.view
     return view
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
-    """A page. Links begin with `root`, those into Airflow itself with `airflow`."""
+    """Return a page. Links begin with `root`, those into Airflow itself with `airflow`."""
     view = get_view(request)
     root = request.scope.get("root_path", "")
     shared = {
@@ -59,35 +59,38 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
 
 
 def cut(items: Sequence[T], page: int) -> tuple[Sequence[T], dict[str, int]]:
-    """The items of one page, and what `pager` of the templates is told; the last page when there are not so many."""
+    """Return the items of one page, and what `pager` of the templates is told.
+
+    The last page when there are not so many.
+    """
     pages = max(math.ceil(len(items) / PAGE), 1)
     page = min(page, pages)
     return items[(page - 1) * PAGE : page * PAGE], {"page": page, "pages": pages, "total": len(items)}
 
 
 def explain(request: Request, status: int, message: str) -> HTMLResponse:
-    """A page that says in one line what is wrong."""
+    """Return a page that says in one line what is wrong."""
     return render(request, "error.html", status, code=status, message=page_words.short(message, MAX_MESSAGE))
 
 
 def explain_error(request: Request, error: Exception, status: int) -> HTMLResponse:
-    """An error that was foreseen, in its own words."""
+    """Return an error that was foreseen, in its own words."""
     return explain(request, status, str(error))
 
 
 def explain_http(request: Request, error: Exception) -> HTMLResponse:
-    """An answer of FastAPI's or Airflow's own, such as that one has to log in."""
+    """Return an answer of FastAPI's or Airflow's own, such as that one has to log in."""
     assert isinstance(error, HTTPException)  # noqa: S101
     return explain(request, error.status_code, str(error.detail))
 
 
 def explain_validation(request: Request, error: Exception) -> HTMLResponse:
-    """A parameter that is none."""
+    """Return a parameter that is none."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
     return explain(request, 422, f"{first['loc'][-1]}: {first['msg']}")
 
 
 def explain_failure(request: Request, error: Exception) -> HTMLResponse:
-    """A mistake of ours: the log of the API server says more."""
+    """Return a mistake of ours: the log of the API server says more."""
     return explain(request, 500, f"{type(error).__name__}: the log of the API server says where")

@@ -22,7 +22,7 @@ MAX_REASONS = 50
 
 @ROUTES.get("/runs/{dag_id}/{run_id:path}", response_class=HTMLResponse)
 def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) -> HTMLResponse:
-    """One run of a DAG."""
+    """Return one run of a DAG."""
     run = run_states.read_run(session, dag_id[:250], run_id[:250])
     if run is None:
         raise HTTPException(404, f"DAG '{short(dag_id)}' has no run '{short(run_id)}'")
@@ -41,7 +41,7 @@ def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) ->
 
 
 def make_row(view: BusView, task: TaskOutcome) -> dict[str, Any]:
-    """A task with its artifact, its state in the words of the grid, and what a hit saved."""
+    """Return a task with its artifact, its state in the words of the grid, and what a hit saved."""
     told = task.said.get("outcome")
     outcome = told if isinstance(told, Mapping) else {}
     refused = task.said.get("refused")
@@ -75,7 +75,7 @@ def name_state(state: str, cached: bool, refused: bool) -> str:
 
 
 def find_reasons(run: RunDetails) -> list[tuple[str, str]]:
-    """Why a training was started: kind and text of each reason in the events that started the run."""
+    """Return why a training was started: kind and text of each reason in the events that started the run."""
     found: list[tuple[str, str]] = []
     for asset, extra in run.events:
         reasons = extra.get("reasons")

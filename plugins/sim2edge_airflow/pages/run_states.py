@@ -54,7 +54,7 @@ def newest_runs(session: "Session", batches: Collection[str]) -> Mapping[tuple[s
 
 
 def choose(runs: Iterable[StageRun]) -> Mapping[tuple[str, str], StageRun]:
-    """One run a batch and stage; of several tasks of a run (shards) the one that runs, else one that failed."""
+    """Return one run a batch and stage; of several tasks of a run (shards) the one that runs, else one that failed."""
     found: dict[tuple[str, str], StageRun] = {}
     for run in runs:
         key = run.batch, run.stage
@@ -72,7 +72,10 @@ def _urgency(run: StageRun) -> int:
 
 
 def started_batches(session: "Session") -> Mapping[str, datetime]:
-    """Batches whose first run is under way or failed, with when it was due: they may have committed nothing yet."""
+    """Return batches whose first run is under way or failed, with when it was due.
+
+    They may have committed nothing yet.
+    """
     started: dict[str, datetime] = {}
     for batch, then in database.unfinished_partitions(session, HEADS):
         started.setdefault(batch, then)
@@ -80,7 +83,7 @@ def started_batches(session: "Session") -> Mapping[str, datetime]:
 
 
 def batches_in_state(session: "Session", state: str) -> Collection[str]:
-    """The batches of which some stage is `running` or `failed` in a newest run."""
+    """Return the batches of which some stage is `running` or `failed` in a newest run."""
     return database.partitions_with_tasks(session, ACTIVE if state == "running" else (state,), STAGE_OF_TASK)
 
 
@@ -97,7 +100,7 @@ class BatchRun:
 
 
 def runs_of_batch(session: "Session", batch: str) -> Sequence[BatchRun]:
-    """The newest runs of a batch, newest first."""
+    """Return the newest runs of a batch, newest first."""
     return [BatchRun(*row) for row in database.run_rows(session, batch)]
 
 
@@ -131,7 +134,7 @@ class RunDetails:
 
 
 def read_run(session: "Session", dag_id: str, run_id: str) -> RunDetails | None:
-    """A run, its tasks and its events; None when there is no such run."""
+    """Return a run, its tasks and its events; None when there is no such run."""
     run = database.find_run(session, dag_id, run_id)
     if run is None:
         return None
@@ -146,7 +149,7 @@ def read_run(session: "Session", dag_id: str, run_id: str) -> RunDetails | None:
 
 
 def plain(value: Any) -> Any:
-    """What an XCom holds; it is stored as JSON, of text that may be JSON itself."""
+    """Return what an XCom holds; it is stored as JSON, of text that may be JSON itself."""
     if isinstance(value, str):
         try:
             return json.loads(value)

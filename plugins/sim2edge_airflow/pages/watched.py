@@ -48,7 +48,7 @@ class Watched(Generic[T]):
         return None if self._fresh is None else time.monotonic() - self._fresh
 
     def look(self, wait_s: float = FIRST_WAIT_S) -> T:
-        """The value as it is known now; waits, and not long, only when nobody looked for a while."""
+        """Return the value as it is known now; waits, and not long, only when nobody looked for a while."""
         self._looked = time.monotonic()
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -79,5 +79,5 @@ class Watched(Generic[T]):
 
 
 def pause(took: float, seconds: float) -> float:
-    """Seconds until the next read, after one that took so long."""
+    """Return seconds until the next read, after one that took so long."""
     return min(max(seconds, took / SHARE - took), max(seconds, MAX_S))

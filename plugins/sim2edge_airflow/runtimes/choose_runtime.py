@@ -10,7 +10,7 @@ from sim2edge_airflow.runtimes.runtime import Runtime
 
 
 def make_runtime(name: str) -> Runtime:
-    """The runtime called `name`.
+    """Return the runtime called `name`.
 
     Raises:
         BadInput: there is no such runtime.

@@ -59,7 +59,7 @@ class Container:
 
 
 def doom(container: Container, state: str | None) -> str | None:
-    """Why a container has to go, given the state of its task instance; None: it stays.
+    """Return why a container has to go, given the state of its task instance; None: it stays.
 
     A task that runs, waits, or is to be tried again comes for its container by itself.
     """
@@ -77,7 +77,7 @@ def doom(container: Container, state: str | None) -> str | None:
 
 
 def find_doomed(containers: Iterable[Container], states_of: StatesOfRuns) -> list[tuple[Container, str]]:
-    """The containers that have to go, each with the reason. Airflow is asked once a DAG, after the engine."""
+    """Return the containers that have to go, each with the reason. Airflow is asked once a DAG, after the engine."""
     by_dag: dict[str, list[Container]] = {}
     for container in containers:
         by_dag.setdefault(container.labels.get("dag", ""), []).append(container)

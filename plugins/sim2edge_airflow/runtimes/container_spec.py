@@ -30,7 +30,7 @@ LOG_MB = 64
 
 
 def container_spec(job: StageJob, image: str, network: str) -> dict[str, Any]:
-    """The body of the request that creates the container.
+    """Return the body of the request that creates the container.
 
     Args:
         job: what runs.
@@ -52,7 +52,7 @@ def container_spec(job: StageJob, image: str, network: str) -> dict[str, Any]:
 
 
 def container_environment(job: StageJob, image: str) -> dict[str, str]:
-    """The variables of the container: nothing secret."""
+    """Return the variables of the container: nothing secret."""
     keys = {"SIM2EDGE_KEYS": KEYS_FOLDER} if job.keys else {}
     own = {"SIM2EDGE_IMAGE": image, "SIM2EDGE_SECRETS_FILE": SECRETS_FILE, "SIM2EDGE_SCRATCH": SCRATCH, "HOME": TMP}
     return {**job.environment, **own, **keys, "PYTHONUNBUFFERED": "1"}
@@ -64,7 +64,7 @@ def container_labels(job: StageJob) -> dict[str, str]:
 
 
 def host_config(job: StageJob, network: str) -> dict[str, Any]:
-    """What the container may take of its host."""
+    """Return what the container may take of its host."""
     settings = job.settings
     config = {
         "Init": True,
@@ -88,12 +88,12 @@ def host_config(job: StageJob, network: str) -> dict[str, Any]:
 
 
 def owner_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
-    """The filter that finds the containers with these labels."""
+    """Return the filter that finds the containers with these labels."""
     return {"label": [f"{LABEL}{name}={value}" for name, value in labels.items()]}
 
 
 def secret_files(job: StageJob) -> bytes:
-    """A tar archive of the credentials, and the keys if there are any: readable by the stage's user alone."""
+    """Return a tar archive of the credentials, and the keys if there are any: readable by the stage's user alone."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         _add(archive, "secrets.env", 0o400, format_secrets(job.secrets).encode())

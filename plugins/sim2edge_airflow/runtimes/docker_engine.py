@@ -109,7 +109,7 @@ def check_reachable(endpoint: str, network: str) -> None:
 
 
 def registry_of(name: str) -> str | None:
-    """The registry in an image's name; None when it has none: such images are built here (`make images`)."""
+    """Return the registry in an image's name; None when it has none: such images are built here (`make images`)."""
     first, slash, _ = name.partition("/")
     return first if slash and (set(first) & {".", ":"} or first == "localhost") else None
 
@@ -209,7 +209,7 @@ def one_line(text: str) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from; clients wrap errors in arguments as well as in causes."""
+    """Yield the error and what it came from; clients wrap errors in arguments as well as in causes."""
     seen: list[BaseException] = []
     pending = [error]
     while pending:

@@ -51,7 +51,7 @@ class LogPosition:
         return f"{earliest.timestamp() - OVERLAP_S:.0f}"
 
     def read(self, messages: Iterator[Message]) -> Iterator[str]:
-        """The lines that new messages complete; those that were read before are passed over."""
+        """Yield the lines that new messages complete; those that were read before are passed over."""
         known = dict(self._last)
         repeated: dict[int, int] = {}
         for stream, time, content in messages:
@@ -66,13 +66,13 @@ class LogPosition:
             yield from self._readers[stream].feed(content)
 
     def end(self) -> Iterator[str]:
-        """The last lines, when they do not end with a newline."""
+        """Yield the last lines, when they do not end with a newline."""
         for reader in self._readers.values():
             yield from reader.end()
 
 
 def stream_messages(engine: docker.DockerClient, container: str, since: str | None, follow: bool) -> Iterator[Message]:
-    """The messages of a container since a time; ends when the container has, or when the stream breaks."""
+    """Yield the messages of a container since a time; ends when the container has, or when the stream breaks."""
     parameters: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow)}
     if since:
         parameters["since"] = since
@@ -90,7 +90,10 @@ def stream_messages(engine: docker.DockerClient, container: str, since: str | No
 
 
 def in_background(messages: Iterator[Message]) -> "queue.SimpleQueue[Message | None]":
-    """A queue that a thread fills with the messages, then with None: so that who reads can look around meanwhile."""
+    """Return a queue that a thread fills with the messages, then with None.
+
+    So that who reads can look around meanwhile.
+    """
     filled: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
 
     def fill() -> None:

@@ -131,7 +131,7 @@ class DockerRuntime:
         return engine_errors(what, self._connection)
 
     def _follow(self, run: str, since: str | None) -> Iterator[Message]:
-        """The messages of a container that runs; ends when the container has, or when the stream breaks."""
+        """Yield the messages of a container that runs; ends when the container has, or when the stream breaks."""
         messages = in_background(stream_messages(self._engine, run, since, follow=True))
         silent_since = time.monotonic()
         while True:
@@ -151,7 +151,7 @@ class DockerRuntime:
             yield message
 
     def _has_ended(self, run: str) -> bool:
-        """Whether the container has ended or is gone; waits for an engine that does not answer just now.
+        """Return whether the container has ended or is gone; waits for an engine that does not answer just now.
 
         Raises:
             Unavailable: it did not answer in `PATIENCE_S`. The container may go on.
@@ -187,7 +187,10 @@ def remove_container(engine: docker.DockerClient, run: str) -> None:
 
 
 def choose_run(states: list[dict[str, Any]], artifact: str) -> str | None:
-    """The container that a new try goes on with: it makes the same artifact, and runs or ended with a verdict."""
+    """Return the container that a new try goes on with.
+
+    It makes the same artifact, and runs or ended with a verdict.
+    """
     for state in states:
         same = state["Config"]["Labels"].get(f"{LABEL}artifact") == artifact
         status = run_status(state)
@@ -197,7 +200,7 @@ def choose_run(states: list[dict[str, Any]], artifact: str) -> str | None:
 
 
 def run_status(state: dict[str, Any]) -> RunStatus:
-    """How a container is, from its inspection."""
+    """Return how a container is, from its inspection."""
     if state["State"]["Status"] in ("created", "running", "paused", "restarting"):
         return RunStatus()
     code = int(state["State"]["ExitCode"])
@@ -205,7 +208,7 @@ def run_status(state: dict[str, Any]) -> RunStatus:
 
 
 def explain(code: int, state: dict[str, Any]) -> str:
-    """Why a container ended so, as far as the engine knows; empty: the stage itself has to say."""
+    """Return why a container ended so, as far as the engine knows; empty: the stage itself has to say."""
     labels, how = state["Config"]["Labels"], state["State"]
     stage = labels.get(f"{LABEL}stage")
     if how["OOMKilled"]:
@@ -222,17 +225,17 @@ def explain(code: int, state: dict[str, Any]) -> str:
 
 
 def seconds_run(how: dict[str, Any]) -> float:
-    """How long a container ran, s."""
+    """Return how long a container ran, s."""
     started, finished = (datetime.fromisoformat(how[when]) for when in ("StartedAt", "FinishedAt"))
     return (finished - started).total_seconds()
 
 
 def describe(state: dict[str, Any]) -> str:
-    """One container in a few words."""
+    """Return one container in a few words."""
     code = "" if state["State"]["Running"] else f" with exit code {state['State']['ExitCode']}"
     return f"{state['State']['Status']}{code}, made for {state['Config']['Labels'].get(f'{LABEL}artifact')}"
 
 
 def short(run: str) -> str:
-    """The id as people know it."""
+    """Return the id as people know it."""
     return run[:12]

@@ -170,7 +170,10 @@ class KubernetesRuntime:
             pause = min(pause * 1.5, SLOWEST_S)
 
     def _lacks(self, run: str) -> str:
-        """The Secret, or the key of one, that the pod's node looks for in vain: the pod's status does not tell."""
+        """Return the Secret, or the key of one, that the pod's node looks for in vain.
+
+        The pod's status does not tell.
+        """
         namespace, name = run.split("/")
         events = ask(
             f"the events of {run}",
@@ -193,7 +196,10 @@ class KubernetesRuntime:
             return None
 
     def _follow(self, run: str, last: str) -> Iterator[tuple[str, str]]:
-        """The lines later than `last`, each with its time stamp; stamps are of one clock, so they sort as text."""
+        """Yield the lines later than `last`, each with its time stamp.
+
+        Stamps are of one clock, so they sort as text.
+        """
         namespace, name = run.split("/")
         recent = {"since_seconds": seconds_since(last) + CLOCKS_S} if last else {}
         response = self._cluster.read_namespaced_pod_log(
@@ -282,7 +288,7 @@ def connection_errors() -> Iterator[None]:
 
 
 def ask(what: str, request: Callable[[], Answer]) -> Answer:
-    """What the cluster answers to `request`, which is made again while that may help.
+    """Return what the cluster answers to `request`, which is made again while that may help.
 
     Raises:
         BadInput: the cluster refuses; `Gone` and `AlreadyThere` are two of its reasons.
@@ -300,7 +306,7 @@ def ask(what: str, request: Callable[[], Answer]) -> Answer:
 
 
 def explain(error: ApiException | HTTPError, what: str) -> BadInput | Unavailable:
-    """What an error means for who asked for `what`."""
+    """Return what an error means for who asked for `what`."""
     if isinstance(error, HTTPError):
         return Unavailable(f"the cluster does not answer: {one_line(str(getattr(error, 'reason', None) or error))}")
     reason, message = read_refusal(error)
@@ -314,7 +320,7 @@ def explain(error: ApiException | HTTPError, what: str) -> BadInput | Unavailabl
 
 
 def read_refusal(error: ApiException) -> tuple[str, str]:
-    """The reason, one word, and the message of the cluster's `Status`; what HTTP says where it sent none."""
+    """Return the reason, one word, and the message of the cluster's `Status`; what HTTP says where it sent none."""
     try:
         status = json.loads(error.body)
         return str(status.get("reason", "")), one_line(str(status["message"]))
@@ -342,7 +348,7 @@ def seconds_since(stamp: str) -> int:
 
 
 def name_run(pod: V1Pod) -> str:
-    """What the run in `pod` is called."""
+    """Return what the run in `pod` is called."""
     return f"{pod.metadata.namespace}/{pod.metadata.name}"
 
 

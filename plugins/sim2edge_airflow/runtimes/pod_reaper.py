@@ -61,7 +61,7 @@ def namespaces(of_connection: str | None) -> list[str]:
 
 
 def list_pods(cluster: CoreV1Api, namespace: str) -> list[V1Pod]:
-    """The pods of this deployment that nobody is removing already."""
+    """Return the pods of this deployment that nobody is removing already."""
     ours = selector({"deployment": conf.get("sim2edge", "deployment")})
     found = ask(
         f"the pods of {namespace}",
@@ -71,7 +71,10 @@ def list_pods(cluster: CoreV1Api, namespace: str) -> list[V1Pod]:
 
 
 def describe_pod(pod: V1Pod, now: datetime) -> Container:
-    """A pod as far as its fate depends on it. One that waits for a node is its task's affair, however long it waits."""
+    """Return a pod as far as its fate depends on it.
+
+    One that waits for a node is its task's affair, however long it waits.
+    """
     annotations = pod.metadata.annotations or {}
     labels = {name.removeprefix(LABEL): value for name, value in annotations.items() if name.startswith(LABEL)}
     ended = terminated(pod)

@@ -37,7 +37,7 @@ UNDISTURBED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpe
 
 
 def build_pod(job: StageJob) -> k8s.V1Pod:
-    """The pod of `job`, under a name that no other pod has.
+    """Return the pod of `job`, under a name that no other pod has.
 
     `pod_mutation_hook` of the deployment's airflow_local_settings applies, as to every pod of Airflow.
     """
@@ -45,7 +45,7 @@ def build_pod(job: StageJob) -> k8s.V1Pod:
 
 
 def pod_arguments(job: StageJob) -> dict[str, Any]:
-    """What KubernetesPodOperator is given for `job`."""
+    """Return what KubernetesPodOperator is given for `job`."""
     settings, cluster = job.settings, job.settings.kubernetes
     volumes, mounts = pod_volumes(job)
     return {
@@ -96,13 +96,13 @@ def pod_annotations(job: StageJob) -> dict[str, str]:
 
 
 def pod_command(deadline_s: int) -> list[str]:
-    """The program of the container; the stage's arguments follow."""
+    """Return the program of the container; the stage's arguments follow."""
     timeout = ["timeout", "--signal=TERM", f"--kill-after={GRACE_S}s", f"{deadline_s}s"]
     return ["tini", "-g", "--", *timeout, "sim2edge"]
 
 
 def pod_environment(job: StageJob) -> dict[str, str]:
-    """The variables of the container: where things are, never what is secret."""
+    """Return the variables of the container: where things are, never what is secret."""
     keys = {"SIM2EDGE_KEYS": KEYS_FOLDER} if job.signs else {}
     return {
         **job.environment,
@@ -121,7 +121,7 @@ def literal(text: str) -> str:
 
 
 def pod_resources(settings: StageSettings) -> k8s.V1ResourceRequirements:
-    """What the stage is given is what it may take: it is neither throttled by others nor evicted for them."""
+    """Return what the stage is given is what it may take: it is neither throttled by others nor evicted for them."""
     amounts = {
         "cpu": f"{round(settings.cpus * 1000)}m",
         "memory": f"{settings.memory_mb}Mi",
@@ -133,7 +133,7 @@ def pod_resources(settings: StageSettings) -> k8s.V1ResourceRequirements:
 
 
 def pod_volumes(job: StageJob) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMount]]:
-    """What is writable, and the Secrets."""
+    """Return what is writable, and the Secrets."""
     settings, cluster = job.settings, job.settings.kubernetes
     secret = cluster.secret.format(stage=job.stage)
     volumes = [
@@ -155,12 +155,12 @@ def pod_volumes(job: StageJob) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMou
 
 
 def memory_volume(name: str, size_mb: int) -> k8s.V1Volume:
-    """A folder in memory, which counts as the container's."""
+    """Return a folder in memory, which counts as the container's."""
     return k8s.V1Volume(name=name, empty_dir=k8s.V1EmptyDirVolumeSource(medium="Memory", size_limit=f"{size_mb}Mi"))
 
 
 def secret_volume(name: str, secret: str, items: list[k8s.V1KeyToPath] | None = None) -> k8s.V1Volume:
-    """A Secret's keys as files."""
+    """Return a Secret's keys as files."""
     source = k8s.V1SecretVolumeSource(secret_name=secret, default_mode=READABLE_BY_GROUP, items=items)
     return k8s.V1Volume(name=name, secret=source)
 
@@ -171,12 +171,12 @@ def megabytes(gigabytes: float) -> str:
 
 
 def selector(labels: Mapping[str, str]) -> str:
-    """The label selector that finds the pods made with `labels`."""
+    """Return the label selector that finds the pods made with `labels`."""
     return ",".join(f"{LABEL}{name}={make_safe_label_value(value)}" for name, value in sorted(labels.items()))
 
 
 def pod_status(pod: k8s.V1Pod, now: datetime | None = None) -> RunStatus:
-    """How the stage in `pod` is, with what only the cluster knows of its end."""
+    """Return how the stage in `pod` is, with what only the cluster knows of its end."""
     ended = terminated(pod)
     reason, message = pod.status.reason or "", " ".join((pod.status.message or "").split())
     said = f"{reason}: {message}" if reason and message else reason or message
@@ -196,7 +196,7 @@ def pod_status(pod: k8s.V1Pod, now: datetime | None = None) -> RunStatus:
 
 
 def terminated(pod: k8s.V1Pod) -> k8s.V1ContainerStateTerminated | None:
-    """How the stage's container ended; None while it has not."""
+    """Return how the stage's container ended; None while it has not."""
     for status in pod.status.container_statuses or ():
         if status.name == CONTAINER and status.state:
             return status.state.terminated
@@ -204,7 +204,10 @@ def terminated(pod: k8s.V1Pod) -> k8s.V1ContainerStateTerminated | None:
 
 
 def passed_deadline(pod: k8s.V1Pod, ended: k8s.V1ContainerStateTerminated) -> bool:
-    """Whether `timeout` ended the stage: gently, or by force, which looks like any other kill but for the time."""
+    """Return whether `timeout` ended the stage.
+
+    Gently, or by force, which looks like any other kill but for the time.
+    """
     if ended.exit_code == EXIT_DEADLINE:
         return True
     ran = ended.finished_at - ended.started_at if ended.finished_at and ended.started_at else timedelta()
@@ -212,12 +215,12 @@ def passed_deadline(pod: k8s.V1Pod, ended: k8s.V1ContainerStateTerminated) -> bo
 
 
 def annotation(pod: k8s.V1Pod, name: str) -> int:
-    """One of the limits that a pod carries, in seconds."""
+    """Return one of the limits that a pod carries, in seconds."""
     return int((pod.metadata.annotations or {}).get(name, 0))
 
 
 def waiting_for(pod: k8s.V1Pod) -> str:
-    """What keeps a pod from starting, as its scheduler or its node says; empty when neither says anything."""
+    """Return what keeps a pod from starting, as its scheduler or its node says; empty when neither says anything."""
     for condition in pod.status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "False":
             return f"no node takes it: {' '.join((condition.message or condition.reason or '').split())}"

@@ -121,7 +121,7 @@ class LineReader:
         self._dropped = 0
 
     def feed(self, chunk: bytes) -> Iterator[str]:
-        """The lines completed by `chunk`."""
+        """Yield the lines completed by `chunk`."""
         *finished, rest = chunk.split(b"\n")
         for part in finished:
             self._keep(part)
@@ -129,7 +129,7 @@ class LineReader:
         self._keep(rest)
 
     def end(self) -> Iterator[str]:
-        """The last line, when the stream does not end with a newline."""
+        """Yield the last line, when the stream does not end with a newline."""
         if self._line:
             yield self._take()
 
@@ -155,7 +155,7 @@ def printable(text: str) -> str:
 
 
 def stage_python() -> str:
-    """The interpreter of the stages' environment, from `SIM2EDGE_STAGE_PYTHON`.
+    """Return the interpreter of the stages' environment, from `SIM2EDGE_STAGE_PYTHON`.
 
     Raises:
         BadInput: it is not set, or is not a program.
@@ -167,7 +167,7 @@ def stage_python() -> str:
 
 
 def stage_environment(environment: Mapping[str, str], job: StageJob) -> dict[str, str]:
-    """What a stage gets: what its worker has, but the stage's own credentials instead of the worker's.
+    """Return what a stage gets: what its worker has, but the stage's own credentials instead of the worker's.
 
     Airflow's own settings are left out: their keys and passwords are not a stage's business.
     """

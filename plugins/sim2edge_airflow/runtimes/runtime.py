@@ -70,7 +70,9 @@ class Runtime(Protocol):
     """Whether a run outlives the task that submitted it, so that the next try finds it."""
 
     def find(self, job: StageJob) -> str | None:
-        """The run that an earlier try of this job left behind: it runs, or ended with a verdict; None: submit one.
+        """Return the run that an earlier try of this job left behind.
+
+        It runs, or ended with a verdict; None: submit one.
 
         Whatever else earlier tries left behind, for another artifact or ended some other way, is removed.
         """
@@ -79,14 +81,14 @@ class Runtime(Protocol):
         """Start the stage; returns the name of the run."""
 
     def logs(self, run: str) -> Iterator[str]:
-        """The lines the stage prints, from its first, as it prints them; ends when the stage has.
+        """Return the lines the stage prints, from its first, as it prints them; ends when the stage has.
 
         Raises:
             Orphaned: see there. A resumable run goes on.
         """
 
     def status(self, run: str) -> RunStatus | None:
-        """How the run is; None when nothing of it is left, or when it is no run of this runtime."""
+        """Return how the run is; None when nothing of it is left, or when it is no run of this runtime."""
 
     def cancel(self, run: str) -> None:
         """End the stage, gently and then by force, in less than 5 s; nothing happens when it has ended."""

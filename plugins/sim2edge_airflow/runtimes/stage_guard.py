@@ -34,7 +34,7 @@ def main(command: list[str]) -> int:
 
 
 def make_scratch() -> str | None:
-    """A folder for this run below `SIM2EDGE_SCRATCH`; None when there can be none: the stage then says why."""
+    """Return a folder for this run below `SIM2EDGE_SCRATCH`; None when there can be none: the stage then says why."""
     base = Path(os.environ.get("SIM2EDGE_SCRATCH") or tempfile.gettempdir())
     try:
         base.mkdir(parents=True, exist_ok=True)

@@ -99,7 +99,7 @@ def stage_secrets(stage: Stage, environment: Mapping[str, str]) -> dict[str, str
 
 
 def signing_keys(folder: str | None) -> dict[str, bytes]:
-    """The online keys and the root of a key folder; the offline keys below it are not looked at.
+    """Return the online keys and the root of a key folder; the offline keys below it are not looked at.
 
     No folder, no keys: the stage says itself what it lacks.
 

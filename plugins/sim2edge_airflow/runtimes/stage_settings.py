@@ -72,7 +72,7 @@ class StageSettings(NumbersAreNumbers):
 
 
 def read_stage_settings(path: Path, stage: str, tag: str) -> StageSettings:
-    """The settings of `stage`, with its image's name filled in.
+    """Return the settings of `stage`, with its image's name filled in.
 
     Raises:
         Misconfigured: the named file is missing or not YAML, names a stage that does not exist, or a field is wrong.

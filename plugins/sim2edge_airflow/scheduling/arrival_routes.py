@@ -18,7 +18,7 @@ QUEUE_WAIT_S = 10
 
 
 def watched(asset: Asset) -> Asset:
-    """The asset, with a watcher if this deployment wants one.
+    """Return the asset, with a watcher if this deployment wants one.
 
     Raises:
         BadInput: the setting is wrong.

@@ -25,13 +25,13 @@ class BatchTimetable(CronPartitionTimetable):
     def next_dagrun_info_v2(
         self, *, last_dagrun_info: DagRunInfo | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        """The next run that the scheduler starts by itself, if it may."""
+        """Return the next run that the scheduler starts by itself, if it may."""
         if not self._automatic:
             return None
         return super().next_dagrun_info_v2(last_dagrun_info=last_dagrun_info, restriction=restriction)
 
     def resolve_partition_date(self, partition_key: str | None) -> datetime | None:
-        """The date a batch is named by; None when its name is no date.
+        """Return the date a batch is named by; None when its name is no date.
 
         Raises:
             InvalidPartitionKeyError: no batch may be named so; whoever triggers the run is told.

@@ -81,7 +81,10 @@ class Attention:
         self._again = 0.0
 
     def is_due(self, seen: set[str], now: float) -> bool:
-        """Whether to speak now, `now` in seconds of a steady clock, of what is `seen`; what vanishes is forgotten."""
+        """Return whether to speak now, `now` in seconds of a steady clock, of what is `seen`.
+
+        What vanishes is forgotten.
+        """
         due = bool(seen - self._spoken_of) or (bool(seen) and now >= self._again)
         self._spoken_of = seen
         if due:

@@ -34,7 +34,7 @@ class PipelineStage(NumbersAreNumbers):
         return overrides
 
     def task_arguments(self) -> dict[str, Any]:
-        """The arguments of `StageOperator` that the file decides."""
+        """Return the arguments of `StageOperator` that the file decides."""
         return {
             "execution_timeout": timedelta(minutes=self.timeout_minutes),
             "retries": self.retries,

@@ -54,17 +54,20 @@ def choose_place(declared: Place, is_backfill: bool, follows_backfill: bool) -> 
 
 
 def fit_slots(wanted: int, size: int) -> int:
-    """The slots a task takes of a pool of `size`: more than there are, and it would wait for ever."""
+    """Return the slots a task takes of a pool of `size`: more than there are, and it would wait for ever."""
     return wanted if size == INFINITE else max(1, min(wanted, size))
 
 
 def follows(sources_in_backfill: Sequence[bool]) -> bool:
-    """Whether a run follows a backfill: all that started it came of one. What a live batch started, too, is live."""
+    """Return whether a run follows a backfill.
+
+    All that started it came of one. What a live batch started, too, is live.
+    """
     return bool(sources_in_backfill) and all(sources_in_backfill)
 
 
 def follows_backfill(run: "DagRun", session: "Session") -> bool:
-    """Whether the batch that started this run came of a backfill.
+    """Return whether the batch that started this run came of a backfill.
 
     A run of a backfill is known by its tasks' pool, so this holds for the runs after the next, too.
     """
@@ -72,7 +75,7 @@ def follows_backfill(run: "DagRun", session: "Session") -> bool:
 
 
 def pool_size(name: str, session: "Session") -> int:
-    """The slots of a pool; one of ours that is missing is made first."""
+    """Return the slots of a pool; one of ours that is missing is made first."""
     size = database.pool_slots(session, name)
     if size is None and name in POOLS:
         make_pool(name, session)

@@ -24,7 +24,7 @@ def on_dag_run_running(dag_run: Any, msg: str) -> None:  # noqa: ARG001
 
 
 def make_note(trainings: Iterable[dict[str, Any]]) -> str:
-    """The note for the extras of the events of trainings: a line a reason, as long as there is room for it."""
+    """Return the note for the extras of the events of trainings: a line a reason, as long as there is room for it."""
     told = list(trainings)
     names = ", ".join(str(each["training"]) for each in told)
     reasons = [" ".join(str(reason).split()) for each in told for reason in each.get("reasons") or ()]
@@ -33,7 +33,10 @@ def make_note(trainings: Iterable[dict[str, Any]]) -> str:
 
 
 def fit(reasons: Sequence[str], room: int) -> str:
-    """The reasons as a list of at most `room` characters: shortened when they are long, counted when they are many."""
+    """Return the reasons as a list of at most `room` characters.
+
+    Shortened when they are long, counted when they are many.
+    """
     rest = "\n- and {} more: see retrain/trainings/ on S3"
     shown = min(len(reasons), (room - len(rest) - 8) // (MIN_LINE + 3))
     tail = rest.format(len(reasons) - shown) if shown < len(reasons) else ""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 
 def repeat_factors(frames_with: Mapping[str, int], power: float, largest: float) -> dict[str, float]:
-    """How many times the usual number of copies frames with each label get, 1..largest.
+    """Return how many times the usual number of copies frames with each label get, 1..largest.
 
     Args:
         frames_with: label to the number of training frames that show it; labels never seen are left out.
@@ -38,7 +38,10 @@ def copies_of(labels: Iterable[str], factors: Mapping[str, float], copies: int, 
 
 
 def class_weights(counts: Mapping[str, int], power: float) -> dict[str, float]:
-    """Weights that go with `count ** -power`, scaled so that the mean over all boxes is 1; 1 for a class never seen."""
+    """Return weights that go with `count ** -power`, scaled so that the mean over all boxes is 1.
+
+    1 for a class never seen.
+    """
     raw = {name: count**-power for name, count in counts.items() if count}
     total = sum(counts.values())
     mean = sum(counts[name] * weight for name, weight in raw.items()) / total if total else 1.0

@@ -49,7 +49,7 @@ class Frames:
     file: pq.ParquetFile
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The row groups, one at a time.
+        """Yield the row groups, one at a time.
 
         Raises:
             BadInput: the file is damaged, or a scan holds what is no number.
@@ -77,7 +77,7 @@ class Frames:
 
 
 def dataset_schema(beams: int) -> pa.Schema:
-    """The columns of the dataset's files."""
+    """Return the columns of the dataset's files."""
     return frames_schema(beams).append(pa.field("augmentation", pa.string()))
 
 
@@ -129,7 +129,7 @@ def _read_stats(artifact: Artifact) -> Stats:
 
 
 def pool_moments(all_stats: Sequence[Stats]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation (RGB, 0..1) over the images of all batches."""
+    """Return mean and standard deviation (RGB, 0..1) over the images of all batches."""
     total = sum(stats.frames for stats in all_stats)
     mean = [sum(s.frames * s.image_mean[c] for s in all_stats) / total for c in range(3)]
     square = [sum(s.frames * (s.image_std[c] ** 2 + s.image_mean[c] ** 2) for s in all_stats) / total for c in range(3)]

@@ -54,7 +54,7 @@ def run(job: Job[AugmentConfig]) -> Outcome:
 
 
 def find_mirror(lidar: Lidar, config: AugmentConfig) -> np.ndarray:
-    """The order of beams in a mirrored scan.
+    """Return the order of beams in a mirrored scan.
 
     Raises:
         BadInput: frames are to be mirrored, but the beams of one side have no partners on the other.
@@ -132,7 +132,10 @@ def write_splits(
 def describe(
     batches: Sequence[Frames], found: Survey, writers: dict[str, SplitWriter], config: AugmentConfig
 ) -> dict[str, Any]:
-    """The content of `dataset.json`; counts of classes and floors are those of train.parquet, copies included."""
+    """Return the content of `dataset.json`.
+
+    Counts of classes and floors are those of train.parquet, copies included.
+    """
     stats = batches[0].stats
     mean, std = pool_moments([batch.stats for batch in batches])
     train = writers["train"]

@@ -6,7 +6,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def split_of(episode_id: str, validation: float, test: float) -> str:
-    """The split of an episode: `train`, `validation` or `test`.
+    """Return the split of an episode: `train`, `validation` or `test`.
 
     Frames of one episode look alike, so an episode is never divided.
 
@@ -22,5 +22,5 @@ def split_of(episode_id: str, validation: float, test: float) -> str:
 
 
 def episode_share(episode_id: str) -> float:
-    """A number in 0..1 (1 excluded) that is fixed for an id and even over ids: the head of its SHA-256."""
+    """Return a number in 0..1 (1 excluded) that is fixed for an id and even over ids: the head of its SHA-256."""
     return int(hashlib.sha256(episode_id.encode()).hexdigest()[:8], 16) / 2**32

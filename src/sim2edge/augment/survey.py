@@ -34,7 +34,7 @@ class Survey:
         return sum(self.frames.values())
 
     def episodes(self, split: str) -> int:
-        """How many episodes a split has."""
+        """Return how many episodes a split has."""
         return sum(each == split for each in self.split.values())
 
     def factors(self, config: AugmentConfig) -> Mapping[str, float]:

@@ -70,7 +70,7 @@ class Changes:
     """Of the noise."""
 
     def describe(self) -> str:
-        """The changes in words, as the `augmentation` column has them."""
+        """Return the changes in words, as the `augmentation` column has them."""
         words = ["flip"] if self.flip else []
         if self.crop:
             words.append(f"crop({self.crop.scale:.3f},{self.crop.across:.3f},{self.crop.down:.3f})")
@@ -82,7 +82,7 @@ class Changes:
 
 
 def row_seed(seed: int, episode_id: str, frame: int, copy: int) -> int:
-    """A 64-bit seed of one copy's own, so that neither order nor number of workers changes what is drawn."""
+    """Return a 64-bit seed of one copy's own, so that neither order nor number of workers changes what is drawn."""
     text = f"{seed}/{episode_id}/{frame}/{copy}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
@@ -151,7 +151,7 @@ def crop(sample: Sample, window: Crop, min_visible: float) -> Sample:
 def crop_boxes(
     boxes: Floats, window: tuple[float, float, float, float], min_visible: float
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Boxes as seen in a window (left, top, width, height as fractions), and which of them are kept."""
+    """Return boxes as seen in a window (left, top, width, height as fractions), and which of them are kept."""
     left, top, wide, high = window
     moved = boxes.copy()
     moved[:, [X_MIN, X_MAX]] = (boxes[:, [X_MIN, X_MAX]] - left) / wide

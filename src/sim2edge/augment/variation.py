@@ -44,7 +44,7 @@ class Copy:
 
 
 def vary_table(table: pa.Table, variation: Variation, pool: ThreadPoolExecutor) -> pa.Table:
-    """The varied copies of all rows of a table (columns of `frames_schema`), in order of row and copy.
+    """Return the varied copies of all rows of a table (columns of `frames_schema`), in order of row and copy.
 
     Raises:
         BadInput: an image cannot be decoded.
@@ -62,7 +62,7 @@ def _vary_piece(table: pa.Table, variation: Variation) -> pa.Table:
 
 
 def read_samples(table: pa.Table) -> list[tuple[Sample, set[str]]]:
-    """Each row as a sample, and the labels (classes and floor) that it shows."""
+    """Return each row as a sample, and the labels (classes and floor) that it shows."""
     boxes = table["boxes"].combine_chunks()
     offsets = boxes.offsets.to_numpy() - boxes.offsets[0].as_py()
     flat = boxes.flatten()
@@ -97,7 +97,7 @@ def decode(data: bytes, table: pa.Table, row: int) -> NDArray[np.uint8]:
 
 
 def make_copies(table: pa.Table, row: int, sample: Sample, labels: set[str], variation: Variation) -> list[Copy]:
-    """The varied copies of one row."""
+    """Return the varied copies of one row."""
     config = variation.config
     episode_id, frame = table["episode_id"][row].as_py(), table["frame"][row].as_py()
     draw = row_seed(config.seed, episode_id, frame, -1) / 2**64
@@ -111,7 +111,7 @@ def make_copies(table: pa.Table, row: int, sample: Sample, labels: set[str], var
 
 
 def assemble(table: pa.Table, copies: Sequence[Copy], beams: int) -> pa.Table:
-    """The copies as a table: what they do not change comes from their rows."""
+    """Return the copies as a table: what they do not change comes from their rows."""
     samples = [copy.sample for copy in copies]
     changed = {
         "image": pa.array([copy.jpeg for copy in copies], pa.binary()),

@@ -51,7 +51,7 @@ class Batch:
     rows: Sequence[Row]
 
     def total(self, name: str) -> Counter[str]:
-        """The sum over the artifacts of counts in their summaries."""
+        """Return the sum over the artifacts of counts in their summaries."""
         return sum((Counter(manifest.summary.get(name, {})) for manifest in self.manifests), Counter[str]())
 
 
@@ -80,7 +80,7 @@ def read_batch(bus: Bus, name: str | None) -> Batch:
 
 
 def newest(bus: Bus) -> Manifest:
-    """The batch that was finished last."""
+    """Return the batch that was finished last."""
     batches = [bus.open(ref.target) for ref in bus.list_refs("refs/batches")]
     if not batches:
         raise BadInput("there is no batch on the bus yet: sim2edge capture --partition NAME")
@@ -88,7 +88,7 @@ def newest(bus: Bus) -> Manifest:
 
 
 def find(bus: Bus, name: str) -> Sequence[Manifest]:
-    """The artifact that a name stands for, or the shards of a batch that was not gathered yet."""
+    """Return the artifact that a name stands for, or the shards of a batch that was not gathered yet."""
     ref = None if "/" in name else bus.read_ref(f"refs/batches/{name}")
     if ref:
         return [bus.open(ref.target)]
@@ -107,7 +107,7 @@ def _cut(shard: Manifest) -> tuple[str, str]:
 
 
 def read_rows(bus: Bus, manifest: Manifest) -> Sequence[Row]:
-    """The rows of an artifact's table."""
+    """Return the rows of an artifact's table."""
     with tempfile.TemporaryDirectory(prefix="sim2edge-") as scratch:
         path = bus.fetch(manifest, Path(scratch), [TABLE]).path(TABLE)
         with path.open(newline="", encoding="utf-8") as file:

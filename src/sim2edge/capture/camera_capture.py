@@ -36,14 +36,17 @@ class Camera(Protocol):
     """Draws what the robot's camera sees."""
 
     def draw(self) -> "tuple[NDArray[np.uint8], NDArray[np.int32]]":
-        """The image (height, width, RGB) and the geom seen by each pixel (height, width; -1 for none), now."""
+        """Return the image (height, width, RGB) and the geom seen by each pixel (height, width; -1 for none), now."""
 
     def close(self) -> None:
         """Free the drawing context."""
 
 
 def egl_environment() -> dict[str, str]:
-    """The environment under which MuJoCo draws by EGL: Mesa's software, if it is that, on one thread and one width."""
+    """Return the environment under which MuJoCo draws by EGL.
+
+    Mesa's software, if it is that, on one thread and one width.
+    """
     return {"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "egl"} | SOFTWARE_GL
 
 
@@ -81,6 +84,6 @@ def check_renderer(config: CameraConfig) -> None:
 
 
 def describe_camera(config: CaptureConfig) -> dict[str, str]:
-    """What drew the images, for the summary."""
+    """Return what drew the images, for the summary."""
     backend = "webots" if config.simulator == "webots" else config.camera.backend
     return {"camera_backend": backend, "camera_renderer": config.camera.renderer or "MuJoCo ray casting"}

@@ -22,7 +22,7 @@ MIN_BEND_PX = 0.05
 
 
 def develop(image: Image, camera: CameraSpec, yaw_rate_rad_s: float, focal_px: float, rng: Rng) -> Image:
-    """The image (height, width, RGB) that the camera delivers; the same one where the camera has no effect."""
+    """Return the image (height, width, RGB) that the camera delivers; the same one where the camera has no effect."""
     pan = yaw_rate_rad_s * focal_px
     image = bend(blur(image, abs(pan) * camera.shutter_s), pan * camera.readout_s)
     return add_noise(amplify(image, camera), camera.noise, rng)

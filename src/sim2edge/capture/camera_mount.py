@@ -14,12 +14,12 @@ Floats = NDArray[np.float64]
 
 
 def mount_position(camera: CameraSpec) -> tuple[float, float, float]:
-    """The camera's place in the robot's frame, metres."""
+    """Return the camera's place in the robot's frame, metres."""
     return CAMERA_AHEAD_M, 0.0, camera.height_m
 
 
 def mount_rotation(camera: CameraSpec) -> Floats:
-    """A matrix (3, 3) whose columns are the camera's right, up and backward in the robot's frame.
+    """Return a matrix (3, 3) whose columns are the camera's right, up and backward in the robot's frame.
 
     From level and straight ahead it turns left by the yaw, then down by the tilt, then clockwise by the roll.
     """
@@ -33,5 +33,5 @@ def mount_rotation(camera: CameraSpec) -> Floats:
 
 
 def focal_pixels(height: int, fov_deg: float) -> float:
-    """The focal length of a pinhole camera with a vertical field of view, pixels."""
+    """Return the focal length of a pinhole camera with a vertical field of view, pixels."""
     return height / 2 / math.tan(math.radians(fov_deg) / 2)

@@ -107,7 +107,9 @@ def _save(path: Path, picture: Image, option: int, value: int) -> None:
 
 
 def choose_frames(results: Sequence[EpisodeResult], episodes: int) -> list[tuple[int, EpisodeResult, int]]:
-    """Which frames of these episodes the sheet of a batch of `episodes` shows: (place on the sheet, episode, frame).
+    """Return which frames of these episodes the sheet of a batch of `episodes` shows.
+
+    (place on the sheet, episode, frame).
 
     Episodes without a place show nothing; one too short for its places shows each frame once.
     """
@@ -142,7 +144,7 @@ def read_frame(log: Path, index: int) -> Frame:
 
 
 def class_colour(label: str) -> Colour:
-    """A colour of its own for each class, evenly spaced in hue; light enough for dark text on it."""
+    """Return a colour of its own for each class, evenly spaced in hue; light enough for dark text on it."""
     hue = round(180 * CLASSES.index(label) / len(CLASSES))
     blue, green, red = cv2.cvtColor(np.array([[[hue, 150, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return blue, green, red
@@ -202,6 +204,6 @@ def _write(image: Image, text: str, at: tuple[int, int], size: int, colour: Colo
 
 
 def _width(text: str, size: int) -> int:
-    """How wide a text is at most, pixels."""
+    """Return how wide a text is at most, pixels."""
     _, _, wide, _ = cv2.getTextSize((0, 0), text, (0, 0), _font(), size, 600)
     return int(wide)

@@ -81,7 +81,7 @@ def decide(points: Floats, target: tuple[float, float], speed: float) -> Command
 
 
 def nearest(path: Floats, points: Floats) -> Floats:
-    """Distance (n, times) of each place of some arcs to the nearest of points (m, 2)."""
+    """Return distance (n, times) of each place of some arcs to the nearest of points (m, 2)."""
     away_x = path[..., :1] - points[:, 0]
     away_y = path[..., 1:2] - points[:, 1]
     away_x *= away_x
@@ -92,7 +92,7 @@ def nearest(path: Floats, points: Floats) -> Floats:
 
 
 def lidar_points(ranges: Floats, angles: Floats) -> Floats:
-    """The LiDAR points within `SIGHT_M`, at most about 120 of them (n, 2: x ahead, y left)."""
+    """Return the LiDAR points within `SIGHT_M`, at most about 120 of them (n, 2: x ahead, y left)."""
     stride = max(1, len(ranges) // 120)
     near, turn = ranges[::stride], angles[::stride]
     near, turn = near[near < SIGHT_M], turn[near < SIGHT_M]
@@ -114,7 +114,7 @@ class Driver(Protocol):
         """How many of the episode's checkpoints it was at, in turn."""
 
     def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:
-        """The decision for the next tick: from the truth, and from the scan (m) along the angles (rad)."""
+        """Return the decision for the next tick: from the truth, and from the scan (m) along the angles (rad)."""
 
 
 class Expert:
@@ -140,7 +140,10 @@ class Expert:
         return Decision(command, command)
 
     def unseen(self, view: Observation) -> Floats:
-        """Points (n, 2) within `SIGHT_M` in the robot's frame of what the LiDAR may not see: low things, feet."""
+        """Return points (n, 2) within `SIGHT_M` in the robot's frame of what the LiDAR may not see.
+
+        Low things, feet.
+        """
         pairs = zip(self._obstacles, view.obstacles, strict=True)
         walkers = [outline_points(obstacle, pose) for obstacle, pose in pairs if obstacle.motion]
         return in_sight(np.concatenate([self._low, *walkers]), view.pose)
@@ -197,13 +200,13 @@ class Explorer:
 
 
 def low_points(obstacles: Sequence[Obstacle]) -> Floats:
-    """Points (n, 2) around the obstacles that are too low for the LiDAR, in the room's frame."""
+    """Return points (n, 2) around the obstacles that are too low for the LiDAR, in the room's frame."""
     low = [outline_points(obstacle, obstacle.pose) for obstacle in obstacles if obstacle.top_m < LIDAR_HEIGHT_M]
     return np.concatenate([np.empty((0, 2)), *low])
 
 
 def outline_points(obstacle: Obstacle, pose: Pose) -> Floats:
-    """Points (n, 2) at most 5 cm apart around the footprints of an obstacle at `pose`, in the room's frame."""
+    """Return points (n, 2) at most 5 cm apart around the footprints of an obstacle at `pose`, in the room's frame."""
     return np.concatenate([_along(polygon) for polygon in placed_footprints(obstacle, pose)])
 
 
@@ -214,7 +217,7 @@ def _along(polygon: Floats) -> Floats:
 
 
 def to_robot(points: Floats, pose: Pose) -> Floats:
-    """Points (n, 2) of the room's frame in that of a robot at `pose`."""
+    """Return points (n, 2) of the room's frame in that of a robot at `pose`."""
     cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
     return np.asarray((points - pose[:2]) @ np.array([[cos, -sin], [sin, cos]]))
 

@@ -19,7 +19,7 @@ class EglCamera:
         self._option.geomgroup[:] = CAMERA_GROUPS
 
     def draw(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """The image and the geom seen by each pixel, as `camera_capture.Camera` asks."""
+        """Return the image and the geom seen by each pixel, as `camera_capture.Camera` asks."""
         self._renderer.update_scene(self._data, CAMERA, self._option)
         image = self._renderer.render().copy()
         self._renderer.enable_segmentation_rendering()

@@ -101,7 +101,7 @@ def capture_episode(
 
 
 def choose_driver(spec: EpisodeSpec, config: CaptureConfig) -> Driver:
-    """The driver that the episode asks for."""
+    """Return the driver that the episode asks for."""
     if spec.driver == "policy":
         return PolicyDriver(config)
     rng = generator(spec.seed, "driver")
@@ -114,13 +114,13 @@ def choose_driver(spec: EpisodeSpec, config: CaptureConfig) -> Driver:
 
 
 def low_footprints(spec: EpisodeSpec) -> list[Points]:
-    """The footprints of obstacles below the LiDAR's plane; none of them moves."""
+    """Return the footprints of obstacles below the LiDAR's plane; none of them moves."""
     low = (obstacle for obstacle in spec.room.obstacles if obstacle.top_m < LIDAR_HEIGHT_M)
     return [polygon for obstacle in low for polygon in placed_footprints(obstacle)]
 
 
 def clearance(view: Observation, low: Sequence[Points]) -> float:
-    """Distance of the chassis to the nearest thing that the LiDAR hits or that lies below it, metres."""
+    """Return distance of the chassis to the nearest thing that the LiDAR hits or that lies below it, metres."""
     x, y, _ = view.pose
     nearest = min((distance_to(polygon, x, y) for polygon in low), default=math.inf)
     return max(0.0, min(float(view.ranges.min()), nearest) - ROBOT_RADIUS_M)
@@ -137,7 +137,7 @@ def _check(drive: Drive, labels: FrameLabels, view: Observation, spec: EpisodeSp
 
 
 def outcome(spec: EpisodeSpec, drive: Drive, checkpoints_passed: int) -> dict[str, object]:
-    """The fields of `EpisodeResult` that tell how it went."""
+    """Return the fields of `EpisodeResult` that tell how it went."""
     duration, length = len(drive.path) / RATE_HZ, path_length(drive.path)
     touched = bool(drive.touched)
     reason = failure_reason(touched, length, duration * spec.robot.speed_m_s)
@@ -158,7 +158,7 @@ def outcome(spec: EpisodeSpec, drive: Drive, checkpoints_passed: int) -> dict[st
 
 
 def failure_reason(touched: bool, path_length_m: float, cruised_m: float) -> str:
-    """Why an episode failed, "" if it did not; `cruised_m` is the way at cruising speed all the time."""
+    """Return why an episode failed, "" if it did not; `cruised_m` is the way at cruising speed all the time."""
     if touched:
         return "collision"
     return "stuck" if path_length_m < MIN_PACE * cruised_m else ""

@@ -62,7 +62,7 @@ def _planks(rng: Rng, shape: tuple[int, int]) -> Picture:
 
 
 def _parquet(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Short, narrow strips."""
+    """Return short, narrow strips."""
     return _boards(rng, shape, (0.05, 0.08), (0.3, 0.5))
 
 
@@ -117,7 +117,7 @@ def _tiles(rng: Rng, shape: tuple[int, int], side_m: tuple[float, float], contra
 
 
 def _pile(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """A saturated colour with coarse pile."""
+    """Return a saturated colour with coarse pile."""
     light = 1 + 0.14 * noise(rng, shape, (1, 1)) + 0.14 * noise(rng, shape, (3, 3)) + 0.05 * noise(rng, shape, (12, 12))
     return _dye(rng, light)
 
@@ -130,7 +130,7 @@ def _loops(rng: Rng, shape: tuple[int, int]) -> Picture:
 
 
 def _flecked(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Short pile with light and dark flecks."""
+    """Return short pile with light and dark flecks."""
     flecks = noise(rng, shape, (5, 5))
     light = 1 + 0.1 * noise(rng, shape, (1, 1)) + 0.22 * np.sign(flecks) * (np.abs(flecks) > 1.2)
     return _dye(rng, light.astype(np.float32))
@@ -180,7 +180,7 @@ def _woven(rng: Rng, shape: tuple[int, int]) -> Picture:
 
 
 def _bordered(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """A field with frames of other colours around it."""
+    """Return a field with frames of other colours around it."""
     picture = np.empty((*shape, 3), np.float32)
     for inset in (0.0, 0.1, 0.16, 0.24):
         row, column = int(inset * shape[0]), int(inset * shape[1])

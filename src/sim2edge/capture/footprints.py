@@ -43,7 +43,7 @@ def _hull(parts: Sequence[Part]) -> Polygon:
 
 
 def _outline(part: Part) -> Points:
-    """Points (n, 2) around a part's shadow on the floor, in the obstacle's frame."""
+    """Return points (n, 2) around a part's shadow on the floor, in the obstacle's frame."""
     x, y, _ = part.position
     if part.shape == "box":
         half_x, half_y, _ = part.size
@@ -58,19 +58,19 @@ def _outline(part: Part) -> Points:
 
 
 def place(polygon: Polygon, pose: Pose) -> Points:
-    """The corners (n, 2) of a polygon of an obstacle's frame in the room's, for an obstacle at `pose`."""
+    """Return the corners (n, 2) of a polygon of an obstacle's frame in the room's, for an obstacle at `pose`."""
     cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
     placed: Points = np.array(polygon) @ np.array([[cos, sin], [-sin, cos]]) + (pose.x_m, pose.y_m)
     return placed
 
 
 def placed_footprints(obstacle: Obstacle, pose: Pose | None = None) -> list[Points]:
-    """An obstacle's footprints in the room; `pose` says where a moving one is."""
+    """Return an obstacle's footprints in the room; `pose` says where a moving one is."""
     return [place(polygon, pose or obstacle.pose) for polygon in obstacle.footprints]
 
 
 def wall_footprint(wall: Part) -> Points:
-    """The corners (4, 2) of a wall, an upright box along x and y."""
+    """Return the corners (4, 2) of a wall, an upright box along x and y."""
     (x, y, _), (half_x, half_y, _) = wall.position, wall.size
     return np.array(
         [(x - half_x, y - half_y), (x + half_x, y - half_y), (x + half_x, y + half_y), (x - half_x, y + half_y)]
@@ -78,12 +78,12 @@ def wall_footprint(wall: Part) -> Points:
 
 
 def distance_to(polygon: Points, x: float, y: float) -> float:
-    """Distance of a point to a convex polygon (n, 2), metres; 0 inside."""
+    """Return distance of a point to a convex polygon (n, 2), metres; 0 inside."""
     return max(0.0, -cv2.pointPolygonTest(polygon.astype(np.float32), (x, y), True))
 
 
 def hull_distance(one: Points, other: Points) -> float:
-    """Distance between two convex polygons (n, 2), metres; 0 when they overlap."""
+    """Return distance between two convex polygons (n, 2), metres; 0 when they overlap."""
     a, b = one.astype(np.float32), other.astype(np.float32)
     if cv2.intersectConvexConvex(a, b)[0] > 0:
         return 0.0

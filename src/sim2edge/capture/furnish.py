@@ -91,7 +91,7 @@ def _draw_walk(rng: Rng, config: RoomConfig, start: Pose) -> Motion:
 
 
 def _taken(obstacle: Obstacle) -> list[Points]:
-    """The floor that an obstacle needs: of one that walks, all of its way."""
+    """Return the floor that an obstacle needs: of one that walks, all of its way."""
     shadows = placed_footprints(obstacle)
     if obstacle.motion is None:
         return shadows
@@ -103,7 +103,7 @@ def _taken(obstacle: Obstacle) -> list[Points]:
 
 
 def _fits(candidate: Obstacle, taken: list[Points], gap: float, plan: Plan) -> bool:
-    """Whether an obstacle is inside the room and farther than `gap` (m) from all floor that is taken."""
+    """Return whether an obstacle is inside the room and farther than `gap` (m) from all floor that is taken."""
     needed = _taken(candidate)
     inside = (plan.width_m / 2, plan.length_m / 2) if gap == 0 else (plan.width_m / 2 - 0.02, plan.length_m / 2 - 0.02)
     if any((np.abs(polygon) > inside).any() for polygon in needed):

@@ -30,5 +30,5 @@ def run(job: Job[CaptureConfig]) -> Outcome:
 
 
 def count(shards: Sequence[Artifact], name: str) -> Counter[str]:
-    """The sum over the shards of counts in their summaries."""
+    """Return the sum over the shards of counts in their summaries."""
     return sum((Counter(part.manifest.summary[name]) for part in shards), Counter[str]())

@@ -47,7 +47,7 @@ class Scene:
 
 
 def check_labels(labels: FrameLabels, view: Observation, spec: EpisodeSpec, config: CaptureConfig) -> list[str]:
-    """One line for each thing that is wrong, naming instance and class, or the field of the frame."""
+    """Return one line for each thing that is wrong, naming instance and class, or the field of the frame."""
     angles = beam_angles(config.lidar)
     ranges = np.where(np.isfinite(view.ranges), view.ranges, np.nan)
     turned = angles + view.pose.yaw_rad
@@ -117,7 +117,7 @@ def _bearing(box: Box, scene: Scene, bounds: Window) -> Iterator[str]:
 
 
 def _distance(box: Box, scene: Scene, obstacle: Obstacle, pose: Pose) -> Iterator[str]:
-    """The scan cannot hit it nearer than its nearest point, nor only farther where it is hit all along."""
+    """Yield the scan cannot hit it nearer than its nearest point, nor only farther where it is hit all along."""
     middle = math.dist(pose[:2], scene.camera[:2])
     gap = min(distance_to(np.array(polygon), 0, 0) for polygon in obstacle.footprints)
     reach = _reach(obstacle)
@@ -141,7 +141,7 @@ def _reach(obstacle: Obstacle) -> float:
 
 
 def _hits(scene: Scene, footprints: list[Floats]) -> tuple[Floats, float]:
-    """Where beams ended in its footprints, and which share that is of the beams that look at them."""
+    """Return where beams ended in its footprints, and which share that is of the beams that look at them."""
     corners = np.concatenate(footprints) - scene.view.pose[:2]
     x, y = corners.mean(axis=0)
     middle = math.atan2(y, x)
@@ -161,7 +161,7 @@ def _wrap(angles: Floats) -> Floats:
 
 
 def _overhang(obstacle: Obstacle) -> float:
-    """How far its footprints reach beyond what the LiDAR's plane cuts, metres."""
+    """Return how far its footprints reach beyond what the LiDAR's plane cuts, metres."""
     cut = [part for part in obstacle.parts if _bottom(part.position[2], part.top_m) <= LIDAR_HEIGHT_M <= part.top_m]
     if not cut:
         return math.inf
@@ -178,7 +178,7 @@ def _bottom(middle: float, top: float) -> float:
 
 
 def _space(box: Box, scene: Scene, obstacle: Obstacle, pose: Pose) -> Iterator[str]:
-    """The 3D box, taken back into the room, has to hold the footprints and end where the obstacle does."""
+    """Yield the 3D box, taken back into the room, has to hold the footprints and end where the obstacle does."""
     robot = scene.view.pose
     x, y = place((box.position_m[:2],), robot)[0]
     frame = Pose(float(x), float(y), robot.yaw_rad + box.yaw_rad)

@@ -53,7 +53,7 @@ class Labeller:
         self._sectors = Sectors(beam_angles(config.lidar), config.labels.sectors, config.lidar.max_range_m)
 
     def label(self, view: Observation) -> FrameLabels:
-        """The truth about what the sensors saw."""
+        """Return the truth about what the sensors saw."""
         pixels = np.bincount(view.instances.ravel() + 1, minlength=1)[1:]
         enough = np.flatnonzero(pixels >= self._limits.min_pixels)
         boxes = [self._box(view, int(instance), int(pixels[instance])) for instance in enough]
@@ -103,7 +103,7 @@ def _missing(part: float, whole: float) -> float:
 
 
 def camera_pose(spec: EpisodeSpec, robot: Pose) -> Pose:
-    """Where the camera is on the ground plane, and where it looks there."""
+    """Return where the camera is on the ground plane, and where it looks there."""
     x = robot.x_m + CAMERA_AHEAD_M * math.cos(robot.yaw_rad)
     y = robot.y_m + CAMERA_AHEAD_M * math.sin(robot.yaw_rad)
     return Pose(x, y, robot.yaw_rad + math.radians(spec.camera.yaw_deg))
@@ -129,14 +129,14 @@ def own_extent(obstacle: Obstacle) -> tuple[tuple[float, float, float], tuple[fl
 
 
 def carry(point: tuple[float, float, float], pose: Pose) -> tuple[float, float, float]:
-    """A point of an obstacle's frame in the frame that its pose is given in."""
+    """Return a point of an obstacle's frame in the frame that its pose is given in."""
     cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
     x, y, z = point
     return round(pose.x_m + cos * x - sin * y, 4), round(pose.y_m + sin * x + cos * y, 4), round(z, 4)
 
 
 def floor_ahead(room: RoomSpec, robot: Pose) -> str:
-    """The floor `LOOK_AHEAD_M` ahead of the robot's middle, or at the outer wall where the room ends before."""
+    """Return the floor `LOOK_AHEAD_M` ahead of the robot's middle, or at the outer wall where the room ends before."""
     x = robot.x_m + LOOK_AHEAD_M * math.cos(robot.yaw_rad)
     y = robot.y_m + LOOK_AHEAD_M * math.sin(robot.yaw_rad)
     half_x, half_y = room.width_m / 2, room.length_m / 2
@@ -144,7 +144,7 @@ def floor_ahead(room: RoomSpec, robot: Pose) -> str:
 
 
 def floor_at(room: RoomSpec, x: float, y: float) -> str:
-    """The floor at a point of the room: one of `FLOORS`."""
+    """Return the floor at a point of the room: one of `FLOORS`."""
     for rug in room.rugs:
         local = in_frame(Pose(x, y, 0), Pose(rug.x_m, rug.y_m, rug.yaw_rad))
         if abs(local.x_m) <= rug.half_x_m and abs(local.y_m) <= rug.half_y_m:
@@ -162,7 +162,7 @@ class Sectors:
         self._count, self._max_range_m = sectors, max_range_m
 
     def least(self, ranges: NDArray[np.float64]) -> tuple[float, ...]:
-        """The least range in each sector, metres."""
+        """Return the least range in each sector, metres."""
         free = np.zeros(self._count)
         free[self._looked_into] = np.minimum.reduceat(ranges, self._starts).clip(0, self._max_range_m)
         return tuple(np.round(free, 4).tolist())

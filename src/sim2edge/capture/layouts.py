@@ -39,7 +39,7 @@ class Plan:
         return self.width_m * self.length_m - sum(4 * x * y for _, _, x, y, bottom in self.walls if bottom == 0)
 
     def parts(self, rgb: tuple[float, float, float]) -> tuple[Part, ...]:
-        """All walls as boxes: the four around the floor, then the inner ones."""
+        """Return all walls as boxes: the four around the floor, then the inner ones."""
         half_width, half_length, out = self.width_m / 2, self.length_m / 2, WALL_HALF_M
         sides = [(s * (half_width + out), 0.0, out, half_length + 2 * out, 0.0) for s in (-1, 1)]
         sides += [(0.0, s * (half_length + out), half_width + 2 * out, out, 0.0) for s in (-1, 1)]
@@ -60,7 +60,7 @@ def _clutter(rng: Rng, config: RoomConfig) -> Plan:
 
 
 def _l(rng: Rng, config: RoomConfig) -> Plan:
-    """A rectangle without one of its corners."""
+    """Return a rectangle without one of its corners."""
     width, length = rng.uniform(*config.side_m), rng.uniform(*config.side_m)
     half_x, half_y = (side * rng.uniform(0.35, 0.5) / 2 for side in (width, length))
     right, up = rng.choice([-1, 1]), rng.choice([-1, 1])
@@ -75,7 +75,7 @@ def _corridor(rng: Rng, config: RoomConfig) -> Plan:
 
 
 def _two_rooms(rng: Rng, config: RoomConfig) -> Plan:
-    """Two rooms in a row along x, with an open door in the wall between them."""
+    """Return two rooms in a row along x, with an open door in the wall between them."""
     one, other, length = (rng.uniform(*config.side_m) * 0.8 for _ in range(3))
     width, door = one + other, rng.uniform(*config.door_m)
     x, frame = one - width / 2, door / 2 + 2 * JAMB_HALF_M

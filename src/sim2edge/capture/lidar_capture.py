@@ -17,7 +17,10 @@ Floats = NDArray[np.float64]
 def cast_beams(
     model: "mujoco.MjModel", data: "mujoco.MjData", site: int, angles: Floats, groups: NDArray[np.uint8], reach: float
 ) -> Floats:
-    """Exact distances along the beams of a scanner at a site, metres; inf where nothing is hit within `reach`."""
+    """Return exact distances along the beams of a scanner at a site, metres.
+
+    Inf where nothing is hit within `reach`.
+    """
     local = np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], axis=1)
     return _cast(model, data, site, local, groups, reach)
 
@@ -44,7 +47,7 @@ def cast_cloud(
     groups: NDArray[np.uint8],
     reach: float,
 ) -> Floats:
-    """Exact distances (layers, columns) along directions (layers, columns, 3) of a site's frame; inf: no hit."""
+    """Return exact distances (layers, columns) along directions (layers, columns, 3) of a site's frame; inf: no hit."""
     return _cast(model, data, site, directions.reshape(-1, 3), groups, reach).reshape(directions.shape[:2])
 
 
@@ -62,7 +65,7 @@ def _cast(
 
 
 def disturb(ranges: Floats, config: LidarConfig, rng: Rng) -> Floats:
-    """What the scanner reports: Gaussian noise, lost returns, and inf outside its range."""
+    """Return what the scanner reports: Gaussian noise, lost returns, and inf outside its range."""
     noisy = ranges + rng.normal(0, config.noise_m, len(ranges))
     lost = rng.random(len(ranges)) < config.dropout
     outside = ~((noisy >= config.min_range_m) & (noisy <= config.max_range_m))
@@ -70,6 +73,9 @@ def disturb(ranges: Floats, config: LidarConfig, rng: Rng) -> Floats:
 
 
 def disturb_cloud(cloud: Floats, config: Lidar3dConfig, rng: Rng) -> Floats:
-    """What the 3D LiDAR reports of exact distances (layers, columns): Gaussian noise, and inf beyond its range."""
+    """Return what the 3D LiDAR reports of exact distances (layers, columns).
+
+    Gaussian noise, and inf beyond its range.
+    """
     noisy = cloud + rng.standard_normal(cloud.shape) * config.noise_m
     return np.where((noisy > 0) & (noisy <= config.max_range_m), noisy, np.inf)

@@ -83,7 +83,7 @@ def _control(tick: Tick) -> dict[str, float]:
 
 
 def _imu(tick: Tick) -> dict[str, Any]:
-    """All samples since the tick before, in one message: one each would take longer to write."""
+    """Return all samples since the tick before, in one message: one each would take longer to write."""
     count = len(tick.imu)
     samples = np.round(tick.imu, 5).tolist()
     return {

@@ -28,7 +28,7 @@ class Movers:
         """Which obstacles walk."""
 
     def poses(self) -> tuple[Pose, ...]:
-        """Where every obstacle is now."""
+        """Return where every obstacle is now."""
         return tuple(
             pose_on_walk(obstacle, obstacle.motion, travelled) if obstacle.motion else obstacle.pose
             for obstacle, travelled in zip(self._obstacles, self._travelled, strict=True)
@@ -50,7 +50,7 @@ def walk_length(obstacle: Obstacle) -> float:
 
 
 def pose_on_walk(obstacle: Obstacle, motion: Motion, travelled_m: float) -> Pose:
-    """Where a walker is after this way, there and back again and again; it looks where it walks."""
+    """Return where a walker is after this way, there and back again and again; it looks where it walks."""
     length = walk_length(obstacle)
     along = travelled_m % (2 * length)
     back = along > length

@@ -22,7 +22,7 @@ FLOOR = "floor"
 
 
 def groups(*seen: int) -> NDArray[np.uint8]:
-    """The geom group mask (6) with only the given groups on."""
+    """Return the geom group mask (6) with only the given groups on."""
     return np.array([group in seen for group in range(6)], np.uint8)
 
 
@@ -110,7 +110,7 @@ def _add_part(body: "mujoco.MjsBody", part: Part, group: int) -> None:
 
 
 def body_name(instance: int) -> str:
-    """The name of an obstacle's body in the model."""
+    """Return the name of an obstacle's body in the model."""
     return f"obstacle {instance}"
 
 

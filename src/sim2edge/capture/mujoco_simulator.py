@@ -85,7 +85,7 @@ class MujocoSimulator:
             self._data.mocap_quat[mocap] = math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)
 
     def pose(self) -> Pose:
-        """Where the robot stands."""
+        """Return where the robot stands."""
         x, y, _ = self._data.xpos[self._body]
         forward = self._data.xmat[self._body].reshape(3, 3)[:, 0]
         return Pose(float(x), float(y), math.atan2(forward[1], forward[0]))

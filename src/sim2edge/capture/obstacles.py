@@ -23,23 +23,23 @@ def colour(
 
 
 def shade(rgb: Vector, factor: float) -> Vector:
-    """A lighter or darker version of a colour."""
+    """Return a lighter or darker version of a colour."""
     red, green, blue = (min(1.0, channel * factor) for channel in rgb)
     return red, green, blue
 
 
 def box(position: Vector, half: Vector, rgb: Vector) -> Part:
-    """A box around `position`."""
+    """Return a box around `position`."""
     return Part(shape="box", size=half, position=position, rgb=rgb)
 
 
 def upright(x: float, y: float, bottom: float, top: float, radius: float, rgb: Vector) -> Part:
-    """A standing cylinder."""
+    """Return a standing cylinder."""
     return Part(shape="cylinder", size=(radius, (top - bottom) / 2), position=(x, y, (top + bottom) / 2), rgb=rgb)
 
 
 def limb(start: Vector, end: Vector, radius: float, rgb: Vector) -> Part:
-    """A capsule whose axis runs from `start` to `end`."""
+    """Return a capsule whose axis runs from `start` to `end`."""
     axis = np.subtract(end, start)
     length = float(np.linalg.norm(axis))
     quaternion = np.array([length + axis[2], -axis[1], axis[0], 0.0])
@@ -50,7 +50,7 @@ def limb(start: Vector, end: Vector, radius: float, rgb: Vector) -> Part:
 
 
 def make_box(rng: Rng) -> list[Part]:
-    """A crate or carton: one block with a strip of tape and a lid's edge."""
+    """Return a crate or carton: one block with a strip of tape and a lid's edge."""
     rgb = colour(rng)
     half = (rng.uniform(0.14, 0.32), rng.uniform(0.14, 0.32), rng.uniform(0.14, 0.36))
     strip = shade(rgb, rng.choice([0.55, 1.5]))
@@ -63,7 +63,7 @@ def make_box(rng: Rng) -> list[Part]:
 
 
 def make_cylinder(rng: Rng) -> list[Part]:
-    """A barrel or bin: one standing cylinder with bands around it."""
+    """Return a barrel or bin: one standing cylinder with bands around it."""
     rgb = colour(rng)
     radius, height = rng.uniform(0.12, 0.24), rng.uniform(0.35, 0.9)
     band = shade(rgb, rng.choice([0.5, 1.6]))
@@ -91,7 +91,7 @@ def make_chair(rng: Rng) -> list[Part]:
 
 
 def make_table(rng: Rng) -> list[Part]:
-    """A wide top on four legs at its corners, with boards between them under the top."""
+    """Return a wide top on four legs at its corners, with boards between them under the top."""
     top, frame = colour(rng), colour(rng)
     x, y, height = rng.uniform(0.36, 0.55), rng.uniform(0.28, 0.4), rng.uniform(0.5, 0.72)
     leg, thickness = rng.uniform(0.022, 0.04), rng.uniform(0.018, 0.03)
@@ -111,7 +111,7 @@ def draw_leaf_colour(rng: Rng) -> Vector:
 
 
 def make_plant(rng: Rng) -> list[Part]:
-    """A pot with a bush of balls or with long leaves."""
+    """Return a pot with a bush of balls or with long leaves."""
     pot = colour(rng)
     radius, rim = rng.uniform(0.11, 0.18), rng.uniform(0.2, 0.32)
     parts = [upright(0, 0, 0, rim - 0.04, radius * 0.85, pot), upright(0, 0, rim - 0.05, rim, radius, shade(pot, 0.85))]
@@ -157,7 +157,7 @@ def make_person(rng: Rng) -> list[Part]:
 
 
 def make_shoe(rng: Rng) -> list[Part]:
-    """A shoe left on the floor: sole, heel, upper and toe; lower than the LiDAR."""
+    """Return a shoe left on the floor: sole, heel, upper and toe; lower than the LiDAR."""
     upper, sole = colour(rng, saturation=0.7, value=(0.15, 0.9)), colour(rng, saturation=0.2, value=(0.1, 0.95))
     length, width = rng.uniform(0.12, 0.16), rng.uniform(0.045, 0.06)
     thickness, height = rng.uniform(0.012, 0.02), rng.uniform(0.055, 0.085)
@@ -176,7 +176,7 @@ def make_shoe(rng: Rng) -> list[Part]:
 
 
 def make_cable(rng: Rng) -> list[Part]:
-    """A cable on the floor: a winding line of thin limbs, often with a plug; unseen by the LiDAR."""
+    """Return a cable on the floor: a winding line of thin limbs, often with a plug; unseen by the LiDAR."""
     rgb = colour(rng, saturation=0.5, value=(0.05, 0.9))
     radius, step = rng.uniform(0.011, 0.016), rng.uniform(0.1, 0.14)
     heading, place, points = rng.uniform(-math.pi, math.pi), np.zeros(2), [np.zeros(2)]
@@ -203,7 +203,7 @@ JAMB_PROUD_M = 0.02
 
 
 def make_door_frame(rng: Rng, opening_m: float, depth_m: float) -> tuple[list[list[Part]], list[Part]]:
-    """A frame around an opening that the robot drives through along x: two jambs, and a lintel over its head.
+    """Return a frame around an opening that the robot drives through along x: two jambs, and a lintel over its head.
 
     `depth_m` is half the thickness of the wall around it.
     """
@@ -216,7 +216,7 @@ def make_door_frame(rng: Rng, opening_m: float, depth_m: float) -> tuple[list[li
 
 
 def make_closed_door(rng: Rng) -> list[Part]:
-    """A closed door in its frame, flat against a wall that it has at its back (towards -x)."""
+    """Return a closed door in its frame, flat against a wall that it has at its back (towards -x)."""
     frame, leaf = colour(rng, saturation=0.5, value=(0.3, 0.95)), colour(rng, saturation=0.5, value=(0.3, 0.95))
     half, high = rng.uniform(0.36, 0.46), DOOR_HEIGHT_M / 2
     depth = 0.025

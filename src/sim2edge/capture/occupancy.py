@@ -43,13 +43,13 @@ class Occupancy:
         self._faces_obstacle: Mask = _distance(unoccupied) < FACING_M
 
     def cell(self, x: float, y: float) -> tuple[int, int]:
-        """The cell that holds a position of the room."""
+        """Return the cell that holds a position of the room."""
         column, row = ((np.array([x, y]) + self._origin) / CELL_M).astype(int)
         rows, columns = self.free.shape
         return int(row.clip(0, rows - 1)), int(column.clip(0, columns - 1))
 
     def position(self, cell: NDArray[np.int64] | tuple[int, int]) -> tuple[float, float]:
-        """The middle of a cell, metres."""
+        """Return the middle of a cell, metres."""
         x, y = (np.array([cell[1], cell[0]]) + 0.5) * CELL_M - self._origin
         return float(x), float(y)
 
@@ -60,7 +60,7 @@ class Occupancy:
         return mask & self.free
 
     def goals(self, x: float, y: float, yaw: float) -> NDArray[np.int64]:
-        """The cells (n, 2) worth driving to from a pose: reachable, neither near nor far, beside an obstacle.
+        """Return the cells (n, 2) worth driving to from a pose: reachable, neither near nor far, beside an obstacle.
 
         Those ahead if there are any, else those to the sides and behind."""
         row, column = self.cell(x, y)
@@ -89,7 +89,7 @@ class Occupancy:
         return steps
 
     def ahead(self, steps: NDArray[np.int32], x: float, y: float, distance_m: float) -> tuple[float, float]:
-        """A point on the way (as found by `steps_to`) from a position to the goal.
+        """Return a point on the way (as found by `steps_to`) from a position to the goal.
 
         It is the farthest, up to `distance_m` along the way, to which a straight line stays on free cells."""
         way = [_nearest(steps >= 0, self.cell(x, y))]
@@ -112,7 +112,7 @@ class Occupancy:
 
 
 def _nearest(mask: Mask, cell: tuple[int, int]) -> tuple[int, int]:
-    """The cell of a mask that is nearest to `cell`; `cell` itself when the mask is empty."""
+    """Return the cell of a mask that is nearest to `cell`; `cell` itself when the mask is empty."""
     if mask[cell]:
         return cell
     known = np.argwhere(mask)
@@ -123,5 +123,5 @@ def _nearest(mask: Mask, cell: tuple[int, int]) -> tuple[int, int]:
 
 
 def _distance(open_cells: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Distance of each cell to the nearest that is 0, metres."""
+    """Return distance of each cell to the nearest that is 0, metres."""
     return CELL_M * np.asarray(cv2.distanceTransform(open_cells, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)

@@ -21,7 +21,7 @@ class Odometry:
         self.pose = Pose(0.0, 0.0, 0.0)
 
     def advance(self, wheels: tuple[float, float]) -> Pose:
-        """The pose after the wheels (left, right) turned this far, radians."""
+        """Return the pose after the wheels (left, right) turned this far, radians."""
         left, right = (turn * metres for turn, metres in zip(wheels, self._metres, strict=True))
         x, y, yaw = self.pose
         way, turn = (left + right) / 2, (right - left) / TRACK_M

@@ -50,12 +50,12 @@ class Window(NamedTuple):
     y_max: float
 
     def overlap(self, other: "Window") -> "Window":
-        """What is in both."""
+        """Return what is in both."""
         lows = max(self.x_min, other.x_min), max(self.y_min, other.y_min)
         return Window(*lows, min(self.x_max, other.x_max), min(self.y_max, other.y_max))
 
     def contains(self, other: "Window") -> bool:
-        """Whether all of the other is in this one."""
+        """Return whether all of the other is in this one."""
         return self.overlap(other) == other
 
 
@@ -103,7 +103,7 @@ def _part_points(part: Part) -> tuple[Floats, float]:
 
 
 def rotation(quaternion: tuple[float, float, float, float]) -> Floats:
-    """The matrix (3, 3) of a unit quaternion (w, x, y, z)."""
+    """Return the matrix (3, 3) of a unit quaternion (w, x, y, z)."""
     w, x, y, z = quaternion
     return np.array(
         [
@@ -115,7 +115,7 @@ def rotation(quaternion: tuple[float, float, float, float]) -> Floats:
 
 
 def in_frame(pose: Pose, frame: Pose) -> Pose:
-    """A pose of the room in the frame of another pose; its yaw within -pi..pi."""
+    """Return a pose of the room in the frame of another pose; its yaw within -pi..pi."""
     cos, sin = math.cos(frame.yaw_rad), math.sin(frame.yaw_rad)
     x, y = pose.x_m - frame.x_m, pose.y_m - frame.y_m
     yaw = (pose.yaw_rad - frame.yaw_rad + math.pi) % math.tau - math.pi
@@ -138,7 +138,7 @@ class Outlines:
         return Window(float(x_min), float(y_min), float(x_max), float(y_max))
 
     def area(self, window: Window) -> float:
-        """How many square pixels of the window the parts cover together."""
+        """Return how many square pixels of the window the parts cover together."""
         seen = self.bounds.overlap(window)
         width, height = seen.x_max - seen.x_min, seen.y_max - seen.y_min
         if min(width, height) <= 0:
@@ -181,11 +181,17 @@ class Projector:
         self._rotation, self._position = mount_rotation(camera), np.array(mount_position(camera))
 
     def pixels(self, points: Floats) -> Floats:
-        """Where points (n, 3) of the robot's frame are in the image: (n, 2); not for points behind the camera."""
+        """Return where points (n, 3) of the robot's frame are in the image.
+
+        (n, 2); not for points behind the camera.
+        """
         return self._flatten((points - self._position) @ self._rotation)
 
     def outlines(self, solid: Solid, pose: Pose) -> Outlines:
-        """The outlines of an obstacle that stands at a pose of the robot's frame; parts behind the camera have none."""
+        """Return the outlines of an obstacle that stands at a pose of the robot's frame.
+
+        Parts behind the camera have none.
+        """
         points = self._to_camera(solid, pose)
         ahead = -points[:, 2] > NEAR_M
         if ahead.all():
@@ -208,7 +214,7 @@ class Projector:
 
 
 def _touched(middles: Floats, radii: Floats, turns: Floats) -> Floats:
-    """Points (n, 3) on balls (n) where rays from the camera touch them.
+    """Return points (n, 3) on balls (n) where rays from the camera touch them.
 
     They lie on a circle: at distance d, its middle is nearer by r^2 / d, and its radius is r * sqrt(1 - (r / d)^2).
     """
@@ -228,7 +234,10 @@ def _spans(ends: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _cut(points: Floats, ahead: NDArray[np.bool_]) -> Floats:
-    """Points whose hull is what the near plane leaves of the hull of these; all lines across it lie inside the hull."""
+    """Return points whose hull is what the near plane leaves of the hull of these.
+
+    All lines across it lie inside the hull.
+    """
     front, back = points[ahead], points[~ahead]
     if not len(back) or not len(front):
         return front

@@ -41,7 +41,7 @@ class RayCamera:
             self._pyramid.append(np.asarray(cv2.pyrDown(self._pyramid[-1]), np.uint8))
 
     def draw(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """The image and the geom seen by each pixel, as `camera_capture.Camera` asks."""
+        """Return the image and the geom seen by each pixel, as `camera_capture.Camera` asks."""
         origin = self._data.cam_xpos[self._camera]
         rays = self._rays @ self._data.cam_xmat[self._camera].reshape(3, 3).T
         geom, distance, normal = self._cast(origin, rays)

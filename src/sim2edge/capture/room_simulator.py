@@ -130,14 +130,14 @@ def draw_room(rng: Rng, config: CaptureConfig, layout: Layout, floor: str) -> Ro
 
 
 def occupancy_of(room: RoomSpec) -> Occupancy:
-    """The grid on which goals and routes for the robot are chosen; who walks is not on it."""
+    """Return the grid on which goals and routes for the robot are chosen; who walks is not on it."""
     footprints = [wall_footprint(wall) for wall in room.walls if wall.position[2] - wall.size[2] < OVERHEAD_M]
     footprints += [polygon for one in room.obstacles if not one.motion for polygon in placed_footprints(one)]
     return Occupancy(room.width_m, room.length_m, footprints, ROBOT_RADIUS_M + PLANNING_MARGIN_M)
 
 
 def choose_route(rng: Rng, room: RoomSpec, config: CaptureConfig) -> tuple[Pose, tuple[tuple[float, float], ...]] | str:
-    """A start, looking roughly at an obstacle, and the checkpoints to pass from there; or why there are none."""
+    """Return a start, looking roughly at an obstacle, and the checkpoints to pass from there; or why there are none."""
     grid = occupancy_of(room)
     start = _choose_start(rng, room, grid)
     if start is None:
@@ -173,7 +173,7 @@ def _choose_start(rng: Rng, room: RoomSpec, grid: Occupancy) -> Pose | None:
 
 
 def _on_the_walk(x: float, y: float, start: Pose, end: tuple[float, float]) -> bool:
-    """Whether the robot would stand within a step of the line that somebody walks."""
+    """Return whether the robot would stand within a step of the line that somebody walks."""
     line, here = np.subtract(end, start[:2]), np.subtract((x, y), start[:2])
     share = np.clip(np.dot(here, line) / np.dot(line, line), 0, 1)
     return bool(np.linalg.norm(here - share * line) < ROBOT_RADIUS_M + 0.5)

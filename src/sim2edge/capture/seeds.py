@@ -12,11 +12,11 @@ Rng = np.random.Generator
 
 
 def episode_seed(identity: str) -> str:
-    """The 128-bit seed of an episode, as 32 hex digits: the head of the SHA-256 of its id."""
+    """Return the 128-bit seed of an episode, as 32 hex digits: the head of the SHA-256 of its id."""
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def generator(seed: str, purpose: str) -> Rng:
-    """A generator of its own for each purpose, so that drawing more for one never shifts another."""
+    """Return a generator of its own for each purpose, so that drawing more for one never shifts another."""
     words = np.frombuffer(hashlib.sha256(f"{seed}/{purpose}".encode()).digest(), dtype="<u4")
     return np.random.default_rng(words)

@@ -127,7 +127,7 @@ def process_episode(task: Task) -> Episode:
 
 
 def refuse_episode(episode_id: str, reason: str) -> Episode:
-    """An episode that is set aside as a whole."""
+    """Return an episode that is set aside as a whole."""
     return Episode(episode_id, 0, None, [Quarantined(episode_id, None, reason)])
 
 
@@ -170,7 +170,7 @@ def build_frames(task: Task, log: Mapping[str, Stream]) -> Episode:
 
 
 def build_row(task: Task, log: Mapping[str, Stream], frame: int, chosen: Mapping[str, int]) -> dict[str, Any]:
-    """The columns of one frame.
+    """Return the columns of one frame.
 
     Raises:
         Defect: a partner is missing or something in it has the wrong form.
@@ -257,14 +257,17 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def scan_geometry(scan: Any) -> Scan:
-    """The geometry of a `foxglove.LaserScan`: its end is the last beam, or else a full turn on from the first."""
+    """Return the geometry of a `foxglove.LaserScan`.
+
+    Its end is the last beam, or else a full turn on from the first.
+    """
     beams, span = len(scan.ranges), scan.end_angle - scan.start_angle
     steps = beams if abs(span - math.tau) < SAME_ANGLE_RAD else beams - 1
     return Scan(beams, scan.start_angle, span / steps if steps else 0.0)
 
 
 def read_ranges(scan: Any, expected: Scan) -> NDArray[np.float32]:
-    """The ranges of a scan, metres; a `Defect` when its geometry is not the expected one."""
+    """Return the ranges of a scan, metres; a `Defect` when its geometry is not the expected one."""
     found = scan_geometry(scan)
     if found.beams != expected.beams:
         raise Defect(f"lidar_beams: {found.beams} beams, expected {expected.beams}")
@@ -296,7 +299,7 @@ def scale_box(box: Box, captured: tuple[int, int], slack_px: float) -> dict[str,
 
 
 def to_fraction(pixel: float, size: int, slack_px: float) -> float:
-    """A coordinate as a fraction of the image side; up to `slack_px` outside counts as on the edge."""
+    """Return a coordinate as a fraction of the image side; up to `slack_px` outside counts as on the edge."""
     if -slack_px <= pixel <= size + slack_px:
         pixel = min(max(pixel, 0.0), float(size))
     return pixel / size

@@ -82,7 +82,7 @@ def read_log(path: Path) -> Mapping[str, Stream]:
 
 
 def first_scan(path: Path) -> Any:
-    """The first `foxglove.LaserScan` of the log.
+    """Return the first `foxglove.LaserScan` of the log.
 
     Raises:
         Unreadable: the log is damaged or has no scan.

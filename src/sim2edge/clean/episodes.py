@@ -82,7 +82,7 @@ def read_result(folder: Path) -> Result:
 
 
 def find_scan(folder: Path, wanted: Sequence[str], config: CleanConfig, batch: str) -> Scan:
-    """The scan geometry of the batch: that of the first scan that can be read (and has the configured beams).
+    """Return the scan geometry of the batch: that of the first scan that can be read (and has the configured beams).
 
     Raises:
         BadInput: no episode can be read, or none has the configured beams.
@@ -104,7 +104,7 @@ def find_scan(folder: Path, wanted: Sequence[str], config: CleanConfig, batch: s
 
 
 def count_reasons(items: Sequence[Quarantined]) -> str:
-    """The reasons and how often each was given, most often first: `lidar_nan 12, box_outside 3`.
+    """Return the reasons and how often each was given, most often first: `lidar_nan 12, box_outside 3`.
 
     Of an episode that failed, the reason is why it failed.
     """

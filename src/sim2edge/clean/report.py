@@ -59,7 +59,7 @@ def _environment() -> Environment:
 
 
 def caption(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said under a sample."""
+    """Return what is said under a sample."""
     return {name: row[name] for name in ("episode_id", "frame", "floor", "boxes", "linear_m_s", "angular_rad_s")}
 
 
@@ -71,7 +71,7 @@ def spread(items: Sequence[Any], count: int) -> list[Any]:
 
 
 def sample_frames(path: Path, count: int) -> list[dict[str, Any]]:
-    """Rows spread evenly over the file; those with boxes come before those without."""
+    """Return rows spread evenly over the file; those with boxes come before those without."""
     file = pq.ParquetFile(path)
     labelled = file.read(["boxes"])["boxes"].combine_chunks().value_lengths().to_pylist()
     with_boxes = [row for row, boxes in enumerate(labelled) if boxes]

@@ -26,7 +26,7 @@ STYLE: Any = {"svg.hashsalt": "sim2edge", "font.family": "sans-serif", "font.siz
 
 
 def draw_frame(row: Mapping[str, Any]) -> str:
-    """The image of a row, enlarged, with its boxes, as a `data:` URL."""
+    """Return the image of a row, enlarged, with its boxes, as a `data:` URL."""
     image = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f"{row['episode_id']}: frame {row['frame']}: not an image")
@@ -80,7 +80,7 @@ def draw_scan(row: Mapping[str, Any], scan: Scan) -> str:
 
 
 def draw_distances(bin_m: float, counts: Sequence[int]) -> str:
-    """The histogram of box distances, as SVG."""
+    """Return the histogram of box distances, as SVG."""
     last = max((index for index, count in enumerate(counts) if count), default=0) + 1
     figure = Figure(figsize=(11, 2.4), layout="constrained")
     axes = figure.add_subplot()
@@ -92,7 +92,7 @@ def draw_distances(bin_m: float, counts: Sequence[int]) -> str:
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element, the same bytes for the same figure."""
+    """Return the figure as an `<svg>` element, the same bytes for the same figure."""
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

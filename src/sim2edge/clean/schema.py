@@ -81,7 +81,7 @@ def find_bad_rows(table: arrow.Table, min_contrast: float) -> Mapping[int, str]:
 
 
 def frame_facts(table: arrow.Table) -> pd.DataFrame:
-    """The scalar columns, and how many NaN and negative ranges each scan has."""
+    """Return the scalar columns, and how many NaN and negative ranges each scan has."""
     lidar = lidar_matrix(table)
     facts = table.drop_columns(["image", "lidar", "boxes", "image_mean", "image_square"]).to_pandas()
     facts["lidar_nan"] = np.isnan(lidar).sum(axis=1)
@@ -90,7 +90,7 @@ def frame_facts(table: arrow.Table) -> pd.DataFrame:
 
 
 def box_facts(table: arrow.Table) -> tuple[pd.DataFrame, np.ndarray]:
-    """All boxes, one a row, and the row of `table` that each belongs to."""
+    """Return all boxes, one a row, and the row of `table` that each belongs to."""
     boxes = table["boxes"].combine_chunks()
     rows = arrow.compute.list_parent_indices(boxes).to_numpy()
     return arrow.Table.from_struct_array(boxes.flatten()).to_pandas(), rows

@@ -67,12 +67,12 @@ class Statistics:
             self._range_high = max(self._range_high, float(returns.max()))
 
     def quarantine_counts(self) -> dict[str, int]:
-        """How often each reason was given, most often first."""
+        """Return how often each reason was given, most often first."""
         counts = Counter(item.code for item in self.quarantined)
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def to_json(self, height: int, width: int, scan: Scan) -> dict[str, Any]:
-        """The content of `stats.json`."""
+        """Return the content of `stats.json`."""
         mean = self._image_mean / self.frames
         deviation = np.sqrt(np.maximum(self._image_square / self.frames - mean**2, 0))
         return {

@@ -11,7 +11,7 @@ MEASURED = ("image_contrast", "image_mean", "image_square")
 
 
 def measured_schema(beams: int) -> pa.Schema:
-    """The columns of `frames.parquet` and those measured of each image: contrast, mean and mean square (RGB)."""
+    """Return the columns of `frames.parquet` and those measured of each image: contrast, mean and mean square (RGB)."""
     schema = frames_schema(beams).append(pa.field("image_contrast", pa.float32()))
     for name in ("image_mean", "image_square"):
         schema = schema.append(pa.field(name, pa.list_(pa.float64(), 3)))
@@ -19,6 +19,6 @@ def measured_schema(beams: int) -> pa.Schema:
 
 
 def lidar_matrix(table: pa.Table) -> NDArray[np.float32]:
-    """The scans as float32 [rows, beams]."""
+    """Return the scans as float32 [rows, beams]."""
     column = table["lidar"].combine_chunks()
     return np.asarray(column.flatten().to_numpy().reshape(len(table), column.type.list_size), np.float32)

@@ -65,7 +65,7 @@ class BatchRun:
         return code
 
     def _bus(self) -> Bus:
-        """The bucket with the admin's keys, from this machine."""
+        """Return the bucket with the admin's keys, from this machine."""
         settings = self._settings
         os.environ.update(read_variables(self._folder / CREDENTIALS, "admin"))
         os.environ["SIM2EDGE_BUCKET"] = settings.get("SIM2EDGE_BUCKET") or "sim2edge"

@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def judge(part: str, health: Mapping[str, Any] | None, now: datetime) -> str | None:
-    """What is wrong with a part, by what the API server says of Airflow's health; None: nothing."""
+    """Return what is wrong with a part, by what the API server says of Airflow's health; None: nothing."""
     if health is None:
         return "the API server does not answer"
     if part == "api":

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     top = argparse.ArgumentParser(prog="sim2edge compose", description=__doc__.partition("\n")[0])
     verbs = top.add_subparsers(required=True, metavar="command")
     verb = verbs.add_parser("init", help="make the secrets and .env; what is there stays")

@@ -26,18 +26,18 @@ Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
 def read_settings(root: Path | None = None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that `docker compose` fills in: those of `.env`, and over them the environment."""
+    """Return the variables that `docker compose` fills in: those of `.env`, and over them the environment."""
     found = dotenv_values((root or ROOT) / ".env", interpolate=False)
     return {**{name: value for name, value in found.items() if value is not None}, **environment}
 
 
 def secrets_folder(settings: Mapping[str, str]) -> Path:
-    """Where the secrets are."""
+    """Return where the secrets are."""
     return ROOT / (settings.get("SIM2EDGE_SECRETS") or ".sim2edge/compose")
 
 
 def port_of(service: str, settings: Mapping[str, str]) -> int:
-    """The port of a published service on this machine.
+    """Return the port of a published service on this machine.
 
     Raises:
         BadInput: the setting is not a port.
@@ -49,18 +49,18 @@ def port_of(service: str, settings: Mapping[str, str]) -> int:
 
 
 def url_of(service: str, settings: Mapping[str, str]) -> str:
-    """Where a published service is reached from this machine."""
+    """Return where a published service is reached from this machine."""
     return f"http://127.0.0.1:{port_of(service, settings)}"
 
 
 def published(settings: Mapping[str, str]) -> list[str]:
-    """The services with a port, by the profiles that are on."""
+    """Return the services with a port, by the profiles that are on."""
     profiles = (settings.get("COMPOSE_PROFILES") or "").split(",")
     return [service for service in PORTS if PROFILE_OF.get(service, profiles[0]) in profiles]
 
 
 def socket_group(settings: Mapping[str, str]) -> int:
-    """The group of the engine's socket, which the proxy before it joins.
+    """Return the group of the engine's socket, which the proxy before it joins.
 
     Raises:
         BadInput: there is no socket.
@@ -95,7 +95,7 @@ def run_docker(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
 
 
 def must(arguments: Sequence[str], run: Run = run_docker) -> str:
-    """What `docker` says.
+    """Return what `docker` says.
 
     Raises:
         Unavailable: it fails; says how its problem ends.
@@ -108,7 +108,7 @@ def must(arguments: Sequence[str], run: Run = run_docker) -> str:
 
 
 def stage_containers(settings: Mapping[str, str], run: Run = run_docker) -> list[str]:
-    """Ids of the stages' containers of this deployment."""
+    """Return ids of the stages' containers of this deployment."""
     deployment = settings.get("SIM2EDGE_DEPLOYMENT") or "sim2edge"
     return must(["ps", "--all", "--quiet", "--filter", f"label=sim2edge.deployment={deployment}"], run).split()
 

@@ -70,7 +70,7 @@ class Passwords(BaseModel):
 
 
 def load_passwords(folder: Path) -> Passwords:
-    """The passwords of a folder.
+    """Return the passwords of a folder.
 
     Raises:
         BadInput: there are none, or the file is not what was written: data depend on them, so nothing is mended here.
@@ -90,7 +90,7 @@ def load_passwords(folder: Path) -> Passwords:
 
 
 def has_passwords(folder: Path) -> bool:
-    """Whether the folder has its passwords, right or wrong."""
+    """Return whether the folder has its passwords, right or wrong."""
     return (folder / PASSWORDS).exists()
 
 
@@ -192,7 +192,7 @@ def redis_settings(password: str) -> str:
 
 
 def monitoring_login(password: str, salt: str) -> str:
-    """The web settings of Prometheus and Alertmanager: one user, every page behind the login.
+    """Return the web settings of Prometheus and Alertmanager: one user, every page behind the login.
 
     Raises:
         BadInput: this system's C library has no bcrypt.

@@ -11,7 +11,10 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def tree_memory(roots: Iterable[int]) -> int:
-    """Bytes of proportional (PSS) memory of the processes and all their descendants; ended ones count nothing."""
+    """Return bytes of proportional (PSS) memory of the processes and all their descendants.
+
+    Ended ones count nothing.
+    """
     total, seen = 0, set()
     for root in roots:
         try:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     top = argparse.ArgumentParser(prog="sim2edge demo", description=__doc__.partition("\n")[0])
     top.add_argument("--batch", default="demo-1", help="the batch to capture (default demo-1)")
     top.add_argument("--preset", default="demo", help="a file of conf/, without .yaml (default demo)")
@@ -69,7 +69,7 @@ class Demo:
         self._began = time.monotonic()
 
     def run(self) -> int:
-        """Everything, in order; stops what it started when it ends, however it ends."""
+        """Return everything, in order; stops what it started when it ends, however it ends."""
         with ExitStack() as cleanup:
             if self._stack.start(self._on_event, attached=True):
                 cleanup.callback(self._stack.stop)

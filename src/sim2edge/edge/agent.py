@@ -246,7 +246,7 @@ class Agent:
             part.replace(part.with_name("status.json"))
 
     def status(self) -> dict[str, Any]:
-        """What the fleet is told of this device."""
+        """Return what the fleet is told of this device."""
         state, health, detector = self._slots.state, self._health or {}, self._detector
         now = trial.running(state)
         others = [held.release for slot, held in state.slots.items() if slot != trial.boots(state)]

@@ -70,7 +70,7 @@ class Bundle:
         return (self.folder / RELEASE_FILE).stat().st_mtime
 
     def read_json(self, name: str) -> Any:
-        """The content of a JSON member.
+        """Return the content of a JSON member.
 
         Raises:
             BadInput: it is not JSON, or not there.
@@ -175,7 +175,7 @@ def check_requirements(release: Release, runtimes: Collection[str], memory_mb: f
 
 
 def _checked_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members of `tar`, each found to be a plain, small, uniquely named file."""
+    """Yield the members of `tar`, each found to be a plain, small, uniquely named file."""
     names: set[str] = set()
     total = 0
     for member in tar:

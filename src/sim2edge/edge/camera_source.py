@@ -25,7 +25,7 @@ class Source(Protocol):
     """Gives frames, one after another, for ever."""
 
     def read(self) -> Image:
-        """The next frame.
+        """Return the next frame.
 
         Raises:
             FrameError: this one cannot be read.

@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     top = argparse.ArgumentParser(prog="sim2edge device", description="Run a device, or ask how it is.")
     verbs = top.add_subparsers(required=True, metavar="command")
     defaults = Rules()
@@ -117,7 +117,7 @@ def heed_signals(asked: list[int], stop: threading.Event, wake: threading.Event)
 
 
 def provision(home: Path, root: Path | None) -> bytes:
-    """The root this device trusts: the one in its home, or, on the first start, the given one.
+    """Return the root this device trusts: the one in its home, or, on the first start, the given one.
 
     Raises:
         BadInput: there is neither.
@@ -157,7 +157,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def read_status(home: Path) -> dict[str, Any]:
-    """The status of the device in `home`; `state` is `stopped` when no agent runs.
+    """Return the status of the device in `home`; `state` is `stopped` when no agent runs.
 
     Raises:
         BadInput: no device has ever run there.

@@ -47,7 +47,7 @@ class Health:
             self._last_error = reason
 
     def report(self) -> dict[str, Any]:
-        """All counters, the state, and whether it is a healthy one."""
+        """Return all counters, the state, and whether it is a healthy one."""
         with self._lock:
             now = time.monotonic()
             idle = now - (self._last_inference or self._started)
@@ -69,7 +69,7 @@ class Health:
 
 
 def judge(inferences: int, consecutive_errors: int, idle_s: float, stall_after_s: float | None) -> str:
-    """The word for these counters: failing, stalled, starting or running.
+    """Return the word for these counters: failing, stalled, starting or running.
 
     Args:
         inferences: how many succeeded.
@@ -85,7 +85,7 @@ def judge(inferences: int, consecutive_errors: int, idle_s: float, stall_after_s
 
 
 def percentile_ms(ordered_s: list[float], share: float) -> float | None:
-    """The value below which `share` of the sorted seconds lie, in milliseconds; None when there are none."""
+    """Return the value below which `share` of the sorted seconds lie, in milliseconds; None when there are none."""
     if not ordered_s:
         return None
     return round(1000 * ordered_s[min(int(share * len(ordered_s)), len(ordered_s) - 1)], 3)

@@ -153,7 +153,7 @@ def check_signature(signature: Mapping[str, Any], runtime: Runtime) -> None:
 
 
 def check_picture(height: int, width: int) -> Image:
-    """The picture of the self-check: uint8 [height, width, 3], the same on every machine."""
+    """Return the picture of the self-check: uint8 [height, width, 3], the same on every machine."""
     row, column, channel = np.ogrid[0:height, 0:width, 0:3]
     picture: Image = ((row * 7 + column * 3 + channel * 29) % 256).astype(np.uint8)
     return picture

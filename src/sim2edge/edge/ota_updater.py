@@ -106,7 +106,7 @@ class OtaUpdater:
             return Update(offer, step)
 
     def check(self) -> Offer:
-        """What the ring has now.
+        """Return what the ring has now.
 
         Raises:
             BadInput: the metadata is not genuine, not current, or names no such ring.
@@ -225,7 +225,7 @@ def fetch_rest(bus: Bus, key: str, part: Path, length: int) -> None:
 
 
 def matches(target: TargetFile, path: Path) -> bool:
-    """Whether a file is the one that was signed."""
+    """Return whether a file is the one that was signed."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == target.hashes["sha256"]
 
@@ -282,7 +282,7 @@ def tuf_errors() -> Iterator[None]:
 
 @contextmanager
 def disk_full_is_bad_input() -> Iterator[None]:
-    """A full disk is refused like anything else that this device cannot take."""
+    """Provide a full disk is refused like anything else that this device cannot take."""
     try:
         yield
     except OSError as error:

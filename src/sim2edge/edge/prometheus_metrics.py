@@ -70,7 +70,7 @@ class DeviceMetrics:
         self._errors.labels(kind).inc()
 
     def render(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 

@@ -110,7 +110,7 @@ def load_runtime(model: Path, threads: int = 1) -> Runtime:
 
 
 def available_runtimes() -> frozenset[str]:
-    """Names of the runtimes installed here, found without loading them."""
+    """Return names of the runtimes installed here, found without loading them."""
     litert = any(importlib.util.find_spec(name.partition(".")[0]) for name in LITERT_MODULES)
     onnxruntime = importlib.util.find_spec("onnxruntime")
     found = {"litert": litert, "onnxruntime": onnxruntime is not None}

@@ -208,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def read_token(path: Path | None) -> str:
-    """The token, from the file or from the environment.
+    """Return the token, from the file or from the environment.
 
     Raises:
         BadInput: neither is there, or it is empty.

@@ -45,7 +45,7 @@ class Slots:
         return self.home / "downloads"
 
     def folder(self, slot: Slot) -> Path:
-        """The folder of a slot."""
+        """Return the folder of a slot."""
         return self._slots / slot
 
     def apply(self, change: Callable[[State], State], must_last: bool = True) -> State:
@@ -92,7 +92,7 @@ class Slots:
                 path.unlink()
 
     def free_bytes(self) -> int:
-        """Free space, counting what lies in the free slot: it will be overwritten."""
+        """Return free space, counting what lies in the free slot: it will be overwritten."""
         taken = sum(file.stat().st_size for file in self.folder(trial.free_slot(self.state)).glob("*"))
         return shutil.disk_usage(self.home).free + taken
 
@@ -115,7 +115,7 @@ class Slots:
             return self._recover()
 
     def _recover(self) -> State:
-        """The state file is damaged: run on with what the link points at, as if it came from nowhere."""
+        """Return the state file is damaged: run on with what the link points at, as if it came from nowhere."""
         link = self.home / "current"
         for slot in trial.SLOTS:
             if link.is_symlink() and str(link.readlink()) == f"slots/{slot}":

@@ -60,7 +60,7 @@ class ServiceSettings:
         return self.home / "service.port"
 
     def command(self, folder: Path) -> Sequence[str]:
-        """The command line that serves the bundle in `folder`."""
+        """Return the command line that serves the bundle in `folder`."""
         options = {
             "--bundle": folder,
             "--host": self.host,
@@ -100,7 +100,7 @@ class DetectorProcess:
         return self._process.poll()
 
     def health(self) -> dict[str, Any] | None:
-        """What the service says of itself; None if it does not answer."""
+        """Return what the service says of itself; None if it does not answer."""
         self.port = self.port or read_port(self._settings.ready_file)
         host = self._settings.probe_host
         return probe(self.port, read_token(self._settings.token_file), host) if self.port else None
@@ -131,7 +131,9 @@ def probe(port: int, token: str, host: str = "127.0.0.1") -> dict[str, Any] | No
 
 
 def restart_delay_s(exits: Sequence[float], now: float) -> float:
-    """How long to wait before the next start: nothing after one exit, then doubling with each in the last minute.
+    """Return how long to wait before the next start.
+
+    Nothing after one exit, then doubling with each in the last minute.
 
     Args:
         exits: when the service ended, monotonic seconds.
@@ -142,7 +144,7 @@ def restart_delay_s(exits: Sequence[float], now: float) -> float:
 
 
 def read_port(ready_file: Path) -> int | None:
-    """The port in a ready file; None while it is not there."""
+    """Return the port in a ready file; None while it is not there."""
     try:
         return int(ready_file.read_text())
     except (OSError, ValueError):
@@ -150,7 +152,7 @@ def read_port(ready_file: Path) -> int | None:
 
 
 def read_token(path: Path) -> str:
-    """The token in a file, made on the first call; only its owner can read it."""
+    """Return the token in a file, made on the first call; only its owner can read it."""
     if not path.is_file():
         write_durably(path, f"{secrets.token_urlsafe(32)}\n".encode(), mode=0o600)
     return path.read_text().strip()

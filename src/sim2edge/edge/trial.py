@@ -127,30 +127,30 @@ PENDING = Verdict(Outcome.PENDING)
 
 
 def boots(state: State) -> Slot | None:
-    """The slot to run: the one on trial, else the good one."""
+    """Return the slot to run: the one on trial, else the good one."""
     return state.trial.slot if state.trial else state.active
 
 
 def free_slot(state: State) -> Slot:
-    """The slot that may be overwritten. Not during a trial: both are needed then."""
+    """Return the slot that may be overwritten. Not during a trial: both are needed then."""
     if state.trial:
         raise ValueError("no slot is free during a trial")
     return "b" if state.active == "a" else "a"
 
 
 def running(state: State) -> Installed | None:
-    """What is in the slot to run."""
+    """Return what is in the slot to run."""
     slot = boots(state)
     return state.slots[slot] if slot else None
 
 
 def failure_of(state: State, sha256: str) -> Failure | None:
-    """Why a hash is never tried again; None if it may be."""
+    """Return why a hash is never tried again; None if it may be."""
     return next((failure for failure in state.failures if failure.sha256 == sha256), None)
 
 
 def decide(state: State, offer: Installed, resting: Collection[str] = ()) -> Step:
-    """What to do about what the ring has; `resting` are hashes not to be tried just now."""
+    """Return what to do about what the ring has; `resting` are hashes not to be tried just now."""
     now = running(state)
     if now and now.sha256 == offer.sha256:
         return Step.KEEP
@@ -169,7 +169,7 @@ def clear(state: State) -> State:
 
 
 def begin(state: State, installed: Installed) -> State:
-    """The free slot holds `installed` complete: it goes on trial."""
+    """Return the free slot holds `installed` complete: it goes on trial."""
     slot = free_slot(state)
     return replace(state, slots={**state.slots, slot: installed}, trial=Trial(slot))
 
@@ -184,7 +184,7 @@ def next_attempt(state: State, rules: Rules) -> State:
 
 
 def accept(state: State) -> State:
-    """The release on trial is the good one now."""
+    """Return the release on trial is the good one now."""
     return replace(state, active=state.trial.slot, trial=None) if state.trial else state
 
 
@@ -207,7 +207,7 @@ def ban(state: State, installed: Installed, reason: str) -> State:
 
 
 def rest_s(withdrawals: int) -> float:
-    """How long a release rests after it was withdrawn for the n-th time: a minute, doubling up to an hour."""
+    """Return how long a release rests after it was withdrawn for the n-th time: a minute, doubling up to an hour."""
     return min(60.0 * 2.0 ** (withdrawals - 1), 3600.0)
 
 
@@ -230,7 +230,7 @@ def judge(rules: Rules, release: str, evidence: Evidence) -> Verdict:
 
 
 def to_json(state: State) -> bytes:
-    """The state as it lies on disk."""
+    """Return the state as it lies on disk."""
     return json.dumps(asdict(state), indent=1).encode()
 
 

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     top = argparse.ArgumentParser(prog="sim2edge engine-proxy", description=__doc__.partition("\n")[0])
     top.add_argument("--listen", default="127.0.0.1:2375", metavar="HOST:PORT", help="where clients connect")
     top.add_argument("--socket", type=Path, default=Path("/var/run/docker.sock"), help="the engine's socket")

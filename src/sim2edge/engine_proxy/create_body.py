@@ -26,7 +26,7 @@ MAX_MEMORY = 2**42
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """The JSON object of a body.
+    """Return the JSON object of a body.
 
     Raises:
         Refusal: it is not one, or a key comes twice in it.

@@ -57,7 +57,7 @@ class Refused:
 
 
 def image_to_look_up(call: Call, body: bytes) -> str | None:
-    """The image id of a call whose names have to be known to decide; None: no need.
+    """Return the image id of a call whose names have to be known to decide; None: no need.
 
     Raises:
         Refusal: the body cannot be read.
@@ -127,7 +127,7 @@ def _check_pull(parameters: Mapping[str, str], policy: Policy) -> None:
 
 
 def _own_filters(text: str, policy: Policy) -> str:
-    """The filters of a listing, narrowed to this deployment."""
+    """Return the filters of a listing, narrowed to this deployment."""
     filters: dict[str, Any] = read_json(text.encode())
     for name, values in filters.items():
         if name not in FILTERS or not isinstance(values, list) or not all(isinstance(each, str) for each in values):

@@ -29,5 +29,5 @@ class Policy:
     """Whether a container may ask for GPUs."""
 
     def names_image(self, name: str) -> bool:
-        """Whether an image of this name may be used."""
+        """Return whether an image of this name may be used."""
         return name.startswith(self.image_prefixes)

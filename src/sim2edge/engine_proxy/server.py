@@ -34,7 +34,7 @@ class Proxy:
         self._policy = policy
 
     def application(self) -> web.Application:
-        """The web application: one handler for everything."""
+        """Return the web application: one handler for everything."""
         application = web.Application(client_max_size=2**23)
         application.cleanup_ctx.append(self._connect)
         application.router.add_route("*", "/{anything:.*}", self.handle)
@@ -89,7 +89,7 @@ class Proxy:
         return Facts()
 
     async def _ask(self, path: str) -> Any:
-        """What the engine says of one thing.
+        """Return what the engine says of one thing.
 
         Raises:
             Gone: there is no such thing.
@@ -128,7 +128,7 @@ def _copy_headers(answer: ClientResponse, response: web.StreamResponse) -> None:
 
 
 def _answer(status: HTTPStatus, message: str) -> web.Response:
-    """An answer of our own, and the end of the connection: what may still come on it is not looked at."""
+    """Return an answer of our own, and the end of the connection: what may still come on it is not looked at."""
     response = web.json_response({"message": message}, status=status)
     response.force_close()
     return response

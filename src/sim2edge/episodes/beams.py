@@ -22,7 +22,7 @@ class Scanner(Protocol):
 
 
 def beam_angles(config: Scanner) -> Floats:
-    """The angle of each beam, radians, counter-clockwise from straight ahead, centred on it.
+    """Return the angle of each beam, radians, counter-clockwise from straight ahead, centred on it.
 
     A full turn does not repeat its first beam at the end.
     """

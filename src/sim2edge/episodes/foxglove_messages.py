@@ -20,22 +20,22 @@ SCANNER = messages.Pose(position=messages.Vector3(x=0, y=0, z=LIDAR_HEIGHT_M), o
 
 
 def timestamp(time_ns: int) -> messages.Timestamp:
-    """A time in nanoseconds."""
+    """Return a time in nanoseconds."""
     return messages.Timestamp(time_ns // 1_000_000_000, time_ns % 1_000_000_000)
 
 
 def turned(yaw_rad: float) -> messages.Quaternion:
-    """A turn around z."""
+    """Return a turn around z."""
     return messages.Quaternion(x=0, y=0, z=math.sin(yaw_rad / 2), w=math.cos(yaw_rad / 2))
 
 
 def picture(stamp: messages.Timestamp, data: bytes, encoding: str) -> messages.CompressedImage:
-    """An encoded image of the camera."""
+    """Return an encoded image of the camera."""
     return messages.CompressedImage(timestamp=stamp, frame_id="camera", data=data, format=encoding)
 
 
 def laser_scan(stamp: messages.Timestamp, ranges: Floats, span: tuple[float, float]) -> messages.LaserScan:
-    """A scan whose first and last beam are at the angles of `span`."""
+    """Return a scan whose first and last beam are at the angles of `span`."""
     return messages.LaserScan(
         timestamp=stamp,
         frame_id="robot",
@@ -47,14 +47,14 @@ def laser_scan(stamp: messages.Timestamp, ranges: Floats, span: tuple[float, flo
 
 
 def pose_in_frame(stamp: messages.Timestamp, pose: Pose, frame: str) -> messages.PoseInFrame:
-    """A pose on the floor of a frame."""
+    """Return a pose on the floor of a frame."""
     position = messages.Vector3(x=pose.x_m, y=pose.y_m, z=0)
     place = messages.Pose(position=position, orientation=turned(pose.yaw_rad))
     return messages.PoseInFrame(timestamp=stamp, frame_id=frame, pose=place)
 
 
 def annotations(stamp: messages.Timestamp, boxes: tuple[Box, ...]) -> messages.ImageAnnotations:
-    """Boxes and captions to be drawn over the image."""
+    """Return boxes and captions to be drawn over the image."""
     outlines, captions = [_outline(stamp, box) for box in boxes], [_caption(stamp, box) for box in boxes]
     return messages.ImageAnnotations(timestamp=stamp, points=outlines, texts=captions)
 

@@ -42,7 +42,7 @@ class McapFile:
 
 
 def json_channel(topic: str, schema: dict[str, Any], context: foxglove.Context) -> foxglove.Channel:
-    """A channel of JSON messages; the schema's title is its name."""
+    """Return a channel of JSON messages; the schema's title is its name."""
     encoded = foxglove.Schema(name=schema["title"], encoding="jsonschema", data=json.dumps(schema).encode())
     return foxglove.Channel(topic, schema=encoded, message_encoding="json", context=context)
 

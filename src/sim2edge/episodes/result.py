@@ -52,7 +52,7 @@ class EpisodeResult(BaseModel):
     """Over times, poses, odometry, commands, scans and the IMU: equal for equal drives, whatever drew the images."""
 
     def cells(self) -> dict[str, Any]:
-        """The fields as cells of a table: a list in one cell, nothing where there is no value.
+        """Return the fields as cells of a table: a list in one cell, nothing where there is no value.
 
         `EpisodeResult.model_validate` reads them back.
         """

@@ -24,13 +24,13 @@ def write_table(path: Path, results: Sequence[EpisodeResult]) -> None:
 
 
 def read_table(path: Path) -> list[EpisodeResult]:
-    """The rows of a table that `write_table` wrote."""
+    """Return the rows of a table that `write_table` wrote."""
     with path.open(newline="", encoding="utf-8") as file:
         return [EpisodeResult.model_validate(row) for row in csv.DictReader(file)]
 
 
 def summarise(results: Sequence[EpisodeResult], tallies: Tallies) -> dict[str, Any]:
-    """What the episodes hold: counts and rates for the manifest."""
+    """Return what the episodes hold: counts and rates for the manifest."""
     return {
         "episodes": len(results),
         "successes": sum(result.success for result in results),

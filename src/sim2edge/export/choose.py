@@ -140,7 +140,7 @@ def _difference_rules(variant: Variant, limits: Limits) -> list[Rule]:
 
 
 def _difference_rule(name: str, apart: float, limit: float) -> Rule:
-    """A difference within the limit is rounding, which follows the processor: its value is a measurement."""
+    """Return a difference within the limit is rounding, which follows the processor: its value is a measurement."""
     if apart <= limit:
         return Rule(name, None, limit, True)
     return Rule(name, float(f"{apart:.1e}") if math.isfinite(apart) else None, limit, False, _over(name, apart, limit))
@@ -161,7 +161,7 @@ def _over(name: str, value: float, limit: float) -> str:
 
 
 def _cheapest(fit: Sequence[Variant], target: Target, tie: float) -> Variant | None:
-    """The smallest of the fastest; the smallest of all where none was measured."""
+    """Return the smallest of the fastest; the smallest of all where none was measured."""
     latency = target.latency_ms
     measured = [variant for variant in fit if variant.name in latency]
     fastest = min((latency[variant.name] for variant in measured), default=0.0)

@@ -52,5 +52,5 @@ class TorchRuntime:
 
 
 def example_input(height: int, width: int) -> Tensor:
-    """A mid-grey image [1, height, width, 3] to trace with."""
+    """Return a mid-grey image [1, height, width, 3] to trace with."""
     return torch.full((1, height, width, 3), 0.5)

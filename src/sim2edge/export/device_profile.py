@@ -78,5 +78,5 @@ def read_profile(device_class: str) -> DeviceProfile:
 
 
 def profile_path(device_class: str) -> Path:
-    """Where the profile of a device class lies."""
+    """Return where the profile of a device class lies."""
     return conf_folder() / "profiles" / f"{device_class}.yaml"

@@ -30,5 +30,5 @@ def spread(frames: Frames, limit: int) -> Frames:
 
 
 def camera_images(frames: Frames) -> Sequence[Image]:
-    """The frames' images, BGR."""
+    """Return the frames' images, BGR."""
     return [np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) for image in frames.images]

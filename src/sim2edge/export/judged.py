@@ -57,7 +57,7 @@ def find_lack(not_judged: NotJudged, classes: Sequence[str], floors: Sequence[st
 
 
 def keep_boxes(frames: Frames, announced: Collection[int]) -> Frames:
-    """The frames with the boxes of the classes `announced`, indices, alone."""
+    """Return the frames with the boxes of the classes `announced`, indices, alone."""
     kept = np.isin(frames.classes, list(announced))
     counts = [kept[start:end].sum() for start, end in zip(frames.starts[:-1], frames.starts[1:], strict=True)]
     return replace(

@@ -57,7 +57,7 @@ def measure_latency(
 
 
 def summarise(seconds: Sequence[float]) -> Latency:
-    """Median and 95th percentile of durations in seconds, in milliseconds."""
+    """Return median and 95th percentile of durations in seconds, in milliseconds."""
     p50, p95 = np.percentile(seconds, [50, 95]) * 1000
     return Latency(round(float(p50), 4), round(float(p95), 4))
 

@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def find_release(name: str, folder: Path) -> Path:
-    """The folder of a release: `name` itself, or `folder`, into which it is fetched.
+    """Return the folder of a release: `name` itself, or `folder`, into which it is fetched.
 
     Raises:
         BadInput: it is neither a folder nor on the bus.
@@ -89,7 +89,9 @@ def measure(release: Path, work: Path, device_class: str, rounds: int, threads: 
 
 
 def read_network(bundle: Bundle) -> dict[str, Any]:
-    """The arguments of a bundle's network that are single numbers: the others, such as the mean image, cost nothing.
+    """Return the arguments of a bundle's network that are single numbers.
+
+    The others, such as the mean image, cost nothing.
 
     Raises:
         BadInput: the bundle is of before releases said how their network is built.
@@ -107,7 +109,7 @@ def pictures(height: int, width: int) -> Sequence[Image]:
 
 
 def describe_machine(threads: int) -> str:
-    """How a measurement was made: date, processor, threads, runtimes, how busy the machine was, command."""
+    """Return how a measurement was made: date, processor, threads, runtimes, how busy the machine was, command."""
     found = {each.metadata["Name"].lower(): each.version for each in metadata.distributions()}
     runtimes = [f"{name} {found[name]}" for name in RUNTIMES if name in found]
     when = datetime.now(UTC).date().isoformat()
@@ -116,7 +118,7 @@ def describe_machine(threads: int) -> str:
 
 
 def processor() -> str:
-    """The board's or processor's name and its number of cores."""
+    """Return the board's or processor's name and its number of cores."""
     board, cpus = Path("/proc/device-tree/model"), Path("/proc/cpuinfo")
     lines = cpus.read_text().splitlines() if cpus.is_file() else []
     named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
@@ -127,7 +129,7 @@ def processor() -> str:
 def add_network(
     profile: DeviceProfile, recipe: str, network: Mapping[str, Any], times: Mapping[str, Latency], measured: str
 ) -> DeviceProfile:
-    """The profile with the latencies of one network, in place of what it said of the same."""
+    """Return the profile with the latencies of one network, in place of what it said of the same."""
     entry = {
         "recipe": recipe,
         "network": network,

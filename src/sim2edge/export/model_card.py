@@ -63,7 +63,7 @@ def write_card(
     frames: int,
     memory_mb: int,
 ) -> str:
-    """The model card of a release as Markdown.
+    """Return the model card of a release as Markdown.
 
     Args:
         facts: what the release is made from.

@@ -101,7 +101,7 @@ def measure_distance(outputs: Outputs, reference: Outputs, postprocess: Mapping[
 
 
 def decode_all(outputs: Outputs, postprocess: Mapping[str, Any]) -> list[Detections]:
-    """Detections of every image."""
+    """Return detections of every image."""
     return perception.decode(outputs["floor"], outputs["obstacles"], **postprocess)
 
 

@@ -63,7 +63,7 @@ class ReleaseFacts:
 
 
 def assemble(facts: ReleaseFacts, model: Path, metrics: Mapping[str, float], model_card: str) -> dict[str, bytes]:
-    """Every member of the bundle around the file `model`, by name."""
+    """Return every member of the bundle around the file `model`, by name."""
     members = {
         SIGNATURE_FILE: _json(describe_signature(facts.device_postprocess, model)),
         CLASSES_FILE: _json({"classes": list(facts.announced.values()), "floors": facts.announced_floors}),
@@ -95,7 +95,7 @@ def seal(about: Mapping[str, Any], members: Mapping[str, bytes], model: Path) ->
 
 
 def swap_model(bundle: Bundle, model: Path) -> dict[str, bytes]:
-    """Every member of an installed bundle, around another form of its network."""
+    """Return every member of an installed bundle, around another form of its network."""
     kept = set(bundle.release.files) - {bundle.release.model_file}
     members = {name: (bundle.folder / name).read_bytes() for name in kept}
     members[SIGNATURE_FILE] = _json(describe_signature(bundle.read_json(SIGNATURE_FILE)["postprocess"], model))
@@ -109,7 +109,7 @@ def state_memory(model: Path) -> int:
 
 
 def describe_signature(postprocess: Mapping[str, Any], model: Path) -> dict[str, Any]:
-    """How to prepare an image for `model`, read its outputs and check that a device computes it right."""
+    """Return how to prepare an image for `model`, read its outputs and check that a device computes it right."""
     runtime = load_runtime(model)
     height, width = runtime.input_shape[1:3]
     logits = runtime.run(Preprocessor(height, width).prepare(check_picture(height, width)))["floor"][0]

@@ -82,7 +82,7 @@ def check_verdict(verdict: Artifact, model: Artifact, dataset: Artifact) -> dict
 
 
 def read_json(artifact: Artifact, name: str) -> dict[str, Any]:
-    """The content of a JSON file of `artifact`.
+    """Return the content of a JSON file of `artifact`.
 
     Raises:
         BadInput: it is missing, or not a JSON object.
@@ -97,7 +97,7 @@ def read_json(artifact: Artifact, name: str) -> dict[str, Any]:
 
 
 def collect_facts(job: Job[ExportConfig], described: dict[str, Any], verdict: dict[str, Any]) -> ReleaseFacts:
-    """What the release is made from.
+    """Return what the release is made from.
 
     Args:
         job: the run.
@@ -130,7 +130,7 @@ def collect_facts(job: Job[ExportConfig], described: dict[str, Any], verdict: di
 
 
 def read_table(dataset: Artifact, facts: ReleaseFacts) -> DatasetTable:
-    """What `dataset.json` says.
+    """Return what `dataset.json` says.
 
     Raises:
         BadInput: the model was trained for other classes or floors.
@@ -158,7 +158,7 @@ def export_forms(job: Job[ExportConfig], table: DatasetTable) -> TorchRuntime:
 
 
 def variants_folder(job: Job[ExportConfig]) -> Path:
-    """Where the exported files lie."""
+    """Return where the exported files lie."""
     return job.output / "variants"
 
 
@@ -184,7 +184,7 @@ def compare(job: Job[ExportConfig], facts: ReleaseFacts, test: Frames, trained: 
 
 
 def release_metrics(chosen: Variant) -> dict[str, float]:
-    """The figures that travel with a release."""
+    """Return the figures that travel with a release."""
     quality = chosen.quality
     return {
         "floor_accuracy": round(quality.floor_accuracy, 4),
@@ -210,7 +210,10 @@ def write_report(
 
 
 def describe_variant(variant: Variant, choice: Choice, target: Target) -> dict[str, Any]:
-    """What the report says of a variant; how far its raw outputs differ is a measurement, see `write_differences`."""
+    """Return what the report says of a variant.
+
+    How far its raw outputs differ is a measurement, see `write_differences`.
+    """
     return {
         "name": variant.name,
         "file": variant.file,
@@ -271,7 +274,7 @@ def check_memory(bundle: Bundle, measured_mb: float) -> None:
 def summarise(
     job: Job[ExportConfig], chosen: Variant, choice: Choice, target: Target, facts: ReleaseFacts
 ) -> dict[str, Any]:
-    """What the manifest says of the release."""
+    """Return what the manifest says of the release."""
     return {
         "release_file": chosen.file,
         "chosen": chosen.name,

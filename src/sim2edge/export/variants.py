@@ -42,7 +42,7 @@ def export_all(
 def prepared(
     images: Sequence[Image], height: int, width: int
 ) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
-    """Each image as the device's own code prepares it, float32 [1, height, width, 3]."""
+    """Yield each image as the device's own code prepares it, float32 [1, height, width, 3]."""
     preprocessor = Preprocessor(height, width)
     for image in images:
         yield preprocessor.prepare(image).copy()

@@ -36,13 +36,13 @@ class AirflowClient:
         return str(self._call("POST", f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"])
 
     def runs(self, dag: str, partition: str) -> list[dict[str, Any]]:
-        """The runs of a DAG for one partition key, newest first."""
+        """Return the runs of a DAG for one partition key, newest first."""
         query = urllib.parse.urlencode({"order_by": "-run_after", "limit": 50, "partition_key_pattern": partition})
         answer = self._call("GET", f"/api/v2/dags/{dag}/dagRuns?{query}")
         return [run for run in answer["dag_runs"] if run["partition_key"] == partition]
 
     def latest_runs(self, dag: str) -> list[dict[str, Any]]:
-        """The newest run of a DAG that has started; empty when there is none."""
+        """Return the newest run of a DAG that has started; empty when there is none."""
         query = "order_by=-run_after&limit=1&state=running&state=success&state=failed"
         runs: list[dict[str, Any]] = self._call("GET", f"/api/v2/dags/{dag}/dagRuns?{query}")["dag_runs"]
         return runs
@@ -55,7 +55,7 @@ class AirflowClient:
         return events
 
     def instances(self, dag: str, run: str) -> list[dict[str, Any]]:
-        """The task instances of a run, every one of mapped tasks included."""
+        """Return the task instances of a run, every one of mapped tasks included."""
         found: list[dict[str, Any]] = []
         while True:
             query = f"limit=100&offset={len(found)}"
@@ -65,17 +65,17 @@ class AirflowClient:
                 return found
 
     def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
-        """The task instances of a run, by task id; of a mapped task, one."""
+        """Return the task instances of a run, by task id; of a mapped task, one."""
         return {task["task_id"]: task for task in self.instances(dag, run)}
 
     def log(self, dag: str, run: str, task: str, attempt: int) -> list[str]:
-        """The lines of a task's log so far."""
+        """Return the lines of a task's log so far."""
         path = f"/api/v2/dags/{dag}/dagRuns/{_quote(run)}/taskInstances/{task}/logs/{attempt}?full_content=true"
         content = self._call("GET", path)["content"]
         return [line for entry in content for line in _lines(entry)]
 
     def result(self, dag: str, run: str, task: str) -> str | None:
-        """What a task returned; None when it returned nothing."""
+        """Return what a task returned; None when it returned nothing."""
         path = f"/api/v2/dags/{dag}/dagRuns/{_quote(run)}/taskInstances/{task}/xcomEntries/return_value"
         try:
             value = self._call("GET", path)["value"]
@@ -115,7 +115,7 @@ class AirflowClient:
 
 
 def _lines(entry: Any) -> list[str]:
-    """What one log entry says: its message, then the errors behind it."""
+    """Return what one log entry says: its message, then the errors behind it."""
     if not isinstance(entry, dict):
         return [str(entry)]
     errors = [f"{error['exc_type']}: {error['exc_value']}" for error in entry.get("error_detail") or []]

@@ -75,14 +75,14 @@ class Pipeline:
 
 
 def judge(states: Sequence[StageState]) -> int:
-    """The exit code for how the stages ended: 0 all well, 1 one failed, 3 a gate refused."""
+    """Return the exit code for how the stages ended: 0 all well, 1 one failed, 3 a gate refused."""
     if all(state.state == "success" for state in states):
         return 0
     return EXIT_FAILED if any("failed" in state.state for state in states) else EXIT_REFUSED
 
 
 def highlights(manifests: Mapping[str, Manifest], device: Device) -> dict[str, str]:
-    """What matters most of each part, a line each.
+    """Return what matters most of each part, a line each.
 
     Args:
         manifests: stage name to the artifact's manifest.
@@ -103,5 +103,5 @@ def highlights(manifests: Mapping[str, Manifest], device: Device) -> dict[str, s
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A metric as text; a few held-out frames may leave it undefined."""
+    """Return a metric as text; a few held-out frames may leave it undefined."""
     return "n/a" if value is None else f"{value:.{digits}f}"

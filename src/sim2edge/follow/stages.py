@@ -54,7 +54,7 @@ class StageState:
 
 
 def start_states() -> list[StageState]:
-    """Every stage, waiting."""
+    """Return every stage, waiting."""
     return [StageState(dag, stage) for dag, stages in PIPELINE.items() for stage in stages]
 
 
@@ -88,14 +88,14 @@ def include_shards(state: StageState, task: Mapping[str, Any], shards: Sequence[
 
 
 def is_over(states: list[StageState]) -> bool:
-    """Whether the pipeline has ended: all stages finished, or one that did not succeed stopped it."""
+    """Return whether the pipeline has ended: all stages finished, or one that did not succeed stopped it."""
     return all(state.finished for state in states) or any(
         state.finished and state.state != "success" for state in states
     )
 
 
 def latest_progress(lines: list[str]) -> str:
-    """The last `done/total metrics` in a task's log; empty when there is none yet."""
+    """Return the last `done/total metrics` in a task's log; empty when there is none yet."""
     for line in reversed(lines):
         match = PROGRESS_LINE.search(line)
         if match:
@@ -168,7 +168,7 @@ class Follower:
         return state
 
     def _find_run(self, dag: str) -> str | None:
-        """The run of `dag` that the run of the DAG before it set off; None as long as there is none."""
+        """Return the run of `dag` that the run of the DAG before it set off; None as long as there is none."""
         if dag not in self._runs:
             before = dict(zip(list(PIPELINE)[1:], PIPELINE, strict=False))[dag]
             found = self._training_run() if dag == TRAIN else self._run_started_by(before, self._runs.get(before), dag)
@@ -181,7 +181,7 @@ class Follower:
         return next((started for event in events for started in started_runs(event, dag)), None)
 
     def _training_run(self) -> str | None:
-        """The run that learns from the batch: by its request, or else by hand."""
+        """Return the run that learns from the batch: by its request, or else by hand."""
         request = self._request()
         if not request or request["state"] != "success":
             return None
@@ -193,12 +193,12 @@ class Follower:
         return next((started for event in serving for started in started_runs(event, TRAIN)), None)
 
     def _request(self) -> Mapping[str, Any] | None:
-        """The task that asks for a training."""
+        """Return the task that asks for a training."""
         run = self._runs.get(CLEAN)
         return self._client.tasks(CLEAN, run).get(REQUEST) if run else None
 
     def _look_before_training(self, state: StageState) -> StageState:
-        """A stage that has no run yet: what is waited for, or that it will get none."""
+        """Return a stage that has no run yet: what is waited for, or that it will get none."""
         request = self._request()
         if request and request["state"] in FINISHED - {"success", "skipped"}:
             run, attempt = self._runs[CLEAN], max(1, request["try_number"])
@@ -208,7 +208,7 @@ class Follower:
         return state
 
     def _decision(self) -> str:
-        """What the last look at the requests came to."""
+        """Return what the last look at the requests came to."""
         runs = self._client.latest_runs(DECIDER)
         task = self._client.tasks(DECIDER, runs[0]["dag_run_id"]).get(DECIDES) if runs else None
         if not task or not task["try_number"]:
@@ -218,5 +218,5 @@ class Follower:
 
 
 def started_runs(event: Mapping[str, Any], dag: str) -> list[str]:
-    """The runs of a DAG that an asset event started."""
+    """Return the runs of a DAG that an asset event started."""
     return [str(run["run_id"]) for run in event["created_dagruns"] if run["dag_id"] == dag]

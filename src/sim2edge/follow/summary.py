@@ -14,7 +14,7 @@ from sim2edge.services.logins import Login
 def summarize_stages(
     states: Sequence[StageState], manifests: Mapping[str, Manifest], started: float
 ) -> list[dict[str, Any]]:
-    """One entry a stage: what Airflow says of the task and what the manifest says of the artifact.
+    """Return one entry a stage: what Airflow says of the task and what the manifest says of the artifact.
 
     Args:
         states: the stages as the pipeline left them.

@@ -15,7 +15,7 @@ SECONDS_BETWEEN_PROGRESS_LINES = 10.0
 
 
 def make_table(states: list[StageState]) -> Table:
-    """One row a stage: its state, its seconds, and its latest progress or its artifact."""
+    """Return one row a stage: its state, its seconds, and its latest progress or its artifact."""
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "state", "seconds", "progress"):
         table.add_column(column, no_wrap=True, justify="right" if column == "seconds" else "left")

@@ -40,7 +40,7 @@ class Clock:
     """How far the log time runs ahead of the stamps: for messages without one. 0 when they are of the same clock."""
 
     def times_of(self, stream: Stream) -> Times:
-        """The times of a stream's messages, nanoseconds."""
+        """Return the times of a stream's messages, nanoseconds."""
         if self.name == "stamps" and stream.stamped:
             return np.array(stream.stamps, dtype=np.int64)
         return np.array(stream.log_times, dtype=np.int64) - self.offset_ns
@@ -62,7 +62,7 @@ class Aligned:
 
 
 def choose_clock(streams: Mapping[Role, Stream]) -> Clock:
-    """The stamps if images, scans and poses have them, otherwise the log time for all."""
+    """Return the stamps if images, scans and poses have them, otherwise the log time for all."""
     for role in ("image", "scan", "pose"):
         stream = streams[role]
         if not stream.stamped:

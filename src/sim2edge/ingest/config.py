@@ -40,7 +40,7 @@ class TopicsConfig(Section):
         return self
 
     def of(self, role: Role) -> tuple[str, ...]:
-        """The names for one role."""
+        """Return the names for one role."""
         names: tuple[str, ...] = getattr(self, role)
         return names
 

@@ -36,7 +36,7 @@ def deliver_folder(bus: Bus, batch: str, folder: Path, config: IngestConfig, pro
 
 
 def find_logs(folder: Path, config: IngestConfig) -> tuple[list[str], list[str]]:
-    """Relative paths below a folder, sorted: the logs, and the other files.
+    """Return relative paths below a folder, sorted: the logs, and the other files.
 
     Raises:
         BadInput: it is no folder, has no logs or too many, or has one that may not be taken.

@@ -71,7 +71,7 @@ def _jpeg_size(data: bytes) -> Size | None:
 
 
 def to_jpeg(picture: Picture, quality: int) -> bytes:
-    """The image as JPEG: itself if it is one, otherwise encoded with `quality` percent.
+    """Return the image as JPEG: itself if it is one, otherwise encoded with `quality` percent.
 
     Raises:
         ValueError: it cannot be decoded.
@@ -90,7 +90,7 @@ def to_jpeg(picture: Picture, quality: int) -> bytes:
 
 
 def _pixels(picture: Picture) -> NDArray[np.uint8]:
-    """A raw image as RGB, height x width x 3."""
+    """Return a raw image as RGB, height x width x 3."""
     width, height, step = picture.raw or (0, 0, 0)
     channels = CHANNELS[picture.encoding]
     rows = np.frombuffer(picture.data, np.uint8, step * height).reshape(height, step)

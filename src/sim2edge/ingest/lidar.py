@@ -45,14 +45,19 @@ class Scan:
 
 
 def geometry_from_span(start_rad: float, end_rad: float, beams: int, turned_rad: float) -> Geometry:
-    """The geometry of a `foxglove.LaserScan`: its end is the last beam, or else a full turn on from the first."""
+    """Return the geometry of a `foxglove.LaserScan`.
+
+    Its end is the last beam, or else a full turn on from the first.
+    """
     span = end_rad - start_rad
     steps = beams if abs(span - math.tau) < SAME_ANGLE_RAD else beams - 1
     return Geometry(start_rad + turned_rad, span / steps if steps > 0 else 0.0, beams)
 
 
 def bring_to_beams(scan: Scan, angles: tuple[float, ...], yaw_rad: float, max_range_m: float) -> Floats | None:
-    """The ranges along `angles` (rad, ahead of the robot), inf for no return; None when a scan is nothing but NaN.
+    """Return the ranges along `angles` (rad, ahead of the robot), inf for no return.
+
+    None when a scan is nothing but NaN.
 
     `yaw_rad` is how far the scanner is turned left on the robot.
     """

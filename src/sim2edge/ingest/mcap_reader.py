@@ -42,7 +42,7 @@ class BadLog(Exception):
 
 
 def read_messages(path: Path) -> Iterator[tuple[Schema | None, Channel, Message]]:
-    """Every message with its channel and schema, in the order of the file.
+    """Yield every message with its channel and schema, in the order of the file.
 
     Raises:
         BadLog: it is no MCAP, is truncated or damaged; says how many messages could be read.
@@ -59,7 +59,7 @@ def read_messages(path: Path) -> Iterator[tuple[Schema | None, Channel, Message]
 
 
 def _check_ends(file: BinaryIO) -> str:
-    """What to call it when the file cannot be read to its end."""
+    """Return what to call it when the file cannot be read to its end."""
     if file.read(len(MAGIC)) != MAGIC:
         raise BadLog("not an MCAP file: it does not begin as one")
     file.seek(-len(MAGIC), os.SEEK_END)
@@ -83,7 +83,7 @@ def _messages(file: BinaryIO) -> Iterator[tuple[Schema | None, Channel, Message]
 
 
 def _flat(reader: StreamReader) -> Iterator[Any]:
-    """The records, those in chunks included."""
+    """Yield the records, those in chunks included."""
     for record in reader.records:
         if isinstance(record, Chunk):
             _check_unpacked(record)
@@ -101,13 +101,15 @@ def _check_unpacked(chunk: Chunk) -> None:
 
 
 def words_of(error: BaseException) -> str:
-    """An error of a library in few words."""
+    """Return an error of a library in few words."""
     text = join_lines(error, 160) or "ends too early"
     return text if type(error) in (ValueError, EndOfFile) else f"{type(error).__name__}: {text}"
 
 
 def decoder_of(schema: Schema | None, channel: Channel) -> Callable[[bytes], Any] | None:
-    """A function that decodes the channel's messages by the schema in the file; None for encodings we do not know.
+    """Return a function that decodes the channel's messages by the schema in the file.
+
+    None for encodings we do not know.
 
     JSON stays bytes. The function raises one of `DAMAGE` for bytes that do not fit the schema.
 

@@ -195,7 +195,9 @@ class Understanding:
 def reader_for(
     role: Role, schema: Schema | None, channel: Channel, keep: Callable[[Any], Any] = lambda value: value
 ) -> Understanding:
-    """What reads the messages of a channel that is mapped to a role; `keep` makes of each what is to be remembered.
+    """Return what reads the messages of a channel that is mapped to a role.
+
+    `keep` makes of each what is to be remembered.
 
     Raises:
         BadLog: the schema is not one of that role, or is not encoded as it should be.

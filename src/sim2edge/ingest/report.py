@@ -70,12 +70,12 @@ class Report(BaseModel):
 
 
 def report_refused(source: File, reason: str) -> LogReport:
-    """The report on a log that was refused."""
+    """Return the report on a log that was refused."""
     return LogReport(file=source.path, sha256=source.sha256, bytes=source.bytes, refused=reason)
 
 
 def report_log(source: File, episode_id: str, understood: Understood, floor: str) -> LogReport:
-    """The report on a log that became an episode."""
+    """Return the report on a log that became an episode."""
     log, ticks, clock = understood.log, understood.ticks, understood.clock
     roles = {stream.topic: role for role, stream in log.streams.items()}
     return LogReport(
@@ -105,7 +105,7 @@ def report_log(source: File, episode_id: str, understood: Understood, floor: str
 
 
 def count_boxes(understood: Understood) -> dict[str, int]:
-    """Boxes by class over the ticks of an episode."""
+    """Return boxes by class over the ticks of an episode."""
     if not understood.log.labelled:
         return {}
     labels = understood.log.streams["labels"].values
@@ -119,7 +119,10 @@ HEADER = ("file", "episode", "seconds", "ticks", "dropped", "clock", "truth", "f
 
 
 def table(report: Report) -> list[str]:
-    """The report as lines: a table of the logs, what was refused and why, and of few logs also what was in each."""
+    """Return the report as lines.
+
+    A table of the logs, what was refused and why, and of few logs also what was in each.
+    """
     rows = [HEADER, *(_row(log) for log in report.logs if log.refused is None)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -140,7 +140,7 @@ def _checked_size(picture: Picture, most: int) -> Size | None:
 
 
 def _choose(streams: Mapping[str, Stream], config: IngestConfig) -> dict[Role, Stream]:
-    """The stream of each role: of the first of its names that has messages."""
+    """Return the stream of each role: of the first of its names that has messages."""
     chosen: dict[Role, Stream] = {}
     for role in ROLES:
         names = config.topics.of(role)
@@ -166,7 +166,7 @@ def _check_images(images: Stream) -> None:
 
 
 def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[bytes]:
-    """The images with the given rising numbers among those of their topic, as JPEG.
+    """Yield the images with the given rising numbers among those of their topic, as JPEG.
 
     Raises:
         BadLog: one cannot be decoded.

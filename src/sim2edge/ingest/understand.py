@@ -63,7 +63,7 @@ def _check_floors(episode: Understood, config: IngestConfig) -> None:
 
 
 def floor_at(episode: Understood, tick: int, config: IngestConfig) -> str:
-    """The floor at a tick: what the labels say, else the config; empty when neither does."""
+    """Return the floor at a tick: what the labels say, else the config; empty when neither does."""
     role: Role = "labels"
     if role not in episode.ticks.chosen:
         return config.floor

@@ -52,7 +52,10 @@ def write_episode(
 
 
 def seed_of(source: File) -> str:
-    """What stands for the seed of an episode that was not drawn: the head of its file's SHA-256, 32 hex digits."""
+    """Return what stands for the seed of an episode that was not drawn.
+
+    The head of its file's SHA-256, 32 hex digits.
+    """
     return source.sha256[:32]
 
 

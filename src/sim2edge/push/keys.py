@@ -24,7 +24,7 @@ ROLES = ("root", "targets", "snapshot", "timestamp")
 
 
 def keys_folder() -> Path:
-    """The folder named by `SIM2EDGE_KEYS`.
+    """Return the folder named by `SIM2EDGE_KEYS`.
 
     Raises:
         BadInput: the variable is not set.
@@ -47,7 +47,7 @@ class KeyFolder:
         return self.folder / "root.json"
 
     def read_root(self) -> bytes:
-        """The trusted root.
+        """Return the trusted root.
 
         Raises:
             BadInput: `sim2edge ota init` was not here.
@@ -58,7 +58,7 @@ class KeyFolder:
         return self.root_file.read_bytes()
 
     def of_role(self, role: str) -> Sequence[CryptoSigner]:
-        """Every key of a role that lies in the folder.
+        """Return every key of a role that lies in the folder.
 
         Raises:
             BadInput: a file is not a private key.
@@ -72,12 +72,12 @@ class KeyFolder:
         return signer
 
     def complete(self, role: str, count: int) -> Sequence[CryptoSigner]:
-        """The first `count` keys of a role, making those that are missing."""
+        """Return the first `count` keys of a role, making those that are missing."""
         present = list(self.of_role(role))[:count]
         return present + [self.create(role) for _ in range(count - len(present))]
 
     def signers(self, role: str, root: Root) -> Sequence[CryptoSigner]:
-        """The keys in the folder that `root` accepts for a role.
+        """Return the keys in the folder that `root` accepts for a role.
 
         Raises:
             BadInput: they are fewer than the role's threshold.
@@ -95,7 +95,7 @@ class KeyFolder:
         self.path(role, key_id).unlink(missing_ok=True)
 
     def path(self, role: str, key_id: str) -> Path:
-        """Where a key lies."""
+        """Return where a key lies."""
         return self._folder(role) / f"{role}-{key_id[:8]}.pem"
 
     def _folder(self, role: str) -> Path:

@@ -63,7 +63,7 @@ def verify(metadata: Metadata[S], root: Root) -> None:
 
 
 def find_key(root: Root, name: str) -> tuple[str, str]:
-    """The role and the full key id behind `<role>-<first digits of the id>`.
+    """Return the role and the full key id behind `<role>-<first digits of the id>`.
 
     Raises:
         BadInput: the root has no such key.
@@ -76,7 +76,7 @@ def find_key(root: Root, name: str) -> tuple[str, str]:
 
 
 def describe(current: Current, rings: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
-    """The state of the repository as JSON: versions, expiries, key names, rings."""
+    """Return the state of the repository as JSON: versions, expiries, key names, rings."""
     metadata = (current.root, current.targets, current.snapshot, current.timestamp)
     return {
         "roles": {

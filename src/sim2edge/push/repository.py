@@ -66,7 +66,7 @@ class Repository:
     # Reading
 
     def current(self) -> Current:
-        """The state that devices see.
+        """Return the state that devices see.
 
         Raises:
             BadInput: there is no repository, or its metadata is damaged or signed by others.
@@ -81,7 +81,7 @@ class Repository:
         return Current(root, timestamp, snapshot, targets, found[1])
 
     def trusted_root(self) -> Metadata[Root]:
-        """The newest root, reached from the one in the key folder step by step, each signed by the one before.
+        """Return the newest root, reached from the one in the key folder step by step, each signed by the one before.
 
         Raises:
             BadInput: the key folder holds no root, or a root on the bus is not rightly signed.

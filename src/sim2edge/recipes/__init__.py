@@ -18,7 +18,7 @@ NETWORKS = "sim2edge.networks"
 
 
 def load_network(folder: Path, recipe: str = "perception") -> "nn.Module":
-    """The trained network in a model artifact's folder, in evaluation mode on the CPU.
+    """Return the trained network in a model artifact's folder, in evaluation mode on the CPU.
 
     It takes images [N, 3, height, width], RGB 0..1; out come floor logits [N, floors], obstacles [N, cells, outputs].
 

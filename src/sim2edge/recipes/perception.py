@@ -56,7 +56,7 @@ class Detections:
 
 
 def grid_shapes(height: int, width: int) -> tuple[tuple[int, int], ...]:
-    """Rows and columns of each grid for an image of `height` x `width` pixels, multiples of the largest stride.
+    """Return rows and columns of each grid for an image of `height` x `width` pixels, multiples of the largest stride.
 
     Raises:
         ValueError: the image is not a whole number of cells.
@@ -87,7 +87,7 @@ def _cell_geometry(grids: tuple[tuple[int, ...], ...]) -> Floats:
 
 
 def assign_cells(boxes: Floats, grids: Sequence[Sequence[int]]) -> Integers:
-    """Which box each cell has to claim: index into `boxes`, or -1 for none.
+    """Return which box each cell has to claim: index into `boxes`, or -1 for none.
 
     A box belongs to the grid of its size, and there to the cell of its centre and those whose centre lies within
     0.75 cells of it; where two boxes want a cell, the smaller one gets it, as it has fewer.
@@ -160,7 +160,7 @@ def keep_classes(found: Detections, announced: Sequence[int]) -> Detections:
 def _decode_image(
     floor: Floats, raw: Floats, cells: Floats, score_threshold: float, iou_threshold: float, limit: int
 ) -> Detections:
-    """Detections of one image from its raw outputs [cells, values]."""
+    """Return detections of one image from its raw outputs [cells, values]."""
     # A score is at most its objectness: the cells below the threshold there, nearly all, need no further arithmetic.
     likely = (raw[:, 0] >= logit(score_threshold) - 1e-3).nonzero()[0]
     raw = raw.take(likely, axis=0).T.copy()  # [values, K] from here on: NumPy is quickest along a long last axis
@@ -187,7 +187,7 @@ def score_cells(raw: Floats) -> Floats:
 
 
 def decode_boxes(raw: Floats, cells: Floats) -> Floats:
-    """Corners as fractions of the image, clipped to it, from raw box outputs and geometry, each [4, cells]."""
+    """Return corners as fractions of the image, clipped to it, from raw box outputs and geometry, each [4, cells]."""
     centres = cells[:2] + raw[:2] * OFFSET_GAIN * cells[2:]
     halves = np.exp(np.minimum(raw[2:], RAW_LIMIT) * SIZE_GAIN) * cells[2:] / 2
     corners: Floats = np.concatenate([centres - halves, centres + halves])
@@ -205,7 +205,7 @@ def suppress(boxes: Floats, scores: Floats, iou_threshold: float, limit: int) ->
 
 
 def intersection_over_union(first: Floats, second: Floats) -> Floats:
-    """Intersection over union of every pair of boxes [A, 4] and [B, 4]: [A, B], 0..1."""
+    """Return intersection over union of every pair of boxes [A, 4] and [B, 4]: [A, B], 0..1."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     sides = np.maximum(high - low, 0)
@@ -217,7 +217,7 @@ def intersection_over_union(first: Floats, second: Floats) -> Floats:
 
 @lru_cache(maxsize=16)
 def logit(share: float) -> float:
-    """The output whose sigmoid is `share`, 0..1; infinite at both ends."""
+    """Return the output whose sigmoid is `share`, 0..1; infinite at both ends."""
     if 0 < share < 1:
         return math.log(share / (1 - share))
     return -math.inf if share <= 0 else math.inf
@@ -231,7 +231,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def signature(height: int, width: int, score_threshold: float = 0.4) -> dict[str, Any]:
-    """The keyword arguments of `decode` for a network on `height` x `width` pixels, as JSON values."""
+    """Return the keyword arguments of `decode` for a network on `height` x `width` pixels, as JSON values."""
     return {
         "grids": [list(grid) for grid in grid_shapes(height, width)],
         "score_threshold": score_threshold,

@@ -16,7 +16,10 @@ MATCH_IOU = 0.5
 
 
 def coco_results(detections: Sequence[Detections], height: int, width: int) -> list[dict[str, Any]]:
-    """Detections in COCO's result format: image and category from 1, `bbox` = [x, y, width, height] in pixels."""
+    """Return detections in COCO's result format.
+
+    Image and category from 1, `bbox` = [x, y, width, height] in pixels.
+    """
     side = np.array([width, height, width, height], np.float32)
     return [
         {
@@ -31,7 +34,7 @@ def coco_results(detections: Sequence[Detections], height: int, width: int) -> l
 
 
 def coco_truth(frames: Frames, classes: int) -> dict[str, Any]:
-    """The frames' boxes as a COCO annotation file."""
+    """Return the frames' boxes as a COCO annotation file."""
     height, width = frames.images.shape[1:3]
     side = np.array([width, height], np.float64)
     owners = np.repeat(np.arange(len(frames)), np.diff(frames.starts))
@@ -97,7 +100,10 @@ def match_detections(found: Detections, boxes: Floats, classes: Integers, same_c
 
 
 def best_threshold(frames: Frames, detections: Sequence[Detections]) -> float:
-    """The score threshold (0..1) with the best F1 over all obstacles of `frames`; 0.5 if nothing is ever found."""
+    """Return the score threshold (0..1) with the best F1 over all obstacles of `frames`.
+
+    0.5 if nothing is ever found.
+    """
     scores, hits = match_scores(frames, detections)
     if not hits.any():
         return 0.5
@@ -117,6 +123,6 @@ def match_scores(frames: Frames, detections: Sequence[Detections]) -> tuple[Floa
 
 
 def floor_accuracy(frames: Frames, detections: Sequence[Detections]) -> float:
-    """Share of frames whose floor is predicted right, 0..1."""
+    """Return share of frames whose floor is predicted right, 0..1."""
     predicted = np.array([found.floor.argmax() for found in detections])
     return float((predicted == frames.floors).mean())

@@ -12,7 +12,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def basic(user: str, password: str) -> dict[str, str]:
-    """The header of a basic login."""
+    """Return the header of a basic login."""
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 

@@ -14,7 +14,7 @@ def server_command(python: str, host: str, port: int) -> tuple[str, ...]:
 
 
 def server_environment(home: Path, bucket: str) -> Mapping[str, str]:
-    """Where the server keeps what: runs and logins in SQLite below `home`, artifacts on S3. Nothing secret."""
+    """Return where the server keeps what: runs and logins in SQLite below `home`, artifacts on S3. Nothing secret."""
     database = f"sqlite:///{home}/mlflow.db"
     return {
         "MLFLOW_AUTH_CONFIG_PATH": str(home / "auth.ini"),

@@ -21,7 +21,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_taken(port: int) -> bool:
-    """Whether a server could not listen on `port` of loopback."""
+    """Return whether a server could not listen on `port` of loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -32,7 +32,7 @@ def is_taken(port: int) -> bool:
 
 
 def holder(port: int) -> psutil.Process | None:
-    """The process that listens on `port`; None when it belongs to another user or is gone."""
+    """Return the process that listens on `port`; None when it belongs to another user or is gone."""
     for connection in psutil.net_connections("tcp"):
         local = connection.laddr
         if connection.status == psutil.CONN_LISTEN and local and local.port == port and connection.pid:

@@ -84,7 +84,7 @@ def rotate_role(folder: Path, role: str) -> None:
 
 
 def read_keys(folder: Path) -> dict[str, Keys]:
-    """The key pair of every role that has a file.
+    """Return the key pair of every role that has a file.
 
     Raises:
         BadInput: there is no file, one is not that of a role, or one is wrong.
@@ -96,7 +96,7 @@ def read_keys(folder: Path) -> dict[str, Keys]:
 
 
 def read_variables(folder: Path, role: str) -> dict[str, str]:
-    """All that the file of a role holds.
+    """Return all that the file of a role holds.
 
     Raises:
         BadInput: there is no such file, or it is wrong.
@@ -116,7 +116,7 @@ def _read(folder: Path, role: str) -> dict[str, str]:
 
 
 def _imposed(role: str, login: MlflowSecrets, admin: Keys | None) -> dict[str, str]:
-    """What the file of a role has to hold, whatever it held before."""
+    """Return what the file of a role has to hold, whatever it held before."""
     if role == ADMIN and admin:
         return {ACCESS_KEY: admin.access, SECRET_KEY: admin.secret}
     if role in TRACKING_STAGES:
@@ -150,7 +150,7 @@ def _new_keys() -> dict[str, str]:
 
 
 def _mlflow_secrets(folder: Path) -> MlflowSecrets:
-    """The secrets that the folder holds already, or new ones."""
+    """Return the secrets that the folder holds already, or new ones."""
     found = read_role(folder, "mlflow")
     return MlflowSecrets(
         found.get(SERVER_PASSWORD) or secrets.token_urlsafe(15), found.get(SERVER_KEY) or secrets.token_hex(48)

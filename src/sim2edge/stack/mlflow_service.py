@@ -10,7 +10,7 @@ from sim2edge.stack.settings import StackSettings
 
 
 def define_mlflow(settings: StackSettings, credentials: Credentials) -> Service:
-    """The tracking server: runs in SQLite, artifacts on the S3 server, a login on every page."""
+    """Return the tracking server: runs in SQLite, artifacts on the S3 server, a login on every page."""
     home = settings.home / "mlflow"
     login = basic(USER, credentials.mlflow_password)
     page = f"{settings.mlflow_url}/api/2.0/mlflow/experiments/get?experiment_id=0"

@@ -34,7 +34,7 @@ class Service:
 
 
 def log_path(settings: StackSettings, name: str) -> Path:
-    """Where the output of service `name` goes."""
+    """Return where the output of service `name` goes."""
     return settings.home / "logs" / f"{name}.log"
 
 

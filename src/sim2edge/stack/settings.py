@@ -72,7 +72,7 @@ class StackSettings(BaseModel):
         return f"http://127.0.0.1:{self.airflow_port}"
 
     def ports(self) -> Iterator[tuple[str, int, str]]:
-        """Every port as (service, port, name of the setting that moves it)."""
+        """Yield every port as (service, port, name of the setting that moves it)."""
         for flag, port in self.s3_ports.items():
             yield f"S3 server, {flag}", port, "s3_port"
         if "mlflow" in self.only:

@@ -31,14 +31,14 @@ class ProcessId(BaseModel):
 
     @classmethod
     def of(cls, pid: int) -> "ProcessId | None":
-        """The running process `pid`; None when there is none."""
+        """Return the running process `pid`; None when there is none."""
         try:
             return cls(pid=pid, created=psutil.Process(pid).create_time())
         except psutil.NoSuchProcess:
             return None
 
     def find(self) -> psutil.Process | None:
-        """The process, if that very one still runs."""
+        """Return the process, if that very one still runs."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.created) < 0.01
@@ -73,7 +73,7 @@ class StackState(BaseModel):
 
 
 def state_path(home: Path) -> Path:
-    """The state file."""
+    """Return the state file."""
     return home / "state.json"
 
 
@@ -83,7 +83,7 @@ def write_state(state: StackState) -> None:
 
 
 def read_state(home: Path) -> StackState | None:
-    """The last state written; None when there is none, or the file is damaged: then a new start replaces it."""
+    """Return the last state written; None when there is none, or the file is damaged: then a new start replaces it."""
     try:
         return StackState.model_validate_json(state_path(home).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValidationError, UnicodeDecodeError):

@@ -113,7 +113,7 @@ class Watched:
         return f"no answer within {self.service.deadline_s:.0f} s" if code is None else _describe_exit(code)
 
     def running(self) -> psutil.Process | None:
-        """Its process, unless it has ended."""
+        """Return its process, unless it has ended."""
         return psutil.Process(self.process.pid) if self.process and self.process.poll() is None else None
 
     def signal_stop(self) -> None:

@@ -44,7 +44,7 @@ class Split:
         return len(self.images)
 
     def to(self, device: torch.device) -> "Split":
-        """The same on `device`; all of it, so that drawing a batch moves nothing."""
+        """Return the same on `device`; all of it, so that drawing a batch moves nothing."""
         return Split(**{name: value.to(device) for name, value in vars(self).items()})
 
 
@@ -114,7 +114,7 @@ def mirror_cells(height: int, width: int) -> Tensor:
 
 
 def draw(split: Split, rows: Tensor, mirrored: Tensor | None = None, colours: Colours | None = None) -> Batch:
-    """The frames `rows` [N] as a batch.
+    """Return the frames `rows` [N] as a batch.
 
     Args:
         split: where they are.
@@ -147,7 +147,7 @@ def draw(split: Split, rows: Tensor, mirrored: Tensor | None = None, colours: Co
 
 
 def random_colours(count: int, share: float, generator: torch.Generator) -> Colours:
-    """Colours of `count` frames: a share of them get swapped and scaled channels, the rest stay as they are."""
+    """Return colours of `count` frames: a share of them get swapped and scaled channels, the rest stay as they are."""
     order = torch.rand(count, 3, generator=generator).argsort(dim=1)
     gain = torch.exp((torch.rand(count, 3, generator=generator) * 2 - 1) * MAX_GAIN)
     chosen = torch.rand(count, 1, generator=generator) < share
@@ -155,7 +155,7 @@ def random_colours(count: int, share: float, generator: torch.Generator) -> Colo
 
 
 def shuffled_batches(split: Split, size: int, variation: Variation, generator: torch.Generator) -> Iterator[Batch]:
-    """One pass over the split in random order; the last batch holds what is left.
+    """Yield one pass over the split in random order; the last batch holds what is left.
 
     A last batch of one frame is left out: batch norm cannot learn from it.
     """

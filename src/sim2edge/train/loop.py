@@ -119,7 +119,7 @@ class Trainer:
         return sums, self.steps
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """One step of the optimiser; the parts of the loss before it."""
+        """Return one step of the optimiser; the parts of the loss before it."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.amp and self.device.type == "cuda"):
             floor, obstacles = self.network(batch.images)
         losses = perception_losses(floor, obstacles, batch, self._cells, self._class_weights)
@@ -134,7 +134,7 @@ class Trainer:
         return dict(zip(names, values, strict=True))
 
     def state(self) -> dict[str, Any]:
-        """Everything that decides how training goes on."""
+        """Return everything that decides how training goes on."""
         return {
             "weights": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -164,7 +164,7 @@ class Trainer:
 
 
 def find_device(name: str) -> torch.device:
-    """The device called `cpu` or `cuda`.
+    """Return the device called `cpu` or `cuda`.
 
     Raises:
         BadInput: a GPU is wanted and there is none.
@@ -175,12 +175,15 @@ def find_device(name: str) -> torch.device:
 
 
 def batches_in(frames: int, size: int) -> int:
-    """Batches of one pass: a last batch of a single frame is left out."""
+    """Return batches of one pass: a last batch of a single frame is left out."""
     return max(1, frames // size + (frames % size > 1))
 
 
 def learning_rate_factor(step: int, warmup: float, total: int) -> float:
-    """Share of the peak rate at `step`: up in a line over `warmup` steps, then down in a cosine to 0 at `total`."""
+    """Return share of the peak rate at `step`.
+
+    Up in a line over `warmup` steps, then down in a cosine to 0 at `total`.
+    """
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, total - warmup))))
@@ -197,7 +200,7 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW
 
 
 def judge(network: nn.Module, frames: Frames, batch_size: int) -> dict[str, float]:
-    """Metrics of the network on frames; `validation_score` is the mean of floor accuracy and mAP@50."""
+    """Return metrics of the network on frames; `validation_score` is the mean of floor accuracy and mAP@50."""
     detections = detect(network, frames, batch_size, score_threshold=SCORE_FLOOR)
     accuracy = floor_accuracy(frames, detections)
     at_50, at_50_95, _ = mean_average_precision(frames, detections, classes=int(frames.classes.max(initial=0)) + 1)

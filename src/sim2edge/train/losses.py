@@ -73,14 +73,17 @@ def quality_focal(logits: Tensor, quality: Tensor) -> Tensor:
 
 
 def decode_boxes(raw: Tensor, cells: Tensor) -> Tensor:
-    """Corners as fractions [P, 4] from raw outputs [P, 4] of cells with geometry [P, 4]; not clipped to the image."""
+    """Return corners as fractions [P, 4] from raw outputs [P, 4] of cells with geometry [P, 4].
+
+    Not clipped to the image.
+    """
     centres = cells[:, :2] + raw[:, :2] * OFFSET_GAIN * cells[:, 2:]
     halves = torch.exp(raw[:, 2:].clamp(-RAW_LIMIT, RAW_LIMIT) * SIZE_GAIN) * cells[:, 2:] / 2
     return torch.cat([centres - halves, centres + halves], dim=1)
 
 
 def overlaps(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Intersection over union, and its generalised form (-1..1), of boxes [P, 4] pair by pair: [P] each."""
+    """Return intersection over union, and its generalised form (-1..1), of boxes [P, 4] pair by pair: [P] each."""
     shared = _area(torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:]))
     hull = _area(torch.minimum(first[:, :2], second[:, :2]), torch.maximum(first[:, 2:], second[:, 2:]))
     union = _area(first[:, :2], first[:, 2:]) + _area(second[:, :2], second[:, 2:]) - shared

@@ -99,7 +99,7 @@ class Tracker:
         return self._run_id
 
     def _open(self, client: "MlflowClient") -> tuple[str, int]:
-        """The run of this artifact, made if need be, and how many epochs it holds."""
+        """Return the run of this artifact, made if need be, and how many epochs it holds."""
         from mlflow.entities import Param
 
         experiment = open_experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT))
@@ -126,7 +126,7 @@ class Tracker:
 
 
 def open_experiment(client: "MlflowClient", name: str) -> str:
-    """The id of the experiment `name`, made if it is not there."""
+    """Return the id of the experiment `name`, made if it is not there."""
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(name)
@@ -141,7 +141,7 @@ def open_experiment(client: "MlflowClient", name: str) -> str:
 
 
 def describe_dataset(dataset: Artifact) -> "DatasetInput":
-    """A dataset artifact as MLflow shows it: its reference, id and summary."""
+    """Return a dataset artifact as MLflow shows it: its reference, id and summary."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     reference = dataset.manifest.reference
@@ -156,7 +156,7 @@ def describe_dataset(dataset: Artifact) -> "DatasetInput":
 
 
 def register(client: "MlflowClient", run_id: str, reference: str, folder: Path) -> str:
-    """The registered version of the model artifact `reference`, made of the files in `folder` if it is new."""
+    """Return the registered version of the model artifact `reference`, made of the files in `folder` if it is new."""
     from mlflow.exceptions import MlflowException
 
     version: Any = find_version(client, reference)

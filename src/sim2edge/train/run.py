@@ -53,7 +53,7 @@ def run(job: Job[TrainConfig]) -> Outcome:
 
 
 def build_network(config: TrainConfig, table: DatasetTable) -> PerceptionNet:
-    """An untrained network for a dataset; the same seed gives the same weights."""
+    """Return an untrained network for a dataset; the same seed gives the same weights."""
     torch.manual_seed(config.seed)
     shape = NetworkShape(
         height=table.height,
@@ -99,12 +99,12 @@ def resume(job: Job[TrainConfig], trainer: Trainer) -> None:
 
 
 def describe_run(config: TrainConfig) -> dict[str, Any]:
-    """What a checkpoint says of the run it comes from: config, its hash, package versions."""
+    """Return what a checkpoint says of the run it comes from: config, its hash, package versions."""
     return describe_config(config) | {"versions": {name: version(name) for name in ("sim2edge", "torch", "numpy")}}
 
 
 def describe_config(config: TrainConfig) -> dict[str, Any]:
-    """What a model says of the run it comes from: config and its hash. Its manifest has the versions."""
+    """Return what a model says of the run it comes from: config and its hash. Its manifest has the versions."""
     resolved = configs.resolve(config)
     return {"config": resolved, "config_hash": configs.digest(resolved)}
 

@@ -42,7 +42,7 @@ class ClassMatches:
 
 
 def draw_weights(episodes: Integers, resamples: int) -> Doubles:
-    """How often each frame counts in each resample: [resamples, N], from the episode [N] of each frame."""
+    """Return how often each frame counts in each resample: [resamples, N], from the episode [N] of each frame."""
     count = int(episodes.max()) + 1
     draws = np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), size=resamples)
     return draws[:, episodes].astype(np.float64)
@@ -175,7 +175,7 @@ def _overlaps(predicted: Doubles, true: Doubles) -> Doubles:
 
 
 def interval(samples: Doubles, confidence: float) -> tuple[float, float] | None:
-    """The two-sided percentile interval of samples [B], without those that are NaN; None: nothing is left.
+    """Return the two-sided percentile interval of samples [B], without those that are NaN; None: nothing is left.
 
     The ends are samples themselves, the outer ones where a percentile falls between two.
     """

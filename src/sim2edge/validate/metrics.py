@@ -82,13 +82,13 @@ def evaluate(
 
 
 def above(found: Detections, threshold: float) -> Detections:
-    """The detections with at least this score."""
+    """Return the detections with at least this score."""
     kept = found.scores >= threshold
     return Detections(found.floor, found.boxes[kept], found.scores[kept], found.classes[kept], found.distances_m[kept])
 
 
 def confusion(truth: Integers, predicted: Integers, count: int) -> Integers:
-    """How often each of `count` true values (rows) was predicted as each (columns)."""
+    """Return how often each of `count` true values (rows) was predicted as each (columns)."""
     table = np.zeros((count, count), dtype=np.int64)
     np.add.at(table, (truth, predicted), 1)
     return table
@@ -135,6 +135,6 @@ def floor_rocs(
 
 
 def distance_error(frames: Frames, detections: Sequence[Detections]) -> float | None:
-    """Mean absolute error, metres, of the distances of obstacles that were found; None if none was."""
+    """Return mean absolute error, metres, of the distances of obstacles that were found; None if none was."""
     _, errors = distance_errors(frames, detections)
     return float(errors.mean()) if len(errors) else None

@@ -53,7 +53,7 @@ class Rule:
         return f"{self.rule}{other}: {value}{between} (limit {self.limit:.4g}{note})"
 
     def to_json(self) -> dict[str, Any]:
-        """The rule as JSON values."""
+        """Return the rule as JSON values."""
         return asdict(self) | {"interval": list(self.interval) if self.interval else None}
 
 
@@ -121,7 +121,7 @@ def check_names(field: str, limits: Mapping[str, float], known: Sequence[str]) -
 
 
 def leave_open(rule: Rule, lack: str, config: ValidateConfig) -> Rule:
-    """The rule as it is, or, where the data lack something, not judged: open or failed, as the config says."""
+    """Return the rule as it is, or, where the data lack something, not judged: open or failed, as the config says."""
     if not lack:
         return rule
     passed = None if config.unjudged == "leave_off" else False
@@ -156,7 +156,7 @@ def comparison(
 
 
 def holder(name: str, evaluations: Mapping[str, Evaluation]) -> str | None:
-    """The model that is best in a metric; the first of several. None: none has a number."""
+    """Return the model that is best in a metric; the first of several. None: none has a number."""
     sign = 1 if HIGHER_IS_BETTER[name] else -1
     known = {reference: _finite(each.metrics[name]) for reference, each in evaluations.items()}
     usable = {reference: value for reference, value in known.items() if value is not None}
@@ -164,7 +164,7 @@ def holder(name: str, evaluations: Mapping[str, Evaluation]) -> str | None:
 
 
 def holders(evaluations: Mapping[str, Evaluation]) -> dict[str, str]:
-    """The model that is best in each metric, by metric."""
+    """Return the model that is best in each metric, by metric."""
     found = {name: holder(name, evaluations) for name in HIGHER_IS_BETTER}
     return {name: reference for name, reference in found.items() if reference is not None}
 
@@ -205,5 +205,5 @@ def _finite(value: float | None) -> float | None:
 
 
 def refusal(rules: Sequence[Rule]) -> str | None:
-    """One line that names every rule that does not hold; None when all do."""
+    """Return one line that names every rule that does not hold; None when all do."""
     return "; ".join(str(rule) for rule in rules if rule.passed is False) or None

@@ -48,7 +48,7 @@ class Examination:
         self._weights = self._draw()
 
     def _draw(self) -> Doubles | None:
-        """Weights of the resamples; None when too few episodes would make the intervals up."""
+        """Return weights of the resamples; None when too few episodes would make the intervals up."""
         enough = self.episode_count >= max(2, self._job.config.min_episodes)
         return draw_weights(self.episodes, self._job.config.resamples) if enough else None
 
@@ -90,14 +90,14 @@ def run(job: Job[ValidateConfig]) -> Outcome:
 
 
 def read_episodes(path: Path) -> Integers:
-    """The episode of each row of a split, numbered in the order of their names: [N]."""
+    """Return the episode of each row of a split, numbered in the order of their names: [N]."""
     names = pq.read_table(path, columns=["episode_id"])["episode_id"].to_pylist()
     numbers: Integers = np.unique(names, return_inverse=True)[1]
     return numbers
 
 
 def examine(model: Artifact, frames: Frames, table: DatasetTable, batch_size: int) -> tuple[list[Detections], float]:
-    """What a model detects in the frames, down to a low score, and its working threshold (0..1).
+    """Return what a model detects in the frames, down to a low score, and its working threshold (0..1).
 
     Raises:
         Mismatch: the model was made for other classes, floors or another image size.
@@ -122,7 +122,7 @@ def examine(model: Artifact, frames: Frames, table: DatasetTable, batch_size: in
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """The content of a `model.json`.
+    """Return the content of a `model.json`.
 
     Raises:
         BadInput: it is not JSON, or says nothing of post-processing.
@@ -169,7 +169,7 @@ def conclude(
 
 
 def unjudged_words(supports: Supports, config: ValidateConfig) -> str:
-    """The end of a refusal that names what was not judged; empty when all was."""
+    """Return the end of a refusal that names what was not judged; empty when all was."""
     names = [name for names in supports.not_judged(config).values() for name in names]
     return f"; not judged: {', '.join(names)}" if names else ""
 

@@ -20,7 +20,7 @@ MAX_INSTANCES = LEVELS**3 - 1
 
 
 def instance_colour(instance: int) -> Vector:
-    """The recognition colour of an obstacle, RGB 0..1.
+    """Return the recognition colour of an obstacle, RGB 0..1.
 
     Raises:
         ValueError: there are more obstacles than colours.
@@ -33,7 +33,7 @@ def instance_colour(instance: int) -> Vector:
 
 
 def read_instances(image: bytes, width: int, height: int, count: int) -> NDArray[np.int16]:
-    """The instances (height, width) in a segmentation image (B, G, R, A) of a world with `count` obstacles.
+    """Return the instances (height, width) in a segmentation image (B, G, R, A) of a world with `count` obstacles.
 
     Raises:
         ValueError: too many pixels have a colour of no obstacle, so none can be trusted.

@@ -12,7 +12,7 @@ FLOOR_M = 0.003
 
 
 def touched_at(points: Iterable[Sequence[float]], room: RoomSpec, obstacles: Sequence[Pose]) -> frozenset[str]:
-    """The classes of obstacles, or `WALL`, nearest to contact points (x, y, z) above the floor."""
+    """Return the classes of obstacles, or `WALL`, nearest to contact points (x, y, z) above the floor."""
     above = [(point[0], point[1]) for point in points if point[2] > FLOOR_M]
     return frozenset(_nearest(x, y, room, obstacles) for x, y in above)
 

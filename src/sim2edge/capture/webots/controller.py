@@ -49,6 +49,6 @@ def run_task(project: Project, supervisor: Any) -> None:
 
 
 def describe(error: Exception) -> str:
-    """An error in one line."""
+    """Return an error in one line."""
     message = " ".join(str(error).split())
     return message if isinstance(error, BadInput | RuntimeError) else f"{type(error).__name__}: {message}"

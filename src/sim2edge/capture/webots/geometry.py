@@ -20,7 +20,7 @@ SPHERE_SUBDIVISION = 3
 
 
 def geometry(part: Part) -> Node:
-    """The shape of a part, around its own middle."""
+    """Return the shape of a part, around its own middle."""
     size = [float(length) for length in part.size]
     if part.shape == "box":
         return Node("Box", size=(2 * size[0], 2 * size[1], 2 * size[2]))
@@ -31,7 +31,7 @@ def geometry(part: Part) -> Node:
 
 
 def placed(part: Part, child: Node) -> Node:
-    """A node moved to where a part is."""
+    """Return a node moved to where a part is."""
     x, y, z = (float(value) for value in part.position)
     return Node(
         "Pose", translation=(x, y, z), rotation=axis_angle(quaternion_matrix(part.quaternion)), children=[child]
@@ -39,18 +39,18 @@ def placed(part: Part, child: Node) -> Node:
 
 
 def visible(part: Part, shadows: bool = True) -> Node:
-    """A part that cameras and LiDARs see."""
+    """Return a part that cameras and LiDARs see."""
     shape = Node("Shape", appearance=appearance(part.rgb), geometry=geometry(part), castShadows=shadows)
     return placed(part, shape)
 
 
 def bounding(parts: Sequence[Part]) -> Node:
-    """What is run into: the same shapes."""
+    """Return what is run into: the same shapes."""
     return Node("Group", children=[placed(part, geometry(part)) for part in parts])
 
 
 def quaternion_matrix(quaternion: Sequence[float]) -> NDArray[np.float64]:
-    """The matrix (3, 3) of a unit quaternion w, x, y, z."""
+    """Return the matrix (3, 3) of a unit quaternion w, x, y, z."""
     w, x, y, z = quaternion
     return np.array(
         [
@@ -62,7 +62,7 @@ def quaternion_matrix(quaternion: Sequence[float]) -> NDArray[np.float64]:
 
 
 def axis_angle(matrix: NDArray[np.float64]) -> Rotation:
-    """A rotation matrix (3, 3) as axis and angle (0..pi)."""
+    """Return a rotation matrix (3, 3) as axis and angle (0..pi)."""
     skew = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]])
     sine, cosine = float(np.linalg.norm(skew)) / 2, (float(np.trace(matrix)) - 1) / 2
     angle = math.atan2(sine, cosine)
@@ -79,7 +79,7 @@ def axis_angle(matrix: NDArray[np.float64]) -> Rotation:
 
 
 def camera_rotation(camera: CameraSpec) -> Rotation:
-    """How a Webots camera, which looks along its x with y to the left and z up, is turned on the robot."""
+    """Return how a Webots camera, which looks along its x with y to the left and z up, is turned on the robot."""
     right, up, backward = mount_rotation(camera).T
     return axis_angle(np.stack([-backward, -right, up], axis=1))
 
@@ -90,7 +90,7 @@ def horizontal_fov(vertical_deg: float, width: int, height: int) -> float:
 
 
 def cylinders_physics(cylinders: Sequence[tuple[Part, float]]) -> Node:
-    """The physics of upright cylinders joined to one body, each with its mass in kilograms."""
+    """Return the physics of upright cylinders joined to one body, each with its mass in kilograms."""
     mass = sum(own for _, own in cylinders)
     middle = np.average([part.position for part, _ in cylinders], axis=0, weights=[own for _, own in cylinders])
     inertia = np.sum([_inertia(part, own, middle) for part, own in cylinders], axis=0)

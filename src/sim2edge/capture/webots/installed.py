@@ -83,13 +83,13 @@ def _ask_version(program: Path, display: Path | None, environment: Mapping[str, 
 
 
 def parse_version(answer: str) -> str:
-    """The release in what `webots --version` says, "" when there is none."""
+    """Return the release in what `webots --version` says, "" when there is none."""
     found = re.search(r"Webots version:\s*(\S+)", answer)
     return found.group(1) if found else ""
 
 
 def display_command(virtual_display: Path | None) -> list[str]:
-    """What a command is started with for a display of its own; processes start looking at different numbers."""
+    """Return what a command is started with for a display of its own; processes start looking at different numbers."""
     if virtual_display is None:
         return []
     first = FIRST_DISPLAY + os.getpid() % DISPLAYS
@@ -97,13 +97,13 @@ def display_command(virtual_display: Path | None) -> list[str]:
 
 
 def webots_command(webots: Webots, world: Path, port: int) -> list[str]:
-    """The whole command line for one world."""
+    """Return the whole command line for one world."""
     options = ["--batch", "--mode=fast", "--minimize", "--no-rendering", "--stdout", "--stderr", f"--port={port}"]
     return [*display_command(webots.virtual_display), str(webots.program), *options, str(world)]
 
 
 def webots_environment(base: Mapping[str, str], own: Path, source: Path) -> dict[str, str]:
-    """The variables of a Webots process: folders of its own, software GL, no credentials.
+    """Return the variables of a Webots process: folders of its own, software GL, no credentials.
 
     Args:
         base: the variables of this process.

@@ -98,7 +98,7 @@ def run_project(project: Project, webots: Webots, name: str, patience: Patience)
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """A folder for what a Webots process keeps for itself, in a place with a short path: sockets lie below."""
+    """Provide a folder for what a Webots process keeps for itself, in a place with a short path: sockets lie below."""
     usual = tempfile.gettempdir()
     place = usual if len(usual) <= MAX_PATH else SHORT_FOLDER
     with tempfile.TemporaryDirectory(prefix="wb-", dir=place) as own:
@@ -111,7 +111,7 @@ def own_folder() -> Iterator[Path]:
 def running(
     command: list[str], environment: Mapping[str, str], project: Project
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process in a group of its own, which is gone at the end."""
+    """Provide a process in a group of its own, which is gone at the end."""
     with project.console.open("wb") as console:
         process = subprocess.Popen(
             ["sh", "-c", LIFELINE, "webots", *command],
@@ -152,7 +152,7 @@ def watch(process: "subprocess.Popen[bytes]", project: Project, patience: Patien
 
 
 def given_up(silence_s: float, ticked: bool, done: bool, patience: Patience) -> str:
-    """Why a process that did nothing for `silence_s` seconds is given up, "" while it is not."""
+    """Return why a process that did nothing for `silence_s` seconds is given up, "" while it is not."""
     if done:
         return f"did not quit within {patience.quit_s:g} s" if silence_s > patience.quit_s else ""
     if ticked:
@@ -161,7 +161,7 @@ def given_up(silence_s: float, ticked: bool, done: bool, patience: Patience) -> 
 
 
 def failure_of(project: Project, name: str, verdict: str) -> Exception:
-    """Why there is no outcome, as the error to raise."""
+    """Return why there is no outcome, as the error to raise."""
     if project.failure.is_file():
         failure = Failure.model_validate_json(project.failure.read_text(encoding="utf-8"))
         if failure.bad_input:
@@ -171,23 +171,23 @@ def failure_of(project: Project, name: str, verdict: str) -> Exception:
 
 
 def read_outcome(project: Project) -> Outcome:
-    """What the controller brought back."""
+    """Return what the controller brought back."""
     return Outcome.model_validate_json(project.outcome.read_text(encoding="utf-8"))
 
 
 def console_lines(project: Project) -> list[str]:
-    """What Webots and the controller printed, without empty lines."""
+    """Return what Webots and the controller printed, without empty lines."""
     text = project.console.read_text(encoding="utf-8", errors="replace")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def console_tail(project: Project) -> str:
-    """The last lines of the console, as one."""
+    """Return the last lines of the console, as one."""
     return " | ".join(console_lines(project)[-TAIL_LINES:])[-TAIL_CHARACTERS:] or "(nothing)"
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """Return a TCP port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

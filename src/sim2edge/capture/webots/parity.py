@@ -58,7 +58,7 @@ class Seen:
 
 
 def see(spec: EpisodeSpec, config: CaptureConfig, views: Sequence[Observation]) -> list[Seen]:
-    """Some of the moments of an episode, each with what MuJoCo sees from there."""
+    """Return some of the moments of an episode, each with what MuJoCo sees from there."""
     chosen = np.unique(np.linspace(0, len(views) - 1, PLACES).astype(int))
     return [_see(spec, config, views[int(index)]) for index in chosen]
 
@@ -74,7 +74,7 @@ def _see(spec: EpisodeSpec, config: CaptureConfig, view: Observation) -> Seen:
 
 
 def stand_at(spec: EpisodeSpec, robot: Pose, obstacles: Sequence[Pose]) -> EpisodeSpec:
-    """The episode frozen at one moment: everything where it is then, and nobody walks."""
+    """Return the episode frozen at one moment: everything where it is then, and nobody walks."""
     moved = tuple(
         obstacle.model_copy(update={"x_m": pose.x_m, "y_m": pose.y_m, "yaw_rad": pose.yaw_rad, "motion": None})
         for obstacle, pose in zip(spec.room.obstacles, obstacles, strict=True)
@@ -83,7 +83,7 @@ def stand_at(spec: EpisodeSpec, robot: Pose, obstacles: Sequence[Pose]) -> Episo
 
 
 def sensor_checks(seen: Sequence[Seen]) -> Iterator[Check]:
-    """Whether scanners, camera and labels agree."""
+    """Yield whether scanners, camera and labels agree."""
     ours, theirs = (np.stack([getattr(one, side).ranges for one in seen]) for side in ("ours", "theirs"))
     yield Check("scan: median difference, m", median_difference(ours, theirs), 0.02, at_least=False)
     yield Check(f"scan: share of beams within {NEAR_M:g} m", share_near(ours, theirs), 0.95)
@@ -116,7 +116,7 @@ def motion_checks(
     commands: Sequence[Command],
     advances: Sequence[Advance],
 ) -> Iterator[Check]:
-    """Whether the robot drives, and its wheels and inertial unit tell the same."""
+    """Yield whether the robot drives, and its wheels and inertial unit tell the same."""
     replayed = replay(spec, config, commands)
     apart = float(np.hypot(poses[-1].x_m - replayed.x_m, poses[-1].y_m - replayed.y_m))
     yield Check("drive: distance to MuJoCo's robot after the same commands, m", apart, 0.15, at_least=False)
@@ -129,7 +129,7 @@ def motion_checks(
 
 
 def replay(spec: EpisodeSpec, config: CaptureConfig, commands: Sequence[Command]) -> Pose:
-    """Where MuJoCo's robot is when the last of these commands is given."""
+    """Return where MuJoCo's robot is when the last of these commands is given."""
     simulator = MujocoSimulator(config, "ray")
     simulator.reset(spec)
     for command in commands[:-1]:
@@ -140,7 +140,7 @@ def replay(spec: EpisodeSpec, config: CaptureConfig, commands: Sequence[Command]
 
 
 def _difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far ranges are apart: 0 where neither hit anything, inf where one did."""
+    """Return how far ranges are apart: 0 where neither hit anything, inf where one did."""
     both = np.isinf(ours) & np.isinf(theirs)
     return np.where(both, 0.0, np.abs(np.where(both, 0.0, ours) - np.where(both, 0.0, theirs)))
 
@@ -163,7 +163,7 @@ def best_turn(ours: NDArray[np.float64], theirs: NDArray[np.float64], most: int 
 
 
 def box_overlaps(seen: Seen) -> Iterator[float]:
-    """How much boxes of one obstacle overlap (IoU), 0 for a sizeable one that only one simulator saw."""
+    """Yield how much boxes of one obstacle overlap (IoU), 0 for a sizeable one that only one simulator saw."""
     ours, theirs = ({box.instance: box for box in boxes} for boxes in (seen.our_boxes, seen.their_boxes))
     for instance in sorted(ours.keys() | theirs.keys()):
         if instance in ours and instance in theirs:
@@ -178,7 +178,7 @@ def _sizeable(box: Box, view: Observation) -> bool:
 
 
 def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes."""
+    """Return intersection over union of two boxes."""
     width = min(one.x_max, other.x_max) - max(one.x_min, other.x_min)
     height = min(one.y_max, other.y_max) - max(one.y_min, other.y_min)
     common = max(0.0, width) * max(0.0, height)

@@ -46,7 +46,7 @@ GREY, DARK = (0.35, 0.37, 0.4), (0.1, 0.1, 0.1)
 
 
 def robot_node(spec: EpisodeSpec, config: CaptureConfig, task: str) -> Node:
-    """The robot at its start, run by our controller, which is told the path of its task."""
+    """Return the robot at its start, run by our controller, which is told the path of its task."""
     shells = chassis(spec)
     return Node(
         "Robot",
@@ -69,7 +69,7 @@ def robot_node(spec: EpisodeSpec, config: CaptureConfig, task: str) -> Node:
 
 
 def chassis(spec: EpisodeSpec) -> list[tuple[Part, float]]:
-    """The shells around the robot, and the mass of each."""
+    """Return the shells around the robot, and the mass of each."""
     mass, mast = spec.robot.mass_kg, (spec.camera.height_m - 0.125) / 2
     return [
         (_shell((0.0, 0.0, 0.085), ROBOT_RADIUS_M, 0.04, GREY), 0.85 * mass),

@@ -31,7 +31,7 @@ class Scanner:
 
 
 def scanner_2d(config: LidarConfig) -> Scanner:
-    """The scanner with one layer."""
+    """Return the scanner with one layer."""
     step = _step(config.beams, config.fov_deg)
     stride = _min_stride(config.beams, config.fov_deg)
     # Any angle will do for a single layer, but Webots insists on one above a column's.
@@ -39,7 +39,7 @@ def scanner_2d(config: LidarConfig) -> Scanner:
 
 
 def scanner_3d(config: Lidar3dConfig) -> Scanner:
-    """The scanner with several layers all around."""
+    """Return the scanner with several layers all around."""
     vertical = math.radians(config.vertical_fov_deg) - HAIR_RAD
     # Webots wants layers < vertical angle * columns / angle, strictly.
     stride = math.floor(config.layers * _step(config.columns, 360) / vertical) + 1
@@ -51,7 +51,7 @@ def _step(beams: int, fov_deg: float) -> float:
 
 
 def _min_stride(beams: int, fov_deg: float) -> int:
-    """Columns a beam so that the outermost columns do not overlap behind the robot."""
+    """Return columns a beam so that the outermost columns do not overlap behind the robot."""
     left = math.tau - math.radians(fov_deg)
     return 1 if fov_deg == 360 else max(1, math.ceil(_step(beams, fov_deg) / left - 1e-9))
 
@@ -65,7 +65,7 @@ def _scanner(beams: int, fov_deg: float, layers: int, vertical: float, stride: i
 
 
 def read_ranges(image: "list[float]", scanner: Scanner) -> NDArray[np.float64]:
-    """The ranges (layers, beams) of a range image, metres: lowest layer first, beams counter-clockwise.
+    """Return the ranges (layers, beams) of a range image, metres: lowest layer first, beams counter-clockwise.
 
     Raises:
         ValueError: the image is not of this scanner.

@@ -20,30 +20,30 @@ GAIN = 1.25
 
 
 def linear(rgb: Vector) -> Vector:
-    """A colour as a share of light."""
+    """Return a colour as a share of light."""
     red, green, blue = (float(channel) ** GAMMA for channel in rgb)
     return red, green, blue
 
 
 def appearance(rgb: Vector) -> Node:
-    """A matt surface of one colour; Webots' own default is a mirror."""
+    """Return a matt surface of one colour; Webots' own default is a mirror."""
     return Node("PBRAppearance", baseColor=linear(rgb), roughness=1.0, metalness=0.0)
 
 
 def textured(url: str) -> Node:
-    """A matt surface with a picture, which is not repeated."""
+    """Return a matt surface with a picture, which is not repeated."""
     picture = Node("ImageTexture", url=[url], repeatS=False, repeatT=False)
     return Node("PBRAppearance", baseColorMap=picture, roughness=1.0, metalness=0.0)
 
 
 def sky(ambient: float) -> Node:
-    """The light without direction: what a surface in the shade gets."""
+    """Return the light without direction: what a surface in the shade gets."""
     strength = min(1.0, _linear_light(ambient))
     return Node("Background", skyColor=[(strength, strength, strength)])
 
 
 def lamps(lights: Sequence[Light], ambient: float, shadows: bool) -> list[Node]:
-    """The lamps of a room; the first one may cast shadows."""
+    """Return the lamps of a room; the first one may cast shadows."""
     strengths = [max(*light.rgb, 1e-6) for light in lights]
     together = sum(strengths)
     needed = _linear_light(ambient + together) - _linear_light(ambient)

@@ -98,7 +98,7 @@ class WebotsSimulator:
         return Observation(image, instances, self._scan(LIDAR)[0], cloud, self.pose(), self._movers.poses())
 
     def pose(self) -> Pose:
-        """Where the robot stands."""
+        """Return where the robot stands."""
         x, y, _ = self._robot.getPosition()
         turned = self._robot.getOrientation()
         return Pose(float(x), float(y), math.atan2(turned[3], turned[0]))

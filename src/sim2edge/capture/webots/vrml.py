@@ -28,7 +28,7 @@ class Node:
         self.kind, self.define, self.fields = kind, define, fields
 
     def text(self, indent: str = "") -> str:
-        """The node as a world file has it."""
+        """Return the node as a world file has it."""
         inner = indent + INDENT
         name = f"DEF {self.define} " if self.define else ""
         lines = [f"{inner}{field} {format_value(value, inner)}" for field, value in self.fields.items()]
@@ -36,12 +36,12 @@ class Node:
 
 
 def world_text(nodes: Sequence[Node]) -> str:
-    """A whole world file."""
+    """Return a whole world file."""
     return "\n".join([HEADER, *(node.text() for node in nodes)]) + "\n"
 
 
 def format_value(value: Value, indent: str = "") -> str:
-    """A field's value; `indent` is that of the line it stands on.
+    """Return a field's value; `indent` is that of the line it stands on.
 
     Raises:
         TypeError: no field has such a value.
@@ -72,7 +72,7 @@ def _format_list(values: Sequence[Value], indent: str) -> str:
 
 
 def format_number(number: float) -> str:
-    """A number without exponent, trailing zeros or negative zero."""
+    """Return a number without exponent, trailing zeros or negative zero."""
     if isinstance(number, int):
         return str(number)
     text = f"{number:.{DECIMALS}f}".rstrip("0").rstrip(".")
@@ -80,11 +80,11 @@ def format_number(number: float) -> str:
 
 
 def quote(text: str) -> str:
-    """A string in quotes."""
+    """Return a string in quotes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def turned(yaw_rad: float) -> Rotation:
-    """The rotation around the upright axis."""
+    """Return the rotation around the upright axis."""
     return 0.0, 0.0, 1.0, float(yaw_rad)

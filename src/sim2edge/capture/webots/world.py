@@ -27,7 +27,7 @@ RUBS = 1.0
 
 
 def episode_world(spec: EpisodeSpec, config: CaptureConfig, task: str) -> str:
-    """The text of the world; `task` is the path that the controller gets as its argument."""
+    """Return the text of the world; `task` is the path that the controller gets as its argument."""
     room = spec.room
     nodes = [
         _world_info(spec),
@@ -44,7 +44,7 @@ def episode_world(spec: EpisodeSpec, config: CaptureConfig, task: str) -> str:
 
 
 def obstacle_name(instance: int) -> str:
-    """The DEF name of an obstacle."""
+    """Return the DEF name of an obstacle."""
     return f"OBSTACLE_{instance}"
 
 
