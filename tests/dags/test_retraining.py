@@ -67,7 +67,7 @@ def make_root(folder: Path) -> Path:
     for name in ("plugins", "conf", "containers", "requirements.txt"):
         (folder / name).symlink_to(CHECKOUT / name)
     shutil.copytree(CHECKOUT / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    change(folder / "airflow.cfg", CHECKOUT / "airflow.cfg", r"\[sim2edge\]", "[sim2edge]\nrelease_approval = true")
+    change(folder / "airflow.cfg", CHECKOUT / "airflow.cfg", r"(?m)^\[sim2edge\]$", "[sim2edge]\nrelease_approval = true")
     return folder
 
 
