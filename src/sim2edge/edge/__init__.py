@@ -1,6 +1,6 @@
-"""What runs on the device: the detector and its service, the updater, the metrics; without torch and airflow."""
+"""The code on the device: the detector and its service, the updater, the metrics; without torch and airflow."""
 
 import os
 
-# OpenCV reads this once, when it is loaded: a small JPEG must not unpack into gigabytes on a Pi.
+# OpenCV reads this once, when it is loaded: a small JPEG must not decode into gigabytes on a Pi.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**24))

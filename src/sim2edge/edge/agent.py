@@ -1,10 +1,10 @@
-"""The agent of a device: keeps the detector running, fetches releases, tries them, keeps or takes them back, reports.
+"""Run a device's agent: supervise the detector, fetch releases, try them, accept or roll them back, report.
 
     Agent(identity, bus, updater, slots, settings, rules).run(stop)
 
-Two loops. The first, in the main thread, minds the detector and carries out what `trial` decides; it never waits for
-the network. The second talks to the server: update, status. So updates come through while the detector crash-loops, and
-the detector runs on while the server is away.
+Two loops. The first, in the main thread, supervises the detector and carries out the decisions of `trial`; it never
+waits for the network. The second talks to the server: update, status. So updates arrive while the detector crash-loops,
+and the detector keeps running while the server is unreachable.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ from sim2edge.errors import BadInput, Conflict, Unavailable
 TICK_S = 0.25
 PROBE_EVERY_S = 1.0
 UNWELL_FOR_S = 30.0
-"""A good release that does not answer, or is unhealthy, for so long is started anew."""
+"""A good release that does not answer, or is unhealthy, for this long is restarted."""
 
 TRIAL_CHECK_S = 1.0
-"""Pause between checks while a release on trial still lacks its contact with the server."""
+"""Pause between checks while a release on trial has not yet reached the server."""
 
 MAX_BACKOFF = 10
 """The longest pause after failed checks, in intervals."""
@@ -47,7 +47,7 @@ class Identity:
 
 
 class Agent:
-    """Minds one home folder."""
+    """Runs the device of one home folder."""
 
     def __init__(
         self, identity: Identity, bus: Bus, updater: OtaUpdater, slots: Slots, settings: ServiceSettings, rules: Rules
@@ -67,14 +67,14 @@ class Agent:
         self._well = 0.0
         self._failed_checks = 0
         self._resting: dict[str, tuple[int, float]] = {}
-        """Hash of a withdrawn release to how often it was, and until when it rests."""
+        """Hash of a withdrawn release to its number of withdrawals and the time until which it rests."""
         self._shown: tuple[tuple[Any, ...], float] = ((), 0.0)
         self._message = ""
         self.wake = threading.Event()
-        """Set it to have the server asked at once."""
+        """Set it to check for an update at once."""
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; the detector is ended then."""
+        """Work until `stop` is set, then stop the detector."""
         talker = threading.Thread(target=self._talk, args=(stop,), daemon=True, name="talk")
         talker.start()
         try:
@@ -84,14 +84,14 @@ class Agent:
             self._end("stopping")
             self._write_status()
 
-    # Minding the detector
+    # Supervising the detector
 
     def tick(self) -> None:
-        """One look at the detector, and what follows from it."""
+        """Check the detector once and act on its state."""
         now = time.monotonic()
         self._notice_exit(now)
         if self._detector and self._runs != self._wanted():
-            self._end("another release is to run")
+            self._end("another release was selected")
         if not self._detector and self._wanted() and now >= self._next_start(now):
             self._start()
         pause = TICK_S if self._slots.state.trial else PROBE_EVERY_S
@@ -111,7 +111,7 @@ class Agent:
         return self._exits[-1] + restart_delay_s(self._exits, now) if self._exits else now
 
     def _start(self) -> None:
-        """Start what is to run; in a trial the attempt is counted before it is made."""
+        """Start the wanted slot; count a trial's attempt before making it, so that a crash cannot undo the count."""
         before = trial.running(self._slots.state)
         self._slots.apply(lambda state: trial.next_attempt(state, self._rules), must_last=False)
         self._runs = self._wanted()
@@ -144,7 +144,7 @@ class Agent:
         log("restarting", reason=reason, recent=len(exits))
 
     def _judge(self) -> None:
-        """Act on what the detector says: end its trial, or start it anew when it is stuck."""
+        """Act on the detector's health: end its trial, or restart it when it is stuck."""
         now = time.monotonic()
         if self._health and self._health["healthy"]:
             self._well = now
@@ -198,7 +198,7 @@ class Agent:
         if self._slots.state.trial and not self._failed_checks:
             return TRIAL_CHECK_S
         backoff = min(1 << self._failed_checks, MAX_BACKOFF)
-        return self._identity.interval_s * backoff * random.uniform(0.9, 1.1)  # a fleet should not ask in step
+        return self._identity.interval_s * backoff * random.uniform(0.9, 1.1)  # jitter: devices must not poll in step
 
     def _update(self) -> None:
         try:
@@ -206,7 +206,7 @@ class Agent:
             update = self._updater.update([sha256 for sha256, (_, until) in dict(self._resting).items() if now < until])
         except (BadInput, Unavailable) as error:
             self._note_failed_check(str(error))
-        except Exception as error:  # the device must go on asking, or nothing could ever mend it
+        except Exception as error:  # keep polling: only an update can fix this device
             self._note_failed_check(f"update failed: {error!r}")
         else:
             self._failed_checks = 0
@@ -232,7 +232,7 @@ class Agent:
             log("status not sent", message=str(error))
 
     def _show_status(self, now: float) -> None:
-        """Write the status at home when there is news, else once an interval: the card wears."""
+        """Write the local status when it changed, else once an interval: writes wear the SD card."""
         status = self.status()
         news = tuple(status[name] for name in ("release", "state", "message", "port"))
         if news != self._shown[0] or now - self._shown[1] >= self._identity.interval_s:
@@ -241,12 +241,12 @@ class Agent:
 
     def _write_status(self) -> None:
         part = self._settings.home / ".status.json.part"
-        with contextlib.suppress(OSError):  # a full disk; the status goes to the server as well
+        with contextlib.suppress(OSError):  # disk full: the status is sent to the server as well
             part.write_text(json.dumps(self.status(), indent=1) + "\n")
             part.replace(part.with_name("status.json"))
 
     def status(self) -> dict[str, Any]:
-        """Return what the fleet is told of this device."""
+        """Return the device's status, as reported to the fleet."""
         state, health, detector = self._slots.state, self._health or {}, self._detector
         now = trial.running(state)
         others = [held.release for slot, held in state.slots.items() if slot != trial.boots(state)]

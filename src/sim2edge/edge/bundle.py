@@ -1,7 +1,7 @@
-"""`bundle.tar`, the one file a device installs: written byte for byte alike, unpacked as if it came from an enemy.
+"""Write and unpack `bundle.tar`, the one file a device installs: reproducible bytes, unpacked as untrusted input.
 
     write_bundle(Path("bundle.tar"), {"release.json": ..., "model.tflite": ...})
-    bundle = unpack_bundle(Path("bundle.tar"), slot)    # checks names, sizes, hashes, and that it runs here
+    bundle = unpack_bundle(Path("bundle.tar"), slot)    # checks names, sizes, hashes and requirements
     bundle = open_bundle(slot)                          # checks the files of an installed bundle again
 
 The layout is flat. `release.json` names every other member with its SHA-256.
@@ -30,14 +30,14 @@ CLASSES_FILE = "classes.json"
 MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_MEMBERS = 32
 MAX_BYTES = 256 * 2**20
-"""Larger than any model meant for a Pi, small enough for its card."""
+"""Larger than any model meant for a Pi, small enough for its SD card."""
 
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Release:
-    """What `release.json` says."""
+    """The content of `release.json`."""
 
     id: str
     recipe: str
@@ -48,7 +48,7 @@ class Release:
     memory_mb: float
     """Memory the detector process needs."""
     trained: str
-    """When the model was trained, ISO 8601; empty since releases follow from their id, which has no clock in it."""
+    """When the model was trained, ISO 8601; empty in newer releases, whose id must not depend on a clock."""
     lineage: Mapping[str, str]
 
 
@@ -66,20 +66,20 @@ class Bundle:
 
     @property
     def installed(self) -> float:
-        """When it was unpacked, Unix time."""
+        """Time of unpacking, Unix time."""
         return (self.folder / RELEASE_FILE).stat().st_mtime
 
     def read_json(self, name: str) -> Any:
         """Return the content of a JSON member.
 
         Raises:
-            BadInput: it is not JSON, or not there.
+            BadInput: it is not JSON, or missing.
         """
         return _parse_json((self.folder / name).read_bytes(), name) if name in self.release.files else _absent(name)
 
 
 def write_bundle(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write `files` as a tar whose bytes depend on names and contents alone."""
+    """Write `files` as a tar whose bytes depend on names and contents only."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(files):
             member = tarfile.TarInfo(name)
@@ -89,7 +89,7 @@ def write_bundle(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def unpack_bundle(tar_path: Path, folder: Path) -> Bundle:
-    """Unpack a bundle into the new or empty `folder`, flushed to disk, and check it.
+    """Unpack a bundle into a new or empty folder, flush it to disk and check it.
 
     Raises:
         BadInput: the tar is damaged or hostile, a file does not match `release.json`, or this device cannot run it.
@@ -108,7 +108,7 @@ def unpack_bundle(tar_path: Path, folder: Path) -> Bundle:
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Read the bundle in `folder`, checking every file against `release.json`.
+    """Open the bundle in `folder` after checking every file against `release.json`.
 
     Raises:
         BadInput: a file is missing, superfluous or altered, or this device cannot run the release.
@@ -128,7 +128,7 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def parse_release(data: bytes) -> Release:
-    """Read `release.json`.
+    """Parse `release.json`.
 
     Raises:
         BadInput: it is not JSON, or a field is missing or of the wrong type.
@@ -157,10 +157,10 @@ def parse_release(data: bytes) -> Release:
 
 
 def check_requirements(release: Release, runtimes: Collection[str], memory_mb: float) -> None:
-    """Decide whether a device with these runtimes and this much memory can run `release`.
+    """Check that a device with these runtimes and this much memory (MiB) can run `release`.
 
     Raises:
-        BadInput: it cannot; the message says why.
+        BadInput: it cannot; the message names the reason.
     """
     if release.runtime not in runtimes:
         has = ", ".join(sorted(runtimes)) or "none"
@@ -175,7 +175,7 @@ def check_requirements(release: Release, runtimes: Collection[str], memory_mb: f
 
 
 def _checked_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of `tar`, each found to be a plain, small, uniquely named file."""
+    """Yield the members of `tar`, each checked to be a plain, small, uniquely named file."""
     names: set[str] = set()
     total = 0
     for member in tar:

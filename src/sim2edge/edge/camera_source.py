@@ -1,4 +1,4 @@
-"""Where a device's frames come from: a folder of JPEGs in a loop, or a camera (index, device file or stream URL).
+"""Read a device's frames: from a folder of JPEGs in a loop, or a camera (index, device file or stream URL).
 
 source = open_source("/data/frames")        # or "0", "/dev/video0", "rtsp://..."
 image = source.read()                       # uint8 [height, width, 3], BGR
@@ -22,21 +22,21 @@ class FrameError(Exception):
 
 
 class Source(Protocol):
-    """Gives frames, one after another, for ever."""
+    """An endless source of frames."""
 
     def read(self) -> Image:
         """Return the next frame.
 
         Raises:
-            FrameError: this one cannot be read.
+            FrameError: this frame cannot be read.
         """
 
     def close(self) -> None:
-        """Let the camera go."""
+        """Release the camera."""
 
 
 class FolderSource:
-    """The `.jpg` and `.jpeg` files of a folder, in the order of their names, again and again."""
+    """The `.jpg` and `.jpeg` files of a folder, in the order of their names, in an endless loop."""
 
     def __init__(self, folder: Path) -> None:
         self._files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
@@ -54,11 +54,11 @@ class FolderSource:
             raise FrameError(f"{path.name}: {error}") from error
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Do nothing: no file stays open."""
 
 
 class CameraSource:
-    """A camera through OpenCV; opened again after it failed to give a frame."""
+    """A camera through OpenCV, reopened after it failed to deliver a frame."""
 
     def __init__(self, device: int | str) -> None:
         self._device = device
@@ -84,10 +84,10 @@ class CameraSource:
 
 
 def open_source(name: str) -> Source:
-    """Open what `name` means: a folder, a camera's index, a device file or a URL.
+    """Open the source that `name` denotes: a folder, a camera's index, a device file or a URL.
 
     Raises:
-        BadInput: there is no such source.
+        BadInput: the source does not exist or cannot be opened.
     """
     if Path(name).is_dir():
         return FolderSource(Path(name))
@@ -102,7 +102,7 @@ def decode_jpeg(data: bytes) -> Image:
     """Decode an image file in memory.
 
     Raises:
-        BadInput: it is not an image, or larger than a camera's.
+        BadInput: the data is not an image, or is larger than a camera's.
     """
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None

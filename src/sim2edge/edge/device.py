@@ -1,10 +1,10 @@
-"""`sim2edge device`: run a device, real or virtual, and ask how it is.
+"""`sim2edge device`: run a device, real or virtual, and print its status.
 
     sim2edge device run --id pi-7 --ring canary --home /data --root root.json --source 0
     sim2edge device status --home /data
 
 `run` needs read access to `ota/` and write access to `fleet/<id>/` of the bucket (SIM2EDGE_BUCKET, AWS_*). SIGHUP makes
-it ask for an update at once, SIGTERM ends it and its detector.
+it check for an update at once, SIGTERM ends it and its detector.
 """
 
 import argparse
@@ -33,15 +33,15 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `sim2edge device ...`; returns the exit code."""
+    """Run `sim2edge device ...` and return the exit code."""
     arguments = parser().parse_args(argv)
     code: int = arguments.run(arguments)
     return code
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge device", description="Run a device, or ask how it is.")
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="sim2edge device", description="Run a device, or print its status.")
     verbs = top.add_subparsers(required=True, metavar="command")
     defaults = Rules()
     verb = verbs.add_parser("run", help="run the detector and keep its release up to date")
@@ -51,12 +51,12 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--root", type=Path, help="root.json to trust, copied into the home on the first start")
     verb.add_argument("--source", help="folder of JPEGs, camera index, device file or URL")
     verb.add_argument("--host", default="127.0.0.1", help="address the detector's service listens on (loopback)")
-    verb.add_argument("--metrics-token-file", type=Path, help="file with a token that opens its /metrics alone")
+    verb.add_argument("--metrics-token-file", type=Path, help="file with a token that grants /metrics only")
     verb.add_argument("--port", type=int, default=0, help="port of the detector's service; 0: any free one")
     verb.add_argument("--rate", type=float, default=10.0, help="frames a second")
     verb.add_argument("--threads", type=int, default=1, help="threads of the runtime")
     verb.add_argument("--interval", type=float, default=30.0, help="seconds between checks for an update")
-    verb.add_argument("--trial-inferences", type=int, default=defaults.inferences, help="frames a trial needs")
+    verb.add_argument("--trial-inferences", type=int, default=defaults.inferences, help="frames to infer in a trial")
     verb.add_argument("--trial-seconds", type=float, default=defaults.deadline_s, help="seconds a trial may take")
     verb.set_defaults(run=run)
     verb = verbs.add_parser("status", help="the state of the device in a home folder, as JSON")
@@ -66,10 +66,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """`run`: work until SIGTERM or SIGINT.
+    """Run a device until SIGTERM or SIGINT.
 
     Raises:
-        BadInput: a bad name or number, no root to trust, no bucket, or an agent runs there already.
+        BadInput: a bad name or number, no trusted root, no bucket, or an agent already runs on that home.
     """
     for option, name in (("--id", arguments.id), ("--ring", arguments.ring)):
         if not NAME.fullmatch(name):
@@ -107,9 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def heed_signals(asked: list[int], stop: threading.Event, wake: threading.Event) -> None:
-    """Act on the signals in `asked`: SIGHUP wakes, the others stop.
+    """Act on the signals in `asked`: SIGHUP wakes the agent, the others stop it.
 
-    Not in their handler: it may run while its thread holds the lock of the very event it would set.
+    Signal handlers only append: a handler may run while its thread holds the lock of the very event it would set.
     """
     while not stop.wait(SIGNAL_POLL_S):
         while asked:
@@ -117,10 +117,10 @@ def heed_signals(asked: list[int], stop: threading.Event, wake: threading.Event)
 
 
 def provision(home: Path, root: Path | None) -> bytes:
-    """Return the root this device trusts: the one in its home, or, on the first start, the given one.
+    """Return the TUF root this device trusts: the one in its home or, on the first start, the given one.
 
     Raises:
-        BadInput: there is neither.
+        BadInput: neither exists.
     """
     trusted = home / "root.json"
     if not trusted.is_file():
@@ -131,7 +131,7 @@ def provision(home: Path, root: Path | None) -> bytes:
 
 
 def lock_home(home: Path) -> int:
-    """Hold the home folder for this process: an open file descriptor.
+    """Lock the home folder for this process and return the lock's file descriptor.
 
     Raises:
         BadInput: another agent holds it.
@@ -147,7 +147,7 @@ def lock_home(home: Path) -> int:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """`status`: the last written status, with live counters if the device runs.
+    """Print the last written status, with live counters if the device runs.
 
     Raises:
         BadInput: no device has ever run there.

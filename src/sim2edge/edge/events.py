@@ -1,9 +1,9 @@
-"""What the device has to say: one JSON object a line on standard error, for the journal."""
+"""Log a device's events for the journal: one JSON object a line on standard error."""
 
 import json
 import sys
 
 
 def log(event: str, **fields: object) -> None:
-    """Say one thing."""
+    """Write one event with its fields."""
     print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What the detector costs a device before the first frame: time to import, time to load, memory.
+"""Measure what the detector costs a device before the first frame: time to import, time to load, memory.
 
 python -m sim2edge.edge.footprint /data/slots/a
 {"import_ms": 160.2, "load_ms": 12.1, "memory_mb": 63.0}
@@ -17,7 +17,7 @@ TIMEOUT_S = 120
 
 
 def measure_footprint(bundle: Path, threads: int = 1) -> dict[str, float]:
-    """Load the bundle in a process of its own and measure that.
+    """Measure loading the bundle, in a process of its own.
 
     Raises:
         BadInput: the bundle cannot be loaded.
@@ -31,7 +31,7 @@ def measure_footprint(bundle: Path, threads: int = 1) -> dict[str, float]:
 
 
 def load_and_measure(bundle: Path, threads: int) -> dict[str, Any]:
-    """Import and load the detector in this process, and say what that took."""
+    """Import and load the detector in this process and return the times (ms) and the memory (MiB) it took."""
     start = time.perf_counter()
     import psutil
 

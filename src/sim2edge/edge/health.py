@@ -1,8 +1,8 @@
-"""Is the running release well? Counters of its inferences, and the word they amount to.
+"""Track the health of the running release: counters of its inferences, and the state derived from them.
 
 health = Health("3f2a9c0d11e4b7a6", stall_after_s=5)
 health.succeeded(seconds=0.002)
-health.report()                     # what /healthz answers
+health.report()                     # the body of /healthz
 """
 
 import threading
@@ -32,7 +32,7 @@ class Health:
         self._last_error: str | None = None
 
     def succeeded(self, seconds: float) -> None:
-        """One inference came through and took `seconds`."""
+        """Count one inference that took `seconds`."""
         with self._lock:
             self._inferences += 1
             self._consecutive_errors = 0
@@ -40,14 +40,14 @@ class Health:
             self._last_inference = time.monotonic()
 
     def failed(self, reason: str) -> None:
-        """One frame could not be turned into a detection."""
+        """Count one frame that failed, for `reason`."""
         with self._lock:
             self._errors += 1
             self._consecutive_errors += 1
             self._last_error = reason
 
     def report(self) -> dict[str, Any]:
-        """Return all counters, the state, and whether it is a healthy one."""
+        """Return all counters, the state, and whether that state is healthy."""
         with self._lock:
             now = time.monotonic()
             idle = now - (self._last_inference or self._started)
@@ -69,13 +69,13 @@ class Health:
 
 
 def judge(inferences: int, consecutive_errors: int, idle_s: float, stall_after_s: float | None) -> str:
-    """Return the word for these counters: failing, stalled, starting or running.
+    """Return the state for these counters: failing, stalled, starting or running.
 
     Args:
-        inferences: how many succeeded.
-        consecutive_errors: failures since the last that did.
+        inferences: number of successful inferences.
+        consecutive_errors: failures since the last success.
         idle_s: seconds since the last inference, or since the start.
-        stall_after_s: how long a camera may give nothing; None without a camera.
+        stall_after_s: seconds without a frame after which a camera counts as stalled; None without a camera.
     """
     if consecutive_errors >= FAILING_AFTER:
         return "failing"
@@ -85,7 +85,7 @@ def judge(inferences: int, consecutive_errors: int, idle_s: float, stall_after_s
 
 
 def percentile_ms(ordered_s: list[float], share: float) -> float | None:
-    """Return the value below which `share` of the sorted seconds lie, in milliseconds; None when there are none."""
+    """Return the value below which `share` of the sorted seconds fall, in milliseconds; None for an empty list."""
     if not ordered_s:
         return None
     return round(1000 * ordered_s[min(int(share * len(ordered_s)), len(ordered_s) - 1)], 3)

@@ -1,12 +1,12 @@
-"""The detector on the device: one camera image in; floor type and obstacles with class, box and distance out.
+"""Detect obstacles on the device: one camera image in; floor type and obstacles (class, box, distance) out.
 
     detector = ObstacleDetector(Path("/data/slots/a"))      # an unpacked bundle
     detection = detector.detect(image)                      # uint8 [height, width, 3], BGR, of any size
 
-How images are prepared and outputs decoded is told by the bundle's `signature.json`; nothing about the network is built
-in. Loading ends with a self-check: a fixed picture has to give what it gave when the release was made.
+The bundle's `signature.json` defines how images are prepared and outputs decoded; nothing about the network is hard
+coded. Loading ends with a self-check: a fixed picture has to yield the outputs recorded when the release was built.
 
-For one thread at a time.
+Not thread-safe: use one detector a thread.
 """
 
 import math
@@ -26,7 +26,7 @@ from sim2edge.errors import BadInput
 from sim2edge.recipes import perception
 
 WARM_UP_RUNS = 3
-"""The first runs allocate and fault pages in; they are not to be somebody's camera frame."""
+"""The first runs allocate memory and fault pages in; no camera frame should pay for that."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Detection:
-    """What is seen in an image."""
+    """The floor and the obstacles found in an image."""
 
     floor: str
     floor_confidence: float
@@ -54,7 +54,7 @@ class Detection:
 
 
 class ObstacleDetector:
-    """A bundle's model between its pre- and post-processing."""
+    """A bundle's model with its pre- and post-processing."""
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
         """Load the bundle in `folder` and check it.
@@ -106,7 +106,7 @@ class ObstacleDetector:
 
 
 class Preprocessor:
-    """Turns camera images into the network's input, in buffers that are used again for every image."""
+    """Turns camera images into the network's input, in buffers reused for every image."""
 
     def __init__(self, height: int, width: int) -> None:
         self._size = (width, height)
@@ -115,7 +115,7 @@ class Preprocessor:
         self._input = np.empty((1, height, width, 3), np.float32)
 
     def prepare(self, image: Image) -> NDArray[np.float32]:
-        """Resize if needed, BGR to RGB, 0..255 to 0..1; the result is valid until the next call.
+        """Resize `image` if needed, convert BGR to RGB and 0..255 to 0..1; the result is valid until the next call.
 
         Raises:
             ValueError: `image` is not uint8 [height, width, 3].
@@ -133,22 +133,22 @@ class Preprocessor:
 
 
 def check_signature(signature: Mapping[str, Any], runtime: Runtime) -> None:
-    """Check that the model takes and gives what `signature` says.
+    """Check that the model's input and outputs match `signature`.
 
     Raises:
-        BadInput: it does not.
+        BadInput: they do not.
         KeyError: the signature lacks a part.
     """
     if list(runtime.input_shape) != list(signature["input"]["shape"]):
         raise BadInput(
-            f"the model takes {list(runtime.input_shape)}, {SIGNATURE_FILE} says {signature['input']['shape']}"
+            f"the model takes {list(runtime.input_shape)}, {SIGNATURE_FILE} declares {signature['input']['shape']}"
         )
     for output in signature["outputs"]:
         shape = runtime.output_shapes.get(output["name"])
         if shape is None or list(shape) != list(output["shape"]):
             given = None if shape is None else list(shape)
             raise BadInput(
-                f"output '{output['name']}': the model gives {given}, {SIGNATURE_FILE} says {output['shape']}"
+                f"output '{output['name']}': the model returns {given}, {SIGNATURE_FILE} declares {output['shape']}"
             )
 
 
@@ -160,7 +160,7 @@ def check_picture(height: int, width: int) -> Image:
 
 
 def name_classes(names: Sequence[str], postprocess: Mapping[str, Any] | None) -> Mapping[int, str]:
-    """Map what the network calls a class, an index, to its name; classes that are not announced have none.
+    """Map the class indices of the network to names; classes that are not announced have none.
 
     Raises:
         ValueError: `announced` is not a list of indices, one for each name.
@@ -174,7 +174,7 @@ def name_classes(names: Sequence[str], postprocess: Mapping[str, Any] | None) ->
 def name_detections(
     found: perception.Detections, classes: Mapping[int, str], floors: tuple[str, ...], width: int, height: int
 ) -> Detection:
-    """Put names to indices and boxes into pixels of an image `width` x `height`.
+    """Translate indices to names, and boxes to pixels of an image `width` x `height`.
 
     Raises:
         ValueError: the floor's probabilities are not finite.

@@ -1,11 +1,11 @@
-"""Gets a ring's release over the air: check, download, verify, unpack, flag; any step can be cut short and repeated.
+"""Update a device over the air: check, download, verify, unpack, start a trial; each step can be interrupted and rerun.
 
     updater = OtaUpdater(bus, "canary", slots, (home / "root.json").read_bytes())
     updater.update()        # Update(step=Step.INSTALL, offer=...): the free slot is on trial now
 
-The TUF client decides what is genuine. It neither resumes downloads nor flushes to disk: that is done here. Everything
-that is not genuine, too large, too old or unfit for this device is refused with one line (`BadInput`); the old release
-runs on.
+The TUF client decides what is authentic. It neither resumes downloads nor flushes to disk: this module does. A release
+that is not authentic, too large, too old or unfit for this device is refused with one line (`BadInput`); the old one
+keeps running.
 """
 
 import errno
@@ -47,31 +47,31 @@ LIMITS = UpdaterConfig(max_root_rotations=64, max_delegations=0)
 
 @dataclass(frozen=True)
 class Offer:
-    """What the ring has, found genuine."""
+    """The release a ring offers, verified to be authentic."""
 
     installed: Installed
     target: TargetFile
 
     @property
     def key(self) -> str:
-        """Where the bundle lies on the bus."""
+        """Object key of the bundle."""
         return TARGETS + self.target.get_prefixed_paths()[0]
 
 
 @dataclass(frozen=True)
 class Update:
-    """What came of a check."""
+    """The result of a check."""
 
     offer: Offer
     step: Step
 
 
 class DurableUpdater(Updater):
-    """The TUF client of the reference implementation, with metadata flushed to disk before it counts."""
+    """The TUF reference client, with metadata flushed to disk before it is trusted."""
 
     def _persist_file(self, filename: str, data: bytes) -> None:
         path = Path(filename)
-        if not path.is_file() or path.read_bytes() != data:  # the root is persisted at every check: spare the card
+        if not path.is_file() or path.read_bytes() != data:  # the root is persisted at every check: spare the SD card
             write_durably(path, data)
 
 
@@ -84,14 +84,14 @@ class OtaUpdater:
         self._slots = slots
         self._root = root
         self.last_contact: float | None = None
-        """When the server was last found to be genuine and current, monotonic seconds."""
+        """When the server's metadata was last verified as authentic and current, monotonic seconds."""
 
     def update(self, resting: Collection[str] = ()) -> Update:
-        """Do one check, and whatever follows from it; hashes in `resting` are not tried now.
+        """Check once and act on the result; hashes in `resting` are not tried now.
 
         Raises:
-            BadInput: what is offered is refused; the message says why.
-            Unavailable: the server was not reached, or the download broke off: try again later.
+            BadInput: the offered release is refused; the message names the reason.
+            Unavailable: the server was not reached, or the download was interrupted: try again later.
         """
         with disk_full_is_bad_input():
             offer = self.check()
@@ -106,10 +106,10 @@ class OtaUpdater:
             return Update(offer, step)
 
     def check(self) -> Offer:
-        """Return what the ring has now.
+        """Return the release that the ring offers now.
 
         Raises:
-            BadInput: the metadata is not genuine, not current, or names no such ring.
+            BadInput: the metadata is not authentic, not current, or names no such ring.
             Unavailable: the server was not reached.
         """
         with tuf_errors():
@@ -143,8 +143,8 @@ class OtaUpdater:
         """Download an offer, unpack it into the free slot, and put it on trial.
 
         Raises:
-            BadInput: it is too large, does not fit this device or its disk, or is not what was signed.
-            Unavailable: the download broke off; what has come so far is kept.
+            BadInput: it is too large, does not fit this device or its disk, or does not match its signed hash.
+            Unavailable: the download was interrupted; the bytes received so far are kept.
         """
         check_fit(offer)
         part = self._slots.downloads / f"{offer.installed.sha256}.part"
@@ -153,7 +153,7 @@ class OtaUpdater:
         try:
             self._download(offer, part)
             self._unpack(offer, part)
-        except OSError:  # a full disk gets its space back
+        except OSError:  # disk full: free the space again
             self._slots.remove_downloads()
             self._slots.empty_free_slot()
             raise
@@ -165,7 +165,7 @@ class OtaUpdater:
         try:
             release = unpack_bundle(part, folder).release.id
             if release != offer.installed.release:
-                raise BadInput(f"bundle of release {offer.installed.release}: says it is {release}")
+                raise BadInput(f"bundle of release {offer.installed.release}: its release.json names {release}")
             flush_folder(folder.parent)
         except BadInput as error:
             reason = str(error)
@@ -183,14 +183,17 @@ class OtaUpdater:
             )
 
     def _download(self, offer: Offer, part: Path) -> None:
-        """Bring `part` to its full length, from wherever it stands, and check its hash."""
+        """Complete `part`, resuming where it ends, and check its hash.
+
+        Raises:
+            BadInput: the bytes are not those that were signed.
+            Unavailable: the download was interrupted.
+        """
         resumed = part.exists()
         if resumed and part.stat().st_size > offer.target.length:
             part.unlink()
         fetch_rest(self._bus, offer.key, part, offer.target.length)
-        if (
-            not matches(offer.target, part) and resumed
-        ):  # the old piece was torn by a power cut: once more from the start
+        if not matches(offer.target, part) and resumed:  # a power cut tore the old part: download all of it again
             part.unlink()
             fetch_rest(self._bus, offer.key, part, offer.target.length)
         if not matches(offer.target, part):
@@ -199,11 +202,11 @@ class OtaUpdater:
 
 
 def fetch_rest(bus: Bus, key: str, part: Path, length: int) -> None:
-    """Append to `part` what is missing of an object of `length` bytes.
+    """Append the missing rest of an object of `length` bytes to `part`.
 
     Raises:
         BadInput: the object is missing, shorter or longer.
-        Unavailable: the transfer broke off without having brought anything.
+        Unavailable: the transfer broke off without bringing any byte.
     """
     with part.open("ab") as file:
         while (start := file.tell()) < length:
@@ -225,13 +228,13 @@ def fetch_rest(bus: Bus, key: str, part: Path, length: int) -> None:
 
 
 def matches(target: TargetFile, path: Path) -> bool:
-    """Return whether a file is the one that was signed."""
+    """Return whether a file has the hash that was signed."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == target.hashes["sha256"]
 
 
 def check_fit(offer: Offer) -> None:
-    """Decide, before anything is downloaded, whether this device can run an offer.
+    """Check, before anything is downloaded, that this device can run an offer.
 
     Raises:
         BadInput: it cannot, or the offer is too large.
@@ -240,12 +243,12 @@ def check_fit(offer: Offer) -> None:
         raise BadInput(f"{offer.key}: {offer.target.length} bytes, more than the {MAX_BUNDLE_BYTES} a device takes")
     about = offer.target.unrecognized_fields.get("custom", {}).get("release")
     if not isinstance(about, str):
-        raise BadInput(f"{offer.key}: says nothing of what it requires")
+        raise BadInput(f"{offer.key}: the target metadata lacks its release.json")
     check_requirements(parse_release(about.encode()), available_runtimes(), psutil.virtual_memory().total / 2**20)
 
 
 def parse_ring(data: bytes, ring: str) -> dict[str, str]:
-    """Read `rings/<ring>.json`.
+    """Parse `rings/<ring>.json`.
 
     Raises:
         BadInput: it does not name a release and its bundle.
@@ -259,7 +262,7 @@ def parse_ring(data: bytes, ring: str) -> dict[str, str]:
 
 REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (tuf.ExpiredMetadataError, "expired metadata, or this device's clock is wrong"),
-    (tuf.BadVersionNumberError, "metadata older than what this device has seen, or not of one piece"),
+    (tuf.BadVersionNumberError, "metadata older than what this device has seen, or inconsistent"),
     (tuf.UnsignedMetadataError, "metadata not signed by the right keys"),
     (tuf.LengthOrHashMismatchError, "not what was signed"),
     (tuf.DownloadLengthMismatchError, "larger than allowed"),
@@ -270,7 +273,7 @@ REFUSALS: tuple[tuple[type[Exception], str], ...] = (
 
 @contextmanager
 def tuf_errors() -> Iterator[None]:
-    """Say in one line what the TUF client refused, and tell it from a server that was not reached."""
+    """Map errors of the TUF client to BadInput (refused) or Unavailable (server not reached), each of one line."""
     try:
         yield
     except (tuf.RepositoryError, tuf.DownloadError) as error:
@@ -282,7 +285,7 @@ def tuf_errors() -> Iterator[None]:
 
 @contextmanager
 def disk_full_is_bad_input() -> Iterator[None]:
-    """Provide a full disk is refused like anything else that this device cannot take."""
+    """Map a full disk to BadInput: refuse the update like any other that this device cannot take."""
     try:
         yield
     except OSError as error:

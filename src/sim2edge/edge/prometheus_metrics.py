@@ -1,4 +1,4 @@
-"""The metrics a device serves at `/metrics`, in a registry of their own.
+"""Collect the metrics that a device serves at `/metrics`, in a registry of their own.
 
 metrics = DeviceMetrics(release)
 metrics.observe(detection, seconds=0.004)
@@ -70,12 +70,12 @@ class DeviceMetrics:
         self._errors.labels(kind).inc()
 
     def render(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus text format."""
         return generate_latest(self._registry)
 
 
 def read_temperature(zone: Path) -> float | None:
-    """Degrees Celsius of a thermal zone; None where the machine has none."""
+    """Return the temperature of a thermal zone in degrees Celsius; None where the machine has none."""
     try:
         return int(zone.read_text()) / 1000
     except (OSError, ValueError):

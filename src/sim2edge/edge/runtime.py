@@ -1,10 +1,10 @@
-"""The runtimes that execute a model file on a device, behind one interface; the suffix of the file chooses.
+"""Run a model file on a device through one interface to several runtimes; the file's suffix selects the runtime.
 
     runtime = load_runtime(Path("model.tflite"), threads=1)
     outputs = runtime.run(image)        # {"floor": ..., "obstacles": ...}, by the names of the model's signature
 
 LiteRT (`ai_edge_litert`, else its predecessor `tflite_runtime`) runs `.tflite`, ONNX Runtime runs `.onnx`. A runtime is
-for one thread at a time.
+not thread-safe.
 """
 
 import importlib
@@ -38,12 +38,12 @@ class Runtime(Protocol):
             image: float32 of `input_shape`, RGB, 0..1, contiguous.
 
         Returns:
-            Each output by name; arrays of the caller's own.
+            Each output by name; the arrays belong to the caller.
         """
 
 
 class LiteRT:
-    """A `.tflite` file in the LiteRT interpreter, with XNNPACK where the build has it."""
+    """A `.tflite` file in the LiteRT interpreter, with XNNPACK if compiled in."""
 
     def __init__(self, model: Path, threads: int) -> None:
         interpreter_class = _litert_module().Interpreter
@@ -99,7 +99,7 @@ def load_runtime(model: Path, threads: int = 1) -> Runtime:
     """Load `model` into the runtime for its suffix.
 
     Raises:
-        BadInput: the suffix is unknown, the runtime is not installed, or the file is not such a model.
+        BadInput: the suffix is unknown, the runtime is not installed, or the file is not a valid model.
     """
     runtime = RUNTIME_OF_SUFFIX.get(model.suffix)
     if runtime is None:
@@ -110,7 +110,7 @@ def load_runtime(model: Path, threads: int = 1) -> Runtime:
 
 
 def available_runtimes() -> frozenset[str]:
-    """Return names of the runtimes installed here, found without loading them."""
+    """Return the names of the installed runtimes, found without loading them."""
     litert = any(importlib.util.find_spec(name.partition(".")[0]) for name in LITERT_MODULES)
     onnxruntime = importlib.util.find_spec("onnxruntime")
     found = {"litert": litert, "onnxruntime": onnxruntime is not None}

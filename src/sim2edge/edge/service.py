@@ -1,10 +1,10 @@
-"""The detector as a service on the device: frames from a camera, single images over HTTP, health and metrics.
+"""Serve the detector on the device: frames from a camera, single images over HTTP, health and metrics.
 
     python -m sim2edge.edge.service --bundle /data/slots/a --token-file /data/token --source 0 --rate 10
 
 GET /healthz, GET /metrics, POST /predict (a JPEG, answered with JSON). Every request carries `Authorization: Bearer
-<token>`; the token comes from the file or from SIM2EDGE_DEVICE_TOKEN. A second one, for whoever collects metrics, opens
-/metrics and nothing else. Errors are one line of JSON. SIGTERM ends it cleanly.
+<token>`; the token comes from the file or from SIM2EDGE_DEVICE_TOKEN. A second token, for a metrics collector, grants
+access to /metrics only. Errors are one line of JSON. SIGTERM ends the service cleanly.
 """
 
 import argparse
@@ -33,14 +33,14 @@ MAX_BODY_BYTES = 8 * 2**20
 MAX_DISCARDED_BYTES = 2 * MAX_BODY_BYTES
 REQUEST_TIMEOUT_S = 10
 SHUTDOWN_S = 5
-"""How long a camera that hangs may hold up the end."""
+"""Longest wait at shutdown for a camera that hangs."""
 
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ROUTES = {"/healthz": "GET", "/metrics": "GET", "/predict": "POST"}
 
 
 class DetectorService:
-    """The detector with its counters; one inference at a time, whoever asks."""
+    """The detector with its counters; one inference at a time, for all callers."""
 
     def __init__(self, detector: ObstacleDetector, stall_after_s: float | None = None) -> None:
         self._detector = detector
@@ -49,7 +49,7 @@ class DetectorService:
         self.metrics = DeviceMetrics(detector.bundle.release, installed=detector.bundle.installed)
 
     def infer(self, image: Image) -> Detection:
-        """Run the detector on one image and count what came of it."""
+        """Run the detector on one image and count the success or failure."""
         with self._lock:
             start = time.perf_counter()
             try:
@@ -63,7 +63,7 @@ class DetectorService:
         return detection
 
     def fail(self, kind: str, error: Exception) -> None:
-        """Count a frame that could not be turned into a detection."""
+        """Count and log a frame that failed; `kind` is camera or inference."""
         self.health.failed(f"{kind}: {error}")
         self.metrics.count_error(kind)
         log("error", kind=kind, error=str(error))
@@ -85,7 +85,7 @@ def watch_camera(service: DetectorService, source: Source, rate_hz: float, stop:
 
 
 class Server(ThreadingHTTPServer):
-    """The HTTP server with what its handlers need."""
+    """The HTTP server with the service and the tokens its handlers need."""
 
     daemon_threads = True
 
@@ -98,12 +98,12 @@ class Server(ThreadingHTTPServer):
         self.metrics_token = metrics_token.encode() if metrics_token else None
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
-        """Say in one line what went wrong with a connection."""
+        """Log a failed connection as one line."""
         log("connection lost", client=str(client_address), error=repr(sys.exc_info()[1]))
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """Handles one connection."""
 
     server: Server
     protocol_version = "HTTP/1.1"
@@ -114,11 +114,11 @@ class Handler(BaseHTTPRequestHandler):
     _body_was_read = False
 
     def do_GET(self) -> None:
-        """GET /healthz, /metrics."""
+        """Handle GET /healthz and /metrics."""
         self._dispatch("GET")
 
     def do_POST(self) -> None:
-        """POST /predict."""
+        """Handle POST /predict."""
         self._dispatch("POST")
 
     def _dispatch(self, method: str) -> None:
@@ -175,7 +175,7 @@ class Handler(BaseHTTPRequestHandler):
         self._discard_body()
 
     def _discard_body(self) -> None:
-        """Read what the client still sends: closing before would reset the connection, and the answer with it."""
+        """Read the rest of the request: closing the socket earlier would reset the connection and lose the answer."""
         left = 0 if self._body_was_read else min(self._content_length() or 0, MAX_DISCARDED_BYTES)
         while left > 0 and (chunk := self.rfile.read(min(left, 1 << 16))):
             left -= len(chunk)
@@ -199,19 +199,19 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer a request that is not HTTP, or of another method, like every other error."""
-        self._body_was_read = True  # there may not even be headers
+        """Answer malformed requests and unknown methods like every other error."""
+        self._body_was_read = True  # the headers may be missing
         self._refuse(HTTPStatus(code), message or explain or HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Requests are counted, not logged."""
+        """Log nothing: requests are counted in the metrics."""
 
 
 def read_token(path: Path | None) -> str:
     """Return the token, from the file or from the environment.
 
     Raises:
-        BadInput: neither is there, or it is empty.
+        BadInput: both are missing, or the token is empty.
     """
     try:
         token = (path.read_text() if path else os.environ.get(TOKEN_VARIABLE, "")).strip()
@@ -223,29 +223,29 @@ def read_token(path: Path | None) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Let `path` appear with all its content or not at all."""
+    """Write `path` atomically: readers see all of its content or no file."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(text)
     part.replace(path)
 
 
 def log(event: str, **fields: object) -> None:
-    """Say one thing, as a line of JSON, on standard error."""
+    """Write one event as a line of JSON to standard error."""
     print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="sim2edge.edge.service", description="Run a release on this device.")
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the unpacked bundle")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0: any free one")
-    parser.add_argument("--token-file", type=Path, help=f"file with the token; without it {TOKEN_VARIABLE} is read")
-    parser.add_argument("--metrics-token-file", type=Path, help="file with a token that opens /metrics alone")
-    parser.add_argument("--source", help="folder of JPEGs, camera index, device file or URL; without it: HTTP only")
+    parser.add_argument("--token-file", type=Path, help=f"file with the token; default: the variable {TOKEN_VARIABLE}")
+    parser.add_argument("--metrics-token-file", type=Path, help="file with a token that grants /metrics only")
+    parser.add_argument("--source", help="folder of JPEGs, camera index, device file or URL; default: HTTP only")
     parser.add_argument("--rate", type=float, default=10.0, help="frames a second taken from the source")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime")
-    parser.add_argument("--ready-file", type=Path, help="file that gets the port once the service answers")
+    parser.add_argument("--ready-file", type=Path, help="file to write the port to once the service answers")
     return parser.parse_args(arguments)
 
 
@@ -288,7 +288,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Keep the signals that end the service for `sigwait`: a handler may run while its thread holds a lock it needs."""
+    """Block the ending signals for `sigwait`: a handler may run while its thread holds a needed lock."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     try:
         yield
@@ -297,7 +297,7 @@ def signals_held() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the service; 0 after SIGTERM, 2 when it cannot start."""
+    """Run the service and return the exit code: 0 after SIGTERM, 2 when it cannot start."""
     parsed = parse_arguments(arguments)
     try:
         with signals_held():

@@ -1,11 +1,11 @@
-"""The device's home folder: two slots, the state that says which one runs, and a link to it.
+"""Manage the device's home folder: two slots, the state that names the one to run, and a link to it.
 
     slots = Slots(home)
     slots.apply(lambda state: trial.begin(state, installed))
     slots.folder(trial.boots(slots.state))
 
-`state.json` is the truth and is replaced in one step; the link `current` follows it. What a slot holds counts only if
-the state names it: the name is taken away before the slot is written to, and given back when all of it is on disk.
+`state.json` is authoritative and replaced atomically; the link `current` follows it. A slot's content counts only if
+the state names it: the state drops the slot before it is written to, and names it again once all of it is on disk.
 """
 
 import shutil
@@ -41,7 +41,7 @@ class Slots:
 
     @property
     def downloads(self) -> Path:
-        """Where bundles are downloaded to."""
+        """Folder of downloaded bundles."""
         return self.home / "downloads"
 
     def folder(self, slot: Slot) -> Path:
@@ -49,12 +49,12 @@ class Slots:
         return self._slots / slot
 
     def apply(self, change: Callable[[State], State], must_last: bool = True) -> State:
-        """Change the state, on disk before in memory.
+        """Change the state, on disk first, then in memory.
 
         Args:
             change: a pure function of `trial`.
-            must_last: False if the change has to take hold even when the disk is full; it is then lost at a restart,
-                which is safe for the end of a trial: the trial is merely repeated.
+            must_last: False if the change has to take effect even when the disk is full; a restart then loses it, which
+                is safe for the end of a trial: the trial is repeated.
 
         Raises:
             OSError: the state could not be written, and `must_last`.
@@ -73,10 +73,10 @@ class Slots:
             return state
 
     def empty_free_slot(self) -> Path:
-        """Make room in the free slot: the state forgets it first.
+        """Remove the content of the free slot, after dropping it from the state, and return its folder.
 
         Returns:
-            its folder, which does not exist.
+            The slot's folder, which does not exist.
         """
         self.apply(trial.clear)
         folder = self.folder(trial.free_slot(self.state))
@@ -92,7 +92,7 @@ class Slots:
                 path.unlink()
 
     def free_bytes(self) -> int:
-        """Return free space, counting what lies in the free slot: it will be overwritten."""
+        """Return the free bytes, including the content of the free slot, which will be overwritten."""
         taken = sum(file.stat().st_size for file in self.folder(trial.free_slot(self.state)).glob("*"))
         return shutil.disk_usage(self.home).free + taken
 
@@ -103,7 +103,7 @@ class Slots:
             return
         try:
             point_link(self.home / "current", f"slots/{slot}")
-        except OSError:  # the link is for people; the state decides
+        except OSError:  # the link is for operators only; the state is authoritative
             return
 
     def _read(self) -> State:
@@ -115,7 +115,7 @@ class Slots:
             return self._recover()
 
     def _recover(self) -> State:
-        """Return the state file is damaged: run on with what the link points at, as if it came from nowhere."""
+        """Return a state for a damaged state file: keep running the slot that the link points at, its hash unknown."""
         link = self.home / "current"
         for slot in trial.SLOTS:
             if link.is_symlink() and str(link.readlink()) == f"slots/{slot}":

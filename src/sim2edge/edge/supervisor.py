@@ -1,7 +1,7 @@
-"""The detector service as a child process: started, asked how it is, ended, and never left behind.
+"""Run the detector service as a child process: start, probe and stop it, and never leave it behind.
 
 detector = DetectorProcess(settings, folder)
-detector.health()           # what /healthz answers; None while it does not
+detector.health()           # the body of /healthz; None while the service does not answer
 detector.stop()
 """
 
@@ -28,12 +28,12 @@ STOP_GRACE_S = 5.0
 CRASH_WINDOW_S = 60.0
 MAX_RESTART_DELAY_S = 30.0
 WITHHELD = ("AWS_", "SIM2EDGE_KEYS", "SIM2EDGE_BUCKET")
-"""Environment variables that the detector has no business with."""
+"""Environment variables withheld from the detector."""
 
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """How the service is started."""
+    """The settings the service is started with."""
 
     home: Path
     source: str | None
@@ -41,22 +41,22 @@ class ServiceSettings:
     rate_hz: float
     threads: int = 1
     host: str = "127.0.0.1"
-    """Address it listens on; it is asked how it is on loopback, unless it does not listen there."""
+    """Listening address; probed on loopback when it is 0.0.0.0."""
     metrics_token_file: Path | None = None
 
     @property
     def probe_host(self) -> str:
-        """Where it is asked how it is."""
+        """Address to probe."""
         return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
 
     @property
     def token_file(self) -> Path:
-        """The file with the token that every request needs."""
+        """File with the token that every request needs."""
         return self.home / "token"
 
     @property
     def ready_file(self) -> Path:
-        """The file that gets the port once the service answers."""
+        """File that receives the port once the service answers."""
         return self.home / "service.port"
 
     def command(self, folder: Path) -> Sequence[str]:
@@ -77,10 +77,10 @@ class ServiceSettings:
 
 
 class DetectorProcess:
-    """One run of the service; it dies with this process, however this process dies."""
+    """One run of the service; the child ends with this process, even when this process is killed."""
 
     def __init__(self, settings: ServiceSettings, folder: Path) -> None:
-        """Start it. To be called from the main thread: the kernel ends the child when its starter's thread ends."""
+        """Start the service, from the main thread: the kernel ends the child when the thread that started it ends."""
         self._settings = settings
         settings.ready_file.unlink(missing_ok=True)
         environment = {name: text for name, text in os.environ.items() if not name.startswith(WITHHELD)}
@@ -96,17 +96,17 @@ class DetectorProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended; None while it runs."""
+        """Exit code; None while the service runs."""
         return self._process.poll()
 
     def health(self) -> dict[str, Any] | None:
-        """Return what the service says of itself; None if it does not answer."""
+        """Return the service's health report; None if it does not answer."""
         self.port = self.port or read_port(self._settings.ready_file)
         host = self._settings.probe_host
         return probe(self.port, read_token(self._settings.token_file), host) if self.port else None
 
     def stop(self) -> None:
-        """End it: SIGTERM, then SIGKILL, to it and whatever it started."""
+        """Stop the service: SIGTERM, after a grace period SIGKILL."""
         for number, patience_s in ((signal.SIGTERM, STOP_GRACE_S), (signal.SIGKILL, None)):
             if self._process.poll() is None:
                 self._process.send_signal(number)
@@ -118,7 +118,7 @@ class DetectorProcess:
 
 
 def probe(port: int, token: str, host: str = "127.0.0.1") -> dict[str, Any] | None:
-    """Ask `/healthz`; None if there is no answer, whatever the reason."""
+    """Query `/healthz` and return its JSON; None if no valid answer comes."""
     connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT_S)
     try:
         connection.request("GET", "/healthz", headers={"Authorization": f"Bearer {token}"})
@@ -131,12 +131,12 @@ def probe(port: int, token: str, host: str = "127.0.0.1") -> dict[str, Any] | No
 
 
 def restart_delay_s(exits: Sequence[float], now: float) -> float:
-    """Return how long to wait before the next start.
+    """Return the delay before the next start, in seconds.
 
-    Nothing after one exit, then doubling with each in the last minute.
+    No delay after one exit, then doubling with each exit in the last minute.
 
     Args:
-        exits: when the service ended, monotonic seconds.
+        exits: times at which the service ended, monotonic seconds.
         now: the time, on the same clock.
     """
     recent = sum(now - each < CRASH_WINDOW_S for each in exits)
@@ -144,7 +144,7 @@ def restart_delay_s(exits: Sequence[float], now: float) -> float:
 
 
 def read_port(ready_file: Path) -> int | None:
-    """Return the port in a ready file; None while it is not there."""
+    """Return the port in a ready file; None while the file does not exist."""
     try:
         return int(ready_file.read_text())
     except (OSError, ValueError):
@@ -152,7 +152,7 @@ def read_port(ready_file: Path) -> int | None:
 
 
 def read_token(path: Path) -> str:
-    """Return the token in a file, made on the first call; only its owner can read it."""
+    """Return the token in a file, created on the first call; only its owner can read it."""
     if not path.is_file():
         write_durably(path, f"{secrets.token_urlsafe(32)}\n".encode(), mode=0o600)
     return path.read_text().strip()

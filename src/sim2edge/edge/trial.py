@@ -1,11 +1,11 @@
-"""The decisions of an update, pure functions over a small state: what about this offer, which slot boots, did it pass.
+"""Decide about updates with pure functions over a small state: whether to install, which slot boots, whether it passed.
 
     state = begin(state, Installed("r2", sha256))       # the free slot goes on trial
-    state = next_attempt(state, rules)                  # each start in the trial is counted, and only there
+    state = next_attempt(state, rules)                  # counts a start, during a trial only
     verdict = judge(rules, "r2", evidence)
     state = accept(state)   or   reject(state, reason)   or   withdraw(state)
 
-A rejected hash is never tried again; a withdrawn one, where the release is not to blame, may be.
+A rejected hash is never tried again; a withdrawn one, whose release is not to blame, may be.
 """
 
 import json
@@ -20,7 +20,7 @@ SLOTS: tuple[Slot, Slot] = ("a", "b")
 
 @dataclass(frozen=True)
 class Installed:
-    """A release as it was offered: its id, and the SHA-256 of its bundle, by which it is known."""
+    """A release as offered: its id, and the SHA-256 of its bundle, which identifies it."""
 
     release: str
     sha256: str
@@ -28,7 +28,7 @@ class Installed:
 
 @dataclass(frozen=True)
 class Trial:
-    """The slot on trial, and how often it has been started."""
+    """The slot on trial, and the number of its starts."""
 
     slot: Slot
     attempts: int = 0
@@ -45,16 +45,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class State:
-    """All that an update has to remember over a power cut.
+    """The state of updates that survives a power cut.
 
     Raises:
         ValueError: the parts contradict one another.
     """
 
     slots: Mapping[Slot, Installed] = field(default_factory=dict)
-    """What lies complete in each slot; a slot being written is not in it."""
+    """The release complete in each slot; a slot being written is absent."""
     active: Slot | None = None
-    """The slot that is known to be good."""
+    """The slot known to be good."""
     trial: Trial | None = None
     failures: tuple[Failure, ...] = ()
     """Each hash that is never tried again, oldest first."""
@@ -69,27 +69,27 @@ class State:
 
 @dataclass(frozen=True)
 class Rules:
-    """When a trial has passed."""
+    """The conditions for passing a trial."""
 
     inferences: int = 20
-    """Frames that must have been tried, real ones."""
+    """Real frames that must have been processed."""
     max_error_share: float = 0.05
     """Share of them that may fail."""
     deadline_s: float = 60.0
-    """Seconds that one start has to prove itself."""
+    """Seconds that one start has to pass."""
     attempts: int = 3
     """Starts in a trial, crashes and power cuts included."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the release on trial since its last start."""
+    """Observations of the release on trial since its last start."""
 
     elapsed_s: float
     contacted: bool
     """The server has been reached since the start."""
     release: str | None = None
-    """What the service says it runs; None if it does not answer."""
+    """The release that the service reports; None if it does not answer."""
     inferences: int = 0
     errors: int = 0
     camera_failed: bool = False
@@ -97,17 +97,17 @@ class Evidence:
 
 
 class Step(Enum):
-    """What to do about an offer."""
+    """The action for an offer."""
 
-    KEEP = "keep"  # it runs, or is on trial, already
+    KEEP = "keep"  # already running or on trial
     HOLD = "hold"  # it failed before, or rests
     INSTALL = "install"
-    RETRY = "retry"  # it lies complete in the free slot
-    SUPERSEDE = "supersede"  # another one is on trial: that ends first
+    RETRY = "retry"  # complete in the free slot
+    SUPERSEDE = "supersede"  # another release is on trial: end that trial first
 
 
 class Outcome(Enum):
-    """How a trial stands."""
+    """The state of a trial."""
 
     PENDING = "pending"
     PASSED = "passed"
@@ -117,7 +117,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a trial stands, and why."""
+    """The state of a trial, and the reason for it."""
 
     outcome: Outcome
     reason: str = ""
@@ -132,25 +132,29 @@ def boots(state: State) -> Slot | None:
 
 
 def free_slot(state: State) -> Slot:
-    """Return the slot that may be overwritten. Not during a trial: both are needed then."""
+    """Return the slot that may be overwritten.
+
+    Raises:
+        ValueError: a trial is under way, which needs both slots.
+    """
     if state.trial:
         raise ValueError("no slot is free during a trial")
     return "b" if state.active == "a" else "a"
 
 
 def running(state: State) -> Installed | None:
-    """Return what is in the slot to run."""
+    """Return the release in the slot to run."""
     slot = boots(state)
     return state.slots[slot] if slot else None
 
 
 def failure_of(state: State, sha256: str) -> Failure | None:
-    """Return why a hash is never tried again; None if it may be."""
+    """Return the failure that bars a hash from another trial; None if it may be tried."""
     return next((failure for failure in state.failures if failure.sha256 == sha256), None)
 
 
 def decide(state: State, offer: Installed, resting: Collection[str] = ()) -> Step:
-    """Return what to do about what the ring has; `resting` are hashes not to be tried just now."""
+    """Return the action for the release that the ring offers; hashes in `resting` are not tried now."""
     now = running(state)
     if now and now.sha256 == offer.sha256:
         return Step.KEEP
@@ -163,19 +167,19 @@ def decide(state: State, offer: Installed, resting: Collection[str] = ()) -> Ste
 
 
 def clear(state: State) -> State:
-    """Forget what lies in the free slot, before it is overwritten."""
+    """Drop the free slot from the state, before it is overwritten."""
     slot = free_slot(state)
     return replace(state, slots={name: held for name, held in state.slots.items() if name != slot})
 
 
 def begin(state: State, installed: Installed) -> State:
-    """Return the free slot holds `installed` complete: it goes on trial."""
+    """Record that the free slot holds `installed` complete, and put it on trial."""
     slot = free_slot(state)
     return replace(state, slots={**state.slots, slot: installed}, trial=Trial(slot))
 
 
 def next_attempt(state: State, rules: Rules) -> State:
-    """Count a start of the slot on trial; reject it if there were too many. Outside a trial nothing is counted."""
+    """Count a start of the slot on trial, or reject it after too many; outside a trial return the state unchanged."""
     if state.trial is None:
         return state
     if state.trial.attempts >= rules.attempts:
@@ -184,35 +188,35 @@ def next_attempt(state: State, rules: Rules) -> State:
 
 
 def accept(state: State) -> State:
-    """Return the release on trial is the good one now."""
+    """Mark the release on trial as the good one and end the trial."""
     return replace(state, active=state.trial.slot, trial=None) if state.trial else state
 
 
 def reject(state: State, reason: str) -> State:
-    """End the trial; the old slot boots again, and this hash is never tried again."""
+    """End the trial and bar its hash from another; the old slot boots again."""
     now = running(state)
     return ban(withdraw(state), now, reason) if state.trial and now else state
 
 
 def withdraw(state: State) -> State:
-    """End the trial without blame; the old slot boots again."""
+    """End the trial without blaming the release; the old slot boots again."""
     return replace(state, trial=None)
 
 
 def ban(state: State, installed: Installed, reason: str) -> State:
-    """Never try this hash again."""
+    """Bar this hash from any trial."""
     if failure_of(state, installed.sha256):
         return state
     return replace(state, failures=(*state.failures, Failure(installed.release, installed.sha256, reason)))
 
 
 def rest_s(withdrawals: int) -> float:
-    """Return how long a release rests after it was withdrawn for the n-th time: a minute, doubling up to an hour."""
+    """Return the rest after the n-th withdrawal of a release, in seconds: a minute, doubling up to an hour."""
     return min(60.0 * 2.0 ** (withdrawals - 1), 3600.0)
 
 
 def judge(rules: Rules, release: str, evidence: Evidence) -> Verdict:
-    """Has `release` proved itself, by what is known since its last start?"""
+    """Decide whether `release` passed its trial, from the evidence since its last start."""
     tried = evidence.inferences + evidence.errors
     late = evidence.elapsed_s > rules.deadline_s
     if evidence.release != release:
@@ -230,15 +234,15 @@ def judge(rules: Rules, release: str, evidence: Evidence) -> Verdict:
 
 
 def to_json(state: State) -> bytes:
-    """Return the state as it lies on disk."""
+    """Return the state as stored on disk."""
     return json.dumps(asdict(state), indent=1).encode()
 
 
 def from_json(data: bytes) -> State:
-    """Read a state.
+    """Parse a stored state.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: the data is not a valid state.
     """
     try:
         content: dict[str, Any] = json.loads(data)

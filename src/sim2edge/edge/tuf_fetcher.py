@@ -1,8 +1,8 @@
-"""How the TUF client reads the repository: straight from the bus.
+"""Fetch TUF metadata and targets for the TUF client straight from the bus.
 
     Updater(metadata_base_url="ota/metadata/", fetcher=BusFetcher(bus), ...)
 
-An address is an object's key. Lengths are limited by the client, which stops reading at the limit.
+A URL is an object's key. The client limits lengths and stops reading at the limit.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from sim2edge.errors import BadInput, Corrupt, Unavailable
 
 
 class BusFetcher(FetcherInterface):
-    """Fetches objects of the bus, with the errors the TUF client knows."""
+    """Fetches objects of the bus and maps errors to those the TUF client expects."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         chunks = self._chunks(url)
-        return chain([next(chunks, b"")], chunks)  # the first chunk now, so that what is missing is told at once
+        return chain([next(chunks, b"")], chunks)  # read the first chunk eagerly, so that a missing object fails here
 
     def _chunks(self, key: str) -> Iterator[bytes]:
         try:
