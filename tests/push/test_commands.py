@@ -65,7 +65,7 @@ def test_signing_goes_on_and_is_tried_again_soon_after_a_failure(no_pauses, caps
     with pytest.raises(KeyboardInterrupt):
         commands.refresh(Signer(Unavailable("S3 is away"), None), arguments(21600))
     assert no_pauses == [commands.SECONDS_AFTER_FAILURE] * 2
-    assert "not signed, tried again soon: S3 is away" in capsys.readouterr().out
+    assert "not signed, will retry soon: S3 is away" in capsys.readouterr().out
 
 
 def test_signing_once_fails_when_it_fails():

@@ -1,4 +1,4 @@
-"""The push stage: a release, signed into the TUF repository and given to a ring of the fleet."""
+"""The push stage: sign a release into the TUF repository and assign it to a ring of the fleet."""
 
 from sim2edge.push.config import PushConfig
 from sim2edge.stage import Grants, Input, Shown, Stage, named
@@ -14,7 +14,7 @@ STAGE = Stage(
     signs=True,
     grants=Grants(
         read=("ota/*",),
-        # Not <n>.root.json: who signs for devices is decided with the offline keys, which this stage never has.
+        # Not <n>.root.json: root metadata is signed with the offline keys, which this stage never has.
         write=(
             "ota/metadata/*.targets.json",
             "ota/metadata/*.snapshot.json",

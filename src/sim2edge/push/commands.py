@@ -1,12 +1,12 @@
-"""`sim2edge ota`: look after the update repository and its keys.
+"""`sim2edge ota`: maintain the update repository and its keys.
 
     sim2edge ota init                   keys in SIM2EDGE_KEYS (if missing), the first root, empty metadata
-    sim2edge ota refresh [--targets]    sign timestamp (and snapshot) again: a scheduled job, at least twice a day
-    sim2edge ota refresh --every 21600  the same for ever, every so many seconds: a service
+    sim2edge ota refresh [--targets]    re-sign the timestamp (and snapshot): a scheduled job, at least twice a day
+    sim2edge ota refresh --every 21600  the same in an endless loop, every so many seconds: a service
     sim2edge ota rotate-root [--replace timestamp-1a2b3c4d]...
-    sim2edge ota status                 versions, expiries, keys, which ring has which release
+    sim2edge ota status                 versions, expiries, keys, the release of each ring
 
-`init` writes `root.json` beside the keys: devices are provisioned with it.
+`init` also writes `root.json` to the key folder: devices are provisioned with it.
 """
 
 import argparse
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `sim2edge ota ...`; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="sim2edge ota", description="Look after the update repository.")
+    """Run `sim2edge ota ...` and return the exit code."""
+    parser = argparse.ArgumentParser(prog="sim2edge ota", description="Maintain the update repository.")
     parser.add_argument("--preset", default=os.environ.get("SIM2EDGE_PRESET"), help="a file of conf/, without .yaml")
     add_arguments(parser.add_subparsers(required=True, metavar="command"))
     arguments = parser.parse_args(argv)
@@ -53,15 +53,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def add_arguments(verbs: "Verbs") -> None:
-    """One subcommand a verb."""
-    verb = verbs.add_parser("init", help="make keys, the first root and empty metadata")
+    """Add the subcommands."""
+    verb = verbs.add_parser("init", help="create keys, the first root and empty metadata")
     verb.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="how long to wait for the bucket")
     verb.set_defaults(run=init)
-    verb = verbs.add_parser("refresh", help="sign the timestamp again, and the snapshot when half its life is over")
-    verb.add_argument("--targets", action="store_true", help="sign the targets again, too")
-    verb.add_argument("--every", type=float, metavar="SECONDS", help="go on, and sign again after so many seconds")
+    verb = verbs.add_parser("refresh", help="re-sign the timestamp, and the snapshot past half its lifetime")
+    verb.add_argument("--targets", action="store_true", help="re-sign the targets as well")
+    verb.add_argument("--every", type=float, metavar="SECONDS", help="keep running, and re-sign every so many seconds")
     verb.set_defaults(run=refresh)
-    verb = verbs.add_parser("rotate-root", help="sign a new root, with new keys where asked")
+    verb = verbs.add_parser("rotate-root", help="sign a new root, replacing the given keys")
     verb.add_argument("--replace", action="append", default=[], metavar="KEY", help="a key as `status` names it")
     verb.set_defaults(run=rotate_root)
     verb = verbs.add_parser("status", help="versions, expiries, keys, rings")
@@ -70,16 +70,16 @@ def add_arguments(verbs: "Verbs") -> None:
 
 
 def init(repository: Repository, _: argparse.Namespace) -> None:
-    """`init`: make what is missing."""
+    """Create the missing parts: keys, first root, empty metadata."""
     made = repository.create()
-    print(f"{'made' if made else 'already there'}: ota/, root for devices: {keys_folder() / 'root.json'}")
+    print(f"{'created' if made else 'already exists'}: ota/, root for devices: {keys_folder() / 'root.json'}")
 
 
 def wait_for_bucket(bus: Bus, seconds: float) -> None:
-    """Wait until the bucket is there and opens to our keys; says what it is waiting for.
+    """Wait until the bucket exists and accepts our credentials; print each new reason for waiting.
 
     Raises:
-        BadInput, Unavailable: it did not within that time; as the last try ended.
+        BadInput, Unavailable: the error of the last try, once `seconds` have passed.
     """
     end, said = time.monotonic() + seconds, ""
     while True:
@@ -97,7 +97,7 @@ def wait_for_bucket(bus: Bus, seconds: float) -> None:
 
 
 def refresh(repository: Repository, arguments: argparse.Namespace) -> None:
-    """`refresh`: sign again; with `--every`, again and again, and soon again after a failure."""
+    """Re-sign the metadata; with `--every` repeatedly, and sooner after a failure."""
     while True:
         try:
             repository.refresh(arguments.targets)
@@ -107,7 +107,7 @@ def refresh(repository: Repository, arguments: argparse.Namespace) -> None:
         except (Unavailable, Conflict) as error:
             if not arguments.every:
                 raise
-            print(f"not signed, tried again soon: {' '.join(str(error).split())}", flush=True)
+            print(f"not signed, will retry soon: {' '.join(str(error).split())}", flush=True)
             pause_s = min(arguments.every, SECONDS_AFTER_FAILURE)
         if not pause_s:
             return
@@ -115,12 +115,12 @@ def refresh(repository: Repository, arguments: argparse.Namespace) -> None:
 
 
 def rotate_root(repository: Repository, arguments: argparse.Namespace) -> None:
-    """`rotate-root`: a new root."""
+    """Sign a new root and print its version."""
     print(f"root {repository.rotate_root(arguments.replace)}")
 
 
 def status(repository: Repository, arguments: argparse.Namespace) -> None:
-    """`status`: the repository as a table, or as JSON."""
+    """Print the state of the repository as a table, or as JSON."""
     current = repository.current()
     rings = repository.rings(current.targets.signed)
     if arguments.json or not sys.stdout.isatty():

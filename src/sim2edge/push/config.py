@@ -1,4 +1,4 @@
-"""The config of the push stage; `sim2edge ota` takes the lifetimes of the metadata from it, too."""
+"""The config of the push stage; `sim2edge ota` reads the lifetimes of the metadata from it, too."""
 
 from pydantic import Field
 from pydantic.config import JsonDict
@@ -6,11 +6,11 @@ from pydantic.config import JsonDict
 from sim2edge.config import StageConfig
 
 NOT_IN_CACHE_KEY: JsonDict = {"affects_cache_key": False}
-"""A lifetime does not change the rollout, only when it has to be signed again."""
+"""A lifetime does not change the rollout, only when it has to be re-signed."""
 
 
 class PushConfig(StageConfig):
-    """Which ring gets the release, and for how long signed metadata is valid."""
+    """The ring that gets the release, and the lifetimes of signed metadata."""
 
     ring: str = Field(
         "canary", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="slice of the fleet that gets the release"
@@ -19,23 +19,23 @@ class PushConfig(StageConfig):
         365,
         gt=0,
         le=3650,
-        description="days until a root has to be signed again, offline",
+        description="days until a root has to be re-signed, offline",
         json_schema_extra=NOT_IN_CACHE_KEY,
     )
     targets_days: float = Field(
         90,
         gt=0,
         le=3650,
-        description="days until the list of targets has to be signed again",
+        description="days until the targets have to be re-signed",
         json_schema_extra=NOT_IN_CACHE_KEY,
     )
     snapshot_days: float = Field(
-        7, gt=0, le=365, description="days until a snapshot has to be signed again", json_schema_extra=NOT_IN_CACHE_KEY
+        7, gt=0, le=365, description="days until a snapshot has to be re-signed", json_schema_extra=NOT_IN_CACHE_KEY
     )
     timestamp_days: float = Field(
         1,
         gt=0,
         le=365,
-        description="days for which a device takes the repository for current",
+        description="days until a device considers the repository outdated",
         json_schema_extra=NOT_IN_CACHE_KEY,
     )

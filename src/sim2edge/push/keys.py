@@ -1,11 +1,11 @@
-"""The signing keys of the update repository, as PEM files in a folder (`SIM2EDGE_KEYS`).
+"""Store the signing keys of the update repository as PEM files in a folder (`SIM2EDGE_KEYS`).
 
-    <folder>/root.json                          the root this folder trusts; devices are provisioned with it
+    <folder>/root.json                          the trusted root; devices are provisioned with it
     <folder>/{targets,snapshot,timestamp}-<key id, 8 digits>.pem
-    <folder>/offline/root-<key id, 8 digits>.pem    needed by `init` and `rotate-root` only: keep it elsewhere
+    <folder>/offline/root-<key id, 8 digits>.pem    used by `init` and `rotate-root` only: keep it offline
 
-A key is found by its id, which the root names, never by its file name: a half-finished rotation leaves at worst a key
-that no root knows.
+A key is found by its id, which the root names, never by its file name: an interrupted rotation leaves at worst a key
+that no root names.
 """
 
 import os
@@ -36,21 +36,21 @@ def keys_folder() -> Path:
 
 
 class KeyFolder:
-    """The private keys, and the root that is trusted."""
+    """The private keys and the trusted root."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def root_file(self) -> Path:
-        """The trusted root, public: what a device is provisioned with."""
+        """The trusted root, public: devices are provisioned with it."""
         return self.folder / "root.json"
 
     def read_root(self) -> bytes:
         """Return the trusted root.
 
         Raises:
-            BadInput: `sim2edge ota init` was not here.
+            BadInput: the file is missing: `sim2edge ota init` has not run.
         """
         if not self.root_file.is_file():
             where = f"{self.root_file}: missing"
@@ -58,7 +58,7 @@ class KeyFolder:
         return self.root_file.read_bytes()
 
     def of_role(self, role: str) -> Sequence[CryptoSigner]:
-        """Return every key of a role that lies in the folder.
+        """Return every key of a role in the folder.
 
         Raises:
             BadInput: a file is not a private key.
@@ -66,13 +66,13 @@ class KeyFolder:
         return [_load(path) for path in sorted(self._folder(role).glob(f"{role}-*.pem"))]
 
     def create(self, role: str) -> CryptoSigner:
-        """Make a new Ed25519 key of a role; only its owner can read the file."""
+        """Create a new Ed25519 key of a role; only its owner can read the file."""
         signer = CryptoSigner.generate_ed25519()
         write_private(self.path(role, signer.public_key.keyid), signer.private_bytes)
         return signer
 
     def complete(self, role: str, count: int) -> Sequence[CryptoSigner]:
-        """Return the first `count` keys of a role, making those that are missing."""
+        """Return the first `count` keys of a role, creating those that are missing."""
         present = list(self.of_role(role))[:count]
         return present + [self.create(role) for _ in range(count - len(present))]
 
@@ -80,7 +80,7 @@ class KeyFolder:
         """Return the keys in the folder that `root` accepts for a role.
 
         Raises:
-            BadInput: they are fewer than the role's threshold.
+            BadInput: there are fewer than the role's threshold.
         """
         accepted = root.roles[role]
         signers = [signer for signer in self.of_role(role) if signer.public_key.keyid in accepted.keyids]
@@ -95,7 +95,7 @@ class KeyFolder:
         self.path(role, key_id).unlink(missing_ok=True)
 
     def path(self, role: str, key_id: str) -> Path:
-        """Return where a key lies."""
+        """Return the file of a key."""
         return self._folder(role) / f"{role}-{key_id[:8]}.pem"
 
     def _folder(self, role: str) -> Path:
@@ -103,7 +103,7 @@ class KeyFolder:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file in one step, readable by its owner only from the first byte, and flush it to disk."""
+    """Write a file atomically, readable by its owner only from the first byte, and flush it to disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Metadata of the update repository, read with suspicion: parsed, and its signatures checked, before it is believed.
+"""Read metadata of the update repository as untrusted input: parse it and verify its signatures before use.
 
 root = check(Root, anchor)
 timestamp = check(Timestamp, data, root.signed)
@@ -20,18 +20,18 @@ S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 
 @dataclass(frozen=True)
 class Current:
-    """What the repository says now, every signature checked."""
+    """The current metadata of the repository, every signature verified."""
 
     root: Metadata[Root]
     timestamp: Metadata[Timestamp]
     snapshot: Metadata[Snapshot]
     targets: Metadata[Targets]
     tag: str | None
-    """Entity tag of `timestamp.json`, for the swap; None when there is none yet."""
+    """Entity tag of `timestamp.json`, for the compare-and-swap; None while the file does not exist."""
 
 
 def check(kind: type[S], data: bytes, root: Root | None = None) -> Metadata[S]:
-    """Parse metadata of a kind, and check its signatures by `root` (None: by itself, which only a root can be).
+    """Parse metadata of a kind, and verify its signatures by `root` (None: self-signed, allowed for a root only).
 
     Raises:
         BadInput: it is not that kind of metadata, or not signed by enough of the right keys.
@@ -50,10 +50,10 @@ def check(kind: type[S], data: bytes, root: Root | None = None) -> Metadata[S]:
 
 
 def verify(metadata: Metadata[S], root: Root) -> None:
-    """Check the signatures of metadata by a root.
+    """Verify the signatures of metadata by a root.
 
     Raises:
-        BadInput: too few are right.
+        BadInput: fewer valid signatures than the role's threshold.
     """
     kind = metadata.signed.type
     try:

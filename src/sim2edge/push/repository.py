@@ -1,13 +1,13 @@
-"""The TUF repository under `ota/`: who may sign what, and how a change becomes visible to devices in one step.
+"""Maintain the TUF repository under `ota/`: sign changes and make each visible to devices in one step.
 
     repository = Repository(bus, KeyFolder(keys_folder()), PushConfig())
     repository.create()                                     # once: root, empty metadata
-    repository.publish("canary", BundleTarget(...))         # a ring moves to a release
+    repository.publish("canary", BundleTarget(...))         # assigns the release to the ring
 
 Targets: `releases/<release id>.tar` and `rings/<ring>.json`. A change writes target files, then `<n>.targets.json` and
-`<n>.snapshot.json` under numbers nobody used (If-None-Match), and last `timestamp.json` by compare-and-swap: killed
-anywhere, or racing another pusher, it leaves devices with the old or the new state. Nothing is signed on top of
-metadata whose signatures were not checked first, starting from the root in the key folder.
+`<n>.snapshot.json` under unused numbers (If-None-Match), and last `timestamp.json` by compare-and-swap: killed at any
+point, or racing another pusher, it leaves devices with the old or the new state. Nothing is signed on top of metadata
+whose signatures were not verified first, starting from the root in the key folder.
 """
 
 import copy
@@ -38,17 +38,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class BundleTarget:
-    """A bundle to be published."""
+    """A bundle to publish."""
 
     release: str
-    """Release id, a plain word."""
+    """Release id, letters, digits, '.', '_' and '-' only."""
     file: Path
     about: str
-    """`release.json`, as text: devices read what it requires before they download the bundle."""
+    """`release.json`, as text: devices read its requirements before they download the bundle."""
 
     @property
     def path(self) -> str:
-        """Its target path."""
+        """Target path of the bundle."""
         return f"releases/{self.release}.tar"
 
 
@@ -66,10 +66,10 @@ class Repository:
     # Reading
 
     def current(self) -> Current:
-        """Return the state that devices see.
+        """Return the state that devices see, every signature verified.
 
         Raises:
-            BadInput: there is no repository, or its metadata is damaged or signed by others.
+            BadInput: the repository is missing, damaged or signed with other keys.
         """
         root = self.trusted_root()
         found = self._bus.get_tagged(f"{METADATA}/timestamp.json")
@@ -81,10 +81,10 @@ class Repository:
         return Current(root, timestamp, snapshot, targets, found[1])
 
     def trusted_root(self) -> Metadata[Root]:
-        """Return the newest root, reached from the one in the key folder step by step, each signed by the one before.
+        """Return the newest root, reached from the one in the key folder, each version signed by the one before.
 
         Raises:
-            BadInput: the key folder holds no root, or a root on the bus is not rightly signed.
+            BadInput: the key folder holds no root, or a root on the bus lacks valid signatures.
         """
         root = check(Root, self._keys.read_root())
         while (data := self._bus.get_tagged(f"{METADATA}/{root.signed.version + 1}.root.json")) is not None:
@@ -104,7 +104,7 @@ class Repository:
         return check(kind, data, root)
 
     def rings(self, targets: Targets) -> dict[str, dict[str, str]]:
-        """Ring to the content of its `rings/<ring>.json`."""
+        """Return the content of `rings/<ring>.json` by ring."""
         found = {}
         for path, target in targets.targets.items():
             if path.startswith("rings/"):
@@ -119,13 +119,13 @@ class Repository:
     # Changing
 
     def create(self) -> bool:
-        """Make the keys, the root and empty metadata; whatever of it is there already stays.
+        """Create the keys, the root and empty metadata; existing parts stay.
 
         Returns:
-            whether anything had to be made.
+            Whether metadata had to be created.
 
         Raises:
-            BadInput: the bus holds a repository of other keys.
+            BadInput: the bus holds a repository signed with other keys.
         """
         if not self._keys.root_file.is_file():
             write_private(self._keys.root_file, self._new_root())
@@ -163,14 +163,14 @@ class Repository:
                 ) from error
 
     def publish(self, ring: str, bundle: BundleTarget) -> bool:
-        """Point a ring at a release, older or newer than the one it has.
+        """Point a ring at a release, newer or older than its current one.
 
         Returns:
-            False if the ring already has it and no metadata is due: nothing was written.
+            False if the ring already has it and no metadata is due for signing: nothing was written.
 
         Raises:
-            BadInput: there is no repository, or a key is missing.
-            Conflict: other pushers were faster, again and again.
+            BadInput: the repository or a key is missing.
+            Conflict: other pushers won every race.
         """
         return _try_again(lambda: self._publish(ring, bundle))
 
@@ -208,11 +208,11 @@ class Repository:
         return bool(due)
 
     def refresh(self, include_targets: bool = False) -> None:
-        """Sign the timestamp again, the snapshot if half its life is over, and, on demand, the targets.
+        """Re-sign the timestamp, the snapshot past half its lifetime, and, on demand, the targets.
 
         Raises:
-            BadInput: there is no repository, or a key is missing.
-            Conflict: other pushers were faster, again and again.
+            BadInput: the repository or a key is missing.
+            Conflict: other pushers won every race.
         """
 
         def attempt() -> None:
@@ -223,16 +223,16 @@ class Repository:
         _try_again(attempt)
 
     def rotate_root(self, replace: Sequence[str] = ()) -> int:
-        """Sign a new root, each key named in `replace` (`<role>-<8 digits of its id>`) exchanged for a new one.
+        """Sign a new root, with each key named in `replace` (`<role>-<8 digits of its id>`) replaced by a new one.
 
-        What online keys sign is first signed by the old and the new key, so that devices accept it before and after.
+        Metadata of online roles is first signed with both the old and the new key, so that devices accept it throughout.
 
         Returns:
-            the version of the new root.
+            The version of the new root.
 
         Raises:
-            BadInput: a named key is not in the root, or fewer root keys are here than must sign.
-            Conflict: someone else rotated meanwhile.
+            BadInput: a named key is not in the root, or fewer root keys are present than must sign.
+            Conflict: another rotation ran meanwhile.
         """
         current = self.current()
         old = current.root.signed
@@ -261,8 +261,8 @@ class Repository:
 
         Args:
             current: the state this change starts from.
-            targets: the new targets; None to leave them.
-            snapshot: sign a new snapshot even if the targets stay.
+            targets: the new targets; None to leave them unchanged.
+            snapshot: sign a new snapshot even if the targets are unchanged.
             also: a root yet to be published, whose keys sign as well.
         """
         roots = [current.root.signed, *([also] if also else [])]
@@ -278,7 +278,7 @@ class Repository:
         self._bus.put(f"{METADATA}/timestamp.json", data, only_new=current.tag is None, if_tag=current.tag)
 
     def _write(self, signed: S, roots: Sequence[Root]) -> MetaFile:
-        """Write versioned metadata under the next number that nobody used, not even a pusher that was killed."""
+        """Write versioned metadata under the next unused number, counting files left by a killed pusher."""
         pattern = re.compile(rf"(\d+)\.{signed.type}\.json")
         names = (key.rpartition("/")[2] for key in self._bus.list(METADATA))
         used = [int(match[1]) for match in map(pattern.fullmatch, names) if match]
@@ -303,7 +303,7 @@ class Repository:
 
 
 def _try_again(action: Callable[[], T]) -> T:
-    """Repeat what lost a race, from the state the winner left."""
+    """Retry an action that lost a race, from the state the winner left."""
     for _ in range(TRIES - 1):
         try:
             return action()

@@ -2,8 +2,8 @@
 
     sim2edge push --input release=release/demo-1/3f2a9c0d11e4b7a6 ring=canary
 
-The artifact is `rollout.json`. `publish` is its post-commit hook, which runs again at every cache hit:
-pushing an older release once more is how a ring is rolled back.
+The artifact is `rollout.json`. `publish` is its post-commit hook, which runs again at every cache hit: to roll a ring
+back, push an older release again.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ MAX_RELEASE_JSON = 64 * 1024
 
 
 def run(job: Job[PushConfig]) -> Outcome:
-    """Write `rollout.json`.
+    """Write `rollout.json`, after checking that it could be published.
 
     Raises:
-        BadInput: the bundle is not one, or there are no keys: nothing could be published.
+        BadInput: the bundle is invalid, or there are no keys to publish with.
     """
     if not job.dry_run:
         KeyFolder(keys_folder()).read_root()
@@ -52,10 +52,10 @@ def run(job: Job[PushConfig]) -> Outcome:
 
 
 def publish(bus: Bus, manifest: Manifest, progress: Progress) -> None:
-    """Publish the rollout and move the ring's ref, unless both are there already.
+    """Publish the rollout and move the ring's ref, unless both are done already.
 
     Raises:
-        BadInput: there is no repository or no key.
+        BadInput: the repository or a key is missing.
     """
     config = build(PushConfig, manifest.config, "push")
     (reference,) = manifest.inputs["release"]
@@ -69,10 +69,10 @@ def publish(bus: Bus, manifest: Manifest, progress: Progress) -> None:
 
 
 def read_bundle(file: Path) -> BundleTarget:
-    """Read from a bundle what has to be said about it in the repository.
+    """Extract the TUF target metadata (`release.json`) from a bundle.
 
     Raises:
-        BadInput: it is not a tar, or its `release.json` is missing or names no release.
+        BadInput: the file is not a tar, or its `release.json` is missing or names no release.
     """
     try:
         with tarfile.open(file, "r:") as tar:
