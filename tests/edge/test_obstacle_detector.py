@@ -88,7 +88,7 @@ def test_what_is_no_image_is_refused(image: np.ndarray) -> None:
     ("name", "fields", "problem"),
     [
         ("signature.json", {"input": {"shape": [1, 64, 64, 3]}}, r"takes \[1, 32, 32, 3\]"),
-        ("signature.json", {"outputs": [{"name": "depth", "shape": [1]}]}, "output 'depth': the model gives None"),
+        ("signature.json", {"outputs": [{"name": "depth", "shape": [1]}]}, "output 'depth': the model returns None"),
         (
             "signature.json",
             {"self_check": {"floor": [9, 0, 0, 0, 0], "tolerance": 0.1}},

@@ -106,5 +106,5 @@ def test_a_last_batch_of_one_frame_is_left_out():
 def test_a_missing_gpu_is_said():
     assert find_device("cpu").type == "cpu"
     if not torch.cuda.is_available():
-        with pytest.raises(BadInput, match=r"train\.device: cuda is wanted"):
+        with pytest.raises(BadInput, match=r"train\.device: cuda is requested"):
             find_device("cuda")

@@ -225,7 +225,7 @@ class Repository:
     def rotate_root(self, replace: Sequence[str] = ()) -> int:
         """Sign a new root, with each key named in `replace` (`<role>-<8 digits of its id>`) replaced by a new one.
 
-        Metadata of online roles is first signed with both the old and the new key, so that devices accept it throughout.
+        Metadata of online roles is first signed with the old and the new key, so that devices accept it throughout.
 
         Returns:
             The version of the new root.

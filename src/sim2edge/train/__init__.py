@@ -1,4 +1,4 @@
-"""Train: a dataset becomes a model, by a recipe; tracked in MLflow, resumable, seeded.
+"""The train stage: train a model on a dataset by a recipe; tracked in MLflow, resumable, seeded.
 
 sim2edge train --input dataset=refs/datasets/current epochs=20
 """
@@ -9,7 +9,7 @@ from sim2edge.stage import Image, Input, Shown, Stage, named
 from sim2edge.train.config import TrainConfig
 
 # OpenMP reads this once, when torch is loaded. By default its threads spin for milliseconds while they wait for each
-# other, which makes training ten times slower on cores that others use too; not to spin at all costs a third.
+# other: training is ten times slower on cores shared with other processes. Disabling spinning altogether costs a third.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 STAGE = Stage(

@@ -1,7 +1,7 @@
 """The perception network: a MobileNet of ReLU6 blocks with a floor head and an obstacle head.
 
 No squeeze-excite and no hard-swish: both collapse in static int8. Only convolutions, batch norms, ReLU6, additions,
-average pools, permutes and reshapes, so that every exporter and XNNPACK take it whole. Normalisation is inside.
+average pools, permutes and reshapes, which every exporter and XNNPACK support. Normalisation is part of the network.
 
     network = PerceptionNet(NetworkShape(height=96, width=128))
     floor, obstacles = network(images)      # [N, 3, H, W] RGB 0..1 -> [N, floors], [N, cells, 1 + classes + 4 + 1]
@@ -20,14 +20,14 @@ from sim2edge.errors import BadInput
 from sim2edge.recipes.perception import BOX_VALUES, CLASSES, FLOORS, grid_shapes
 
 PRIOR = 0.02
-"""Share of cells that hold an obstacle: where the objectness starts, so that the first steps are not spent on it."""
+"""Share of cells that hold an obstacle: the initial objectness, so that the first steps are not spent learning it."""
 
 OUTPUT_NAMES = ("floor", "obstacles")
 
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """All that is needed to build the network again."""
+    """The parameters that define the network's architecture and normalisation."""
 
     height: int = 96
     width: int = 128
@@ -39,7 +39,7 @@ class NetworkShape:
 
 
 def conv_unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU6."""
+    """Return a convolution, batch norm and ReLU6."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
@@ -62,13 +62,13 @@ class Block(nn.Module):
         self.adds = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, inputs, H, W] -> [N, outputs, H / stride, W / stride]."""
+        """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
         filtered: Tensor = self.layers(x)
         return x + filtered if self.adds else filtered
 
 
 class ObstacleHead(nn.Module):
-    """What each cell of one grid says."""
+    """Predicts the obstacle of each cell of one grid."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
@@ -80,13 +80,13 @@ class ObstacleHead(nn.Module):
         self.layers[-1].load_state_dict({"weight": torch.randn(outputs, hidden, 1, 1) * 0.01, "bias": bias})
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, inputs, rows, columns] -> [N, rows * columns, outputs]."""
+        """Map [N, inputs, rows, columns] to [N, rows * columns, outputs]."""
         raw: Tensor = self.layers(x).permute(0, 2, 3, 1)
         return raw.reshape(raw.shape[0], raw.shape[1] * raw.shape[2], raw.shape[3])
 
 
 class PerceptionNet(nn.Module):
-    """The network; `shape` says how it was built."""
+    """The perception network; `shape` holds its parameters."""
 
     mean: Tensor
     scale: Tensor
@@ -120,7 +120,7 @@ class PerceptionNet(nn.Module):
         self.pool = nn.AvgPool2d((rows, columns))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [N, 3, H, W], RGB 0..1 -> floor logits [N, floors], obstacles [N, cells, 1 + classes + 4 + 1]."""
+        """Map images [N, 3, H, W], RGB 0..1, to floor logits [N, floors], obstacles [N, cells, 1 + classes + 4 + 1]."""
         fine = self.fine((images - self.mean) * self.scale)
         coarse = self.coarse(fine)
         floor = self.floor_head(self.pool(coarse).reshape(coarse.shape[0], -1))
@@ -128,21 +128,21 @@ class PerceptionNet(nn.Module):
 
 
 def save_model(network: PerceptionNet, meta: Mapping[str, Any], path: Path) -> None:
-    """Write weights, the shape they belong to and `meta` (JSON values) to `path`."""
+    """Write the weights, the network's shape and `meta` (JSON values) to `path`."""
     content = {"weights": network.state_dict(), "meta": {**meta, "network": asdict(network.shape)}}
     torch.save(content, path)
 
 
 def load_model(path: Path) -> PerceptionNet:
-    """Read what `save_model` wrote, in evaluation mode on the CPU.
+    """Read a file of `save_model` and return its network in evaluation mode on the CPU.
 
     Raises:
-        BadInput: the file is missing, damaged, or holds another network.
+        BadInput: the file is missing, damaged, or of another network.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         network = PerceptionNet(NetworkShape(**content["meta"]["network"]))
         network.load_state_dict(content["weights"])
-    except Exception as error:  # torch raises whatever its unpickler and zip reader happen to
+    except Exception as error:  # torch lets any exception of its unpickler and zip reader through
         raise BadInput(f"{path.name}: not a perception model: {str(error).splitlines()[0]}") from error
     return network.eval()

@@ -1,4 +1,4 @@
-"""Draws how training went."""
+"""Draw the training curves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +14,8 @@ PANELS = {
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """One panel a group of metrics, over epochs, as a PNG."""
-    matplotlib.rcdefaults()  # not what a matplotlibrc of this folder or home says
+    """Draw one panel a group of metrics, over epochs, as a PNG."""
+    matplotlib.rcdefaults()  # ignore a matplotlibrc of this folder or home: artifacts are deterministic
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axes, (title, names) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):

@@ -1,4 +1,4 @@
-"""One split in memory, as tensors, and the batches drawn from it.
+"""Hold one split in memory, as tensors, and draw batches from it.
 
     split = load_split(path, table)
     for batch in shuffled_batches(split, size=64, variation=Variation(flip=0.5, recolour=0.5), generator=generator): ...
@@ -17,7 +17,7 @@ from sim2edge.recipes.perception import assign_cells, grid_shapes
 from sim2edge.recipes.perception_frames import Frames
 
 NEAREST_M = 0.05
-"""Distances below this are learned as this, so that their logarithm stays finite."""
+"""Lower bound of learned distances, which keeps their logarithm finite."""
 
 MAX_GAIN = 0.4
 """Largest change of a colour channel, as a logarithm: between two thirds and one and a half times."""
@@ -25,11 +25,11 @@ MAX_GAIN = 0.4
 
 @dataclass(frozen=True)
 class Split:
-    """All frames of a split; M is the most boxes that one frame has.
+    """All frames of a split; M is the largest number of boxes in a frame.
 
     `images` [N, H, W, 3] uint8; `floors` [N]; `boxes` [N, M, 4] corners as fractions; `classes` [N, M];
-    `log_distances` [N, M]; `owners` [N, cells] the box each cell claims, -1 for none; `mirror` [cells] each cell's twin
-    in the mirrored image.
+    `log_distances` [N, M]; `owners` [N, cells] the box each cell claims, -1 for none; `mirror` [cells] each cell's
+    counterpart in the mirrored image.
     """
 
     images: Tensor
@@ -44,13 +44,13 @@ class Split:
         return len(self.images)
 
     def to(self, device: torch.device) -> "Split":
-        """Return the same on `device`; all of it, so that drawing a batch moves nothing."""
+        """Return a copy on `device`; all of it, so that drawing a batch transfers nothing."""
         return Split(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True)
 class Variation:
-    """What is changed anew in every pass: shares 0..1 of the frames that are mirrored and that get other colours."""
+    """Augmentation in every pass: shares 0..1 of the frames that are mirrored and that get other colours."""
 
     flip: float
     recolour: float
@@ -66,10 +66,10 @@ class Colours:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step learns from; P cells of the whole batch claim an obstacle.
+    """The data of one training step; P cells of the whole batch claim an obstacle.
 
-    `images` [N, 3, H, W] RGB 0..1, channels-last; `floors` [N]; `frame` [P] and `cell` [P]: where the claiming cells
-    are; `boxes` [P, 4] corners as fractions; `classes` [P]; `log_distances` [P].
+    `images` [N, 3, H, W] RGB 0..1, channels-last; `floors` [N]; `frame` [P] and `cell` [P]: indices of the claiming
+    cells; `boxes` [P, 4] corners as fractions; `classes` [P]; `log_distances` [P].
     """
 
     images: Tensor
@@ -82,7 +82,7 @@ class Batch:
 
 
 def make_split(frames: Frames) -> Split:
-    """Pad the boxes of each frame to the same number and assign the cells."""
+    """Build a split: pad the boxes of each frame to the same number and assign the cells."""
     height, width = frames.images.shape[1:3]
     grids = grid_shapes(height, width)
     counts = np.diff(frames.starts)
@@ -105,7 +105,7 @@ def make_split(frames: Frames) -> Split:
 
 
 def mirror_cells(height: int, width: int) -> Tensor:
-    """Index [cells] of the cell that each one becomes when the image is mirrored left to right."""
+    """Return the index [cells] of the cell that each one becomes when the image is mirrored left to right."""
     parts, start = [], 0
     for rows, columns in grid_shapes(height, width):
         parts.append(torch.arange(start, start + rows * columns).reshape(rows, columns).flip(1).reshape(-1))
@@ -117,10 +117,10 @@ def draw(split: Split, rows: Tensor, mirrored: Tensor | None = None, colours: Co
     """Return the frames `rows` [N] as a batch.
 
     Args:
-        split: where they are.
-        rows: which.
-        mirrored: [N], true: mirror the frame left to right.
-        colours: what becomes of each frame's channels.
+        split: the split to draw from.
+        rows: indices of the frames.
+        mirrored: [N], whether to mirror each frame left to right.
+        colours: change of each frame's channels; None: unchanged.
     """
     images, owners, boxes = split.images[rows], split.owners[rows].long(), split.boxes[rows]
     if mirrored is not None:
@@ -147,7 +147,7 @@ def draw(split: Split, rows: Tensor, mirrored: Tensor | None = None, colours: Co
 
 
 def random_colours(count: int, share: float, generator: torch.Generator) -> Colours:
-    """Return colours of `count` frames: a share of them get swapped and scaled channels, the rest stay as they are."""
+    """Return random colours of `count` frames: channels swapped and scaled for a share, unchanged for the rest."""
     order = torch.rand(count, 3, generator=generator).argsort(dim=1)
     gain = torch.exp((torch.rand(count, 3, generator=generator) * 2 - 1) * MAX_GAIN)
     chosen = torch.rand(count, 1, generator=generator) < share
@@ -155,7 +155,7 @@ def random_colours(count: int, share: float, generator: torch.Generator) -> Colo
 
 
 def shuffled_batches(split: Split, size: int, variation: Variation, generator: torch.Generator) -> Iterator[Batch]:
-    """Yield one pass over the split in random order; the last batch holds what is left.
+    """Yield one pass over the split in random order; the last batch may be smaller.
 
     A last batch of one frame is left out: batch norm cannot learn from it.
     """

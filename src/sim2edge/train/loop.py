@@ -1,7 +1,7 @@
-"""The training loop: AdamW, warm-up and cosine, early stopping, a checkpoint every epoch.
+"""Train the network: AdamW, warm-up and cosine, early stopping, a checkpoint every epoch.
 
     trainer = Trainer(network, config, train, validation_frames, table)
-    trainer.resume(checkpoint) if there is one
+    trainer.resume(checkpoint)          # if one exists
     while not trainer.finished:
         row = trainer.run_epoch()
 
@@ -33,15 +33,15 @@ Report = Callable[[int, float], None]
 """Called after every step: steps done in this epoch, loss."""
 
 MAX_GRADIENT = 10.0
-"""Norm beyond which a gradient is cut: a rare bad batch may not throw the weights off."""
+"""Norm beyond which a gradient is clipped: a rare bad batch must not derail the weights."""
 
 
 class Diverged(BadInput):
-    """The loss is not a number any more; the message says where."""
+    """The loss is infinite or not a number; the message names epoch and step."""
 
 
 class Trainer:
-    """One network being trained on one split, judged on another."""
+    """Trains a network on one split and evaluates it on another."""
 
     def __init__(
         self, network: PerceptionNet, config: TrainConfig, train: Split, validation: Frames, table: DatasetTable
@@ -53,7 +53,7 @@ class Trainer:
         self.validation = validation
         self.history: list[dict[str, float]] = []
         self.speeds: list[dict[str, float]] = []
-        """How fast each epoch went: not in the history, because another run is faster or slower."""
+        """Speed of each epoch: not in the history, because it differs between runs."""
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
         self._cells = torch.tensor(cell_geometry(grid_shapes(table.height, table.width))).to(self.device)
@@ -68,21 +68,21 @@ class Trainer:
 
     @property
     def rows(self) -> list[dict[str, float]]:
-        """The history with the speeds."""
+        """The history joined with the speeds."""
         return [row | speed for row, speed in zip(self.history, self.speeds, strict=True)]
 
     @property
     def epoch(self) -> int:
-        """Full epochs done."""
+        """Number of full epochs done."""
         return len(self.history)
 
     @property
     def finished(self) -> bool:
-        """All epochs are done, or the score has not risen for `patience` epochs."""
+        """Whether all epochs are done, or the score has not risen for `patience` epochs."""
         return self.epoch >= self.config.epochs or self.epoch - self.best_epoch >= self.config.patience
 
     def run_epoch(self, report: Report) -> dict[str, float]:
-        """Train one epoch and judge it; the epoch's row of the history.
+        """Train and evaluate one epoch, and return its row of the history.
 
         Raises:
             Diverged: the loss became infinite or not a number.
@@ -119,7 +119,7 @@ class Trainer:
         return sums, self.steps
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """Return one step of the optimiser; the parts of the loss before it."""
+        """Take one step of the optimiser and return the parts of the loss before it."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.amp and self.device.type == "cuda"):
             floor, obstacles = self.network(batch.images)
         losses = perception_losses(floor, obstacles, batch, self._cells, self._class_weights)
@@ -134,7 +134,7 @@ class Trainer:
         return dict(zip(names, values, strict=True))
 
     def state(self) -> dict[str, Any]:
-        """Return everything that decides how training goes on."""
+        """Return the state that determines the rest of the training."""
         return {
             "weights": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -147,10 +147,10 @@ class Trainer:
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`.
+        """Continue from `state`.
 
         Raises:
-            BadInput: it belongs to another network.
+            BadInput: it does not fit this network.
         """
         try:
             self.network.load_state_dict(state["weights"])
@@ -164,25 +164,25 @@ class Trainer:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device called `cpu` or `cuda`.
+    """Return the device named `cpu` or `cuda`.
 
     Raises:
-        BadInput: a GPU is wanted and there is none.
+        BadInput: a GPU is requested and none is usable.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise BadInput("train.device: cuda is wanted, but there is no usable GPU")
+        raise BadInput("train.device: cuda is requested, but no GPU is usable")
     return torch.device(name)
 
 
 def batches_in(frames: int, size: int) -> int:
-    """Return batches of one pass: a last batch of a single frame is left out."""
+    """Return the number of batches of one pass: a last batch of a single frame is left out."""
     return max(1, frames // size + (frames % size > 1))
 
 
 def learning_rate_factor(step: int, warmup: float, total: int) -> float:
-    """Return share of the peak rate at `step`.
+    """Return the learning rate at `step` as a share of its peak.
 
-    Up in a line over `warmup` steps, then down in a cosine to 0 at `total`.
+    It rises linearly over `warmup` steps, then falls in a cosine to 0 at `total`.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -190,7 +190,7 @@ def learning_rate_factor(step: int, warmup: float, total: int) -> float:
 
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW that decays the weights of convolutions and of the floor head, not biases and batch norms."""
+    """Return an AdamW that decays the weights of convolutions and of the floor head, not biases and batch norms."""
     parameters = [value for value in network.parameters() if value.requires_grad]
     groups = [
         {"params": [value for value in parameters if value.ndim > 1], "weight_decay": config.weight_decay},
@@ -200,7 +200,7 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW
 
 
 def judge(network: nn.Module, frames: Frames, batch_size: int) -> dict[str, float]:
-    """Return metrics of the network on frames; `validation_score` is the mean of floor accuracy and mAP@50."""
+    """Return the network's metrics on frames; `validation_score` is the mean of floor accuracy and mAP@50."""
     detections = detect(network, frames, batch_size, score_threshold=SCORE_FLOOR)
     accuracy = floor_accuracy(frames, detections)
     at_50, at_50_95, _ = mean_average_precision(frames, detections, classes=int(frames.classes.max(initial=0)) + 1)

@@ -1,4 +1,4 @@
-"""What training minimises: floor, objectness, class, box and distance.
+"""Compute the training loss: floor, objectness, class, box and distance.
 
 Objectness learns the overlap that the cell's own box reaches (quality focal loss, arXiv 2006.04388), so that the score
 ranks detections by how well they fit. Boxes learn generalised IoU (arXiv 1902.09630).
@@ -18,7 +18,7 @@ CLASS_WEIGHT, BOX_WEIGHT, DISTANCE_WEIGHT, FLOOR_WEIGHT = 0.5, 2.0, 0.5, 0.5
 
 @dataclass(frozen=True)
 class Losses:
-    """Each part, a scalar."""
+    """The parts of the loss, scalars."""
 
     floor: Tensor
     objectness: Tensor
@@ -28,7 +28,7 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """Their weighted sum."""
+        """The weighted sum of the parts."""
         return (
             self.objectness
             + CLASS_WEIGHT * self.classes
@@ -39,13 +39,13 @@ class Losses:
 
 
 def perception_losses(floor: Tensor, obstacles: Tensor, batch: Batch, cells: Tensor, class_weights: Tensor) -> Losses:
-    """Compare raw outputs with a batch.
+    """Return the loss of raw outputs against a batch.
 
     Args:
         floor: [N, floors] logits.
         obstacles: [N, cells, 1 + classes + 4 + 1].
-        batch: what should have come out.
-        cells: [cells, 4] geometry, as `cell_geometry` gives it.
+        batch: the truth.
+        cells: [cells, 4] geometry, as returned by `cell_geometry`.
         class_weights: [classes], mean 1.
     """
     floor, obstacles = floor.float(), obstacles.float()
@@ -67,15 +67,15 @@ def perception_losses(floor: Tensor, obstacles: Tensor, batch: Batch, cells: Ten
 
 
 def quality_focal(logits: Tensor, quality: Tensor) -> Tensor:
-    """Binary cross-entropy against a quality 0..1, weighted by the squared error; summed."""
+    """Return the binary cross-entropy against a quality 0..1, weighted by the squared error and summed."""
     weight = (torch.sigmoid(logits) - quality).square()
     return (weight * functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")).sum()
 
 
 def decode_boxes(raw: Tensor, cells: Tensor) -> Tensor:
-    """Return corners as fractions [P, 4] from raw outputs [P, 4] of cells with geometry [P, 4].
+    """Return boxes as fractions [P, 4] (corners) from raw outputs [P, 4] of cells with geometry [P, 4].
 
-    Not clipped to the image.
+    The boxes are not clipped to the image.
     """
     centres = cells[:, :2] + raw[:, :2] * OFFSET_GAIN * cells[:, 2:]
     halves = torch.exp(raw[:, 2:].clamp(-RAW_LIMIT, RAW_LIMIT) * SIZE_GAIN) * cells[:, 2:] / 2
@@ -83,7 +83,7 @@ def decode_boxes(raw: Tensor, cells: Tensor) -> Tensor:
 
 
 def overlaps(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Return intersection over union, and its generalised form (-1..1), of boxes [P, 4] pair by pair: [P] each."""
+    """Return intersection over union, and its generalised form (-1..1), of pairs of boxes [P, 4]: [P] each."""
     shared = _area(torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:]))
     hull = _area(torch.minimum(first[:, :2], second[:, :2]), torch.maximum(first[:, 2:], second[:, 2:]))
     union = _area(first[:, :2], first[:, 2:]) + _area(second[:, :2], second[:, 2:]) - shared

@@ -1,8 +1,7 @@
-"""Tells MLflow about a training run, if `MLFLOW_TRACKING_URI` is set.
+"""Track a training run in MLflow, if `MLFLOW_TRACKING_URI` is set.
 
-A run is found by a tag that holds the artifact's reference, so a retry continues the run of the attempt that was
-killed. Epochs that could not be sent are sent with the next ones; a server that stays away costs a warning, not the
-training.
+A run is found by a tag that holds the artifact's reference, so a retry continues the run of a killed attempt. Epochs
+that could not be sent are sent with the next ones; a server that stays unreachable costs a warning, not the training.
 """
 
 import contextlib
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 EPOCHS_TAG = "sim2edge.epochs"
-"""How many epochs of the history the run holds already; written in one batch with their metrics."""
+"""Tag with the number of epochs already sent to the run; written in one batch with their metrics."""
 
 BACKOFF_S = 60.0
-"""After a failure, so that a server that is away does not cost time in every epoch."""
+"""Pause after a failure, so that an unreachable server does not delay every epoch."""
 
 DEFAULT_EXPERIMENT = "sim2edge-perception"
 PLOTS = ("curves.png", "history.json")
@@ -35,7 +34,7 @@ MODEL_FILES = ("model.pt", "model.json")
 
 
 class Tracker:
-    """One MLflow run; does nothing when no server is configured."""
+    """One MLflow run; a no-op when no server is configured."""
 
     def __init__(self, job: Job[TrainConfig], counts: Mapping[str, int]) -> None:
         self._job = job
@@ -50,11 +49,11 @@ class Tracker:
 
     @property
     def where(self) -> dict[str, dict[str, str]]:
-        """For the summary: MLflow's ids of the experiment and the run; empty when it was not tracked."""
+        """MLflow's ids of the experiment and the run, for the summary; empty if the run is not tracked."""
         return {"mlflow": {"experiment": self._experiment, "run": self._run_id}} if self._run_id else {}
 
     def track(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Send the epochs of the history that were not sent yet."""
+        """Send the epochs of the history that are not sent yet."""
         client = self._client
         if client is None or time.monotonic() < self._backoff_until:
             return
@@ -62,7 +61,7 @@ class Tracker:
             self._backoff_until = time.monotonic() + BACKOFF_S
 
     def finish(self, history: Sequence[Mapping[str, float]], metrics: Mapping[str, float]) -> None:
-        """Send what is left, the files, and register the model as challenger."""
+        """Send the remaining epochs and the files, and register the model as challenger."""
         if client := self._client:
             reach_mlflow(
                 lambda: self._finish(client, history, metrics), "this run is not tracked in full", self._job.progress
@@ -99,7 +98,7 @@ class Tracker:
         return self._run_id
 
     def _open(self, client: "MlflowClient") -> tuple[str, int]:
-        """Return the run of this artifact, made if need be, and how many epochs it holds."""
+        """Return the id of this artifact's run, created if missing, and the number of epochs it holds."""
         from mlflow.entities import Param
 
         experiment = open_experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT))
@@ -126,14 +125,14 @@ class Tracker:
 
 
 def open_experiment(client: "MlflowClient", name: str) -> str:
-    """Return the id of the experiment `name`, made if it is not there."""
+    """Return the id of the experiment `name`, created if missing."""
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
             return str(client.create_experiment(name))
-        except MlflowException:  # made by another run in this moment
+        except MlflowException:  # created concurrently by another run
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
@@ -141,7 +140,7 @@ def open_experiment(client: "MlflowClient", name: str) -> str:
 
 
 def describe_dataset(dataset: Artifact) -> "DatasetInput":
-    """Return a dataset artifact as MLflow shows it: its reference, id and summary."""
+    """Return a dataset artifact as an MLflow dataset: its reference, id and summary."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     reference = dataset.manifest.reference
@@ -156,7 +155,7 @@ def describe_dataset(dataset: Artifact) -> "DatasetInput":
 
 
 def register(client: "MlflowClient", run_id: str, reference: str, folder: Path) -> str:
-    """Return the registered version of the model artifact `reference`, made of the files in `folder` if it is new."""
+    """Return the registered version of the model artifact `reference`, created from files in `folder` if missing."""
     from mlflow.exceptions import MlflowException
 
     version: Any = find_version(client, reference)
@@ -164,7 +163,7 @@ def register(client: "MlflowClient", run_id: str, reference: str, folder: Path) 
         for name in MODEL_FILES:
             client.log_artifact(run_id, str(folder / name), "model")
         if not client.search_registered_models(f"name = '{REGISTERED_MODEL}'"):
-            with contextlib.suppress(MlflowException):  # made by another run in this moment; else the next call fails
+            with contextlib.suppress(MlflowException):  # created concurrently by another run; else the next call fails
                 client.create_registered_model(REGISTERED_MODEL)
         source = f"runs:/{run_id}/model"
         version = client.create_model_version(

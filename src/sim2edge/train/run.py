@@ -1,6 +1,6 @@
-"""The train stage: read the dataset, train the recipe, write the model.
+"""Run the train stage: read the dataset, train the recipe, write the model.
 
-A run that was killed goes on from its last full epoch: checkpoints are kept under the artifact's id, which is a hash of
+A killed run resumes after its last full epoch: checkpoints are stored under the artifact's id, which is a hash of
 config and dataset.
 """
 
@@ -29,10 +29,10 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def run(job: Job[TrainConfig]) -> Outcome:
-    """Train and leave `model.pt`, `model.json`, `history.json` and `curves.png`; measured: `speed.json`.
+    """Train and write `model.pt`, `model.json`, `history.json` and `curves.png`; measured: `speed.json`.
 
     Raises:
-        BadInput: bad data in the dataset, or training that diverged.
+        BadInput: bad data in the dataset, or diverged training.
     """
     torch.set_num_threads(job.config.threads)
     dataset = job.input("dataset")
@@ -53,7 +53,7 @@ def run(job: Job[TrainConfig]) -> Outcome:
 
 
 def build_network(config: TrainConfig, table: DatasetTable) -> PerceptionNet:
-    """Return an untrained network for a dataset; the same seed gives the same weights."""
+    """Return an untrained network for a dataset; the same seed produces the same weights."""
     torch.manual_seed(config.seed)
     shape = NetworkShape(
         height=table.height,
@@ -68,7 +68,7 @@ def build_network(config: TrainConfig, table: DatasetTable) -> PerceptionNet:
 
 
 def train_epoch(job: Job[TrainConfig], trainer: Trainer) -> None:
-    """One epoch, told to the progress and kept as a checkpoint."""
+    """Train one epoch, report its progress and save a checkpoint."""
     before, total = trainer.epoch * trainer.steps, job.config.epochs * trainer.steps
 
     def report(done: int, loss: float) -> None:
@@ -88,7 +88,7 @@ def train_epoch(job: Job[TrainConfig], trainer: Trainer) -> None:
 
 
 def resume(job: Job[TrainConfig], trainer: Trainer) -> None:
-    """Go on from the checkpoint of a killed run, if there is one."""
+    """Resume from the checkpoint of a killed run, if one exists."""
     path = job.checkpoints.restore(CHECKPOINT, job.scratch)
     if path is None:
         return
@@ -99,18 +99,18 @@ def resume(job: Job[TrainConfig], trainer: Trainer) -> None:
 
 
 def describe_run(config: TrainConfig) -> dict[str, Any]:
-    """Return what a checkpoint says of the run it comes from: config, its hash, package versions."""
+    """Return the origin of a checkpoint: config, its hash, package versions."""
     return describe_config(config) | {"versions": {name: version(name) for name in ("sim2edge", "torch", "numpy")}}
 
 
 def describe_config(config: TrainConfig) -> dict[str, Any]:
-    """Return what a model says of the run it comes from: config and its hash. Its manifest has the versions."""
+    """Return the config of a model and its hash; the versions are in its manifest."""
     resolved = configs.resolve(config)
     return {"config": resolved, "config_hash": configs.digest(resolved)}
 
 
 def warn_of_differences(then: dict[str, Any], now: dict[str, Any], progress: Progress) -> None:
-    """Name every config field and version in which a checkpoint differs from this run."""
+    """Log every config field and version in which a checkpoint differs from this run."""
     for part in ("config", "versions"):
         old, new = then.get(part, {}), now[part]
         differing = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
@@ -120,7 +120,7 @@ def warn_of_differences(then: dict[str, Any], now: dict[str, Any], progress: Pro
 
 
 def finish(job: Job[TrainConfig], trainer: Trainer, table: DatasetTable, validation: Frames) -> dict[str, float]:
-    """Write the best epoch's network and what belongs to it; its validation metrics."""
+    """Write the best epoch's network with its metadata, and return its validation metrics."""
     network = trainer.network
     network.load_state_dict(trainer.best)
     network.to("cpu").eval()
@@ -150,5 +150,9 @@ def finish(job: Job[TrainConfig], trainer: Trainer, table: DatasetTable, validat
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON a person can read; NaN is an error."""
+    """Write indented JSON; refuse NaN.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

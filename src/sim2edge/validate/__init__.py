@@ -1,8 +1,8 @@
-"""Validate: a model becomes a verdict, on the test split, against floors and against the best so far.
+"""The validate stage: judge a model on the test split, against floors and against the best models so far.
 
 sim2edge validate --input model=<reference> --input dataset=refs/datasets/current
 
-A model that fails a rule is refused (exit code 3); one that passes becomes champion.
+A model that fails a rule is refused (exit code 3); one that passes becomes the champion.
 """
 
 from sim2edge.stage import Grants, Image, Input, Shown, Stage, named

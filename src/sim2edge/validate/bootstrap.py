@@ -1,12 +1,12 @@
-"""Metrics of resampled test episodes, from which intervals come (Efron and Tibshirani 1993, paired bootstrap).
+"""Resample test episodes to get confidence intervals of metrics (Efron and Tibshirani 1993, paired bootstrap).
 
-    weights = draw_weights(episodes, resamples=400)     # the same for every model: its differences are paired
+    weights = draw_weights(episodes, resamples=400)     # the same for every model, so that differences are paired
     samples = resample(frames, detections, working, classes=9, weights=weights)
     interval(samples["map_50"] - other["map_50"], confidence=0.9)
 
 Whole episodes are drawn: frames of one drive resemble each other, and drawing frames would make intervals far too
-narrow. COCO's matching is done once a model; a resample then only weighs its frames. With every weight 1 the figures
-are those of `mean_average_precision`.
+narrow. COCO's matching runs once a model; a resample then only weighs its frames. With every weight 1 the metrics equal
+those of `mean_average_precision`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,14 +26,14 @@ IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 """The thresholds of COCO's evaluation."""
 MAX_ELEMENTS = 4_000_000
-"""Numbers in one array of a block of resamples: 32 MB."""
+"""Elements of one array of a block of resamples: 32 MB."""
 
 
 @dataclass(frozen=True)
 class ClassMatches:
     """The detections of one class in all frames, by falling score.
 
-    `frames` [D]: where each was; `hits` [IoUs, D]: whether it finds a true box; `truth` [N]: true boxes of each frame.
+    `frames` [D]: frame of each; `hits` [IoUs, D]: whether it matches a true box; `truth` [N]: true boxes of each frame.
     """
 
     frames: Integers
@@ -42,7 +42,7 @@ class ClassMatches:
 
 
 def draw_weights(episodes: Integers, resamples: int) -> Doubles:
-    """Return how often each frame counts in each resample: [resamples, N], from the episode [N] of each frame."""
+    """Return the weight of each frame in each resample, [resamples, N], from the episode [N] of each frame."""
     count = int(episodes.max()) + 1
     draws = np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), size=resamples)
     return draws[:, episodes].astype(np.float64)
@@ -56,8 +56,8 @@ def resample(
     Args:
         frames: the truth.
         detections: of each frame, down to a low score.
-        working: those at the working threshold.
-        classes: how many there are.
+        working: the detections at the working threshold.
+        classes: number of classes.
         weights: of each frame in each resample, [B, N].
 
     Returns:
@@ -86,7 +86,7 @@ def _ratio(part: Doubles, whole: Doubles) -> Doubles:
 
 
 def distance_errors(frames: Frames, detections: Sequence[Detections]) -> tuple[Integers, Doubles]:
-    """Of each obstacle that was found: its frame, and the absolute error of its distance in metres."""
+    """Return, for each obstacle that was found, its frame and the absolute error of its distance in metres."""
     where, errors = [], []
     for n, found in enumerate(detections):
         span = slice(frames.starts[n], frames.starts[n + 1])
@@ -98,7 +98,7 @@ def distance_errors(frames: Frames, detections: Sequence[Detections]) -> tuple[I
 
 
 def average_precisions(matches: Sequence[ClassMatches], weights: Doubles) -> Doubles:
-    """AP of each class at each IoU in each resample: [B, classes, IoUs]; NaN where there is no true box."""
+    """Return the AP of each class at each IoU in each resample, [B, classes, IoUs]; NaN without true boxes."""
     longest = max(len(each.frames) for each in matches)
     rows = max(1, MAX_ELEMENTS // max(1, longest))
     blocks = [weights[start : start + rows] for start in range(0, len(weights), rows)]
@@ -106,13 +106,13 @@ def average_precisions(matches: Sequence[ClassMatches], weights: Doubles) -> Dou
 
 
 def average_precision(matches: ClassMatches, weights: Doubles) -> Doubles:
-    """COCO's interpolated AP of one class at each IoU in each resample: [B, IoUs]."""
+    """Return COCO's interpolated AP of one class at each IoU in each resample, [B, IoUs]; NaN without true boxes."""
     truth = (weights @ matches.truth)[:, None]
     counted = weights[:, matches.frames]
     predicted = counted.cumsum(axis=1)
     precisions = np.zeros((len(weights), len(IOUS)))
     for index, hits in enumerate(matches.hits):
-        found = counted[:, hits].cumsum(axis=1)  # only at a hit does the precision rise, or the recall
+        found = counted[:, hits].cumsum(axis=1)  # precision and recall rise at a match only
         recall, precision = _ratio(found, truth + 0 * found), np.nan_to_num(_ratio(found, predicted[:, hits]))
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         reached = np.searchsorted(RECALLS, recall, side="right")
@@ -121,7 +121,7 @@ def average_precision(matches: ClassMatches, weights: Doubles) -> Doubles:
 
 
 def match_all(frames: Frames, detections: Sequence[Detections], classes: int) -> list[ClassMatches]:
-    """Match the detections of each class as COCO's evaluation does."""
+    """Match the detections of each class by the rules of COCO's evaluation."""
     height, width = frames.images.shape[1:3]
     side = np.array([width, height, width, height], np.float32)
     owners = np.repeat(np.arange(len(frames)), np.diff(frames.starts))
@@ -129,7 +129,7 @@ def match_all(frames: Frames, detections: Sequence[Detections], classes: int) ->
     for n, found in enumerate(detections):
         span = slice(frames.starts[n], frames.starts[n + 1])
         predicted = (found.boxes * side).astype(np.float64)
-        # Rounded as in `coco_results`, of which this is the arithmetic.
+        # Rounded as in `coco_results`, to get the same matches as COCO's evaluation of its file.
         predicted = np.concatenate([predicted[:, :2], predicted[:, 2:] - predicted[:, :2]], axis=1).round(2)
         scores = found.scores.astype(np.float64).round(5)
         for kind in np.unique(found.classes):
@@ -151,7 +151,7 @@ def _sort(rows: Sequence[tuple[int, float, npt.NDArray[np.bool_]]], truth: Integ
 
 
 def _match(predicted: Doubles, true: Doubles) -> Iterator[npt.NDArray[np.bool_]]:
-    """For each detection (x, y, width, height), best first: the IoUs at which it finds a box (corners) still free."""
+    """Yield the IoUs at which each detection (x, y, width, height), best first, matches a still free box (corners)."""
     overlaps = _overlaps(predicted, true)
     free = np.ones((len(IOUS), len(true)), bool)
     for row in overlaps:
@@ -175,9 +175,9 @@ def _overlaps(predicted: Doubles, true: Doubles) -> Doubles:
 
 
 def interval(samples: Doubles, confidence: float) -> tuple[float, float] | None:
-    """Return the two-sided percentile interval of samples [B], without those that are NaN; None: nothing is left.
+    """Return the two-sided percentile interval of the samples [B] that are not NaN; None if none is left.
 
-    The ends are samples themselves, the outer ones where a percentile falls between two.
+    The ends are samples themselves: the outer one where a percentile falls between two.
     """
     known = samples[~np.isnan(samples)]
     if not len(known):

@@ -1,4 +1,4 @@
-"""What a model has to reach."""
+"""The config of the validate stage: what a model has to achieve."""
 
 from typing import Annotated, Literal
 
@@ -8,16 +8,16 @@ from sim2edge.config import StageConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 DEFAULT = "default"
-"""The key of a per-name floor that holds for every name without one of its own."""
+"""The key of a per-name floor that applies to every name without a floor of its own."""
 
 
 def per_name(default: float) -> BeforeValidator:
-    """Fill in the floor of all names that a mapping does not give."""
+    """Add the default floor to a mapping that lacks one."""
     return BeforeValidator(lambda given: {DEFAULT: default, **given} if isinstance(given, dict) else given)
 
 
 class Floors(StageConfig):
-    """The least a model may score on the test split, whatever the champion does."""
+    """The lowest accepted metrics on the test split, whatever the champion achieves."""
 
     floor_accuracy: Share = Field(default=0.95, description="share of frames with the right floor")
     map_50: Share = Field(default=0.5, description="COCO mAP at IoU 0.5")
@@ -31,9 +31,9 @@ class Floors(StageConfig):
 
 
 class ValidateConfig(StageConfig):
-    """Floors, how much worse than the best model so far a model may be, and how much data a judgement takes."""
+    """Floors, the accepted loss against the best model so far, and the data needed to judge."""
 
-    floors: Floors = Field(default=Floors(), description="the least that is accepted")
+    floors: Floors = Field(default=Floors(), description="the lowest accepted metrics")
     tolerance: float = Field(
         default=0.05, ge=0, le=1, description="loss against the best model so far that is accepted: accuracy, mAP, 0..1"
     )
@@ -41,17 +41,17 @@ class ValidateConfig(StageConfig):
         default=0.1, ge=0, le=10, description="rise of the mean distance error that is accepted, metres"
     )
     confidence: float = Field(
-        default=0.9, gt=0, lt=1, description="of the two-sided interval of a difference, whose worse end is the rule's"
+        default=0.9, gt=0, lt=1, description="of the two-sided interval of a difference, whose worse end is judged"
     )
-    resamples: int = Field(default=400, ge=20, le=10_000, description="draws of test episodes that make an interval")
+    resamples: int = Field(default=400, ge=20, le=10_000, description="draws of test episodes for an interval")
     min_examples: int = Field(
-        default=20, ge=1, description="boxes of a class, or frames of a floor, in the test split that it is judged from"
+        default=20, ge=1, description="boxes of a class, or frames of a floor, needed in the test split to judge it"
     )
     min_episodes: int = Field(
-        default=3, ge=1, description="test episodes that a class or floor is judged from, or an interval made of"
+        default=3, ge=1, description="test episodes needed to judge a class or floor, or for an interval"
     )
     unjudged: Literal["leave_off", "fail"] = Field(
         default="leave_off",
-        description="what too few examples make of a class or floor: left off the release, or a failed rule",
+        description="effect of too few examples of a class or floor: left off the release, or a failed rule",
     )
     batch_size: int = Field(default=64, ge=1, le=4096, description="frames at once")

@@ -1,6 +1,6 @@
-"""What a model does on held-out frames, as plain numbers: floors, obstacles, distances.
+"""Compute the metrics of a model on held-out frames as plain numbers: floors, obstacles, distances.
 
-`None` stands for a figure that the frames cannot tell: the precision of a class that was never detected, say.
+`None` stands for a metric that the frames leave undefined, such as the precision of a class that was never detected.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from sim2edge.validate.bootstrap import Doubles, distance_errors, resample
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that is measured: `metrics` for the verdict, `samples` of it for intervals, the rest for the pictures.
+    """All measurements: `metrics` for the verdict, `samples` of them for intervals, the rest for the pictures.
 
-    `samples`: metrics of every resample, as `resample` gives them; None when there are too few episodes to draw from.
+    `samples`: metrics of every resample, as returned by `resample`; None with too few episodes to draw from.
     `floor_confusion` [floors, floors] and `obstacle_confusion` [classes + 1, classes + 1]: rows are the truth, columns
-    the prediction; the last row and column of the latter are "nothing there". `floor_curves`: per floor the ROC's
+    the prediction; the last row and column of the latter are "nothing". `floor_curves`: per floor the ROC's
     false and true positive rates.
     """
 
@@ -41,14 +41,14 @@ def evaluate(
     threshold: float,
     weights: Doubles | None = None,
 ) -> Evaluation:
-    """Measure.
+    """Evaluate the detections against the truth.
 
     Args:
         frames: the truth.
         detections: of each frame, down to a low score.
         table: names of classes and floors.
-        threshold: the working point: detections below this score (0..1) count for mAP and confusion of floors only.
-        weights: how often each frame counts in each resample, [B, N]; None: no samples.
+        threshold: the working point: detections below this score (0..1) count for mAP and floor confusion only.
+        weights: weight of each frame in each resample, [B, N]; None: no samples.
     """
     finite = float(np.mean([np.isfinite(found.floor).all() for found in detections]))
     detections = [replace(found, floor=np.nan_to_num(found.floor)) for found in detections]
@@ -88,14 +88,14 @@ def above(found: Detections, threshold: float) -> Detections:
 
 
 def confusion(truth: Integers, predicted: Integers, count: int) -> Integers:
-    """Return how often each of `count` true values (rows) was predicted as each (columns)."""
+    """Return the confusion matrix of `count` values: rows are the truth, columns the prediction."""
     table = np.zeros((count, count), dtype=np.int64)
     np.add.at(table, (truth, predicted), 1)
     return table
 
 
 def confuse_obstacles(frames: Frames, detections: Sequence[Detections], classes: int) -> Integers:
-    """Confusion of obstacles, matched by place alone (IoU >= 0.5): [classes + 1, classes + 1], last is nothing."""
+    """Return the confusion of obstacles matched by place alone (IoU >= 0.5), [classes + 1] * 2; the last is nothing."""
     truth, predicted = [], []
     for n, found in enumerate(detections):
         span = slice(frames.starts[n], frames.starts[n + 1])
@@ -108,7 +108,7 @@ def confuse_obstacles(frames: Frames, detections: Sequence[Detections], classes:
 
 
 def rates_of(table: Integers, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Precision, recall, F1 and number of true examples of each name from a confusion matrix."""
+    """Return precision, recall, F1 and number of true examples of each name from a confusion matrix."""
     rates = {}
     for index, name in enumerate(names):
         right, true, predicted = (int(v) for v in (table[index, index], table[index].sum(), table[:, index].sum()))
@@ -124,7 +124,7 @@ def rates_of(table: Integers, names: Sequence[str]) -> dict[str, dict[str, float
 def floor_rocs(
     truth: Integers, probabilities: Floats, floors: Sequence[str]
 ) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any], float]]:
-    """Of each floor that is both there and not there: false and true positive rates of its ROC, and the area below."""
+    """Return the ROC (false and true positive rates) and the area under it of each floor that only some frames have."""
     curves = {}
     for index, name in enumerate(floors):
         positive = truth == index
@@ -135,6 +135,6 @@ def floor_rocs(
 
 
 def distance_error(frames: Frames, detections: Sequence[Detections]) -> float | None:
-    """Return mean absolute error, metres, of the distances of obstacles that were found; None if none was."""
+    """Return the mean absolute distance error, metres, of the obstacles that were found; None if none was."""
     _, errors = distance_errors(frames, detections)
     return float(errors.mean()) if len(errors) else None

@@ -1,4 +1,4 @@
-"""The verdict's pictures and tables."""
+"""Write the tables and pictures of a verdict."""
 
 import csv
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ NOTHING = "nothing"
 
 def write_report(evaluation: Evaluation, table: DatasetTable, folder: Path) -> None:
     """Write `confusion_matrix.csv`, `confusion_matrix.png` and `roc.png`."""
-    matplotlib.rcdefaults()  # not what a matplotlibrc of this folder or home says
-    matplotlib.rcParams["text.parse_math"] = False  # names of classes are text, whatever signs they have
+    matplotlib.rcdefaults()  # ignore a matplotlibrc of this folder or home: artifacts are deterministic
+    matplotlib.rcParams["text.parse_math"] = False  # class names are text, even with a '$'
     obstacles = [*table.classes, NOTHING]
     write_matrices(evaluation, table.floors, obstacles, folder / "confusion_matrix.csv")
     draw_matrices(evaluation, table.floors, obstacles, folder / "confusion_matrix.png")
@@ -41,7 +41,7 @@ def write_rules(rules: Sequence[Rule], path: Path) -> None:
 
 
 def write_matrices(evaluation: Evaluation, floors: Sequence[str], obstacles: Sequence[str], path: Path) -> None:
-    """Both matrices in long form: `head,truth,predicted,count`."""
+    """Write both matrices in long form: `head,truth,predicted,count`."""
     heads = (("floor", floors, evaluation.floor_confusion), ("obstacle", obstacles, evaluation.obstacle_confusion))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -54,7 +54,7 @@ def write_matrices(evaluation: Evaluation, floors: Sequence[str], obstacles: Seq
 
 
 def draw_matrices(evaluation: Evaluation, floors: Sequence[str], obstacles: Sequence[str], path: Path) -> None:
-    """Both matrices side by side, shaded by share of the row."""
+    """Draw both matrices side by side, shaded by share of the row."""
     figure = Figure(figsize=(12, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[len(floors), len(obstacles)])
     _draw_matrix(left, evaluation.floor_confusion, floors, "floor")
@@ -75,7 +75,7 @@ def _draw_matrix(axes: Axes, matrix: Integers, names: Sequence[str], title: str)
 
 
 def draw_rocs(evaluation: Evaluation, path: Path) -> None:
-    """One ROC a floor type."""
+    """Draw the ROC of each floor type."""
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     for name, (false_rate, true_rate) in evaluation.floor_curves.items():

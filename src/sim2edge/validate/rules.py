@@ -1,9 +1,9 @@
-"""The gate: which rules a model has to keep. Pure; a rule is a value, its interval, its limit and whether it holds.
+"""Apply the gate's rules, as pure functions: a rule is a value, its interval, its limit and whether it passed.
 
-Floors are held against the value itself. A comparison is held against the worse end of the interval of the paired
-difference: a model passes when it is shown to be no worse than the tolerance, not when the data are too few to show
-that it is. The reference of each metric is the best among the champion and the models that were best before it, all on
-the same frames, so that losses of several promotions do not add up.
+A floor applies to the value itself. A comparison applies to the worse end of the interval of the paired difference: a
+model passes when it is shown to be no worse than the tolerance, not when the data are too few to show that it is. The
+reference of each metric is the best among the champion and the models that were best before it, all on the same frames,
+so that losses of several promotions do not add up.
 """
 
 import math
@@ -20,29 +20,29 @@ from sim2edge.validate.metrics import Evaluation
 from sim2edge.validate.support import Supports
 
 HIGHER_IS_BETTER = {"floor_accuracy": True, "map_50": True, "map_50_95": True, "distance_error_m": False}
-"""The metrics in which no model may be much worse than the best so far."""
+"""The metrics compared with the best model so far, and their direction."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule and how the model did."""
+    """One rule and the model's result."""
 
     rule: str
     value: float | None
-    """None: there is no finite number."""
+    """None: not a finite number."""
     interval: tuple[float, float] | None
-    """Of the value, over resampled episodes; None: there is none."""
+    """Of the value, over resampled episodes; None: unknown."""
     limit: float
     passed: bool | None
-    """None: the data cannot judge, and the config does not hold that against the model."""
+    """None: not judged for lack of data, which the config does not count against the model."""
     reference: str | None = None
-    """The model that a difference is from."""
+    """The model that a difference refers to."""
     note: str = ""
-    """Why it is not judged."""
+    """Why the rule is not judged."""
 
     @property
     def state(self) -> str:
-        """How it ended, in words."""
+        """The result in words."""
         return "not judged" if self.passed is None else "passed" if self.passed else "FAILED"
 
     def __str__(self) -> str:
@@ -60,17 +60,17 @@ class Rule:
 def check(
     model: Evaluation, references: Mapping[str, Evaluation], supports: Supports, episodes: int, config: ValidateConfig
 ) -> list[Rule]:
-    """Apply every rule.
+    """Apply every rule to a model.
 
     Args:
-        model: what was measured of the model.
-        references: the same of the champion and of the models that were best before, by reference.
+        model: measurements of the model.
+        references: those of the champion and of the models that were best before, by reference.
         supports: examples of each class and floor.
-        episodes: in the test split.
-        config: floors, tolerances, what it takes to judge.
+        episodes: number in the test split.
+        config: floors, tolerances, data needed to judge.
 
     Raises:
-        BadInput: a floor is for a class or floor type that the dataset does not have.
+        BadInput: a floor names a class or floor type that the dataset does not have.
     """
     rules = [
         hold("finite outputs, share of frames", model.metrics["finite_outputs"], 1.0),
@@ -83,17 +83,17 @@ def check(
 
 
 def overall_floors(model: Evaluation, config: ValidateConfig) -> Iterator[Rule]:
-    """Hold the whole test split's metrics against their floors."""
+    """Yield the rules that compare metrics of the whole test split with their floors."""
     for name in ("floor_accuracy", "map_50"):
         between = interval(model.samples[name], config.confidence) if model.samples else None
         yield hold(f"{name} >= floor", model.metrics[name], getattr(config.floors, name), between)
 
 
 def named_floors(model: Evaluation, supports: Supports, config: ValidateConfig) -> Iterator[Rule]:
-    """Hold each class and floor type against its floor.
+    """Yield the rules that compare each class and floor type with its floor.
 
     Raises:
-        BadInput: a floor is for a name that the dataset does not have.
+        BadInput: a floor names a class or floor type that the dataset does not have.
     """
     for field, what, metric, examples in (
         ("class_ap_50", "classes", "ap_50", supports.classes),
@@ -110,10 +110,10 @@ def named_floors(model: Evaluation, supports: Supports, config: ValidateConfig) 
 
 
 def check_names(field: str, limits: Mapping[str, float], known: Sequence[str]) -> None:
-    """Check that every floor is for a name that the dataset has.
+    """Check that every floor names a class or floor type of the dataset.
 
     Raises:
-        BadInput: one is not.
+        BadInput: one does not.
     """
     for name in limits:
         if name not in (DEFAULT, *known):
@@ -121,7 +121,7 @@ def check_names(field: str, limits: Mapping[str, float], known: Sequence[str]) -
 
 
 def leave_open(rule: Rule, lack: str, config: ValidateConfig) -> Rule:
-    """Return the rule as it is, or, where the data lack something, not judged: open or failed, as the config says."""
+    """Return the rule unchanged or, if the data lack something, as not judged or failed, depending on the config."""
     if not lack:
         return rule
     passed = None if config.unjudged == "leave_off" else False
@@ -131,9 +131,9 @@ def leave_open(rule: Rule, lack: str, config: ValidateConfig) -> Rule:
 def comparison(
     name: str, model: Evaluation, references: Mapping[str, Evaluation], few: str, config: ValidateConfig
 ) -> Iterator[Rule]:
-    """Hold the difference to the best reference against the tolerance; nothing when no reference has a number.
+    """Yield the rule that compares with the best reference within the tolerance; none if no reference has a number.
 
-    Without an interval, as there are too `few` episodes, the difference itself still has to be within the tolerance.
+    With too `few` episodes for an interval, the difference itself still has to be within the tolerance.
     """
     best = holder(name, references)
     if best is None:
@@ -156,7 +156,7 @@ def comparison(
 
 
 def holder(name: str, evaluations: Mapping[str, Evaluation]) -> str | None:
-    """Return the model that is best in a metric; the first of several. None: none has a number."""
+    """Return the model that is best in a metric, the first of equals; None if no model has a number."""
     sign = 1 if HIGHER_IS_BETTER[name] else -1
     known = {reference: _finite(each.metrics[name]) for reference, each in evaluations.items()}
     usable = {reference: value for reference, value in known.items() if value is not None}
@@ -164,15 +164,15 @@ def holder(name: str, evaluations: Mapping[str, Evaluation]) -> str | None:
 
 
 def holders(evaluations: Mapping[str, Evaluation]) -> dict[str, str]:
-    """Return the model that is best in each metric, by metric."""
+    """Return the best model in each metric, by metric."""
     found = {name: holder(name, evaluations) for name in HIGHER_IS_BETTER}
     return {name: reference for name, reference in found.items() if reference is not None}
 
 
 def paired(model: Doubles, reference: Doubles, higher_is_better: bool) -> Doubles:
-    """Differences of the same resamples [B]; infinitely bad where only the model has no number.
+    """Return the differences of paired resamples [B]; infinitely bad where only the model has no number.
 
-    A resample in which the reference has none compares nothing and is NaN.
+    A resample without a number of the reference compares nothing and is NaN.
     """
     worst = -np.inf if higher_is_better else np.inf
     differences: Doubles = np.where(np.isnan(model) & ~np.isnan(reference), worst, model - reference)
@@ -189,7 +189,7 @@ def hold(
     by_end: bool = False,
     reference: str | None = None,
 ) -> Rule:
-    """Hold a value, and if `by_end` both ends of its interval, against a limit; no finite number fails."""
+    """Compare a value, and if `by_end` both ends of its interval, with a limit; a value that is not finite fails."""
     number = _finite(value)
     decisive = [number, *(between if between and by_end else ())] if number is not None else []
     passed = bool(decisive) and all(each >= limit if higher_is_better else each <= limit for each in decisive)
@@ -205,5 +205,5 @@ def _finite(value: float | None) -> float | None:
 
 
 def refusal(rules: Sequence[Rule]) -> str | None:
-    """Return one line that names every rule that does not hold; None when all do."""
+    """Return one line that names every failed rule; None if none failed."""
     return "; ".join(str(rule) for rule in rules if rule.passed is False) or None

@@ -1,4 +1,4 @@
-"""The validate stage: run the model and the best ones so far over the test split, measure, judge, write the verdict."""
+"""Run the validate stage: evaluate the model and the best ones so far on the test split, judge, write the verdict."""
 
 import json
 import math
@@ -26,15 +26,15 @@ from sim2edge.validate.support import Supports, count_support
 
 SUMMARY = ("floor_accuracy", "map_50", "map_50_95", "distance_error_m", "frames")
 DIGITS = 6
-"""Of every figure in a verdict: beyond them, a processor with other instructions may differ."""
+"""Decimals of every figure in a verdict: further ones may differ between processors."""
 
 
 class Mismatch(BadInput):
-    """A model was made for other classes, floors or another image size than the dataset has."""
+    """A model has other classes, floors or another image size than the dataset."""
 
 
 class Examination:
-    """The test split, and what each model makes of it."""
+    """The test split, and the evaluation of models on it."""
 
     def __init__(self, job: Job[ValidateConfig]) -> None:
         dataset = job.input("dataset")
@@ -48,15 +48,15 @@ class Examination:
         self._weights = self._draw()
 
     def _draw(self) -> Doubles | None:
-        """Return weights of the resamples; None when too few episodes would make the intervals up."""
+        """Return the weights of the resamples; None when there are too few episodes for an interval."""
         enough = self.episode_count >= max(2, self._job.config.min_episodes)
         return draw_weights(self.episodes, self._job.config.resamples) if enough else None
 
     def measure(self, model: Artifact, keep: Path | None = None) -> Evaluation:
-        """Evaluate a model; `keep` names a file for its detections.
+        """Evaluate a model, and write its detections to the file `keep`.
 
         Raises:
-            Mismatch: it was made for other classes, floors or another image size.
+            Mismatch: it has other classes, floors or another image size than the dataset.
             BadInput: it is damaged.
         """
         detections, threshold = examine(model, self.frames, self.table, self._job.config.batch_size)
@@ -66,12 +66,12 @@ class Examination:
 
 
 def run(job: Job[ValidateConfig]) -> Outcome:
-    """Judge the model and leave `verdict.json` with its tables and pictures.
+    """Judge the model and write `verdict.json` with its tables and pictures.
 
     Raises:
-        BadInput: bad data in the dataset, a model of other classes or image size, or a floor for a class that is none.
+        BadInput: bad data in the dataset, a model of other classes or image size, or a floor for an unknown class.
     """
-    torch.set_num_threads(1)  # more of them add up numbers in another order, and an id stands for its bytes
+    torch.set_num_threads(1)  # more threads sum in another order, and an artifact has to be reproducible
     examination = Examination(job)
     model = job.input("model")
     others = [*job.inputs["champion"], *job.inputs["best"]]
@@ -90,17 +90,17 @@ def run(job: Job[ValidateConfig]) -> Outcome:
 
 
 def read_episodes(path: Path) -> Integers:
-    """Return the episode of each row of a split, numbered in the order of their names: [N]."""
+    """Return the index [N] of the episode of each row of a split, in the order of the episodes' names."""
     names = pq.read_table(path, columns=["episode_id"])["episode_id"].to_pylist()
     numbers: Integers = np.unique(names, return_inverse=True)[1]
     return numbers
 
 
 def examine(model: Artifact, frames: Frames, table: DatasetTable, batch_size: int) -> tuple[list[Detections], float]:
-    """Return what a model detects in the frames, down to a low score, and its working threshold (0..1).
+    """Return a model's detections in the frames, down to a low score, and its working threshold (0..1).
 
     Raises:
-        Mismatch: the model was made for other classes, floors or another image size.
+        Mismatch: the model has other classes, floors or another image size than the dataset.
         BadInput: it is damaged.
     """
     meta = read_meta(model.path("model.json"))
@@ -125,7 +125,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     """Return the content of a `model.json`.
 
     Raises:
-        BadInput: it is not JSON, or says nothing of post-processing.
+        BadInput: it is not JSON, or lacks the score threshold of post-processing.
     """
     try:
         meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -142,7 +142,7 @@ def conclude(
     references: Mapping[str, Evaluation],
     not_compared: Mapping[str, str],
 ) -> Outcome:
-    """Apply the rules, say how each did, and write the verdict."""
+    """Apply the rules, log each result, and write the verdict."""
     config, supports = job.config, examination.supports
     rules = check(model, references, supports, examination.episode_count, config)
     for rule in rules:
@@ -169,13 +169,13 @@ def conclude(
 
 
 def unjudged_words(supports: Supports, config: ValidateConfig) -> str:
-    """Return the end of a refusal that names what was not judged; empty when all was."""
+    """Return the end of a refusal that names the classes and floors not judged; empty if there are none."""
     names = [name for names in supports.not_judged(config).values() for name in names]
     return f"; not judged: {', '.join(names)}" if names else ""
 
 
 def tidy(value: Any) -> Any:
-    """Round every figure in a JSON value; what is no finite number becomes null."""
+    """Round every figure in a JSON value; replace NaN and infinity by null."""
     if isinstance(value, dict):
         return {key: tidy(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -186,5 +186,9 @@ def tidy(value: Any) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON a person can read; NaN is an error."""
+    """Write indented JSON; refuse NaN.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Which classes and floors the data can judge: enough test examples, and any training examples at all."""
+"""Decide which classes and floors the data can judge: enough test examples, and any training examples at all."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from sim2edge.validate.config import ValidateConfig
 
 @dataclass(frozen=True)
 class Support:
-    """Examples of one class (boxes) or floor (frames)."""
+    """The number of examples of one class (boxes) or floor (frames)."""
 
     examples: int
     episodes: int
@@ -23,7 +23,7 @@ class Support:
     """In the training split of the dataset that the model learned from, copies included."""
 
     def lack(self, config: ValidateConfig) -> str:
-        """Say in a few words what is missing for a judgement; empty when nothing is."""
+        """Return what is missing to judge it, in a few words; empty if nothing is."""
         if not self.trained:
             return "no training examples"
         if self.examples < config.min_examples:
@@ -41,7 +41,7 @@ class Supports:
     floors: Mapping[str, Support]
 
     def not_judged(self, config: ValidateConfig) -> dict[str, list[str]]:
-        """Name the `classes` and `floors` that the data cannot judge."""
+        """Return the names of the `classes` and `floors` that the data cannot judge."""
         return {
             what: [name for name, support in supports.items() if support.lack(config)]
             for what, supports in (("classes", self.classes), ("floors", self.floors))
@@ -55,10 +55,10 @@ def count_support(frames: Frames, episodes: Integers, table: DatasetTable, train
         frames: the test split.
         episodes: of each frame, [N].
         table: names of classes and floors.
-        trained_on: `dataset.json` of the dataset that the model learned from; what it does not name was never seen.
+        trained_on: `dataset.json` of the dataset that the model learned from; a name missing there was never seen.
 
     Raises:
-        BadInput: that file does not count its examples.
+        BadInput: that file lacks the counts.
     """
     counts = read_counts(trained_on)
     owners = np.repeat(episodes, np.diff(frames.starts))
@@ -81,7 +81,7 @@ def read_counts(path: Path) -> dict[str, dict[str, int]]:
     """Read `class_counts` and `floor_counts` of a `dataset.json`.
 
     Raises:
-        BadInput: a field is missing, or no mapping of names to counts.
+        BadInput: a field is missing, or not a mapping of names to counts.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
     counts = {}
