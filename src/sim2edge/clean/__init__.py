@@ -1,4 +1,4 @@
-"""Clean: checks, synchronises and resizes the frames of a batch; what is bad is set aside with its reason.
+"""The clean stage: check, synchronise and resize the frames of a batch; quarantine bad ones with the reason.
 
 sim2edge clean --partition demo-1
 sim2edge clean --partition demo-1 height=72 width=96 only_successful=false

@@ -1,8 +1,8 @@
-"""Turns one episode's log into frames: pairs each image with scan, pose, command and labels, and resizes it.
+"""Turn one episode's log into frames: pair each image with scan, pose, command and labels, and resize it.
 
     episode = process_episode(Task(folder, "demo-1.0007", config, scan))
 
-What cannot become a frame is returned with its reason instead; nothing is raised for bad data.
+Data that cannot become a frame is returned as quarantined, with its reason; bad data raises nothing.
 """
 
 import math
@@ -28,7 +28,7 @@ JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class Defect(Exception):
-    """A frame cannot be made: `<reason>: <detail>`."""
+    """A frame cannot be built: `<reason>: <detail>`."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Task:
 
     @property
     def log(self) -> Path:
-        """The episode's log."""
+        """The file of the episode's log."""
         return self.folder / "simulation.mcap"
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """What was set aside: a frame, or the whole episode when `frame` is None."""
+    """A frame in quarantine, or the whole episode when `frame` is None."""
 
     episode_id: str
     frame: int | None
@@ -71,7 +71,7 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class Episode:
-    """An episode's frames (columns of `measured_schema`; None when there are none) and what was set aside."""
+    """An episode's frames (columns of `measured_schema`; None without frames) and its quarantine."""
 
     episode_id: str
     seen: int
@@ -80,7 +80,7 @@ class Episode:
 
 
 class Message(BaseModel):
-    """Base of the JSON messages: numbers are numbers, what is not named here is ignored."""
+    """Base of the JSON messages: types are strict, unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -115,7 +115,7 @@ class Labels(Message):
 
 
 def process_episode(task: Task) -> Episode:
-    """Read, pair and resize the frames of one episode."""
+    """Read, pair and resize the frames of one episode, or quarantine it."""
     try:
         log = read_log(task.log)
         check_clocks(log)
@@ -127,12 +127,12 @@ def process_episode(task: Task) -> Episode:
 
 
 def refuse_episode(episode_id: str, reason: str) -> Episode:
-    """Return an episode that is set aside as a whole."""
+    """Return an episode that is quarantined as a whole."""
     return Episode(episode_id, 0, None, [Quarantined(episode_id, None, reason)])
 
 
 def check_clocks(log: Mapping[str, Stream]) -> None:
-    """Raise a `Defect` when the time of a topic does not rise from message to message: pairs could not be trusted."""
+    """Raise a `Defect` if the times of a topic do not rise with every message: pairing would be unreliable."""
     for topic in TOPICS:
         steps = np.diff(log[topic].times_ns)
         if (steps <= 0).any():
@@ -141,7 +141,7 @@ def check_clocks(log: Mapping[str, Stream]) -> None:
 
 
 def find_nearest(times: NDArray[np.int64], wanted: NDArray[np.int64], tolerance_ns: float) -> NDArray[np.int64]:
-    """Index into the rising `times` of the one nearest to each wanted time; -1 where none is within the tolerance."""
+    """Return the index into the rising `times` nearest to each wanted time; -1 where none is within the tolerance."""
     after = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1))
     if len(times) == 1:
         after = np.zeros_like(after)
@@ -151,7 +151,7 @@ def find_nearest(times: NDArray[np.int64], wanted: NDArray[np.int64], tolerance_
 
 
 def build_frames(task: Task, log: Mapping[str, Stream]) -> Episode:
-    """Make a row of every image that has all its partners."""
+    """Build a row of every image that has all its partners, and quarantine the others."""
     times = log[IMAGE].times_ns
     tolerance_ns = task.config.tolerance_s * 1e9
     partners = {topic: find_nearest(log[topic].times_ns, times, tolerance_ns) for topic in NOUNS}
@@ -173,7 +173,7 @@ def build_row(task: Task, log: Mapping[str, Stream], frame: int, chosen: Mapping
     """Return the columns of one frame.
 
     Raises:
-        Defect: a partner is missing or something in it has the wrong form.
+        Defect: a partner is missing or malformed.
     """
     for topic, noun in NOUNS.items():
         if chosen[topic] == NO_PARTNER:
@@ -196,7 +196,7 @@ def build_row(task: Task, log: Mapping[str, Stream], frame: int, chosen: Mapping
 
 
 def parse(model: type[M], data: bytes, noun: str) -> M:
-    """Parse a JSON message; a wrong or missing field is a `Defect`."""
+    """Parse a JSON message; raise a `Defect` for a wrong or missing field."""
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -207,13 +207,13 @@ def parse(model: type[M], data: bytes, noun: str) -> M:
 
 @dataclass(frozen=True)
 class Picture:
-    """A cleaned image and what was measured of it."""
+    """A cleaned image and its measurements."""
 
     jpeg: bytes
     captured: tuple[int, int]
     """Width and height of the captured image, pixels."""
     contrast: float
-    """Standard deviation of the channel that varies most, levels of 255."""
+    """Largest standard deviation of the three channels, levels of 255."""
     mean: list[float]
     """Mean of R, G and B, 0..1."""
     square: list[float]
@@ -224,13 +224,13 @@ def prepare_image(data: bytes, config: CleanConfig) -> Picture:
     """Decode, resize and encode an image.
 
     Raises:
-        Defect: it is not a whole JPEG.
+        Defect: the data is not a complete JPEG.
     """
     image = decode_image(data)
     height, width = image.shape[:2]
     if (height, width) != (config.height, config.width):
         shrinks = config.height * config.width < height * width
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # as the device does
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # same as on the device
         image = np.asarray(cv2.resize(image, (config.width, config.height), interpolation=how), np.uint8)
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])
     mean, deviation = (values.ravel()[::-1] / 255 for values in cv2.meanStdDev(image))
@@ -244,7 +244,11 @@ def prepare_image(data: bytes, config: CleanConfig) -> Picture:
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """Decode a whole JPEG to BGR, height x width x 3."""
+    """Decode a complete JPEG to BGR, height x width x 3.
+
+    Raises:
+        Defect: the data is not a complete JPEG.
+    """
     if not data.startswith(JPEG_START) or not data.rstrip(b"\0").endswith(JPEG_END):
         raise Defect("image_undecodable: not a whole JPEG")
     try:
@@ -259,7 +263,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 def scan_geometry(scan: Any) -> Scan:
     """Return the geometry of a `foxglove.LaserScan`.
 
-    Its end is the last beam, or else a full turn on from the first.
+    Its end angle is that of the last beam, or a full turn after that of the first.
     """
     beams, span = len(scan.ranges), scan.end_angle - scan.start_angle
     steps = beams if abs(span - math.tau) < SAME_ANGLE_RAD else beams - 1
@@ -267,7 +271,7 @@ def scan_geometry(scan: Any) -> Scan:
 
 
 def read_ranges(scan: Any, expected: Scan) -> NDArray[np.float32]:
-    """Return the ranges of a scan, metres; a `Defect` when its geometry is not the expected one."""
+    """Return the ranges of a scan, metres; raise a `Defect` if its geometry is not the expected one."""
     found = scan_geometry(scan)
     if found.beams != expected.beams:
         raise Defect(f"lidar_beams: {found.beams} beams, expected {expected.beams}")
@@ -278,14 +282,14 @@ def read_ranges(scan: Any, expected: Scan) -> NDArray[np.float32]:
 
 
 def read_pose(message: Any) -> dict[str, float]:
-    """Position and heading of a `foxglove.PoseInFrame`; the heading is the yaw of its quaternion."""
+    """Return position and heading of a `foxglove.PoseInFrame`; the heading is the yaw of its quaternion."""
     position, q = message.pose.position, message.pose.orientation
     yaw = math.atan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
     return {"x_m": position.x, "y_m": position.y, "yaw_rad": yaw}
 
 
 def scale_box(box: Box, captured: tuple[int, int], slack_px: float) -> dict[str, Any]:
-    """A box with its corners as fractions of the captured image, clipped to it when it sticks out within the slack."""
+    """Return a box with corners as fractions of the captured image, clipped to it if it exceeds it within the slack."""
     width, height = captured
     return {
         "class": box.class_,
@@ -299,7 +303,7 @@ def scale_box(box: Box, captured: tuple[int, int], slack_px: float) -> dict[str,
 
 
 def to_fraction(pixel: float, size: int, slack_px: float) -> float:
-    """Return a coordinate as a fraction of the image side; up to `slack_px` outside counts as on the edge."""
+    """Return a coordinate as a fraction of the image side; clip one that is at most `slack_px` outside."""
     if -slack_px <= pixel <= size + slack_px:
         pixel = min(max(pixel, 0.0), float(size))
     return pixel / size

@@ -1,4 +1,4 @@
-"""Reads one episode's `simulation.mcap`: the messages of each topic in the order they were logged.
+"""Read one episode's `simulation.mcap`: the messages of each topic in the order they were logged.
 
 log = read_log(folder / "simulation.mcap")
 log["/lidar/scan"].times_ns, log["/lidar/scan"].read(0).ranges
@@ -26,7 +26,7 @@ from sim2edge.lines import join_lines
 IMAGE, SCAN, POSE, CONTROL, LABELS = "/camera/image", "/lidar/scan", "/robot/pose", "/robot/control", "/labels"
 
 SCHEMAS = {IMAGE: "foxglove.CompressedImage", SCAN: "foxglove.LaserScan", POSE: "foxglove.PoseInFrame"}
-"""The protobuf schemas of topics; the others are JSON."""
+"""Protobuf schemas by topic; the other topics are JSON."""
 
 TOPICS = (IMAGE, SCAN, POSE, CONTROL, LABELS)
 
@@ -34,11 +34,11 @@ DAMAGE = (
     *(McapError, DecodeError, zstandard.ZstdError, struct.error),
     *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, EOFError, MemoryError),
 )
-"""What the libraries raise on damaged files: sizes, names and types in them are taken at their word."""
+"""Exceptions of the libraries on damaged files, whose sizes, names and types they do not verify."""
 
 
 class Unreadable(Exception):
-    """The log is damaged or is not the log of an episode; the message says why in a few words."""
+    """The log is damaged or not the log of an episode; the message is short."""
 
 
 @dataclass
@@ -58,14 +58,14 @@ class Stream:
         """Decode message `index`: a protobuf message, or the bytes of a JSON one.
 
         Raises:
-            Unreadable: the bytes do not fit the schema.
+            Unreadable: the bytes do not match the schema.
         """
         with _damage():
             return self.decode(self.messages[index])
 
 
 def read_log(path: Path) -> Mapping[str, Stream]:
-    """Read every message of the topics a frame is made of.
+    """Read every message of the topics that frames are built from.
 
     Raises:
         Unreadable: the file is truncated, damaged, or lacks a topic.
@@ -95,10 +95,10 @@ def first_scan(path: Path) -> Any:
 
 
 def _messages(path: Path) -> Iterator[tuple[str, Stream, int, bytes]]:
-    """Topic, an empty stream that can decode it, log time in nanoseconds and bytes of every message of interest."""
+    """Yield topic, a new stream that can decode it, log time in nanoseconds, and bytes of every message needed."""
     streams: dict[int, Stream] = {}
     factory = DecoderFactory()
-    data = path.read_bytes()  # a disk that fails is another matter than a log that is damaged
+    data = path.read_bytes()  # outside of _damage: a disk error is not a damaged log
     with _damage():
         reader = make_reader(io.BytesIO(data), validate_crcs=True)
         for schema, channel, message in reader.iter_messages(TOPICS, log_time_order=False):

@@ -1,4 +1,4 @@
-"""Chooses the episodes of a batch that are worth reading: those that succeeded and whose `result.json` is sound."""
+"""Choose the episodes of a batch to read: those that succeeded and have a valid `result.json`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from sim2edge.errors import BadInput
 
 
 class Result(Message):
-    """What is read of an episode's `result.json`."""
+    """The fields read from an episode's `result.json`."""
 
     episode_id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     success: bool
@@ -27,13 +27,13 @@ class Choice:
 
     wanted: Sequence[str]
     failed: Sequence[Quarantined]
-    """Left out because they did not succeed: no defect of the data."""
+    """Left out because they did not succeed; their data may be valid."""
     refused: Sequence[Quarantined]
-    """Left out because a file is missing or `result.json` is wrong."""
+    """Left out because a file is missing or `result.json` is invalid."""
 
 
 def choose_episodes(folder: Path, config: CleanConfig, batch: str) -> Choice:
-    """Read every episode's `result.json`.
+    """Choose the episodes by their `result.json`.
 
     Raises:
         BadInput: the batch has no episodes, or all of them failed.
@@ -64,7 +64,7 @@ def read_result(folder: Path) -> Result:
     """Read `result.json` of one episode.
 
     Raises:
-        ValueError: it is missing, has a wrong field, or is another episode's; or the log is missing.
+        ValueError: it is missing, has a wrong field, or belongs to another episode; or the log is missing.
     """
     try:
         result = Result.model_validate_json((folder / "result.json").read_bytes())
@@ -82,7 +82,7 @@ def read_result(folder: Path) -> Result:
 
 
 def find_scan(folder: Path, wanted: Sequence[str], config: CleanConfig, batch: str) -> Scan:
-    """Return the scan geometry of the batch: that of the first scan that can be read (and has the configured beams).
+    """Return the batch's scan geometry: that of the first readable scan (with the configured number of beams).
 
     Raises:
         BadInput: no episode can be read, or none has the configured beams.
@@ -104,9 +104,9 @@ def find_scan(folder: Path, wanted: Sequence[str], config: CleanConfig, batch: s
 
 
 def count_reasons(items: Sequence[Quarantined]) -> str:
-    """Return the reasons and how often each was given, most often first: `lidar_nan 12, box_outside 3`.
+    """Return the reasons with their counts, most frequent first: `lidar_nan 12, box_outside 3`.
 
-    Of an episode that failed, the reason is why it failed.
+    For a failed episode, the reason is that of its failure.
     """
     reasons = (item.reason.removeprefix("failed: ").partition(":")[0] for item in items)
     counts = Counter(reasons)

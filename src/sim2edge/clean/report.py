@@ -1,6 +1,6 @@
-"""Writes `report.html`: what a batch looks like, in one file that needs nothing else.
+"""Write `report.html`: an overview of a batch in one self-contained file.
 
-The same frames give the same bytes. The page is `report.html.j2`; the pictures are made in `report_pictures.py`.
+The same frames produce the same bytes. The template is `report.html.j2`; `report_pictures.py` draws the pictures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def write_report(
     folder: Path, batch: str, stats: Mapping[str, Any], quarantined: Sequence[Quarantined], config: CleanConfig
 ) -> None:
     """Write `report.html` beside the `frames.parquet` of `folder`."""
-    matplotlib.rcdefaults()  # not what a matplotlibrc of this folder or home says
+    matplotlib.rcdefaults()  # ignore a matplotlibrc of this folder or home: artifacts are deterministic
     samples = sample_frames(folder / "frames.parquet", config.report_frames)
     lidar = stats["lidar"]
     scan = Scan(lidar["beams"], lidar["start_rad"], lidar["step_rad"])
@@ -59,19 +59,19 @@ def _environment() -> Environment:
 
 
 def caption(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is said under a sample."""
+    """Return the data of a sample's caption."""
     return {name: row[name] for name in ("episode_id", "frame", "floor", "boxes", "linear_m_s", "angular_rad_s")}
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:
-    """`count` of the items, evenly spread, the first and the last included."""
+    """Return `count` of the items, evenly spread, including the first and the last."""
     if count >= len(items) or count < 2:
         return list(items[:count])
     return [items[index * (len(items) - 1) // (count - 1)] for index in range(count)]
 
 
 def sample_frames(path: Path, count: int) -> list[dict[str, Any]]:
-    """Return rows spread evenly over the file; those with boxes come before those without."""
+    """Return rows spread evenly over the file; rows without boxes are taken only if no row has any."""
     file = pq.ParquetFile(path)
     labelled = file.read(["boxes"])["boxes"].combine_chunks().value_lengths().to_pylist()
     with_boxes = [row for row, boxes in enumerate(labelled) if boxes]

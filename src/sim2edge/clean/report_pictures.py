@@ -1,4 +1,4 @@
-"""The pictures of the quality report: frames with their boxes, scans seen from above, the histogram of distances."""
+"""Draw the pictures of the quality report: frames with boxes, scans from above, the histogram of distances."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from sim2edge.clean.data_processor import Scan
 from sim2edge.recipes.perception import CLASSES
 
 PALETTE = ("#e69f00", "#56b4e9", "#d55e00", "#cc79a7", "#009e73", "#f0e442", "#0072b2", "#999999")
-"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
+"""Okabe and Ito's colours, distinguishable by colour-blind readers."""
 
 COLOURS = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(CLASSES)}
 
@@ -58,7 +58,7 @@ def _bgr(colour: str) -> tuple[int, int, int]:
 
 
 def draw_scan(row: Mapping[str, Any], scan: Scan) -> str:
-    """A scan from above, the robot in the middle looking up, and where the labels say the objects are, as SVG."""
+    """Draw a scan from above, the robot in the middle facing up, and the labelled positions of objects, as SVG."""
     ranges = np.asarray(row["lidar"], dtype=np.float64)
     angles = scan.start_rad + scan.step_rad * np.arange(scan.beams)
     hit = np.isfinite(ranges)
@@ -92,7 +92,7 @@ def draw_distances(bin_m: float, counts: Sequence[int]) -> str:
 
 
 def to_svg(figure: Figure) -> str:
-    """Return the figure as an `<svg>` element, the same bytes for the same figure."""
+    """Return the figure as an `<svg>` element; the same figure produces the same bytes."""
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -1,7 +1,7 @@
-"""Runs the clean stage: episodes in; `frames.parquet`, `quarantine.csv`, `stats.json` and `report.html` out.
+"""Run the clean stage: episodes in; `frames.parquet`, `quarantine.csv`, `stats.json` and `report.html` out.
 
-Episodes are read by worker processes; their frames come back in order, are checked a block at a time and written
-at once, so memory does not grow with the batch.
+Worker processes read the episodes; their frames come back in order, are checked a block at a time and written at
+once, so memory does not grow with the batch.
 """
 
 import csv
@@ -27,17 +27,17 @@ from sim2edge.frames import frames_schema
 from sim2edge.stage import Job, Outcome, Progress
 
 BYTES_A_PROCESS = 64 << 20
-"""Logs that are worth one more process: starting it costs about as much as reading some of them."""
+"""Size of logs that justifies one more process: starting one costs about as much as reading a part of them."""
 
 CHECK_ROWS = 2048
-"""Rows whose values are checked at a time: a check has a fixed cost, which many rows share."""
+"""Rows whose values are checked at a time: a check has a fixed cost, spread over many rows."""
 
 
 def run(job: Job[CleanConfig]) -> Outcome:
     """Clean the frames of one batch.
 
     Raises:
-        BadInput: there is no usable episode, or too much of the batch is bad.
+        BadInput: no episode is usable, or too much of the batch is bad.
     """
     config, folder = job.config, job.input("episodes").folder
     choice = choose_episodes(folder, config, job.partition)
@@ -63,7 +63,7 @@ def run(job: Job[CleanConfig]) -> Outcome:
 
 
 def follow(episodes: Iterable[Episode], total: int, statistics: Statistics, progress: Progress) -> Iterator[Episode]:
-    """Pass episodes on, counting them and telling how far the stage is."""
+    """Yield the episodes unchanged while counting them and reporting progress."""
     for done, episode in enumerate(episodes, 1):
         statistics.add_episode(episode)
         progress.update(done, total, frames=statistics.frames_seen, quarantined=len(statistics.quarantined))
@@ -71,7 +71,7 @@ def follow(episodes: Iterable[Episode], total: int, statistics: Statistics, prog
 
 
 def check_values(episodes: Iterable[Episode], statistics: Statistics, config: CleanConfig) -> Iterator[pa.Table]:
-    """Yield the frames whose values are sound, a block at a time; the others are quarantined."""
+    """Yield the frames with valid values, a block at a time, and quarantine the others."""
     pending: list[pa.Table] = []
     for episode in episodes:
         stop_if_strict(episode.quarantined, config)
@@ -98,7 +98,7 @@ def check_block(tables: Sequence[pa.Table], statistics: Statistics, config: Clea
 
 
 def stop_if_strict(items: Sequence[Quarantined], config: CleanConfig) -> None:
-    """Raise BadInput for the first defect when the config is strict."""
+    """Raise BadInput for the first defect if the config is strict."""
     if config.strict and items:
         item = items[0]
         where = item.episode_id if item.frame is None else f"{item.episode_id}: frame {item.frame}"
@@ -106,10 +106,10 @@ def stop_if_strict(items: Sequence[Quarantined], config: CleanConfig) -> None:
 
 
 def refuse_poor_batch(statistics: Statistics, episodes: int, config: CleanConfig, batch: str) -> None:
-    """Refuse a batch of which nothing is left, or too large a share of the episodes or of the frames is bad.
+    """Refuse a batch without any frame left, or with too large a share of bad episodes or frames.
 
     Raises:
-        BadInput: says how much, and why.
+        BadInput: names the share and the reasons.
     """
     bad = [item for item in statistics.quarantined if item not in statistics.failed]
     whole = [item for item in bad if item.frame is None]
@@ -126,7 +126,7 @@ def refuse_poor_batch(statistics: Statistics, episodes: int, config: CleanConfig
 
 
 def write_quarantine(path: Path, items: Sequence[Quarantined]) -> None:
-    """Write `quarantine.csv`; an empty frame means the whole episode."""
+    """Write `quarantine.csv`; an empty frame stands for the whole episode."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("episode_id", "frame", "reason"))
@@ -134,7 +134,7 @@ def write_quarantine(path: Path, items: Sequence[Quarantined]) -> None:
 
 
 class FramesWriter:
-    """Writes `frames.parquet` in row groups of equal size, whatever the sizes of the tables it is given."""
+    """Writes `frames.parquet` in row groups of equal size, regardless of the sizes of the given tables."""
 
     def __init__(self, path: Path, beams: int, rows: int) -> None:
         self._schema = frames_schema(beams)

@@ -1,6 +1,6 @@
-"""Which values a cleaned frame may have, checked over whole tables with pandera.
+"""Define the valid values of a cleaned frame, checked over whole tables with pandera.
 
-A check's name is the reason that `quarantine.csv` gives for a row that fails it.
+A check's name is the reason in `quarantine.csv` for a row that fails it.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from sim2edge.clean.tables import lidar_matrix
 from sim2edge.recipes.perception import CLASSES, FLOORS
 
 MAX_SPEED = 100.0
-"""Commands above this, in m/s and rad/s, are not a robot's."""
+"""Commands above this, in m/s and rad/s, are implausible for a robot."""
 
 
 TURN = 3.1417
-"""Half a turn, as far as four decimals tell."""
+"""Half a turn, rounded up to four decimals."""
 
 
 def _frame_checks(min_contrast: float) -> pa.DataFrameSchema:
@@ -70,7 +70,7 @@ def find_bad_rows(table: arrow.Table, min_contrast: float) -> Mapping[int, str]:
     """Check the values of a table with the columns of `measured_schema`.
 
     Returns:
-        row number to `<reason>: <column> <value>`, the first reason found, of each bad row.
+        Row number of each bad row to `<reason>: <column> <value>`, the first reason found.
     """
     bad: dict[int, str] = {}
     _collect(_frame_checks(min_contrast), frame_facts(table), bad)
@@ -81,7 +81,7 @@ def find_bad_rows(table: arrow.Table, min_contrast: float) -> Mapping[int, str]:
 
 
 def frame_facts(table: arrow.Table) -> pd.DataFrame:
-    """Return the scalar columns, and how many NaN and negative ranges each scan has."""
+    """Return the scalar columns, and the numbers of NaN and negative ranges in each scan."""
     lidar = lidar_matrix(table)
     facts = table.drop_columns(["image", "lidar", "boxes", "image_mean", "image_square"]).to_pandas()
     facts["lidar_nan"] = np.isnan(lidar).sum(axis=1)
@@ -90,7 +90,7 @@ def frame_facts(table: arrow.Table) -> pd.DataFrame:
 
 
 def box_facts(table: arrow.Table) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return all boxes, one a row, and the row of `table` that each belongs to."""
+    """Return all boxes, one a row, and the row of `table` that each box belongs to."""
     boxes = table["boxes"].combine_chunks()
     rows = arrow.compute.list_parent_indices(boxes).to_numpy()
     return arrow.Table.from_struct_array(boxes.flatten()).to_pandas(), rows
@@ -108,6 +108,6 @@ def _collect(
 
 
 def describe_failure(check: str, column: str, value: object) -> str:
-    """`<reason>: <column> <value>`, on one line."""
+    """Return `<reason>: <column> <value>`, on one line."""
     shown = f"{value:.6g}" if isinstance(value, float) else str(value)
     return f"{check}: {column} {shown}" if check != "box_degenerate" else "box_degenerate: no area"

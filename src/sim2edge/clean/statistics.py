@@ -1,4 +1,4 @@
-"""Adds up what `stats.json` says of a batch while its frames go by."""
+"""Accumulate the content of `stats.json` while a batch's frames are processed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from sim2edge.recipes.perception import CLASSES, FLOORS
 
 BIN_M = 0.25
 BINS = 32
-"""Distances of boxes are counted in bins of 0.25 m up to 8 m; the last bin takes what is farther."""
+"""Distances of boxes are counted in bins of 0.25 m up to 8 m; the last bin includes larger ones."""
 
 
 class Statistics:
@@ -37,7 +37,7 @@ class Statistics:
         self._range_low, self._range_high = np.inf, -np.inf
 
     def add_episode(self, episode: Episode) -> None:
-        """Count an episode as it was processed, before the value checks."""
+        """Count an episode after its processing, before the value checks."""
         self.frames_seen += episode.seen
         self.quarantined += episode.quarantined
 
@@ -67,7 +67,7 @@ class Statistics:
             self._range_high = max(self._range_high, float(returns.max()))
 
     def quarantine_counts(self) -> dict[str, int]:
-        """Return how often each reason was given, most often first."""
+        """Return the quarantine reasons with their counts, most frequent first."""
         counts = Counter(item.code for item in self.quarantined)
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 

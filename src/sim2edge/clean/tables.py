@@ -1,4 +1,4 @@
-"""The table that workers hand over: the columns of `frames.parquet`, and what was measured of each image."""
+"""Define the table that workers return: the columns of `frames.parquet`, and measurements of each image."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from sim2edge.frames import frames_schema
 
 MEASURED = ("image_contrast", "image_mean", "image_square")
-"""Columns that the checks and statistics need and `frames.parquet` leaves out."""
+"""Columns for the checks and statistics, left out of `frames.parquet`."""
 
 
 def measured_schema(beams: int) -> pa.Schema:
-    """Return the columns of `frames.parquet` and those measured of each image: contrast, mean and mean square (RGB)."""
+    """Return the columns of `frames.parquet` and the measurements of images: contrast, mean and mean square (RGB)."""
     schema = frames_schema(beams).append(pa.field("image_contrast", pa.float32()))
     for name in ("image_mean", "image_square"):
         schema = schema.append(pa.field(name, pa.list_(pa.float64(), 3)))

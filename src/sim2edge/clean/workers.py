@@ -1,4 +1,4 @@
-"""Shares work over processes: results come in the order of the tasks, and no process outlives the one that asked.
+"""Distribute work over processes: results come in the order of the tasks, and no process outlives its parent.
 
 for result in in_order(process_episode, tasks, workers=2):
 """
@@ -17,11 +17,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AHEAD = 3
-"""Tasks a worker may be ahead of the reader: enough to keep it busy, few enough to hold in memory."""
+"""Tasks a worker may be ahead of the reader: enough to keep it busy, few enough to fit in memory."""
 
 
 def in_order(function: Callable[[T], R], tasks: Sequence[T], workers: int) -> Iterator[R]:
-    """Yield `function(task)` for each task in order; with one worker in this process, otherwise in others."""
+    """Yield `function(task)` for each task in order; in this process with one worker, otherwise in child processes."""
     if workers == 1 or len(tasks) < 2:
         yield from map(function, tasks)
         return
@@ -41,7 +41,7 @@ def in_order(function: Callable[[T], R], tasks: Sequence[T], workers: int) -> It
 
 
 def follow_parent() -> None:
-    """Prepare a worker: it leaves Ctrl-C to the parent, and ends as soon as the parent is gone."""
+    """Prepare a worker: ignore Ctrl-C, which the parent handles, and exit as soon as the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""The export stage: a trained model becomes the file that a class of device runs, in a bundle.
+"""The export stage: convert a trained model to the best file for a class of device, and bundle it.
 
 sim2edge export --input model=<reference> --input verdict=<reference>
 """
@@ -15,7 +15,7 @@ STAGE = Stage(
     inputs={
         "model": Input("model", files=("model.pt", "model.json")),
         "verdict": Input("verdict", files=("verdict.json",)),
-        # `choose` has the verdict's in place of the default.
+        # `choose` replaces the default by the verdict's dataset.
         "dataset": Input(
             "dataset", default="refs/datasets/current", files=("validation.parquet", "test.parquet", "dataset.json")
         ),

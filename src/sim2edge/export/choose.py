@@ -1,7 +1,7 @@
-"""Which variant a device gets: of those that pass every rule, the cheapest on its class of device. A pure decision.
+"""Choose the variant for a device, as a pure function: the cheapest on its class among those that pass every rule.
 
-Cheapest: the fastest by the device profile, ties by size; the smallest where the profile holds none of them. Nothing
-that is measured while exporting decides, so the choice is the same on every machine.
+Cheapest is the fastest by the device profile, ties broken by size; the smallest if the profile holds none of them. No
+measurement of the export itself affects the choice, so it is the same on every machine.
 """
 
 import math
@@ -18,7 +18,7 @@ NO_RUNTIME = "no device runtime loads it"
 
 @dataclass(frozen=True)
 class Variant:
-    """One exported file and how good it is."""
+    """One exported file and its quality."""
 
     name: str
     file: str
@@ -33,11 +33,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Target:
-    """The class of device that a release is for, and what is known of it."""
+    """The class of device that a release is for, and its known latencies."""
 
     device_class: str
     latency_ms: Mapping[str, float] = field(default_factory=dict)
-    """By variant, from the profile; a variant that is not there is unmeasured."""
+    """By variant, from the profile; an absent variant is unmeasured."""
     measured: str = ""
     """How the profile was measured."""
     budget_ms: float | None = None
@@ -45,7 +45,7 @@ class Target:
     """Whether a variant without a latency may pass a budget."""
 
     def describe_latency(self, variant: str) -> str:
-        """Return the variant's latency as text: `0.52 ms on x86-64`, or that it is unmeasured."""
+        """Return the variant's latency as text: `0.52 ms on x86-64`, or `unmeasured on ...`."""
         latency = self.latency_ms.get(variant)
         known = "unmeasured" if latency is None else f"{latency:.3g} ms"
         return f"{known} on {self.device_class}"
@@ -53,20 +53,20 @@ class Target:
 
 @dataclass(frozen=True)
 class Rule:
-    """One limit that a variant is held against."""
+    """One limit that a variant is compared with."""
 
     rule: str
     value: float | None
     limit: float | None
     passed: bool | None
-    """None: nobody can tell, and the config allows that."""
+    """None: unknown, which the config allows."""
     fault: str = ""
-    """What is wrong, with value and limit; empty if nothing is."""
+    """What is wrong, with value and limit; empty if the rule passed."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The variant that was chosen, if one was; why each was or was not; every rule that it was held against."""
+    """The chosen variant, if any; the reason for each variant; every rule that was applied to it."""
 
     chosen: Variant | None
     reasons: dict[str, str]
@@ -74,7 +74,7 @@ class Choice:
 
 
 def make_target(config: ExportConfig, recipe: str, network: Mapping[str, Any]) -> Target:
-    """Look the network up in the config's device profile."""
+    """Build the target, with the latencies of the network from the config's device profile."""
     found = config.profile.find(recipe, network) if config.profile else None
     return Target(
         device_class=config.device_class,
@@ -86,12 +86,12 @@ def make_target(config: ExportConfig, recipe: str, network: Mapping[str, Any]) -
 
 
 def choose(variants: Sequence[Variant], trained: Quality, config: ExportConfig, target: Target) -> Choice:
-    """Pick the cheapest of the variants that pass every rule.
+    """Choose the cheapest of the variants that pass every rule.
 
     Args:
-        variants: what was exported.
+        variants: the exported files.
         trained: quality of the trained network on the same frames.
-        config: what a variant may lose, and which latencies count as equal.
+        config: the loss allowed to a variant, and the tie of latencies.
         target: the class of device and its latencies.
     """
     rules = {v.name: [*accuracy_rules(v, trained, config.limits), *latency_rules(v, target)] for v in variants}
@@ -103,7 +103,7 @@ def choose(variants: Sequence[Variant], trained: Quality, config: ExportConfig, 
 
 
 def accuracy_rules(variant: Variant, trained: Quality, limits: Limits) -> list[Rule]:
-    """Hold a variant against what it may lose to the trained network."""
+    """Return the rules for the loss of a variant against the trained network."""
     quality, distance = variant.quality, variant.distance
     accuracy_lost = trained.floor_accuracy - quality.floor_accuracy
     runs = Rule("a device runtime loads it", None, None, variant.on_device, "" if variant.on_device else NO_RUNTIME)
@@ -118,7 +118,7 @@ def accuracy_rules(variant: Variant, trained: Quality, limits: Limits) -> list[R
 
 
 def latency_rules(variant: Variant, target: Target) -> list[Rule]:
-    """Hold a variant against the latency budget, if there is one."""
+    """Return the rule for the latency budget; none without a budget."""
     limit, latency = target.budget_ms, target.latency_ms.get(variant.name)
     if limit is None or not variant.on_device:
         return []
@@ -140,7 +140,7 @@ def _difference_rules(variant: Variant, limits: Limits) -> list[Rule]:
 
 
 def _difference_rule(name: str, apart: float, limit: float) -> Rule:
-    """Return a difference within the limit is rounding, which follows the processor: its value is a measurement."""
+    """Return the rule for a difference, without its value if within the limit: rounding differs between processors."""
     if apart <= limit:
         return Rule(name, None, limit, True)
     return Rule(name, float(f"{apart:.1e}") if math.isfinite(apart) else None, limit, False, _over(name, apart, limit))
@@ -161,7 +161,7 @@ def _over(name: str, value: float, limit: float) -> str:
 
 
 def _cheapest(fit: Sequence[Variant], target: Target, tie: float) -> Variant | None:
-    """Return the smallest of the fastest; the smallest of all where none was measured."""
+    """Return the smallest of the fastest; the smallest of all if none was measured."""
     latency = target.latency_ms
     measured = [variant for variant in fit if variant.name in latency]
     fastest = min((latency[variant.name] for variant in measured), default=0.0)

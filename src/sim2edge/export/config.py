@@ -1,4 +1,4 @@
-"""The settings of the export stage."""
+"""The config of the export stage."""
 
 from typing import Literal
 
@@ -9,11 +9,11 @@ from sim2edge.config import StageConfig
 from sim2edge.export.device_profile import DeviceProfile
 
 NOT_IN_CACHE_KEY: JsonDict = {"affects_cache_key": False}
-"""What is measured here goes beside the payload and decides nothing."""
+"""For settings of measurements, which are stored beside the payload and affect no choice."""
 
 
 class Limits(StageConfig):
-    """What a variant may lose against the trained network, on the same held-out frames."""
+    """The loss allowed to a variant against the trained network, on the same held-out frames."""
 
     min_floor_accuracy: float = Field(
         default=0.9, ge=0, le=1, description="floor accuracy below which no variant is released"
@@ -23,8 +23,8 @@ class Limits(StageConfig):
     min_agreement: float = Field(
         default=0.85, ge=0, le=1, description="F1 of a variant's detections against those of the trained network"
     )
-    min_classes: int = Field(default=1, ge=0, description="classes that the verdict judged, and devices may report")
-    min_floors: int = Field(default=1, ge=0, description="floor types that the verdict judged, and devices may report")
+    min_classes: int = Field(default=1, ge=0, description="classes judged by the verdict, which devices may report")
+    min_floors: int = Field(default=1, ge=0, description="floor types judged by the verdict, which devices may report")
     max_difference: float = Field(
         default=1e-3,
         gt=0,
@@ -38,7 +38,7 @@ class Limits(StageConfig):
 
 
 class ExportConfig(StageConfig):
-    """How variants are made, compared and chosen."""
+    """How variants are built, compared and chosen."""
 
     calibration_frames: int = Field(
         default=256, ge=1, description="validation frames that set the ranges of int8, frames"
@@ -51,22 +51,22 @@ class ExportConfig(StageConfig):
         description="class of device that the release is for: its profile is `conf/profiles/<class>.yaml`",
     )
     profile: DeviceProfile | None = Field(
-        default=None, description="latencies measured on that class; left out: what `conf/profiles/` says when planned"
+        default=None, description="latencies measured on that class; default: those of `conf/profiles/` when planned"
     )
     latency_budget_ms: float | None = Field(
-        default=None, gt=0, description="latency by the profile above which no variant is released, ms; none: no limit"
+        default=None, gt=0, description="highest latency by the profile of a released variant, ms; none: no limit"
     )
     unmeasured: Literal["refuse", "allow"] = Field(
-        default="refuse", description="what a latency budget does with a variant that the profile does not hold"
+        default="refuse", description="effect of a latency budget on a variant missing in the profile"
     )
     tie: float = Field(
         default=0.05, ge=0, le=1, description="latencies closer than this share of the fastest count as equal"
     )
-    limits: Limits = Field(default=Limits(), description="what a variant may lose to still be released")
+    limits: Limits = Field(default=Limits(), description="loss allowed to a released variant")
     latency_rounds: int = Field(
         default=20,
         ge=1,
-        description="rounds in which the variants take turns to be timed here, rounds",
+        description="rounds in which the variants are timed here by turns, rounds",
         json_schema_extra=NOT_IN_CACHE_KEY,
     )
     latency_calls: int = Field(

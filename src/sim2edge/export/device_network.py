@@ -1,4 +1,4 @@
-"""The network in the shape devices call it in: images NHWC in, outputs by name."""
+"""Adapt the network to the interface devices use: images NHWC in, outputs by name."""
 
 from typing import Any
 
@@ -11,32 +11,32 @@ OUTPUT_NAMES = ("floor", "obstacles")
 
 
 class NamedOutputs(nn.Module):
-    """Gives the outputs as a mapping, from which TFLite takes the names of its signature; images stay [1, 3, H, W]."""
+    """Returns the outputs as a mapping, whose keys become the names of TFLite's signature; images stay [1, 3, H, W]."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """[1, 3, H, W] RGB 0..1 -> floor [1, floors], obstacles [1, cells, values]."""
+        """Map [1, 3, H, W] RGB 0..1 to floor [1, floors], obstacles [1, cells, values]."""
         return dict(zip(OUTPUT_NAMES, self.network(images), strict=True))
 
 
 class ChannelsLast(nn.Module):
-    """Takes images [1, H, W, 3], as a camera gives them."""
+    """Takes images [1, H, W, 3], the layout of a camera."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """[1, H, W, 3] RGB 0..1 -> floor [1, floors], obstacles [1, cells, values]."""
+        """Map [1, H, W, 3] RGB 0..1 to floor [1, floors], obstacles [1, cells, values]."""
         floor, obstacles = self.network(images.permute(0, 3, 1, 2))
         return floor, obstacles
 
 
 class TorchRuntime:
-    """A torch module that takes NHWC, behind the interface of `sim2edge.edge.runtime.Runtime`."""
+    """Runs a torch module that takes NHWC, behind the interface of `sim2edge.edge.runtime.Runtime`."""
 
     def __init__(self, module: nn.Module, example: Tensor) -> None:
         self._module = module

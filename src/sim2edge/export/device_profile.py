@@ -1,8 +1,8 @@
-"""Device profiles: latencies of each variant on a class of device, measured once and committed to `conf/profiles/`.
+"""Read device profiles: latencies of each variant on a class of device, measured once, committed to `conf/profiles/`.
 
-A release is chosen by such a table and never by the machine that happens to export it, so the choice is the same
-everywhere. `resolve` puts the table into the config when a run is planned, hence into the artifact's id.
-`python -m sim2edge.export.measure_profile` makes one.
+The profile decides which variant is released, never the machine that happens to export it, so the choice is the same
+everywhere. `resolve` copies the profile into the config when a run is planned, hence into the artifact's id.
+`python -m sim2edge.export.measure_profile` creates one.
 """
 
 from collections.abc import Mapping
@@ -24,24 +24,24 @@ Milliseconds = Annotated[float, Field(gt=0)]
 
 
 class MeasuredNetwork(StageConfig):
-    """What the variants of one network take on the device."""
+    """Latencies of the variants of one network on the device."""
 
     recipe: str = Field(description="recipe of the network")
     network: dict[str, int | float] = Field(
-        min_length=1, description="arguments of the network that decide its cost, as in `model.json`"
+        min_length=1, description="arguments of the network that affect its latency, as in `model.json`"
     )
     latency_ms: dict[DeviceVariant, Milliseconds] = Field(description="median of one detection by variant, ms")
-    measured: str = Field(min_length=1, description="how: date, processor, threads, runtimes, command")
+    measured: str = Field(min_length=1, description="conditions: date, processor, threads, runtimes, command")
 
 
 class DeviceProfile(StageConfig):
-    """All that was measured on a class of device; no networks: nothing was."""
+    """All measurements on a class of device; without networks nothing was measured."""
 
     device_class: str = Field(default="", description="class of device, the name of the file")
     networks: list[MeasuredNetwork] = Field(default=[], description="the networks that were measured")
 
     def find(self, recipe: str, network: Mapping[str, Any]) -> MeasuredNetwork | None:
-        """Return the first entry of this recipe whose arguments are all those of `network`; None if there is none."""
+        """Return the first entry of this recipe whose arguments all equal those of `network`; None if no entry does."""
         for each in self.networks:
             if each.recipe == recipe and all(network.get(name) == value for name, value in each.network.items()):
                 return each
@@ -49,10 +49,10 @@ class DeviceProfile(StageConfig):
 
 
 def resolve(config: "ExportConfig") -> "ExportConfig":
-    """Fill in the profile of the config's device class: an empty one if there is no such file.
+    """Fill in the profile of the config's device class; an empty one if its file is missing.
 
     Raises:
-        BadInput: the profile is not one, or that of another class.
+        BadInput: the profile is invalid, or of another class.
     """
     profile = config.profile or read_profile(config.device_class)
     if profile.device_class != config.device_class:
@@ -63,7 +63,7 @@ def resolve(config: "ExportConfig") -> "ExportConfig":
 
 
 def read_profile(device_class: str) -> DeviceProfile:
-    """Read `conf/profiles/<device_class>.yaml`; an empty profile if there is no such file.
+    """Read `conf/profiles/<device_class>.yaml`; return an empty profile if the file is missing.
 
     Raises:
         BadInput: it is not YAML, lacks a field, or a value is out of range.
@@ -78,5 +78,5 @@ def read_profile(device_class: str) -> DeviceProfile:
 
 
 def profile_path(device_class: str) -> Path:
-    """Return where the profile of a device class lies."""
+    """Return the file of the profile of a device class."""
     return conf_folder() / "profiles" / f"{device_class}.yaml"

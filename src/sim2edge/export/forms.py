@@ -1,4 +1,4 @@
-"""Every form the network is exported in: its name, its file, how exact its numbers are."""
+"""List the forms the network is exported in: name, file and precision."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ INT8 = "int8"
 
 @dataclass(frozen=True)
 class Form:
-    """One form: its name, the file it is written to, and how exact its numbers are."""
+    """One form: its name, the file it is written to, and its precision."""
 
     name: str
     file: str
@@ -20,7 +20,7 @@ class Form:
 
     @property
     def on_device(self) -> bool:
-        """Whether a device runtime loads it."""
+        """Whether a device runtime can load it."""
         return Path(self.file).suffix in RUNTIME_OF_SUFFIX
 
 

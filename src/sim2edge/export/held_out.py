@@ -1,4 +1,4 @@
-"""Frames that variants are compared on, and the images in them as a device's camera would give them."""
+"""Select the frames that variants are compared on, and convert their images to a device camera's format."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from sim2edge.recipes.perception_frames import Frames
 
 
 def spread(frames: Frames, limit: int) -> Frames:
-    """At most `limit` frames, evenly over all of them."""
+    """Return at most `limit` frames, evenly spread over all of them."""
     if len(frames) <= limit:
         return frames
     chosen = np.linspace(0, len(frames) - 1, limit).astype(int)
@@ -30,5 +30,5 @@ def spread(frames: Frames, limit: int) -> Frames:
 
 
 def camera_images(frames: Frames) -> Sequence[Image]:
-    """Return the frames' images, BGR."""
+    """Return the frames' images, converted to BGR."""
     return [np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8) for image in frames.images]

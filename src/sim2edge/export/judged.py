@@ -1,4 +1,4 @@
-"""What the verdict could not judge for want of examples: it is not announced to devices."""
+"""Determine what the verdict could not judge for lack of examples: devices do not announce it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from sim2edge.recipes.perception_frames import Frames
 
 @dataclass(frozen=True)
 class NotJudged:
-    """Names of what the test split holds too little of."""
+    """The classes and floors with too few examples in the test split."""
 
     classes: Sequence[str] = ()
     floors: Sequence[str] = ()
@@ -24,12 +24,12 @@ def read_not_judged(verdict: Mapping[str, Any], classes: Sequence[str], floors: 
 
     Args:
         verdict: content of `verdict.json`.
-        classes: what the network tells.
-        floors: likewise.
-        name: the file, for messages.
+        classes: names of the network's classes.
+        floors: names of its floor types.
+        name: the file, for error messages.
 
     Raises:
-        BadInput: it is not `{"classes": [...], "floors": [...]}`, or names what the network does not tell.
+        BadInput: it is not `{"classes": [...], "floors": [...]}`, or holds names that the network does not predict.
     """
     listed = verdict.get("not_judged") or {}
     if not isinstance(listed, dict):
@@ -48,7 +48,10 @@ def _names(listed: Mapping[str, Any], what: str, known: Collection[str], file: s
 
 
 def find_lack(not_judged: NotJudged, classes: Sequence[str], floors: Sequence[str], limits: Limits) -> str:
-    """Say what too little was judged of to release the network; empty if enough was."""
+    """Return which limits the number of judged classes or floors misses, as text; empty if none.
+
+    Such a network is not released.
+    """
     counts = (
         ("classes", len(set(classes) - set(not_judged.classes)), limits.min_classes),
         ("floor types", len(set(floors) - set(not_judged.floors)), limits.min_floors),
@@ -57,7 +60,7 @@ def find_lack(not_judged: NotJudged, classes: Sequence[str], floors: Sequence[st
 
 
 def keep_boxes(frames: Frames, announced: Collection[int]) -> Frames:
-    """Return the frames with the boxes of the classes `announced`, indices, alone."""
+    """Return the frames with only the boxes of the classes `announced` (indices)."""
     kept = np.isin(frames.classes, list(announced))
     counts = [kept[start:end].sum() for start, end in zip(frames.starts[:-1], frames.starts[1:], strict=True)]
     return replace(

@@ -1,6 +1,6 @@
-"""How fast variants are where it counts: through the device's own detector, by turns, so that noise hits all alike.
+"""Time variants through the device's own detector, in turns, so that noise affects all alike.
 
-What is measured here is true of this machine only: it makes device profiles and measurements, never a choice.
+The results hold for this machine only: they go into device profiles and measurements, and never affect a choice.
 """
 
 import time
@@ -46,7 +46,7 @@ def install_forms(bundle: Bundle, variants: Path, work: Path, threads: int) -> d
 def measure_latency(
     detectors: Mapping[str, ObstacleDetector], images: Sequence[Image], rounds: int, calls: int
 ) -> dict[str, Latency]:
-    """Time `calls` detections of each detector in each of `rounds` rounds, after one round that is not counted."""
+    """Time `calls` detections of each detector in each of `rounds` rounds, after one warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in detectors}
     for number in range(rounds + 1):
         for name, detector in detectors.items():
@@ -57,7 +57,7 @@ def measure_latency(
 
 
 def summarise(seconds: Sequence[float]) -> Latency:
-    """Return median and 95th percentile of durations in seconds, in milliseconds."""
+    """Return the median and 95th percentile, in milliseconds, of durations in seconds."""
     p50, p95 = np.percentile(seconds, [50, 95]) * 1000
     return Latency(round(float(p50), 4), round(float(p95), 4))
 

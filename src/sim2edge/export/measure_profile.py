@@ -1,10 +1,10 @@
-"""Measures the variants of a release on this device and writes them into the profile of its class.
+"""Measure the variants of a release on this device and write them into the profile of its class.
 
 python -m sim2edge.export.measure_profile RELEASE raspberry-pi-4
 
-RELEASE: a release on the bus, or a folder with its `bundle.tar` and `variants/`. Needs the device's dependencies alone
+RELEASE: a release on the bus, or a folder with its `bundle.tar` and `variants/`. Needs the device's dependencies only
 (`sim2edge[edge]`), no torch. Run it on the device, otherwise idle, and commit `profiles/raspberry-pi-4.yaml`, which it
-writes below `conf/` (or `SIM2EDGE_CONF`). What the file says of other networks is kept.
+writes below `conf/` (or `SIM2EDGE_CONF`). Entries of other networks in that file are kept.
 """
 
 import argparse
@@ -37,11 +37,11 @@ RUNTIMES = ("ai-edge-litert", "tflite-runtime", "onnxruntime")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure and write; the exit code: 2 for bad input, 75 when S3 was not reached."""
+    """Measure, write, and return the exit code: 2 for bad input, 75 when S3 was not reached."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Measure the variants of a release on this device.")
     parser.add_argument("release", help="a release on the bus, or a folder with its bundle.tar and variants/")
     parser.add_argument("device_class", help="class of this device, such as raspberry-pi-4")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="fetch the release to FOLDER, to take to a device")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the fetched release, to copy to a device")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"rounds in which variants take turns ({ROUNDS})")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtimes (1)")
     arguments = parser.parse_args(words)
@@ -56,10 +56,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def find_release(name: str, folder: Path) -> Path:
-    """Return the folder of a release: `name` itself, or `folder`, into which it is fetched.
+    """Return the folder of a release: `name` itself, or `folder`, into which the release is fetched.
 
     Raises:
-        BadInput: it is neither a folder nor on the bus.
+        BadInput: `name` is neither a folder nor on the bus.
     """
     if Path(name).is_dir():
         return Path(name)
@@ -68,10 +68,10 @@ def find_release(name: str, folder: Path) -> Path:
 
 
 def measure(release: Path, work: Path, device_class: str, rounds: int, threads: int) -> Path:
-    """Time every variant of the release in folder `release`; returns the profile that was written.
+    """Time every variant of the release in folder `release`, and return the profile that was written.
 
     Raises:
-        BadInput: the folder holds no release, this device cannot run it, or the profile there is wrong.
+        BadInput: the folder holds no release, this device cannot run it, or its present profile is invalid.
     """
     profile = read_profile(device_class)
     if not (release / "bundle.tar").is_file():
@@ -89,12 +89,12 @@ def measure(release: Path, work: Path, device_class: str, rounds: int, threads: 
 
 
 def read_network(bundle: Bundle) -> dict[str, Any]:
-    """Return the arguments of a bundle's network that are single numbers.
+    """Return the numeric arguments of a bundle's network.
 
-    The others, such as the mean image, cost nothing.
+    The others, such as the mean image, do not affect latency.
 
     Raises:
-        BadInput: the bundle is of before releases said how their network is built.
+        BadInput: the release is too old to contain these arguments.
     """
     network = json.loads((bundle.folder / RELEASE_FILE).read_bytes()).get("network")
     if not isinstance(network, dict):
@@ -103,13 +103,13 @@ def read_network(bundle: Bundle) -> dict[str, Any]:
 
 
 def pictures(height: int, width: int) -> Sequence[Image]:
-    """Pictures [height, width, 3] that differ; what is in them hardly changes what a network costs."""
+    """Return different pictures [height, width, 3]; their content hardly affects the latency."""
     picture = check_picture(height, width)
     return [np.roll(picture, 5 * number, axis=1) for number in range(PICTURES)]
 
 
 def describe_machine(threads: int) -> str:
-    """Return how a measurement was made: date, processor, threads, runtimes, how busy the machine was, command."""
+    """Return the conditions of a measurement: date, processor, threads, runtimes, load of the machine, command."""
     found = {each.metadata["Name"].lower(): each.version for each in metadata.distributions()}
     runtimes = [f"{name} {found[name]}" for name in RUNTIMES if name in found]
     when = datetime.now(UTC).date().isoformat()
@@ -129,7 +129,7 @@ def processor() -> str:
 def add_network(
     profile: DeviceProfile, recipe: str, network: Mapping[str, Any], times: Mapping[str, Latency], measured: str
 ) -> DeviceProfile:
-    """Return the profile with the latencies of one network, in place of what it said of the same."""
+    """Return the profile with the latencies of one network, replacing its former entry."""
     entry = {
         "recipe": recipe,
         "network": network,
@@ -142,7 +142,7 @@ def add_network(
 
 
 def write_profile(profile: DeviceProfile) -> Path:
-    """Write the profile where `read_profile` finds it."""
+    """Write the profile to its file and return the path."""
     path = profile_path(profile.device_class)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(resolve(profile), sort_keys=False, width=120), encoding="utf-8")

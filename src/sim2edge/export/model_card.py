@@ -1,4 +1,4 @@
-"""`MODEL_CARD.md`: what the model is for, what it learned from, how good it is and where it ends (arXiv 1810.03993)."""
+"""Write `MODEL_CARD.md`: intended use, training data, quality and limits of a model (arXiv 1810.03993)."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -66,12 +66,12 @@ def write_card(
     """Return the model card of a release as Markdown.
 
     Args:
-        facts: what the release is made from.
+        facts: the facts of the release.
         variant: the released file.
-        target: the class of device, and what is known of its speed.
+        target: the class of device, and its known latencies.
         trained: quality of the trained network on the same frames.
         dataset: content of `dataset.json`.
-        frames: how many test frames the quality was measured on.
+        frames: number of test frames that the quality was measured on.
         memory_mb: memory stated for the detector, MB.
     """
     counts = dataset.get("class_counts", {})
@@ -112,7 +112,7 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _tell_not_judged(not_judged: NotJudged) -> str:
-    """Sentences on what the test frames could not judge; empty if they could judge everything."""
+    """Return sentences on the classes and floors that were not judged; empty if all were."""
     parts = []
     if not_judged.classes:
         parts.append(f" Not judged for want of test examples, hence not reported: {', '.join(not_judged.classes)}.")

@@ -1,4 +1,4 @@
-"""The network as ONNX (opset 18), simplified; for ONNX Runtime."""
+"""Export the network as ONNX (opset 18), simplified; for ONNX Runtime."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def export_onnx(network: nn.Module, height: int, width: int, path: Path) -> None
         verbose=False,
     )
     if program is None:
-        raise RuntimeError("torch.onnx.export gave no program")
+        raise RuntimeError("torch.onnx.export returned no program")
     model = onnxslim.slim(program.model_proto)
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -1,6 +1,6 @@
-"""How far an exported variant is from the trained network, and how good it is, on the same frames.
+"""Measure the quality of an exported variant, and its distance from the trained network, on the same frames.
 
-Pure functions over raw outputs; whoever calls them runs the models.
+Pure functions over raw outputs; the caller runs the models.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a model is on held-out frames; all 0..1."""
+    """Quality of a model on held-out frames; all 0..1."""
 
     floor_accuracy: float
     map50: float
@@ -37,12 +37,12 @@ class Quality:
     recall: float
     f1: float
     class_f1: Mapping[str, float | None]
-    """None: the frames hold none of that class."""
+    """None: the frames hold no obstacle of that class."""
 
 
 @dataclass(frozen=True)
 class Distance:
-    """How far a variant is from the trained network."""
+    """Distance of a variant from the trained network."""
 
     difference: Mapping[str, float]
     """Largest absolute difference of each raw output."""
@@ -67,7 +67,7 @@ def rounded(quality: Quality) -> dict[str, Any]:
 def measure_quality(
     outputs: Outputs, frames: Frames, postprocess: Mapping[str, Any], classes: Sequence[str]
 ) -> Quality:
-    """Score raw outputs against the truth."""
+    """Evaluate raw outputs against the truth."""
     found = decode_all(outputs, postprocess)
     everything = decode_all(outputs, {**postprocess, "score_threshold": SCORE_FLOOR})
     counts = count_against_truth(found, frames, len(classes))
@@ -101,12 +101,12 @@ def measure_distance(outputs: Outputs, reference: Outputs, postprocess: Mapping[
 
 
 def decode_all(outputs: Outputs, postprocess: Mapping[str, Any]) -> list[Detections]:
-    """Return detections of every image."""
+    """Return the detections of every image."""
     return perception.decode(outputs["floor"], outputs["obstacles"], **postprocess)
 
 
 def count_against_truth(found: Sequence[Detections], frames: Frames, classes: int) -> Counts:
-    """Matches of the detections of every frame with its true boxes."""
+    """Count the matches of the detections of every frame with its true boxes."""
     counts = np.zeros((3, classes), np.int64)
     for n, seen in enumerate(found):
         span = slice(frames.starts[n], frames.starts[n + 1])
@@ -115,13 +115,13 @@ def count_against_truth(found: Sequence[Detections], frames: Frames, classes: in
 
 
 def count_matches(seen: Detections, boxes: perception.Floats, kinds: perception.Integers, classes: int) -> Counts:
-    """Matches of one image's detections with true boxes of the same class."""
+    """Count the matches of one image's detections with true boxes of the same class."""
     hits = match_detections(seen, boxes, kinds) >= 0
     return np.stack([np.bincount(part, minlength=classes) for part in (seen.classes[hits], seen.classes, kinds)])
 
 
 def rates(counts: Counts) -> tuple[float, float, float]:
-    """Precision, recall and F1 from matched, detected and true; all 1 where nothing was found and nothing was there."""
+    """Return precision, recall and F1 from matched, detected and true; all 1 without any detected or true obstacle."""
     matched, detected, true = (int(count) for count in counts)
     if not detected and not true:
         return 1.0, 1.0, 1.0

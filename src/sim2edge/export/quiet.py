@@ -1,7 +1,7 @@
-"""Keeps converters, which print from C++ as well as from Python, out of a stage's log.
+"""Keep the output of converters, which print from C++ as well as from Python, out of a stage's log.
 
 with quietly(job.scratch / "convert.log"):
-    convert(...)                        # if it fails, the end of the log goes with the error
+    convert(...)                        # if it fails, the error carries the end of the log
 """
 
 import logging
@@ -17,7 +17,7 @@ LINES_KEPT = 20
 
 @contextmanager
 def quietly(log: Path) -> Iterator[None]:
-    """Send all that is written to standard output and error to `log`; an exception takes its last lines along."""
+    """Redirect standard output and error to `log`; attach its last lines to an exception."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -34,7 +34,7 @@ def quietly(log: Path) -> Iterator[None]:
 
 @contextmanager
 def _descriptors_to(target: int) -> Iterator[None]:
-    """Let the process's standard output and error end at descriptor `target`."""
+    """Redirect the process's standard output and error to descriptor `target`, C++ code included."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [os.dup(descriptor) for descriptor in (1, 2)]

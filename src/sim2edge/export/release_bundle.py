@@ -1,4 +1,4 @@
-"""What goes into `bundle.tar`: the model file and everything a device or a person needs to know of it."""
+"""Assemble `bundle.tar`: the model file and all data about it that a device or a person needs."""
 
 import hashlib
 import json
@@ -17,26 +17,26 @@ from sim2edge.edge.runtime import RUNTIME_OF_SUFFIX, load_runtime
 from sim2edge.export.judged import NotJudged
 
 SELF_CHECK_TOLERANCE = 0.1
-"""Share of the largest logit that another processor's int8 sums may differ by; a broken kernel differs by more."""
+"""Tolerated difference between processors' int8 sums, as a share of the largest logit; a broken kernel exceeds it."""
 
 RUNTIME_MEMORY_MB = {"litert": 96, "onnxruntime": 112}
-"""The detector's process without the model: 65 and 81 MB were measured on x86-64, the rest is for other machines."""
+"""Memory of the detector's process without the model: 65 and 81 MB measured on x86-64, plus a margin."""
 MODEL_COPIES = 4
-"""Sizes of its file that a model takes in memory: 2.6 were measured in ONNX Runtime, less than 1 in LiteRT."""
+"""Memory of a model in sizes of its file: 2.6 measured in ONNX Runtime, less than 1 in LiteRT."""
 MEMORY_STEP_MB = 64
-"""Memory is stated in such steps."""
+"""Stated memory is rounded up to this step."""
 
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class ReleaseFacts:
-    """What is the same for every variant of a release."""
+    """The facts common to all variants of a release."""
 
     release: str
     recipe: str
     network: Mapping[str, Any]
-    """Arguments that the network is built with."""
+    """Arguments of the network."""
     classes: Sequence[str]
     floors: Sequence[str]
     not_judged: NotJudged
@@ -51,19 +51,19 @@ class ReleaseFacts:
 
     @property
     def device_postprocess(self) -> Mapping[str, Any]:
-        """The arguments of `decode` on the device; those of the network alone while all classes are announced."""
+        """The arguments of `decode` on the device, with `announced` unless all classes are."""
         if len(self.announced) == len(self.classes):
             return self.postprocess
         return {**self.postprocess, "announced": list(self.announced)}
 
     @property
     def announced_floors(self) -> list[str]:
-        """By index; a floor type that was not judged is reported as unknown, for one is always the likeliest."""
+        """Floor names by index; a floor type not judged is reported as unknown, since decoding always picks one."""
         return [UNKNOWN if name in self.not_judged.floors else name for name in self.floors]
 
 
 def assemble(facts: ReleaseFacts, model: Path, metrics: Mapping[str, float], model_card: str) -> dict[str, bytes]:
-    """Return every member of the bundle around the file `model`, by name."""
+    """Return every member of the bundle of the file `model`, by name."""
     members = {
         SIGNATURE_FILE: _json(describe_signature(facts.device_postprocess, model)),
         CLASSES_FILE: _json({"classes": list(facts.announced.values()), "floors": facts.announced_floors}),
@@ -75,14 +75,14 @@ def assemble(facts: ReleaseFacts, model: Path, metrics: Mapping[str, float], mod
         "recipe": facts.recipe,
         "network": dict(facts.network),
         "metrics": dict(metrics),
-        "trained": "",  # devices of before ask for the field
+        "trained": "",  # older devices require the field
         "lineage": dict(facts.lineage),
     }
     return seal(about, members, model)
 
 
 def seal(about: Mapping[str, Any], members: Mapping[str, bytes], model: Path) -> dict[str, bytes]:
-    """Put the file `model` beside the other members, and `release.json`, which names them all, on top."""
+    """Return the file `model`, the other members and `release.json`, which names them all, by name."""
     sealed = {f"model{model.suffix}": model.read_bytes(), **members}
     release = {
         **about,
@@ -95,7 +95,7 @@ def seal(about: Mapping[str, Any], members: Mapping[str, bytes], model: Path) ->
 
 
 def swap_model(bundle: Bundle, model: Path) -> dict[str, bytes]:
-    """Return every member of an installed bundle, around another form of its network."""
+    """Return every member of an installed bundle, with another form of its network."""
     kept = set(bundle.release.files) - {bundle.release.model_file}
     members = {name: (bundle.folder / name).read_bytes() for name in kept}
     members[SIGNATURE_FILE] = _json(describe_signature(bundle.read_json(SIGNATURE_FILE)["postprocess"], model))
@@ -103,13 +103,13 @@ def swap_model(bundle: Bundle, model: Path) -> dict[str, bytes]:
 
 
 def state_memory(model: Path) -> int:
-    """Memory to state for the detector with this file, MB: a rule, for what one machine measures another does not."""
+    """Return the memory to state for the detector with this file, MB, from a rule: measurements differ by machine."""
     needed = RUNTIME_MEMORY_MB[RUNTIME_OF_SUFFIX[model.suffix]] + MODEL_COPIES * model.stat().st_size / 2**20
     return math.ceil(needed / MEMORY_STEP_MB) * MEMORY_STEP_MB
 
 
 def describe_signature(postprocess: Mapping[str, Any], model: Path) -> dict[str, Any]:
-    """Return how to prepare an image for `model`, read its outputs and check that a device computes it right."""
+    """Return how to prepare an image for `model`, decode its outputs and check a device's results."""
     runtime = load_runtime(model)
     height, width = runtime.input_shape[1:3]
     logits = runtime.run(Preprocessor(height, width).prepare(check_picture(height, width)))["floor"][0]
@@ -125,7 +125,7 @@ def describe_signature(postprocess: Mapping[str, Any], model: Path) -> dict[str,
         "outputs": [{"name": name, "shape": list(shape)} for name, shape in runtime.output_shapes.items()],
         "postprocess": dict(postprocess),
         "self_check": {
-            # Later digits follow the processor's instruction set, and the tolerance is far wider.
+            # Further digits depend on the processor's instruction set; the tolerance is far wider.
             "floor": [round(float(logit), 2) for logit in logits],
             "tolerance": round(SELF_CHECK_TOLERANCE * max(1.0, float(np.abs(logits).max())), 1),
         },

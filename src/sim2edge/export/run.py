@@ -1,4 +1,4 @@
-"""The work of the export stage: export every form, compare, choose, bundle; then time them beside the payload."""
+"""Run the export stage: export every form, compare, choose, bundle; then time the forms beside the payload."""
 
 import json
 import math
@@ -33,7 +33,7 @@ STEPS = len(FORMS) + 4
 
 
 def run(job: Job[ExportConfig]) -> Outcome:
-    """Export the model, and bundle the cheapest form that is as good as the trained network."""
+    """Export the model, and bundle the cheapest form that is as good as the trained network within the limits."""
     model, verdict, dataset = (job.input(role) for role in ("model", "verdict", "dataset"))
     facts = collect_facts(job, read_json(model, "model.json"), check_verdict(verdict, model, dataset))
     if lack := find_lack(facts.not_judged, facts.classes, facts.floors, job.config.limits):
@@ -65,7 +65,7 @@ def run(job: Job[ExportConfig]) -> Outcome:
 
 
 def check_verdict(verdict: Artifact, model: Artifact, dataset: Artifact) -> dict[str, Any]:
-    """Check that `verdict` lets `model` pass, on `dataset`; its content.
+    """Check that `verdict` passes `model` on `dataset`, and return its content.
 
     Raises:
         BadInput: it does not, or it is about another model or dataset.
@@ -97,7 +97,7 @@ def read_json(artifact: Artifact, name: str) -> dict[str, Any]:
 
 
 def collect_facts(job: Job[ExportConfig], described: dict[str, Any], verdict: dict[str, Any]) -> ReleaseFacts:
-    """Return what the release is made from.
+    """Return the facts of the release.
 
     Args:
         job: the run.
@@ -130,7 +130,7 @@ def collect_facts(job: Job[ExportConfig], described: dict[str, Any], verdict: di
 
 
 def read_table(dataset: Artifact, facts: ReleaseFacts) -> DatasetTable:
-    """Return what `dataset.json` says.
+    """Return the content of `dataset.json`.
 
     Raises:
         BadInput: the model was trained for other classes or floors.
@@ -143,8 +143,8 @@ def read_table(dataset: Artifact, facts: ReleaseFacts) -> DatasetTable:
 
 
 def export_forms(job: Job[ExportConfig], table: DatasetTable) -> TorchRuntime:
-    """Write every form into the output's `variants/`; gives the trained network to compare them with."""
-    torch.set_num_threads(job.config.threads)  # single images gain nothing from more, and spinning threads cost much
+    """Write every form into the output's `variants/`, and return the trained network to compare them with."""
+    torch.set_num_threads(job.config.threads)  # more threads gain nothing on single images, and cost time spinning
     network = load_network(job.input("model").folder)
     validation = read_frames(job.input("dataset").path("validation.parquet"), table)
     calibration = camera_images(spread(validation, job.config.calibration_frames))
@@ -158,12 +158,12 @@ def export_forms(job: Job[ExportConfig], table: DatasetTable) -> TorchRuntime:
 
 
 def variants_folder(job: Job[ExportConfig]) -> Path:
-    """Return where the exported files lie."""
+    """Return the folder of the exported files."""
     return job.output / "variants"
 
 
 def compare(job: Job[ExportConfig], facts: ReleaseFacts, test: Frames, trained: Outputs) -> list[Variant]:
-    """Hold every form against the trained network and the truth."""
+    """Compare every form with the trained network and the truth."""
     images = camera_images(test)
     height, width = test.images.shape[1:3]
     variants = []
@@ -184,7 +184,7 @@ def compare(job: Job[ExportConfig], facts: ReleaseFacts, test: Frames, trained: 
 
 
 def release_metrics(chosen: Variant) -> dict[str, float]:
-    """Return the figures that travel with a release."""
+    """Return the metrics stored in a release."""
     quality = chosen.quality
     return {
         "floor_accuracy": round(quality.floor_accuracy, 4),
@@ -197,7 +197,7 @@ def release_metrics(chosen: Variant) -> dict[str, float]:
 def write_report(
     job: Job[ExportConfig], choice: Choice, variants: list[Variant], trained: Quality, target: Target
 ) -> None:
-    """Write `export_report.json`: every variant with every rule it was held against, and why it was chosen or not."""
+    """Write `export_report.json`: every variant, the rules applied to it, and why it was chosen or not."""
     report = {
         "chosen": choice.chosen.name if choice.chosen else None,
         "device_class": target.device_class,
@@ -210,9 +210,9 @@ def write_report(
 
 
 def describe_variant(variant: Variant, choice: Choice, target: Target) -> dict[str, Any]:
-    """Return what the report says of a variant.
+    """Return the report's entry of a variant.
 
-    How far its raw outputs differ is a measurement, see `write_differences`.
+    The differences of its raw outputs are a measurement, see `write_differences`.
     """
     return {
         "name": variant.name,
@@ -232,7 +232,7 @@ def describe_variant(variant: Variant, choice: Choice, target: Target) -> dict[s
 
 
 def write_differences(job: Job[ExportConfig], variants: list[Variant]) -> None:
-    """Keep how far raw outputs are from those of the trained network: the last digits follow the processor."""
+    """Write the differences from the trained network's raw outputs as measurements: they vary by processor."""
     found = {
         variant.name: {
             name: value if math.isfinite(value) else None for name, value in variant.distance.difference.items()
@@ -243,7 +243,7 @@ def write_differences(job: Job[ExportConfig], variants: list[Variant]) -> None:
 
 
 def measure(job: Job[ExportConfig], test: Frames) -> None:
-    """Install the bundle as a device would, with every form in it by turns, and keep what each takes here.
+    """Install the bundle as a device would, then time every form in it by turns, and write the measurements.
 
     Raises:
         RuntimeError: the detector takes more memory than the release states.
@@ -261,7 +261,7 @@ def measure(job: Job[ExportConfig], test: Frames) -> None:
 
 
 def check_memory(bundle: Bundle, measured_mb: float) -> None:
-    """Check the rule that the stated memory comes from against a measurement.
+    """Check a measurement against the memory that the release states.
 
     Raises:
         RuntimeError: the detector takes more memory than the release states.
@@ -288,5 +288,9 @@ def summarise(
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as JSON, indented."""
+    """Write `content` as indented JSON; refuse NaN.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,10 +1,10 @@
-"""The network as TFLite: float32, float16 weights, and static int8 with float input and output.
+"""Export the network as TFLite: float32, float16 weights, and static int8 with float input and output.
 
     export_float32(network, 96, 128, Path("model.float32.tflite"))
     export_float16(Path("model.float32.tflite"), Path("model.float16.tflite"))
     export_int8(Path("model.float32.tflite"), images, Path("model.int8.tflite"))
 
-int8 is calibrated by the smallest and largest value seen: the quantizer's default, a moving average, cuts the ranges.
+int8 is calibrated by the smallest and largest value seen: the quantizer's default, a moving average, clips the ranges.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ INPUT_NAME = "args_0"
 
 def export_float32(network: nn.Module, height: int, width: int, path: Path) -> None:
     """Write `network` (NCHW in, evaluation mode) to `path`; the file takes NHWC and names its outputs."""
-    import litert_torch  # seconds to import: only when it is used
+    import litert_torch  # takes seconds to import, hence only when used
     from litert_torch import _config
 
     _config.config.show_progress = False
@@ -64,6 +64,6 @@ def export_int8(float32: Path, images: Iterable[NDArray[np.float32]], path: Path
     for operation in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
         work.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     ranges: Any = calibrator.Calibrator(float32.read_bytes(), num_threads=1, qsv_update_func=qsv_utils.min_max_update)
-    recipes = work._recipe_manager  # the only way to calibrate by min-max
+    recipes = work._recipe_manager  # no public way to calibrate by min-max
     ranges.calibrate({SIGNATURE: [{INPUT_NAME: image} for image in images]}, recipes)
     work.quantize(ranges.get_model_qsvs()).export_model(path, overwrite=True)

@@ -1,4 +1,4 @@
-"""The network as TorchScript, for systems that still load it; never chosen for a device."""
+"""Export the network as TorchScript, for systems that still load it; never chosen for a device."""
 
 import io
 import re
@@ -18,7 +18,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def export_torchscript(network: nn.Module, height: int, width: int, path: Path) -> None:
-    """Trace, freeze and write `network` (NCHW in, evaluation mode); the file takes NHWC, gives (floor, obstacles)."""
+    """Trace, freeze and write `network` (NCHW in, evaluation mode); the file takes NHWC, returns (floor, obstacles)."""
     traced = torch.jit.trace(ChannelsLast(network).eval(), example_input(height, width))  # type: ignore[no-untyped-call]
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.freeze(traced), buffer)
@@ -26,7 +26,7 @@ def export_torchscript(network: nn.Module, height: int, width: int, path: Path) 
 
 
 def strip(archive: io.BytesIO, path: Path) -> None:
-    """Write a TorchScript archive without what tells where, and as which of its process, it was made."""
+    """Write a TorchScript archive without the paths and counters of the process that built it."""
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
         for name in source.namelist():
             if not name.endswith(NOT_THE_NETWORK):

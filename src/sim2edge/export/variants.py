@@ -1,4 +1,4 @@
-"""How the file of every form is made, and how it is run to compare it."""
+"""Build the file of every form, and run it for comparison."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from sim2edge.export.torchscript_export import export_torchscript
 def export_all(
     network: nn.Module, height: int, width: int, calibration: Sequence[Image], folder: Path, log: Path
 ) -> Iterator[str]:
-    """Write every form of `network` into `folder`, yielding each name once it is there; converters print to `log`."""
+    """Write every form of `network` into `folder`, yielding each name once written; converters print to `log`."""
     float32 = folder / "model.float32.tflite"
     images = prepared(calibration, height, width)
     exports: Mapping[str, Callable[[Path], None]] = {
@@ -42,14 +42,14 @@ def export_all(
 def prepared(
     images: Sequence[Image], height: int, width: int
 ) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
-    """Yield each image as the device's own code prepares it, float32 [1, height, width, 3]."""
+    """Yield each image as prepared by the device's own code, float32 [1, height, width, 3]."""
     preprocessor = Preprocessor(height, width)
     for image in images:
         yield preprocessor.prepare(image).copy()
 
 
 def open_form(form: Form, folder: Path, height: int, width: int, threads: int) -> Runtime:
-    """Load an exported file: in the device's runtime where one takes it, else in torch."""
+    """Load an exported file, in the device's runtime if one supports it, else in torch."""
     path = folder / form.file
     if form.on_device:
         return load_runtime(path, threads)
@@ -58,7 +58,7 @@ def open_form(form: Form, folder: Path, height: int, width: int, threads: int) -
 
 
 def run_all(runtime: Runtime, images: Sequence[Image]) -> Outputs:
-    """Raw outputs of every image, stacked."""
+    """Return the raw outputs of every image, stacked."""
     height, width = runtime.input_shape[1:3]
     results = [runtime.run(image) for image in prepared(images, height, width)]
     return {name: np.concatenate([result[name] for result in results]) for name in OUTPUT_NAMES}
