@@ -232,7 +232,7 @@ def test_one_bad_log_refuses_the_batch_and_all_are_named(folder, refused):
         write_bag(folder / f"{name}.mcap", without(SCAN))
     said = refused(folder)
     assert said.startswith("sim2edge: b.mcap: no messages on /lidar/scan or /scan")
-    assert "5 more of 7 logs are bad: c.mcap, d.mcap, e.mcap, ... (skip_bad=true takes the others)" in said
+    assert "5 more of 7 logs are bad: c.mcap, d.mcap, e.mcap, ... (skip_bad=true ingests the others)" in said
 
 
 def test_skip_bad_needs_a_good_one(folder, refused):

@@ -1,4 +1,4 @@
-"""Augment: gathers cleaned batches into one dataset: split by episode, training frames varied, classes balanced.
+"""The augment stage: build a dataset of cleaned batches, split by episode, with augmented and balanced training frames.
 
 sim2edge augment
 sim2edge augment --input frames=refs/frames/demo-1 copies=3 noise_max_std=12

@@ -1,4 +1,4 @@
-"""Class balance: more copies of frames that show something rare, and class weights for what imbalance remains.
+"""Balance classes: more copies of frames with rare labels, and class weights for the remaining imbalance.
 
 Copies follow the repeat factor sampling of LVIS (Gupta, Dollár and Girshick 2019): a label on a share f of the frames
 is repeated `max(1, (t / f) ** power)` times; here t is the mean share of the labels, and a frame takes the largest
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 
 
 def repeat_factors(frames_with: Mapping[str, int], power: float, largest: float) -> dict[str, float]:
-    """Return how many times the usual number of copies frames with each label get, 1..largest.
+    """Return, for each label, the factor 1..largest by which frames that show it get more copies than usual.
 
     Args:
-        frames_with: label to the number of training frames that show it; labels never seen are left out.
-        power: 0 leaves the balance as it is, 1 makes labels about even, 0.5 is LVIS's.
+        frames_with: label to the number of training frames that show it; labels without frames get no factor.
+        power: 0 leaves the balance unchanged, 1 makes labels about even, LVIS uses 0.5.
         largest: upper bound.
     """
     seen = {label: count for label, count in frames_with.items() if count}
@@ -24,7 +24,7 @@ def repeat_factors(frames_with: Mapping[str, int], power: float, largest: float)
 
 
 def copies_of(labels: Iterable[str], factors: Mapping[str, float], copies: int, draw: float) -> int:
-    """Copies of one frame: `copies` times its largest factor, rounded up or down at random.
+    """Return the number of copies of one frame: `copies` times its largest factor, rounded up or down at random.
 
     Args:
         labels: the classes and the floor that the frame shows.
@@ -38,9 +38,9 @@ def copies_of(labels: Iterable[str], factors: Mapping[str, float], copies: int, 
 
 
 def class_weights(counts: Mapping[str, int], power: float) -> dict[str, float]:
-    """Return weights that go with `count ** -power`, scaled so that the mean over all boxes is 1.
+    """Return weights proportional to `count ** -power`, scaled so that the mean over all boxes is 1.
 
-    1 for a class never seen.
+    A class without boxes gets 1.
     """
     raw = {name: count**-power for name, count in counts.items() if count}
     total = sum(counts.values())

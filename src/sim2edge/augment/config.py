@@ -1,4 +1,4 @@
-"""The augment stage's config: how episodes are split, and how training frames are varied and balanced."""
+"""The config of the augment stage: how episodes are split, and how training frames are augmented and balanced."""
 
 from typing import Self
 
@@ -8,16 +8,18 @@ from sim2edge.config import StageConfig
 
 
 class AugmentConfig(StageConfig):
-    """All that decides a dataset besides the frames."""
+    """All settings that affect a dataset, besides the frames."""
 
-    seed: int = Field(0, ge=0, description="seed of everything that is drawn at random")
+    seed: int = Field(0, ge=0, description="seed of all random draws")
     validation: float = Field(0.15, gt=0, lt=1, description="share of the episodes for validation")
     test: float = Field(0.15, gt=0, lt=1, description="share of the episodes for the test")
     copies: int = Field(2, ge=0, le=20, description="varied copies of each training frame, besides the original")
     flip_probability: float = Field(0.5, ge=0, le=1, description="how likely a copy is mirrored left to right")
     crop_probability: float = Field(0.5, ge=0, le=1, description="how likely a copy is cropped and enlarged")
     crop_min_scale: float = Field(0.8, ge=0.3, le=1, description="smallest side of a crop, as a fraction of the image")
-    min_visible: float = Field(0.4, ge=0, le=1, description="boxes of which less is left in a crop are dropped, area")
+    min_visible: float = Field(
+        0.4, ge=0, le=1, description="boxes with a smaller share left in a crop are dropped, area"
+    )
     brightness: float = Field(30.0, ge=0, le=128, description="largest change of brightness, levels of 255")
     contrast: float = Field(0.25, ge=0, lt=1, description="largest change of contrast, as a fraction")
     blur_probability: float = Field(0.3, ge=0, le=1, description="how likely a copy is blurred")
@@ -30,11 +32,11 @@ class AugmentConfig(StageConfig):
         0.5,
         ge=0,
         le=1,
-        description="how far rare classes and floors get more copies: 0 not at all, 1 until all are even",
+        description="extra copies for rare classes and floors: 0 none, 1 until all are even",
     )
-    max_repeat: float = Field(3.0, ge=1, le=10, description="at most this many times the copies for a rare frame")
+    max_repeat: float = Field(3.0, ge=1, le=10, description="largest factor on the copies of a rare frame")
     class_weight_power: float = Field(
-        0.5, ge=0, le=1, description="class weights in the loss go with 1 / count to this power"
+        0.5, ge=0, le=1, description="class weights in the loss are proportional to 1 / count to this power"
     )
     jpeg_quality: int = Field(92, ge=30, le=100, description="JPEG quality of varied images, percent")
     row_group_rows: int = Field(512, ge=1, le=100_000, description="frames in a row group of the dataset's files")

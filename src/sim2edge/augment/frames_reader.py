@@ -1,4 +1,4 @@
-"""Reads the cleaned frames of several batches as if they were one table, and checks that they belong together."""
+"""Read the cleaned frames of several batches as one table, and check that they are compatible."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from sim2edge.lines import join_lines
 from sim2edge.stage import Artifact
 
 MAX_ERROR = 200
-"""Characters of an error of the Parquet library."""
+"""Longest error of the Parquet library that is reported, characters."""
 
 Triple = tuple[float, float, float]
 
 
 class Lidar(BaseModel):
-    """What is read of `lidar` in `stats.json`: beam i points at `start_rad + i * step_rad`."""
+    """The fields read from `lidar` in `stats.json`: beam i points at `start_rad + i * step_rad`."""
 
     beams: int = Field(ge=1)
     start_rad: float
@@ -30,7 +30,7 @@ class Lidar(BaseModel):
 
 
 class Stats(BaseModel):
-    """What is read of `stats.json`."""
+    """The fields read from `stats.json`."""
 
     frames: int = Field(ge=1)
     height: int = Field(ge=1)
@@ -52,7 +52,7 @@ class Frames:
         """Yield the row groups, one at a time.
 
         Raises:
-            BadInput: the file is damaged, or a scan holds what is no number.
+            BadInput: the file is damaged, or a scan holds NaN.
         """
         first = 0
         for group in range(self.file.num_row_groups):
@@ -77,7 +77,7 @@ class Frames:
 
 
 def dataset_schema(beams: int) -> pa.Schema:
-    """Return the columns of the dataset's files."""
+    """Return the schema of the dataset's files."""
     return frames_schema(beams).append(pa.field("augmentation", pa.string()))
 
 
@@ -129,7 +129,7 @@ def _read_stats(artifact: Artifact) -> Stats:
 
 
 def pool_moments(all_stats: Sequence[Stats]) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation (RGB, 0..1) over the images of all batches."""
+    """Return the mean and standard deviation (RGB, 0..1) over the images of all batches."""
     total = sum(stats.frames for stats in all_stats)
     mean = [sum(s.frames * s.image_mean[c] for s in all_stats) / total for c in range(3)]
     square = [sum(s.frames * (s.image_std[c] ** 2 + s.image_mean[c] ** 2) for s in all_stats) / total for c in range(3)]

@@ -1,7 +1,7 @@
-"""Runs the augment stage: cleaned batches in; `train`, `validation` and `test.parquet` and `dataset.json` out.
+"""Run the augment stage: cleaned batches in; `train`, `validation` and `test.parquet` and `dataset.json` out.
 
-Two passes: labels only, for the splits and the balance (`survey.py`); then everything, a row group at a time, so that
-memory does not grow with the dataset.
+Two passes: the first reads labels only, for splits and balance (`survey.py`); the second reads everything, a row group
+at a time, so that memory does not grow with the dataset.
 """
 
 import json
@@ -31,12 +31,12 @@ from sim2edge.stage import Job, Outcome, Progress
 
 
 def run(job: Job[AugmentConfig]) -> Outcome:
-    """Make one dataset of all batches.
+    """Build one dataset of all batches.
 
     Raises:
-        BadInput: batches do not fit together, a split is empty, or something in the frames is wrong.
+        BadInput: batches are incompatible, a split is empty, or a frame is invalid.
     """
-    cv2.setNumThreads(1)  # the images are small: the threads are ours
+    cv2.setNumThreads(1)  # the images are small: parallelise over images instead
     batches = open_frames(job.inputs["frames"])
     found = survey(batches, job.config)
     lidar = batches[0].stats.lidar
@@ -57,7 +57,7 @@ def find_mirror(lidar: Lidar, config: AugmentConfig) -> np.ndarray:
     """Return the order of beams in a mirrored scan.
 
     Raises:
-        BadInput: frames are to be mirrored, but the beams of one side have no partners on the other.
+        BadInput: frames are to be mirrored, but the beams of one side have no counterparts on the other.
     """
     mirror = mirror_order(lidar.beams, lidar.start_rad, lidar.step_rad)
     if mirror is not None:
@@ -71,7 +71,7 @@ def find_mirror(lidar: Lidar, config: AugmentConfig) -> np.ndarray:
 
 
 class SplitWriter:
-    """Writes one split in row groups of equal size, and counts what goes in."""
+    """Writes one split in row groups of equal size, and counts its frames, classes and floors."""
 
     def __init__(self, path: Path, beams: int, config: AugmentConfig) -> None:
         self.frames = 0
@@ -115,7 +115,7 @@ def write_splits(
     pool: ThreadPoolExecutor,
     progress: Progress,
 ) -> None:
-    """Copy every frame to its split, and varied copies of training frames after their originals."""
+    """Copy every frame to its split, and add augmented copies of training frames after their originals."""
     done = 0
     for batch in batches:
         for table in batch.tables():

@@ -1,4 +1,4 @@
-"""Which split an episode belongs to: a stable hash of its id, so that new batches never move an old episode across."""
+"""Assign episodes to splits by a stable hash of their id, so that new batches never move an old episode."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ SPLITS = ("train", "validation", "test")
 def split_of(episode_id: str, validation: float, test: float) -> str:
     """Return the split of an episode: `train`, `validation` or `test`.
 
-    Frames of one episode look alike, so an episode is never divided.
+    Frames of one episode resemble each other, so an episode is never divided.
 
     Args:
         episode_id: `<batch id>.<index>`.
@@ -22,5 +22,5 @@ def split_of(episode_id: str, validation: float, test: float) -> str:
 
 
 def episode_share(episode_id: str) -> float:
-    """Return a number in 0..1 (1 excluded) that is fixed for an id and even over ids: the head of its SHA-256."""
+    """Return a number in 0..1 (1 excluded), fixed for an id and uniform over ids: the head of its SHA-256."""
     return int(hashlib.sha256(episode_id.encode()).hexdigest()[:8], 16) / 2**32

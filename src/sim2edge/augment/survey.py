@@ -1,4 +1,4 @@
-"""The first pass, over labels only: which episodes go where, and how often each class and floor is shown."""
+"""Survey the labels in a first pass: the split of each episode, and the frames that show each class and floor."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from sim2edge.recipes.perception import CLASSES, FLOORS
 
 @dataclass
 class Survey:
-    """What the frames of all batches show."""
+    """Counts over the frames of all batches."""
 
     split: dict[str, str] = field(default_factory=dict)
     """Episode id to split."""
@@ -30,21 +30,21 @@ class Survey:
 
     @property
     def total(self) -> int:
-        """All frames."""
+        """Number of all frames."""
         return sum(self.frames.values())
 
     def episodes(self, split: str) -> int:
-        """Return how many episodes a split has."""
+        """Return the number of episodes in a split."""
         return sum(each == split for each in self.split.values())
 
     def factors(self, config: AugmentConfig) -> Mapping[str, float]:
-        """Label to how many times the usual number of copies its frames get."""
+        """Return, by label, the factor on the usual number of copies of its frames."""
         both = (repeat_factors(counts, config.oversample, config.max_repeat) for counts in (self.classes, self.floors))
         return {label: factor for factors in both for label, factor in factors.items()}
 
 
 def survey(batches: Sequence[Frames], config: AugmentConfig) -> Survey:
-    """Look at the labels of all batches.
+    """Survey the labels of all batches.
 
     Raises:
         BadInput: an episode is in two batches, a class or floor is unknown, or a split has no episode.

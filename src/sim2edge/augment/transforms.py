@@ -1,10 +1,10 @@
-"""How a training frame is varied: what to do is drawn first, then done, to boxes and scan as well.
+"""Augment a training frame: draw the changes first, then apply them to image, boxes and scan.
 
     changes = draw_changes(row_seed(seed, episode_id, frame, copy), config)
     varied = vary(sample, changes, mirror)
 
-A mirrored frame is that of a mirrored world: boxes, bearings, scan, pose and turning change sides together. A cropped
-frame is what a camera of the same lens sees from nearer, so distances shrink with the crop; bearings stay as they were
+A mirrored frame shows a mirrored world: boxes, bearings, scan, pose and turning change sides together. A cropped frame
+shows the view of a camera with the same lens from nearer, so distances shrink with the crop; bearings stay as they were
 in the scene.
 """
 
@@ -46,7 +46,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Crop:
-    """A window with the proportions of the image: its side as a fraction, and its place, 0..1, in the room left."""
+    """A window with the proportions of the image: its side as a fraction, and its place in the rest, 0..1."""
 
     scale: float
     across: float
@@ -55,7 +55,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to one copy."""
+    """The changes of one copy."""
 
     flip: bool = False
     crop: Crop | None = None
@@ -67,10 +67,10 @@ class Changes:
     lidar_noise_m: float = 0.0
     lidar_dropout: float = 0.0
     seed: int = 0
-    """Of the noise."""
+    """Seed of the noise."""
 
     def describe(self) -> str:
-        """Return the changes in words, as the `augmentation` column has them."""
+        """Return the changes in words, as stored in the `augmentation` column."""
         words = ["flip"] if self.flip else []
         if self.crop:
             words.append(f"crop({self.crop.scale:.3f},{self.crop.across:.3f},{self.crop.down:.3f})")
@@ -82,13 +82,13 @@ class Changes:
 
 
 def row_seed(seed: int, episode_id: str, frame: int, copy: int) -> int:
-    """Return a 64-bit seed of one copy's own, so that neither order nor number of workers changes what is drawn."""
+    """Return a copy's own 64-bit seed, so that neither the order nor the number of workers affects the draws."""
     text = f"{seed}/{episode_id}/{frame}/{copy}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def draw_changes(seed: int, config: AugmentConfig) -> Changes:
-    """Draw what is done to a copy."""
+    """Draw the changes of a copy."""
     u = np.random.default_rng(seed).random(13).tolist()
     scale = 1 - u[2] * (1 - config.crop_min_scale)
     return Changes(
@@ -121,7 +121,7 @@ def vary(sample: Sample, changes: Changes, mirror: NDArray[np.intp]) -> Sample:
 
 
 def flip(sample: Sample, mirror: NDArray[np.intp]) -> Sample:
-    """Mirror the world left to right."""
+    """Mirror a sample's world left to right."""
     boxes = sample.boxes.copy()
     boxes[:, X_MIN] = 1 - sample.boxes[:, X_MAX]
     boxes[:, X_MAX] = 1 - sample.boxes[:, X_MIN]
@@ -138,7 +138,7 @@ def flip(sample: Sample, mirror: NDArray[np.intp]) -> Sample:
 
 
 def crop(sample: Sample, window: Crop, min_visible: float) -> Sample:
-    """Enlarge a window of the image to the whole; boxes are clipped to it, and dropped when too little is left."""
+    """Enlarge a window of the image to the whole; clip boxes to it, and drop those with too little area left."""
     height, width = sample.image.shape[:2]
     high, wide = max(1, round(height * window.scale)), max(1, round(width * window.scale))
     top, left = round((height - high) * window.down), round((width - wide) * window.across)
@@ -151,7 +151,7 @@ def crop(sample: Sample, window: Crop, min_visible: float) -> Sample:
 def crop_boxes(
     boxes: Floats, window: tuple[float, float, float, float], min_visible: float
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return boxes as seen in a window (left, top, width, height as fractions), and which of them are kept."""
+    """Return the boxes as seen in a window (left, top, width, height as fractions), and which of the boxes are kept."""
     left, top, wide, high = window
     moved = boxes.copy()
     moved[:, [X_MIN, X_MAX]] = (boxes[:, [X_MIN, X_MAX]] - left) / wide
@@ -175,23 +175,21 @@ def relight(image: Image, brightness: float, contrast: float) -> Image:
 
 
 def blur(image: Image, sigma_px: float) -> Image:
-    """Gaussian blur; the kernel reaches three standard deviations."""
+    """Blur an image with a Gaussian kernel of three standard deviations' radius."""
     size = 2 * math.ceil(3 * sigma_px) + 1
     return np.asarray(cv2.GaussianBlur(image, (size, size), sigma_px), np.uint8)
 
 
 def add_noise(image: Image, std: float, seed: int) -> Image:
-    """Add Gaussian noise, a value a pixel and channel; OpenCV's generator is one a thread and is seeded here."""
-    noise = np.empty(
-        (image.shape[0], image[0].size), np.int16
-    )  # one plane: of several, randn would fill the first only
+    """Add Gaussian noise to every pixel and channel, seeded here: OpenCV has one generator a thread."""
+    noise = np.empty((image.shape[0], image[0].size), np.int16)  # a single plane: randn fills only the first of several
     cv2.setRNGSeed(seed & 0x7FFFFFFF)
     cv2.randn(noise, np.zeros(1), np.full(1, std))
     return np.asarray(cv2.add(image, noise.reshape(image.shape), dtype=cv2.CV_8U), np.uint8)
 
 
 def disturb_lidar(lidar: Floats, noise_m: float, dropout: float, seed: int) -> Floats:
-    """Add Gaussian noise to returns, none below 0, and lose a share of them; inf stays inf."""
+    """Add Gaussian noise to returns, clipped at 0, and drop a share of them; inf stays inf."""
     rng = np.random.default_rng([seed, 1])
     noisy = np.maximum(lidar + np.float32(noise_m) * rng.standard_normal(len(lidar), np.float32), np.float32(0))
     lost = rng.random(len(lidar), np.float32) < dropout
@@ -199,10 +197,10 @@ def disturb_lidar(lidar: Floats, noise_m: float, dropout: float, seed: int) -> F
 
 
 def mirror_order(beams: int, start_rad: float, step_rad: float) -> NDArray[np.intp] | None:
-    """For each beam, the beam on the other side: `scan[mirror_order]` is the scan of the mirrored world.
+    """Return, for each beam, its counterpart on the other side: `scan[mirror_order]` is the scan of the mirrored world.
 
     Beam i points at a = start + i * step; the one at -a is beam -2 * start / step - i, modulo the beams in a full turn.
-    None when there is none for each.
+    None if a beam has no counterpart.
     """
     if step_rad == 0:
         return np.zeros(1, np.intp) if beams == 1 and start_rad == 0 else None

@@ -1,4 +1,4 @@
-"""Varies a table of training frames: decodes each image once, makes its copies, and puts the table together again."""
+"""Augment a table of training frames: decode each image once, build its copies, and assemble the new table."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,16 +18,16 @@ from sim2edge.frames import BOX_NUMBERS
 from sim2edge.recipes.perception import CLASSES
 
 ROWS_A_THREAD = 64
-"""Rows of one piece of work: OpenCV lets go of the interpreter while it works on an image."""
+"""Rows of one unit of work: OpenCV releases the GIL while it processes an image."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """What varying a table needs to know besides the table."""
+    """The settings for augmenting a table."""
 
     config: AugmentConfig
     factors: Mapping[str, float]
-    """Label to how many times the usual number of copies its frames get."""
+    """Label to the factor on the usual number of copies of its frames."""
     mirror: NDArray[np.intp]
     """From `transforms.mirror_order`."""
     beams: int
@@ -35,7 +35,7 @@ class Variation:
 
 @dataclass(frozen=True)
 class Copy:
-    """A varied copy of row `row`."""
+    """An augmented copy of row `row`."""
 
     row: int
     augmentation: str
@@ -44,7 +44,7 @@ class Copy:
 
 
 def vary_table(table: pa.Table, variation: Variation, pool: ThreadPoolExecutor) -> pa.Table:
-    """Return the varied copies of all rows of a table (columns of `frames_schema`), in order of row and copy.
+    """Return the augmented copies of all rows of a table (columns of `frames_schema`), in order of row and copy.
 
     Raises:
         BadInput: an image cannot be decoded.
@@ -88,7 +88,7 @@ def decode(data: bytes, table: pa.Table, row: int) -> NDArray[np.uint8]:
     """Decode a JPEG to BGR.
 
     Raises:
-        BadInput: it is not one; names episode and frame.
+        BadInput: it is not a JPEG; the message names episode and frame.
     """
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
@@ -97,7 +97,7 @@ def decode(data: bytes, table: pa.Table, row: int) -> NDArray[np.uint8]:
 
 
 def make_copies(table: pa.Table, row: int, sample: Sample, labels: set[str], variation: Variation) -> list[Copy]:
-    """Return the varied copies of one row."""
+    """Return the augmented copies of one row."""
     config = variation.config
     episode_id, frame = table["episode_id"][row].as_py(), table["frame"][row].as_py()
     draw = row_seed(config.seed, episode_id, frame, -1) / 2**64
@@ -111,7 +111,7 @@ def make_copies(table: pa.Table, row: int, sample: Sample, labels: set[str], var
 
 
 def assemble(table: pa.Table, copies: Sequence[Copy], beams: int) -> pa.Table:
-    """Return the copies as a table: what they do not change comes from their rows."""
+    """Return the copies as a table; columns without changes come from their rows."""
     samples = [copy.sample for copy in copies]
     changed = {
         "image": pa.array([copy.jpeg for copy in copies], pa.binary()),

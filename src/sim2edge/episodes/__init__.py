@@ -1,4 +1,4 @@
-"""What an episode is on disk, for whoever writes one: capture, which drives it, and ingest, which is given it.
+"""The files of an episode, for the stages that write one: capture, which simulates it, and ingest, which converts it.
 
 docs/data-format.md specifies the files.
 """

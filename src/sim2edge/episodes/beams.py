@@ -1,4 +1,4 @@
-"""The beams of a 2D LiDAR: their angles, and `lidar.csv`."""
+"""Compute the beam angles of a 2D LiDAR, and write `lidar.csv`."""
 
 from pathlib import Path
 from typing import Protocol
@@ -10,15 +10,15 @@ Floats = NDArray[np.float64]
 
 
 class Scanner(Protocol):
-    """What says how a 2D LiDAR looks around."""
+    """The beams of a 2D LiDAR."""
 
     @property
     def beams(self) -> int:
-        """Beams a scan."""
+        """Number of beams a scan."""
 
     @property
     def fov_deg(self) -> float:
-        """The angle that they span, centred ahead, degrees."""
+        """Angle spanned by the beams, centred ahead, degrees."""
 
 
 def beam_angles(config: Scanner) -> Floats:

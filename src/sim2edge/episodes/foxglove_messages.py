@@ -1,4 +1,4 @@
-"""How a moment is told in Foxglove's messages.
+"""Build Foxglove messages of a moment.
 
 Frames: `room`; `robot` (x ahead, y left, z up, on the floor); `camera`, which has x to the right, y down and z ahead,
 as viewers expect of a camera.
@@ -20,12 +20,12 @@ SCANNER = messages.Pose(position=messages.Vector3(x=0, y=0, z=LIDAR_HEIGHT_M), o
 
 
 def timestamp(time_ns: int) -> messages.Timestamp:
-    """Return a time in nanoseconds."""
+    """Convert a time in nanoseconds to a timestamp."""
     return messages.Timestamp(time_ns // 1_000_000_000, time_ns % 1_000_000_000)
 
 
 def turned(yaw_rad: float) -> messages.Quaternion:
-    """Return a turn around z."""
+    """Return the quaternion of a rotation around z."""
     return messages.Quaternion(x=0, y=0, z=math.sin(yaw_rad / 2), w=math.cos(yaw_rad / 2))
 
 
@@ -54,7 +54,7 @@ def pose_in_frame(stamp: messages.Timestamp, pose: Pose, frame: str) -> messages
 
 
 def annotations(stamp: messages.Timestamp, boxes: tuple[Box, ...]) -> messages.ImageAnnotations:
-    """Return boxes and captions to be drawn over the image."""
+    """Return the boxes and captions to draw over the image."""
     outlines, captions = [_outline(stamp, box) for box in boxes], [_caption(stamp, box) for box in boxes]
     return messages.ImageAnnotations(timestamp=stamp, points=outlines, texts=captions)
 

@@ -1,4 +1,4 @@
-"""The camera's images as JPEG."""
+"""Encode the camera's images as JPEG."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""An MCAP file being written: the same messages give the same bytes; a full disk is an error, not a line on stderr."""
+"""Write an MCAP file: the same messages produce the same bytes; a full disk is an error, not a line on stderr."""
 
 import json
 from pathlib import Path
@@ -12,20 +12,20 @@ OPTIONS = MCAPWriteOptions(compression=MCAPCompression.Zstd, compression_threads
 
 
 class McapFile:
-    """The file; what writes to it makes channels in its `context`. Close it."""
+    """An MCAP file being written; writers create channels in its `context`. Has to be closed."""
 
     def __init__(self, path: Path, metadata: dict[str, str]) -> None:
-        # Kept, because channels close with their context.
+        # Kept in an attribute, because channels close with their context.
         self.context = foxglove.Context()
         self._file = _File(path)
         self._writer = foxglove.open_mcap(self._file, context=self.context, writer_options=OPTIONS)
         self._writer.write_metadata("episode", metadata)
 
     def check(self) -> None:
-        """Say whether all went well so far.
+        """Check that all writes succeeded so far.
 
         Raises:
-            OSError: something could not be written; the disk is full, say.
+            OSError: a write failed, for example because the disk is full.
         """
         self._file.check()
 
@@ -33,7 +33,7 @@ class McapFile:
         """Finish the file.
 
         Raises:
-            OSError: not all of it could be written.
+            OSError: not everything could be written.
         """
         try:
             self._writer.close()
@@ -48,7 +48,7 @@ def json_channel(topic: str, schema: dict[str, Any], context: foxglove.Context) 
 
 
 class _File:
-    """The file behind the writer, which would only print what goes wrong with a write: this keeps it, for `check`."""
+    """Keeps the errors of writes for `check`, as the writer would only print them."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")

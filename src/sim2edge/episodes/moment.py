@@ -1,4 +1,4 @@
-"""What an episode is told in: ticks of a fixed rate, poses, commands, labelled boxes. Light to import."""
+"""Define the data of a moment: ticks of a fixed rate, poses, commands, labelled boxes. Light to import."""
 
 import math
 from itertools import pairwise
@@ -13,14 +13,14 @@ TICK_NS = 1_000_000_000 // RATE_HZ
 Layout = Literal["rectangle", "l", "corridor", "two_rooms", "clutter"]
 
 ROBOT_RADIUS_M = 0.175
-"""Of the round chassis; the wheels are inside."""
+"""Radius of the round chassis; the wheels are inside."""
 
 LIDAR_HEIGHT_M = 0.15
 """Below seats and table tops, so that the LiDAR sees legs."""
 
 
 class Pose(NamedTuple):
-    """Where something stands in the room; the yaw is counter-clockwise from the room's x axis."""
+    """Position and heading in the room; the yaw is counter-clockwise from the room's x axis."""
 
     x_m: float
     y_m: float
@@ -28,7 +28,7 @@ class Pose(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What the driver asks of the motors until the next tick."""
+    """The driver's command to the motors until the next tick."""
 
     linear_m_s: float
     angular_rad_s: float
@@ -48,7 +48,7 @@ class Box(BaseModel):
     distance_m: float
     bearing_rad: float
     occlusion: float = 0.0
-    """Share of its silhouette in the image that something hides, 0..1."""
+    """Share of its silhouette in the image that is hidden, 0..1."""
     truncation: float = 0.0
     """Share of its silhouette that is outside the image, 0..1."""
     position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -56,16 +56,16 @@ class Box(BaseModel):
     size_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Full sides of the 3D box along the obstacle's own x, y and z."""
     yaw_rad: float = 0.0
-    """Of the 3D box, from the robot's x axis."""
+    """Yaw of the 3D box, from the robot's x axis."""
 
 
 def path_length(path: list[Pose]) -> float:
-    """Metres along the positions."""
+    """Return the length of the path along the positions, metres."""
     return math.fsum(math.dist(one[:2], other[:2]) for one, other in pairwise(path))
 
 
 def episode_id(batch: str, index: int) -> str:
-    """`<batch>.<index, 4 digits>`; the last dot separates, so different (batch, index) give different ids.
+    """Return `<batch>.<index, 4 digits>`; the last dot separates, so different (batch, index) give different ids.
 
     Raises:
         ValueError: the index does not fit in four digits.

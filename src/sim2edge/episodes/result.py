@@ -1,11 +1,11 @@
-"""How an episode went: `result.json`, and a row of the batch's table."""
+"""Define the result of an episode: `result.json`, and a row of the batch's table."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 BETWEEN = ";"
-"""What separates the items of a list in a cell of a table."""
+"""Separator of the items of a list in a table cell."""
 
 
 def _from_cell(value: Any) -> Any:
@@ -21,7 +21,7 @@ Measure = Annotated[float | None, BeforeValidator(_nothing_if_empty)]
 
 
 class EpisodeResult(BaseModel):
-    """`result.json`: how an episode went; also a row of `aggregated_results.csv`, see `cells`."""
+    """`result.json`, the result of an episode; also a row of `aggregated_results.csv`, see `cells`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,10 +49,10 @@ class EpisodeResult(BaseModel):
     simulator: str
     camera_backend: str
     trace_sha256: str
-    """Over times, poses, odometry, commands, scans and the IMU: equal for equal drives, whatever drew the images."""
+    """Over times, poses, odometry, commands, scans and the IMU: equal for equal drives, whichever renderer is used."""
 
     def cells(self) -> dict[str, Any]:
-        """Return the fields as cells of a table: a list in one cell, nothing where there is no value.
+        """Return the fields as table cells: a list in one cell, an empty cell for None.
 
         `EpisodeResult.model_validate` reads them back.
         """

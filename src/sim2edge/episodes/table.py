@@ -1,4 +1,4 @@
-"""`aggregated_results.csv`, one row an episode, and the summary of a batch that is drawn from it."""
+"""Write `aggregated_results.csv`, one row an episode, and summarise a batch from it."""
 
 import csv
 from collections import Counter
@@ -11,8 +11,8 @@ from sim2edge.episodes.result import EpisodeResult
 from sim2edge.recipes.perception import CLASSES, FLOORS
 
 Tallies = Mapping[str, Counter[str]]
-"""What is counted beside the results: `boxes` by class, `rooms_rejected` by reason, and `checks` (`frames`, of which
-`wrong`, and `episodes` made twice)."""
+"""Counts beside the results: `boxes` by class, `rooms_rejected` by reason, and `checks` (`frames`, of which `wrong`,
+and `episodes` simulated twice)."""
 
 
 def write_table(path: Path, results: Sequence[EpisodeResult]) -> None:
@@ -24,13 +24,13 @@ def write_table(path: Path, results: Sequence[EpisodeResult]) -> None:
 
 
 def read_table(path: Path) -> list[EpisodeResult]:
-    """Return the rows of a table that `write_table` wrote."""
+    """Return the rows of a table written by `write_table`."""
     with path.open(newline="", encoding="utf-8") as file:
         return [EpisodeResult.model_validate(row) for row in csv.DictReader(file)]
 
 
 def summarise(results: Sequence[EpisodeResult], tallies: Tallies) -> dict[str, Any]:
-    """Return what the episodes hold: counts and rates for the manifest."""
+    """Return counts and rates over the episodes, for the manifest."""
     return {
         "episodes": len(results),
         "successes": sum(result.success for result in results),

@@ -1,10 +1,10 @@
-"""Ingest: turns MCAP logs of other producers (a robot, a Webots farm) into a batch of episodes.
+"""The ingest stage: turn MCAP logs of other producers (a robot, a Webots farm) into a batch of episodes.
 
-    sim2edge ingest logs/ --partition lab-1                                    deliver a folder, then make the batch
+    sim2edge ingest logs/ --partition lab-1                                    deliver a folder, then build the batch
     sim2edge ingest logs/ --partition lab-1 topics.image=/front/image floor=wood skip_bad=true
-    sim2edge ingest --partition lab-1                                          what a producer left in inbox/lab-1/
+    sim2edge ingest --partition lab-1                                          the files of a producer in inbox/lab-1/
 
-ROS 2 bags in MCAP, Foxglove logs and our own are understood; `docs/ingest.md` says which topics and schemas.
+ROS 2 bags in MCAP, Foxglove logs and our own logs are supported; `docs/ingest.md` lists topics and schemas.
 """
 
 from sim2edge.ingest.config import IngestConfig

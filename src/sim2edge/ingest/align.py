@@ -1,12 +1,12 @@
-"""Which messages make a tick: pure functions from the times of a log's topics to ticks of our 10 Hz.
+"""Align messages to ticks: pure functions from the times of a log's topics to ticks of our 10 Hz.
 
     clock = choose_clock(log.streams)
     times = {role: clock.times_of(stream) for role, stream in log.streams.items()}
     check_clock(...)
     aligned = align(times, tolerance_ns, hold_ns)
 
-Ticks lie a tenth of a second apart, from the first image on. Each takes the image nearest to it, and what is nearest to
-that image on the other topics; a tick that lacks something is dropped and counted, and leaves a gap.
+Ticks are a tenth of a second apart, starting at the first image. Each takes the image nearest to it, and from the other
+topics the messages nearest to that image; an incomplete tick is dropped and counted, and leaves a gap.
 """
 
 from collections import Counter
@@ -25,19 +25,19 @@ Times = NDArray[np.int64]
 
 NONE = -1
 OTHER_CLOCK_NS = 1_000_000_000
-"""Stamps farther than this from the log time are of another clock (simulated time, say)."""
+"""Stamps farther than this from the log time belong to another clock, such as simulated time."""
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Where the times of a log come from."""
+    """The source of a log's times."""
 
     name: str
     """`stamps` of the messages, or `log_time`."""
     reason: str
-    """Why not the stamps; empty when they are used."""
+    """Why the stamps are not used; empty when they are."""
     offset_ns: int
-    """How far the log time runs ahead of the stamps: for messages without one. 0 when they are of the same clock."""
+    """Log time minus stamps, for messages without a stamp; 0 when both are of the same clock."""
 
     def times_of(self, stream: Stream) -> Times:
         """Return the times of a stream's messages, nanoseconds."""
@@ -48,21 +48,21 @@ class Clock:
 
 @dataclass
 class Aligned:
-    """The ticks of an episode: for each its index on the grid, and the number of the message it takes by role."""
+    """The ticks of an episode: the index of each on the grid, and by role the number of its message."""
 
     index: Times
     chosen: dict[Role, Times]
     dropped: Counter[str] = field(default_factory=Counter)
-    """Ticks left out, by the role they lack."""
+    """Dropped ticks, by the role they lack."""
     farthest_ns: dict[Role, int] = field(default_factory=dict)
-    """By role, the farthest that a message is from its image; of the image, from its tick."""
+    """By role, the largest distance of a message from its image; for the image, from its tick."""
 
     def __len__(self) -> int:
         return len(self.index)
 
 
 def choose_clock(streams: Mapping[Role, Stream]) -> Clock:
-    """Return the stamps if images, scans and poses have them, otherwise the log time for all."""
+    """Return a clock of stamps if images, scans and poses have them, otherwise of the log time for all topics."""
     for role in ("image", "scan", "pose"):
         stream = streams[role]
         if not stream.stamped:
@@ -74,10 +74,10 @@ def choose_clock(streams: Mapping[Role, Stream]) -> Clock:
 
 
 def check_clock(topic: str, times: Times, clock: Clock, max_gap_ns: float | None) -> None:
-    """Check that a topic's time only goes forward, and, if `max_gap_ns` is given, never by more than that.
+    """Check that a topic's times never decrease and, if `max_gap_ns` is given, never rise by more than that.
 
     Raises:
-        BadLog: it does not.
+        BadLog: they do.
     """
     steps = np.diff(times)
     for wrong, verb in ((steps < 0, "back"), (steps > (max_gap_ns or np.inf), "on")):
@@ -88,7 +88,7 @@ def check_clock(topic: str, times: Times, clock: Clock, max_gap_ns: float | None
 
 
 def nearest(times: Times, wanted: Times, tolerance_ns: float) -> Times:
-    """Index into the rising `times` of the one nearest to each wanted time; `NONE` where it is too far."""
+    """Return the index into the rising `times` of the nearest to each wanted time; `NONE` beyond the tolerance."""
     after = np.clip(np.searchsorted(times, wanted), 0, len(times) - 1)
     before = np.maximum(after - 1, 0)
     found = np.where(np.abs(wanted - times[before]) <= np.abs(times[after] - wanted), before, after)
@@ -96,7 +96,7 @@ def nearest(times: Times, wanted: Times, tolerance_ns: float) -> Times:
 
 
 def in_force(times: Times, wanted: Times, tolerance_ns: float, hold_ns: float) -> Times:
-    """As `nearest`, else the last one before that is not older than `hold_ns`: a command holds until the next."""
+    """Return the `nearest` index, else the last before it not older than `hold_ns`: a command holds until the next."""
     found = nearest(times, wanted, tolerance_ns)
     last = np.searchsorted(times, wanted, side="right") - 1
     held = (last >= 0) & (wanted - times[np.maximum(last, 0)] <= hold_ns)
@@ -104,9 +104,9 @@ def in_force(times: Times, wanted: Times, tolerance_ns: float, hold_ns: float) -
 
 
 def align(times: Mapping[Role, Times], tolerance_ns: float, hold_ns: float) -> Aligned:
-    """Choose the messages of each tick; `times` of each role rise.
+    """Choose the messages of each tick; the times of each role have to rise.
 
-    An image serves one tick only, the first that takes it.
+    An image is used for one tick only, the first that takes it.
     """
     images = times["image"]
     grid = images[0] + TICK_NS * np.arange((images[-1] - images[0] + TICK_NS // 2) // TICK_NS + 1)
@@ -121,7 +121,7 @@ def align(times: Mapping[Role, Times], tolerance_ns: float, hold_ns: float) -> A
 
 
 def _complete(times: Mapping[Role, Times], grid: Times, moments: Times, chosen: dict[Role, Times]) -> Aligned:
-    """Keep the ticks that lack nothing."""
+    """Keep the complete ticks."""
     dropped: Counter[str] = Counter()
     kept = np.ones(len(grid), dtype=bool)
     for role, found in chosen.items():

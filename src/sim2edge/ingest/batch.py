@@ -1,6 +1,6 @@
-"""Goes through the logs of a delivery: understands each, has it written, and decides what a bad one means.
+"""Process the logs of a delivery: read and check each, write its episode, and decide whether bad logs refuse the batch.
 
-One bad log refuses the batch, unless `skip_bad`; either way all are looked at, so that all troubles are told at once.
+One bad log refuses the batch, unless `skip_bad`; either way all are read, so that all errors are reported at once.
 """
 
 import shutil
@@ -24,7 +24,7 @@ OTHERS_NAMED = 3
 
 @dataclass
 class Batch:
-    """What became of the logs."""
+    """The results of the logs processed so far."""
 
     results: list[EpisodeResult] = field(default_factory=list)
     logs: list[LogReport] = field(default_factory=list)
@@ -33,12 +33,12 @@ class Batch:
 def go_through(
     batch: str, folder: Path, sources: Sequence[File], config: IngestConfig, progress: Progress, output: Path | None
 ) -> Batch:
-    """Understand every log of `folder`, and write the episodes below `output`, if one is given.
+    """Read every log of `folder`, and write the episodes below `output`, if given.
 
-    The index of an episode is that of its file, so that a log that is left out renumbers no other.
+    An episode has the index of its file, so that leaving out a log renumbers no other.
 
     Raises:
-        BadInput: a log is bad and `skip_bad` is off, or all are.
+        BadInput: a log is bad and `skip_bad` is off, or all are bad.
     """
     found = Batch()
     for index, source in enumerate(sources):
@@ -64,7 +64,7 @@ def _take(found: Batch, identity: str, source: File, folder: Path, config: Inges
 
 
 def refuse_bad(report: Report, config: IngestConfig) -> None:
-    """Refuse a batch with bad logs; with `skip_bad` only one that has no other.
+    """Refuse a batch with bad logs; with `skip_bad` only if all are bad.
 
     Raises:
         BadInput: names the first bad log with its reason, and the others.
@@ -75,5 +75,5 @@ def refuse_bad(report: Report, config: IngestConfig) -> None:
     first, others = refused[0], [log.file for log in refused[1:]]
     more = ", ".join(others[:OTHERS_NAMED]) + (", ..." if len(others) > OTHERS_NAMED else "")
     also = f"; {len(others)} more of {len(report.logs)} logs are bad: {more}" if others else ""
-    hint = "" if config.skip_bad or len(refused) == len(report.logs) else " (skip_bad=true takes the others)"
+    hint = "" if config.skip_bad or len(refused) == len(report.logs) else " (skip_bad=true ingests the others)"
     raise BadInput(f"{first.file}: {first.refused}{also}{hint}")

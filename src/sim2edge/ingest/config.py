@@ -1,4 +1,4 @@
-"""The ingest stage's config: which topics mean what, how ticks are made of them, and what is refused."""
+"""The config of the ingest stage: the roles of topics, how ticks are built, and what is refused."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -20,7 +20,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(max_length=
 
 
 class TopicsConfig(Section):
-    """Topics by what they mean: one name or several, of which the first that a log has messages on is taken."""
+    """Topics by role: one name or several, of which the first with messages in a log is used."""
 
     image: Names = Field(
         default=("/camera/image", "/camera/image_raw/compressed", "/camera/image_raw", "/image_raw/compressed"),
@@ -40,41 +40,41 @@ class TopicsConfig(Section):
         return self
 
     def of(self, role: Role) -> tuple[str, ...]:
-        """Return the names for one role."""
+        """Return the topic names of one role."""
         names: tuple[str, ...] = getattr(self, role)
         return names
 
 
 class BeamsConfig(Section):
-    """The beams that every scan is brought to: those of our own LiDAR by default."""
+    """The beams that every scan is resampled to; by default those of our own LiDAR."""
 
     beams: int = Field(default=360, ge=8, le=4096, description="beams a scan")
     fov_deg: float = Field(default=360.0, gt=0, le=360, description="angle that the beams span, centred ahead, degrees")
     yaw_deg: float = Field(
-        default=0.0, ge=-360, le=360, description="how far the scanner is turned left on the robot, degrees"
+        default=0.0, ge=-360, le=360, description="rotation of the scanner to the left on the robot, degrees"
     )
-    max_range_m: float = Field(default=100.0, gt=0, le=1000, description="farther returns count as none, metres")
+    max_range_m: float = Field(default=100.0, gt=0, le=1000, description="returns beyond this count as none, metres")
 
 
 class IngestConfig(InboxConfig):
-    """All that decides a batch besides what was delivered."""
+    """All settings that affect a batch, besides the delivered logs."""
 
     topics: TopicsConfig = Field(default=TopicsConfig(), description="topics")
     lidar: BeamsConfig = Field(default=BeamsConfig(), description="LiDAR")
     floor: Literal["", "wood", "tile", "carpet", "concrete"] = Field(
-        default="", description="the floor, where labels do not name one"
+        default="", description="floor, if labels do not name one"
     )
     tolerance_s: float = Field(
-        default=0.05, gt=0, le=1, description="farthest a scan, pose or label may be from its image, seconds"
+        default=0.05, gt=0, le=1, description="largest time between an image and its scan, pose or label, seconds"
     )
     hold_s: float = Field(
-        default=0.5, ge=0, le=10, description="how long a command stays in force when no new one comes, seconds"
+        default=0.5, ge=0, le=10, description="how long a command stays in force without a new one, seconds"
     )
     max_gap_s: float = Field(
         default=2.0, gt=0, le=3600, description="longest pause in images, scans or poses; a longer one is a clock jump"
     )
     jpeg_quality: int = Field(
-        default=92, ge=30, le=100, description="quality of images that do not come as JPEG, percent; JPEG is kept as is"
+        default=92, ge=30, le=100, description="quality of images encoded here, percent; a JPEG is kept unchanged"
     )
     max_pixels: int = Field(default=8_300_000, ge=1024, le=100_000_000, description="largest image, pixels")
     skip_bad: bool = Field(default=False, description="leave bad logs out instead of refusing the batch")

@@ -1,6 +1,6 @@
-"""Delivers a folder of logs into the inbox, after reading every log as the stage will: what is bad is not uploaded.
+"""Deliver a folder of logs into the inbox, after reading every log as the stage will: bad logs are not uploaded.
 
-Only plain files that end in `.mcap` are taken; a symbolic link refuses the folder: what it points to is not in it.
+Only regular files that end in `.mcap` are taken; a symbolic link refuses the folder, as its target may be elsewhere.
 """
 
 import os
@@ -18,10 +18,10 @@ SUFFIX = ".mcap"
 
 
 def deliver_folder(bus: Bus, batch: str, folder: Path, config: IngestConfig, progress: Progress) -> None:
-    """Check the logs of a folder and put them into the inbox as a batch.
+    """Check the logs of a folder and upload them into the inbox as a batch.
 
     Raises:
-        BadInput: there are none, a name or a size is not allowed, or a log is bad.
+        BadInput: the folder has no logs, a name or a size is not allowed, or a log is bad.
     """
     check_partition(batch)
     files, left_out = find_logs(folder, config)
@@ -36,10 +36,10 @@ def deliver_folder(bus: Bus, batch: str, folder: Path, config: IngestConfig, pro
 
 
 def find_logs(folder: Path, config: IngestConfig) -> tuple[list[str], list[str]]:
-    """Return relative paths below a folder, sorted: the logs, and the other files.
+    """Return the sorted relative paths below a folder: those of the logs, and those of the other files.
 
     Raises:
-        BadInput: it is no folder, has no logs or too many, or has one that may not be taken.
+        BadInput: it is not a folder, has no logs or too many, or has one that is not allowed.
     """
     if not folder.is_dir():
         raise BadInput(f"{folder}: not a folder")

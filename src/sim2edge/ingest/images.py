@@ -1,7 +1,7 @@
-"""Images of foreign logs: how large they are, and the same as JPEG.
+"""Read the sizes of images in foreign logs, and convert the images to JPEG.
 
-A JPEG stays byte for byte what it is; everything else is encoded once. What an image is, its own first bytes say: the
-`format` of a compressed image is filled in by every driver in its own way.
+A JPEG stays unchanged byte for byte; everything else is encoded once. The first bytes identify the format: drivers fill
+in the `format` of a compressed image in different ways.
 """
 
 import struct
@@ -24,20 +24,20 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as it was sent."""
+    """An image as sent."""
 
     data: bytes
     encoding: str
-    """The pixels' encoding (`rgb8`), or what the sender calls the format of a compressed image."""
+    """Encoding of the pixels (`rgb8`), or the sender's name for the format of a compressed image."""
     raw: tuple[int, int, int] | None = None
     """Width, height and bytes a row; None: compressed."""
 
 
 def size_of(picture: Picture) -> Size | None:
-    """Width and height in pixels, without decoding; None when the image is broken: not whole, or not to be read.
+    """Return width and height in pixels, without decoding; None for a broken image: incomplete or unreadable.
 
     Raises:
-        ValueError: an encoding that is not understood.
+        ValueError: the encoding is not supported.
     """
     if picture.raw is not None:
         return _raw_size(picture)
@@ -71,10 +71,10 @@ def _jpeg_size(data: bytes) -> Size | None:
 
 
 def to_jpeg(picture: Picture, quality: int) -> bytes:
-    """Return the image as JPEG: itself if it is one, otherwise encoded with `quality` percent.
+    """Return the image as JPEG: unchanged if it is one, otherwise encoded with `quality` percent.
 
     Raises:
-        ValueError: it cannot be decoded.
+        ValueError: the image cannot be decoded.
     """
     if picture.raw is not None:
         return encode_jpeg(_pixels(picture), quality)

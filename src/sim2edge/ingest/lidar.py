@@ -1,6 +1,6 @@
-"""Brings a scan of any LiDAR to the beams of ours: each beam takes the nearest one of the source's.
+"""Resample scans of any LiDAR to our beams: each beam takes the nearest one of the source.
 
-A beam that no source beam covers has no return; nor has one whose range is NaN, zero or outside what is measured.
+A beam not covered by a source beam has no return; nor has one whose range is NaN, zero or outside the limits.
 """
 
 import math
@@ -29,7 +29,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan as it was measured, metres."""
+    """One scan as measured, metres."""
 
     geometry: Geometry
     ranges: Sequence[float]
@@ -47,7 +47,7 @@ class Scan:
 def geometry_from_span(start_rad: float, end_rad: float, beams: int, turned_rad: float) -> Geometry:
     """Return the geometry of a `foxglove.LaserScan`.
 
-    Its end is the last beam, or else a full turn on from the first.
+    Its end angle is that of the last beam, or a full turn after that of the first.
     """
     span = end_rad - start_rad
     steps = beams if abs(span - math.tau) < SAME_ANGLE_RAD else beams - 1
@@ -57,9 +57,9 @@ def geometry_from_span(start_rad: float, end_rad: float, beams: int, turned_rad:
 def bring_to_beams(scan: Scan, angles: tuple[float, ...], yaw_rad: float, max_range_m: float) -> Floats | None:
     """Return the ranges along `angles` (rad, ahead of the robot), inf for no return.
 
-    None when a scan is nothing but NaN.
+    None if all ranges are NaN.
 
-    `yaw_rad` is how far the scanner is turned left on the robot.
+    `yaw_rad` is the rotation of the scanner to the left on the robot.
     """
     ranges = np.asarray(scan.ranges, dtype=np.float64)
     if np.isnan(ranges).all():
@@ -73,10 +73,10 @@ def bring_to_beams(scan: Scan, angles: tuple[float, ...], yaw_rad: float, max_ra
 
 @lru_cache(maxsize=64)
 def nearest_beams(geometry: Geometry, angles: tuple[float, ...], yaw_rad: float) -> NDArray[np.int64]:
-    """For each angle the index of the source's nearest beam; `UNCOVERED` when it is more than half a step away."""
+    """Return the index of the source beam nearest to each angle; `UNCOVERED` if it is more than half a step away."""
     source = _wrap(geometry.start_rad + yaw_rad + geometry.step_rad * np.arange(geometry.beams, dtype=np.float64))
     order = np.argsort(source, kind="stable")
-    # One turn on either side, so that the nearest may lie across the seam.
+    # Extended on either side, so that the nearest beam is found across the seam.
     around = np.concatenate([source[order[-1:]] - math.tau, source[order], source[order[:1]] + math.tau])
     indices = np.concatenate([order[-1:], order, order[:1]])
     wanted = _wrap(np.array(angles))

@@ -1,8 +1,8 @@
-"""Reads the messages of an MCAP file in the order they were written, and tells why a file cannot be read.
+"""Read the messages of an MCAP file in the order they were written, and explain why a file cannot be read.
 
     for schema, channel, message in read_messages(path):
 
-What can be checked is: the CRCs, the end, and the sizes that the file claims, before memory is taken for them.
+The reader checks the CRCs, the end of the file, and the sizes that the file claims, before allocating memory for them.
 """
 
 import io
@@ -25,27 +25,27 @@ from sim2edge.lines import join_lines
 
 MAGIC = b"\x89MCAP0\r\n"
 MAX_RECORD = 1 << 30
-"""Bytes of a record or of an unpacked chunk: far above what writers make."""
+"""Largest record or unpacked chunk, bytes: far above what writers produce."""
 LATEST_NS = 1 << 62
-"""Times after this (year 2116) do not fit the arithmetic, and are no clock's."""
+"""Later times (from year 2116) would overflow the arithmetic and come from no real clock."""
 
 DAMAGE = (
     *(McapError, DecodeError, zstandard.ZstdError, struct.error),
     *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, EOFError, MemoryError),
     NotImplementedError,
 )
-"""What the libraries raise on damaged files: sizes, names and types in them are taken at their word."""
+"""Exceptions of the libraries on damaged files, whose sizes, names and types they do not verify."""
 
 
 class BadLog(Exception):
-    """A log cannot become an episode; the message says why, naming the topic or field."""
+    """A log cannot become an episode; the message names the topic or field and the reason."""
 
 
 def read_messages(path: Path) -> Iterator[tuple[Schema | None, Channel, Message]]:
     """Yield every message with its channel and schema, in the order of the file.
 
     Raises:
-        BadLog: it is no MCAP, is truncated or damaged; says how many messages could be read.
+        BadLog: it is not MCAP, truncated or damaged; the message counts the readable messages.
     """
     read = 0
     with path.open("rb") as file:
@@ -59,7 +59,7 @@ def read_messages(path: Path) -> Iterator[tuple[Schema | None, Channel, Message]
 
 
 def _check_ends(file: BinaryIO) -> str:
-    """Return what to call it when the file cannot be read to its end."""
+    """Check the file's start, and return the word for later errors: `damaged`, or `truncated` without a proper end."""
     if file.read(len(MAGIC)) != MAGIC:
         raise BadLog("not an MCAP file: it does not begin as one")
     file.seek(-len(MAGIC), os.SEEK_END)
@@ -83,7 +83,7 @@ def _messages(file: BinaryIO) -> Iterator[tuple[Schema | None, Channel, Message]
 
 
 def _flat(reader: StreamReader) -> Iterator[Any]:
-    """Yield the records, those in chunks included."""
+    """Yield the records, including those in chunks."""
     for record in reader.records:
         if isinstance(record, Chunk):
             _check_unpacked(record)
@@ -101,7 +101,7 @@ def _check_unpacked(chunk: Chunk) -> None:
 
 
 def words_of(error: BaseException) -> str:
-    """Return an error of a library in few words."""
+    """Return the error of a library in a few words."""
     text = join_lines(error, 160) or "ends too early"
     return text if type(error) in (ValueError, EndOfFile) else f"{type(error).__name__}: {text}"
 
@@ -109,18 +109,18 @@ def words_of(error: BaseException) -> str:
 def decoder_of(schema: Schema | None, channel: Channel) -> Callable[[bytes], Any] | None:
     """Return a function that decodes the channel's messages by the schema in the file.
 
-    None for encodings we do not know.
+    None for unknown encodings.
 
-    JSON stays bytes. The function raises one of `DAMAGE` for bytes that do not fit the schema.
+    JSON stays bytes. The function raises one of `DAMAGE` for bytes that do not match the schema.
 
     Raises:
         BadLog: the schema cannot be read.
     """
     for factory in (Ros2Decoders(), ProtobufDecoders()):
         try:
-            with redirect_stderr(io.StringIO()):  # the parser of ROS 2 definitions prints what it then raises
+            with redirect_stderr(io.StringIO()):  # the parser of ROS 2 definitions prints the errors it raises
                 decode: Callable[[bytes], Any] | None = factory.decoder_for(channel.message_encoding, schema)
-        except Exception as error:  # parsers of schemas fail in ways of their own
+        except Exception as error:  # schema parsers raise exceptions of many types
             raise BadLog(f"{channel.topic}: its schema cannot be read ({words_of(error)})") from error
         if decode is not None:
             return decode

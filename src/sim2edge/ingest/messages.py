@@ -1,9 +1,9 @@
-"""What the messages of foreign schemas say, in our words: an image, a scan, a pose, a command, labels.
+"""Convert messages of foreign schemas to our types: an image, a scan, a pose, a command, labels.
 
-    understand = reader_for("scan", schema, channel)    # refuses a schema that is no scan's
+    understand = reader_for("scan", schema, channel)    # refuses a schema that is not for scans
     stamp_ns, scan = understand(message.data)
 
-A stamp is None when a message has none of its own, as `geometry_msgs/msg/Twist` and our JSON have not.
+The stamp is None for messages without one, such as `geometry_msgs/msg/Twist` and our JSON.
 """
 
 import math
@@ -25,7 +25,7 @@ Stamped = tuple[int | None, Any]
 Reader = Callable[[Any], Stamped]
 
 MAXIMUM = 1e7
-"""Metres, and metres and radians a second, beyond which a pose or a command is an error; NaN is one, too."""
+"""Metres, and metres and radians a second, beyond which a pose or a command is invalid; NaN is invalid, too."""
 
 
 class LabelledBox(Box):
@@ -38,7 +38,7 @@ class LabelledBox(Box):
 
 
 class Labels(BaseModel):
-    """`sim2edge.Labels`; who only draws boxes may leave the floor out, and then it comes from the config."""
+    """`sim2edge.Labels`; if a producer leaves the floor out, the config provides it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -163,12 +163,12 @@ SCHEMAS: Mapping[Role, Mapping[str, tuple[str, Reader]]] = {
     },
     "labels": {"sim2edge.Labels": (JSON, _labels)},
 }
-"""By role and name of the schema: the encoding its messages have to have, and what reads them."""
+"""By role and schema name: the required encoding of messages, and the function that converts them."""
 
 
 @dataclass(frozen=True)
 class Understanding:
-    """Reads the messages of one channel."""
+    """Decodes and converts the messages of one channel."""
 
     topic: str
     decode: Callable[[bytes], Any]
@@ -176,10 +176,10 @@ class Understanding:
     keep: Callable[[Any], Any]
 
     def __call__(self, data: bytes, number: int) -> Stamped:
-        """Read message `number` (from 0) of the topic: its stamp in nanoseconds, or None, and what is kept of it.
+        """Convert message `number` (from 0) of the topic to its stamp in nanoseconds, or None, and the value to keep.
 
         Raises:
-            BadLog: it does not fit its schema, or what it says cannot be.
+            BadLog: it does not match its schema, or a value is impossible.
         """
         try:
             stamp_ns, value = self.read(self.decode(data))
@@ -195,12 +195,12 @@ class Understanding:
 def reader_for(
     role: Role, schema: Schema | None, channel: Channel, keep: Callable[[Any], Any] = lambda value: value
 ) -> Understanding:
-    """Return what reads the messages of a channel that is mapped to a role.
+    """Return the reader for the messages of a channel that is mapped to a role.
 
-    `keep` makes of each what is to be remembered.
+    `keep` reduces each value to what is kept of it.
 
     Raises:
-        BadLog: the schema is not one of that role, or is not encoded as it should be.
+        BadLog: the schema is not for that role, or the encoding is not the required one.
     """
     known, name = SCHEMAS[role], schema.name if schema else ""
     if name not in known:

@@ -1,4 +1,4 @@
-"""`simulation.mcap` of a drive that others logged: the topics of capture's own logs, as far as outsiders know them."""
+"""Write `simulation.mcap` of a drive logged by others: the topics of capture's logs, as far as they are known."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from sim2edge.episodes.schemas import CONTROL_SCHEMA, LABELS_SCHEMA
 
 @dataclass(frozen=True)
 class OutsideTick:
-    """What is known of one moment."""
+    """The known data of one tick."""
 
     index: int
     jpeg: bytes
@@ -25,16 +25,16 @@ class OutsideTick:
     command: Command
     floor: str
     boxes: tuple[Box, ...] | None
-    """None: nobody labelled this moment, which is not the same as nothing to see."""
+    """None: this tick has no labels, which differs from labels without boxes."""
 
     @property
     def time_ns(self) -> int:
-        """Time since the first tick could be, nanoseconds."""
+        """Time since the start of the tick grid, nanoseconds."""
         return self.index * TICK_NS
 
 
 class OutsideLog(McapFile):
-    """Writes the ticks; close it."""
+    """Writes the ticks; has to be closed."""
 
     def __init__(self, path: Path, angles: NDArray[np.float64], metadata: dict[str, str]) -> None:
         super().__init__(path, metadata)
@@ -50,7 +50,7 @@ class OutsideLog(McapFile):
         """Log one tick.
 
         Raises:
-            OSError: an earlier tick could not be written; the disk is full, say.
+            OSError: an earlier tick could not be written, for example because the disk is full.
         """
         self.check()
         time = tick.time_ns

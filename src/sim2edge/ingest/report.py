@@ -1,4 +1,4 @@
-"""`ingest_report.json`: what was understood of each log, and the same as a table for people.
+"""Report on each log in `ingest_report.json`, and as a table for operators.
 
 print("\n".join(table(Report.model_validate_json(path.read_bytes()))))
 """
@@ -21,11 +21,11 @@ class TopicReport(BaseModel):
     encoding: str
     messages: int
     role: str | None
-    """What it was taken for; None: it was not used."""
+    """The role of the topic; None: not used."""
 
 
 class LogReport(BaseModel):
-    """What became of one log."""
+    """The result of one log."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,20 +33,20 @@ class LogReport(BaseModel):
     sha256: str
     bytes: int
     refused: str | None = None
-    """Why it is not in the batch; the fields below are empty then."""
+    """Why the log is not in the batch; the fields below are empty then."""
     episode_id: str | None = None
     topics: dict[str, TopicReport] = {}
     clock: str = ""
     clock_reason: str = ""
     """Why the stamps were not used."""
     unstamped: tuple[str, ...] = ()
-    """Topics whose messages have no stamps: their log time was used, brought to the stamps' clock."""
+    """Topics without stamps: their log time was used, converted to the stamps' clock."""
     duration_s: float = 0.0
     ticks: int = 0
     dropped: dict[str, int] = {}
-    """Ticks left out, by the role they lack."""
+    """Dropped ticks, by the role they lack."""
     farthest_ms: dict[str, float] = {}
-    """By role, the farthest a message is from its image; of the image, from its tick."""
+    """By role, the largest distance of a message from its image; for the image, from its tick."""
     broken_images: int = 0
     nan_scans: int = 0
     labelled: bool = False
@@ -65,7 +65,7 @@ class Report(BaseModel):
 
     @property
     def refused(self) -> Sequence[LogReport]:
-        """The logs that were left out."""
+        """The refused logs."""
         return [log for log in self.logs if log.refused is not None]
 
 
@@ -105,7 +105,7 @@ def report_log(source: File, episode_id: str, understood: Understood, floor: str
 
 
 def count_boxes(understood: Understood) -> dict[str, int]:
-    """Return boxes by class over the ticks of an episode."""
+    """Return the number of labelled boxes by class over the ticks of an episode."""
     if not understood.log.labelled:
         return {}
     labels = understood.log.streams["labels"].values
@@ -114,14 +114,14 @@ def count_boxes(understood: Understood) -> dict[str, int]:
 
 
 MAX_DETAILED = 10
-"""Of more logs than this only the table is told; the file has everything."""
+"""Largest number of logs that are logged in detail; the file always has all details."""
 HEADER = ("file", "episode", "seconds", "ticks", "dropped", "clock", "truth", "floor")
 
 
 def table(report: Report) -> list[str]:
     """Return the report as lines.
 
-    A table of the logs, what was refused and why, and of few logs also what was in each.
+    A table of the logs, the refused ones with their reasons and, for few logs, the details of each.
     """
     rows = [HEADER, *(_row(log) for log in report.logs if log.refused is None)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -147,7 +147,7 @@ def _notes(log: LogReport) -> list[str]:
     if spare:
         lines.append(f"{log.file}: not used: {', '.join(spare)}")
     if log.unstamped:
-        lines.append(f"{log.file}: no stamps, log time taken: {', '.join(log.unstamped)}")
+        lines.append(f"{log.file}: no stamps, log time used: {', '.join(log.unstamped)}")
     if log.broken_images or log.nan_scans:
         lines.append(f"{log.file}: {log.broken_images} broken images, {log.nan_scans} scans of NaN left out")
     if not log.labelled:

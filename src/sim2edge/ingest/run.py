@@ -1,4 +1,4 @@
-"""The ingest stage's function: a batch of the inbox in, episodes and `ingest_report.json` out."""
+"""Run the ingest stage: a batch of the inbox in, episodes and `ingest_report.json` out."""
 
 import tempfile
 from collections import Counter
@@ -15,15 +15,15 @@ REPORT = "ingest_report.json"
 
 
 def run(job: Job[IngestConfig]) -> Outcome:
-    """Make an episode of every log that was delivered.
+    """Build an episode of every delivered log.
 
     Raises:
-        BadInput: a log is bad (with `skip_bad`: all are).
+        BadInput: a log is bad (with `skip_bad`: all are bad).
     """
     from sim2edge.ingest.batch import go_through
     from sim2edge.ingest.report import Report
 
-    assert job.source is not None  # noqa: S101 (the stage declares a source; tells the type checker)
+    assert job.source is not None  # noqa: S101 (the stage declares a source; for the type checker)
     ready = parse_ready((job.source / READY).read_bytes(), job.partition)
     sources = sorted(ready.files, key=lambda file: file.path)
     found = go_through(job.partition, job.source, sources, job.config, job.progress, job.output)
@@ -44,7 +44,7 @@ def run(job: Job[IngestConfig]) -> Outcome:
 
 
 def log_report(bus: Bus, manifest: Manifest, progress: Progress) -> None:
-    """Say what was understood of each log: after the commit, and again at every cache hit."""
+    """Log the report on each log: after the commit, and again at every cache hit."""
     from sim2edge.ingest.report import Report, table
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
-"""Reads a foreign log once: which topics it has, and of the mapped ones the times and all but the pictures.
+"""Read a foreign log once: its topics, and the times and values of the mapped ones, without the pictures.
 
     log = read_source(path, config)
-    log.streams["scan"].values[0]       # already on our beams
+    log.streams["scan"].values[0]       # already resampled to our beams
 
-Of images only the sizes are kept, so memory does not grow with them; `pictures` reads the chosen ones again.
+Of images only the sizes are kept, so that memory stays small; `pictures` reads the chosen images again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from sim2edge.ingest.messages import Understanding, reader_for
 
 @dataclass
 class Topic:
-    """A topic as it is in the file."""
+    """A topic of the file."""
 
     schema: str
     encoding: str
@@ -42,26 +42,26 @@ class Stream:
     stamps: list[int | None] = field(default_factory=list)
     """Nanoseconds; None: the message has no stamp."""
     values: list[Any] = field(default_factory=list)
-    """What a message says; None: nothing that can be used."""
+    """The converted value of each message; None: unusable."""
     problem: str | None = None
-    """Why the topic cannot be used; reading it stopped there."""
+    """Why the topic cannot be used; reading it stopped at that message."""
 
     @property
     def stamped(self) -> bool:
-        """Whether the messages have stamps: none missing, not all zero. Zero is what drivers leave unset."""
+        """Whether all messages have stamps that are not all zero, the value of unset stamps."""
         if any(stamp is None for stamp in self.stamps):
             return False
         return len(self.stamps) == 1 or any(self.stamps)
 
     @property
     def usable(self) -> list[int]:
-        """The numbers of the messages that say something."""
+        """The numbers of the messages with a usable value."""
         return [number for number, value in enumerate(self.values) if value is not None]
 
 
 @dataclass(frozen=True)
 class SourceLog:
-    """What a log holds for us."""
+    """The content of a log that ingest uses."""
 
     path: Path
     topics: Mapping[str, Topic]
@@ -70,15 +70,15 @@ class SourceLog:
 
     @property
     def labelled(self) -> bool:
-        """Whether there is ground truth."""
+        """Whether the log has ground truth."""
         return "labels" in self.streams
 
 
 def read_source(path: Path, config: IngestConfig) -> SourceLog:
-    """Read a log.
+    """Read a log and choose the topic of each role.
 
     Raises:
-        BadLog: it cannot be read, lacks a topic, or has one that is not understood.
+        BadLog: it cannot be read, lacks a topic, or has an unsupported one.
     """
     listener = _Listener(config)
     for schema, channel, message in read_messages(path):
@@ -91,7 +91,7 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
 
 
 class _Listener:
-    """Sorts messages into streams."""
+    """Distributes messages to streams."""
 
     def __init__(self, config: IngestConfig) -> None:
         self.topics: dict[str, Topic] = {}
@@ -106,7 +106,7 @@ class _Listener:
         }
 
     def hear(self, schema: Schema | None, channel: Channel, message: Message) -> None:
-        """Take in one message; what is wrong with a topic matters only if it is the one that is used."""
+        """Add one message; an error in a topic matters only if the topic is chosen in the end."""
         known = self.topics.setdefault(channel.topic, Topic(schema.name if schema else "", channel.message_encoding))
         known.messages += 1
         role = self._roles.get(channel.topic)
@@ -140,7 +140,7 @@ def _checked_size(picture: Picture, most: int) -> Size | None:
 
 
 def _choose(streams: Mapping[str, Stream], config: IngestConfig) -> dict[Role, Stream]:
-    """Return the stream of each role: of the first of its names that has messages."""
+    """Return the stream of each role: that of its first topic with messages."""
     chosen: dict[Role, Stream] = {}
     for role in ROLES:
         names = config.topics.of(role)
@@ -166,7 +166,7 @@ def _check_images(images: Stream) -> None:
 
 
 def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[bytes]:
-    """Yield the images with the given rising numbers among those of their topic, as JPEG.
+    """Yield the images with the given rising numbers, counted within their topic, as JPEG.
 
     Raises:
         BadLog: one cannot be decoded.

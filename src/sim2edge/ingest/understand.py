@@ -1,4 +1,4 @@
-"""From a foreign log to the ticks of an episode: everything that may refuse a log, before anything is written.
+"""Convert a foreign log to the ticks of an episode: all checks that may refuse a log, before anything is written.
 
 episode = understand(path, config)      # raises BadLog
 """
@@ -14,7 +14,7 @@ from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.source_log import SourceLog, read_source
 
 STEADY = ("image", "scan", "pose")
-"""What comes all the time; commands and labels may pause."""
+"""Roles that are sent continuously; commands and labels may pause."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Understood:
     log: SourceLog
     clock: Clock
     ticks: Aligned
-    """Numbers are those of the messages in the log's streams."""
+    """Indices are the numbers of messages in the log's streams."""
     duration_s: float
     """From the first image to the last."""
 
 
 def understand(path: Path, config: IngestConfig) -> Understood:
-    """Read a log and choose what its ticks are made of.
+    """Read a log and choose the messages of its ticks.
 
     Raises:
         BadLog: it cannot become an episode.
@@ -63,7 +63,7 @@ def _check_floors(episode: Understood, config: IngestConfig) -> None:
 
 
 def floor_at(episode: Understood, tick: int, config: IngestConfig) -> str:
-    """Return the floor at a tick: what the labels say, else the config; empty when neither does."""
+    """Return the floor at a tick: that of the labels, else of the config; empty if neither names one."""
     role: Role = "labels"
     if role not in episode.ticks.chosen:
         return config.floor

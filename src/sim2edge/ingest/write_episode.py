@@ -1,6 +1,6 @@
-"""Writes an understood log as the folder of an episode, the same files that capture writes.
+"""Write a converted log as the folder of an episode, with the files that capture writes.
 
-This is the only module of ingest that knows how an episode is written: `OutsideLog`, `lidar.csv`, `result.json`.
+This is the only module of ingest that knows the files of an episode: `OutsideLog`, `lidar.csv`, `result.json`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from sim2edge.manifest import File
 
 SIMULATOR = "ingest"
 UNLABELLED = "unlabelled"
-"""The reason why an episode without ground truth is no success, so that clean leaves it out."""
+"""The failure reason of an episode without ground truth, so that clean leaves it out."""
 
 
 def write_episode(
@@ -52,15 +52,15 @@ def write_episode(
 
 
 def seed_of(source: File) -> str:
-    """Return what stands for the seed of an episode that was not drawn.
+    """Return the substitute for a seed of an episode that was not drawn at random.
 
-    The head of its file's SHA-256, 32 hex digits.
+    It is the head of its file's SHA-256, 32 hex digits.
     """
     return source.sha256[:32]
 
 
 def _write_log(path: Path, metadata: dict[str, str], understood: Understood, config: IngestConfig) -> list[OutsideTick]:
-    """Write `simulation.mcap`; the ticks come back without their images."""
+    """Write `simulation.mcap`, and return the ticks without their images."""
     log = OutsideLog(path, beam_angles(config.lidar), metadata)
     try:
         return [_write_tick(log, tick) for tick in _ticks(understood, config)]
@@ -88,7 +88,7 @@ def _boxes(labels: Labels) -> tuple[Box, ...]:
 
 
 def _result(ticks: list[OutsideTick], known: dict[str, Any], labelled: bool, reach: float) -> EpisodeResult:
-    """`result.json`; `reach` is how far the LiDAR sees at most, metres."""
+    """Return the content of `result.json`; `reach` is the largest range of the LiDAR, metres."""
     nearest = min(reach, *(float(np.min(tick.ranges)) for tick in ticks))
     return EpisodeResult(
         **known,
