@@ -1,11 +1,11 @@
-"""Capture: drives a simulated robot through random rooms and logs what it saw, heard and did, an episode a room.
+"""The capture stage: drive a simulated robot through random rooms and log its sensors and actions, an episode a room.
 
     sim2edge capture --partition demo-1 --preset demo
     sim2edge capture --partition demo-1 episodes=4 camera.width=320 camera.height=240
 
-    sim2edge capture --partition demo-1 --shard 3/8     # a share of the batch; `--gather 8` makes the batch of all
+    sim2edge capture --partition demo-1 --shard 3/8     # a share of the batch; `--gather 8` merges all shares
 
-The inputs are the batch id and the config: every episode's seed is derived from the two (`seeds.py`).
+The inputs are the batch id and the config: every episode's seed is derived from both (`seeds.py`).
 """
 
 from sim2edge.capture.config import CaptureConfig

@@ -1,10 +1,10 @@
-"""`sim2edge summarize [batch]`: how the episodes of a batch went, from its table and its manifest.
+"""`sim2edge summarize [batch]`: print statistics on the episodes of a batch, from its table and its manifest.
 
-    sim2edge summarize              # the batch that was captured last
-    sim2edge summarize demo-1       # by name; also while only some of its shards are there
+    sim2edge summarize              # the newest batch
+    sim2edge summarize demo-1       # by name; also while only some of its shards exist
     sim2edge summarize 3f2a9c0d11e4b7a6
 
-No episode is downloaded.
+It downloads no episode.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from sim2edge.recipes.perception import CLASSES, FLOORS
 Row = Mapping[str, str]
 TABLE = "aggregated_results.csv"
 RUG = "rug"
-"""The floor that is never a room's own: it lies on another."""
+"""The floor that is never a room's own: it is placed on another."""
 
 METRICS = (
     ("path", "path_length_m", "m"),
@@ -39,25 +39,25 @@ METRICS = (
     ("time to collision", "time_to_collision_s", "s"),
     ("way to collision", "distance_to_collision_m", "m"),
 )
-"""What is shown, the column it is in, and its unit; means are over the episodes that have a value."""
+"""Title, column and unit of each metric; means are over the episodes that have a value."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The episodes of a batch: those of one artifact, or of the shards that are there."""
+    """The episodes of a batch: those of one artifact, or of the existing shards."""
 
     name: str
     manifests: Sequence[Manifest]
     rows: Sequence[Row]
 
     def total(self, name: str) -> Counter[str]:
-        """Return the sum over the artifacts of counts in their summaries."""
+        """Return the sum over the artifacts of the counts `name` in their summaries."""
         return sum((Counter(manifest.summary.get(name, {})) for manifest in self.manifests), Counter[str]())
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="sim2edge summarize", description="how the episodes of a batch went")
+    """Run the command and return its exit code."""
+    parser = argparse.ArgumentParser(prog="sim2edge summarize", description="statistics on the episodes of a batch")
     parser.add_argument("batch", nargs="?", help="a batch, or a reference, ref or id of episodes; default: the newest")
     arguments = parser.parse_args(argv)
     batch = read_batch(Bus.from_environment(), arguments.batch)
@@ -69,7 +69,7 @@ def read_batch(bus: Bus, name: str | None) -> Batch:
     """Find a batch and read its table.
 
     Raises:
-        BadInput: there is none, or what was named is not a batch.
+        BadInput: no batch exists, or `name` is not a batch.
     """
     manifests = [newest(bus)] if name is None else find(bus, name)
     wrong = [manifest.reference for manifest in manifests if manifest.kind != "episodes"]
@@ -80,7 +80,7 @@ def read_batch(bus: Bus, name: str | None) -> Batch:
 
 
 def newest(bus: Bus) -> Manifest:
-    """Return the batch that was finished last."""
+    """Return the batch that was committed last."""
     batches = [bus.open(ref.target) for ref in bus.list_refs("refs/batches")]
     if not batches:
         raise BadInput("there is no batch on the bus yet: sim2edge capture --partition NAME")
@@ -88,13 +88,13 @@ def newest(bus: Bus) -> Manifest:
 
 
 def find(bus: Bus, name: str) -> Sequence[Manifest]:
-    """Return the artifact that a name stands for, or the shards of a batch that was not gathered yet."""
+    """Return the artifact that a name denotes, or the shards of a batch that is not gathered yet."""
     ref = None if "/" in name else bus.read_ref(f"refs/batches/{name}")
     if ref:
         return [bus.open(ref.target)]
     shards = [] if "/" in name else [each for each in bus.manifests("episodes", name) if each.shard]
     if shards:
-        # Of several configs, or several ways to cut the batch, the last one's.
+        # Of several configs or numbers of shards, only those of the newest shard.
         return [each for each in shards if _cut(each) == _cut(shards[-1])]
     try:
         return [bus.open(bus.resolve(name))]
@@ -115,7 +115,7 @@ def read_rows(bus: Bus, manifest: Manifest) -> Sequence[Row]:
 
 
 def print_batch(console: Console, batch: Batch) -> None:
-    """Print all that is known of a batch without its episodes."""
+    """Print all statistics of a batch that need no episodes."""
     rows = batch.rows
     console.print(f"[bold]{batch.name}[/]  {_where(batch.manifests)}", soft_wrap=True)
     frames = sum(int(row["frames"]) for row in rows)
@@ -131,7 +131,7 @@ def print_batch(console: Console, batch: Batch) -> None:
 
 
 def _balance(batch: Batch) -> Table:
-    """Side by side: classes, then floors above drivers, then layouts."""
+    """Return the tables side by side: classes, then floors above drivers, then layouts."""
     boxes, floors = batch.total("boxes"), [name for name in FLOORS if name != RUG]
     classes = _shares("class", "boxes", {name: boxes[name] for name in CLASSES})
     middle = Group(_groups("floor", batch.rows, floors), "", _groups("driver", batch.rows, ()))
@@ -189,7 +189,7 @@ def _shares(title: str, noun: str, counts: Mapping[str, int]) -> Table:
 
 
 def _groups(column: str, rows: Sequence[Row], known: Sequence[str]) -> Table:
-    """Episodes and their success by the values of a column, those of `known` first, also where there are none."""
+    """Return episodes and success rates by the values of a column, those of `known` first, even without episodes."""
     values = [row.get(column) or "unknown" for row in rows]
     table = _table(column, "episodes", "success")
     for name in [*known, *sorted(set(values) - set(known))]:

@@ -1,4 +1,4 @@
-"""The camera: what draws the images, and whether it is here.
+"""Select the camera's renderer, and check that it works on this machine.
 
 EGL is probed in a process of its own, because importing MuJoCo with a missing EGL library kills the importer.
 `MUJOCO_GL` has to be set before MuJoCo is imported: `prepare_environment` is the first thing a worker calls.
@@ -29,34 +29,34 @@ with mujoco.Renderer(model, 32, 32) as renderer:
 """
 
 SOFTWARE_GL = {"LP_NUM_THREADS": "0", "LP_NATIVE_VECTOR_WIDTH": "256"}
-"""How Mesa draws in software: not by how many cores and how wide registers the machine has."""
+"""Settings of Mesa's software renderer, independent of the machine's number of cores and register width."""
 
 
 class Camera(Protocol):
-    """Draws what the robot's camera sees."""
+    """Renders the robot camera's view."""
 
     def draw(self) -> "tuple[NDArray[np.uint8], NDArray[np.int32]]":
-        """Return the image (height, width, RGB) and the geom seen by each pixel (height, width; -1 for none), now."""
+        """Return the current image (height, width, RGB) and the geom shown by each pixel (height, width; -1: none)."""
 
     def close(self) -> None:
-        """Free the drawing context."""
+        """Release the rendering context."""
 
 
 def egl_environment() -> dict[str, str]:
-    """Return the environment under which MuJoCo draws by EGL.
+    """Return the environment variables under which MuJoCo renders with EGL.
 
-    Mesa's software, if it is that, on one thread and one width.
+    Mesa's software renderer is set to one thread and a fixed vector width.
     """
     return {"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "egl"} | SOFTWARE_GL
 
 
 def prepare_environment(backend: str) -> None:
-    """Set what MuJoCo reads at its import; nothing GL is loaded for the ray camera."""
+    """Set the variables that MuJoCo reads at import; the ray camera loads no GL at all."""
     os.environ.update(egl_environment() if backend == "egl" else {"MUJOCO_GL": "disable"})
 
 
 def probe_egl() -> str | None:
-    """EGL's renderer and the version of its driver, or None when EGL does not work on this machine."""
+    """Return EGL's renderer and its driver's version, or None if EGL does not work on this machine."""
     environment = os.environ | egl_environment()
     try:
         probe = subprocess.run(
@@ -69,10 +69,10 @@ def probe_egl() -> str | None:
 
 
 def check_renderer(config: CameraConfig) -> None:
-    """Check that images are drawn here by what the config declares, and so the id says.
+    """Check that this machine renders with the renderer that the config declares, which is part of the id.
 
     Raises:
-        BadInput: EGL does not work here, or draws with another renderer.
+        BadInput: EGL does not work here, or uses another renderer.
     """
     if config.backend == "ray":
         return
@@ -84,6 +84,6 @@ def check_renderer(config: CameraConfig) -> None:
 
 
 def describe_camera(config: CaptureConfig) -> dict[str, str]:
-    """Return what drew the images, for the summary."""
+    """Return the backend and the renderer of the images, for the summary."""
     backend = "webots" if config.simulator == "webots" else config.camera.backend
     return {"camera_backend": backend, "camera_renderer": config.camera.renderer or "MuJoCo ray casting"}

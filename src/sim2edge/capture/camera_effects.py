@@ -1,10 +1,10 @@
-"""What a real camera does to an image: blur and bend what moves, gain, a tint, noise.
+"""Simulate the effects of a real camera on an image: motion blur, rolling shutter, gain, tint, noise.
 
     image = develop(view.image, spec.camera, yaw_rate_rad_s, focal_pixels(height, fov_deg), rng)
 
-Labels are of the undisturbed image, taken as the first row is read. While the robot turns at w rad/s, an edge at the
-image's middle is off by up to f * w * readout in the last row and blurred by f * w * shutter / 2 to either side: at the
-defaults (f = 104 pixels, 0.02 s each) and 1 rad/s that is 2 pixels and 1 pixel.
+Labels refer to the undisturbed image, taken when the first row is read. While the robot turns at w rad/s, an edge at
+the image's middle is off by up to f * w * readout in the last row and blurred by f * w * shutter / 2 to either side: at
+the defaults (f = 104 pixels, 0.02 s each) and 1 rad/s that is 2 pixels and 1 pixel.
 """
 
 import math
@@ -22,14 +22,14 @@ MIN_BEND_PX = 0.05
 
 
 def develop(image: Image, camera: CameraSpec, yaw_rate_rad_s: float, focal_px: float, rng: Rng) -> Image:
-    """Return the image (height, width, RGB) that the camera delivers; the same one where the camera has no effect."""
+    """Return the image (height, width, RGB) that the camera delivers; unchanged if the camera has no effect."""
     pan = yaw_rate_rad_s * focal_px
     image = bend(blur(image, abs(pan) * camera.shutter_s), pan * camera.readout_s)
     return add_noise(amplify(image, camera), camera.noise, rng)
 
 
 def blur(image: Image, width_px: float) -> Image:
-    """Motion blur: the mean along the way that the scene moves while the shutter is open; below a pixel, nothing."""
+    """Apply motion blur: the mean over the distance the scene moves during the exposure; below a pixel, none."""
     if width_px <= 1:
         return image
     reach = math.ceil((width_px - 1) / 2)
@@ -40,7 +40,7 @@ def blur(image: Image, width_px: float) -> Image:
 
 
 def bend(image: Image, last_row_px: float) -> Image:
-    """Rolling shutter: each row is read later, when the scene has moved to the right (the robot turns left)."""
+    """Apply the rolling shutter: later rows show the scene moved to the right (when the robot turns left)."""
     if abs(last_row_px) < MIN_BEND_PX:
         return image
     height, width = image.shape[:2]
@@ -52,7 +52,7 @@ def bend(image: Image, last_row_px: float) -> Image:
 
 
 def amplify(image: Image, camera: CameraSpec) -> Image:
-    """Exposure and tint: a gain of each channel, saturating."""
+    """Apply exposure and tint: a gain of each channel, saturating."""
     gains = camera.exposure * np.array(camera.tint)
     if np.all(gains == 1):
         return image
@@ -61,10 +61,10 @@ def amplify(image: Image, camera: CameraSpec) -> Image:
 
 
 def add_noise(image: Image, deviation: float, rng: Rng) -> Image:
-    """Gaussian noise of each channel of each pixel, saturating."""
+    """Add Gaussian noise to each channel of each pixel, saturating."""
     if deviation == 0:
         return image
-    # OpenCV's generator takes a quarter of the time of NumPy's; its state is the thread's, so it is seeded every time.
+    # OpenCV's generator takes a quarter of the time of NumPy's; its state is per thread, so it is seeded every time.
     cv2.setRNGSeed(int(rng.integers(1 << 31)))
     flat = image.reshape(len(image), -1)
     noise = np.empty(flat.shape, np.int16)

@@ -1,4 +1,4 @@
-"""Where the camera is on the robot and how it looks: one answer for simulators, labels and worlds.
+"""Compute the camera's mount on the robot, for simulators, labels and worlds alike.
 
 Robot's frame: x ahead, y left, z up, origin on the floor below the middle. Camera's frame: x right, y up, z backward.
 """
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def mount_position(camera: CameraSpec) -> tuple[float, float, float]:
-    """Return the camera's place in the robot's frame, metres."""
+    """Return the camera's position in the robot's frame, metres."""
     return CAMERA_AHEAD_M, 0.0, camera.height_m
 
 

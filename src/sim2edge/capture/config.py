@@ -1,6 +1,6 @@
-"""The capture stage's config: how many episodes, which sensors, the ranges rooms, robots and cameras are drawn from.
+"""The config of the capture stage: number of episodes, sensors, and the ranges of rooms, robots and cameras.
 
-A pair is a range: every episode draws its value uniformly from it (domain randomisation), and records what it drew.
+A pair is a range: every episode draws its value uniformly from it (domain randomisation), and records the value.
 """
 
 from typing import Annotated, Any, Literal
@@ -73,10 +73,10 @@ class CameraConfig(Section):
     """The camera of the robot."""
 
     backend: Literal["ray", "egl"] = Field(
-        default="ray", description="what draws the images: ray casting (the same everywhere), or EGL"
+        default="ray", description="renderer of the images: ray casting (the same everywhere), or EGL"
     )
     renderer: str = Field(
-        default="", description="EGL's renderer and driver, as a refused run names them; Webots' release is filled in"
+        default="", description="EGL's renderer and driver, as named by a refused run; Webots' release is filled in"
     )
     width: int = Field(default=160, ge=32, le=1920, description="image width, pixels")
     height: int = Field(default=120, ge=24, le=1080, description="image height, pixels")
@@ -85,14 +85,14 @@ class CameraConfig(Section):
     shadows: bool = Field(default=True, description="whether the main light casts shadows")
     height_m: PositiveRange = Field(default=(0.28, 0.32), description="camera above the floor, metres")
     tilt_deg: TiltRange = Field(default=(6.0, 12.0), description="camera tilt below the horizon, degrees")
-    yaw_deg: JitterRange = Field(default=(-2.0, 2.0), description="how far it points to the left of ahead, degrees")
-    roll_deg: JitterRange = Field(default=(-1.5, 1.5), description="how far it is turned clockwise, degrees")
+    yaw_deg: JitterRange = Field(default=(-2.0, 2.0), description="rotation to the left, degrees")
+    roll_deg: JitterRange = Field(default=(-1.5, 1.5), description="rotation clockwise, degrees")
     exposure: GainRange = Field(default=(0.85, 1.2), description="gain of all channels")
     tint: GainRange = Field(default=(0.94, 1.06), description="gain of each channel")
     noise: NoiseRange = Field(default=(0.0, 4.0), description="standard deviation of a channel's noise, 0..255")
     shutter_s: SecondsRange = Field(default=(0.0, 0.02), description="exposure time that blurs turns, seconds")
     readout_s: SecondsRange = Field(
-        default=(0.0, 0.02), description="first row read to last (rolling shutter), seconds"
+        default=(0.0, 0.02), description="time from the first row read to the last (rolling shutter), seconds"
     )
     masks: bool = Field(default=False, description="whether to log which obstacle each pixel shows")
     images: bool = Field(default=False, description="whether to write the images as files, too")
@@ -102,14 +102,14 @@ LIDAR_PRESETS: dict[str, dict[str, Any]] = {
     "360_over_360": {"beams": 360, "fov_deg": 360.0},
     "1081_over_270": {"beams": 1081, "fov_deg": 270.0, "max_range_m": 30.0},
 }
-"""What a preset stands for; fields given beside it win."""
+"""Fields of each preset; fields given beside it take precedence."""
 
 
 class LidarConfig(Section):
     """The 2D LiDAR of the robot."""
 
     preset: Literal["", "360_over_360", "1081_over_270"] = Field(
-        default="", description="beams, angle and range of a kind of scanner"
+        default="", description="named set of beams, angle and range"
     )
     beams: int = Field(default=360, ge=8, le=4096, description="beams a scan")
     fov_deg: float = Field(default=360.0, gt=0, le=360, description="angle that the beams span, centred ahead, degrees")
@@ -127,7 +127,7 @@ class LidarConfig(Section):
 
 
 class Lidar3dConfig(Section):
-    """The 3D LiDAR of the robot: layers of beams all around."""
+    """The 3D LiDAR of the robot: layers of beams over a full turn."""
 
     enabled: bool = Field(default=False, description="whether the robot has one")
     layers: int = Field(default=16, ge=2, le=128, description="beams one above another")
@@ -149,22 +149,22 @@ class RoomConfig(Section):
     """Rooms: shape, floor, obstacles and decoration."""
 
     layouts: Annotated[tuple[Layout, ...], AfterValidator(_not_empty)] = Field(
-        default=("rectangle", "l", "corridor", "two_rooms", "clutter"), description="shapes of rooms, each as often"
+        default=("rectangle", "l", "corridor", "two_rooms", "clutter"), description="shapes of rooms, equally frequent"
     )
     side_m: SideRange = Field(default=(4.0, 6.0), description="length of an outer wall, metres")
     corridor_m: PassageRange = Field(default=(1.8, 2.4), description="width of a corridor, metres")
     door_m: PassageRange = Field(default=(0.95, 1.3), description="width of the door between two rooms, metres")
     classes: Annotated[tuple[str, ...], AfterValidator(_known_classes)] = Field(
-        default=CLASSES, description="classes of obstacles that stand in rooms, each as often"
+        default=CLASSES, description="classes of obstacles in rooms, equally frequent"
     )
     obstacles: CountRange = Field(default=(6, 9), description="obstacles in a room; twice as many in clutter")
-    gap_m: float = Field(default=0.12, ge=0, le=5, description="least free distance between two obstacles, metres")
+    gap_m: float = Field(default=0.12, ge=0, le=5, description="smallest free distance between two obstacles, metres")
     walking: Fraction = Field(default=0.35, description="share of persons who walk to and fro")
     walking_m_s: PositiveRange = Field(default=(0.25, 0.6), description="their speed, metres a second")
     decorations: CountRange = Field(default=(2, 6), description="doors and pictures on the walls")
     rugs: CountRange = Field(default=(0, 1), description="rugs on the floor")
     textures: Literal["training", "held_out", "all"] = Field(
-        default="training", description="which floor textures: those for training, or those kept for evaluation"
+        default="training", description="floor textures: those for training, or those held out for evaluation"
     )
 
 
@@ -182,37 +182,37 @@ class RobotConfig(Section):
     mass_kg: PositiveRange = Field(default=(6.0, 10.0), description="mass without wheels, kilograms")
     wheel_friction: FractionRange = Field(default=(0.7, 1.0), description="sliding friction of the wheels on the floor")
     speed_m_s: PositiveRange = Field(default=(0.4, 0.7), description="cruising speed, metres a second")
-    slip: SlipRange = Field(default=(0.0, 0.03), description="share of a wheel's travel that odometry counts too much")
+    slip: SlipRange = Field(default=(0.0, 0.03), description="share of a wheel's travel that odometry overestimates")
 
 
 class DriverConfig(Section):
-    """Who drives."""
+    """The driver of the robot."""
 
     kinds: Annotated[tuple[DriverName, ...], AfterValidator(_not_empty)] = Field(
         default=("expert",), description="drivers, in turn: expert, noisy (recoveries), explore (no map), policy"
     )
     noise: float = Field(default=0.25, ge=0, le=0.9, description="share of the time that a noisy driver is disturbed")
-    policy: str = Field(default="", description="ONNX file of the LiDAR policy that drives as `policy`")
+    policy: str = Field(default="", description="ONNX file of the LiDAR policy of the driver `policy`")
     policy_sha256: str = Field(
-        default="", pattern="^([0-9a-f]{64})?$", description="of that file: the path does not say what is in it"
+        default="", pattern="^([0-9a-f]{64})?$", description="SHA-256 of that file, whose path proves nothing"
     )
 
 
 class LabelConfig(Section):
-    """What is labelled, and how labels are checked."""
+    """Thresholds of labels, and how labels are checked."""
 
-    min_pixels: int = Field(default=40, ge=1, description="least visible pixels of a labelled object")
-    min_side_pixels: int = Field(default=5, ge=1, description="least width and height of a box, pixels")
+    min_pixels: int = Field(default=40, ge=1, description="smallest number of visible pixels of a labelled object")
+    min_side_pixels: int = Field(default=5, ge=1, description="smallest width and height of a box, pixels")
     sectors: int = Field(default=12, ge=4, le=72, description="sectors of free distance around the robot")
-    check_every: int = Field(default=25, ge=1, description="one frame in so many is checked against geometry")
+    check_every: int = Field(default=25, ge=1, description="every n-th frame is checked against geometry")
 
 
 class CaptureConfig(StageConfig):
-    """All that decides a batch besides its id."""
+    """All settings that affect a batch, besides its id."""
 
     episodes: int = Field(default=200, ge=1, le=10_000, description="episodes to capture")
     episode_seconds: float = Field(default=20.0, ge=1, le=3600, description="simulated seconds an episode lasts")
-    simulator: Literal["mujoco", "webots"] = Field(default="mujoco", description="which simulator drives the robot")
+    simulator: Literal["mujoco", "webots"] = Field(default="mujoco", description="simulator")
     workers: int = Field(
         default=0,
         ge=0,
@@ -223,7 +223,7 @@ class CaptureConfig(StageConfig):
     verify_every: int = Field(
         default=50,
         ge=0,
-        description="one episode in so many is made twice and compared; 0: none",
+        description="every n-th episode is captured twice and compared; 0: none",
         json_schema_extra={"affects_cache_key": False},
     )
     camera: CameraConfig = Field(default=CameraConfig(), description="camera")
@@ -258,5 +258,5 @@ class CaptureConfig(StageConfig):
 
     @property
     def frames(self) -> int:
-        """Frames of an episode that runs its whole time."""
+        """Number of frames of an episode that is not cut short."""
         return round(self.episode_seconds * RATE_HZ)

@@ -1,10 +1,10 @@
-"""The contact sheet of a batch: frames from its episodes with their boxes, on one picture, as a first look.
+"""Draw the contact sheet of a batch: one picture of frames from its episodes with their boxes, as an overview.
 
     write_contact_sheet(output, results, config.episodes)      # a batch, or a shard of it
     gather_contact_sheet(output, tiles, results)               # the batch, from its shards' tiles
 
-The frames are evenly spaced over the episodes of the whole batch and over their time, not chosen for their looks. Each
-is a file of its own, too (`contact_sheet.07.jpg`), so that shards need not be read again to make the batch's sheet.
+The frames are evenly spaced over the episodes of the whole batch and over their time, not hand-picked. Each is also a
+file of its own (`contact_sheet.07.jpg`), so that the batch's sheet needs only the tiles of its shards.
 """
 
 from bisect import bisect_left
@@ -33,7 +33,7 @@ COLUMNS = 6
 TILE_WIDTH, CAPTION, GAP, HEADER = 264, 46, 14, 76
 PAPER, CARD, INK, FAINT = (27, 23, 20), (41, 36, 32), (240, 240, 240), (170, 163, 156)
 GOOD, BAD = (120, 200, 90), (90, 90, 240)
-"""Colours are BGR, as OpenCV has them."""
+"""Colours are BGR, OpenCV's order."""
 
 
 class _Box(BaseModel):
@@ -65,8 +65,8 @@ class Frame:
 def write_contact_sheet(folder: Path, results: Sequence[EpisodeResult], episodes: int) -> None:
     """Write `contact_sheet.png` and its tiles for the episodes in `folder` (`<episode id>/simulation.mcap`).
 
-    The same episodes give the same bytes. `episodes` is how many the whole batch has: a shard shows its part of the
-    frames that the batch shows, and may have none to show.
+    The same episodes produce the same bytes. `episodes` is the number of episodes in the whole batch: a shard
+    contributes its part of the batch's frames, which may be empty.
 
     Raises:
         RuntimeError: a log lacks a frame, or a picture cannot be written.
@@ -80,7 +80,7 @@ def write_contact_sheet(folder: Path, results: Sequence[EpisodeResult], episodes
 
 
 def gather_contact_sheet(folder: Path, tiles: Sequence[Path], results: Sequence[EpisodeResult]) -> None:
-    """Lay tiles out on `contact_sheet.png`, in the order of their names.
+    """Arrange tiles on `contact_sheet.png`, in the order of their names.
 
     Raises:
         RuntimeError: the picture cannot be written.
@@ -107,9 +107,9 @@ def _save(path: Path, picture: Image, option: int, value: int) -> None:
 
 
 def choose_frames(results: Sequence[EpisodeResult], episodes: int) -> list[tuple[int, EpisodeResult, int]]:
-    """Return which frames of these episodes the sheet of a batch of `episodes` shows.
+    """Return the frames of these episodes that are shown for a batch of `episodes`.
 
-    (place on the sheet, episode, frame).
+    Each is (place on the sheet, episode, frame).
 
     Episodes without a place show nothing; one too short for its places shows each frame once.
     """
@@ -125,10 +125,10 @@ def choose_frames(results: Sequence[EpisodeResult], episodes: int) -> list[tuple
 
 
 def read_frame(log: Path, index: int) -> Frame:
-    """Frame `index` of an episode's log.
+    """Return frame `index` of an episode's log.
 
     Raises:
-        RuntimeError: the log has none.
+        RuntimeError: the log lacks the frame.
     """
     time, found = index * TICK_NS, dict[str, Any]()
     with log.open("rb") as file:
@@ -144,7 +144,7 @@ def read_frame(log: Path, index: int) -> Frame:
 
 
 def class_colour(label: str) -> Colour:
-    """Return a colour of its own for each class, evenly spaced in hue; light enough for dark text on it."""
+    """Return a distinct colour for each class, evenly spaced in hue, light enough for dark text."""
     hue = round(180 * CLASSES.index(label) / len(CLASSES))
     blue, green, red = cv2.cvtColor(np.array([[[hue, 150, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return blue, green, red
@@ -204,6 +204,6 @@ def _write(image: Image, text: str, at: tuple[int, int], size: int, colour: Colo
 
 
 def _width(text: str, size: int) -> int:
-    """Return how wide a text is at most, pixels."""
+    """Return the largest width of a text, pixels."""
     _, _, wide, _ = cv2.getTextSize((0, 0), text, (0, 0), _font(), size, 600)
     return int(wide)

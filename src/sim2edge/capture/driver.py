@@ -1,13 +1,12 @@
-"""The driver: heads for a point on its way and keeps clear of what the LiDAR sees.
+"""Drive the robot: head for a point on its path and keep clear of obstacles in the LiDAR scan.
 
-`decide` is a dynamic-window search (Fox, Burgard, Thrun 1997): it tries arcs, drops those that come too near to a
-LiDAR point, and takes the one that leads best to the target. The drivers differ in their targets and in what of a
-decision reaches the motors:
+`decide` is a dynamic-window search (Fox, Burgard, Thrun 1997): it tries arcs, drops those too near to a LiDAR point,
+and takes the one that leads best to the target. The drivers differ in their targets and in how decisions reach motors:
 
-expert   passes the checkpoints over the occupancy grid; knows where walkers are and what lies below the LiDAR
-noisy    an expert whose motors are disturbed at times: it shows how to recover (Laskey et al. 2017, DART)
+expert   passes the checkpoints over the occupancy grid; knows walkers' poses and obstacles below the LiDAR
+noisy    an expert whose motors are disturbed at times: its drives show recoveries (Laskey et al. 2017, DART)
 explore  knows no map: keeps a direction for a while, then another
-policy   a network that is told the scan (`policy_driver.py`)
+policy   a network whose input is the scan (`policy_driver.py`)
 """
 
 import math
@@ -28,28 +27,28 @@ from sim2edge.episodes.moment import LIDAR_HEIGHT_M, ROBOT_RADIUS_M, Command, Po
 Floats = NDArray[np.float64]
 
 SIGHT_M = 1.6
-"""LiDAR points farther than this do not matter to the next second."""
+"""Distance beyond which LiDAR points do not matter for the next second."""
 MARGIN_M = 0.05
-"""Least distance between the chassis and a LiDAR point on an arc."""
+"""Smallest distance between the chassis and a LiDAR point on an arc."""
 COMFORT_M = 0.2
-"""Distance beyond which more is no better."""
+"""Distance beyond which more clearance is no better."""
 SAFE_M = 0.25
-"""A driver is disturbed only while nothing is nearer to the chassis."""
+"""A driver is disturbed only while nothing is nearer than this to the chassis."""
 DISTURBED_TICKS = 6
 LOOKAHEAD_M = 0.7
 GOAL_REACHED_M = 0.35
 TURN_RAD_S = 1.4
 HORIZON_S = np.linspace(0.2, 1.2, 6)
 BRAKING = 1
-"""Index in the horizon up to which an arc has to be free wherever the target is."""
+"""Index in the horizon up to which an arc has to be free, wherever the target is."""
 
 
 @lru_cache(maxsize=1)
 def arcs(speed: float) -> tuple[Floats, Floats]:
-    """Commands (n, 2: m/s and rad/s) worth trying, and where each leads (n, times, 3: x, y, yaw; robot's frame)."""
+    """Return candidate commands (n, 2: m/s and rad/s), and their paths (n, times, 3: x, y, yaw; robot's frame)."""
     grid = np.meshgrid(speed * np.array([0.0, 0.4, 0.7, 1.0]), np.linspace(-TURN_RAD_S, TURN_RAD_S, 15))
     commands = np.stack([part.ravel() for part in grid], axis=1)
-    # Standing still is never the way on.
+    # Standing still never leads on.
     commands = commands[np.abs(commands).sum(axis=1) > 0]
     linear, angular = commands[:, :1], commands[:, 1:]
     yaw = angular * HORIZON_S
@@ -65,7 +64,7 @@ def decide(points: Floats, target: tuple[float, float], speed: float) -> Command
     commands, path = arcs(speed)
     away = np.linalg.norm(path[..., :2] - target, axis=2)
     left = np.minimum(away.min(axis=1), math.hypot(*target))
-    # What comes after the arc has passed the target does not matter: it will not be driven.
+    # The arc beyond the target does not matter: it will not be driven.
     driven = np.arange(len(HORIZON_S)) <= np.maximum(away.argmin(axis=1), BRAKING)[:, None]
     gap = np.full(len(commands), COMFORT_M)
     if len(points):
@@ -81,13 +80,13 @@ def decide(points: Floats, target: tuple[float, float], speed: float) -> Command
 
 
 def nearest(path: Floats, points: Floats) -> Floats:
-    """Return distance (n, times) of each place of some arcs to the nearest of points (m, 2)."""
+    """Return the distance (n, times) of each place of some arcs to the nearest of points (m, 2)."""
     away_x = path[..., :1] - points[:, 0]
     away_y = path[..., 1:2] - points[:, 1]
     away_x *= away_x
     away_y *= away_y
     away_x += away_y
-    # One root at the end instead of one a pair: this is most of a decision's time.
+    # One root at the end instead of one a pair: this takes most of a decision's time.
     return np.asarray(np.sqrt(away_x.min(axis=2)))
 
 
@@ -100,21 +99,21 @@ def lidar_points(ranges: Floats, angles: Floats) -> Floats:
 
 
 class Decision(NamedTuple):
-    """What a driver wants, and what the motors get: two things under a disturbance."""
+    """The driver's command, and the command applied to the motors: they differ under a disturbance."""
 
     command: Command
     applied: Command
 
 
 class Driver(Protocol):
-    """Decides once a tick."""
+    """Makes a decision every tick."""
 
     @property
     def checkpoints_passed(self) -> int:
-        """How many of the episode's checkpoints it was at, in turn."""
+        """Number of the episode's checkpoints it has passed, in turn."""
 
     def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:
-        """Return the decision for the next tick: from the truth, and from the scan (m) along the angles (rad)."""
+        """Return the decision for the next tick, from the ground truth and the scan (m) along the angles (rad)."""
 
 
 class Expert:
@@ -128,7 +127,7 @@ class Expert:
         self.checkpoints_passed = 0
 
     def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:
-        """As `Driver.drive`."""
+        """Head for the next checkpoint, see `Driver.drive`."""
         pose = view.pose
         if math.dist(pose[:2], self._goal()) < GOAL_REACHED_M:
             self.checkpoints_passed += 1
@@ -140,9 +139,9 @@ class Expert:
         return Decision(command, command)
 
     def unseen(self, view: Observation) -> Floats:
-        """Return points (n, 2) within `SIGHT_M` in the robot's frame of what the LiDAR may not see.
+        """Return points (n, 2) in the robot's frame, within `SIGHT_M`, of obstacles that the LiDAR may miss.
 
-        Low things, feet.
+        These are low obstacles and the feet of walkers.
         """
         pairs = zip(self._obstacles, view.obstacles, strict=True)
         walkers = [outline_points(obstacle, pose) for obstacle, pose in pairs if obstacle.motion]
@@ -153,7 +152,7 @@ class Expert:
 
 
 class NoisyExpert:
-    """An expert that is pushed off its way: `share` of the time the motors get a random command."""
+    """An expert that is pushed off its path: for a share of the time, the motors get a random command."""
 
     def __init__(self, expert: Expert, speed: float, share: float, rng: Rng) -> None:
         self._expert, self._speed, self._share, self._rng = expert, speed, share, rng
@@ -162,11 +161,11 @@ class NoisyExpert:
 
     @property
     def checkpoints_passed(self) -> int:
-        """Of the expert."""
+        """Number of checkpoints the expert has passed."""
         return self._expert.checkpoints_passed
 
     def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:
-        """As `Driver.drive`; near an obstacle nothing disturbs it."""
+        """Disturb the expert's command at times, but not near an obstacle, see `Driver.drive`."""
         wanted = self._expert.drive(view, ranges, angles).command
         unseen = np.linalg.norm(self._expert.unseen(view), axis=1)
         nearest = min(float(ranges.min()), float(unseen.min(initial=SIGHT_M)))
@@ -182,7 +181,7 @@ class NoisyExpert:
 
 
 class Explorer:
-    """Keeps a random direction for some seconds and avoids what the LiDAR sees, without a map."""
+    """Keeps a random direction for some seconds and avoids obstacles in the scan, without a map."""
 
     def __init__(self, speed: float, rng: Rng) -> None:
         self._speed, self._rng = speed, rng
@@ -190,7 +189,7 @@ class Explorer:
         self.checkpoints_passed = 0
 
     def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:
-        """As `Driver.drive`."""
+        """Keep the present direction or draw a new one, see `Driver.drive`."""
         if self._ticks == 0:
             self._heading, self._ticks = view.pose.yaw_rad + self._rng.uniform(-2, 2), int(self._rng.integers(15, 45))
         self._ticks -= 1
@@ -217,11 +216,11 @@ def _along(polygon: Floats) -> Floats:
 
 
 def to_robot(points: Floats, pose: Pose) -> Floats:
-    """Return points (n, 2) of the room's frame in that of a robot at `pose`."""
+    """Convert points (n, 2) of the room's frame to that of a robot at `pose`."""
     cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
     return np.asarray((points - pose[:2]) @ np.array([[cos, -sin], [sin, cos]]))
 
 
 def in_sight(points: Floats, pose: Pose) -> Floats:
-    """Of points (n, 2) of the room those within `SIGHT_M` of a robot at `pose`, in its frame."""
+    """Return the points (n, 2) of the room within `SIGHT_M` of a robot at `pose`, in its frame."""
     return to_robot(points[np.linalg.norm(points - pose[:2], axis=1) < SIGHT_M], pose)

@@ -1,4 +1,4 @@
-"""The EGL camera: draws with MuJoCo's own renderer, without a display. Import it only where the EGL probe succeeded."""
+"""Render with MuJoCo's own renderer by EGL, without a display. Import it only where the EGL probe succeeded."""
 
 import mujoco
 import numpy as np
@@ -10,7 +10,7 @@ from sim2edge.capture.robot import CAMERA
 
 
 class EglCamera:
-    """Draws the robot camera's view of one scene. It holds a GL context: close it."""
+    """Renders the robot camera's view of one scene. It holds a GL context and has to be closed."""
 
     def __init__(self, scene: Scene, data: mujoco.MjData, config: CameraConfig) -> None:
         self._data = data
@@ -19,7 +19,7 @@ class EglCamera:
         self._option.geomgroup[:] = CAMERA_GROUPS
 
     def draw(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Return the image and the geom seen by each pixel, as `camera_capture.Camera` asks."""
+        """Return the image and the geom seen by each pixel, see `camera_capture.Camera`."""
         self._renderer.update_scene(self._data, CAMERA, self._option)
         image = self._renderer.render().copy()
         self._renderer.enable_segmentation_rendering()
@@ -29,5 +29,5 @@ class EglCamera:
         return image, geom
 
     def close(self) -> None:
-        """Free the GL context."""
+        """Release the GL context."""
         self._renderer.close()

@@ -1,7 +1,7 @@
-"""One episode: observe, decide, log, step, at 10 Hz until the time is over or something is touched.
+"""Capture one episode: observe, decide, log, step, at 10 Hz until the time is over or the robot touches something.
 
-Success means: no collision until the end, and the robot got somewhere (at least `MIN_PACE` of its cruising speed on
-average, turns included). The failure reasons are `collision` and `stuck`.
+Success means: no collision until the end, and enough progress (at least `MIN_PACE` of its cruising speed on average,
+turns included). The failure reasons are `collision` and `stuck`.
 """
 
 import math
@@ -35,12 +35,12 @@ from sim2edge.episodes.result import EpisodeResult
 
 MIN_PACE = 0.15
 NEAR_MISS_M = 0.05
-"""Coming nearer than this to something without touching it is a near miss, once for each time."""
+"""Passing nearer than this without touching is a near miss, counted once for each approach."""
 
 
 @dataclass
 class Drive:
-    """What is counted on the way."""
+    """Statistics of the drive so far."""
 
     path: list[Pose] = field(default_factory=list)
     touched: frozenset[str] = frozenset()
@@ -52,7 +52,7 @@ class Drive:
     label_errors: list[str] = field(default_factory=list)
 
     def note(self, pose: Pose, clearance_m: float, labels: FrameLabels) -> None:
-        """Count one tick."""
+        """Add one tick to the statistics."""
         self.path.append(pose)
         self.clearance_m = min(self.clearance_m, clearance_m)
         near = clearance_m < NEAR_MISS_M
@@ -64,7 +64,7 @@ class Drive:
 def capture_episode(
     spec: EpisodeSpec, simulator: Simulator, config: CaptureConfig, folder: Path
 ) -> tuple[EpisodeResult, Drive]:
-    """Drive one episode and write its folder; also what was counted on the way."""
+    """Drive one episode, write its folder, and return its result and the statistics of the drive."""
     simulator.reset(spec)
     driver, odometry, labeller = choose_driver(spec, config), Odometry(spec.robot.slip), Labeller(spec, config)
     lidar_rng, camera_rng, imu_rng = (generator(spec.seed, sensor) for sensor in ("lidar", "camera noise", "imu"))
@@ -101,7 +101,7 @@ def capture_episode(
 
 
 def choose_driver(spec: EpisodeSpec, config: CaptureConfig) -> Driver:
-    """Return the driver that the episode asks for."""
+    """Return the driver named by the episode."""
     if spec.driver == "policy":
         return PolicyDriver(config)
     rng = generator(spec.seed, "driver")
@@ -114,13 +114,13 @@ def choose_driver(spec: EpisodeSpec, config: CaptureConfig) -> Driver:
 
 
 def low_footprints(spec: EpisodeSpec) -> list[Points]:
-    """Return the footprints of obstacles below the LiDAR's plane; none of them moves."""
+    """Return the footprints of obstacles below the LiDAR's plane, none of which moves."""
     low = (obstacle for obstacle in spec.room.obstacles if obstacle.top_m < LIDAR_HEIGHT_M)
     return [polygon for obstacle in low for polygon in placed_footprints(obstacle)]
 
 
 def clearance(view: Observation, low: Sequence[Points]) -> float:
-    """Return distance of the chassis to the nearest thing that the LiDAR hits or that lies below it, metres."""
+    """Return the chassis' distance to the nearest object that the LiDAR hits or that is below its plane, metres."""
     x, y, _ = view.pose
     nearest = min((distance_to(polygon, x, y) for polygon in low), default=math.inf)
     return max(0.0, min(float(view.ranges.min()), nearest) - ROBOT_RADIUS_M)
@@ -137,7 +137,7 @@ def _check(drive: Drive, labels: FrameLabels, view: Observation, spec: EpisodeSp
 
 
 def outcome(spec: EpisodeSpec, drive: Drive, checkpoints_passed: int) -> dict[str, object]:
-    """Return the fields of `EpisodeResult` that tell how it went."""
+    """Return the fields of `EpisodeResult` on the drive's outcome."""
     duration, length = len(drive.path) / RATE_HZ, path_length(drive.path)
     touched = bool(drive.touched)
     reason = failure_reason(touched, length, duration * spec.robot.speed_m_s)
@@ -158,7 +158,7 @@ def outcome(spec: EpisodeSpec, drive: Drive, checkpoints_passed: int) -> dict[st
 
 
 def failure_reason(touched: bool, path_length_m: float, cruised_m: float) -> str:
-    """Return why an episode failed, "" if it did not; `cruised_m` is the way at cruising speed all the time."""
+    """Return the reason of a failure, or ""; `cruised_m` is the distance at cruising speed all the time, metres."""
     if touched:
         return "collision"
     return "stuck" if path_length_m < MIN_PACE * cruised_m else ""

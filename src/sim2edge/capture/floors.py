@@ -1,6 +1,6 @@
-"""Floor textures: several styles of each floor, drawn anew for each room from its texture seed, and rugs upon them.
+"""Draw floor textures: several styles of each floor, drawn anew for each room from its texture seed, and rugs on them.
 
-Of every floor one style is held out: a batch with `room.textures=held_out` shows what a model makes of unseen floors.
+One style of every floor is held out: a batch with `room.textures=held_out` tests a model on unseen floors.
 """
 
 import math
@@ -46,7 +46,7 @@ def _lay(floor: Picture, rug: Rug, room: RoomSpec) -> None:
 
 
 def noise(rng: Rng, shape: tuple[int, int], cell: tuple[float, float]) -> Picture:
-    """Smooth noise of zero mean and deviation about 1; `cell` is its grain (rows, columns) in texels."""
+    """Return smooth noise of mean 0 and deviation about 1; `cell` is its grain (rows, columns) in texels."""
     small = (max(2, round(shape[0] / cell[0])), max(2, round(shape[1] / cell[1])))
     values = rng.standard_normal(small, dtype=np.float32)
     return np.asarray(cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
@@ -57,17 +57,17 @@ def _tint(rgb: tuple[float, float, float], light: Picture) -> Picture:
 
 
 def _planks(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Planks with staggered ends, grain along them and dark seams."""
+    """Draw planks with staggered ends, grain along them and dark seams."""
     return _boards(rng, shape, (0.09, 0.17), (0.8, 1.5))
 
 
 def _parquet(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Return short, narrow strips."""
+    """Draw short, narrow strips."""
     return _boards(rng, shape, (0.05, 0.08), (0.3, 0.5))
 
 
 def _wide_boards(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Long boards, wider than those for training."""
+    """Draw long boards, wider than those for training."""
     return _boards(rng, shape, (0.2, 0.28), (1.8, 2.6))
 
 
@@ -88,17 +88,17 @@ def _boards(rng: Rng, shape: tuple[int, int], width_m: tuple[float, float], leng
 
 
 def _plain_tiles(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Square tiles of one colour."""
+    """Draw square tiles of one colour."""
     return _tiles(rng, shape, (0.25, 0.45), 0.0, 0)
 
 
 def _chequer(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Square tiles, light and dark in turn."""
+    """Draw square tiles, alternately light and dark."""
     return _tiles(rng, shape, (0.25, 0.45), 0.35, 0)
 
 
 def _bricks(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Tiles twice as long as wide, each row shifted by half a tile."""
+    """Draw tiles twice as long as wide, each row shifted by half a tile."""
     return _tiles(rng, shape, (0.14, 0.22), 0.0, 1)
 
 
@@ -117,20 +117,20 @@ def _tiles(rng: Rng, shape: tuple[int, int], side_m: tuple[float, float], contra
 
 
 def _pile(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Return a saturated colour with coarse pile."""
+    """Draw a saturated colour with coarse pile."""
     light = 1 + 0.14 * noise(rng, shape, (1, 1)) + 0.14 * noise(rng, shape, (3, 3)) + 0.05 * noise(rng, shape, (12, 12))
     return _dye(rng, light)
 
 
 def _loops(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Loop pile in fine rows."""
+    """Draw loop pile in fine rows."""
     rows = np.sin(np.arange(shape[0]) * math.tau / rng.uniform(3, 6))[:, None]
     light = 1 + 0.12 * rows + 0.12 * noise(rng, shape, (1, 2)) + 0.05 * noise(rng, shape, (16, 16))
     return _dye(rng, light.astype(np.float32))
 
 
 def _flecked(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Return short pile with light and dark flecks."""
+    """Draw short pile with light and dark flecks."""
     flecks = noise(rng, shape, (5, 5))
     light = 1 + 0.1 * noise(rng, shape, (1, 1)) + 0.22 * np.sign(flecks) * (np.abs(flecks) > 1.2)
     return _dye(rng, light.astype(np.float32))
@@ -145,17 +145,17 @@ def _dye(rng: Rng, light: Picture) -> Picture:
 
 
 def _stained(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Grey with large stains, fine speckle and a few thin cracks."""
+    """Draw grey with large stains, fine speckle and a few thin cracks."""
     return _cast(rng, shape, (0.1, 0.07, 0.03), int(rng.integers(3, 7)))
 
 
 def _smooth(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Grey, trowelled, with faint clouds and without cracks."""
+    """Draw trowelled grey with faint clouds and without cracks."""
     return _cast(rng, shape, (0.07, 0.03, 0.015), 0)
 
 
 def _rough(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Grey with coarse speckle and many cracks."""
+    """Draw grey with coarse speckle and many cracks."""
     return _cast(rng, shape, (0.08, 0.1, 0.08), int(rng.integers(8, 14)))
 
 
@@ -172,7 +172,7 @@ def _cast(rng: Rng, shape: tuple[int, int], depth: tuple[float, float, float], c
 
 
 def _woven(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Broad stripes of three colours across the rug."""
+    """Draw broad stripes of three colours across the rug."""
     count = int(rng.integers(5, 12))
     tones = [colour(rng, saturation=0.9, value=(0.25, 0.9)) for _ in range(3)]
     stripe = (np.arange(shape[1]) * count // shape[1]) % 3
@@ -180,7 +180,7 @@ def _woven(rng: Rng, shape: tuple[int, int]) -> Picture:
 
 
 def _bordered(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Return a field with frames of other colours around it."""
+    """Draw a field with frames of other colours around it."""
     picture = np.empty((*shape, 3), np.float32)
     for inset in (0.0, 0.1, 0.16, 0.24):
         row, column = int(inset * shape[0]), int(inset * shape[1])
@@ -189,7 +189,7 @@ def _bordered(rng: Rng, shape: tuple[int, int]) -> Picture:
 
 
 def _diamonds(rng: Rng, shape: tuple[int, int]) -> Picture:
-    """Diamonds of two colours."""
+    """Draw diamonds of two colours."""
     size = rng.uniform(0.15, 0.3) * TEXELS_PER_METRE
     row, column = np.indices(shape)
     odd = (((row + column) // size + (row - column) // size) % 2).astype(int)
@@ -208,7 +208,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
     "concrete": ("stained", "smooth"),
     "rug": ("woven", "bordered"),
 }
-"""The styles that each floor of `sim2edge.recipes.perception.FLOORS` has in batches for training."""
+"""Styles of each floor of `sim2edge.recipes.perception.FLOORS` in batches for training."""
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "wood": ("wide_boards",),
@@ -217,7 +217,7 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
     "concrete": ("rough",),
     "rug": ("diamonds",),
 }
-"""The styles kept for evaluation."""
+"""Styles held out for evaluation."""
 
 STYLES: dict[str, Callable[[Rng, tuple[int, int]], Picture]] = {
     "planks": _planks,
@@ -236,10 +236,10 @@ STYLES: dict[str, Callable[[Rng, tuple[int, int]], Picture]] = {
     "bordered": _bordered,
     "diamonds": _diamonds,
 }
-"""How each style is drawn."""
+"""Function that draws each style."""
 
 
 def draw_style(rng: Rng, floor: str, textures: str) -> str:
-    """Draw a style of a floor; `textures` as in the config."""
+    """Return a random style of a floor; `textures` as in the config."""
     styles = {"training": TRAINING[floor], "held_out": HELD_OUT[floor], "all": TRAINING[floor] + HELD_OUT[floor]}
     return str(rng.choice(styles[textures]))

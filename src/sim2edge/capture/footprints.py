@@ -1,4 +1,4 @@
-"""Footprints: the convex shadows of an obstacle on the floor, where it stands, and distances between polygons."""
+"""Compute footprints, the convex outlines of an obstacle's parts on the floor, and distances between polygons."""
 
 import math
 from collections.abc import Sequence
@@ -21,9 +21,10 @@ def make_obstacle(
     overhead: Sequence[Part] = (),
     motion: Motion | None = None,
 ) -> Obstacle:
-    """Put an obstacle at a pose; each group of its parts has a footprint, what lies between groups is free.
+    """Build an obstacle at a pose; each group of its parts has a footprint, and the space between groups is free.
 
-    Parts `overhead` have none: the robot passes under them."""
+    Parts `overhead` have none: the robot passes under them.
+    """
     return Obstacle(
         instance=instance,
         label=label,
@@ -43,7 +44,7 @@ def _hull(parts: Sequence[Part]) -> Polygon:
 
 
 def _outline(part: Part) -> Points:
-    """Return points (n, 2) around a part's shadow on the floor, in the obstacle's frame."""
+    """Return points (n, 2) around a part's projection onto the floor, in the obstacle's frame."""
     x, y, _ = part.position
     if part.shape == "box":
         half_x, half_y, _ = part.size
@@ -58,14 +59,14 @@ def _outline(part: Part) -> Points:
 
 
 def place(polygon: Polygon, pose: Pose) -> Points:
-    """Return the corners (n, 2) of a polygon of an obstacle's frame in the room's, for an obstacle at `pose`."""
+    """Transform the corners (n, 2) of a polygon from an obstacle's frame to the room's, for an obstacle at `pose`."""
     cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
     placed: Points = np.array(polygon) @ np.array([[cos, sin], [-sin, cos]]) + (pose.x_m, pose.y_m)
     return placed
 
 
 def placed_footprints(obstacle: Obstacle, pose: Pose | None = None) -> list[Points]:
-    """Return an obstacle's footprints in the room; `pose` says where a moving one is."""
+    """Return an obstacle's footprints in the room; `pose` is the present one of a moving obstacle."""
     return [place(polygon, pose or obstacle.pose) for polygon in obstacle.footprints]
 
 
@@ -78,12 +79,12 @@ def wall_footprint(wall: Part) -> Points:
 
 
 def distance_to(polygon: Points, x: float, y: float) -> float:
-    """Return distance of a point to a convex polygon (n, 2), metres; 0 inside."""
+    """Return the distance of a point to a convex polygon (n, 2), metres; 0 inside."""
     return max(0.0, -cv2.pointPolygonTest(polygon.astype(np.float32), (x, y), True))
 
 
 def hull_distance(one: Points, other: Points) -> float:
-    """Return distance between two convex polygons (n, 2), metres; 0 when they overlap."""
+    """Return the distance between two convex polygons (n, 2), metres; 0 when they overlap."""
     a, b = one.astype(np.float32), other.astype(np.float32)
     if cv2.intersectConvexConvex(a, b)[0] > 0:
         return 0.0

@@ -1,4 +1,4 @@
-"""How what only a simulation knows is told in Foxglove's messages; the rest: `sim2edge/episodes/foxglove_messages.py`.
+"""Build Foxglove messages of data that only a simulation has; the others: `sim2edge/episodes/foxglove_messages.py`.
 
 Frames: `room`; `odom`, where odometry starts; `robot` (x ahead, y left, z up, on the floor); `camera`, which has x to
 the right, y down and z ahead, as viewers expect of a camera.
@@ -28,7 +28,7 @@ POINT_STRIDE = 12
 
 
 def point_cloud(stamp: messages.Timestamp, cloud: Floats, directions: Floats) -> messages.PointCloud:
-    """Return the returns of a 3D scan (layers, columns), lowest layer first, along directions (layers, columns, 3)."""
+    """Build a cloud of the returns of a 3D scan (layers, columns), lowest layer first, along directions (..., 3)."""
     returned = np.isfinite(cloud)
     points = (directions[returned] * cloud[returned][:, None]).astype("<f4")
     return messages.PointCloud(
@@ -51,7 +51,7 @@ CLASS_COLOURS = {name: _class_colour(index) for index, name in enumerate(CLASSES
 
 
 def scene(stamp: messages.Timestamp, boxes: tuple[Box, ...]) -> messages.SceneUpdate:
-    """Return the 3D boxes as one entity that replaces that of the tick before."""
+    """Return the 3D boxes as one entity that replaces that of the previous tick."""
     cubes = [_cube(box) for box in boxes]
     entity = messages.SceneEntity(timestamp=stamp, frame_id="robot", id="boxes", frame_locked=True, cubes=cubes)
     return messages.SceneUpdate(entities=[entity])
@@ -64,7 +64,7 @@ def _cube(box: Box) -> messages.CubePrimitive:
 
 
 class Transforms:
-    """The `/tf` of an episode: room to robot, room to odom (so that both agree at the start) and robot to camera."""
+    """Builds `/tf` of an episode: room to robot, room to odom (so that both agree at the start) and robot to camera."""
 
     def __init__(self, camera: CameraSpec) -> None:
         right, up, backward = mount_rotation(camera).T
@@ -74,7 +74,7 @@ class Transforms:
         self._odom: Pose | None = None
 
     def at(self, stamp: messages.Timestamp, pose: Pose, odometry: Pose) -> messages.FrameTransforms:
-        """Return all of them, at one time; the first call is at the start."""
+        """Return all transforms at one time; the first call has to be at the start."""
         if self._odom is None:
             self._odom = _place(in_frame(Pose(0, 0, 0), odometry), pose)
         return messages.FrameTransforms(
@@ -103,14 +103,14 @@ class Transforms:
 
 
 def _place(local: Pose, frame: Pose) -> Pose:
-    """Return a pose of a frame in the room that the frame's pose is given in."""
+    """Transform a pose from a frame to the room; `frame` is the frame's pose in the room."""
     cos, sin = math.cos(frame.yaw_rad), math.sin(frame.yaw_rad)
     x, y = frame.x_m + cos * local.x_m - sin * local.y_m, frame.y_m + sin * local.x_m + cos * local.y_m
     return Pose(x, y, frame.yaw_rad + local.yaw_rad)
 
 
 def _quaternion(matrix: Floats) -> tuple[float, float, float, float]:
-    """Return a rotation (3, 3) as (w, x, y, z); of the four ways to compute it, the one that divides by the most.
+    """Convert a rotation (3, 3) to (w, x, y, z), by that of four formulas with the largest divisor.
 
     Shepperd, "Quaternion from rotation matrix", Journal of Guidance and Control 1 (3), 1978.
     """
@@ -130,7 +130,7 @@ def _quaternion(matrix: Floats) -> tuple[float, float, float, float]:
 
 
 def calibration(config: CameraConfig) -> messages.CameraCalibration:
-    """Return the pinhole camera: square pixels, the middle of the image on its axis, no distortion."""
+    """Return the calibration of a pinhole camera: square pixels, the image's middle on its axis, no distortion."""
     focal, x, y = focal_pixels(config.height, config.fov_deg), config.width / 2, config.height / 2
     return messages.CameraCalibration(
         timestamp=timestamp(0),

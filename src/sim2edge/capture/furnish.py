@@ -1,4 +1,4 @@
-"""Furnishes a planned room: obstacles that fit, persons who walk, rugs, decoration and lights."""
+"""Furnish a planned room: obstacles that fit, walking persons, rugs, decoration and lights."""
 
 import math
 
@@ -14,15 +14,15 @@ from sim2edge.capture.specs import Light, Motion, Obstacle, Part, Rug, Vector
 from sim2edge.episodes.moment import Pose
 
 OVERHEAD_M = 1.0
-"""Walls that begin above this are no obstacle to the robot."""
+"""Walls that begin above this height do not obstruct the robot."""
 TRIES = 40
-"""Places tried for an obstacle before the room is called crowded."""
+"""Places tried for an obstacle before the room is rejected as crowded."""
 WALK_M = (1.0, 3.0)
 """Length of a walk."""
 
 
 def place_obstacles(rng: Rng, config: RoomConfig, plan: Plan) -> tuple[Obstacle, ...] | None:
-    """Draw obstacles that overlap neither each other nor a wall, classes as even as their number allows.
+    """Draw obstacles that overlap neither each other nor a wall, with classes as even as their number allows.
 
     None when one of them found no place."""
     usual_m2 = (sum(config.side_m) / 2) ** 2
@@ -35,7 +35,7 @@ def place_obstacles(rng: Rng, config: RoomConfig, plan: Plan) -> tuple[Obstacle,
     placed = _door_frames(rng, plan)
     taken = inner + [polygon for one in placed for polygon in placed_footprints(one)]
     if placed and plan.opening:
-        # Nothing may stand in the way through the door.
+        # Keep the passage through the door free.
         taken.append(place(((-0.6, -0.4), (0.6, -0.4), (0.6, 0.4), (-0.6, 0.4)), plan.opening[0]))
     for label in labels:
         obstacle = _place(rng, config, plan, label, len(placed), taken)
@@ -72,7 +72,7 @@ def _anywhere(rng: Rng, plan: Plan) -> Pose:
 
 
 def _beside_a_wall(rng: Rng, plan: Plan, parts: list[Part]) -> Pose:
-    """With its back at one of the outer walls, looking into the room."""
+    """Draw a pose with its back to one of the outer walls, facing into the room."""
     back = -min(part.position[0] - part.size[0] for part in parts) + 0.001
     side, along = int(rng.integers(4)), rng.uniform(-0.5, 0.5)
     half = plan.width_m / 2, plan.length_m / 2
@@ -91,7 +91,7 @@ def _draw_walk(rng: Rng, config: RoomConfig, start: Pose) -> Motion:
 
 
 def _taken(obstacle: Obstacle) -> list[Points]:
-    """Return the floor that an obstacle needs: of one that walks, all of its way."""
+    """Return the floor area that an obstacle needs: for a walker, that of its whole walk."""
     shadows = placed_footprints(obstacle)
     if obstacle.motion is None:
         return shadows
@@ -103,7 +103,7 @@ def _taken(obstacle: Obstacle) -> list[Points]:
 
 
 def _fits(candidate: Obstacle, taken: list[Points], gap: float, plan: Plan) -> bool:
-    """Return whether an obstacle is inside the room and farther than `gap` (m) from all floor that is taken."""
+    """Return whether an obstacle is inside the room and farther than `gap` (m) from all occupied floor."""
     needed = _taken(candidate)
     inside = (plan.width_m / 2, plan.length_m / 2) if gap == 0 else (plan.width_m / 2 - 0.02, plan.length_m / 2 - 0.02)
     if any((np.abs(polygon) > inside).any() for polygon in needed):
@@ -112,7 +112,7 @@ def _fits(candidate: Obstacle, taken: list[Points], gap: float, plan: Plan) -> b
 
 
 def draw_rugs(rng: Rng, config: RoomConfig, plan: Plan) -> tuple[Rug, ...]:
-    """Draw rugs; what stands on one stays where it is."""
+    """Draw rugs; obstacles may stand on them."""
     rugs = []
     for _ in range(int(rng.integers(config.rugs[0], config.rugs[1] + 1))):
         x, y, yaw = _anywhere(rng, plan)
@@ -131,7 +131,7 @@ def draw_rugs(rng: Rng, config: RoomConfig, plan: Plan) -> tuple[Rug, ...]:
 
 
 def draw_decorations(rng: Rng, config: RoomConfig, plan: Plan, wall: Vector) -> tuple[Part, ...]:
-    """Skirting boards on the outer walls, and pictures."""
+    """Draw skirting boards on the outer walls, and pictures."""
     board = shade(wall, rng.choice([0.6, 1.3]))
     width, length = plan.width_m, plan.length_m
     parts = [box((0, s * (length / 2 - 0.006), 0.04), (width / 2, 0.006, 0.04), board) for s in (-1, 1)]
@@ -140,7 +140,7 @@ def draw_decorations(rng: Rng, config: RoomConfig, plan: Plan, wall: Vector) -> 
         rgb, along, side = colour(rng), rng.uniform(-0.35, 0.35), int(rng.choice([-1, 1]))
         half_width, half_height = rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.5)
         z = rng.uniform(1.0, 1.6)
-        depth = 0.008 + 0.002 * index  # where two overlap, one is in front
+        depth = 0.008 + 0.002 * index  # of two that overlap, one is in front
         if rng.random() < 0.5:
             parts.append(box((along * width, side * (length / 2 - depth), z), (half_width, depth, half_height), rgb))
         else:
@@ -149,7 +149,7 @@ def draw_decorations(rng: Rng, config: RoomConfig, plan: Plan, wall: Vector) -> 
 
 
 def draw_lights(rng: Rng, config: LightingConfig, plan: Plan) -> tuple[Light, ...]:
-    """Lamps of slightly warm or cool light that share the drawn brightness; one in each of two rooms."""
+    """Draw lamps of slightly warm or cool light that share the drawn brightness; one in each of two rooms."""
     count = 2 if plan.opening else int(rng.integers(config.lights[0], config.lights[1] + 1))
     strength = rng.uniform(*config.brightness) / count
     lights = []

@@ -1,10 +1,10 @@
-"""Makes a batch of its shards: the table and the summary of all episodes; the episodes stay where they are.
+"""Merge the shards of a batch: the table and the summary of all episodes; the episodes stay in the shards.
 
     sim2edge capture --partition demo-1 --shard 1/2
     sim2edge capture --partition demo-1 --shard 2/2     # anywhere, at any time
     sim2edge capture --partition demo-1 --gather 2
 
-The table and the counts are those of a batch that was captured whole.
+The table and the counts equal those of a batch captured without shards.
 """
 
 from collections import Counter
@@ -30,5 +30,5 @@ def run(job: Job[CaptureConfig]) -> Outcome:
 
 
 def count(shards: Sequence[Artifact], name: str) -> Counter[str]:
-    """Return the sum over the shards of counts in their summaries."""
+    """Return the sum over the shards of the counts `name` in their summaries."""
     return sum((Counter(part.manifest.summary[name]) for part in shards), Counter[str]())

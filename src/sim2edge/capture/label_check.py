@@ -1,6 +1,6 @@
-"""Checks a frame's labels against geometry and the exact scan: by other ways than they were made, where there are any.
+"""Check a frame's labels against geometry and the exact scan, if possible by other methods than they were made.
 
-    errors = check_labels(labels, view, spec, config)      # [] when all is well
+    errors = check_labels(labels, view, spec, config)      # [] without errors
 
 Nothing is rendered: an error is a defect of the labels, of the simulator's segmentation or of its camera mount.
 """
@@ -24,18 +24,18 @@ from sim2edge.episodes.moment import LIDAR_HEIGHT_M, Box, Pose
 Floats = NDArray[np.float64]
 
 SLACK_PX = 3.0
-"""What suspension, rasterisation and parts without a footprint of their own may shift in the image."""
+"""Shift in the image allowed for suspension, rasterisation and parts without a footprint of their own."""
 
 SLACK_M = 0.05
 ROUNDING_M = 0.01
 SLACK_RAD = 0.03
 SOLID = 0.8
-"""Share of the beams towards an obstacle that hit it from which on its nearest point is taken to be among the hits."""
+"""Share of the beams towards an obstacle that have to hit it before the hits are taken to include its nearest point."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What the boxes of one frame are checked against."""
+    """The data that the boxes of one frame are checked against."""
 
     view: Observation
     spec: EpisodeSpec
@@ -43,11 +43,11 @@ class Scene:
     angles: Floats
     camera: Pose
     hits: Floats
-    """Where beams ended in the room, metres (n, 2); NaN where there was no return."""
+    """End points of beams in the room, metres (n, 2); NaN for no return."""
 
 
 def check_labels(labels: FrameLabels, view: Observation, spec: EpisodeSpec, config: CaptureConfig) -> list[str]:
-    """Return one line for each thing that is wrong, naming instance and class, or the field of the frame."""
+    """Return one line for each error, naming instance and class, or the field of the frame."""
     angles = beam_angles(config.lidar)
     ranges = np.where(np.isfinite(view.ranges), view.ranges, np.nan)
     turned = angles + view.pose.yaw_rad
@@ -89,7 +89,7 @@ def _in_image(box: Box, scene: Scene, outlines: Outlines) -> Iterator[str]:
     if pixels > area * 1.1 + 2 * around:
         yield f"{pixels} pixels show it, its silhouette has {area:.0f}"
     hidden = max(0.0, 1 - pixels / area) if area else 0.0
-    # How many pixels of a small or thin thing are hit is a matter of chance.
+    # The pixel count of a small or thin object depends on chance.
     if abs(hidden - box.occlusion) > 0.1 + 0.3 * around / max(1, pixels):
         yield f"occlusion {box.occlusion:.2f}, but {hidden:.2f} of its silhouette is hidden"
     if box.truncation > 0.1 and image.contains(bounds):
@@ -101,13 +101,13 @@ def _edges(window: Window) -> str:
 
 
 def _bearing(box: Box, scene: Scene, bounds: Window) -> Iterator[str]:
-    """The column that the bearing stands for, at the height of the 3D box's middle, has to be the silhouette's."""
+    """Check that the bearing's column, at the height of the 3D box's middle, is within the silhouette's columns."""
     pose, camera = scene.view.obstacles[box.instance], scene.camera
     away = math.dist(pose[:2], camera[:2])
     heading = camera.yaw_rad + box.bearing_rad
     told = Pose(camera.x_m + away * math.cos(heading), camera.y_m + away * math.sin(heading), 0)
     local = in_frame(told, scene.view.pose)
-    # In a doorway, the middle is beside what is left of the frame in front of the camera.
+    # In a doorway, the frame's middle is beside the part in front of the camera.
     if away < _reach(scene.spec.room.obstacles[box.instance]) or abs(box.bearing_rad) > math.radians(60):
         return
     column = float(scene.projector.pixels(np.array([[local.x_m, local.y_m, box.position_m[2]]]))[0, 0])
@@ -117,7 +117,7 @@ def _bearing(box: Box, scene: Scene, bounds: Window) -> Iterator[str]:
 
 
 def _distance(box: Box, scene: Scene, obstacle: Obstacle, pose: Pose) -> Iterator[str]:
-    """Yield the scan cannot hit it nearer than its nearest point, nor only farther where it is hit all along."""
+    """Check the distance: no hit may be nearer, and if the obstacle is hit all along, not all may be farther."""
     middle = math.dist(pose[:2], scene.camera[:2])
     gap = min(distance_to(np.array(polygon), 0, 0) for polygon in obstacle.footprints)
     reach = _reach(obstacle)
@@ -129,19 +129,19 @@ def _distance(box: Box, scene: Scene, obstacle: Obstacle, pose: Pose) -> Iterato
     nearest = float(np.hypot(*(hits - scene.camera[:2]).T).min())
     if box.distance_m > nearest + SLACK_M:
         yield f"distance {box.distance_m:.2f} m, but the LiDAR hits it at {nearest:.2f} m"
-    # Beams that graze a side hit it in steps of several times their distance from one another; one or two tell nothing.
+    # Beams that graze a side hit it in steps of several times their distance; one or two hits prove nothing.
     grazing = 3 * nearest * float(np.ptp(scene.angles)) / len(scene.angles)
     if len(hits) > 2 and share > SOLID and box.distance_m < nearest - _overhang(obstacle) - grazing - SLACK_M:
         yield f"distance {box.distance_m:.2f} m, but the LiDAR hits it at {nearest:.2f} m and no nearer"
 
 
 def _reach(obstacle: Obstacle) -> float:
-    """From its middle to the farthest corner of its footprints, metres."""
+    """Return the distance from its middle to the farthest corner of its footprints, metres."""
     return max(math.hypot(x, y) for polygon in obstacle.footprints for x, y in polygon)
 
 
 def _hits(scene: Scene, footprints: list[Floats]) -> tuple[Floats, float]:
-    """Return where beams ended in its footprints, and which share that is of the beams that look at them."""
+    """Return the hits within its footprints, and their share of the beams towards them."""
     corners = np.concatenate(footprints) - scene.view.pose[:2]
     x, y = corners.mean(axis=0)
     middle = math.atan2(y, x)
@@ -161,7 +161,7 @@ def _wrap(angles: Floats) -> Floats:
 
 
 def _overhang(obstacle: Obstacle) -> float:
-    """Return how far its footprints reach beyond what the LiDAR's plane cuts, metres."""
+    """Return how far its footprints extend beyond its section in the LiDAR's plane, metres."""
     cut = [part for part in obstacle.parts if _bottom(part.position[2], part.top_m) <= LIDAR_HEIGHT_M <= part.top_m]
     if not cut:
         return math.inf
@@ -178,7 +178,7 @@ def _bottom(middle: float, top: float) -> float:
 
 
 def _space(box: Box, scene: Scene, obstacle: Obstacle, pose: Pose) -> Iterator[str]:
-    """Yield the 3D box, taken back into the room, has to hold the footprints and end where the obstacle does."""
+    """Check that the 3D box, transformed to the room, contains the footprints and has the obstacle's top."""
     robot = scene.view.pose
     x, y = place((box.position_m[:2],), robot)[0]
     frame = Pose(float(x), float(y), robot.yaw_rad + box.yaw_rad)

@@ -1,10 +1,10 @@
-"""Ground truth about one moment: what the image shows of each obstacle, the floor, and how far the way is free.
+"""Label one moment with the ground truth: the visible part of each obstacle, the floor, and the free distances.
 
     labeller = Labeller(spec, config)
     labels = labeller.label(simulator.observe())
 
-What is visible is counted in the simulator's instance image; what there is to be seen is projected from the obstacles'
-geometry. Labels are of the undisturbed image (`camera_effects.py` says how far effects move things).
+Visible pixels are counted in the simulator's instance image; full silhouettes are projected from obstacles'
+geometry. Labels refer to the undisturbed image (`camera_effects.py` documents the shifts).
 """
 
 import math
@@ -23,10 +23,10 @@ from sim2edge.episodes.beams import beam_angles
 from sim2edge.episodes.moment import Box, Pose
 
 LOOK_AHEAD_M = 0.6
-"""How far ahead of the robot's middle the floor is told: what it drives on next, in the lower part of the image."""
+"""Distance from the robot's middle to the labelled floor: shown in the lower part of the image, driven on next."""
 
 RUG = "rug"
-"""What the floor is where a rug lies."""
+"""The floor's label on a rug."""
 
 
 class FrameLabels(BaseModel):
@@ -35,11 +35,11 @@ class FrameLabels(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     floor: str
-    """Ahead of the robot: what a model learns to tell from the image."""
+    """Ahead of the robot: a model learns to predict it from the image."""
     floor_under: str
     boxes: tuple[Box, ...]
     free_m: tuple[float, ...]
-    """Least exact range in each sector, counter-clockwise from straight behind; 0 where no beam looks."""
+    """Smallest exact range in each sector, counter-clockwise from straight behind; 0 for a sector without beams."""
 
 
 class Labeller:
@@ -53,7 +53,7 @@ class Labeller:
         self._sectors = Sectors(beam_angles(config.lidar), config.labels.sectors, config.lidar.max_range_m)
 
     def label(self, view: Observation) -> FrameLabels:
-        """Return the truth about what the sensors saw."""
+        """Return the ground truth of an observation."""
         pixels = np.bincount(view.instances.ravel() + 1, minlength=1)[1:]
         enough = np.flatnonzero(pixels >= self._limits.min_pixels)
         boxes = [self._box(view, int(instance), int(pixels[instance])) for instance in enough]
@@ -91,7 +91,7 @@ class Labeller:
 
 
 def shares(projector: Projector, outlines: Outlines, visible: int) -> tuple[float, float]:
-    """Occlusion and truncation of a silhouette of which `visible` pixels are seen, 0..1."""
+    """Return occlusion and truncation of a silhouette with `visible` visible pixels, 0..1."""
     bounds = outlines.bounds
     inside = outlines.area(projector.image)
     everything = inside if projector.image.contains(bounds) else outlines.area(projector.surroundings)
@@ -103,14 +103,14 @@ def _missing(part: float, whole: float) -> float:
 
 
 def camera_pose(spec: EpisodeSpec, robot: Pose) -> Pose:
-    """Return where the camera is on the ground plane, and where it looks there."""
+    """Return the camera's position and heading on the ground plane."""
     x = robot.x_m + CAMERA_AHEAD_M * math.cos(robot.yaw_rad)
     y = robot.y_m + CAMERA_AHEAD_M * math.sin(robot.yaw_rad)
     return Pose(x, y, robot.yaw_rad + math.radians(spec.camera.yaw_deg))
 
 
 def locate(obstacle: Obstacle, pose: Pose, camera: Pose) -> tuple[float, float]:
-    """Distance (m) along the ground to the footprints' nearest point and bearing (rad, left positive) of the middle.
+    """Return distance (m) along the ground to the nearest footprint and bearing (rad, left positive) of the middle.
 
     The distance is 0 inside a footprint, the bearing within -pi..pi."""
     distance = min(distance_to(polygon, camera.x_m, camera.y_m) for polygon in placed_footprints(obstacle, pose))
@@ -119,7 +119,7 @@ def locate(obstacle: Obstacle, pose: Pose, camera: Pose) -> tuple[float, float]:
 
 
 def own_extent(obstacle: Obstacle) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Middle and full sides (x, y, z) of the 3D box around an obstacle, in its own frame, metres."""
+    """Return middle and full sides (x, y, z) of the 3D box around an obstacle, in its own frame, metres."""
     plan = np.concatenate([np.array(polygon) for polygon in obstacle.footprints])
     (x_min, y_min), (x_max, y_max) = plan.min(axis=0).tolist(), plan.max(axis=0).tolist()
     bottom = max(0.0, min(2 * part.position[2] - part.top_m for part in obstacle.parts))
@@ -129,14 +129,14 @@ def own_extent(obstacle: Obstacle) -> tuple[tuple[float, float, float], tuple[fl
 
 
 def carry(point: tuple[float, float, float], pose: Pose) -> tuple[float, float, float]:
-    """Return a point of an obstacle's frame in the frame that its pose is given in."""
+    """Transform a point from an obstacle's frame to the frame of its pose."""
     cos, sin = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
     x, y, z = point
     return round(pose.x_m + cos * x - sin * y, 4), round(pose.y_m + sin * x + cos * y, 4), round(z, 4)
 
 
 def floor_ahead(room: RoomSpec, robot: Pose) -> str:
-    """Return the floor `LOOK_AHEAD_M` ahead of the robot's middle, or at the outer wall where the room ends before."""
+    """Return the floor `LOOK_AHEAD_M` ahead of the robot's middle, or at the outer wall if the room ends before."""
     x = robot.x_m + LOOK_AHEAD_M * math.cos(robot.yaw_rad)
     y = robot.y_m + LOOK_AHEAD_M * math.sin(robot.yaw_rad)
     half_x, half_y = room.width_m / 2, room.length_m / 2
@@ -153,16 +153,16 @@ def floor_at(room: RoomSpec, x: float, y: float) -> str:
 
 
 class Sectors:
-    """Equal sectors around the robot, counter-clockwise from straight behind, and which beams look into each."""
+    """Equal sectors around the robot, counter-clockwise from straight behind, and the beams in each."""
 
     def __init__(self, angles: NDArray[np.float64], sectors: int, max_range_m: float) -> None:
-        # The slack keeps a beam along a border on its own side of it whatever the last bit says.
+        # The slack keeps a beam along a border on its side of it despite rounding.
         sector = np.floor((angles + math.pi) / math.tau * sectors + 1e-9).clip(0, sectors - 1)
         self._looked_into, self._starts = np.unique(sector.astype(int), return_index=True)
         self._count, self._max_range_m = sectors, max_range_m
 
     def least(self, ranges: NDArray[np.float64]) -> tuple[float, ...]:
-        """Return the least range in each sector, metres."""
+        """Return the smallest range in each sector, metres."""
         free = np.zeros(self._count)
         free[self._looked_into] = np.minimum.reduceat(ranges, self._starts).clip(0, self._max_range_m)
         return tuple(np.round(free, 4).tolist())

@@ -1,8 +1,8 @@
-"""Layouts: the walls of a room, and the openings between its parts.
+"""Draw layouts: the walls of a room, and the openings between its parts.
 
     plan = LAYOUTS["two_rooms"](rng, config)
 
-A plan is drawn before anything stands in the room. Walls are boxes along x and y, outside of the floor or upon it.
+A plan is drawn before the room is furnished. Walls are boxes along x and y, outside of the floor or on it.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from sim2edge.episodes.moment import Layout, Pose
 WALL_HALF_M = 0.05
 """Half the thickness of a wall."""
 CLUTTER = 2
-"""How many times as many obstacles clutter has."""
+"""Factor on the number of obstacles in clutter."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Plan:
     width_m: float
     length_m: float
     walls: tuple[tuple[float, float, float, float, float], ...]
-    """Inner walls: middle x and y, half sides along x and y, height above the floor of the lower edge; metres."""
+    """Inner walls: middle x and y, half sides along x and y, height of the lower edge above the floor; metres."""
     opening: tuple[Pose, float] | None = None
     """A door's middle and direction of passage, and its width (m)."""
     crowd: float = 1
-    """How many times as many obstacles stand on a square metre."""
+    """Factor on the number of obstacles a square metre."""
 
     @property
     def floor_m2(self) -> float:
-        """Floor that no wall stands on."""
+        """Floor area without walls, square metres."""
         return self.width_m * self.length_m - sum(4 * x * y for _, _, x, y, bottom in self.walls if bottom == 0)
 
     def parts(self, rgb: tuple[float, float, float]) -> tuple[Part, ...]:
@@ -60,7 +60,7 @@ def _clutter(rng: Rng, config: RoomConfig) -> Plan:
 
 
 def _l(rng: Rng, config: RoomConfig) -> Plan:
-    """Return a rectangle without one of its corners."""
+    """Draw a rectangle without one of its corners."""
     width, length = rng.uniform(*config.side_m), rng.uniform(*config.side_m)
     half_x, half_y = (side * rng.uniform(0.35, 0.5) / 2 for side in (width, length))
     right, up = rng.choice([-1, 1]), rng.choice([-1, 1])
@@ -68,14 +68,14 @@ def _l(rng: Rng, config: RoomConfig) -> Plan:
 
 
 def _corridor(rng: Rng, config: RoomConfig) -> Plan:
-    """Long and narrow, along x or y."""
+    """Draw a long and narrow room, along x or y."""
     sides = config.side_m[1] * rng.uniform(1.1, 1.5), rng.uniform(*config.corridor_m)
     width, length = sides if rng.random() < 0.5 else sides[::-1]
     return Plan(width, length, ())
 
 
 def _two_rooms(rng: Rng, config: RoomConfig) -> Plan:
-    """Return two rooms in a row along x, with an open door in the wall between them."""
+    """Draw two rooms in a row along x, with an open door in the wall between them."""
     one, other, length = (rng.uniform(*config.side_m) * 0.8 for _ in range(3))
     width, door = one + other, rng.uniform(*config.door_m)
     x, frame = one - width / 2, door / 2 + 2 * JAMB_HALF_M
@@ -97,4 +97,4 @@ LAYOUTS: dict[Layout, Callable[[Rng, RoomConfig], Plan]] = {
     "two_rooms": _two_rooms,
     "clutter": _clutter,
 }
-"""How each layout is drawn."""
+"""Function that draws each layout."""

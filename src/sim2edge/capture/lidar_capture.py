@@ -1,4 +1,4 @@
-"""The LiDARs: directions of their beams, ray casting in MuJoCo, noise and lost returns, and `lidar.csv`."""
+"""Simulate the LiDARs: directions of their beams, ray casting in MuJoCo, noise and lost returns."""
 
 from typing import TYPE_CHECKING
 
@@ -17,16 +17,16 @@ Floats = NDArray[np.float64]
 def cast_beams(
     model: "mujoco.MjModel", data: "mujoco.MjData", site: int, angles: Floats, groups: NDArray[np.uint8], reach: float
 ) -> Floats:
-    """Return exact distances along the beams of a scanner at a site, metres.
+    """Return the exact distances along the beams of a scanner at a site, metres.
 
-    Inf where nothing is hit within `reach`.
+    They are inf without a hit within `reach`.
     """
     local = np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], axis=1)
     return _cast(model, data, site, local, groups, reach)
 
 
 def cloud_directions(config: Lidar3dConfig) -> Floats:
-    """Unit vectors (layers, columns, 3) of the 3D LiDAR's beams: x ahead, y left, z up.
+    """Return the unit vectors (layers, columns, 3) of the 3D LiDAR's beams: x ahead, y left, z up.
 
     The lowest layer comes first, and half of the angle is below the horizon; columns run counter-clockwise from
     straight behind, and a full turn does not repeat its first.
@@ -54,7 +54,7 @@ def cast_cloud(
 def _cast(
     model: "mujoco.MjModel", data: "mujoco.MjData", site: int, local: Floats, groups: NDArray[np.uint8], reach: float
 ) -> Floats:
-    import mujoco  # not above: where another simulator drives, it need not be there
+    import mujoco  # imported late: other simulators work without MuJoCo
 
     beams = local @ data.site_xmat[site].reshape(3, 3).T
     hit, distance = np.full(len(local), -1, np.int32), np.zeros(len(local))
@@ -65,7 +65,7 @@ def _cast(
 
 
 def disturb(ranges: Floats, config: LidarConfig, rng: Rng) -> Floats:
-    """Return what the scanner reports: Gaussian noise, lost returns, and inf outside its range."""
+    """Return the measured ranges: with Gaussian noise, lost returns, and inf outside the scanner's limits."""
     noisy = ranges + rng.normal(0, config.noise_m, len(ranges))
     lost = rng.random(len(ranges)) < config.dropout
     outside = ~((noisy >= config.min_range_m) & (noisy <= config.max_range_m))
@@ -73,9 +73,9 @@ def disturb(ranges: Floats, config: LidarConfig, rng: Rng) -> Floats:
 
 
 def disturb_cloud(cloud: Floats, config: Lidar3dConfig, rng: Rng) -> Floats:
-    """Return what the 3D LiDAR reports of exact distances (layers, columns).
+    """Return the 3D LiDAR's measurement of exact distances (layers, columns).
 
-    Gaussian noise, and inf beyond its range.
+    It has Gaussian noise, and inf beyond its range.
     """
     noisy = cloud + rng.standard_normal(cloud.shape) * config.noise_m
     return np.where((noisy > 0) & (noisy <= config.max_range_m), noisy, np.inf)

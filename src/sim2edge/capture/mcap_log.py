@@ -1,6 +1,6 @@
-"""`simulation.mcap`: what a tick sensed, commanded and truly was, as Foxglove messages.
+"""Write `simulation.mcap`: sensor data, commands and ground truth of each tick, as Foxglove messages.
 
-All times are simulated and nothing is left to a thread's timing, so the same ticks give the same bytes.
+All times are simulated and nothing depends on the timing of threads, so the same ticks produce the same bytes.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from sim2edge.episodes.schemas import CONTROL_SCHEMA, IMU_SCHEMA, LABELS_SCHEMA
 
 
 class McapLog(McapFile):
-    """Writes the MCAP of one episode; close it."""
+    """Writes the MCAP file of one episode; has to be closed."""
 
     def __init__(self, path: Path, spec: EpisodeSpec, config: CaptureConfig, metadata: dict[str, str]) -> None:
         super().__init__(path, metadata)
@@ -52,7 +52,7 @@ class McapLog(McapFile):
         """Log one tick with its encoded image and, if instances are logged, its encoded instances.
 
         Raises:
-            OSError: an earlier tick could not be written; the disk is full, say.
+            OSError: an earlier tick could not be written, for example because the disk is full.
         """
         self.check()
         time = tick.time_ns
@@ -83,7 +83,7 @@ def _control(tick: Tick) -> dict[str, float]:
 
 
 def _imu(tick: Tick) -> dict[str, Any]:
-    """Return all samples since the tick before, in one message: one each would take longer to write."""
+    """Return all samples since the previous tick in one message: one message each would take longer to write."""
     count = len(tick.imu)
     samples = np.round(tick.imu, 5).tolist()
     return {

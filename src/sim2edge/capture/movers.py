@@ -1,9 +1,9 @@
-"""Persons who walk to and fro, and wait while the robot is in their way: the same in every simulator.
+"""Move persons who walk to and fro, and wait while the robot is in their way: the same in every simulator.
 
     movers = Movers(room.obstacles)
-    poses = movers.advance(0.005, robot_pose)      # where every obstacle is now
+    poses = movers.advance(0.005, robot_pose)      # the present pose of every obstacle
 
-A walker turns around at either end. Where it is follows from the time and from where the robot was, from nothing else.
+A walker turns around at either end. Its pose depends only on the time and on the robot's poses so far.
 """
 
 import math
@@ -13,7 +13,7 @@ from sim2edge.capture.specs import Motion, Obstacle
 from sim2edge.episodes.moment import ROBOT_RADIUS_M, Pose
 
 PERSONAL_SPACE_M = 0.55
-"""A walker stands still while the chassis is ahead of it and nearer to its middle than this."""
+"""A walker stands still while the chassis is ahead of it and nearer to its middle than this, metres."""
 
 
 class Movers:
@@ -25,17 +25,17 @@ class Movers:
             obstacle.motion.phase * 2 * walk_length(obstacle) if obstacle.motion else 0.0 for obstacle in obstacles
         ]
         self.moving = tuple(index for index, obstacle in enumerate(obstacles) if obstacle.motion)
-        """Which obstacles walk."""
+        """Indices of the obstacles that walk."""
 
     def poses(self) -> tuple[Pose, ...]:
-        """Return where every obstacle is now."""
+        """Return the present pose of every obstacle."""
         return tuple(
             pose_on_walk(obstacle, obstacle.motion, travelled) if obstacle.motion else obstacle.pose
             for obstacle, travelled in zip(self._obstacles, self._travelled, strict=True)
         )
 
     def advance(self, seconds: float, robot: Pose) -> tuple[Pose, ...]:
-        """Let time pass; returns `poses()`."""
+        """Advance the walks by some time, and return `poses()`."""
         for index in self.moving:
             obstacle, motion = self._obstacles[index], self._obstacles[index].motion
             if motion and not _in_the_way(pose_on_walk(obstacle, motion, self._travelled[index]), robot):
@@ -44,13 +44,13 @@ class Movers:
 
 
 def walk_length(obstacle: Obstacle) -> float:
-    """From one end of a walk to the other, metres; 0 for what stands."""
+    """Return the distance between the ends of a walk, metres; 0 for an obstacle without one."""
     motion = obstacle.motion
     return math.dist((obstacle.x_m, obstacle.y_m), (motion.to_x_m, motion.to_y_m)) if motion else 0.0
 
 
 def pose_on_walk(obstacle: Obstacle, motion: Motion, travelled_m: float) -> Pose:
-    """Return where a walker is after this way, there and back again and again; it looks where it walks."""
+    """Return a walker's pose after a distance travelled to and fro; it faces its direction of travel."""
     length = walk_length(obstacle)
     along = travelled_m % (2 * length)
     back = along > length

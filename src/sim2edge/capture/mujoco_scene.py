@@ -1,6 +1,6 @@
-"""Builds the MuJoCo model of an episode: floor, walls, obstacles, decoration, lights and the robot.
+"""Build the MuJoCo model of an episode: floor, walls, obstacles, decoration, lights and the robot.
 
-Geom groups say who sees what: the camera sees all but the robot, the LiDAR only walls and obstacles.
+Geom groups control visibility: the camera sees all but the robot, the LiDAR only walls and obstacles.
 """
 
 import math
@@ -33,17 +33,17 @@ CLOUD_GROUPS = groups(FLOOR_GROUP, WALL_GROUP, OBSTACLE_GROUP)
 
 @dataclass(frozen=True)
 class Scene:
-    """A compiled model and what the sensors need to know about its geoms."""
+    """A compiled model and the data on its geoms for the sensors."""
 
     model: mujoco.MjModel
     texture: NDArray[np.uint8]
     """The floor's texture, RGB; row 0 at the lowest y."""
     instances: NDArray[np.int16]
-    """Geom to obstacle instance, `NO_INSTANCE` for all else."""
+    """Geom to obstacle instance, else `NO_INSTANCE`."""
     solid: NDArray[np.bool_]
     """Geom to whether touching it is a collision."""
     names: tuple[str, ...]
-    """Geom to what it is called when touched: an obstacle's class, `WALL`, or nothing."""
+    """Geom to its name in collisions: an obstacle's class, `WALL`, or empty."""
 
 
 def build_scene(spec: EpisodeSpec, camera: CameraConfig) -> Scene:
@@ -51,7 +51,7 @@ def build_scene(spec: EpisodeSpec, camera: CameraConfig) -> Scene:
     model = mujoco.MjSpec()
     model.option.timestep = STEP_S
     model.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    # Near and far clipping follow from it; left alone, it would grow with the walls.
+    # It sets near and far clipping; the default would grow with the walls.
     model.stat.extent = 5
     texture = floor_texture(spec.room)
     _add_floor(model, spec.room, texture)
@@ -70,7 +70,7 @@ def build_scene(spec: EpisodeSpec, camera: CameraConfig) -> Scene:
 
 def _add_floor(model: mujoco.MjSpec, room: RoomSpec, texture: NDArray[np.uint8]) -> None:
     height, width, _ = texture.shape
-    # GL has row 0 of a texture at the top, where y is highest.
+    # In GL row 0 of a texture is at the top, where y is highest.
     drawn = model.add_texture(name=FLOOR, type=mujoco.mjtTexture.mjTEXTURE_2D, width=width, height=height, nchannel=3)
     drawn.data = texture[::-1].tobytes()
     material = model.add_material(name=FLOOR, specular=0, shininess=0, texrepeat=[1, 1])
@@ -133,11 +133,11 @@ def _add_lights(model: mujoco.MjSpec, room: RoomSpec, camera: CameraConfig) -> N
     quality = model.visual.quality
     quality.shadowsize, quality.offsamples = 768, 0
     quality.numslices, quality.numstacks, quality.numquads = 16, 6, 3
-    # The shadow map spans this share of the lamp's cone: what stands on the floor, in more detail than the default.
+    # The shadow map spans this share of the lamp's cone: the floor's objects, in more detail than by default.
     model.visual.map.shadowscale = 0.36
     model.visual.global_.offwidth, model.visual.global_.offheight = camera.width, camera.height
     for index, light in enumerate(room.lights):
-        # A spot this wide and even stands for a lamp that shines everywhere, and still casts shadows.
+        # Such a wide and even spot approximates a lamp in all directions that still casts shadows.
         model.worldbody.add_light(
             pos=light.position,
             dir=[0, 0, -1],

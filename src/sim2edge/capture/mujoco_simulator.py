@@ -1,4 +1,4 @@
-"""The MuJoCo simulator: physics, camera and LiDAR of one episode in this process."""
+"""Simulate physics, camera and LiDAR of one episode with MuJoCo, in this process."""
 
 import math
 
@@ -20,13 +20,13 @@ from sim2edge.episodes.beams import beam_angles
 from sim2edge.episodes.moment import RATE_HZ, Command, Pose
 
 SAMPLES_A_TICK = IMU_RATE_HZ // RATE_HZ
-"""Of the IMU; walkers move and contacts are looked for as often."""
+"""IMU samples a tick; walkers move and contacts are checked at the same rate."""
 STEPS_A_SAMPLE = round(1 / IMU_RATE_HZ / STEP_S)
 SETTLING_STEPS = 40
 
 
 class MujocoSimulator:
-    """One room at a time; `reset` replaces it. Use `prepare_environment` before importing this module."""
+    """Simulates one room at a time; `reset` replaces it. Call `prepare_environment` before importing this module."""
 
     name = "mujoco"
 
@@ -38,7 +38,7 @@ class MujocoSimulator:
         self._camera: Camera | None = None
 
     def reset(self, spec: EpisodeSpec) -> None:
-        """As `Simulator.reset`; the robot settles on its wheels before time 0."""
+        """Build the episode's room and let the robot settle on its wheels before time 0, see `Simulator.reset`."""
         self.close()
         self._scene = build_scene(spec, self._config.camera)
         self._data = mujoco.MjData(self._scene.model)
@@ -63,7 +63,7 @@ class MujocoSimulator:
         return EglCamera(scene, self._data, self._config.camera)
 
     def observe(self) -> Observation:
-        """As `Simulator.observe`."""
+        """Render the camera, cast the scans and read the poses, see `Simulator.observe`."""
         assert self._camera is not None, "reset comes first"  # noqa: S101
         mujoco.mj_forward(self._scene.model, self._data)
         image, geom = self._camera.draw()
@@ -85,13 +85,13 @@ class MujocoSimulator:
             self._data.mocap_quat[mocap] = math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)
 
     def pose(self) -> Pose:
-        """Return where the robot stands."""
+        """Return the robot's pose."""
         x, y, _ = self._data.xpos[self._body]
         forward = self._data.xmat[self._body].reshape(3, 3)[:, 0]
         return Pose(float(x), float(y), math.atan2(forward[1], forward[0]))
 
     def step(self, command: Command) -> Advance:
-        """As `Simulator.step`; touches between samples count too."""
+        """Advance one tick, counting touches between samples too, see `Simulator.step`."""
         model, data = self._scene.model, self._data
         data.ctrl[:] = wheel_speeds(command)
         before = data.qpos[self._wheels].copy()
@@ -108,7 +108,7 @@ class MujocoSimulator:
         return Advance(frozenset(touched), (float(left), float(right)), samples)
 
     def close(self) -> None:
-        """Free the camera's drawing context."""
+        """Release the camera's rendering context."""
         if self._camera is not None:
             self._camera.close()
             self._camera = None

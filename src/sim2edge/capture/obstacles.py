@@ -1,7 +1,7 @@
-"""Obstacle shapes: each class is a family of shapes, built of simple solids that every simulator has.
+"""Draw obstacle shapes: each class is a family of shapes, built of simple solids that every simulator has.
 
-Sizes, proportions and colours are drawn for each obstacle; what stays is what makes a chair a chair. Coordinates are
-the obstacle's own: the middle of its footprint on the floor is the origin, z is up.
+Sizes, proportions and colours are drawn for each obstacle; the structure of its class is fixed. Coordinates are in the
+obstacle's own frame: the middle of its footprint on the floor is the origin, z is up.
 """
 
 import colorsys
@@ -50,7 +50,7 @@ def limb(start: Vector, end: Vector, radius: float, rgb: Vector) -> Part:
 
 
 def make_box(rng: Rng) -> list[Part]:
-    """Return a crate or carton: one block with a strip of tape and a lid's edge."""
+    """Draw a crate or carton: one block with a strip of tape and a lid's edge."""
     rgb = colour(rng)
     half = (rng.uniform(0.14, 0.32), rng.uniform(0.14, 0.32), rng.uniform(0.14, 0.36))
     strip = shade(rgb, rng.choice([0.55, 1.5]))
@@ -63,7 +63,7 @@ def make_box(rng: Rng) -> list[Part]:
 
 
 def make_cylinder(rng: Rng) -> list[Part]:
-    """Return a barrel or bin: one standing cylinder with bands around it."""
+    """Draw a barrel or bin: one standing cylinder with bands around it."""
     rgb = colour(rng)
     radius, height = rng.uniform(0.12, 0.24), rng.uniform(0.35, 0.9)
     band = shade(rgb, rng.choice([0.5, 1.6]))
@@ -73,7 +73,7 @@ def make_cylinder(rng: Rng) -> list[Part]:
 
 
 def make_chair(rng: Rng) -> list[Part]:
-    """Four thin legs, a seat, and a back that is a slab or slats."""
+    """Draw a chair: four thin legs, a seat, and a back that is a slab or slats."""
     frame, cushion = colour(rng), colour(rng)
     x, y, seat = rng.uniform(0.18, 0.24), rng.uniform(0.18, 0.24), rng.uniform(0.36, 0.46)
     leg, top = rng.uniform(0.014, 0.024), seat + rng.uniform(0.3, 0.45)
@@ -91,7 +91,7 @@ def make_chair(rng: Rng) -> list[Part]:
 
 
 def make_table(rng: Rng) -> list[Part]:
-    """Return a wide top on four legs at its corners, with boards between them under the top."""
+    """Draw a table: a wide top on four legs at its corners, with boards between them under the top."""
     top, frame = colour(rng), colour(rng)
     x, y, height = rng.uniform(0.36, 0.55), rng.uniform(0.28, 0.4), rng.uniform(0.5, 0.72)
     leg, thickness = rng.uniform(0.022, 0.04), rng.uniform(0.018, 0.03)
@@ -111,7 +111,7 @@ def draw_leaf_colour(rng: Rng) -> Vector:
 
 
 def make_plant(rng: Rng) -> list[Part]:
-    """Return a pot with a bush of balls or with long leaves."""
+    """Draw a pot with a bush of balls or with long leaves."""
     pot = colour(rng)
     radius, rim = rng.uniform(0.11, 0.18), rng.uniform(0.2, 0.32)
     parts = [upright(0, 0, 0, rim - 0.04, radius * 0.85, pot), upright(0, 0, rim - 0.05, rim, radius, shade(pot, 0.85))]
@@ -134,7 +134,7 @@ def make_plant(rng: Rng) -> list[Part]:
 
 
 def make_person(rng: Rng) -> list[Part]:
-    """Shoes, two thick legs, a torso with arms, and a head: a standing figure."""
+    """Draw a standing person: shoes, two thick legs, a torso with arms, and a head."""
     skin = colour(rng, (0.04, 0.09), 0.6, (0.35, 0.95))
     trousers, shirt, shoes = (
         colour(rng, saturation=0.8),
@@ -157,7 +157,7 @@ def make_person(rng: Rng) -> list[Part]:
 
 
 def make_shoe(rng: Rng) -> list[Part]:
-    """Return a shoe left on the floor: sole, heel, upper and toe; lower than the LiDAR."""
+    """Draw a shoe left on the floor: sole, heel, upper and toe; lower than the LiDAR."""
     upper, sole = colour(rng, saturation=0.7, value=(0.15, 0.9)), colour(rng, saturation=0.2, value=(0.1, 0.95))
     length, width = rng.uniform(0.12, 0.16), rng.uniform(0.045, 0.06)
     thickness, height = rng.uniform(0.012, 0.02), rng.uniform(0.055, 0.085)
@@ -176,7 +176,7 @@ def make_shoe(rng: Rng) -> list[Part]:
 
 
 def make_cable(rng: Rng) -> list[Part]:
-    """Return a cable on the floor: a winding line of thin limbs, often with a plug; unseen by the LiDAR."""
+    """Draw a cable on the floor: a winding line of thin limbs, often with a plug; below the LiDAR's plane."""
     rgb = colour(rng, saturation=0.5, value=(0.05, 0.9))
     radius, step = rng.uniform(0.011, 0.016), rng.uniform(0.1, 0.14)
     heading, place, points = rng.uniform(-math.pi, math.pi), np.zeros(2), [np.zeros(2)]
@@ -199,11 +199,11 @@ DOOR_HEIGHT_M = 2.05
 JAMB_HALF_M = 0.045
 """Half the width of a jamb."""
 JAMB_PROUD_M = 0.02
-"""How far a frame stands out from either face of its wall."""
+"""How far a frame protrudes from either face of its wall, metres."""
 
 
 def make_door_frame(rng: Rng, opening_m: float, depth_m: float) -> tuple[list[list[Part]], list[Part]]:
-    """Return a frame around an opening that the robot drives through along x: two jambs, and a lintel over its head.
+    """Draw a frame around an opening that the robot drives through along x: two jambs, and a lintel above.
 
     `depth_m` is half the thickness of the wall around it.
     """
@@ -216,7 +216,7 @@ def make_door_frame(rng: Rng, opening_m: float, depth_m: float) -> tuple[list[li
 
 
 def make_closed_door(rng: Rng) -> list[Part]:
-    """Return a closed door in its frame, flat against a wall that it has at its back (towards -x)."""
+    """Draw a closed door in its frame, flat against a wall at its back (towards -x)."""
     frame, leaf = colour(rng, saturation=0.5, value=(0.3, 0.95)), colour(rng, saturation=0.5, value=(0.3, 0.95))
     half, high = rng.uniform(0.36, 0.46), DOOR_HEIGHT_M / 2
     depth = 0.025
@@ -240,4 +240,4 @@ SHAPES: dict[str, Callable[[Rng], list[Part]]] = {
     "cable": make_cable,
     "door_frame": make_closed_door,
 }
-"""How each class of `sim2edge.recipes.perception.CLASSES` is built; frames around openings: `make_door_frame`."""
+"""Function that draws each class of `sim2edge.recipes.perception.CLASSES`; open frames: `make_door_frame`."""

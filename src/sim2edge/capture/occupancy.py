@@ -1,4 +1,4 @@
-"""The occupancy grid of a room: where the robot fits, what it can reach, and the way to a goal.
+"""Map a room to an occupancy grid: where the robot fits, what it can reach, and the path to a goal.
 
 Cells are (row, column) = (y, x); the robot is a disc, so cells nearer than its radius to an obstacle or a wall are not
 free.
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 CELL_M = 0.05
 NEAR_M = (1.0, 5.0)
-"""How far a goal may be from where the robot stands."""
+"""Smallest and largest distance of a goal from the robot."""
 FACING_M = 0.8
-"""A goal is at most this far from an obstacle, so that the robot drives towards things and not past them."""
+"""Largest distance of a goal from an obstacle, so that the robot drives towards obstacles and not past them."""
 AHEAD_RAD = 0.9
-"""A goal within this angle of where the robot looks is preferred, so that it does not turn on the spot for long."""
+"""Goals within this angle of the robot's heading are preferred, so that it does not turn on the spot for long."""
 ALWAYS_AHEAD = 4
-"""Cells of the way that are followed whether a straight line leads there or not, so that the target is never here."""
+"""Cells of the path that are followed even without a straight line to them, so that the target is never the robot."""
 
 Mask = NDArray[np.bool_]
 
@@ -38,12 +38,12 @@ class Occupancy:
             corners = np.round((footprint + self._origin) / CELL_M - 0.5).astype(np.int32)
             cv2.fillConvexPoly(unoccupied, corners, 0)
         self.clearance_m = _distance(open_floor & unoccupied)
-        """Distance of each cell to the nearest obstacle or wall."""
+        """Distance of each cell to the nearest obstacle or wall, metres."""
         self.free: Mask = self.clearance_m > radius_m
         self._faces_obstacle: Mask = _distance(unoccupied) < FACING_M
 
     def cell(self, x: float, y: float) -> tuple[int, int]:
-        """Return the cell that holds a position of the room."""
+        """Return the cell that contains a position of the room."""
         column, row = ((np.array([x, y]) + self._origin) / CELL_M).astype(int)
         rows, columns = self.free.shape
         return int(row.clip(0, rows - 1)), int(column.clip(0, columns - 1))
@@ -54,13 +54,13 @@ class Occupancy:
         return float(x), float(y)
 
     def reachable(self, x: float, y: float) -> Mask:
-        """The free cells that a way over free cells (4 neighbours) joins to the free cell nearest to a position."""
+        """Return the free cells connected (4 neighbours) with the free cell nearest to a position."""
         _, regions = cv2.connectedComponents(self.free.astype(np.uint8), connectivity=4)
         mask: Mask = regions == regions[_nearest(self.free, self.cell(x, y))]
         return mask & self.free
 
     def goals(self, x: float, y: float, yaw: float) -> NDArray[np.int64]:
-        """Return the cells (n, 2) worth driving to from a pose: reachable, neither near nor far, beside an obstacle.
+        """Return suitable goal cells (n, 2) for a pose: reachable, within the distance limits, beside an obstacle.
 
         Those ahead if there are any, else those to the sides and behind."""
         row, column = self.cell(x, y)
@@ -73,7 +73,7 @@ class Occupancy:
         return np.argwhere(ahead if ahead.any() else wanted)
 
     def steps_to(self, x: float, y: float) -> NDArray[np.int32]:
-        """Steps from every cell to a goal, -1 where no way leads: a wave that spreads over the free cells."""
+        """Return the steps from every cell to a goal, -1 if unreachable, by spreading a wave over the free cells."""
         steps = np.full(self.free.shape, -1, np.int32)
         free = self.free.astype(np.uint8)
         wave = np.zeros_like(free)
@@ -89,7 +89,7 @@ class Occupancy:
         return steps
 
     def ahead(self, steps: NDArray[np.int32], x: float, y: float, distance_m: float) -> tuple[float, float]:
-        """Return a point on the way (as found by `steps_to`) from a position to the goal.
+        """Return a point on the path (as found by `steps_to`) from a position to the goal.
 
         It is the farthest, up to `distance_m` along the way, to which a straight line stays on free cells."""
         way = [_nearest(steps >= 0, self.cell(x, y))]
@@ -102,7 +102,7 @@ class Occupancy:
             way.append((row + best // 3 - 1, column + best % 3 - 1))
         followed = way[: ALWAYS_AHEAD + 1]
         farther = way[ALWAYS_AHEAD + 1 :]
-        # From the far end, so that on open floor one look is enough.
+        # From the far end, so that on open floor one test is enough.
         return self.position(next((cell for cell in reversed(farther) if self._straight(way[0], cell)), followed[-1]))
 
     def _straight(self, one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -112,7 +112,7 @@ class Occupancy:
 
 
 def _nearest(mask: Mask, cell: tuple[int, int]) -> tuple[int, int]:
-    """Return the cell of a mask that is nearest to `cell`; `cell` itself when the mask is empty."""
+    """Return the cell of a mask that is nearest to `cell`; `cell` itself if the mask is empty."""
     if mask[cell]:
         return cell
     known = np.argwhere(mask)
@@ -123,5 +123,5 @@ def _nearest(mask: Mask, cell: tuple[int, int]) -> tuple[int, int]:
 
 
 def _distance(open_cells: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return distance of each cell to the nearest that is 0, metres."""
+    """Return the distance of each cell to the nearest that is 0, metres."""
     return CELL_M * np.asarray(cv2.distanceTransform(open_cells, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)

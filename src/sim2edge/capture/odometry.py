@@ -1,4 +1,4 @@
-"""Odometry: where the robot believes to be by its wheels alone, drifting as wheels slip.
+"""Integrate odometry: the robot's pose estimated from its wheels alone, drifting as wheels slip.
 
 Between two ticks both wheels turn evenly, so the robot moves on an arc; its chord has the mean heading (Siegwart,
 Nourbakhsh: Introduction to Autonomous Mobile Robots, 5.2.4).
@@ -11,9 +11,9 @@ from sim2edge.episodes.moment import Pose
 
 
 class Odometry:
-    """Adds up wheel turns, from the pose (0, 0, 0) in the frame `odom`.
+    """Integrates wheel turns, from the pose (0, 0, 0) in the frame `odom`.
 
-    `slip` is the share of the left and the right wheel's travel that encoders count and the floor does not get.
+    `slip` is the share of the left and the right wheel's travel that encoders count but the robot does not move.
     """
 
     def __init__(self, slip: tuple[float, float]) -> None:

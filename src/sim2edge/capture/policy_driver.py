@@ -1,7 +1,7 @@
-"""Drives by an exported LiDAR policy: an ONNX network told the scan, for closed-loop tests of a model.
+"""Drive with an exported LiDAR policy, an ONNX network on the scan, for closed-loop tests of a model.
 
-Its one input is [1, beams]: ranges as fractions of the LiDAR's greatest range, 1 where nothing returned. Its first
-output begins with the linear (m/s) and the angular speed (rad/s).
+Its one input is [1, beams]: ranges as fractions of the LiDAR's largest range, 1 for no return. Its first output begins
+with the linear (m/s) and the angular speed (rad/s).
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from sim2edge.errors import BadInput
 
 
 class PolicyDriver:
-    """A policy at the wheel.
+    """Drives with a policy.
 
     Raises:
-        BadInput: there is no such file, it has other content than is declared, it is not such a network, or ONNX
-            Runtime is not installed.
+        BadInput: the file is missing, has other content than declared, is not such a network, or ONNX Runtime is not
+            installed.
     """
 
     def __init__(self, config: CaptureConfig) -> None:
@@ -33,12 +33,12 @@ class PolicyDriver:
         if found != config.driver.policy_sha256:
             raise BadInput(f"capture.driver.policy_sha256: not that of '{path}', which is {found}")
         try:
-            import onnxruntime  # here, for few batches need it
+            import onnxruntime  # imported late, as few batches need it
         except ImportError as error:
             raise BadInput("capture.driver.policy: needs the package onnxruntime, which is not installed") from error
         try:
             self._network = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors have no common base
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise BadInput(
                 f"capture.driver.policy: '{path}' is not an ONNX model: {str(error).splitlines()[0]}"
             ) from error
@@ -51,7 +51,7 @@ class PolicyDriver:
             raise BadInput(f"capture.driver.policy: '{path}' does not give two speeds")
 
     def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:  # noqa: ARG002
-        """As `Driver.drive`."""
+        """Return the policy's command, see `Driver.drive`."""
         linear, angular = self._ask(np.minimum(ranges / self._reach, 1))[:2]
         command = Command(float(linear), float(angular))
         return Decision(command, command)

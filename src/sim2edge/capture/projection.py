@@ -1,4 +1,4 @@
-"""What a pinhole camera on the robot sees of an obstacle: outlines of its parts in the image, and the area of all.
+"""Project obstacles into the robot's pinhole camera: outlines of their parts in the image, and their joint area.
 
     projector = Projector(spec.camera, config.camera)
     outlines = projector.outlines(solid_of(obstacle), in_frame(obstacle.pose, robot))
@@ -25,19 +25,19 @@ from sim2edge.episodes.moment import Pose
 Floats = NDArray[np.float64]
 
 NEAR_M = 0.02
-"""What is nearer to the camera along its axis is cut off."""
+"""Nearest plane of projection: points nearer to the camera along its axis are cut off."""
 
 RIM_POINTS = 16
 CANVAS_PIXELS = 224
 FINEST = 8
-"""Areas are measured on a canvas of at most so many pixels a side, and so many to a pixel of the image."""
+"""Areas are measured on a canvas of at most CANVAS_PIXELS a side, and at most FINEST to a pixel of the image."""
 
 SUBPIXEL_BITS = 4
 FAR_OUT = 4
-"""A silhouette is followed this many image sizes beyond the image's edges, and no farther."""
+"""Silhouettes are computed up to this many image sizes beyond the image's edges."""
 
 _TURN = np.arange(RIM_POINTS) / RIM_POINTS * math.tau
-# A polygon that has its corners this much outside a circle has the circle's area.
+# A polygon with corners this much outside a circle has the circle's area.
 _SAME_AREA = math.sqrt(2 * math.pi / RIM_POINTS / math.sin(2 * math.pi / RIM_POINTS))
 
 
@@ -50,28 +50,28 @@ class Window(NamedTuple):
     y_max: float
 
     def overlap(self, other: "Window") -> "Window":
-        """Return what is in both."""
+        """Return the intersection of both."""
         lows = max(self.x_min, other.x_min), max(self.y_min, other.y_min)
         return Window(*lows, min(self.x_max, other.x_max), min(self.y_max, other.y_max))
 
     def contains(self, other: "Window") -> bool:
-        """Return whether all of the other is in this one."""
+        """Return whether this window contains all of the other."""
         return self.overlap(other) == other
 
 
 @dataclass(frozen=True)
 class Solid:
-    """An obstacle as points (n, 3) in its own frame, those of each part together."""
+    """An obstacle as points (n, 3) in its own frame, grouped by part."""
 
     points: Floats
     ends: tuple[int, ...]
-    """Where each part's points end."""
+    """End index of each part's points."""
     balls: NDArray[np.intp]
-    """Which points are the middle of a ball: one of the `RIM_POINTS` on its outline as seen by the camera."""
+    """Indices of points that are the centre of a ball: one of the `RIM_POINTS` on its outline as seen by the camera."""
     radii: Floats
-    """Of those balls."""
+    """Radii of those balls, metres."""
     turns: Floats
-    """Where on the outline, radians."""
+    """Angles on the outline, radians."""
 
 
 def solid_of(obstacle: Obstacle) -> Solid:
@@ -86,7 +86,7 @@ def solid_of(obstacle: Obstacle) -> Solid:
 
 
 def _part_points(part: Part) -> tuple[Floats, float]:
-    """Points (n, 3) whose hull is the part, or, with a radius, the middles of the balls whose hull is the part."""
+    """Return points (n, 3) whose hull is the part or, with a radius, centres of balls whose hull is the part."""
     if part.shape == "sphere":
         return np.repeat([part.position], RIM_POINTS, axis=0).astype(float), part.size[0]
     turn = rotation(part.quaternion)
@@ -115,7 +115,7 @@ def rotation(quaternion: tuple[float, float, float, float]) -> Floats:
 
 
 def in_frame(pose: Pose, frame: Pose) -> Pose:
-    """Return a pose of the room in the frame of another pose; its yaw within -pi..pi."""
+    """Transform a pose from the room to the frame of another pose; its yaw is within -pi..pi."""
     cos, sin = math.cos(frame.yaw_rad), math.sin(frame.yaw_rad)
     x, y = pose.x_m - frame.x_m, pose.y_m - frame.y_m
     yaw = (pose.yaw_rad - frame.yaw_rad + math.pi) % math.tau - math.pi
@@ -131,21 +131,21 @@ class Outlines:
 
     @cached_property
     def bounds(self) -> Window:
-        """The least window around all; empty when nothing is in front of the camera."""
+        """The smallest window around all outlines; empty if none is in front of the camera."""
         if not len(self.points):
             return Window(0, 0, 0, 0)
         (x_min, y_min), (x_max, y_max) = self.points.min(axis=0), self.points.max(axis=0)
         return Window(float(x_min), float(y_min), float(x_max), float(y_max))
 
     def area(self, window: Window) -> float:
-        """Return how many square pixels of the window the parts cover together."""
+        """Return the area of the window that the parts cover together, square pixels."""
         seen = self.bounds.overlap(window)
         width, height = seen.x_max - seen.x_min, seen.y_max - seen.y_min
         if min(width, height) <= 0:
             return 0.0
         scale = min(FINEST, CANVAS_PIXELS / max(width, height))
         canvas = np.zeros((math.ceil(height * scale), math.ceil(width * scale)), np.uint8)
-        # OpenCV has the middles of pixels at whole numbers.
+        # In OpenCV the centres of pixels have integer coordinates.
         placed = (self.points - (seen.x_min, seen.y_min)) * scale - 0.5
         corners = np.rint(placed * (1 << SUBPIXEL_BITS)).astype(np.int32)
         start = 0
@@ -156,7 +156,7 @@ class Outlines:
 
 
 def _excess(canvas: NDArray[np.uint8]) -> int:
-    """By how many pixels OpenCV's filled polygons, which include their outline, are too large.
+    """Return the pixels by which OpenCV's filled polygons, which include their outline, are too large.
 
     An outline takes half a pixel outside on either side: one a row where it is steep, one a column where it is flat.
     """
@@ -181,14 +181,14 @@ class Projector:
         self._rotation, self._position = mount_rotation(camera), np.array(mount_position(camera))
 
     def pixels(self, points: Floats) -> Floats:
-        """Return where points (n, 3) of the robot's frame are in the image.
+        """Project points (n, 3) of the robot's frame into the image.
 
-        (n, 2); not for points behind the camera.
+        Return pixels (n, 2); the points have to be in front of the camera.
         """
         return self._flatten((points - self._position) @ self._rotation)
 
     def outlines(self, solid: Solid, pose: Pose) -> Outlines:
-        """Return the outlines of an obstacle that stands at a pose of the robot's frame.
+        """Return the outlines of an obstacle at a pose in the robot's frame.
 
         Parts behind the camera have none.
         """
@@ -214,9 +214,9 @@ class Projector:
 
 
 def _touched(middles: Floats, radii: Floats, turns: Floats) -> Floats:
-    """Return points (n, 3) on balls (n) where rays from the camera touch them.
+    """Return the points (n, 3) where rays from the camera touch balls (n).
 
-    They lie on a circle: at distance d, its middle is nearer by r^2 / d, and its radius is r * sqrt(1 - (r / d)^2).
+    They are on a circle: at distance d, its centre is nearer by r^2 / d, and its radius is r * sqrt(1 - (r / d)^2).
     """
     square = (middles * middles).sum(axis=1)
     share = np.minimum(radii * radii / square, 1)
@@ -234,9 +234,9 @@ def _spans(ends: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _cut(points: Floats, ahead: NDArray[np.bool_]) -> Floats:
-    """Return points whose hull is what the near plane leaves of the hull of these.
+    """Return points whose hull is the hull of these, cut at the near plane.
 
-    All lines across it lie inside the hull.
+    All lines across the plane are inside the hull.
     """
     front, back = points[ahead], points[~ahead]
     if not len(back) or not len(front):

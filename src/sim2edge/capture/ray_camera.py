@@ -1,8 +1,8 @@
-"""The ray-cast camera: draws with MuJoCo's ray queries and NumPy, where there is no GL.
+"""Render images by ray casting, with MuJoCo's ray queries and NumPy, without GL.
 
-Lighting is what MuJoCo's own renderer does with matt surfaces: albedo * (ambient + sum of light * cosine), with the
-first light's shadow found by rays from the lamp. The floor's texture is read from a pyramid, coarser with distance, so
-that it does not flicker.
+Lighting follows MuJoCo's own renderer for matt surfaces: albedo * (ambient + sum of light * cosine), with the first
+light's shadow found by rays from the lamp. The floor's texture is read from a pyramid, coarser with distance, to avoid
+aliasing.
 """
 
 import math
@@ -21,11 +21,11 @@ Floats = NDArray[np.float64]
 
 LEVELS = 5
 SHADOW_SLACK_M = 0.01
-"""How much nearer to the lamp something must be to shade a point, so that surfaces do not shade themselves."""
+"""Distance by which an object has to be nearer to the lamp to shade a point: surfaces do not shade themselves."""
 
 
 class RayCamera:
-    """Draws the robot camera's view of one scene."""
+    """Renders the robot camera's view of one scene."""
 
     def __init__(self, scene: Scene, data: mujoco.MjData, config: CameraConfig) -> None:
         self._model, self._data = scene.model, data
@@ -41,7 +41,7 @@ class RayCamera:
             self._pyramid.append(np.asarray(cv2.pyrDown(self._pyramid[-1]), np.uint8))
 
     def draw(self) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Return the image and the geom seen by each pixel, as `camera_capture.Camera` asks."""
+        """Return the image and the geom seen by each pixel, see `camera_capture.Camera`."""
         origin = self._data.cam_xpos[self._camera]
         rays = self._rays @ self._data.cam_xmat[self._camera].reshape(3, 3).T
         geom, distance, normal = self._cast(origin, rays)
@@ -54,7 +54,7 @@ class RayCamera:
         return image, geom.reshape(self._shape)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: the camera holds no resources."""
 
     def _cast(self, origin: Floats, rays: Floats) -> tuple[NDArray[np.int32], Floats, Floats]:
         count = len(rays)
@@ -92,7 +92,7 @@ class RayCamera:
         return (geom < 0) | (distance > away - SHADOW_SLACK_M)
 
     def _floor_colour(self, points: Floats, distance: Floats, rays: Floats) -> NDArray[np.float32]:
-        """Texture colours (n, 3) of floor points, blended from the pyramid levels that fit each pixel's footprint."""
+        """Return texture colours (n, 3) of floor points, blended from the pyramid levels for each pixel's footprint."""
         texel = (points[:, :2] + self._size) * TEXELS_PER_METRE
         footprint = TEXELS_PER_METRE * distance / self._focal / np.sqrt(np.abs(rays[:, 2]).clip(1e-3))
         level = np.log2(footprint.clip(1)).clip(0, LEVELS - 1)
@@ -110,7 +110,7 @@ class RayCamera:
 
 
 def _pixel_rays(config: CameraConfig, focal: float) -> Floats:
-    """Unit vectors (height * width, 3) through the pixels' middles, in the camera's frame (x right, y up, -z ahead)."""
+    """Return unit vectors (height * width, 3) through pixel centres in the camera's frame (x right, y up, -z ahead)."""
     column, row = np.meshgrid(np.arange(config.width) + 0.5, np.arange(config.height) + 0.5)
     rays = np.stack([column - config.width / 2, config.height / 2 - row, np.full(column.shape, -focal)], axis=2)
     unit: Floats = (rays / np.linalg.norm(rays, axis=2, keepdims=True)).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""The folder of an episode: `simulation.mcap`, `lidar.csv`, `config.yaml` and `result.json`, the same bytes every time.
+"""Write an episode's folder: `simulation.mcap`, `lidar.csv`, `config.yaml`, `result.json`; the bytes are reproducible.
 
     with Recorder(folder, spec, config, "mujoco", "ray") as recorder:
         recorder.write(Tick(...))
@@ -56,7 +56,7 @@ class Recorder:
         """Log the next tick.
 
         Raises:
-            OSError: an earlier tick could not be written; the disk is full, say.
+            OSError: an earlier tick could not be written, for example because the disk is full.
         """
         jpeg = encode_jpeg(tick.image, self._camera.quality)
         mask = encode_mask(tick.instances) if self._camera.masks and tick.instances is not None else None
@@ -70,7 +70,7 @@ class Recorder:
             self._trace.update(np.ascontiguousarray(values, "<f8").tobytes())
 
     def finish(self, **fields: Any) -> EpisodeResult:
-        """Write `lidar.csv` and `result.json`; `fields` are those of `EpisodeResult` that the recorder cannot know."""
+        """Write `lidar.csv` and `result.json`; `fields` are those of `EpisodeResult` unknown to the recorder."""
         write_csv(self._folder / "lidar.csv", self._times, self._scans)
         known: dict[str, Any] = self._made_by | {
             "episode_id": self._spec.episode_id,
@@ -90,7 +90,7 @@ class Recorder:
 
 
 def encode_mask(instances: NDArray[np.int16]) -> bytes:
-    """Encode instances (height, width) as a grey PNG of instance + 1, 0 for none; of 16 bits when 8 do not do."""
+    """Encode instances (height, width) as a grey PNG of instance + 1, 0 for none, with 16 bits if 8 are too few."""
     levels = instances + 1
     depth = np.uint8 if levels.max() < 256 else np.uint16
     done, data = cv2.imencode(".png", levels.astype(depth), [cv2.IMWRITE_PNG_COMPRESSION, 1])

@@ -1,4 +1,4 @@
-"""The robot's body: a round differential-drive base with mass, inertia, friction and velocity motors, for MuJoCo.
+"""Build the robot's body for MuJoCo: a round differential-drive base with mass, inertia, friction, velocity motors.
 
 Two driven wheels, two frictionless casters, a mast with the camera at the front and the LiDAR in the middle.
 """
@@ -24,7 +24,7 @@ WHEELS = ("left", "right")
 
 
 def wheel_speeds(command: Command) -> tuple[float, float]:
-    """Left and right wheel speed (rad/s) that give a command on a floor without slip."""
+    """Return the left and right wheel speed (rad/s) for a command on a floor without slip."""
     turn = command.angular_rad_s * TRACK_M / 2
     return (command.linear_m_s - turn) / WHEEL_RADIUS_M, (command.linear_m_s + turn) / WHEEL_RADIUS_M
 

@@ -1,9 +1,9 @@
-"""Rooms: everything that describes an episode, drawn from its seed and the config, before any simulator is involved.
+"""Draw an episode from its seed and the config: everything that describes it, independent of any simulator.
 
     spec, rejected = draw_episode(config, "demo-1", 7)
 
-An `EpisodeSpec` is plain data: it is written to `config.yaml` and each simulator builds its world from it. A drawn room
-is kept only when the robot fits at its start and every checkpoint can be reached on the occupancy grid; rejections are
+An `EpisodeSpec` is plain data: it is written to `config.yaml`, and each simulator builds its world from it. A room is
+kept only if the robot fits at its start and every checkpoint can be reached on the occupancy grid; rejections are
 counted.
 """
 
@@ -26,33 +26,33 @@ from sim2edge.errors import BadInput
 from sim2edge.recipes.perception import FLOORS
 
 PLANNING_MARGIN_M = 0.08
-"""Room left between the chassis and an obstacle's footprint when goals and routes are chosen."""
+"""Distance kept between the chassis and an obstacle's footprint in the choice of goals and routes."""
 
 MIN_REACHABLE = 0.5
-"""Share of the free floor that has to be reachable from the start."""
+"""Smallest share of the free floor that has to be reachable from the start."""
 
 ATTEMPTS = 50
-"""Rooms drawn for an episode before its config is called impossible."""
+"""Rooms drawn for an episode before its config is refused."""
 
 CHECKPOINT_M = 1.0
-"""Checkpoints are at least this far apart, so an episode needs no more than its way at cruising speed holds."""
+"""Smallest distance between checkpoints; it limits how many an episode can pass at cruising speed."""
 MAX_CHECKPOINTS = 64
-"""After the last one a driver begins again."""
+"""After the last one a driver starts over."""
 
 ROOM_FLOORS = tuple(floor for floor in FLOORS if floor != "rug")
-"""The floors that a room can have; a rug lies on one of them."""
+"""The floors that a room can have; a rug is placed on one of them."""
 
 
 def draw_episode(config: CaptureConfig, batch: str, index: int) -> tuple[EpisodeSpec, Counter[str]]:
-    """Draw episode `index` of a batch; also how many rooms were rejected, by reason.
+    """Draw episode `index` of a batch, and return it with the numbers of rejected rooms by reason.
 
     Raises:
-        BadInput: no usable room in `ATTEMPTS` draws: the config asks for what does not fit.
+        BadInput: no usable room in `ATTEMPTS` draws, as its obstacles or the robot do not fit.
     """
     identity = episode_id(batch, index)
     seed = episode_seed(identity)
     rng = generator(seed, "room")
-    # In turn, not at random, so that even a small batch has as much of each; the layouts shift against the floors.
+    # In turn, not at random, so that even a small batch is balanced; the layouts shift against the floors.
     round_, turn = divmod(index, len(ROOM_FLOORS))
     floor = ROOM_FLOORS[turn]
     layout = config.room.layouts[(turn + round_) % len(config.room.layouts)]
@@ -91,7 +91,7 @@ def draw_robot(rng: Rng, config: CaptureConfig) -> RobotSpec:
 
 
 def draw_camera(rng: Rng, config: CameraConfig) -> CameraSpec:
-    """Draw how the camera is mounted and set."""
+    """Draw the camera's mount and settings."""
     return CameraSpec(
         height_m=rng.uniform(*config.height_m),
         tilt_deg=rng.uniform(*config.tilt_deg),
@@ -106,7 +106,7 @@ def draw_camera(rng: Rng, config: CameraConfig) -> CameraSpec:
 
 
 def draw_room(rng: Rng, config: CaptureConfig, layout: Layout, floor: str) -> RoomSpec | None:
-    """Draw a room of a layout with a floor of the given type; None when its obstacles did not fit."""
+    """Draw a room of a layout with a floor of the given type; return None if its obstacles do not fit."""
     plan = LAYOUTS[layout](rng, config.room)
     wall = colour(rng, saturation=0.35, value=(0.55, 0.95))
     obstacles = place_obstacles(rng, config.room, plan)
@@ -130,14 +130,14 @@ def draw_room(rng: Rng, config: CaptureConfig, layout: Layout, floor: str) -> Ro
 
 
 def occupancy_of(room: RoomSpec) -> Occupancy:
-    """Return the grid on which goals and routes for the robot are chosen; who walks is not on it."""
+    """Return the grid for the robot's goals and routes, without walkers."""
     footprints = [wall_footprint(wall) for wall in room.walls if wall.position[2] - wall.size[2] < OVERHEAD_M]
     footprints += [polygon for one in room.obstacles if not one.motion for polygon in placed_footprints(one)]
     return Occupancy(room.width_m, room.length_m, footprints, ROBOT_RADIUS_M + PLANNING_MARGIN_M)
 
 
 def choose_route(rng: Rng, room: RoomSpec, config: CaptureConfig) -> tuple[Pose, tuple[tuple[float, float], ...]] | str:
-    """Return a start, looking roughly at an obstacle, and the checkpoints to pass from there; or why there are none."""
+    """Return a start, facing roughly an obstacle, and the checkpoints from there; or the reason why there are none."""
     grid = occupancy_of(room)
     start = _choose_start(rng, room, grid)
     if start is None:
@@ -173,7 +173,7 @@ def _choose_start(rng: Rng, room: RoomSpec, grid: Occupancy) -> Pose | None:
 
 
 def _on_the_walk(x: float, y: float, start: Pose, end: tuple[float, float]) -> bool:
-    """Return whether the robot would stand within a step of the line that somebody walks."""
+    """Return whether the robot would stand within a step of a walker's line."""
     line, here = np.subtract(end, start[:2]), np.subtract((x, y), start[:2])
     share = np.clip(np.dot(here, line) / np.dot(line, line), 0, 1)
     return bool(np.linalg.norm(here - share * line) < ROBOT_RADIUS_M + 0.5)

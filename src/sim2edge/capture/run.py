@@ -1,7 +1,7 @@
-"""The capture stage's function: episodes in parallel over processes, then their table, picture and summary.
+"""Run the capture stage: episodes in parallel over processes, then their table, picture and summary.
 
-Which process captures an episode changes no byte of it: everything is drawn from the episode's own seed. Every
-`verify_every`-th episode is made twice, to see that this holds.
+An episode's bytes do not depend on the process: everything is drawn from the episode's own seed. Every
+`verify_every`-th episode is captured twice to verify this.
 """
 
 from collections import Counter
@@ -16,16 +16,16 @@ from sim2edge.episodes.table import Tallies, summarise, write_table
 from sim2edge.stage import Job, Outcome
 
 MAX_ERRORS = 20
-"""Labels found wrong that are named; all are counted."""
+"""Largest number of label errors that are logged; all are counted."""
 
 
 def run(job: Job[CaptureConfig]) -> Outcome:
-    """Capture the batch named by the job's partition, or the job's share of it.
+    """Capture the batch of the job's partition, or the job's share of it.
 
     Raises:
-        BadInput: the config asks for rooms that cannot be built, for EGL or Webots where there is none, or for a policy
-            that cannot drive; what draws is not what the config declares.
-        RuntimeError: a worker process died, or an episode made twice was not the same.
+        BadInput: the config needs rooms that cannot be built, EGL or Webots on a machine without, a policy that cannot
+            drive, or another renderer than it declares.
+        RuntimeError: a worker process died, or an episode captured twice differed.
     """
     try_policy(job.config)
     check_camera(job.config)
@@ -43,7 +43,7 @@ def run(job: Job[CaptureConfig]) -> Outcome:
 
 
 def try_policy(config: CaptureConfig) -> None:
-    """Load the policy that is to drive, if one is: better now than in every worker.
+    """Load the policy, if one drives, so that an error stops the run before the workers start.
 
     Raises:
         BadInput: it cannot drive.
@@ -55,10 +55,10 @@ def try_policy(config: CaptureConfig) -> None:
 
 
 def check_camera(config: CaptureConfig) -> None:
-    """Check that what is to draw the images is here: better now than in every worker.
+    """Check that the declared renderer is available, so that an error stops the run before the workers start.
 
     Raises:
-        BadInput: EGL or Webots was asked for and cannot be had here, or draws with another renderer than is declared.
+        BadInput: EGL or Webots is required and not available, or another renderer is in use than declared.
     """
     if config.simulator == "webots":
         from sim2edge.capture.webots.installed import find_webots
@@ -69,7 +69,7 @@ def check_camera(config: CaptureConfig) -> None:
 
 
 def capture_all(job: Job[CaptureConfig], submit: Submit) -> list[Captured]:
-    """Capture every episode of this run's share; the result is in the order of the episodes."""
+    """Capture every episode of this run's share and return them in order."""
     share, captured = job.share(job.config.episodes), dict[int, Captured]()
     futures = {submit(capture_one, index): index for index in share}
     frames = successes = 0
@@ -81,10 +81,10 @@ def capture_all(job: Job[CaptureConfig], submit: Submit) -> list[Captured]:
 
 
 def verify(job: Job[CaptureConfig], submit: Submit) -> int:
-    """Make some episodes of the share again; how many.
+    """Capture some episodes of the share again, compare them, and return their number.
 
     Raises:
-        RuntimeError: one came out otherwise.
+        RuntimeError: one differs.
     """
     share, every = job.share(job.config.episodes), job.config.verify_every
     again = [index for index in share if every and index % every == 0]
@@ -95,7 +95,7 @@ def verify(job: Job[CaptureConfig], submit: Submit) -> int:
 
 
 def tally(captured: Sequence[Captured], wrong: int, verified: int) -> Tallies:
-    """Add up what the workers counted."""
+    """Add up the counts of the workers."""
     return {
         "boxes": sum((one.drive.boxes for one in captured), Counter[str]()),
         "rooms_rejected": sum((one.rejected for one in captured), Counter[str]()),

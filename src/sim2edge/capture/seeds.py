@@ -1,4 +1,4 @@
-"""Seeds: each episode's seed is derived from its id, so no two batches and no two workers can share one.
+"""Derive each episode's seed from its id, so that no two batches and no two workers share one.
 
 seed = episode_seed(episode_id("demo-1", 7))
 room_rng, lidar_rng = generator(seed, "room"), generator(seed, "lidar")
@@ -17,6 +17,6 @@ def episode_seed(identity: str) -> str:
 
 
 def generator(seed: str, purpose: str) -> Rng:
-    """Return a generator of its own for each purpose, so that drawing more for one never shifts another."""
+    """Return a separate generator for each purpose, so that more draws for one never shift another."""
     words = np.frombuffer(hashlib.sha256(f"{seed}/{purpose}".encode()).digest(), dtype="<u4")
     return np.random.default_rng(words)

@@ -1,8 +1,8 @@
-"""The simulator interface: what a simulator has to do so that the same driver, sensors and logs run on it.
+"""Define the simulator interface, so that the same driver, sensors and logs run on every simulator.
 
-MuJoCo implements it in this process (`mujoco_simulator.py`); a Webots controller fits as well: `reset` starts a world
-made from the spec, `step` is one `robot.step(100)`, `observe` reads camera, segmentation and range image. Frames: the
-room's origin is the middle of its floor, x and y along its walls, z up; the robot looks along its own x, y is left.
+MuJoCo implements it in this process (`mujoco_simulator.py`), Webots in its controller: `reset` starts a world built
+from the spec, `step` is one `robot.step(100)`, `observe` reads camera, segmentation and range image. Frames: the room's
+origin is the middle of its floor, x and y along its walls, z up; the robot faces along its own x, y is left.
 """
 
 from dataclasses import dataclass
@@ -15,37 +15,37 @@ from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.episodes.moment import Command, Pose
 
 NO_INSTANCE = -1
-"""What `Observation.instances` holds where no obstacle is seen."""
+"""Value of `Observation.instances` without an obstacle."""
 
 WALL = "wall"
-"""What a touched wall is called."""
+"""Name of a wall in collisions."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the sensors give at one tick, before camera effects and LiDAR noise."""
+    """The sensors' data at one tick, before camera effects and LiDAR noise."""
 
     image: NDArray[np.uint8]
     """RGB, height x width x 3."""
     instances: NDArray[np.int16]
-    """The obstacle seen by each pixel, height x width; `NO_INSTANCE` where there is none."""
+    """The obstacle seen by each pixel, height x width; `NO_INSTANCE` for none."""
     ranges: NDArray[np.float64]
-    """Distances along the beams, metres, counter-clockwise; inf where nothing was hit."""
+    """Distances along the beams, metres, counter-clockwise; inf without a hit."""
     cloud: NDArray[np.float64] | None
     """Distances of the 3D LiDAR, layers (lowest first) x columns (counter-clockwise), metres; None without one."""
     pose: Pose
     obstacles: tuple[Pose, ...]
-    """Where each obstacle is now, in the order of the room's."""
+    """Present pose of each obstacle, in the order of the room's."""
 
 
 @dataclass(frozen=True)
 class Advance:
-    """What happened during one tick."""
+    """The events and measurements of one tick."""
 
     touched: frozenset[str]
-    """What the robot touched: classes of obstacles, or `WALL`."""
+    """The objects touched by the robot: classes of obstacles, or `WALL`."""
     wheels: tuple[float, float]
-    """How far the left and the right wheel turned, radians."""
+    """Rotation of the left and the right wheel, radians."""
     imu: NDArray[np.float64]
     """Samples (n, 6): angular velocity (rad/s) and specific force (m/s2), robot's frame, without noise."""
 
@@ -60,10 +60,10 @@ class Simulator(Protocol):
         """Build the episode's room and put the robot at its start, at rest, at time 0."""
 
     def observe(self) -> Observation:
-        """Read all sensors now."""
+        """Read all sensors at the present time."""
 
     def step(self, command: Command) -> Advance:
         """Advance by 1 / `RATE_HZ` seconds under `command`."""
 
     def close(self) -> None:
-        """Free what the simulator holds; it cannot be used afterwards."""
+        """Release the simulator's resources; it cannot be used afterwards."""

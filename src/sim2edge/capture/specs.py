@@ -1,6 +1,7 @@
-"""What describes an episode: plain data from which every simulator builds the same world, written to `config.yaml`.
+"""Define the description of an episode: plain data from which every simulator builds the same world.
 
-Frames: a room's origin is the middle of its floor, x and y along its walls, z up. Lengths are metres, colours RGB 0..1.
+It is written to `config.yaml`. Frames: a room's origin is the middle of its floor, x and y along its walls, z up.
+Lengths are metres, colours RGB 0..1.
 """
 
 from typing import Literal
@@ -14,21 +15,21 @@ Polygon = tuple[tuple[float, float], ...]
 DriverName = Literal["expert", "noisy", "explore", "policy"]
 
 WALL_HEIGHT_M = 6.0
-"""Above what the tilted camera sees across a large room, so that no ceiling is needed."""
+"""Higher than the tilted camera sees across a large room, so that no ceiling is needed."""
 
 WHEEL_RADIUS_M = 0.06
 TRACK_M = 0.27
-"""Distance between the wheels."""
+"""Distance between the wheels, metres."""
 
 LIDAR_3D_HEIGHT_M = 0.4
-"""Of the 3D LiDAR, where a robot has one: above the camera."""
+"""Height of the 3D LiDAR, if any: above the camera."""
 
 CAMERA_AHEAD_M = 0.15
-"""How far the camera is in front of the robot's middle."""
+"""Distance of the camera in front of the robot's middle."""
 
 
 class Spec(BaseModel):
-    """Base of everything that describes an episode: immutable, written to `config.yaml`, read back from it."""
+    """Base of an episode's description: immutable, written to `config.yaml`, read back from it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -54,17 +55,17 @@ class Part(Spec):
 
 
 class Motion(Spec):
-    """A walk to and fro on the straight line between where an obstacle stands and another place (`movers.py`)."""
+    """A walk to and fro on the straight line from an obstacle's pose to another place (`movers.py`)."""
 
     to_x_m: float
     to_y_m: float
     speed_m_s: float
     phase: float
-    """How far it is on its way there and back at time 0, 0..1."""
+    """Progress on the way there and back at time 0, 0..1."""
 
 
 class Obstacle(Spec):
-    """One obstacle: its parts in its own frame, where it stands, and the hulls of its shadow on the floor."""
+    """One obstacle: its parts in its own frame, its pose, and the hulls of its projection onto the floor."""
 
     instance: int
     label: str
@@ -79,12 +80,12 @@ class Obstacle(Spec):
 
     @property
     def pose(self) -> Pose:
-        """Where it stands; a moving one, at the start of its walk."""
+        """Its pose in the room; for a walker, at the start of its walk."""
         return Pose(self.x_m, self.y_m, self.yaw_rad)
 
     @property
     def top_m(self) -> float:
-        """Height of its highest point."""
+        """Height of its highest point, metres."""
         return max(part.top_m for part in self.parts)
 
 
@@ -96,7 +97,7 @@ class Light(Spec):
 
 
 class Rug(Spec):
-    """A rectangle of another floor, painted on the room's floor texture: too thin for robot and LiDAR to notice."""
+    """A rectangle of another floor, painted on the room's floor texture: too thin to affect robot and LiDAR."""
 
     x_m: float
     y_m: float
@@ -118,7 +119,7 @@ class RoomSpec(Spec):
     floor: str
     """One of `FLOORS`."""
     style: str
-    """Which of its floor's textures it has (`floors.py`)."""
+    """Style of its floor's texture (`floors.py`)."""
     texture_seed: str
     rugs: tuple[Rug, ...]
     wall_rgb: Vector
@@ -137,12 +138,12 @@ class RobotSpec(Spec):
     wheel_friction: float
     speed_m_s: float
     slip: tuple[float, float]
-    """Share of the left and the right wheel's travel that the floor does not get, unknown to odometry."""
+    """Share of the left and the right wheel's travel without motion, unknown to odometry."""
     gyro_bias_rad_s: float
 
 
 class CameraSpec(Spec):
-    """How the camera of one episode is mounted and set."""
+    """Mount and settings of one episode's camera."""
 
     height_m: float
     tilt_deg: float
@@ -158,13 +159,13 @@ class CameraSpec(Spec):
     noise: float
     """Standard deviation of a channel's noise, 0..255."""
     shutter_s: float
-    """How long the shutter is open: what moves meanwhile is blurred."""
+    """Exposure time: motion during it is blurred."""
     readout_s: float
-    """From the first row read to the last: what moves meanwhile is bent."""
+    """Time from the first row read to the last: motion during it distorts the image."""
 
 
 class EpisodeSpec(Spec):
-    """All that makes an episode."""
+    """The complete description of an episode."""
 
     episode_id: str
     seed: str
@@ -174,4 +175,4 @@ class EpisodeSpec(Spec):
     driver: DriverName
     start: Pose
     checkpoints: tuple[tuple[float, float], ...]
-    """Places to pass in turn, the goal last; each can be reached from the one before."""
+    """Places to pass in turn, the goal last; each is reachable from the previous one."""

@@ -1,7 +1,7 @@
-"""The worker processes that capture episodes, and their end: none outlives the stage, whatever ends it.
+"""Run the worker processes that capture episodes; none outlives the stage, however the stage ends.
 
-A worker that dies breaks the pool, and the stage fails with it; a stage that dies takes its workers along, because each
-waits for the end of its parent on a thread of its own.
+A worker that dies breaks the pool, and the stage fails with it; when the stage dies its workers end too, because each
+waits for the end of its parent in a thread.
 """
 
 import filecmp
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Captured:
-    """What a worker reports of an episode; the episode itself lies in its folder."""
+    """A worker's report on an episode; the episode itself is in its folder."""
 
     result: "EpisodeResult"
     drive: "Drive"
-    """What was counted on the way."""
+    """Statistics of the drive."""
     rejected: Counter[str]
     """Rooms drawn and rejected before this one, by reason."""
 
 
 @dataclass(frozen=True)
 class _Duty:
-    """What every episode of this worker has in common."""
+    """The data shared by all episodes of this worker."""
 
     config: CaptureConfig
     batch: str
@@ -59,15 +59,15 @@ T = TypeVar("T")
 
 
 class Submit(Protocol):
-    """Hands work to a worker process."""
+    """Submits work to a worker process."""
 
     def __call__(self, work: Callable[[int], T], index: int, /) -> "Future[T]":
-        """Do `work(index)`."""
+        """Submit `work(index)`."""
 
 
 @contextmanager
 def worker_pool(config: CaptureConfig, batch: str, output: Path, scratch: Path) -> Iterator[Submit]:
-    """Processes that capture episodes of one batch into `output`: submit `capture_one` or `verify_one` with an index.
+    """Provide processes that capture episodes of one batch into `output`; submit `capture_one` or `verify_one`.
 
     Raises:
         RuntimeError: a worker process died.
@@ -83,7 +83,7 @@ def worker_pool(config: CaptureConfig, batch: str, output: Path, scratch: Path) 
     except BrokenProcessPool as error:
         raise RuntimeError("a capture worker process died: killed, or out of memory") from error
     finally:
-        # After a failure what is left in the queue must not run.
+        # After a failure the rest of the queue must not run.
         pool.shutdown(cancel_futures=True)
 
 
@@ -134,7 +134,7 @@ def capture_one(index: int) -> Captured:
 
 
 def verify_one(index: int) -> str:
-    """Make episode `index` once more and compare: the path of the first file that differs, "" if none does."""
+    """Capture episode `index` again and return the path of the first file that differs, "" if none does."""
     with tempfile.TemporaryDirectory(dir=_duty.scratch) as again:
         identity = _capture(index, Path(again)).result.episode_id
         one, other = _duty.output / identity, Path(again) / identity

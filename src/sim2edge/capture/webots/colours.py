@@ -1,7 +1,7 @@
-"""One colour an obstacle, so that Webots' segmentation image tells instances apart.
+"""Assign a colour to each obstacle, so that Webots' segmentation image distinguishes instances.
 
-Colours are far apart (6 levels a channel), so a value that rendering moved a little is still read right; black means no
-obstacle.
+Colours are far apart (6 levels a channel), so a value slightly changed by rendering is still decoded correctly; black
+means no obstacle.
 """
 
 import numpy as np
@@ -13,9 +13,9 @@ from sim2edge.capture.specs import Vector
 LEVELS = 6
 STEP = 255 // (LEVELS - 1)
 SLACK = 12
-"""How far a channel may be off, of 255."""
+"""Tolerated error of a channel, of 255."""
 MAX_STRANGE = 0.01
-"""Share of coloured pixels that may have a colour of no obstacle: at edges, where drivers differ."""
+"""Tolerated share of coloured pixels with a colour of no obstacle: at edges, where drivers differ."""
 MAX_INSTANCES = LEVELS**3 - 1
 
 

@@ -1,10 +1,10 @@
-"""`sim2edge webots`: is there a Webots that this can capture with, and does it see what MuJoCo sees?
+"""`sim2edge webots`: check that capture works with this machine's Webots, and that it agrees with MuJoCo.
 
-    sim2edge webots selftest                    which Webots; one world, two seconds, compared with MuJoCo
+    sim2edge webots selftest                    print the Webots found; compare one world, two seconds, with MuJoCo
     sim2edge webots selftest --keep out lidar_3d.enabled=false
-    sim2edge webots world --output out --batch b --index 7      an episode's world as a folder, to open and look at
+    sim2edge webots world --output out --batch b --index 7      an episode's world as a folder, to open in Webots
 
-Exit codes of selftest: 0 everything agrees; 2 no usable Webots; 3 something does not agree.
+Exit codes of selftest: 0 everything agrees; 2 no usable Webots; 3 a check failed.
 """
 
 import argparse
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 EXIT_REFUSED = 3
 SECONDS = 2.0
 PROBLEM = re.compile(r"\b(warning|error)\b", re.IGNORECASE)
-"""How Webots marks what it changed in a world, or did not do."""
+"""Words with which Webots reports what it changed in a world or could not do."""
 HARMLESS = re.compile(r"minimal requirements|OpenGL|GPU|driver|OpenAL|XDG_|Forced termination", re.IGNORECASE)
-"""What it says of a machine without a graphics card and loudspeakers."""
+"""Messages of Webots about a machine without a graphics card and loudspeakers."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `sim2edge webots ...`; returns the exit code."""
+    """Run `sim2edge webots ...` and return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="sim2edge webots", description="Look after capture in Webots (docs/webots.md)."
+        prog="sim2edge webots", description="Check and debug capture in Webots (docs/webots.md)."
     )
     verbs = parser.add_subparsers(required=True, metavar="command")
     verb = verbs.add_parser("selftest", help="capture two seconds and compare with MuJoCo")
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def write_world(arguments: argparse.Namespace) -> int:
-    """Write the folder of one episode; returns the exit code."""
+    """Write the folder of one episode and return the exit code."""
     from sim2edge.capture.room_simulator import draw_episode
     from sim2edge.capture.webots.project import write_project
 
@@ -67,7 +67,7 @@ def write_world(arguments: argparse.Namespace) -> int:
 
 
 def selftest(arguments: argparse.Namespace) -> int:
-    """Say whether this machine's Webots and MuJoCo agree; returns the exit code."""
+    """Check whether this machine's Webots and MuJoCo agree, and return the exit code."""
     from sim2edge.capture.webots.installed import find_webots
 
     if arguments.keep:
@@ -86,7 +86,7 @@ def selftest(arguments: argparse.Namespace) -> int:
 
 
 def run_selftest(config: CaptureConfig, index: int, own: Path, webots: "Webots") -> Iterator[tuple[str, bool]]:
-    """Capture an episode in Webots and compare: a line a check, and whether it passed."""
+    """Capture an episode in Webots, compare it, and yield a line a check, and whether it passed."""
     from sim2edge.capture.room_simulator import draw_episode
     from sim2edge.capture.webots.launch import Patience, console_lines, read_outcome, run_project
     from sim2edge.capture.webots.observing import read_observed

@@ -1,4 +1,4 @@
-"""What the robot touched, from where its contact points are: Webots says where, but not with what."""
+"""Determine what the robot touched from the positions of contact points, the only data that Webots provides."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ from sim2edge.capture.specs import RoomSpec
 from sim2edge.episodes.moment import Pose
 
 FLOOR_M = 0.003
-"""Contacts below this height are those of wheels and casters with the floor."""
+"""Height below which contacts are those of wheels and casters with the floor."""
 
 
 def touched_at(points: Iterable[Sequence[float]], room: RoomSpec, obstacles: Sequence[Pose]) -> frozenset[str]:
@@ -22,5 +22,5 @@ def _nearest(x: float, y: float, room: RoomSpec, obstacles: Sequence[Pose]) -> s
     for obstacle, pose in zip(room.obstacles, obstacles, strict=True):
         distance = min(distance_to(hull, x, y) for hull in placed_footprints(obstacle, pose))
         candidates.append((distance, obstacle.label))
-    # Of equals an obstacle: one that leans on a wall is the news.
+    # Of equals an obstacle, which may lean on a wall.
     return min(candidates, key=lambda candidate: (candidate[0], candidate[1] == WALL))[1]

@@ -1,7 +1,7 @@
-"""What runs inside Webots: the controller of the robot. Webots starts it with the path of `task.json`.
+"""Run the robot's controller inside Webots, which starts it with the path of `task.json`.
 
-It captures the episode with the same code as every other simulator, writes the outcome, and ends Webots. Whatever goes
-wrong is one line in `failure.json` and a traceback on Webots' console.
+It captures the episode with the same code as every other simulator, writes the outcome, and ends Webots. Errors are
+written as one line to `failure.json` and as a traceback to Webots' console.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from sim2edge.errors import BadInput
 
 
 def main(task: str) -> int:
-    """Run one task; the status that Webots then ends with."""
+    """Run one task and return the exit status for Webots."""
     project = Project(Path(task).parent)
     supervisor = None
     try:

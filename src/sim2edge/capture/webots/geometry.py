@@ -1,6 +1,6 @@
-"""Parts, rotations and masses as Webots has them.
+"""Convert parts, rotations and masses to Webots nodes.
 
-Webots measures boxes, cylinders and capsules by whole sides and lengths; a capsule's length leaves out its caps.
+Webots measures boxes, cylinders and capsules by full sides and lengths; a capsule's length excludes its caps.
 """
 
 import math
@@ -15,7 +15,7 @@ from sim2edge.capture.webots.shading import appearance
 from sim2edge.capture.webots.vrml import Node, Rotation
 
 ROUNDNESS = 48
-"""Sides of what stands for a circle: Webots casts its LiDAR on polygons."""
+"""Sides of the polygon in place of a circle: Webots casts its LiDAR on polygons."""
 SPHERE_SUBDIVISION = 3
 
 
@@ -31,7 +31,7 @@ def geometry(part: Part) -> Node:
 
 
 def placed(part: Part, child: Node) -> Node:
-    """Return a node moved to where a part is."""
+    """Return a node moved to the pose of a part."""
     x, y, z = (float(value) for value in part.position)
     return Node(
         "Pose", translation=(x, y, z), rotation=axis_angle(quaternion_matrix(part.quaternion)), children=[child]
@@ -39,13 +39,13 @@ def placed(part: Part, child: Node) -> Node:
 
 
 def visible(part: Part, shadows: bool = True) -> Node:
-    """Return a part that cameras and LiDARs see."""
+    """Return a part that is visible to cameras and LiDARs."""
     shape = Node("Shape", appearance=appearance(part.rgb), geometry=geometry(part), castShadows=shadows)
     return placed(part, shape)
 
 
 def bounding(parts: Sequence[Part]) -> Node:
-    """Return what is run into: the same shapes."""
+    """Return the bounding object for collisions, with the same shapes."""
     return Node("Group", children=[placed(part, geometry(part)) for part in parts])
 
 
@@ -62,7 +62,7 @@ def quaternion_matrix(quaternion: Sequence[float]) -> NDArray[np.float64]:
 
 
 def axis_angle(matrix: NDArray[np.float64]) -> Rotation:
-    """Return a rotation matrix (3, 3) as axis and angle (0..pi)."""
+    """Convert a rotation matrix (3, 3) to axis and angle (0..pi)."""
     skew = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]])
     sine, cosine = float(np.linalg.norm(skew)) / 2, (float(np.trace(matrix)) - 1) / 2
     angle = math.atan2(sine, cosine)
@@ -79,13 +79,13 @@ def axis_angle(matrix: NDArray[np.float64]) -> Rotation:
 
 
 def camera_rotation(camera: CameraSpec) -> Rotation:
-    """Return how a Webots camera, which looks along its x with y to the left and z up, is turned on the robot."""
+    """Return the rotation of a Webots camera on the robot; it looks along its x, with y to the left and z up."""
     right, up, backward = mount_rotation(camera).T
     return axis_angle(np.stack([-backward, -right, up], axis=1))
 
 
 def horizontal_fov(vertical_deg: float, width: int, height: int) -> float:
-    """Webots names a camera's horizontal field of view, radians."""
+    """Return a camera's horizontal field of view, which Webots expects, radians."""
     return 2 * math.atan(math.tan(math.radians(vertical_deg) / 2) * width / height)
 
 

@@ -1,4 +1,4 @@
-"""Which Webots there is on this machine, and what it is started with."""
+"""Find the Webots installed on this machine, and build its command line and environment."""
 
 import os
 import re
@@ -25,15 +25,15 @@ class Webots:
     program: Path
     version: str
     virtual_display: Path | None
-    """`xvfb-run`, or None where the display of this session is used: cameras and scanners are drawn by OpenGL, and
-    Webots draws only with a display."""
+    """`xvfb-run`, or None to use the display of this session: cameras and scanners are rendered by OpenGL, and Webots
+    renders only with a display."""
 
 
 def declare_release(config: CaptureConfig) -> CaptureConfig:
-    """Make the release part of what decides a batch that Webots is to capture.
+    """Add the Webots release to the config of a batch that Webots captures, so that it affects the cache key.
 
     Raises:
-        BadInput: the config declares another one.
+        BadInput: the config declares another release.
     """
     if config.simulator != "webots":
         return config
@@ -44,10 +44,10 @@ def declare_release(config: CaptureConfig) -> CaptureConfig:
 
 
 def find_webots(environment: Mapping[str, str] = os.environ) -> Webots:
-    """Find Webots in `WEBOTS_HOME` or on `PATH`, and what gives it a display.
+    """Find Webots in `WEBOTS_HOME` or on `PATH`, and a display for it.
 
     Raises:
-        BadInput: there is none, it is another release, or there is no display for it.
+        BadInput: Webots is missing or of another release, or there is no display for it.
     """
     program = _program(environment)
     xvfb = shutil.which("xvfb-run", path=environment.get("PATH"))
@@ -83,13 +83,13 @@ def _ask_version(program: Path, display: Path | None, environment: Mapping[str, 
 
 
 def parse_version(answer: str) -> str:
-    """Return the release in what `webots --version` says, "" when there is none."""
+    """Return the release in the output of `webots --version`, "" if it has none."""
     found = re.search(r"Webots version:\s*(\S+)", answer)
     return found.group(1) if found else ""
 
 
 def display_command(virtual_display: Path | None) -> list[str]:
-    """Return what a command is started with for a display of its own; processes start looking at different numbers."""
+    """Return the start of a command line that provides a display; processes try different numbers first."""
     if virtual_display is None:
         return []
     first = FIRST_DISPLAY + os.getpid() % DISPLAYS
@@ -97,18 +97,18 @@ def display_command(virtual_display: Path | None) -> list[str]:
 
 
 def webots_command(webots: Webots, world: Path, port: int) -> list[str]:
-    """Return the whole command line for one world."""
+    """Return the complete command line for one world."""
     options = ["--batch", "--mode=fast", "--minimize", "--no-rendering", "--stdout", "--stderr", f"--port={port}"]
     return [*display_command(webots.virtual_display), str(webots.program), *options, str(world)]
 
 
 def webots_environment(base: Mapping[str, str], own: Path, source: Path) -> dict[str, str]:
-    """Return the variables of a Webots process: folders of its own, software GL, no credentials.
+    """Return the environment variables of a Webots process: folders of its own, software GL, no credentials.
 
     Args:
         base: the variables of this process.
-        own: a folder of the process; its path has to be short, because sockets lie below it.
-        source: where the package sim2edge is, for the controller.
+        own: a folder of the process; its path has to be short, because sockets are created below it.
+        source: folder of the package sim2edge, for the controller.
     """
     kept = {name: value for name, value in base.items() if not name.startswith(("AWS_", "SIM2EDGE_SECRETS"))}
     folders = {

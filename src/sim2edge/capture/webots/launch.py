@@ -1,9 +1,9 @@
-"""One Webots process for one episode: started, watched and ended, and what it left taken when it is whole.
+"""Run one Webots process for one episode: start, watch and end it, and take its outcome once complete.
 
     result, drive = capture_in_webots(spec, config, folder)
 
-A fresh process an episode is what makes episodes reproducible. Each has its own display, port and folders, and a
-process group that ends with it, with this process, or when nothing happens any more.
+A fresh process an episode makes episodes reproducible. Each has its own display, port and folders, and a process group
+that ends with it, with this process, or after a timeout.
 """
 
 import os
@@ -31,24 +31,24 @@ from sim2edge.errors import BadInput
 SOURCE = Path(sim2edge.__file__).parents[1]
 POLL_S = 0.05
 TAIL_LINES, TAIL_CHARACTERS = 4, 600
-SHORT_FOLDER = "/tmp"  # noqa: S108 - a folder of our own is made in it
+SHORT_FOLDER = "/tmp"  # noqa: S108 - a private folder is created in it
 MAX_PATH = 40
-"""A socket's whole path has at most 107 characters; Webots adds about 50 below its temporary folder."""
+"""A socket's path has at most 107 characters; Webots adds about 50 below its temporary folder."""
 
 LIFELINE = 'exec 3<&0 </dev/null; (read -r _ <&3; kill -KILL 0) & exec 3<&-; exec "$@"'
-"""Runs a command, and ends its process group when standard input ends: when we close it, or are no more."""
+"""Runs a command, and kills its process group when standard input ends: when we close it, or die."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a sign of life, seconds."""
+    """Timeouts for signs of life, seconds."""
 
     start_s: float = 180.0
-    """From the start to the first tick; a first start reads a lot from disk, and draws in software."""
+    """From the start to the first tick; a first start reads a lot from disk, and renders in software."""
     tick_s: float = 60.0
     """From one tick to the next."""
     quit_s: float = 20.0
-    """From the outcome to the end of Webots; nothing is lost when it is ended then."""
+    """From the outcome to the end of Webots; after it, killing Webots loses nothing."""
 
 
 def capture_in_webots(
@@ -64,14 +64,14 @@ def capture_in_webots(
     Args:
         spec: the episode.
         config: sensors and limits.
-        folder: where the episode goes; it is made, or stays absent when something goes wrong.
-        webots: what `find_webots` found; looked for when it is None.
-        scratch: where world and episode lie meanwhile.
-        patience: when the process is given up.
+        folder: the episode's folder; it is created, or stays absent after an error.
+        webots: the result of `find_webots`; None to call it.
+        scratch: folder for world and episode in the meantime.
+        patience: timeouts of the process.
 
     Raises:
-        BadInput: there is no Webots of the right release, or the controller says that the input is bad.
-        RuntimeError: Webots or the controller failed; the message ends with what they printed last.
+        BadInput: no Webots of the right release is installed, or the controller reports bad input.
+        RuntimeError: Webots or the controller failed; the message ends with the last lines they printed.
     """
     installed = webots or find_webots()
     with tempfile.TemporaryDirectory(prefix="webots-", dir=scratch) as own:
@@ -86,8 +86,8 @@ def run_project(project: Project, webots: Webots, name: str, patience: Patience)
     """Run Webots on a project until its controller is done.
 
     Raises:
-        BadInput: the controller says that the input is bad.
-        RuntimeError: there is no outcome.
+        BadInput: the controller reports bad input.
+        RuntimeError: the controller left no outcome.
     """
     command = webots_command(webots, project.world, free_port())
     with own_folder() as own, running(command, webots_environment(os.environ, own, SOURCE), project) as process:
@@ -98,7 +98,7 @@ def run_project(project: Project, webots: Webots, name: str, patience: Patience)
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """Provide a folder for what a Webots process keeps for itself, in a place with a short path: sockets lie below."""
+    """Provide a private folder for a Webots process, with a short path, as sockets are created below it."""
     usual = tempfile.gettempdir()
     place = usual if len(usual) <= MAX_PATH else SHORT_FOLDER
     with tempfile.TemporaryDirectory(prefix="wb-", dir=place) as own:
@@ -111,7 +111,7 @@ def own_folder() -> Iterator[Path]:
 def running(
     command: list[str], environment: Mapping[str, str], project: Project
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Provide a process in a group of its own, which is gone at the end."""
+    """Provide a process in a group of its own, which is killed at the end."""
     with project.console.open("wb") as console:
         process = subprocess.Popen(
             ["sh", "-c", LIFELINE, "webots", *command],
@@ -129,7 +129,7 @@ def running(
 
 
 def end_group(process: "subprocess.Popen[bytes]") -> None:
-    """Kill what is left of a process's group: the program, its display and its controllers."""
+    """Kill the rest of a process's group: the program, its display and its controllers."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -138,7 +138,7 @@ def end_group(process: "subprocess.Popen[bytes]") -> None:
 
 
 def watch(process: "subprocess.Popen[bytes]", project: Project, patience: Patience) -> str:
-    """Wait for the end of the process, or for it to do nothing for too long; how it ended, in words."""
+    """Wait for the process to end or to exceed a timeout, and return how it ended, in words."""
     last, since = (0, False), time.monotonic()
     while (code := process.poll()) is None:
         done = project.outcome.is_file() or project.failure.is_file()
@@ -152,7 +152,7 @@ def watch(process: "subprocess.Popen[bytes]", project: Project, patience: Patien
 
 
 def given_up(silence_s: float, ticked: bool, done: bool, patience: Patience) -> str:
-    """Return why a process that did nothing for `silence_s` seconds is given up, "" while it is not."""
+    """Return why a process is given up after `silence_s` seconds without a sign of life, "" if it is not."""
     if done:
         return f"did not quit within {patience.quit_s:g} s" if silence_s > patience.quit_s else ""
     if ticked:
@@ -161,7 +161,7 @@ def given_up(silence_s: float, ticked: bool, done: bool, patience: Patience) -> 
 
 
 def failure_of(project: Project, name: str, verdict: str) -> Exception:
-    """Return why there is no outcome, as the error to raise."""
+    """Return the error to raise for a missing outcome."""
     if project.failure.is_file():
         failure = Failure.model_validate_json(project.failure.read_text(encoding="utf-8"))
         if failure.bad_input:
@@ -171,23 +171,23 @@ def failure_of(project: Project, name: str, verdict: str) -> Exception:
 
 
 def read_outcome(project: Project) -> Outcome:
-    """Return what the controller brought back."""
+    """Return the outcome written by the controller."""
     return Outcome.model_validate_json(project.outcome.read_text(encoding="utf-8"))
 
 
 def console_lines(project: Project) -> list[str]:
-    """Return what Webots and the controller printed, without empty lines."""
+    """Return the lines printed by Webots and the controller, without empty ones."""
     text = project.console.read_text(encoding="utf-8", errors="replace")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def console_tail(project: Project) -> str:
-    """Return the last lines of the console, as one."""
+    """Return the last lines of the console, joined to one."""
     return " | ".join(console_lines(project)[-TAIL_LINES:])[-TAIL_CHARACTERS:] or "(nothing)"
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
+    """Return a free TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A simulator that keeps what another one gave, so that two simulators can be compared afterwards."""
+"""Record the data of another simulator, so that two simulators can be compared afterwards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from sim2edge.episodes.moment import Command, Pose
 
 
 class Observing:
-    """Passes everything on to a simulator, and remembers its answers."""
+    """Forwards all calls to a simulator, and records its answers."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
@@ -23,26 +23,26 @@ class Observing:
         self.advances: list[Advance] = []
 
     def reset(self, spec: EpisodeSpec) -> None:
-        """As `Simulator.reset`."""
+        """Reset the simulator, see `Simulator.reset`."""
         self._simulator.reset(spec)
 
     def observe(self) -> Observation:
-        """As `Simulator.observe`."""
+        """Record and return an observation, see `Simulator.observe`."""
         self.observations.append(self._simulator.observe())
         return self.observations[-1]
 
     def step(self, command: Command) -> Advance:
-        """As `Simulator.step`."""
+        """Record the command and its result, see `Simulator.step`."""
         self.commands.append(command)
         self.advances.append(self._simulator.step(command))
         return self.advances[-1]
 
     def close(self) -> None:
-        """As `Simulator.close`."""
+        """Close the simulator, see `Simulator.close`."""
         self._simulator.close()
 
     def save(self, path: Path) -> None:
-        """Write all of it as one `.npz`: a row a tick."""
+        """Write the recording as one `.npz`: a row a tick."""
         views, advances = self.observations, self.advances
         content: dict[str, NDArray[Any]] = {
             "image": np.stack([view.image for view in views]),
@@ -60,7 +60,7 @@ class Observing:
 
 @dataclass(frozen=True)
 class Observed:
-    """What was kept of an episode; a tick's command and advance follow its view."""
+    """The recording of an episode; each view is followed by its tick's command and advance."""
 
     views: tuple[Observation, ...]
     commands: tuple[Command, ...]
@@ -68,7 +68,7 @@ class Observed:
 
 
 def read_observed(path: Path) -> Observed:
-    """Read what `Observing.save` wrote; what was touched is not kept."""
+    """Read a file of `Observing.save`; it does not contain the touched objects."""
     with np.load(path) as file:
         content = {name: file[name] for name in file.files}
     clouds = content["cloud"] if len(content["cloud"]) else [None] * len(content["pose"])

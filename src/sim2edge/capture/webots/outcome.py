@@ -1,4 +1,4 @@
-"""What the controller brings back of an episode: `outcome.json`."""
+"""Define `outcome.json`, the controller's result of an episode."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -7,7 +7,7 @@ from sim2edge.episodes.result import EpisodeResult
 
 
 class Outcome(BaseModel):
-    """What `capture_episode` returned inside Webots."""
+    """The return value of `capture_episode` inside Webots."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 

@@ -1,8 +1,8 @@
-"""How far two simulators agree on one episode: what one observed, against MuJoCo put in the same place.
+"""Compare two simulators on one episode: the observations of one against MuJoCo in the same poses.
 
-Each figure has a limit, and together they are the verdict of `sim2edge webots selftest`. The limits leave room for how
-Webots draws a scan (pixels, not exact rays) and for another physics engine, not for a mistake: a beam, a channel or an
-axis out of place breaks them.
+Each figure has a limit; together they decide `sim2edge webots selftest`. The limits tolerate Webots' rendering of scans
+(pixels, not exact rays) and its other physics engine, but no mistake: a beam, a channel or an axis out of place exceeds
+them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,9 +20,9 @@ from sim2edge.episodes.moment import Box, Command, Pose
 
 NEAR_M = 0.05
 SIZEABLE_PIXELS, SIZEABLE_SIDE = 100, 8
-"""Visible pixels, and pixels of a box's shorter side, of what both have to see; less is near the labels' own limits."""
+"""Visible pixels, and pixels of a box's shorter side, above which both have to see a box."""
 PLACES = 5
-"""Moments that are compared."""
+"""Number of moments that are compared."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the figure is on the right side; no number never is."""
+        """Whether the figure is within its limit; NaN never is."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def line(self) -> str:
-        """For people."""
+        """Return the check as a line for the terminal."""
         sign = ">=" if self.at_least else "<="
         return (
             f"{'ok    ' if self.passed else 'FAILED'}  {self.name}: {self.value:.4g} (has to be {sign} {self.limit:g})"
@@ -49,7 +49,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Seen:
-    """One moment, as the simulator under test and as MuJoCo saw it."""
+    """One moment, as observed by the simulator under test and by MuJoCo."""
 
     ours: Observation
     theirs: Observation
@@ -58,7 +58,7 @@ class Seen:
 
 
 def see(spec: EpisodeSpec, config: CaptureConfig, views: Sequence[Observation]) -> list[Seen]:
-    """Return some of the moments of an episode, each with what MuJoCo sees from there."""
+    """Return some moments of an episode, each with MuJoCo's observation in the same poses."""
     chosen = np.unique(np.linspace(0, len(views) - 1, PLACES).astype(int))
     return [_see(spec, config, views[int(index)]) for index in chosen]
 
@@ -74,7 +74,7 @@ def _see(spec: EpisodeSpec, config: CaptureConfig, view: Observation) -> Seen:
 
 
 def stand_at(spec: EpisodeSpec, robot: Pose, obstacles: Sequence[Pose]) -> EpisodeSpec:
-    """Return the episode frozen at one moment: everything where it is then, and nobody walks."""
+    """Return the episode frozen at one moment: everything at its pose then, without walkers."""
     moved = tuple(
         obstacle.model_copy(update={"x_m": pose.x_m, "y_m": pose.y_m, "yaw_rad": pose.yaw_rad, "motion": None})
         for obstacle, pose in zip(spec.room.obstacles, obstacles, strict=True)
@@ -83,7 +83,7 @@ def stand_at(spec: EpisodeSpec, robot: Pose, obstacles: Sequence[Pose]) -> Episo
 
 
 def sensor_checks(seen: Sequence[Seen]) -> Iterator[Check]:
-    """Yield whether scanners, camera and labels agree."""
+    """Compare scanners, camera and labels."""
     ours, theirs = (np.stack([getattr(one, side).ranges for one in seen]) for side in ("ours", "theirs"))
     yield Check("scan: median difference, m", median_difference(ours, theirs), 0.02, at_least=False)
     yield Check(f"scan: share of beams within {NEAR_M:g} m", share_near(ours, theirs), 0.95)
@@ -116,7 +116,7 @@ def motion_checks(
     commands: Sequence[Command],
     advances: Sequence[Advance],
 ) -> Iterator[Check]:
-    """Yield whether the robot drives, and its wheels and inertial unit tell the same."""
+    """Check the robot's drive, and that its wheels and inertial unit agree."""
     replayed = replay(spec, config, commands)
     apart = float(np.hypot(poses[-1].x_m - replayed.x_m, poses[-1].y_m - replayed.y_m))
     yield Check("drive: distance to MuJoCo's robot after the same commands, m", apart, 0.15, at_least=False)
@@ -129,7 +129,7 @@ def motion_checks(
 
 
 def replay(spec: EpisodeSpec, config: CaptureConfig, commands: Sequence[Command]) -> Pose:
-    """Return where MuJoCo's robot is when the last of these commands is given."""
+    """Return the pose of MuJoCo's robot when the last of these commands is given."""
     simulator = MujocoSimulator(config, "ray")
     simulator.reset(spec)
     for command in commands[:-1]:
@@ -140,30 +140,30 @@ def replay(spec: EpisodeSpec, config: CaptureConfig, commands: Sequence[Command]
 
 
 def _difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far ranges are apart: 0 where neither hit anything, inf where one did."""
+    """Return the differences of ranges: 0 where neither hit anything, inf where only one did."""
     both = np.isinf(ours) & np.isinf(theirs)
     return np.where(both, 0.0, np.abs(np.where(both, 0.0, ours) - np.where(both, 0.0, theirs)))
 
 
 def median_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-    """Of all beams, metres."""
+    """Return the median difference of all beams, metres."""
     return float(np.median(_difference(ours, theirs)))
 
 
 def share_near(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-    """Of beams that agree within `NEAR_M`."""
+    """Return the share of beams that agree within `NEAR_M`."""
     return float((_difference(ours, theirs) <= NEAR_M).mean())
 
 
 def best_turn(ours: NDArray[np.float64], theirs: NDArray[np.float64], most: int = 3) -> int:
-    """By how many beams our scans (n, beams) fit best; 0 is where they should be."""
+    """Return the rotation in beams by which our scans (n, beams) fit best; it should be 0."""
     errors = {turn: _difference(np.roll(ours, turn, axis=1), theirs) for turn in range(-most, most + 1)}
     means = {turn: float(np.minimum(error, 1.0).mean()) for turn, error in errors.items()}
     return min(means, key=lambda turn: (means[turn], abs(turn)))
 
 
 def box_overlaps(seen: Seen) -> Iterator[float]:
-    """Yield how much boxes of one obstacle overlap (IoU), 0 for a sizeable one that only one simulator saw."""
+    """Yield the overlap (IoU) of boxes of one obstacle, 0 for a sizeable one that only one simulator saw."""
     ours, theirs = ({box.instance: box for box in boxes} for boxes in (seen.our_boxes, seen.their_boxes))
     for instance in sorted(ours.keys() | theirs.keys()):
         if instance in ours and instance in theirs:
@@ -187,6 +187,6 @@ def overlap(one: Box, other: Box) -> float:
 
 
 def correlation(seen: Seen) -> float:
-    """Of the two images' colours, coarsely: shadows and noise do not count, a swapped channel or side does."""
+    """Return the coarse correlation of both images' colours: shadows and noise hardly count, a swapped channel does."""
     small = [image[::4, ::4].astype(float).ravel() for image in (seen.ours.image, seen.theirs.image)]
     return float(np.corrcoef(small[0], small[1])[0, 1])

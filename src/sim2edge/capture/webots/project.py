@@ -1,12 +1,12 @@
-"""The folder that Webots opens for one episode, and what passes between our process and the controller through it.
+"""Write the folder that Webots opens for one episode, through which we exchange files with the controller.
 
     project = write_project(folder, spec, config)
     folder/worlds/episode.wbt, worlds/textures/floor.png
-    folder/controllers/sim2edge_capture/sim2edge_capture.py, runtime.ini     what Webots starts for the robot
-    folder/task.json                                                         what the controller does
-    folder/episode/, outcome.json | failure.json, heartbeat                  what it leaves; outcome.json comes last
+    folder/controllers/sim2edge_capture/sim2edge_capture.py, runtime.ini     started by Webots for the robot
+    folder/task.json                                                         the controller's task
+    folder/episode/, outcome.json | failure.json, heartbeat                  its output; outcome.json comes last
 
-Nothing of it outlives the episode but its own folder.
+The folder is all that is left after the episode.
 """
 
 import os
@@ -34,18 +34,18 @@ sys.exit(main(sys.argv[1]))
 
 
 class Task(BaseModel):
-    """What the controller does: `task.json`."""
+    """The controller's task: `task.json`."""
 
     model_config = ConfigDict(frozen=True)
 
     spec: EpisodeSpec
     config: CaptureConfig
     observations: bool
-    """Whether to keep what the simulator gave at every tick, for comparison with another (`observations.npz`)."""
+    """Whether to record the simulator's data at every tick, for comparison with another (`observations.npz`)."""
 
 
 class Failure(BaseModel):
-    """Why there is no outcome: `failure.json`."""
+    """The reason for a missing outcome: `failure.json`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,18 +55,18 @@ class Failure(BaseModel):
 
 @dataclass(frozen=True)
 class Project:
-    """Where everything of one episode lies."""
+    """The files of one episode."""
 
     folder: Path
 
     @property
     def world(self) -> Path:
-        """The world."""
+        """The world file."""
         return self.folder / "worlds" / "episode.wbt"
 
     @property
     def task(self) -> Path:
-        """What the controller does."""
+        """The controller's task."""
         return self.folder / "task.json"
 
     @property
@@ -76,17 +76,17 @@ class Project:
 
     @property
     def outcome(self) -> Path:
-        """Written last: its existence says that the episode is whole."""
+        """Written last: it exists once the episode is complete."""
         return self.folder / "outcome.json"
 
     @property
     def failure(self) -> Path:
-        """Why the controller gave up."""
+        """The error that ended the controller."""
         return self.folder / "failure.json"
 
     @property
     def observations(self) -> Path:
-        """What the simulator gave at every tick."""
+        """The simulator's data at every tick."""
         return self.folder / "observations.npz"
 
     @property
@@ -96,16 +96,16 @@ class Project:
 
     @property
     def console(self) -> Path:
-        """All that Webots and the controller print."""
+        """The output of Webots and the controller."""
         return self.folder / "console.log"
 
 
 def write_project(folder: Path, spec: EpisodeSpec, config: CaptureConfig, observations: bool = False) -> Project:
-    """Write the folder for an episode."""
+    """Write the folder of an episode."""
     project = Project(folder)
     texture = project.world.parent / TEXTURE
     texture.parent.mkdir(parents=True)
-    # A picture's row 0 is its top, where y is highest; OpenCV writes blue first.
+    # A picture's row 0 is its top, where y is highest; OpenCV expects BGR.
     cv2.imwrite(str(texture), floor_texture(spec.room)[::-1, :, ::-1])
     project.world.write_text(episode_world(spec, config, str(project.task)), encoding="utf-8")
     controller = folder / "controllers" / CONTROLLER
@@ -118,7 +118,7 @@ def write_project(folder: Path, spec: EpisodeSpec, config: CaptureConfig, observ
 
 
 def write_whole(path: Path, content: BaseModel) -> None:
-    """Write a file that is there whole or not at all."""
+    """Write a file atomically."""
     partial = path.with_suffix(".partial")
     partial.write_text(content.model_dump_json(), encoding="utf-8")
-    os.replace(partial, path)  # noqa: PTH105 - says that it replaces
+    os.replace(partial, path)  # noqa: PTH105 - replace states that it overwrites

@@ -1,6 +1,6 @@
-"""The robot of `robot.py` as a Webots node: the same sizes, masses, motors and sensors.
+"""Build the robot of `robot.py` as a Webots node: the same sizes, masses, motors and sensors.
 
-Its shapes are for people who watch; `simulator.py` hides them from the robot's own camera and scanners. Sensors give
+Its shapes are for viewers only; `simulator.py` hides them from the robot's own camera and scanners. Sensors return
 exact values: noise is added later, the same for every simulator.
 """
 
@@ -30,23 +30,23 @@ CAMERA, LIDAR, LIDAR_3D, GYRO, ACCELEROMETER = "camera", "lidar", "lidar 3d", "g
 MOTORS = ("left motor", "right motor")
 WHEELS = ("left wheel sensor", "right wheel sensor")
 DEFINED = {CAMERA: "CAMERA", LIDAR: "LIDAR", LIDAR_3D: "LIDAR_3D"}
-"""The DEF name of each device that things are hidden from."""
+"""DEF name of each device from which nodes are hidden."""
 WHEEL_MATERIAL, CASTER_MATERIAL = "wheel", "caster"
 
 WHEEL_WIDTH_M = 0.03
 CASTER_RADIUS_M, CASTER_MASS_KG = 0.02, 0.05
 CASTER_AHEAD_M, CASTER_HEIGHT_M = 0.13, 0.0205
 TOP_SPEED_RAD_S = 60.0
-"""Above what any command asks of a wheel: a motor's limit cuts silently."""
+"""Above the speed of any command: a motor's limit clips silently."""
 JOINT_DAMPING = 0.01
 NEAREST_M = 0.01
 BEYOND_M = 1.0
-"""How much farther the scanner looks than its range, so that noise is added before ranges are cut."""
+"""Range of the scanner beyond ours, so that noise is added before ranges are cut."""
 GREY, DARK = (0.35, 0.37, 0.4), (0.1, 0.1, 0.1)
 
 
 def robot_node(spec: EpisodeSpec, config: CaptureConfig, task: str) -> Node:
-    """Return the robot at its start, run by our controller, which is told the path of its task."""
+    """Return the robot at its start, run by our controller with the path of its task."""
     shells = chassis(spec)
     return Node(
         "Robot",
@@ -69,7 +69,7 @@ def robot_node(spec: EpisodeSpec, config: CaptureConfig, task: str) -> Node:
 
 
 def chassis(spec: EpisodeSpec) -> list[tuple[Part, float]]:
-    """Return the shells around the robot, and the mass of each."""
+    """Return the shells of the robot, and the mass of each."""
     mass, mast = spec.robot.mass_kg, (spec.camera.height_m - 0.125) / 2
     return [
         (_shell((0.0, 0.0, 0.085), ROBOT_RADIUS_M, 0.04, GREY), 0.85 * mass),
@@ -124,7 +124,7 @@ def _caster(side: int) -> Node:
 
 
 def sensors(spec: EpisodeSpec, config: CaptureConfig) -> list[Node]:
-    """Camera, scanners and inertial unit, without noise."""
+    """Return camera, scanners and inertial unit, without noise."""
     nodes = [
         _camera(spec.camera, config.camera),
         _lidar(LIDAR, LIDAR_HEIGHT_M, scanner_2d(config.lidar), config.lidar.max_range_m),

@@ -1,8 +1,8 @@
-"""How a Webots `Lidar` has to be set so that its columns are our beams, and how its range image is read.
+"""Configure a Webots `Lidar` so that its columns are our beams, and read its range image.
 
-Webots draws a scan: each column is a pixel whose middle is half a column inside the field of view, columns run from
+Webots renders a scan: each column is a pixel whose centre is half a column inside the field of view, columns run from
 left to right and layers from top to bottom. Our beams run counter-clockwise, layers from the lowest, and the outermost
-beams lie on the edges of the field of view.
+beams are on the edges of the field of view.
 """
 
 import math
@@ -14,34 +14,34 @@ from numpy.typing import NDArray
 from sim2edge.capture.config import Lidar3dConfig, LidarConfig
 
 HAIR_RAD = 1e-6
-"""Taken from the vertical field of view, so that rounding up to whole rows does not add one."""
+"""Subtracted from the vertical field of view, so that rounding up to whole rows does not add one."""
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """A `Lidar` node's numbers. Of its columns every `stride`-th is a beam, the leftmost first."""
+    """Settings of a `Lidar` node. Every `stride`-th column is a beam, the leftmost first."""
 
     columns: int
     layers: int
     fov_rad: float
     vertical_fov_rad: float
     yaw_rad: float
-    """How the device is turned on the robot for its columns to meet our beams."""
+    """Rotation of the device on the robot that aligns its columns with our beams."""
     stride: int
 
 
 def scanner_2d(config: LidarConfig) -> Scanner:
-    """Return the scanner with one layer."""
+    """Return the settings for one layer."""
     step = _step(config.beams, config.fov_deg)
     stride = _min_stride(config.beams, config.fov_deg)
-    # Any angle will do for a single layer, but Webots insists on one above a column's.
+    # The angle of a single layer is irrelevant, but Webots requires more than a column's.
     return _scanner(config.beams, config.fov_deg, 1, 2 * step / stride, stride)
 
 
 def scanner_3d(config: Lidar3dConfig) -> Scanner:
-    """Return the scanner with several layers all around."""
+    """Return the settings for several layers over a full turn."""
     vertical = math.radians(config.vertical_fov_deg) - HAIR_RAD
-    # Webots wants layers < vertical angle * columns / angle, strictly.
+    # Webots requires layers < vertical angle * columns / angle, strictly.
     stride = math.floor(config.layers * _step(config.columns, 360) / vertical) + 1
     return _scanner(config.columns, 360, config.layers, vertical, stride)
 
@@ -51,7 +51,7 @@ def _step(beams: int, fov_deg: float) -> float:
 
 
 def _min_stride(beams: int, fov_deg: float) -> int:
-    """Return columns a beam so that the outermost columns do not overlap behind the robot."""
+    """Return the columns a beam for which the outermost columns do not overlap behind the robot."""
     left = math.tau - math.radians(fov_deg)
     return 1 if fov_deg == 360 else max(1, math.ceil(_step(beams, fov_deg) / left - 1e-9))
 
@@ -68,7 +68,7 @@ def read_ranges(image: "list[float]", scanner: Scanner) -> NDArray[np.float64]:
     """Return the ranges (layers, beams) of a range image, metres: lowest layer first, beams counter-clockwise.
 
     Raises:
-        ValueError: the image is not of this scanner.
+        ValueError: the image does not have this scanner's size.
     """
     expected = scanner.layers * scanner.columns
     if len(image) != expected:

@@ -1,9 +1,9 @@
-"""Colours and lamps such that Webots draws a room about as light as MuJoCo does.
+"""Convert colours and lamps so that Webots renders a room about as bright as MuJoCo.
 
-MuJoCo multiplies a surface's colour by the light on it, as both are written. Webots computes in linear light: base
+MuJoCo multiplies a surface's colour by the light on it, both as given. Webots computes in linear light: base
 colours and sky are taken as linear, textures are converted, a lamp counts by the square of its intensity over pi, and
 the picture is `(1 - exp(-light)) ** (1 / 2.2)` (cyberbotics/webots: resources/wren/shaders/pbr.frag, hdr_resolve.frag).
-So colours are written linear, and light so strong that a middling surface comes out right in the shade and below lamps.
+So colours are written as linear, and light so strong that a medium surface is right in the shade and below lamps.
 """
 
 import math
@@ -14,30 +14,30 @@ from sim2edge.capture.webots.vrml import Node
 
 GAMMA = 2.2
 DIFFUSE = 0.96
-"""Share of the light that a surface which is no metal scatters."""
+"""Share of the light that a non-metallic surface scatters."""
 GAIN = 1.25
-"""What the exposure's exponential takes of a middling surface, given back."""
+"""Compensates the exposure's exponential for a medium surface."""
 
 
 def linear(rgb: Vector) -> Vector:
-    """Return a colour as a share of light."""
+    """Convert a colour to linear light."""
     red, green, blue = (float(channel) ** GAMMA for channel in rgb)
     return red, green, blue
 
 
 def appearance(rgb: Vector) -> Node:
-    """Return a matt surface of one colour; Webots' own default is a mirror."""
+    """Return a matt surface of one colour; Webots' default is a mirror."""
     return Node("PBRAppearance", baseColor=linear(rgb), roughness=1.0, metalness=0.0)
 
 
 def textured(url: str) -> Node:
-    """Return a matt surface with a picture, which is not repeated."""
+    """Return a matt surface with a picture, not repeated."""
     picture = Node("ImageTexture", url=[url], repeatS=False, repeatT=False)
     return Node("PBRAppearance", baseColorMap=picture, roughness=1.0, metalness=0.0)
 
 
 def sky(ambient: float) -> Node:
-    """Return the light without direction: what a surface in the shade gets."""
+    """Return the ambient light, which surfaces in the shade get."""
     strength = min(1.0, _linear_light(ambient))
     return Node("Background", skyColor=[(strength, strength, strength)])
 

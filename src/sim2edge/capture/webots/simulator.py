@@ -1,10 +1,10 @@
-"""The Webots simulator: `Simulator` inside a controller process, through the `controller` package that Webots brings.
+"""Implement `Simulator` inside a Webots controller process, with the `controller` package of Webots.
 
     simulator = WebotsSimulator(config, Supervisor())      # in the process that Webots started for the robot
     capture_episode(spec, simulator, config, folder)
 
-The world is already there when the controller starts, so `reset` comes once: a fresh process an episode is what makes
-episodes reproducible.
+The world is loaded before the controller starts, so `reset` is called once: a fresh process an episode makes episodes
+reproducible.
 """
 
 import math
@@ -38,13 +38,13 @@ from sim2edge.episodes.moment import RATE_HZ, Command, Pose
 
 TICK_MS = 1000 // RATE_HZ
 SAMPLE_MS = 10
-"""Period of the inertial unit; walkers move and contacts are looked for as often."""
+"""Period of the inertial unit; walkers move and contacts are checked at the same rate."""
 SETTLING_MS = 200
-"""The robot settles on its wheels, and every sensor has its first value, before time 0."""
+"""Time in which the robot settles on its wheels, and every sensor gets its first value, before time 0."""
 
 
 class WebotsSimulator:
-    """One room, that of the world that Webots loaded."""
+    """Simulates the one room of the world that Webots loaded."""
 
     name = "webots"
     camera_backend = "webots"
@@ -52,14 +52,14 @@ class WebotsSimulator:
     def __init__(
         self, config: CaptureConfig, supervisor: Any, heartbeat: Callable[[float], None] = lambda _: None
     ) -> None:
-        """`supervisor` is a `controller.Supervisor`; `heartbeat` is told the simulated seconds after every tick."""
+        """Take a `controller.Supervisor`, and a `heartbeat` that gets the simulated seconds after every tick."""
         self._config, self._supervisor, self._heartbeat = config, supervisor, heartbeat
         self._scanners = {LIDAR: scanner_2d(config.lidar)}
         if config.lidar_3d.enabled:
             self._scanners[LIDAR_3D] = scanner_3d(config.lidar_3d)
 
     def reset(self, spec: EpisodeSpec) -> None:
-        """As `Simulator.reset`; `spec` is what the loaded world was made from."""
+        """Set up the devices of the loaded world, which was built from `spec`, see `Simulator.reset`."""
         self._spec, self._movers = spec, Movers(spec.room.obstacles)
         self._robot = self._node(ROBOT)
         self._motors = [self._device(name) for name in MOTORS]
@@ -85,7 +85,7 @@ class WebotsSimulator:
         self._started_s = self._supervisor.getTime()
 
     def observe(self) -> Observation:
-        """As `Simulator.observe`."""
+        """Read the camera, the scans and the poses, see `Simulator.observe`."""
         image, cloud = self._image(self._camera.getImage()), None
         if LIDAR_3D in self._lidars:
             cloud = self._scan(LIDAR_3D)
@@ -98,13 +98,13 @@ class WebotsSimulator:
         return Observation(image, instances, self._scan(LIDAR)[0], cloud, self.pose(), self._movers.poses())
 
     def pose(self) -> Pose:
-        """Return where the robot stands."""
+        """Return the robot's pose."""
         x, y, _ = self._robot.getPosition()
         turned = self._robot.getOrientation()
         return Pose(float(x), float(y), math.atan2(turned[3], turned[0]))
 
     def step(self, command: Command) -> Advance:
-        """As `Simulator.step`; touches between samples count too."""
+        """Advance one tick, counting touches between samples too, see `Simulator.step`."""
         self._set_speeds(*wheel_speeds(command))
         before, touched = self._wheel_angles(), frozenset[str]()
         samples = np.empty((TICK_MS // SAMPLE_MS, 6))
@@ -121,7 +121,7 @@ class WebotsSimulator:
         return Advance(touched, (left, right), samples)
 
     def close(self) -> None:
-        """Nothing to free: Webots ends with the episode."""
+        """Do nothing: Webots ends with the episode."""
 
     def _device(self, name: str) -> Any:
         return self._some(self._supervisor.getDevice(name), name)
@@ -136,13 +136,13 @@ class WebotsSimulator:
 
     @staticmethod
     def _some(value: Any, name: str) -> Any:
-        """Webots answers with None and a line on the console where others raise."""
+        """Raise for None, which Webots returns, with a line on the console, instead of raising itself."""
         if value is None:
             raise RuntimeError(f"Webots: the world has no '{name}', or it gives nothing yet")
         return value
 
     def _hide(self) -> None:
-        """Who sees what: the robot sees nothing of itself, and scanners no decoration."""
+        """Hide the robot from its own camera and scanners, and decorations from scanners."""
         robot, decorations = self._node(ROBOT), self._node(DECORATIONS)
         for name in (CAMERA, *self._scanners):
             viewer = self._node(DEFINED[name])
@@ -157,7 +157,7 @@ class WebotsSimulator:
             motor.setVelocity(float(speed))
 
     def _place_walkers(self, poses: tuple[Pose, ...]) -> None:
-        """Say where walkers are after the next step; Webots' setters refuse tuples and whole numbers silently."""
+        """Set the walkers' poses after the next step; Webots' setters silently refuse tuples and integers."""
         for index, (translation, rotation) in self._walkers.items():
             x, y, yaw = poses[index]
             translation.setSFVec3f([float(x), float(y), 0.0])

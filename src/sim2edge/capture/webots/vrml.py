@@ -1,9 +1,9 @@
-"""Webots' world language: nodes as plain data and their text, the same text every time.
+"""Write Webots' world language: nodes as plain data, with reproducible text.
 
     Node("Box", size=(0.1, 0.2, 0.3)).text()      # Box { size 0.1 0.2 0.3 }
 
-The type of a value says how it is written: a float is an SFFloat, a tuple of numbers a vector, rotation or colour, a
-list has several of them, a `Node` is an SFNode. Webots is strict about types, so is this.
+The type of a value decides how it is written: a float is an SFFloat, a tuple of numbers a vector, rotation or colour, a
+list has several of them, a `Node` is an SFNode. Webots is strict about types, and so is this module.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ Rotation = tuple[float, float, float, float]
 
 
 class Node:
-    """One node: its kind, its fields in the order given, and a name for the controller to find it by (`DEF`)."""
+    """One node: its kind, its fields in the given order, and a name by which the controller finds it (`DEF`)."""
 
     def __init__(self, kind: str, define: str = "", **fields: Value) -> None:
         self.kind, self.define, self.fields = kind, define, fields
 
     def text(self, indent: str = "") -> str:
-        """Return the node as a world file has it."""
+        """Return the node's text in a world file."""
         inner = indent + INDENT
         name = f"DEF {self.define} " if self.define else ""
         lines = [f"{inner}{field} {format_value(value, inner)}" for field, value in self.fields.items()]
@@ -36,15 +36,15 @@ class Node:
 
 
 def world_text(nodes: Sequence[Node]) -> str:
-    """Return a whole world file."""
+    """Return the text of a world file."""
     return "\n".join([HEADER, *(node.text() for node in nodes)]) + "\n"
 
 
 def format_value(value: Value, indent: str = "") -> str:
-    """Return a field's value; `indent` is that of the line it stands on.
+    """Return the text of a field's value; `indent` is that of its line.
 
     Raises:
-        TypeError: no field has such a value.
+        TypeError: no field has a value of that type.
     """
     if isinstance(value, Node):
         return value.text(indent)
@@ -80,11 +80,11 @@ def format_number(number: float) -> str:
 
 
 def quote(text: str) -> str:
-    """Return a string in quotes."""
+    """Return a string in quotes, escaped."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def turned(yaw_rad: float) -> Rotation:
-    """Return the rotation around the upright axis."""
+    """Return a rotation around the upright axis."""
     return 0.0, 0.0, 1.0, float(yaw_rad)

@@ -1,8 +1,8 @@
-"""The Webots world of an episode: base nodes only, so that nothing is downloaded, and one texture beside it.
+"""Build the Webots world of an episode: base nodes only, so that nothing is downloaded, and one texture file.
 
     text = episode_world(spec, config, task="/somewhere/task.json")
 
-The controller finds what it moves and hides by the `DEF` names; obstacles are told apart by their recognition colours.
+The controller finds the nodes it moves and hides by `DEF` names; recognition colours distinguish obstacles.
 """
 
 from sim2edge.capture.config import CaptureConfig
@@ -14,20 +14,20 @@ from sim2edge.capture.webots.shading import lamps, sky, textured
 from sim2edge.capture.webots.vrml import Node, turned, world_text
 
 STEP_MS = 5
-"""The physics' step; the control tick and the inertial unit's period are multiples."""
+"""Time step of the physics; the control tick and the inertial unit's period are multiples."""
 FLOOR, DECORATIONS = "FLOOR", "DECORATIONS"
 FLOOR_MATERIAL = "floor"
 TEXTURE = "textures/floor.png"
 """Relative to the world's file."""
 VIEW_HEIGHT_M = 12.0
 NEVER_S = 1e6
-"""When a robot at rest is taken out of the physics; 0 would mean at once."""
+"""Time after which a body at rest is taken out of the physics; 0 would mean at once."""
 ROLLS_FREELY = 0.0
 RUBS = 1.0
 
 
 def episode_world(spec: EpisodeSpec, config: CaptureConfig, task: str) -> str:
-    """Return the text of the world; `task` is the path that the controller gets as its argument."""
+    """Return the text of the world; `task` is the path passed to the controller."""
     room = spec.room
     nodes = [
         _world_info(spec),
@@ -49,7 +49,7 @@ def obstacle_name(instance: int) -> str:
 
 
 def random_seed(seed: str) -> int:
-    """Webots' own seed: one that is fixed, and not its default."""
+    """Return the seed of Webots' own generator: fixed, and not its default."""
     return int(seed[:8], 16) % (2**31 - 1) + 1
 
 
@@ -76,7 +76,7 @@ def _contact(one: str, other: str, friction: float) -> Node:
 
 def _floor(room: RoomSpec) -> Node:
     x, y = room.width_m / 2, room.length_m / 2
-    # The corners say where the picture goes: which way a Plane has it is not written anywhere.
+    # Explicit corners place the picture: the orientation on a Plane is undocumented.
     square = Node(
         "IndexedFaceSet",
         coord=Node("Coordinate", point=[(-x, -y, 0.0), (x, -y, 0.0), (x, y, 0.0), (-x, y, 0.0)]),
