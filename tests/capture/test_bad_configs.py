@@ -128,13 +128,13 @@ def test_a_policy_that_cannot_drive_is_refused(refused, tmp_path):
     text.write_text("not a network")
     kind, path, known = led_by(text)
     assert f"capture.driver.policy: '{text}' is not an ONNX model" in refused(kind, path, known)
-    assert "there is no file" in refused(kind, f"driver.policy={tmp_path}/none.onnx", known)
+    assert "no such file" in refused(kind, f"driver.policy={tmp_path}/none.onnx", known)
     text.write_text("another")
     assert f"capture.driver.policy_sha256: not that of '{text}', which is " in refused(kind, path, known)
     other = write_policy(tmp_path / "other.onnx", beams=90)
     assert "does not take one scan of 360 beams" in refused(*led_by(other))
     mute = write_policy(tmp_path / "mute.onnx", beams=360, outputs=1)
-    assert "does not give two speeds" in refused(*led_by(mute))
+    assert "does not return two speeds" in refused(*led_by(mute))
 
 
 def test_a_policy_drives_an_episode(bus, capture_batch, tmp_path):

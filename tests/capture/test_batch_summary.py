@@ -80,9 +80,9 @@ def test_a_batch_from_before_layouts_is_told_as_far_as_it_goes(batch, printed):
 
 
 def test_what_is_no_batch_is_refused_in_one_line(batch, bus):
-    with pytest.raises(BadInput, match="there is no batch on the bus yet"):
+    with pytest.raises(BadInput, match="no batch is on the bus yet"):
         read_batch(bus, None)
-    with pytest.raises(BadInput, match="demo-9: there is no such batch"):
+    with pytest.raises(BadInput, match="demo-9: no such batch"):
         read_batch(batch[0], "demo-9")
 
 

@@ -33,11 +33,11 @@ RUG = "rug"
 METRICS = (
     ("path", "path_length_m", "m"),
     ("duration", "duration_s", "s"),
-    ("least clearance", "min_clearance_m", "m"),
+    ("min. clearance", "min_clearance_m", "m"),
     ("near misses", "near_misses", ""),
     ("checkpoints passed", "checkpoints_passed", ""),
     ("time to collision", "time_to_collision_s", "s"),
-    ("way to collision", "distance_to_collision_m", "m"),
+    ("distance to collision", "distance_to_collision_m", "m"),
 )
 """Title, column and unit of each metric; means are over the episodes that have a value."""
 
@@ -83,7 +83,7 @@ def newest(bus: Bus) -> Manifest:
     """Return the batch that was committed last."""
     batches = [bus.open(ref.target) for ref in bus.list_refs("refs/batches")]
     if not batches:
-        raise BadInput("there is no batch on the bus yet: sim2edge capture --partition NAME")
+        raise BadInput("no batch is on the bus yet: sim2edge capture --partition NAME")
     return max(batches, key=lambda manifest: manifest.finished)
 
 
@@ -99,7 +99,7 @@ def find(bus: Bus, name: str) -> Sequence[Manifest]:
     try:
         return [bus.open(bus.resolve(name))]
     except BadInput as error:
-        raise BadInput(f"{name}: there is no such batch; see sim2edge ls refs") from error
+        raise BadInput(f"{name}: no such batch; see sim2edge ls refs") from error
 
 
 def _cut(shard: Manifest) -> tuple[str, str]:
@@ -126,7 +126,7 @@ def print_batch(console: Console, batch: Batch) -> None:
     console.print(Padding(_metrics(rows), (1, 0)))
     console.print(_balance(batch))
     console.print()
-    console.print(f"layouts rejected before they were driven: {_list(batch.total('rooms_rejected')) or 'none'}")
+    console.print(f"rooms rejected before the drive: {_list(batch.total('rooms_rejected')) or 'none'}")
     console.print(_checks(batch.total("checks")))
 
 
@@ -170,7 +170,7 @@ def _table(*columns: str) -> Table:
 
 
 def _metrics(rows: Sequence[Row]) -> Table:
-    table = _table("an episode", "mean", "least", "most", "")
+    table = _table("an episode", "mean", "min.", "max.", "")
     for title, column, unit in METRICS:
         values = [float(row[column]) for row in rows if row.get(column)]
         if values:
@@ -199,7 +199,7 @@ def _groups(column: str, rows: Sequence[Row], known: Sequence[str]) -> Table:
 
 
 def _checks(checks: Counter[str]) -> str:
-    made_twice = f"; {checks['episodes']} episodes made twice, all the same" if checks["episodes"] else ""
+    made_twice = f"; {checks['episodes']} episodes captured twice without a difference" if checks["episodes"] else ""
     if not checks["frames"]:
         return f"labels were not checked{made_twice}"
     return f"labels: {checks['frames']} frames checked against geometry, {checks['wrong']} errors{made_twice}"

@@ -251,8 +251,8 @@ class CaptureConfig(StageConfig):
         declared, webots = bool(self.camera.renderer), self.simulator == "webots"
         if not webots and declared != (self.camera.backend == "egl"):
             raise ValueError(
-                "camera.renderer goes with camera.backend=egl, which draws otherwise with each renderer: "
-                "give both or none (any name will do to be told the one that is here)"
+                "camera.renderer goes with camera.backend=egl, whose images depend on the renderer: "
+                "give both or none (with any name, the error names the present one)"
             )
         return self
 

@@ -28,7 +28,7 @@ class PolicyDriver:
     def __init__(self, config: CaptureConfig) -> None:
         path = Path(config.driver.policy)
         if not path.is_file():
-            raise BadInput(f"capture.driver.policy: there is no file '{path}'")
+            raise BadInput(f"capture.driver.policy: no such file: '{path}'")
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != config.driver.policy_sha256:
             raise BadInput(f"capture.driver.policy_sha256: not that of '{path}', which is {found}")
@@ -48,7 +48,7 @@ class PolicyDriver:
         self._input, self._reach = inputs[0].name, config.lidar.max_range_m
         self.checkpoints_passed = 0
         if self._ask(np.ones(config.lidar.beams)).size < 2:
-            raise BadInput(f"capture.driver.policy: '{path}' does not give two speeds")
+            raise BadInput(f"capture.driver.policy: '{path}' does not return two speeds")
 
     def drive(self, view: Observation, ranges: Floats, angles: Floats) -> Decision:  # noqa: ARG002
         """Return the policy's command, see `Driver.drive`."""

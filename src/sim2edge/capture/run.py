@@ -90,7 +90,7 @@ def verify(job: Job[CaptureConfig], submit: Submit) -> int:
     again = [index for index in share if every and index % every == 0]
     for differs in [future.result() for future in [submit(verify_one, index) for index in again]]:
         if differs:
-            raise RuntimeError(f"{differs}: not the same when the episode is made twice from one seed")
+            raise RuntimeError(f"{differs}: differs when the episode is captured twice from one seed")
     return len(again)
 
 

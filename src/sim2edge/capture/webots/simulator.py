@@ -115,7 +115,7 @@ class WebotsSimulator:
             sample[:] = [value for sensor in self._imu for value in sensor.getValues()]
             touched |= self._touched()
         if not np.isfinite(samples).all():
-            raise RuntimeError("Webots: the inertial unit gives no numbers")
+            raise RuntimeError("Webots: the inertial unit returns NaN")
         left, right = (after - start for after, start in zip(self._wheel_angles(), before, strict=True))
         self._heartbeat(self._supervisor.getTime() - self._started_s)
         return Advance(touched, (left, right), samples)
@@ -138,7 +138,7 @@ class WebotsSimulator:
     def _some(value: Any, name: str) -> Any:
         """Raise for None, which Webots returns, with a line on the console, instead of raising itself."""
         if value is None:
-            raise RuntimeError(f"Webots: the world has no '{name}', or it gives nothing yet")
+            raise RuntimeError(f"Webots: the world has no '{name}', or it returns nothing yet")
         return value
 
     def _hide(self) -> None:
@@ -184,5 +184,5 @@ class WebotsSimulator:
         scanner: Scanner = self._scanners[name]
         ranges = read_ranges(self._some(self._lidars[name].getRangeImage(), name), scanner)
         if np.isnan(ranges).any():
-            raise RuntimeError(f"Webots: the scanner '{name}' gives no numbers")
+            raise RuntimeError(f"Webots: the scanner '{name}' returns NaN")
         return ranges
