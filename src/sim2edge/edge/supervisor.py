@@ -80,7 +80,11 @@ class DetectorProcess:
     """One run of the service; the child ends with this process, even when this process is killed."""
 
     def __init__(self, settings: ServiceSettings, folder: Path) -> None:
-        """Start the service, from the main thread: the kernel ends the child when the thread that started it ends."""
+        """Start the service; call this from the main thread.
+
+        The kernel ends the child when the thread that started it ends:
+        https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
+        """
         self._settings = settings
         settings.ready_file.unlink(missing_ok=True)
         environment = {name: text for name, text in os.environ.items() if not name.startswith(WITHHELD)}

@@ -274,7 +274,7 @@ def check_memory(bundle: Bundle, measured_mb: float) -> None:
 def summarise(
     job: Job[ExportConfig], chosen: Variant, choice: Choice, target: Target, facts: ReleaseFacts
 ) -> dict[str, Any]:
-    """Return what the manifest says of the release."""
+    """Return the manifest's summary of the release."""
     return {
         "release_file": chosen.file,
         "chosen": chosen.name,

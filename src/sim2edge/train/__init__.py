@@ -10,6 +10,7 @@ from sim2edge.train.config import TrainConfig
 
 # OpenMP reads this once, when torch is loaded. By default its threads spin for milliseconds while they wait for each
 # other: training is ten times slower on cores shared with other processes. Disabling spinning altogether costs a third.
+# https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 STAGE = Stage(

@@ -3,8 +3,7 @@
     simulator = WebotsSimulator(config, Supervisor())      # in the process that Webots started for the robot
     capture_episode(spec, simulator, config, folder)
 
-The world is loaded before the controller starts, so `reset` is called once: a fresh process an episode makes episodes
-reproducible.
+The world is loaded before the controller starts, so `reset` is called once: `launch.py` starts a process an episode.
 """
 
 import math
