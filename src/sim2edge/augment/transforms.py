@@ -181,7 +181,7 @@ def blur(image: Image, sigma_px: float) -> Image:
 
 
 def add_noise(image: Image, std: float, seed: int) -> Image:
-    """Add Gaussian noise to every pixel and channel, seeded here: OpenCV has one generator a thread."""
+    """Add Gaussian noise to every pixel and channel, seeded here: OpenCV has one generator per thread."""
     noise = np.empty((image.shape[0], image[0].size), np.int16)  # a single plane: randn fills only the first of several
     cv2.setRNGSeed(seed & 0x7FFFFFFF)
     cv2.randn(noise, np.zeros(1), np.full(1, std))

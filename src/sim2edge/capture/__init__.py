@@ -1,4 +1,4 @@
-"""The capture stage: drive a simulated robot through random rooms and log its sensors and actions, an episode a room.
+"""The capture stage: drive a simulated robot through random rooms and log its sensors and actions, an episode per room.
 
     sim2edge capture --partition demo-1 --preset demo
     sim2edge capture --partition demo-1 episodes=4 camera.width=320 camera.height=240

@@ -86,7 +86,7 @@ def nearest(path: Floats, points: Floats) -> Floats:
     away_x *= away_x
     away_y *= away_y
     away_x += away_y
-    # One root at the end instead of one a pair: this takes most of a decision's time.
+    # One root at the end instead of one per pair: this takes most of a decision's time.
     return np.asarray(np.sqrt(away_x.min(axis=2)))
 
 

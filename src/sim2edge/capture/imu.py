@@ -10,7 +10,7 @@ from sim2edge.capture.config import ImuConfig
 from sim2edge.capture.seeds import Rng
 
 RATE_HZ = 100
-"""Samples a simulated second."""
+"""Samples per simulated second."""
 
 
 def disturb_imu(samples: NDArray[np.float64], config: ImuConfig, bias: float, rng: Rng) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ class Plan:
     opening: tuple[Pose, float] | None = None
     """A door's middle and direction of passage, and its width (m)."""
     crowd: float = 1
-    """Factor on the number of obstacles a square metre."""
+    """Factor on the number of obstacles per square metre."""
 
     @property
     def floor_m2(self) -> float:

@@ -20,7 +20,7 @@ from sim2edge.episodes.beams import beam_angles
 from sim2edge.episodes.moment import RATE_HZ, Command, Pose
 
 SAMPLES_A_TICK = IMU_RATE_HZ // RATE_HZ
-"""IMU samples a tick; walkers move and contacts are checked at the same rate."""
+"""IMU samples per tick; walkers move and contacts are checked at the same rate."""
 STEPS_A_SAMPLE = round(1 / IMU_RATE_HZ / STEP_S)
 SETTLING_STEPS = 40
 

@@ -232,7 +232,7 @@ class Agent:
             log("status not sent", message=str(error))
 
     def _show_status(self, now: float) -> None:
-        """Write the local status when it changed, else once an interval: writes wear the SD card."""
+        """Write the local status when it changed, else once per interval: writes wear the SD card."""
         status = self.status()
         news = tuple(status[name] for name in ("release", "state", "message", "port"))
         if news != self._shown[0] or now - self._shown[1] >= self._identity.interval_s:

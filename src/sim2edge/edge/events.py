@@ -1,4 +1,4 @@
-"""Log a device's events for the journal: one JSON object a line on standard error."""
+"""Log a device's events for the journal: one JSON object per line on standard error."""
 
 import json
 import sys

@@ -6,7 +6,7 @@
 The bundle's `signature.json` defines how images are prepared and outputs decoded; nothing about the network is hard
 coded. Loading ends with a self-check: a fixed picture has to yield the outputs recorded when the release was built.
 
-Not thread-safe: use one detector a thread.
+Not thread-safe: use one detector per thread.
 """
 
 import math

@@ -14,7 +14,7 @@ class Scanner(Protocol):
 
     @property
     def beams(self) -> int:
-        """Number of beams a scan."""
+        """Number of beams per scan."""
 
     @property
     def fov_deg(self) -> float:
@@ -33,7 +33,7 @@ def beam_angles(config: Scanner) -> Floats:
 
 
 def write_csv(path: Path, times: list[float], scans: list[Floats]) -> None:
-    """Write `lidar.csv`: a row a scan, ranges to a tenth of a millimetre."""
+    """Write `lidar.csv`: a row per scan, ranges to a tenth of a millimetre."""
     header = ",".join(["time_s", *(f"r{beam:03d}" for beam in range(len(scans[0]) if scans else 0))])
     rows = (f"{time:.3f}," + ",".join(f"{r:.4f}" for r in scan) for time, scan in zip(times, scans, strict=True))
     path.write_text("\n".join([header, *rows]) + "\n", encoding="ascii")

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 RATE_HZ = 10
-"""Control ticks, images and scans a simulated second."""
+"""Control ticks, images and scans per simulated second."""
 TICK_NS = 1_000_000_000 // RATE_HZ
 
 Layout = Literal["rectangle", "l", "corridor", "two_rooms", "clutter"]

@@ -1,4 +1,4 @@
-"""Write `aggregated_results.csv`, one row an episode, and summarise a batch from it."""
+"""Write `aggregated_results.csv`, one row per episode, and summarise a batch from it."""
 
 import csv
 from collections import Counter

@@ -14,7 +14,7 @@ PANELS = {
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw one panel a group of metrics, over epochs, as a PNG."""
+    """Draw one panel per group of metrics, over epochs, as a PNG."""
     matplotlib.rcdefaults()  # ignore a matplotlibrc of this folder or home: artifacts are deterministic
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     epochs = [row["epoch"] for row in history]

@@ -5,8 +5,8 @@
     interval(samples["map_50"] - other["map_50"], confidence=0.9)
 
 Whole episodes are drawn: frames of one drive resemble each other, and drawing frames would make intervals far too
-narrow. COCO's matching runs once a model; a resample then only weighs its frames. With every weight 1 the metrics equal
-those of `mean_average_precision`.
+narrow. COCO's matching runs once per model; a resample then only weighs its frames. With every weight 1 the metrics
+equal those of `mean_average_precision`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -86,7 +86,7 @@ def selftest(arguments: argparse.Namespace) -> int:
 
 
 def run_selftest(config: CaptureConfig, index: int, own: Path, webots: "Webots") -> Iterator[tuple[str, bool]]:
-    """Capture an episode in Webots, compare it, and yield a line a check, and whether it passed."""
+    """Capture an episode in Webots, compare it, and yield a line per check, and whether it passed."""
     from sim2edge.capture.room_simulator import draw_episode
     from sim2edge.capture.webots.launch import Patience, console_lines, read_outcome, run_project
     from sim2edge.capture.webots.observing import read_observed

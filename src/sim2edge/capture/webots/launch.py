@@ -2,7 +2,7 @@
 
     result, drive = capture_in_webots(spec, config, folder)
 
-A fresh process an episode makes episodes reproducible, which a reset does not
+A fresh process per episode makes episodes reproducible, which a reset does not
 (https://github.com/cyberbotics/webots/issues/2658). Each has its own display, port and folders, and a process group
 that ends with it, with this process, or after a timeout.
 """

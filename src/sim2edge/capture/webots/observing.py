@@ -42,7 +42,7 @@ class Observing:
         self._simulator.close()
 
     def save(self, path: Path) -> None:
-        """Write the recording as one `.npz`: a row a tick."""
+        """Write the recording as one `.npz`: a row per tick."""
         views, advances = self.observations, self.advances
         content: dict[str, NDArray[Any]] = {
             "image": np.stack([view.image for view in views]),

@@ -51,7 +51,7 @@ def _step(beams: int, fov_deg: float) -> float:
 
 
 def _min_stride(beams: int, fov_deg: float) -> int:
-    """Return the columns a beam for which the outermost columns do not overlap behind the robot."""
+    """Return the columns per beam for which the outermost columns do not overlap behind the robot."""
     left = math.tau - math.radians(fov_deg)
     return 1 if fov_deg == 360 else max(1, math.ceil(_step(beams, fov_deg) / left - 1e-9))
 

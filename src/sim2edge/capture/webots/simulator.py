@@ -3,7 +3,7 @@
     simulator = WebotsSimulator(config, Supervisor())      # in the process that Webots started for the robot
     capture_episode(spec, simulator, config, folder)
 
-The world is loaded before the controller starts, so `reset` is called once: `launch.py` starts a process an episode.
+The world is loaded before the controller starts, so `reset` is called once: `launch.py` starts a process per episode.
 """
 
 import math
