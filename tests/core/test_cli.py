@@ -59,7 +59,7 @@ def test_a_refusal_is_exit_code_3_each_time(command):
         (["capture", "--partition", "{partition}", "fail=bad"], "lines.txt: row 7: expected a number"),
         (["clean", "--partition", "{partition}", "--input", "episodes"], "--input 'episodes': expected role=reference"),
         (["show", "0000000000000000"], "no artifact on the bus has this id"),
-        (["lineage", "refs/models/nobody"], "there is no such ref"),
+        (["lineage", "refs/models/nobody"], "no such ref on the bus"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(command, words, message):
@@ -184,7 +184,7 @@ def test_reproduce_finds_a_manifest_whose_id_is_not_that_of_what_it_says(command
 def test_a_ref_that_can_have_no_such_name_is_one_clear_line(command, name):
     code, _, err = command("show", name)
     assert (code, err.count("\n")) == (2, 1)
-    assert "not a name that an object can have" in err
+    assert "not a valid object name" in err
 
 
 @pytest.mark.parametrize("target", [None, 7, "../../x", "frames/b"])
@@ -274,7 +274,7 @@ def test_gathering_what_is_not_there_is_one_line_that_names_it(command, partitio
     command("capture", "--partition", "{partition}", "--shard", "2/3")
     code, _, err = command("capture", "--partition", "{partition}", "--gather", "3")
     assert code == 2
-    assert err.startswith(f"sim2edge: capture of {partition}: 2 of 3 shards are not there (1/3, 3/3): ")
+    assert err.startswith(f"sim2edge: capture of {partition}: 2 of 3 shards are missing (1/3, 3/3): ")
     assert err.count("\n") == 1
 
 

@@ -108,7 +108,7 @@ def test_a_wrong_field_is_named_in_one_line(wrong, message):
         (b"x" * 20_000, "too many"),
         (drift(3).to_json(), "is request"),
         (drift().to_json().replace(b'"n": 0', b'"n": 1'), "id: is not that of"),
-        (drift().model_copy(update={"submitted": NOW + timedelta(days=9)}).to_json(), "has not come yet"),
+        (drift().model_copy(update={"submitted": NOW + timedelta(days=9)}).to_json(), "is in the future"),
         (drift().to_json().replace(b'"version": 1', b'"version": 2'), "version"),
         (drift().to_json().replace(b'"version"', b'"\\u001b[2J": 1, "version"'), r"\x1b[2J: Extra"),
         (drift().to_json().replace(b'"overrides": []', b'"overrides": ["train.epochs=!!bool x"]'), "overrides.0"),
