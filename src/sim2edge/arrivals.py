@@ -1,12 +1,12 @@
 """Register the complete batches of the inbox, each once.
 
-        survey(bus)                        the inbox's batches that are not registered; changes nothing
-        register(bus, run, scheduler)      registers complete batches; reports what it did
-        pending(bus)                       batches that `register` would register: wakes the run
+    survey(bus)                        the inbox's batches that are not registered; changes nothing
+    register(bus, run, scheduler)      registers complete batches; reports what it did
+    pending(bus)                       batches that `register` would register: wakes the run
 
     inbox/<batch>/READY.json           a complete batch (`inbox.py`)
     registered/<batch>.json            its claim: the run that registered it, and the READY.json it read
-        registered/runs/<id>.json          the journal of a try: batches it was about to claim; deleted when finished
+    registered/runs/<id>.json          the journal of a try: batches it was about to claim; deleted when finished
 
 A batch is registered when the scheduler has an event for it, which starts its run; a claim names the run that emits the
 event.

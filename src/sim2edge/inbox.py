@@ -1,7 +1,7 @@
 """Deliver batches made outside (by a robot, a Webots farm) to the inbox, and fetch them for a stage.
 
-        inbox/<batch>/<path>          the files, as produced
-        inbox/<batch>/READY.json      their listing, written last: its existence is the commit
+    inbox/<batch>/<path>          the files, as produced
+    inbox/<batch>/READY.json      their listing, written last: its existence is the commit
 
     deliver(bus, "lab-1", folder, [describe(folder, "a.mcap")])     the producer
     config = pin(bus, stage, config, "lab-1")                       planning, before the artifact's id is computed
@@ -44,9 +44,7 @@ class InboxConfig(StageConfig):
         pattern="^([0-9a-f]{64})?$",
         description="SHA-256 of the READY.json to read; empty: the current one",
     )
-    max_file_mb: int = Field(
-        default=4096, ge=1, le=1_000_000, description="largest accepted file, megabytes (1e6)"
-    )
+    max_file_mb: int = Field(default=4096, ge=1, le=1_000_000, description="largest accepted file, megabytes (1e6)")
 
 
 C = TypeVar("C", bound=StageConfig)

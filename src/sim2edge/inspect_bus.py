@@ -1,4 +1,4 @@
-"""Look at, and look after, what is on the bus: `sim2edge ls|show|lineage|reproduce|gc|reindex|config|schema`."""
+"""Inspect and maintain the bus: `sim2edge ls|show|lineage|reproduce|gc|reindex|config|schema`."""
 
 import argparse
 import hashlib
@@ -29,14 +29,14 @@ from sim2edge.terminal import PATIENCE_S, print_whole
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one of the verbs; returns its exit code."""
+    """Run one of the commands and return its exit code."""
     arguments = parser().parse_args(argv)
     code: int = arguments.run(arguments)
     return code
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return one subcommand a verb."""
+    """Build the parser, one subcommand for each command."""
     top = argparse.ArgumentParser(prog="sim2edge")
     verbs = top.add_subparsers(required=True)
 
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def list_artifacts(arguments: argparse.Namespace) -> int:
-    """`ls`: one row an artifact, oldest first; or the refs."""
+    """Run `ls`: print a row for each artifact, oldest first; or the refs."""
     bus = Bus.from_environment(PATIENCE_S)
     table = Table(box=None, pad_edge=False)
     if arguments.kind == "refs":
@@ -104,18 +104,18 @@ def _row(manifest: Manifest) -> tuple[str, ...]:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """`show`: the manifest as JSON."""
+    """Run `show`: print the manifest as JSON."""
     bus = Bus.from_environment(PATIENCE_S)
     print(bus.open(bus.resolve(arguments.artifact)).to_json().decode())
     return 0
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    """`reproduce`: run the stage again from the manifest alone, then compare; exit 1 when something differs.
+    """Run `reproduce`: run the stage again from the manifest alone and compare; exit 1 when something differs.
 
-    Every byte is compared where the stage promises the same bytes, else the figures that it states tolerances for; what
-    is printed says which. What was gathered from shards is made whole, and has to come out the same. The manifest's id
-    has to be that of what it says, and the payload on the bus what it lists.
+    If the stage promises the same bytes, every byte is compared, else the figures that it states tolerances for; the
+    output names which. An artifact gathered from shards is produced by one run and has to be the same. The
+    manifest's id has to match its content, and the payload on the bus its list of files.
     """
     pin_code_paths()
     bus = Bus.from_environment()
@@ -126,7 +126,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     config = build(stage.config, manifest.config, stage.name)
     shard = parse_shard(manifest.shard) if manifest.shard else None
     if (identity := plan.recorded_id(manifest)) != manifest.id:
-        print(f"differs: manifest.json (its id is {manifest.id}, what it says it was made of has {identity})")
+        print(f"differs: manifest.json (its id is {manifest.id}, its content gives {identity})")
         return 1
     planned = plan.Plan(stage, config, manifest.inputs, manifest.reference, None, shard=shard)
     recorded = Made([file for file, _ in bus.payload(manifest)], Outcome(manifest.summary, manifest.refused))
@@ -135,7 +135,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     with scratch as folder, make_progress(stage.name) as progress:
         made = Made(*runner.dry_run(bus, planned, progress, Path(folder)))
     differences, checked = compare(stage.deterministic(config), stage.tolerances, recorded, made)
-    differences += [f"damaged: {path} (its bytes on the bus are not those of the manifest)" for path in damage]
+    differences += [f"damaged: {path} (its bytes on the bus do not match the manifest)" for path in damage]
     for line in differences:
         print(line)
     print(f"{manifest.reference}: compared {checked}")
@@ -143,7 +143,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 
 def find_damage(bus: Bus, manifest: Manifest) -> Sequence[str]:
-    """Read every payload file on the bus, those of the parts included; the paths of those missing or changed."""
+    """Read every payload file on the bus, parts included; return the paths of missing or changed ones."""
 
     def is_valid(pair: tuple[File, Manifest]) -> bool:
         found, (file, holder) = hashlib.sha256(), pair
@@ -159,7 +159,7 @@ def find_damage(bus: Bus, manifest: Manifest) -> Sequence[str]:
 
 
 def collect_garbage(arguments: argparse.Namespace) -> int:
-    """`gc`: sweep half-written payload and forgotten checkpoints."""
+    """Run `gc`: delete uncommitted payload and leftover checkpoints."""
     deleted = Bus.from_environment().sweep(timedelta(hours=arguments.grace_hours))
     for key in deleted:
         print(key)
@@ -168,13 +168,13 @@ def collect_garbage(arguments: argparse.Namespace) -> int:
 
 
 def make_catalog(_arguments: argparse.Namespace) -> int:
-    """`reindex`: write the entries that the catalog lacks."""
+    """Run `reindex`: write the missing entries of the catalog."""
     print(f"{reindex(Bus.from_environment())} entries written")
     return 0
 
 
 def show_config(arguments: argparse.Namespace) -> int:
-    """`config`: every field of a stage's config with its default and meaning."""
+    """Run `config`: print every field of a stage's config with its default and meaning."""
     table = Table(box=None, pad_edge=False)
     for column in ("field", "default", "meaning"):
         table.add_column(column, overflow="fold")
@@ -185,6 +185,6 @@ def show_config(arguments: argparse.Namespace) -> int:
 
 
 def show_schema(_arguments: argparse.Namespace) -> int:
-    """`schema`: the JSON schema of `manifest.json`."""
+    """Run `schema`: print the JSON schema of `manifest.json`."""
     print(json.dumps(Manifest.model_json_schema(), indent=1))
     return 0

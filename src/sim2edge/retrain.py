@@ -1,8 +1,8 @@
 """Record requests for a training, and the trainings that fulfilled them, as small objects on the bus.
 
-        retrain/open/<request>.json          submitted, not fulfilled yet
-        retrain/served/<request>.json        the training that fulfilled it: a request is fulfilled when this exists
-        retrain/trainings/<training>.json    a training that was decided on, with the requests that it joins
+    retrain/open/<request>.json          submitted, not fulfilled yet
+    retrain/served/<request>.json        the training that fulfilled it: a request is fulfilled when this exists
+    retrain/trainings/<training>.json    a training that was decided on, with the requests that it joins
 
     request = make_request("drift", "new lamps in hall 3", {"device": "pi-7", "day": "2026-05-04"}, by="monitor")
     submit(bus, request)                 any program that may write retrain/open/

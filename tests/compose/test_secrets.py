@@ -112,7 +112,7 @@ def test_logins_name_every_service_of_people(folder: Path):
     [
         (None, "missing: `make secrets`"),
         ("{", "not JSON"),
-        ("[]", "is wrong: restore the file"),
+        ("[]", "is invalid: restore the file"),
         ('{"grafana_password": "x"}', "field 'grafana_password' is wrong"),
         ('{"unknown": "x"}', "field 'unknown' is wrong"),
     ],

@@ -165,7 +165,7 @@ def test_reproduce_reads_the_payload_on_the_bus(command, s3, partition, damage):
         s3.put(key, b"other")
     code, out, _ = command("reproduce", manifest.reference)
     assert code == 1
-    assert "damaged: lines.txt (its bytes on the bus are not those of the manifest)" in out
+    assert "damaged: lines.txt (its bytes on the bus do not match the manifest)" in out
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_reproduce_finds_a_manifest_whose_id_is_not_that_of_what_it_says(command
     s3.put(f"{manifest.reference}/manifest.json", manifest.to_json())
     code, out, _ = command("reproduce", manifest.reference)
     assert code == 1
-    assert f"differs: manifest.json (its id is {manifest.id}, what it says it was made of has" in out
+    assert f"differs: manifest.json (its id is {manifest.id}, its content gives" in out
 
 
 @pytest.mark.parametrize("name", ["refs//b", "refs/../../x", "refs/.", "refs/batches/b\n"])
@@ -199,7 +199,7 @@ def test_a_partition_that_would_be_ignored_is_refused(command, s3, partition):
     inputs = ("--input", "episodes=refs/batches/{partition}")
     code, _, err = command("clean", "--partition", "other", *inputs)
     assert (code, err.count("\n")) == (2, 1)
-    assert f"clean: --partition other: its inputs are of {partition}: name that, or leave it out" in err
+    assert f"clean: --partition other: its inputs are of {partition}: use that, or omit it" in err
     assert not s3.folders(f"frames/{partition}")
     assert [command("clean", *words, *inputs)[0] for words in ([], ["--partition", "{partition}"])] == [0, 0]
 
