@@ -14,6 +14,7 @@ from rich.table import Table
 from sim2edge import plan, runner
 from sim2edge.bus import Bus, in_threads
 from sim2edge.catalog import reindex
+from sim2edge.command_help import add_command
 from sim2edge.config import build
 from sim2edge.errors import BadInput, Corrupt
 from sim2edge.lineage import lineage
@@ -40,37 +41,40 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="sim2edge")
     verbs = top.add_subparsers(required=True)
 
-    verb = verbs.add_parser("ls", help="list artifacts and refs")
-    verb.add_argument("kind", nargs="?", choices=[*kinds(), "refs"])
-    verb.add_argument("--partition")
+    verb = add_command(verbs, "ls", "list artifacts or refs", "sim2edge ls dataset", "sim2edge ls refs")
+    verb.add_argument("kind", nargs="?", choices=[*kinds(), "refs"], help="only this kind; default: all artifacts")
+    verb.add_argument("--partition", help="only artifacts of this batch")
     verb.set_defaults(run=list_artifacts)
 
-    verb = verbs.add_parser("show", help="print the manifest of an artifact")
+    verb = add_command(verbs, "show", "print the manifest of an artifact", "sim2edge show refs/models/champion")
     verb.add_argument("artifact", help="a reference, a ref or an id")
     verb.set_defaults(run=show)
 
-    verb = verbs.add_parser("lineage", help="from an artifact back to the seeds it comes from")
+    examples = ("sim2edge lineage refs/rings/canary", "sim2edge lineage --down refs/batches/demo-1")
+    verb = add_command(verbs, "lineage", "print what an artifact was made from, down to the seeds", *examples)
     verb.add_argument("artifact", help="a reference, a ref or an id")
-    verb.add_argument("--json", action="store_true")
-    verb.add_argument("--down", action="store_true", help="the other way: to what was made with it")
+    verb.add_argument("--json", action="store_true", help="print JSON instead of a tree")
+    verb.add_argument("--down", action="store_true", help="print what was made from it, and the devices that run it")
     verb.set_defaults(run=lineage)
 
-    verb = verbs.add_parser("reproduce", help="make an artifact again and compare")
+    what = "run a stage again from an artifact's manifest and compare; exit code 1 when something differs"
+    verb = add_command(verbs, "reproduce", what, "sim2edge reproduce refs/batches/demo-1")
     verb.add_argument("artifact", help="a reference, a ref or an id")
     verb.set_defaults(run=reproduce)
 
-    verb = verbs.add_parser("gc", help="delete what killed runs left behind")
-    verb.add_argument("--grace-hours", type=float, default=24.0, help="leave younger objects alone (default 24)")
+    verb = add_command(verbs, "gc", "delete the leftovers of killed runs", "sim2edge gc --grace-hours 48")
+    verb.add_argument("--grace-hours", type=float, default=24.0, help="keep younger objects (default 24)")
     verb.set_defaults(run=collect_garbage)
 
-    verb = verbs.add_parser("reindex", help="enter artifacts that the catalog lacks: those made before there was one")
+    verb = add_command(verbs, "reindex", "add missing artifacts to the catalog", "sim2edge reindex")
     verb.set_defaults(run=make_catalog)
 
-    verb = verbs.add_parser("config", help="the fields of a stage's config")
-    verb.add_argument("stage", choices=stage_names())
+    what = "print the fields of a stage's config, with defaults and meanings"
+    verb = add_command(verbs, "config", what, "sim2edge config train")
+    verb.add_argument("stage", choices=stage_names(), help="name of a stage")
     verb.set_defaults(run=show_config)
 
-    verb = verbs.add_parser("schema", help="the JSON schema of a manifest")
+    verb = add_command(verbs, "schema", "print the JSON schema of a manifest", "sim2edge schema > manifest.schema.json")
     verb.set_defaults(run=show_schema)
     return top
 

@@ -47,10 +47,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge retrain", description=__doc__.partition("\n")[0])
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="sim2edge retrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     kinds = [kind for kind in get_args(Kind) if kind != "data"]
-    top.add_argument("--kind", choices=kinds, default="manual", help="default manual")
+    top.add_argument("--kind", choices=kinds, default="manual", help="kind of request (default manual)")
     top.add_argument("--reason", help="one sentence, shown on the run")
     top.add_argument("--evidence", action="append", default=[], metavar="KEY=VALUE", help="what was observed")
     top.add_argument("--by", help="who submits it (default: the user)")

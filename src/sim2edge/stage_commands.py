@@ -19,8 +19,10 @@ from sim2edge.stages import installed, problems
 
 def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="sim2edge stages", description="the stages that are installed")
-    parser.add_argument("--json", action="store_true", help="how the images of our own are built")
+    parser = argparse.ArgumentParser(
+        prog="sim2edge stages", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print how our images are built")
     if parser.parse_args(argv).json:
         print(image_list())
     else:

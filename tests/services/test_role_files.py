@@ -160,7 +160,7 @@ def test_the_commands_say_what_they_did_and_no_secret(
     said = capsys.readouterr()
     assert "device-a, device-b" in said.out
     assert "nothing was missing" in said.out
-    assert f"made: {folder}/device-c.env" in said.out
+    assert f"created: {folder}/device-c.env" in said.out
     assert read_role(folder, "validate")["MLFLOW_TRACKING_PASSWORD"] == "a-given-password"
     for path in folder.iterdir():
         for value in read_role(folder, path.stem).values():

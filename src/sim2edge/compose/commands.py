@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from sim2edge.command_help import add_command
 from sim2edge.compose import host
 from sim2edge.compose.batch import BatchRun
 from sim2edge.compose.secrets import has_passwords, load_passwords, logins, make_secrets
@@ -32,23 +33,26 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge compose", description=__doc__.partition("\n")[0])
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="sim2edge compose", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = top.add_subparsers(required=True, metavar="command")
-    verb = verbs.add_parser("init", help="make the secrets and .env; what is there stays")
-    verb.add_argument("--alert-webhook", metavar="URL", help="where alerts are posted; '' for nowhere")
+    verb = add_command(verbs, "init", "create missing secrets and settings in .env", "sim2edge compose init")
+    verb.add_argument("--alert-webhook", metavar="URL", help="address that alerts are posted to; '' for none")
     verb.set_defaults(run=init)
-    verb = verbs.add_parser("check", help="see that everything is there to start")
+    verb = add_command(verbs, "check", "check that `docker compose up` has all it needs", "sim2edge compose check")
     verb.set_defaults(run=check)
-    verb = verbs.add_parser("logins", help="print addresses, users and passwords")
+    verb = add_command(verbs, "logins", "print addresses, users and passwords", "sim2edge compose logins")
     verb.set_defaults(run=show_logins)
-    verb = verbs.add_parser("down", help="stop everything, stages included; data stay")
+    verb = add_command(verbs, "down", "stop everything, running stages included; data stay", "sim2edge compose down")
     verb.set_defaults(run=down)
-    verb = verbs.add_parser("batch", help="run one batch and follow it")
+    example = "sim2edge compose batch --batch demo-2 --preset demo --set augment.copies=2"
+    verb = add_command(verbs, "batch", "run one batch and follow it until the canary device runs the release", example)
     verb.add_argument("--batch", default="demo-1", help="the batch to capture (default demo-1)")
     verb.add_argument("--preset", default="demo", help="a file of conf/, without .yaml (default demo)")
     verb.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="override a stage's config")
-    verb.add_argument("--report", type=Path, metavar="FILE", help="write the summary as JSON, too")
+    verb.add_argument("--report", type=Path, metavar="FILE", help="also write the summary as JSON")
     verb.set_defaults(run=batch)
     return top
 

@@ -1,7 +1,6 @@
 """Let Airflow run stage containers on this machine's engine, and nothing else.
 
-    sim2edge engine-proxy --listen 0.0.0.0:2375 --socket /var/run/docker.sock --deployment sim2edge \
-        --network sim2edge-stages
+    sim2edge engine-proxy --listen 0.0.0.0:2375 --deployment sim2edge --network sim2edge-stages
 
 Clients set DOCKER_HOST=tcp://<host>:2375. Any client that reaches the port can run stages: use a separate network.
 Exit code 2: the socket is missing or not accessible, or the address is not available.
@@ -42,8 +41,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge engine-proxy", description=__doc__.partition("\n")[0])
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="sim2edge engine-proxy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     top.add_argument("--listen", default="127.0.0.1:2375", metavar="HOST:PORT", help="address to listen on")
     top.add_argument("--socket", type=Path, default=Path("/var/run/docker.sock"), help="the engine's socket")
     top.add_argument("--deployment", default="sim2edge", help="label value of the containers it manages")

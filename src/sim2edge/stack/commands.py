@@ -26,6 +26,13 @@ from sim2edge.stack.state import ServiceState, StackPhase
 COLOURS = {Phase.HEALTHY: "green", Phase.DONE: "green", Phase.FAILED: "red", Phase.UNRESPONSIVE: "red"}
 TABLE_WIDTH = 120
 PORTS = ("s3_port", "mlflow_port", "airflow_port")
+HELP = {
+    "up": ("Start the local stack: S3, MLflow and Airflow on this machine.", "sim2edge up --only s3,mlflow"),
+    "down": ("Stop the local stack; its data stay.", "sim2edge down"),
+    "status": ("Print the state of each service; exit code 1 unless all are healthy.", "sim2edge status --logins"),
+    "env": ("Print the variables that make a shell use the local stack.", 'eval "$(sim2edge env)"'),
+}
+"""What each command does, and an example."""
 
 
 def main(argv: list[str]) -> int:
@@ -51,7 +58,10 @@ def main(argv: list[str]) -> int:
 
 
 def _parser(verb: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"sim2edge {verb}", description=__doc__, formatter_class=_formatter())
+    what, example = HELP[verb]
+    parser = argparse.ArgumentParser(
+        prog=f"sim2edge {verb}", description=what, epilog=f"example:\n  {example}", formatter_class=_formatter()
+    )
     parser.add_argument("--home", help=_describe("home"))
     if verb == "up":
         for name in PORTS:
