@@ -100,8 +100,8 @@ def policy(role: str, bucket: str, *, conditional: bool = True) -> dict[str, Any
 
     Args:
         role: see `grants_of`.
-            bucket: name of the bucket.
-            conditional: require If-None-Match where the role may only create; AWS supports it.
+        bucket: name of the bucket.
+        conditional: require If-None-Match where the role may only create; AWS supports it.
 
     Raises:
         BadInput: there is no such role, or the bucket's name is invalid.

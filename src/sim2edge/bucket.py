@@ -61,7 +61,7 @@ def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) 
 
     Args:
         patience_s: seconds after which a request is given up; None: see `RETRIES`.
-            access: takes precedence over the `AWS_*` variables.
+        access: takes precedence over the `AWS_*` variables.
 
     Raises:
         Misconfigured: no bucket is named, or a variable has an invalid value.

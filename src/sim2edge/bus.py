@@ -373,7 +373,7 @@ class Bus:
 
         Raises:
             NotFound: the bus has nothing of that name.
-                BadInput: the text is not a valid name.
+            BadInput: the text is not a valid name.
         """
         if text.startswith("refs/"):
             ref = self.read_ref(text)

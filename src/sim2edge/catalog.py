@@ -79,8 +79,9 @@ class Record:
 
 
 def made_from(inputs: Mapping[str, Sequence[str]], parts: Sequence[str]) -> Sequence[str]:
-    """Return the references an artifact was made from: inputs in the order of roles, without those it was only compared
-    with, then parts.
+    """Return the references an artifact was made from: inputs in the order of roles, then parts.
+
+    Inputs that it was only compared with are left out.
     """
     return [*(each for role, references in inputs.items() if role not in COMPARED for each in references), *parts]
 

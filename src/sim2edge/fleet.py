@@ -63,7 +63,7 @@ def read_device(bus: Bus, device: str) -> Device:
 
     Raises:
         BadInput: the id is invalid.
-            Corrupt: it has no status, or an invalid one.
+        Corrupt: it has no status, or an invalid one.
     """
     if not DEVICE.fullmatch(f"device-{device}"):
         raise BadInput(f"'{device[:80]}' is not the id of a device: a-z, 0-9 and '-', at most 63")

@@ -237,7 +237,7 @@ def fetch(bus: Bus, config: InboxConfig, batch: str, folder: Path) -> Path:
 
     Raises:
         BadInput: the listing is not the one that the config names.
-            Corrupt: a file is missing or differs from the listing.
+        Corrupt: a file is missing or differs from the listing.
     """
     data, ready = read_ready(bus, batch)
     if digest(data) != config.ready:

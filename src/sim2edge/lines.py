@@ -41,7 +41,7 @@ def first_problem(error: "ValidationError", whole: str = "") -> str:
 
     Args:
         error: the error of pydantic.
-            whole: the name of the whole object, if the error is not in a field.
+        whole: the name of the whole object, if the error is not in a field.
     """
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"])) or whole

@@ -24,9 +24,9 @@ def compare(same_bytes: bool, tolerances: Mapping[str, float], recorded: Made, m
 
     Args:
         same_bytes: whether the stage promises the same bytes; if not, figures are compared.
-            tolerances: how far each figure of the summary may differ then.
-            recorded: the run on the bus.
-            made: the run to compare with it.
+        tolerances: how far each figure of the summary may differ then.
+        recorded: the run on the bus.
+        made: the run to compare with it.
     """
     names = {file.path for run in (recorded, made) for file in run.files}
     lines = compare_bytes(recorded.files, made.files)

@@ -230,8 +230,8 @@ def check_requests(
 
     Args:
         requests: the open requests.
-            preset: the deployment's, for requests that name none.
-            defaults: see `fingerprint`.
+        preset: the deployment's, for requests that name none.
+        defaults: see `fingerprint`.
     """
     fit, problems = [], []
     for request in requests:

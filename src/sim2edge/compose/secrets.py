@@ -97,7 +97,7 @@ def make_secrets(folder: Path, alert_webhook: str | None = None) -> bool:
 
     Args:
         folder: created if missing.
-            alert_webhook: where alerts are posted; None: unchanged.
+        alert_webhook: where alerts are posted; None: unchanged.
 
     Returns:
         whether passwords were created, too; False: they existed.

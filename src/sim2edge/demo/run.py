@@ -3,8 +3,8 @@
     sim2edge demo [--batch demo-1] [--preset demo] [--set augment.copies=2]... [--stop]
 
 Starts the stack (or uses a running one), triggers the pipeline through Airflow's scheduler and follows it, lets a
-virtual device update itself over the air, and ends with a summary on the terminal and in `.sim2edge/demo.json`. The
-stack stays up until Ctrl-C; with `--stop` it stops at once. Exit code 3: the model was refused.
+virtual device update itself over the air, and ends with a summary on the terminal and in `.sim2edge/demo.json`. What
+it started stays up until Ctrl-C; with `--stop` it stops at once. Exit code 3: the model was refused.
 """
 
 import argparse

@@ -16,7 +16,7 @@ def write_unseen_frames(bus: Bus, dataset: str, folder: Path, most: int = 300) -
         bus: the bucket with the dataset.
         dataset: its reference.
         folder: created if missing; frames of an earlier call are replaced.
-            most: the number of frames at most, spread evenly over the split.
+        most: the number of frames at most, spread evenly over the split.
 
     Returns:
         the number of frames written.

@@ -93,7 +93,7 @@ class Proxy:
 
         Raises:
             Gone: there is no such object.
-                ClientError: the engine does not answer, or with an error.
+            ClientError: the engine does not answer, or with an error.
         """
         async with self._engine.get(path, timeout=ClientTimeout(total=LOOKUP_TIMEOUT_S)) as answer:
             content = await answer.json()

@@ -18,8 +18,8 @@ def summarize_stages(
 
     Args:
         states: the final states of the stages.
-            manifests: stage name to the artifact's manifest, for stages with an artifact.
-            started: Unix time of the trigger: an artifact finished before it was cached.
+        manifests: stage name to the artifact's manifest, for stages with an artifact.
+        started: Unix time of the trigger: an artifact finished before it was cached.
     """
     entries = []
     for state in states:

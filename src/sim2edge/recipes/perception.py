@@ -134,8 +134,8 @@ def decode(
         score_threshold: detections below this score (0..1) are dropped; so are those that are not finite.
         iou_threshold: of two detections that overlap more than this, the better is kept.
         max_detections: the number of best detections that are kept.
-            announced: indices of the classes that are reported; None: all. Others are dropped last, so that the gate
-                evaluates what is reported.
+        announced: indices of the classes that are reported; None: all. Others are dropped last, so that the gate
+            evaluates what is reported.
 
     Raises:
         ValueError: the outputs have other shapes.

@@ -45,7 +45,7 @@ def init_roles(
         folder: created if missing, mode 0700; a new file has mode 0600, a changed one keeps its mode.
         devices: ids of devices.
         admin: the keys of `admin`, if they are given.
-            mlflow: MLflow's secrets, if they are given.
+        mlflow: MLflow's secrets, if they are given.
 
     Returns:
         the roles whose file was created or changed.

@@ -34,10 +34,10 @@ class SplitServer:
 
         Args:
             home: folder of data and settings; created if missing.
-                roles: folder of the role files.
-                host: address for S3; it always listens on loopback, too.
-                port: of S3; the nine after it are used internally.
-                bucket: created if missing.
+            roles: folder of the role files.
+            host: address for S3; it always listens on loopback, too.
+            port: of S3; the nine after it are used internally.
+            bucket: created if missing.
 
         Raises:
             BadInput: the role files are missing or invalid.

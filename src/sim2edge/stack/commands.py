@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
 
     Raises:
         BadInput: invalid settings, or a port is taken.
-            Unavailable: the stack does not start, or does not stop.
+        Unavailable: the stack does not start, or does not stop.
     """
     verb, *rest = argv
     arguments = vars(_parser(verb).parse_args(rest))
