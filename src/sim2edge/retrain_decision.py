@@ -154,7 +154,7 @@ def wait_for_cooldown(requests: Sequence[Request], situation: Situation, policy:
     if situation.last_training is None or any(request.now for request in requests):
         return None
     left = (situation.last_training + timedelta(minutes=policy.cooldown_minutes) - now).total_seconds()
-    return (left, f"cool-down after the last training: {left / 60:.1f} minutes left") if left > 0 else None
+    return (left, f"cool-down: {left / 60:.1f} minutes left after the last training") if left > 0 else None
 
 
 def wait_for_data(requests: Sequence[Request], situation: Situation, policy: Policy, now: datetime) -> Wait:
