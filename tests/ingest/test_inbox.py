@@ -63,7 +63,7 @@ def test_no_ready_json_is_no_batch_yet(ingest, s3, partition):
         ({"file": {"sha256": "0" * 64}}, "a.mcap: its bytes do not match the sha256 in inbox/"),
         ({"file": {"bytes": 7}}, "READY.json lists 7 bytes"),
         ({"file": {"bytes": 10**12}}, "1000000.0 MB, more than max_file_mb=4096"),
-        ({"file": {"path": "b.mcap"}}, "b.mcap: missing, READY.json says"),
+        ({"file": {"path": "b.mcap"}}, "b.mcap: missing, READY.json lists"),
     ],
 )
 def test_a_listing_that_is_wrong(ingest, drop, s3, partition, fields, message):
