@@ -1,4 +1,4 @@
-"""`python -m sim2edge`: the same as the `sim2edge` command."""
+"""Run the `sim2edge` command as `python -m sim2edge`."""
 
 import os
 import sys
@@ -8,4 +8,4 @@ from sim2edge.cli import main
 code = main()
 sys.stdout.flush()
 sys.stderr.flush()
-os._exit(code)  # after torch or JAX, the interpreter takes a second or two to clear away what ends with the process
+os._exit(code)  # after torch or JAX, a normal exit takes a second or two

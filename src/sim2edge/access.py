@@ -1,14 +1,14 @@
-"""Who may do what in the bucket: what each role needs, and the policy document by which S3 holds it to that.
+"""Define the permissions of each role in the bucket, and the policy documents by which S3 enforces them.
 
     grants_of("train")                 key patterns that the role may read, write, create, delete
     policy("train", "my-bucket")       the same as an AWS IAM policy
-    seaweedfs_config(keys, "my-bucket")    the roles with their keys, as SeaweedFS reads them
+    seaweedfs_config(keys, "my-bucket")    the roles with their keys, in SeaweedFS's format
 
-Roles are the stages, `airflow`, `mlflow`, `device-<id>`, `producer-<name>` and `admin`. What a stage may do follows
+Roles are the stages, `airflow`, `mlflow`, `device-<id>`, `producer-<name>` and `admin`. A stage's permissions follow
 from its declaration: it reads the kinds of its inputs and its own, and every ref, because any ref may name an input; it
 writes payload and manifests of its own kind, and its own ref; it deletes payload and checkpoints of its own kind, never
-a manifest; and it may do what it declares besides (`Stage.grants`). Whoever may read keys may list them, too: without
-that, AWS answers "forbidden" for an object that is not there.
+a manifest; and it has the permissions it declares besides (`Stage.grants`). A role that may read keys may list them,
+too: without that, AWS answers "forbidden" for a missing object.
 """
 
 import json
@@ -25,7 +25,7 @@ ADMIN = "admin"
 SERVICES = ("airflow", "mlflow")
 DEVICE = re.compile(r"device-([a-z0-9][a-z0-9-]{0,62})")
 PRODUCER = re.compile(r"producer-([a-z0-9][a-z0-9-]{0,31})")
-"""Of batches for the inbox; the ids of its batches begin with its name and a dot, which no name has."""
+"""Produces batches for the inbox; their ids begin with its name and a dot, which no name has."""
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -43,7 +43,7 @@ def fixed_roles() -> tuple[str, ...]:
 
 
 def grants_of(role: str) -> Grants:
-    """Return what a role may do; `admin` may do everything, which no pattern but `*` says.
+    """Return the permissions of a role; those of `admin` are `*`.
 
     Raises:
         BadInput: there is no such role.
@@ -76,10 +76,10 @@ def _stage_grants(stage: Stage) -> Grants:
 
 
 def _airflow_grants() -> Grants:
-    """Tasks plan runs and show results, which takes reading; on a cache hit they move the ref the stage would move,
-    and see that the catalog lists the artifact.
+    """Return the permissions of Airflow's tasks.
 
-    They register new batches (`arrivals.py`). The logs of tasks are there when the workers are on several hosts
+    They read to plan runs and show results; on a cache hit they move the stage's ref and index the artifact in the
+    catalog; they register new batches (`arrivals.py`). Task logs are in the bucket when workers run on several hosts
     (docs/celery.md).
     """
     refs = dict.fromkeys(ref for stage in installed() for ref in _own_ref(stage))
@@ -99,12 +99,12 @@ def policy(role: str, bucket: str, *, conditional: bool = True) -> dict[str, Any
     """Return the IAM policy of a role.
 
     Args:
-        role: as `grants_of` takes it.
+        role: see `grants_of`.
         bucket: name of the bucket.
-        conditional: have the server insist on If-None-Match where the role may only create; AWS can.
+        conditional: require If-None-Match where the role may only create; AWS supports it.
 
     Raises:
-        BadInput: there is no such role, or the bucket's name cannot be one.
+        BadInput: there is no such role, or the bucket's name is invalid.
     """
     if not BUCKET.fullmatch(bucket):
         raise BadInput(f"bucket '{bucket}': expected 3 to 63 of a-z, 0-9, '.', '-'")
@@ -146,7 +146,7 @@ def seaweedfs_config(keys: Mapping[str, Keys], bucket: str) -> dict[str, Any]:
     """Return the content of SeaweedFS's `s3.json`: each role with its key pair and its policy, the admin first.
 
     Raises:
-        BadInput: a name is not that of a role, or two roles have the same access key.
+        BadInput: a name is not a role, or two roles have the same access key.
     """
     if len({pair.access for pair in keys.values()}) < len(keys):
         raise BadInput("two roles have the same access key: remove the file of one of them")

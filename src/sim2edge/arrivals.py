@@ -1,36 +1,37 @@
-"""What has arrived in the inbox: which batches are complete, and which of them a run of Airflow has registered.
+"""Register the complete batches of the inbox, each once.
 
-    survey(bus)                        what lies in the inbox and is not registered; changes nothing
-    register(bus, run, scheduler)      registers what is complete, once; says what it did
-    waiting(bus)                       batches for which `register` would do something: what wakes it
+    survey(bus)                        the inbox's batches that are not registered; changes nothing
+    register(bus, run, scheduler)      registers complete batches; reports what it did
+    pending(bus)                       batches that `register` would register: wakes the run
 
     inbox/<batch>/READY.json           a complete batch (`inbox.py`)
-    registered/<batch>.json            its claim: which run registered it, and which READY.json it saw
-    registered/runs/<id>.json          the journal of a try: the batches it was about to claim; gone once it is finished
+    registered/<batch>.json            its claim: the run that registered it, and the READY.json it read
+    registered/runs/<id>.json          the journal of a try: batches it was about to claim; deleted when finished
 
-A batch is registered when the scheduler has an event for it, which starts its run; a claim says who gives that event.
+A batch is registered when the scheduler has an event for it, which starts its run; a claim names the run that emits the
+event.
 
-**Each batch is registered once, whatever is killed when.** The scheduler takes the events of a task in the same
-database transaction as its success, so a try gives the events of all its claims, or of none. A try
+**Each batch is registered once, whatever is killed when.** The scheduler stores the events of a task in the same
+database transaction as its success, so a try emits the events of all its claims, or of none. A try
 
-1. reads the journals. A batch that a run which has ended holds a claim on, and that has no event by it, was lost: the
-   try takes it over. It reads the claims, then asks whether the run has ended, then for its events: one that has ended
-   gives no more, and one that is cleared meanwhile renews its claims, so that 4 fails. A journal whose events cannot be
-   told just now is left to a later run.
-2. finds what is complete and has no claim; and, in the journal of an earlier try of its own run, what that one claimed.
-3. writes all those batches into a journal of its own, which nobody changes, before it claims the first of them.
-4. claims each: a new one where no claim is (If-None-Match), another in place of the very claim that it read (If-Match).
-5. removes the journals of which nothing can be lost any more, and gives events for what it holds.
+1. reads the journals. A batch that an ended run has claimed without an event was lost: the try takes it over. It reads
+   the claims, then queries whether the run has ended, then its events, in that order: an ended run emits no more, and
+   one that is cleared meanwhile renews its claims, so that step 4 fails. A journal whose events are not available at
+   the moment is left to a later run.
+2. finds complete batches without a claim; and, in the journal of an earlier try of its own run, what that try claimed.
+3. writes all those batches into a journal of its own, never changed afterwards, before it claims the first of them.
+4. claims each: a new one if it has no claim (If-None-Match), another by replacing the claim that it read (If-Match).
+5. deletes the journals that can lose nothing any more, and emits events for the claims it holds.
 
-*Never lost*: killed before 4, a batch has no claim and is new to the next try. Killed after, it is in a journal, which
-stays until a later run has seen that each batch in it has an event or a claim of somebody else; so a retry finds it, or
-else, when the run has ended in whatever way (failed, marked as a success by hand, deleted), the next run does. A batch
-that is taken over is in the new journal before the old one goes.
+*Never lost*: killed before step 4, a batch has no claim and is new to the next try. Killed after it, the batch is in a
+journal, which stays until a later run has seen an event, or another run's claim, for each batch in it; so a retry
+finds it, or else, when the run has ended in whatever way (failed, marked as a success by hand, deleted), the next run
+does. A batch that is taken over is in the new journal before the old one is deleted.
 
-*Never twice*: two runs give events for a batch only if both held its claim. A claim passes on only by 1, when its
-holder has ended without an event. A try that was taken for dead and still runs shares the claims of its run, but what
-it gives is not taken: the scheduler refuses a try that it has given up. A run that is cleared after its success finds
-its events, and gives none again.
+*Never twice*: two runs emit events for a batch only if both held its claim. A claim passes on only by step 1, when its
+holder has ended without an event. A try that was presumed dead and still runs shares the claims of its run, but its
+events are discarded: the scheduler rejects a try that it has given up. A run that is cleared after its success finds
+its events, and emits none again.
 """
 
 import json
@@ -51,32 +52,33 @@ from sim2edge.manifest import PARTITION
 CLAIMS = "registered"
 JOURNALS = "registered/runs"
 MAX_AT_ONCE = 500
-"""Batches that one run registers: their events are one transaction of the scheduler's database. The rest comes next."""
+"""Batches that one run registers: their events are one transaction of the scheduler's database. The next run takes
+the rest."""
 MAX_TRY = timedelta(days=1)
-"""A process that was taken for dead does not write after that: its task ends within minutes."""
+"""A process that was presumed dead writes nothing after that: its task ends within minutes."""
 CLOCKS_APART = timedelta(hours=1)
-"""As far as the clocks of whoever writes claims and of Airflow may differ; S3 itself allows no more than 15 minutes."""
+"""How far the clocks of claim writers and Airflow may differ; S3 itself allows no more than 15 minutes."""
 MAX_DATED = 500
-"""Incomplete batches that are asked when they were written last: a request each, and anybody may begin a batch."""
+"""Incomplete batches whose last write is queried: a request each, and any producer may begin a batch."""
 
 M = TypeVar("M", bound=BaseModel)
 
 
 class Claim(BaseModel):
-    """`registered/<batch>.json`: who registered a batch."""
+    """`registered/<batch>.json`: the run that registered a batch."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch: str
     ready: str
-    """SHA-256 of the READY.json that was there."""
+    """SHA-256 of the READY.json at the time."""
     run: str
     """The run of the registering DAG."""
     at: datetime
 
 
 class Journal(BaseModel):
-    """`registered/runs/<id>.json`: what a try was about to claim."""
+    """`registered/runs/<id>.json`: the batches that a try was about to claim."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,26 +88,23 @@ class Journal(BaseModel):
 
 
 class Scheduler(Protocol):
-    """What is asked of Airflow."""
+    """The queries to Airflow."""
 
     def has_ended(self, run: str) -> bool:
-        """Return whether no try of this run of the registering DAG is to come; also of a run that is gone."""
+        """Return whether this run of the registering DAG gets no more tries; also True for a deleted run."""
 
     def registered(self, run: str, since: datetime) -> Collection[str] | None:
-        """Return the batches for which the run has given an event since then.
-
-        None when that cannot be told just now.
-        """
+        """Return the batches for which the run has emitted an event since then; None if that is unknown for now."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What lies in the inbox and has no claim."""
+    """The inbox's batches without a claim."""
 
     complete: Mapping[str, str] = field(default_factory=dict)
-    """Batch to the SHA-256 of its READY.json, which is a good one."""
+    """Batch to the SHA-256 of its READY.json, which is valid."""
     refused: Sequence[str] = ()
-    """A line for each name that is no batch id, and for each bad READY.json."""
+    """An error line for each name that is no batch id, and for each invalid READY.json."""
     incomplete: Mapping[str, datetime] = field(default_factory=dict)
     """Batch without READY.json to the time of the last write seen in it."""
     more_incomplete: int = 0
@@ -114,7 +113,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did, and what it saw."""
+    """The result of a run."""
 
     registered: Sequence[str]
     refused: Sequence[str]
@@ -122,9 +121,9 @@ class Report:
     taken_over: Mapping[str, str]
     """Batch to the run that had claimed it and ended without registering it."""
     left: int
-    """Complete batches that are to be registered by the next run."""
+    """Complete batches that the next run registers."""
     more_incomplete: int = 0
-    """As of `Survey`."""
+    """See `Survey`."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +136,9 @@ class Held:
 
 @dataclass(frozen=True)
 class Open:
-    """A journal that was found, what the scheduler knows of its run, and, if it can tell, the claims of its batches."""
+    """A journal, the scheduler's state of its run, and, if that is known, the claims of its batches."""
 
-    # Read in that order: see step 1 at the head of this module.
+    # Read in that order: see step 1 in the docstring of this module.
 
     name: str
     journal: Journal
@@ -149,7 +148,7 @@ class Open:
 
     @property
     def lost(self) -> Mapping[str, Held]:
-        """The claims that its run holds without having given an event, as far as that can be told."""
+        """The claims that its run holds without an event, as far as known."""
         if self.registered is None:
             return {}
         own = {batch: held for batch, held in self.claims.items() if held.claim.run == self.journal.run}
@@ -158,17 +157,17 @@ class Open:
 
 @dataclass(frozen=True)
 class Steps:
-    """What a try has to claim."""
+    """The claims that a try has to make."""
 
     new: Mapping[str, str]
-    """Batch to READY.json's SHA-256: to be claimed where no claim is."""
+    """Batch to READY.json's SHA-256: batches without a claim."""
     swap: Mapping[str, Held]
-    """Batch to the claim that is to be replaced: this run's own of an earlier try, or that of a run that was lost."""
+    """Batch to the claim to replace: this run's own of an earlier try, or that of a run that lost it."""
     left: int
 
 
 def decide(run: str, complete: Mapping[str, str], journals: Sequence[Open], most: int = MAX_AT_ONCE) -> Steps:
-    """What a try of `run` has to claim of the batches that are complete and unclaimed, and of those in the journals."""
+    """Decide which batches a try of `run` claims: complete ones without a claim, and those in the journals."""
     due = [each for each in journals if each.ended or each.journal.run == run]
     swap = {batch: held for each in due for batch, held in each.lost.items()}
     new = dict(sorted(complete.items())[: max(0, most - len(swap))])
@@ -176,9 +175,9 @@ def decide(run: str, complete: Mapping[str, str], journals: Sequence[Open], most
 
 
 def is_finished(each: Open, run: str, taken: Collection[str], now: datetime) -> bool:
-    """Return whether a journal may go, when `run` has claimed what it has `taken`: nothing of it can be lost any more.
+    """Return whether a journal may be deleted, given what `run` has `taken`: no batch in it can be lost any more.
 
-    A batch in it that nobody claimed may yet be claimed by a try that was taken for dead; for a day it is waited for.
+    A batch in it without a claim may yet be claimed by a try that was presumed dead; the journal waits a day for it.
     """
     kept = {batch for batch in each.claims if batch not in each.lost}
     finished = kept.union(taken).issuperset(each.journal.batches) or now - each.journal.since > MAX_TRY
@@ -186,10 +185,10 @@ def is_finished(each: Open, run: str, taken: Collection[str], now: datetime) -> 
 
 
 def register(bus: Bus, run: str, scheduler: Scheduler, most: int = MAX_AT_ONCE) -> Report:
-    """Claim what is complete for `run`: see the head of this module. The caller gives an event for each `registered`.
+    """Claim complete batches for `run`, see the module's docstring; the caller emits an event for each `registered`.
 
     Raises:
-        BadInput: the bus may not be read or written, or a claim is damaged.
+        BadInput: the bus may not be read or written, or a claim is corrupt.
     """
     journals = [each for name in _names(bus, JOURNALS) if (each := _look_up(bus, name, scheduler))]
     found = survey(bus)
@@ -213,15 +212,15 @@ def pending(bus: Bus) -> Collection[str]:
 
 
 def survey(bus: Bus, *, incomplete: bool = True) -> Survey:
-    """Look at what lies in the inbox and has no claim: two listings, and a look at each batch that is new.
+    """List the inbox's batches without a claim: two listings, and a request for each new batch.
 
     Args:
         bus: the bucket.
-        incomplete: also ask since when batches are incomplete, which takes a request for each, `MAX_DATED` at most.
+        incomplete: also query since when batches are incomplete: a request for each, `MAX_DATED` at most.
     """
     claimed = set(_names(bus, CLAIMS))
     names = bus.folders("inbox")
-    strange = [f"inbox/{quote(name)}: not a batch id: left alone" for name in names if not PARTITION.fullmatch(name)]
+    strange = [f"inbox/{quote(name)}: not a batch id: ignored" for name in names if not PARTITION.fullmatch(name)]
     new = [name for name in names if PARTITION.fullmatch(name) and name not in claimed]
     judged = dict(zip(new, in_threads(lambda batch: _judge(bus, batch), new), strict=True))
     bad = [verdict.refusal for verdict in judged.values() if verdict.refusal]
@@ -235,7 +234,7 @@ def survey(bus: Bus, *, incomplete: bool = True) -> Survey:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said of a batch's READY.json: its SHA-256, or why it is refused, or, with neither, its absence."""
+    """The validation result of a batch's READY.json: its SHA-256, the rejection reason, or, with neither, absent."""
 
     ready: str = ""
     refusal: str = ""
@@ -243,7 +242,7 @@ class Verdict:
 
 ABSENT = Verdict()
 _JUDGED: dict[Head, Verdict] = {}
-"""Listings as they were: whoever looks every few seconds reads each once, the bad ones and those that have to wait."""
+"""Results by listing: a poll every few seconds reads each READY.json once, invalid and pending ones included."""
 MAX_JUDGED = 10_000
 
 
@@ -266,12 +265,12 @@ def _read_and_judge(bus: Bus, batch: str) -> Verdict:
     try:
         parse_ready(data, batch)
     except BadInput as error:
-        return Verdict(refusal=f"{error}: not registered until it is mended")
+        return Verdict(refusal=f"{error}: not registered until it is fixed")
     return Verdict(digest(data))
 
 
 def _last_writes(bus: Bus, batches: Sequence[str]) -> tuple[dict[str, datetime], list[str]]:
-    """Batch to the time of the last write among its first files, and a line for each that cannot be listed."""
+    """Return batch to the time of the last write among its first files, and a line for each that cannot be listed."""
 
     def look(batch: str) -> datetime | str | None:
         try:
@@ -285,18 +284,18 @@ def _last_writes(bus: Bus, batches: Sequence[str]) -> tuple[dict[str, datetime],
 
 
 def _names(bus: Bus, folder: str) -> Iterator[str]:
-    """Return the names of the JSON files right below a folder."""
+    """Return the names of the JSON files directly below a folder."""
     return (name.removesuffix(".json") for name in bus.files(folder) if name.endswith(".json"))
 
 
 def _look_up(bus: Bus, name: str, scheduler: Scheduler) -> Open | None:
-    """Return a journal with what became of its batches; None when somebody has just finished it."""
+    """Return a journal with the state of its batches; None when another run has just deleted it."""
     found = _read(bus, f"{JOURNALS}/{name}.json", Journal)
     if found is None:
         return None
     journal = found[0]
     since = journal.since - CLOCKS_APART
-    if scheduler.registered(journal.run, since) is None:  # then its claims, a request each, decide nothing
+    if scheduler.registered(journal.run, since) is None:  # then its claims, a request each, are not needed
         return Open(name, journal, {}, False, None)
     read = in_threads(lambda batch: _read(bus, f"{CLAIMS}/{batch}.json", Claim), journal.batches)
     claims = {each[0].batch: Held(*each) for each in read if each}
@@ -304,11 +303,11 @@ def _look_up(bus: Bus, name: str, scheduler: Scheduler) -> Open | None:
 
 
 def _take(bus: Bus, claim: Claim, instead: Held | None) -> bool:
-    """Claim a batch, `instead` of a claim that was read; whether this run holds it now."""
+    """Claim a batch, replacing claim `instead` if given; return whether this run holds it now."""
     key = f"{CLAIMS}/{claim.batch}.json"
     try:
         bus.put(key, _to_json(claim), only_new=instead is None, if_tag=instead.tag if instead else None)
-    except Conflict:  # somebody was first: or it was this put itself, repeated after a lost answer
+    except Conflict:  # another run was first, or this put, retried after a lost response
         found = _read(bus, key, Claim)
         return found is not None and found[0].run == claim.run
     return True
@@ -319,10 +318,10 @@ def _to_json(model: BaseModel) -> bytes:
 
 
 def _read(bus: Bus, key: str, model: type[M]) -> tuple[M, str] | None:
-    """Return an object of ours with its tag; None when it is not there.
+    """Return a parsed object of this module with its tag; None when it does not exist.
 
     Raises:
-        Corrupt: it is not what we wrote.
+        Corrupt: it is not valid.
     """
     found = bus.get_tagged(key)
     if found is None:
@@ -330,7 +329,7 @@ def _read(bus: Bus, key: str, model: type[M]) -> tuple[M, str] | None:
     try:
         return model.model_validate_json(found[0]), found[1]
     except ValidationError as error:
-        raise Corrupt(f"{key}: not what was written there") from error
+        raise Corrupt(f"{key}: not valid") from error
 
 
 def _now() -> datetime:

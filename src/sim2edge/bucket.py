@@ -1,8 +1,8 @@
-"""Opens the bucket that `SIM2EDGE_BUCKET` and the usual `AWS_*` variables name, for `bus.py`; nothing is sent yet.
+"""Open the bucket that `SIM2EDGE_BUCKET` and the usual `AWS_*` variables name, for `bus.py`; sends nothing yet.
 
 store = open_bucket()                # sits out a restart of the server
-store = open_bucket(patience_s=5)    # for whoever has people waiting
-store = open_bucket(access=S3Access(endpoint="https://s3.example.org"))   # where something else than variables says it
+store = open_bucket(patience_s=5)    # for interactive callers
+store = open_bucket(access=S3Access(endpoint="https://s3.example.org"))   # configured without variables
 """
 
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from obstore.store import RetryConfig, S3Credential
 
 RETRIES: "RetryConfig" = {
-    # No limit of its own: the time decides. A port that refuses answers at once, so tries alone would soon be used up.
+    # No limit: `retry_timeout` ends them. A closed port refuses at once, which would soon use up a number of retries.
     "max_retries": 10_000,
     # A wait is drawn between `init_backoff` and the last one times `base`: below 3 waits shrink more than they grow.
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3), "base": 4},
@@ -35,19 +35,19 @@ ENDPOINT = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5
 
 @dataclass(frozen=True)
 class S3Access:
-    """Where the S3 server is and who asks it; what is left out, the `AWS_*` variables say."""
+    """Address and credentials of the S3 server; what is left out comes from the `AWS_*` variables."""
 
     endpoint: str = ""
     region: str = ""
     credentials: "Callable[[], S3Credential] | None" = field(default=None, repr=False)
-    """Called for the first request and again before what it returned expires, in a thread of the client's."""
+    """Called for the first request and again before its result expires, in a thread of the client."""
 
     def for_obstore(self) -> dict[str, str]:
-        """Return what is not left to the variables, as settings of obstore; without the credentials."""
+        """Return the given settings in obstore's form, without the credentials."""
         return {name: value for name, value in (("endpoint", self.endpoint), ("region", self.region)) if value}
 
     def for_boto3(self) -> dict[str, str]:
-        """Return what is not left to the variables, as arguments of `boto3.client`, with the credentials of now."""
+        """Return the given settings as arguments of `boto3.client`, with the current credentials."""
         found = {"endpoint_url": self.endpoint, "region_name": self.region}
         if self.credentials:
             given = self.credentials()
@@ -60,11 +60,11 @@ def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) 
     """Open the bucket.
 
     Args:
-        patience_s: seconds after which a request is given up; None: as long as `RETRIES` says.
-        access: what wins over the `AWS_*` variables.
+        patience_s: seconds after which a request is given up; None: see `RETRIES`.
+        access: takes precedence over the `AWS_*` variables.
 
     Raises:
-        Misconfigured: no bucket is named, or a variable has a value that it cannot have.
+        Misconfigured: no bucket is named, or a variable has an invalid value.
     """
     bucket, endpoint = read_bucket(), check_endpoint(access.endpoint) or read_endpoint()
     client: dict[str, Any] = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
@@ -89,7 +89,7 @@ def read_bucket() -> str:
     """Return the name in `SIM2EDGE_BUCKET`.
 
     Raises:
-        Misconfigured: it is not set, or no name of a bucket.
+        Misconfigured: it is not set, or not a valid bucket name.
     """
     bucket = os.environ.get("SIM2EDGE_BUCKET")
     if not bucket:
@@ -97,7 +97,7 @@ def read_bucket() -> str:
             "SIM2EDGE_BUCKET is not set: name the S3 bucket (`eval $(sim2edge env)` for the local stack)"
         )
     if not BUCKET.fullmatch(bucket):
-        raise Misconfigured(f"SIM2EDGE_BUCKET {bucket[:100]!r}: not a name that a bucket can have")
+        raise Misconfigured(f"SIM2EDGE_BUCKET {bucket[:100]!r}: not a valid bucket name")
     return bucket
 
 
@@ -111,7 +111,7 @@ def read_endpoint() -> str:
 
 
 def check_endpoint(endpoint: str, name: str = "endpoint_url") -> str:
-    """Return `endpoint` if it is empty or an address: the client would end the process over one that is none.
+    """Return `endpoint` if it is empty or a valid address; the client would end the process over an invalid one.
 
     Raises:
         Misconfigured: it is not `http(s)://<host>[:<port>][/<path>]`.
@@ -124,5 +124,5 @@ def check_endpoint(endpoint: str, name: str = "endpoint_url") -> str:
 def _is_address(text: str) -> bool:
     try:
         return bool(ENDPOINT.fullmatch(text)) and urlsplit(text).port != 0
-    except ValueError:  # no IPv6 address, or a port beyond 65535
+    except ValueError:  # invalid IPv6 address, or a port beyond 65535
         return False

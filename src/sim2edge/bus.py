@@ -1,4 +1,4 @@
-"""S3: artifacts, manifests and refs; the only module that talks to object storage.
+"""Store and read artifacts, manifests and refs on S3; the only module that talks to object storage.
 
     bus = Bus.from_environment()        # SIM2EDGE_BUCKET and AWS_*: any S3 server, AWS included
     manifest = bus.open("frames/demo-1/3f2a9c0d11e4b7a6")
@@ -64,7 +64,7 @@ class Ref:
 
 @dataclass(frozen=True)
 class Head:
-    """An object as a listing has it: size in bytes, the tag that a swap compares with, time of the last write."""
+    """An object as listed: size in bytes, the tag that a swap compares with, time of the last write."""
 
     key: str
     size: int
@@ -81,20 +81,20 @@ class Bus:
 
     @classmethod
     def from_environment(cls, patience_s: float | None = None) -> "Bus":
-        """Connect as `SIM2EDGE_BUCKET` and the usual `AWS_*` variables say; nothing is sent yet.
+        """Connect as `SIM2EDGE_BUCKET` and the usual `AWS_*` variables configure; sends nothing yet.
 
         Args:
-            patience_s: seconds after which a request is given up, for whoever has people waiting; None: long enough
-                to sit out a restart of the server.
+            patience_s: seconds after which a request is given up, for interactive callers; None: long enough to sit
+                out a restart of the server.
 
         Raises:
-            Misconfigured: no bucket is named, or a variable has a value that it cannot have.
+            Misconfigured: no bucket is named, or a variable has an invalid value.
         """
         return cls.connect(S3Access(), patience_s)
 
     @classmethod
     def connect(cls, access: S3Access, patience_s: float | None = None) -> "Bus":
-        """Connect as `access` says, and for what it leaves out as the variables say; see `from_environment`."""
+        """Connect with `access`; what it leaves out comes from the variables, see `from_environment`."""
         return cls(open_bucket(patience_s, access), access)
 
     # Objects
@@ -128,7 +128,7 @@ class Bus:
                 return None
 
     def head(self, key: str) -> Head | None:
-        """Return what is known of the object without reading it; None when there is no such object."""
+        """Return size, tag and time of the object without reading it; None when there is no such object."""
         with _errors(key):
             try:
                 meta = obstore.head(self._store, key)
@@ -151,7 +151,7 @@ class Bus:
                 raise Missing(f"{key}: missing on the bus") from error
 
     def put(self, key: str, data: bytes | Path, *, only_new: bool = False, if_tag: str | None = None) -> None:
-        """Write an object; with `only_new` if there is none yet, with `if_tag` if it is still the one with that tag.
+        """Write an object; `only_new`: only if it does not exist, `if_tag`: only if it still has that tag.
 
         Raises:
             Conflict: the condition does not hold.
@@ -161,55 +161,53 @@ class Bus:
             try:
                 obstore.put(self._store, key, data, mode=mode, use_multipart=False if mode != "overwrite" else None)
             except (AlreadyExistsError, PreconditionError) as error:
-                raise Conflict(f"{key}: changed by someone else") from error
+                raise Conflict(f"{key}: changed by another writer") from error
             except FileNotFoundError as error:
                 if if_tag:
-                    raise Conflict(f"{key}: removed by someone else") from error
+                    raise Conflict(f"{key}: removed by another writer") from error
                 raise BadInput(f"{key}: {_first_line(error)}") from error
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[str]:
-        """Yield the keys below folder `prefix`, in no particular order; with `after` only those that sort behind it.
+        """Yield the keys below folder `prefix`, in no particular order; with `after` only those that sort after it.
 
-        It takes a request for each thousand keys.
+        Sends one request for each thousand keys.
         """
         for key, _ in self._list(prefix, after):
             yield key
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; missing ones are no error."""
+        """Delete objects; missing ones are no error."""
         doomed = list(keys)
         with _errors(doomed[0] if doomed else ""):
             if doomed:
                 obstore.delete(self._store, doomed)
 
     def first_page(self, prefix: str, most: int = 1000) -> Sequence[Head]:
-        """Return the first objects below folder `prefix`, in the order of the server.
-
-        One request, however many there are.
+        """Return the first objects below folder `prefix`, in the order of the server, by one request.
 
         Raises:
-            BadInput: a name among them is one that no path can have.
+            BadInput: one of the keys is not a valid path.
         """
         try:
             with _errors(prefix):
                 found = next(iter(obstore.list(self._store, prefix=prefix.rstrip("/") + "/", chunk_size=most)), [])
         except Unavailable as error:
             if isinstance(error.__cause__, InvalidPathError):
-                raise BadInput(f"{prefix}: holds a name that no path can have") from error
+                raise BadInput(f"{prefix}: contains a key that is not a valid path") from error
             raise
         return [Head(meta["path"], meta["size"], str(meta["e_tag"]), meta["last_modified"]) for meta in found]
 
     def files(self, prefix: str) -> Sequence[str]:
-        """Return names of the objects right below folder `prefix`, sorted."""
+        """Return the names of the objects directly below folder `prefix`, sorted."""
         with _errors(prefix):
             found = obstore.list_with_delimiter(self._store, prefix=prefix.rstrip("/") + "/")["objects"]
         return sorted(meta["path"].rpartition("/")[2] for meta in found)
 
     def folders(self, prefix: str) -> Sequence[str]:
-        """Return names of the folders right below folder `prefix`, sorted: any text, if strangers may write there.
+        """Return the names of the folders directly below folder `prefix`, sorted; other writers may use any text.
 
         Raises:
-            BadInput: a name is one that no path can have, and boto3, which lists those, too, is not installed.
+            BadInput: a name is not a valid path, and boto3, which lists those too, is not installed.
         """
         try:
             return self._folders(prefix)
@@ -219,18 +217,18 @@ class Bus:
             raise
 
     def _folders_of_any_name(self, prefix: str) -> Sequence[str]:
-        """Return one such name has obstore give up the whole listing.
+        """List the folders with boto3: obstore aborts a listing at the first key that is not a valid path.
 
-        Nobody shall be able to hide what lies beside it.
+        Without it, one such key would hide every other folder: https://github.com/developmentseed/obstore/issues/429
         """
         try:
             import boto3
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError, ClientError
         except ImportError:
-            raise BadInput(f"{prefix}: holds a name that no path can have") from None
+            raise BadInput(f"{prefix}: contains a key that is not a valid path") from None
         client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}), **self._access.for_boto3())
-        assert isinstance(self._store, S3Store)  # noqa: S101 (only its names come from elsewhere)
+        assert isinstance(self._store, S3Store)  # noqa: S101 (a MemoryStore has valid keys only)
         wanted = {"Bucket": self._store.config["bucket"], "Prefix": f"{prefix.rstrip('/')}/", "Delimiter": "/"}
         try:
             pages = client.get_paginator("list_objects_v2").paginate(**wanted)
@@ -289,13 +287,13 @@ class Bus:
         return Artifact(manifest, folder)
 
     def payload(self, manifest: Manifest, within: Sequence[str] = ()) -> Sequence[tuple[File, Manifest]]:
-        """Return every file of an artifact with the manifest that holds it, sorted by path: its parts' and its own.
+        """Return every file of an artifact, its parts included, with the manifest that holds it, sorted by path.
 
-        A file of its own stands in for those of its parts that have the same path.
+        A file of the artifact replaces those of its parts with the same path.
 
         Raises:
             Corrupt: a part is missing, contains the artifact itself (it is `within` others), or two parts have a file
-                of the same path.
+                with the same path.
         """
         if manifest.reference in within:
             raise Corrupt(f"{manifest.reference}: is a part of itself: {' in '.join((manifest.reference, *within))}")
@@ -315,10 +313,10 @@ class Bus:
         self.download(key, folder / file.path, file.sha256, listed=f"the manifest of {manifest.reference}")
 
     def download(self, key: str, target: Path, sha256: str, listed: str) -> None:
-        """Fetch an object into file `target` and check it against the SHA-256 that `listed` (words) gives.
+        """Download an object to `target` and check it against the SHA-256 that `listed` (words for the error) gives.
 
         Raises:
-            Corrupt: the object is missing or its bytes are others.
+            Corrupt: the object is missing or its bytes differ.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         found = hashlib.sha256()
@@ -331,37 +329,34 @@ class Bus:
             raise Corrupt(f"{key}: its bytes do not match the sha256 in {listed}")
 
     def upload(self, reference: str, attempt: str, folder: Path) -> Sequence[File]:
-        """Upload every file below `folder` as payload of one attempt at an artifact; nothing is visible yet."""
+        """Upload every file below `folder` as payload of one attempt at an artifact; nothing becomes visible."""
         files = describe_files(folder)
         in_threads(lambda file: self.put(f"{reference}/{attempt}/{file.path}", folder / file.path), files)
         return files
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Make an uploaded artifact visible. Whoever comes second drops its own payload.
+        """Make an uploaded artifact visible; if another writer was first, delete this attempt's payload.
 
         Returns:
-            the manifest that is on the bus: the given one, or that of the writer who was first.
+            the manifest on the bus: the given one, or that of the first writer.
         """
         try:
             self.put(f"{manifest.reference}/manifest.json", manifest.to_json(), only_new=True)
         except Conflict:
             winner = self.open(manifest.reference)
-            if winner.attempt != manifest.attempt:  # the same attempt: our own put, repeated after a lost answer
+            if winner.attempt != manifest.attempt:  # same attempt: our own put, retried after a lost response
                 self.delete(self.list(f"{manifest.reference}/{manifest.attempt}"))
             manifest = winner
         self.index(manifest)
         return manifest
 
     def index(self, manifest: Manifest) -> None:
-        """Have the catalog list a committed artifact (idempotent); a run that was killed may have left that out."""
+        """Add a committed artifact to the catalog (idempotent); a killed run may have left that out."""
         with suppress(Conflict):
             self.put(entry_key(manifest.reference, manifest.finished), b"", only_new=True)
 
     def artifacts(self, kind: str | None = None, partition: str | None = None) -> Iterator[str]:
-        """Yield references of all artifacts with a folder, half-written ones included.
-
-        `find` tells which are committed.
-        """
+        """Yield the references of all artifacts with a folder, uncommitted ones included; `find` tells them apart."""
         for each_kind in [kind] if kind else kinds():
             for each_partition in [partition] if partition else self.folders(each_kind):
                 for identity in self.folders(f"{each_kind}/{each_partition}"):
@@ -374,16 +369,16 @@ class Bus:
         return sorted((m for m in found if m is not None), key=lambda m: m.finished)
 
     def resolve(self, text: str) -> str:
-        """Return the artifact reference behind a reference, a ref (`refs/...`) or a bare id.
+        """Return the artifact reference for a reference, a ref (`refs/...`) or a bare id.
 
         Raises:
-            NotFound: nothing on the bus goes by that name.
-            BadInput: it cannot be a name.
+            NotFound: the bus has nothing of that name.
+            BadInput: the text is not a valid name.
         """
         if text.startswith("refs/"):
             ref = self.read_ref(text)
             if ref is None:
-                raise NotFound(f"{text}: there is no such ref on the bus")
+                raise NotFound(f"{text}: no such ref on the bus")
             return ref.artifact
         if IDENTITY.fullmatch(text):
             for reference in self.artifacts():
@@ -394,7 +389,7 @@ class Bus:
         return text
 
     def sweep(self, grace: timedelta) -> Sequence[str]:
-        """Delete payload that no manifest names, left behind more than `grace` ago; return the deleted keys."""
+        """Delete payload that no manifest names and that is older than `grace`; return the deleted keys."""
         deadline = datetime.now(UTC) - grace
         deleted: list[str] = []
         for reference in self.artifacts():
@@ -410,7 +405,7 @@ class Bus:
     # Refs
 
     def read_ref(self, name: str) -> Ref | None:
-        """Return the pointer `refs/...`; None when it was never set.
+        """Return the ref `refs/...`; None when it was never set.
 
         Raises:
             Corrupt: the object is not a ref.
@@ -425,15 +420,15 @@ class Bus:
             raise Corrupt(f"{name}: not a ref") from error
 
     def move_ref(self, name: str, target: str, expected: Ref | bool | None = True) -> None:
-        """Point `name` at an artifact, by compare-and-swap; nothing happens when it points there already.
+        """Point `name` at an artifact, by compare-and-swap; do nothing when it already does.
 
         Args:
             name: `refs/...`.
             target: an artifact reference.
-            expected: the ref as it must still be (None: not set); True takes it as it is now.
+            expected: the ref to compare with (None: not set); True: its current value.
 
         Raises:
-            Conflict: someone else moved it meanwhile.
+            Conflict: another writer moved it meanwhile.
         """
         split_reference(target)
         current = self.read_ref(name)
@@ -456,7 +451,7 @@ class Bus:
 
 
 def describe_files(folder: Path) -> Sequence[File]:
-    """Path, size and SHA-256 of every file below `folder`, sorted by path."""
+    """Return path, size and SHA-256 of every file below `folder`, sorted by path."""
 
     def describe(path: Path) -> File:
         with path.open("rb") as stream:
@@ -467,7 +462,7 @@ def describe_files(folder: Path) -> Sequence[File]:
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Apply `function` to every item in a few threads; results in order, the first error raised."""
+    """Apply `function` to every item in a few threads; return the results in order, raise the first error."""
     if len(items) < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(min(THREADS, len(items))) as pool:
@@ -476,17 +471,17 @@ def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 @contextmanager
 def _errors(key: str) -> Iterator[None]:
-    """Tell storage errors apart: wrong credentials are the user's to mend, the rest may pass by itself."""
+    """Map storage errors: rejected credentials are the user's to fix, the rest may be retried."""
     try:
         yield
     except (PermissionDeniedError, UnauthenticatedError) as error:
         raise Forbidden(f"{key}: the S3 server refused the credentials (AWS_ACCESS_KEY_ID)") from error
     except (AlreadyExistsError, PreconditionError):
         raise
-    except ValueError as error:  # obstore takes no path with an empty part, `..` or a control character
-        raise BadInput(f"{key!r}: not a name that an object can have") from error
+    except ValueError as error:  # obstore rejects paths with an empty part, `..` or a control character
+        raise BadInput(f"{key!r}: not a valid object name") from error
     except BaseError as error:
-        if "code: AccessDenied" in str(error):  # so a bulk delete says that one of its keys is forbidden
+        if "code: AccessDenied" in str(error):  # how a bulk delete reports a forbidden key
             raise Forbidden(f"{key}: {_first_line(error)}") from error
         raise Unavailable(f"{key}: {_first_line(error)}") from error
 

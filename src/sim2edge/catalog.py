@@ -1,14 +1,14 @@
-"""What was ever committed, in memory: read from a time-ordered index, so that nobody lists the bucket to know.
+"""Keep records of all commits in memory, read from a time-ordered index, so that pages never list the bucket.
 
     catalog = Catalog(Bus.from_environment())
-    catalog.refresh()                                   # one request, and one more a new artifact
+    catalog.refresh()                                   # one request, plus one for each new artifact
     catalog.descendants("frames/demo-1/3f2a9c0d11e4b7a6")   # every dataset, model, release made with it
 
-    sim2edge reindex                                    # enter what was committed before there was a catalog
+    sim2edge reindex                                    # index what was committed before there was a catalog
 
-`Bus.commit` writes an empty object `catalog/<finished>_<kind>_<partition>_<id>` right after a manifest. A run killed
-between the two is mended by the next cache hit (`Bus.index`). Manifests never change, so each is fetched once and kept
-as a slim record, of about a kilobyte.
+`Bus.commit` writes an empty object `catalog/<finished>_<kind>_<partition>_<id>` right after a manifest. If a run is
+killed between the two, the next cache hit adds the entry (`Bus.index`). Manifests never change, so each is fetched once
+and kept as a slim record of about a kilobyte.
 """
 
 import sys
@@ -24,24 +24,24 @@ from sim2edge.manifest import ENTRY_TIME, Manifest, entry_key, parse_entry
 from sim2edge.stages import kinds, maker_of
 
 WINDOW = timedelta(minutes=15)
-"""How far back a refresh looks: writers' clocks may differ, and an entry may come late, by this much."""
+"""How far back a refresh lists: writers' clocks may differ, and an entry may come late, by this much."""
 FULL = timedelta(hours=1)
-"""How often everything is listed anew, for entries that came later than that."""
+"""How often everything is listed again, for entries that came later than that."""
 PORTION = 200
-"""Manifests that are fetched before they are shown: a cold start is visible as it goes on."""
+"""Manifests fetched before they are shown: a cold start shows records as it proceeds."""
 
 COMPARED = ("champion", "best")
 """Roles of inputs that a result was compared with, not made from."""
 
 Value = float | int | str | bool
 MAX_WORD, MAX_REASON = 63, 300
-"""Characters that a record keeps of a word of the summary, and of why a gate refused."""
+"""Maximum length, in characters, of a word of the summary and of a refusal's reason in a record."""
 MAX_NUMBER = 1e15
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is kept of a manifest."""
+    """The part of a manifest that is kept."""
 
     reference: str
     stage: str
@@ -50,7 +50,7 @@ class Record:
     wall_s: float
     bytes: int
     inputs: Mapping[str, Sequence[str]]
-    """Role to references, the models it was compared with included."""
+    """Role to references, including the models it was compared with."""
     parts: Sequence[str]
     shard: str | None
     refused: str | None
@@ -59,7 +59,7 @@ class Record:
 
     @property
     def kind(self) -> str:
-        """What it is: episodes, frames, ..."""
+        """The artifact's kind: episodes, frames, ..."""
         return self.reference.partition("/")[0]
 
     @property
@@ -79,15 +79,15 @@ class Record:
 
 
 def made_from(inputs: Mapping[str, Sequence[str]], parts: Sequence[str]) -> Sequence[str]:
-    """Return what an artifact was made from.
+    """Return the references an artifact was made from: inputs in the order of roles, then parts.
 
-    Inputs in the order of roles, then parts; not what it was only compared with.
+    Inputs that it was only compared with are left out.
     """
     return [*(each for role, references in inputs.items() if role not in COMPARED for each in references), *parts]
 
 
 def slim(manifest: Manifest) -> Record:
-    """Return the record of a manifest. References are interned: a batch is named by every dataset that holds it."""
+    """Return the record of a manifest; references are interned, as every dataset names the batches that it holds."""
     inputs = {sys.intern(role): tuple(map(sys.intern, names)) for role, names in manifest.inputs.items()}
     return Record(
         reference=sys.intern(manifest.reference),
@@ -106,12 +106,12 @@ def slim(manifest: Manifest) -> Record:
 
 
 def is_made_here(reference: str) -> bool:
-    """Return whether an installed stage makes such artifacts: the others are not read, which may be forbidden."""
+    """Return whether an installed stage makes such artifacts; others are skipped, as reading them may be forbidden."""
     return reference.partition("/")[0] in kinds()
 
 
 def choose_numbers(kind: str, stage: str, summary: Mapping[str, Any]) -> dict[str, Value]:
-    """Return the few values of a summary that pages show, as the stage declares them, if they are such."""
+    """Return the few values of a summary that pages show, as the stage declares them; drop unsuitable ones."""
     maker = maker_of(kind, stage)
     figures = maker.shown.figures if maker else {}
     found = {name: look_up(summary, path.split(".")) for name, path in figures.items()}
@@ -119,35 +119,35 @@ def choose_numbers(kind: str, stage: str, summary: Mapping[str, Any]) -> dict[st
 
 
 def look_up(summary: Any, path: Sequence[str]) -> Any:
-    """Return what lies at the end of a path through mappings; None when nothing does."""
+    """Return the value at a path through nested mappings; None when there is none."""
     for name in path:
         summary = summary.get(name) if isinstance(summary, dict) else None
     return summary
 
 
 def headline(record: Record) -> str:
-    """Return the figure that says most about an artifact, as its stage declares it; empty when there is none."""
+    """Return the main figure of an artifact, as its stage declares it; empty when there is none."""
     maker = maker_of(record.kind, record.stage)
     if maker is None:
         return ""
     try:
         return maker.shown.headline(record.numbers)[:MAX_WORD]
-    except (LookupError, TypeError, ValueError, ArithmeticError):  # a figure that is not there, or a word for a number
+    except (LookupError, TypeError, ValueError, ArithmeticError):  # a missing figure, or a word instead of a number
         return ""
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Return whether it is a number that one can reckon with: finite, and not of hundreds of digits."""
+    """Return whether the value is a finite number below `MAX_NUMBER`."""
     return isinstance(value, int | float) and abs(value) < MAX_NUMBER
 
 
 def is_word(value: Any) -> TypeGuard[str]:
-    """Return whether it is a text that fits beside others."""
+    """Return whether the value is a string of at most `MAX_WORD` characters."""
     return isinstance(value, str) and len(value) <= MAX_WORD
 
 
 class Catalog:
-    """Every commit that has an entry; safe to share between threads, readers never wait for S3."""
+    """Records of every commit that has an entry; safe to share between threads, readers never wait for S3."""
 
     def __init__(self, bus: Bus, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._bus = bus
@@ -157,20 +157,20 @@ class Catalog:
         self._records: dict[str, Record] = {}
         self._children: dict[str, list[str]] = {}
         self._newest: datetime | None = None
-        """When the last entry was made, of those whose writer's clock is not ahead of ours."""
+        """When the last entry was written, among writers whose clock is not ahead of ours."""
         self._listed: datetime | None = None
         self.refreshed: datetime | None = None
-        """When a refresh last came through; None before the first."""
+        """When a refresh last succeeded; None before the first."""
         self.pending = 0
-        """Manifests that are listed but not read yet, while a refresh goes on."""
+        """Manifests that are listed but not read yet, during a refresh."""
         self.changes = 0
-        """Grows whenever records come or go: what was derived from them can be kept until then."""
+        """Incremented whenever records are added or dropped: values derived from them are valid until then."""
 
     def refresh(self) -> int:
-        """Read what is new; how many records came.
+        """Read new records and return their number.
 
         Raises:
-            Unavailable: S3 does not answer. What was read until then stays.
+            Unavailable: S3 does not answer. Records read before that stay.
         """
         with self._refreshing:
             now = self._now()
@@ -187,7 +187,7 @@ class Catalog:
             return came
 
     def _window(self, refreshed: datetime) -> str:
-        """Return the key behind which to look: from the newest that is known, or else from the last refresh."""
+        """Return the key to list after: from the newest known entry, or else from the last refresh."""
         return entry_key("", (self._newest or refreshed) - WINDOW).rstrip("_")
 
     def _read(self, references: Sequence[str]) -> int:
@@ -208,7 +208,7 @@ class Catalog:
         try:
             manifest = self._bus.find(reference)
             return slim(manifest) if manifest else None
-        except (Corrupt, OverflowError):  # one bad manifest, or a time that UTC cannot say, does not hide the others
+        except (Corrupt, OverflowError):  # one bad manifest, or a time out of range, does not hide the others
             return None
 
     def _add(self, records: Iterable[Record]) -> None:
@@ -236,26 +236,26 @@ class Catalog:
             return list(self._records.values())
 
     def parents(self, reference: str) -> Sequence[str]:
-        """Return what an artifact was made from."""
+        """Return the references an artifact was made from."""
         record = self._records.get(reference)
         return record.made_from if record else ()
 
     def children(self, reference: str) -> Sequence[str]:
-        """Return what was made with an artifact, in the order it became known."""
+        """Return the references made from an artifact, in the order they became known."""
         with self._lock:
             return tuple(self._children.get(reference, ()))
 
     def ancestors(self, reference: str) -> Sequence[str]:
-        """Return all that an artifact was made from, nearest first, itself left out."""
+        """Return all ancestors of an artifact, nearest first, itself left out."""
         return walk(reference, self.parents)
 
     def descendants(self, reference: str) -> Sequence[str]:
-        """Return all that was made with an artifact, nearest first, itself left out."""
+        """Return all descendants of an artifact, nearest first, itself left out."""
         return walk(reference, self.children)
 
 
 def entry_time(key: str) -> datetime | None:
-    """Return when an entry of the catalog says that it was made; None when it names no time."""
+    """Return the time in a catalog entry's key; None when it has none."""
     try:
         return datetime.strptime(key.removeprefix("catalog/").partition("_")[0], ENTRY_TIME).replace(tzinfo=UTC)
     except ValueError:
@@ -263,7 +263,7 @@ def entry_time(key: str) -> datetime | None:
 
 
 def walk(start: str, neighbours: Callable[[str], Sequence[str]]) -> Sequence[str]:
-    """Return everything reached from `start`, breadth first, each once, `start` left out."""
+    """Return everything reachable from `start`, breadth first, each once, `start` left out."""
     seen = {start: None}
     pending = [start]
     for current in pending:
@@ -274,7 +274,7 @@ def walk(start: str, neighbours: Callable[[str], Sequence[str]]) -> Sequence[str
 
 
 def reindex(bus: Bus) -> int:
-    """Enter every committed artifact that the catalog lacks; how many."""
+    """Index every committed artifact that the catalog lacks; return their number."""
     there = set(bus.list("catalog"))
     missing = [m for m in bus.manifests() if entry_key(m.reference, m.finished) not in there]
     in_threads(bus.index, missing)

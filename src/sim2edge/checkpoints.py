@@ -1,4 +1,4 @@
-"""Where a run keeps what it would go on from, if it were killed."""
+"""Store the checkpoints from which a run resumes after it was killed."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ from sim2edge.bus import Bus
 
 
 class NoCheckpoints:
-    """Of a run that nobody goes on with, and that may not find what another one left."""
+    """For a run that is never resumed, and may not find the checkpoints of another one."""
 
     def save(self, path: Path) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
     def restore(self, name: str, into: Path) -> None:
-        """Find nothing."""
+        """Return None."""
 
 
 class BusCheckpoints:
-    """Checkpoints below the artifact's own folder, where readers never look."""
+    """Checkpoints below the artifact's own folder, which readers ignore."""
 
     def __init__(self, bus: Bus, reference: str) -> None:
         self._bus = bus

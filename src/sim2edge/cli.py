@@ -1,21 +1,34 @@
-"""The `sim2edge` command.
+"""Run the stages of sim2edge and look after its bus, stack and devices.
 
-    sim2edge <stage> [--partition P] [--preset NAME] [--input role=reference]... [key=value]...
-    sim2edge <stage> ... --no-input ROLE --expect REFERENCE|PLAN          what a scheduler adds: make no other artifact
-    sim2edge capture --partition P --shard 3/8 | --gather 8               a share of the work; the whole of its shards
-    sim2edge ingest [FOLDER] --partition P [key=value]...                 a batch of MCAP logs made elsewhere
-    sim2edge ls | show | lineage | reproduce | gc | reindex | config | schema   look at, and look after, the bus
-    sim2edge retrain --reason "..." | --list                              ask for a training; what was asked for
-    sim2edge stages [--json]                                              the stages that are installed
-    sim2edge summarize [batch]                                            how the episodes of a batch went
-    sim2edge up | down | status | env | demo                              the local stack
-    sim2edge access ... | s3 serve | check                                keys and policies; the S3 server on its own
-    sim2edge ota ... | device ...                                         the update repository and a device
-    sim2edge webots selftest | world                                      capture in Webots: try it, look at a world
-    sim2edge compose ... | engine-proxy                                   the system in containers (docker-compose.yaml)
+usage:
+    sim2edge <stage> [--partition BATCH] [--preset NAME] [--input ROLE=REFERENCE]... [key=value]...
+    sim2edge <command> ...
 
-Exit codes: 0 done or already there; 1 `reproduce` found a difference; 2 bad config or bad input; 3 refused by a gate;
-75 something was not to be reached, or changed meanwhile. Whatever is neither 0, 2 nor 3 may be tried again.
+stages (sim2edge <stage> --help: inputs, every field of the config, examples):
+    capture, ingest, clean, augment, train, validate, export, push; `sim2edge stages` lists the installed ones
+
+commands (sim2edge <command> --help):
+    ls, show, lineage                        list artifacts and refs; print a manifest; print what it was made from
+    reproduce                                run a stage again from a manifest and compare
+    gc, reindex                              delete leftovers of killed runs; index unlisted artifacts
+    config, schema                           fields of a stage's config; JSON schema of a manifest
+    summarize [BATCH]                        how the episodes of a batch went
+    stages [--json]                          list the installed stages
+    retrain --reason "..." | --list          submit a request for a training; list requests
+    up, down, status, env, demo              the local stack; a demonstration of the whole loop
+    access ..., s3 serve | check             keys and policies; the S3 server on its own
+    ota ..., device ...                      the update repository; a device
+    webots selftest | world                  check capture in Webots; write a world to look at
+    compose ..., engine-proxy                the system in containers (docker-compose.yaml)
+
+example:
+    sim2edge capture --partition demo-1 --preset demo
+    sim2edge clean --partition demo-1 height=72 width=96
+    sim2edge lineage refs/models/champion
+
+exit codes:
+    0 done, or already committed; 1 `reproduce` found a difference; 2 bad config or bad input; 3 refused by a gate;
+    75 a service is unavailable, or another writer was faster. All but 0, 2 and 3 may be retried.
 """
 
 import argparse
@@ -63,11 +76,11 @@ VERB_IS_ARGUMENT = {"sim2edge.inspect_bus:main", "sim2edge.stack.commands:main"}
 EXIT_REFUSED = 3
 EXIT_INTERRUPTED = 130
 PERMANENT_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-"""Troubles with a file or folder that no retry mends."""
+"""File errors that no retry fixes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__, end="")
@@ -81,7 +94,7 @@ def _load_and_dispatch(arguments: Sequence[str]) -> int:
 
 
 def dispatch(arguments: Sequence[str]) -> int:
-    """Hand the command line to the command its first word names."""
+    """Run the command that the first word of the command line names."""
     verb, *rest = arguments
     if verb not in COMMANDS:
         if find_entry(verb) is None:
@@ -93,7 +106,7 @@ def dispatch(arguments: Sequence[str]) -> int:
 
 
 def guard(command: Callable[[], int]) -> int:
-    """Run `command`, turning every foreseen error into one line and its exit code."""
+    """Run `command`; map every expected error to one line and its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         return command()
@@ -132,43 +145,46 @@ def _fail(message: str, code: int) -> int:
 
 
 def stage_parser(name: str) -> argparse.ArgumentParser:
-    """Return the arguments that every stage takes; its help is that of the stage (`stage_help.py`)."""
+    """Build the parser with the options that every stage takes; its help is the stage's (`stage_help.py`)."""
     from sim2edge.stage_help import StageParser
 
     stage = get_stage(name)
     parser = StageParser(stage)
-    parser.add_argument("--partition", help="the batch")
+    parser.add_argument("--partition", help="the batch id")
     parser.add_argument("--preset", default=os.environ.get("SIM2EDGE_PRESET"), help="a file of conf/, without .yaml")
-    parser.add_argument("--input", action="append", default=[], metavar="ROLE=REFERENCE", help="what a role reads")
-    parser.add_argument("--no-input", action="append", default=[], metavar="ROLE", help="this role stays empty")
-    parser.add_argument("--expect", metavar="REFERENCE|PLAN", help="make this artifact, or refuse to make another")
+    for option, metavar, what in (
+        ("--input", "ROLE=REFERENCE", "artifact to read: a reference, a ref or an id; repeatable"),
+        ("--no-input", "ROLE", "leave this optional input empty; repeatable"),
+    ):
+        parser.add_argument(option, action="append", default=[], metavar=metavar, help=what)
+    parser.add_argument("--expect", metavar="REFERENCE|PLAN", help="fail unless this is the result")
     if stage.gather:
-        parser.add_argument("--shard", metavar="N/M", help="do this share of the work only")
-        parser.add_argument("--gather", metavar="M", help="make the artifact of its M shards")
+        parser.add_argument("--shard", metavar="N/M", help="do only this share of the work, such as 3/8")
+        parser.add_argument("--gather", metavar="M", help="combine M committed shards into the artifact")
     words = "folder | key=value" if takes_folder(stage) else "key=value"
-    parser.add_argument("override", nargs="*", metavar=words, help="fields of its config, see below")
+    parser.add_argument("override", nargs="*", metavar=words, help="fields of the config, see below")
     return parser
 
 
 def takes_folder(stage: "Stage") -> bool:
-    """Return whether the command line may name a folder for the stage to deliver."""
+    """Return whether the command line may name a folder, which the stage delivers to the inbox."""
     return bool(stage.source and stage.source.deliver)
 
 
 def split_folder(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Tell the folder to deliver, if there is one, from the `key=value` words: no key has a slash.
+    """Separate the folder to deliver, if any, from the `key=value` words: no key contains a slash.
 
     Raises:
         BadInput: two words are folders.
     """
     folders = [word for word in words if "=" not in word or "/" in word.partition("=")[0]]
     if len(folders) > 1:
-        raise BadInput(f"'{folders[1]}': one folder at a time, '{folders[0]}' is named already")
+        raise BadInput(f"'{folders[1]}': a second folder: '{folders[0]}' is given already")
     return next(iter(folders), None), [word for word in words if word not in folders]
 
 
 def deliver(bus: "Bus", name: str, arguments: argparse.Namespace) -> list[str]:
-    """Put the folder that the command line names, if it does, into the inbox.
+    """Deliver the folder that the command line names, if any, to the inbox.
 
     Returns:
         the overrides among the words.
@@ -192,10 +208,10 @@ def deliver(bus: "Bus", name: str, arguments: argparse.Namespace) -> list[str]:
 
 
 def parse_inputs(words: Sequence[str], empty: Sequence[str] = ()) -> dict[str, list[str]]:
-    """Parse `role=reference` words; a role may come several times, or be among the `empty` ones.
+    """Parse `role=reference` words; a role may be repeated, or be among the `empty` ones.
 
     Raises:
-        BadInput: a word has no `=`, or a role is given and to stay empty.
+        BadInput: a word has no `=`, or a role is both given and empty.
     """
     inputs: dict[str, list[str]] = {role: [] for role in empty}
     for word in words:
@@ -203,13 +219,13 @@ def parse_inputs(words: Sequence[str], empty: Sequence[str] = ()) -> dict[str, l
         if not equals or not role or not name:
             raise BadInput(f"--input '{word}': expected role=reference")
         if role in empty:
-            raise BadInput(f"--input '{word}': --no-input {role} says that it stays empty")
+            raise BadInput(f"--input '{word}': contradicts --no-input {role}")
         inputs.setdefault(role, []).append(name)
     return inputs
 
 
 def plan_stage(bus: "Bus", name: str, arguments: argparse.Namespace) -> "Plan":
-    """Plan what the command line of a stage asks for, and hold it to `--expect`.
+    """Plan the run that the command line describes, and check it against `--expect`.
 
     Raises:
         BadInput: see `plan.plan`, or the plan is not the expected one, or `--partition` would be ignored.
@@ -223,26 +239,26 @@ def plan_stage(bus: "Bus", name: str, arguments: argparse.Namespace) -> "Plan":
     planned = plan.plan(bus, name, arguments.partition, arguments.preset, overrides, inputs, **cut)
     if arguments.expect is None:
         check_partition_counts(planned, arguments.partition, inputs)
-    else:  # a scheduler names the batch of its run, which need not be the one that the inputs are of
+    else:  # a scheduler names its run's batch, which may differ from the inputs'
         check_expected(planned, parse_expectation(arguments.expect))
     return planned
 
 
 def check_partition_counts(planned: "Plan", partition: str | None, given: Collection[str]) -> None:
-    """Check that `--partition`, if there is one, found an input or is where the artifact is filed.
+    """Check that `--partition`, if given, selects an input or the partition of the artifact.
 
     Raises:
-        BadInput: it would be ignored, as its stage files under the latest partition among the inputs.
+        BadInput: it would be ignored, as the stage files under the latest partition among its inputs.
     """
     filed_under = split_reference(planned.reference)[1]
     defaults = (what.default or "" for role, what in planned.stage.inputs.items() if role not in given)
     if partition not in (None, filed_under) and not any("{partition}" in default for default in defaults):
         name = planned.stage.name
-        raise BadInput(f"{name}: --partition {partition}: its inputs are of {filed_under}: name that, or leave it out")
+        raise BadInput(f"{name}: --partition {partition}: its inputs are of {filed_under}: use that, or omit it")
 
 
 def run_stage(name: str, argv: Sequence[str]) -> int:
-    """`sim2edge <stage> ...`: make the artifact, or find it made."""
+    """Run `sim2edge <stage> ...`: produce the artifact, or find it committed."""
     from sim2edge import runner
     from sim2edge.bus import Bus
 
@@ -254,7 +270,7 @@ def run_stage(name: str, argv: Sequence[str]) -> int:
     with make_progress(name) as progress:
         manifest = runner.execute(bus, planned, progress)
     if sys.stdout.isatty():
-        print(f"{manifest.reference}  {'already there, saved' if cached else 'made in'} {manifest.cost.wall_s:.1f} s")
+        print(f"{manifest.reference}  {'cached, saved' if cached else 'made in'} {manifest.cost.wall_s:.1f} s")
     else:
         emit(
             "committed",

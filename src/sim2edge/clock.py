@@ -1,4 +1,4 @@
-"""What a run takes: wall time, time in the stage's own function, CPU time."""
+"""Measure the cost of a run: wall time, time in the stage's own function, CPU time."""
 
 import resource
 import time
@@ -10,7 +10,7 @@ from sim2edge.stage import Outcome
 
 
 class Clock:
-    """When a run started, and what it has taken so far."""
+    """The start and the cost of a run so far."""
 
     def __init__(self) -> None:
         self.started = datetime.now(UTC)
@@ -18,7 +18,7 @@ class Clock:
         self._work = 0.0
 
     def time(self, work: Callable[[], Outcome]) -> Outcome:
-        """Run the stage's own function, remembering how long it took."""
+        """Run the stage's own function and record its duration."""
         start = time.monotonic()
         try:
             return work()
@@ -26,7 +26,7 @@ class Clock:
             self._work = time.monotonic() - start
 
     def cost(self, bytes_in: int, bytes_out: int) -> Cost:
-        """Return the cost up to now."""
+        """Return the cost so far."""
         usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         return Cost(
             wall_s=round(time.monotonic() - self._start, 3),

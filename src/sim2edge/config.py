@@ -23,28 +23,28 @@ from sim2edge.errors import BadInput, NotFound
 Config = TypeVar("Config", bound="StageConfig")
 
 NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""What PyYAML raises for text that is none; all but the first by mistake: `!!bool x`, `!!timestamp x`, 2026-13-01."""
+"""Errors of PyYAML for invalid text; all but the first by its mistake: `!!bool x`, `!!timestamp x`, 2026-13-01."""
 
 
 class Loader(yaml.SafeLoader):
-    """YAML without what is read otherwise than it is meant: numbers to the base of 60, a key that comes twice."""
+    """YAML without two surprises: sexagesimal numbers (`1:30`) and duplicate keys are errors."""
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """Construct a number that has no colon in it."""
+        """Construct a number; refuse one that contains a colon."""
         if ":" in node.value:
-            said = f"'{node.value}' would be a number to the base of 60: write it in decimals, or a text in quotes"
+            said = f"'{node.value}' would be a sexagesimal number: write a decimal number, or quote the text"
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
         whole = node.tag == "tag:yaml.org,2002:int"
         return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Read a mapping whose keys come once each."""
+        """Compose a mapping; refuse duplicate keys."""
         node = super().compose_mapping_node(anchor)
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for number, key in enumerate(keys):
             if key in keys[:number]:
                 raise yaml.composer.ComposerError(
-                    None, None, f"'{key[1]}' comes twice", node.value[number][0].start_mark
+                    None, None, f"'{key[1]}' is a duplicate key", node.value[number][0].start_mark
                 )
         return node
 
@@ -66,7 +66,7 @@ class NumbersAreNumbers(BaseModel):
 
 
 def _truth_became_number(given: Any, valid: Any) -> bool:
-    """Return whether pydantic took a bool for a number, anywhere below `given`."""
+    """Return whether pydantic accepted a bool as a number, anywhere below `given`."""
     if isinstance(given, bool):
         return isinstance(valid, int | float) and not isinstance(valid, bool)
     if isinstance(given, Mapping) and isinstance(valid, Mapping):
@@ -77,19 +77,19 @@ def _truth_became_number(given: Any, valid: Any) -> bool:
 
 
 class StageConfig(NumbersAreNumbers):
-    """Base of every stage's config: immutable, closed to unknown keys, without NaN; each field states its unit."""
+    """Base of every stage's config: immutable, no unknown keys, no NaN; each field states its unit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
 class Section(NumbersAreNumbers):
-    """Base of the nested sections of a stage's config: immutable, closed to unknown keys."""
+    """Base of the nested sections of a stage's config: immutable, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
 def conf_folder() -> Path:
-    """Return where the presets lie: `SIM2EDGE_CONF`, or `conf/` of the checkout."""
+    """Return the folder of presets: `SIM2EDGE_CONF`, or `conf/` of the checkout."""
     return Path(os.environ.get("SIM2EDGE_CONF") or Path(__file__).parents[2] / "conf")
 
 
@@ -115,7 +115,7 @@ def read_preset(preset: str) -> dict[str, dict[str, Any]]:
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file; None when there is nothing in it.
+    """Return the content of a YAML file; None when it is empty.
 
     Raises:
         BadInput: it cannot be read, or is not YAML.
@@ -155,7 +155,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge nested mappings, `over` winning; neither argument is changed."""
+    """Merge nested mappings, `over` taking precedence; neither argument is changed."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
@@ -167,7 +167,7 @@ def build(model: type[Config], values: Mapping[str, Any], section: str) -> Confi
     """Validate `values` as a `model`.
 
     Raises:
-        BadInput: names every wrong field as `<section>.<field>` with the reason.
+        BadInput: a field is invalid; the message names each as `<section>.<field>` with the reason.
     """
     try:
         return model.model_validate(values)
@@ -194,16 +194,15 @@ def load(model: type[Config], section: str, preset: str | None = None, overrides
 
 
 def resolve(config: StageConfig) -> dict[str, Any]:
-    """Return every field with its value, as plain JSON types: what a manifest records."""
+    """Return every field with its value, as plain JSON types: the manifest's record of the config."""
     return config.model_dump(mode="json")
 
 
 def cache_key_fields(config: StageConfig) -> dict[str, Any]:
-    """Return the fields that decide the result.
+    """Return the fields that affect the cache key.
 
-    `resolve` less those marked `json_schema_extra={"affects_cache_key": False}`.
-
-    Only top-level fields are marked: how many workers or threads share the work, say.
+    All of `resolve` but those marked `json_schema_extra={"affects_cache_key": False}`, such as the number of workers;
+    only top-level fields can be marked.
     """
     fields = type(config).model_fields
     marks = {name: field.json_schema_extra for name, field in fields.items()}
@@ -215,6 +214,6 @@ def cache_key_fields(config: StageConfig) -> dict[str, Any]:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (64 hex digits) of a JSON value in canonical form: sorted keys, no spaces, no NaN."""
+    """Return the SHA-256 (64 hex digits) of a JSON value in canonical form: sorted keys, no spaces, no NaN."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

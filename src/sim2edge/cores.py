@@ -1,7 +1,7 @@
-"""How many processor cores this process may use: by its affinity and by the CPU quota of its control groups.
+"""Count the processor cores that this process may use: by its affinity and the CPU quota of its control groups.
 
-A container with `--cpus 2` on a machine of 64 cores sees 64 of them; whoever starts a process or thread for each is
-slowed down by the quota and runs out of memory. Control groups of version 1 and 2 are understood.
+A container with `--cpus 2` on a machine of 64 cores sees 64 of them; a process or thread for each would be throttled by
+the quota and run out of memory. Control groups of version 1 and 2 are supported.
 """
 
 import math
@@ -14,14 +14,14 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def available_cores() -> int:
-    """Cores this process may keep busy, at least 1."""
+    """Return the number of cores that this process may keep busy, at least 1."""
     return count_cores(len(os.sched_getaffinity(0)), min(read_quotas(CGROUPS, MEMBERSHIP), default=None))
 
 
 def count_cores(affinity: int, quota: float | None) -> int:
-    """Cores, from those that may be run on and the CPU seconds a second may take (None: no limit).
+    """Return a number of cores, from those allowed and the quota in CPU seconds a second (None: no limit).
 
-    Half a core is rounded up: a worker more uses all of it, a worker less would not.
+    Half a core is rounded up: one worker more uses all of it, one less would not.
     """
     return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
 
@@ -43,7 +43,7 @@ def read_quotas(cgroups: Path, membership: Path) -> Iterator[float]:
             continue
         mounted = _mount(cgroups, controllers)
         for folder in [mounted / path.lstrip("/"), *(mounted / path.lstrip("/")).parents]:
-            # Inside a container its own group is the mount's root, and the path may be the one outside.
+            # In a container its own group is the mount's root, but the path may be that of the host.
             quota = read_v1(folder) if controllers else read_v2(folder)
             if quota is not None:
                 yield quota
@@ -58,10 +58,7 @@ def _mount(cgroups: Path, controllers: str) -> Path:
 
 
 def read_v2(folder: Path) -> float | None:
-    """Return the quota in `cpu.max` (`<microseconds> <period>` or `max <period>`), in cores.
-
-    None when there is none.
-    """
+    """Return the quota in `cpu.max` (`<microseconds> <period>` or `max <period>`), in cores; None when unlimited."""
     quota, _, period = _read(folder / "cpu.max").partition(" ")
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
 

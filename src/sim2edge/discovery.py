@@ -1,10 +1,10 @@
-"""Finds the stages that are installed: the entry points of the group `sim2edge.stages`, ours included.
+"""Find the installed stages: the entry points of the group `sim2edge.stages`, ours included.
 
     [project.entry-points."sim2edge.stages"]
     clean = "sim2edge.clean:STAGE"
 
-Nothing is imported here. The distribution sim2edge is asked first, which takes a fraction of a millisecond; all the
-others are read only when a name is not one of ours, or when every stage is asked for.
+Nothing is imported here. The distribution sim2edge is read first, which takes a fraction of a millisecond; all others
+are read only for a name that is not ours, or to list every stage.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ DISTRIBUTION = "sim2edge"
 
 @cache
 def own_entries() -> Mapping[str, EntryPoint]:
-    """Return our own stages by name; none where sim2edge runs without having been installed."""
+    """Return our own stages by name; empty when sim2edge runs without being installed."""
     try:
         return {entry.name: entry for entry in distribution(DISTRIBUTION).entry_points if entry.group == GROUP}
     except PackageNotFoundError:
@@ -26,7 +26,7 @@ def own_entries() -> Mapping[str, EntryPoint]:
 
 @cache
 def all_entries() -> Mapping[str, EntryPoint]:
-    """Return every stage by name: ours, then those of other distributions in the order of their names."""
+    """Return every stage by name: ours, then those of other distributions, sorted by their names."""
     others = (entry for entry in entry_points(group=GROUP) if distribution_of(entry) != DISTRIBUTION)
     found = dict(own_entries())
     for entry in sorted(others, key=lambda entry: (distribution_of(entry), entry.name)):
@@ -36,7 +36,7 @@ def all_entries() -> Mapping[str, EntryPoint]:
 
 @cache
 def duplicates() -> tuple[str, ...]:
-    """Return a line for each stage whose name another distribution has taken before."""
+    """Return a line for each stage whose name another distribution has already."""
     taken = all_entries()
     return tuple(
         f"stage '{entry.name}' of distribution '{distribution_of(entry)}' is left out: "
@@ -57,12 +57,12 @@ def distribution_of(entry: EntryPoint) -> str:
 
 
 def distribution_name(stage: str) -> str:
-    """Return the name of the distribution that a stage comes from; ours, when it is not installed as one."""
+    """Return the name of the distribution that a stage comes from; ours when it is not installed."""
     entry = find_entry(stage)
     return distribution_of(entry) if entry else DISTRIBUTION
 
 
 def forget() -> None:
-    """Look anew the next time, after something was installed."""
+    """Clear the caches, after something was installed."""
     for each in (own_entries, all_entries, duplicates):
         each.cache_clear()

@@ -1,4 +1,4 @@
-"""What a run ran on: versions of the packages its stage needs, the commit, the image, the machine."""
+"""Record the environment of a run: versions of the packages its stage needs, the commit, the image, the machine."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def describe_environment(extra: str, distribution: str = "sim2edge") -> dict[str, Any]:
-    """The environment part of a manifest, for a run in this process of a stage that has an extra of a distribution."""
+    """Return a manifest's environment, for a run in this process of a stage with this extra of its distribution."""
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -22,7 +22,7 @@ def describe_environment(extra: str, distribution: str = "sim2edge") -> dict[str
 
 
 def package_versions(extra: str, distribution: str = "sim2edge") -> dict[str, str]:
-    """Installed versions of what sim2edge and a distribution require for themselves, and for an extra of the latter."""
+    """Return installed versions of the requirements of sim2edge and a distribution, and of the latter's extra."""
     whose = {"sim2edge", distribution}
     versions = {name: importlib.metadata.version(name) for name in whose}
     for requirement in [each for name in whose for each in importlib.metadata.requires(name) or []]:
@@ -39,7 +39,7 @@ def package_versions(extra: str, distribution: str = "sim2edge") -> dict[str, st
 
 @cache
 def revision() -> str | None:
-    """Return the commit this code is at: `SIM2EDGE_REVISION` in an image, git in a checkout, None elsewhere."""
+    """Return the commit of this code: `SIM2EDGE_REVISION` in an image, git in a checkout, None elsewhere."""
     named = os.environ.get("SIM2EDGE_REVISION")
     if named:
         return named

@@ -1,8 +1,8 @@
-"""What can go wrong, and the exit code each mistake ends a command with."""
+"""Define the errors of commands, each with its exit code."""
 
 EXIT_BAD_INPUT = 2
 EXIT_RETRY = 75
-"""EX_TEMPFAIL of sysexits.h, apart from 1, by which a comparison says that something differs."""
+"""EX_TEMPFAIL of sysexits.h; 1 is taken: a comparison found a difference."""
 
 
 class BadInput(Exception):
@@ -10,7 +10,7 @@ class BadInput(Exception):
 
 
 class NotFound(BadInput):
-    """What was named is not there: an artifact, a ref, an object, a stage, a preset."""
+    """The named artifact, ref, object, stage or preset does not exist."""
 
 
 class Forbidden(BadInput):
@@ -18,20 +18,20 @@ class Forbidden(BadInput):
 
 
 class Misconfigured(BadInput):
-    """The deployment's own settings (environment, files of settings) are wrong: nothing that was asked for can work."""
+    """The deployment's own settings (environment, settings files) are invalid: no request can succeed."""
 
 
 class Corrupt(BadInput):
-    """An object on the bus is not what it should be, such as bytes that do not match their manifest."""
+    """An object on the bus is invalid, such as bytes that do not match their manifest."""
 
 
 class Missing(NotFound, Corrupt):
-    """An object that should be on the bus is not."""
+    """An object that should be on the bus does not exist."""
 
 
 class Conflict(Exception):
-    """A compare-and-swap lost against another writer; trying again from the new value may succeed (exit code 75)."""
+    """A compare-and-swap lost against another writer; a retry from the new value may succeed (exit code 75)."""
 
 
 class Unavailable(Exception):
-    """The object store could not be reached; trying again later may succeed (exit code 75)."""
+    """A service, such as the object store, cannot be reached; a later retry may succeed (exit code 75)."""

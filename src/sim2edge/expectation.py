@@ -1,10 +1,10 @@
-"""Hold a run to the plan that was made for it: refuse to make another artifact than the one that is waited for.
+"""Check that a run would produce the artifact that was planned, and refuse any other.
 
     sim2edge clean --partition lab-7 --expect frames/lab-7/3f2a9c0d11e4b7a6
     sim2edge clean --partition lab-7 --expect '{"reference": ..., "version": 2, "config": {...}, "inputs": {...}}'
 
-Whoever schedules stages plans once, with its own code and `conf/`, and hands the plan on. A stage plans again with its
-own: an image of another version or with other presets comes to another id, and says which part of the plan differs.
+A scheduler plans once, with its own code and `conf/`, and passes the plan on. The stage plans again with its own: an
+image of another version or with other presets computes another id, and reports which part of the plan differs.
 """
 
 import json
@@ -28,18 +28,18 @@ UNNAMED = "another batch, shard, input or, where no whole plan is given, version
 
 
 class Expectation(BaseModel):
-    """What a run is to make: the reference alone, or with all that it was computed from."""
+    """The artifact that a run has to produce: its reference, alone or with everything it was computed from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reference: str
     version: int | None = Field(default=None, description="version of the stage")
-    config: dict[str, Any] | None = Field(default=None, description="the fields that decide the result")
+    config: dict[str, Any] | None = Field(default=None, description="the fields that affect the cache key")
     inputs: dict[str, str] | None = Field(default=None, description="role to a digest of its references")
 
     @classmethod
     def of(cls, planned: "Plan") -> "Expectation":
-        """Expect exactly what `planned` would make."""
+        """Return the expectation that exactly `planned` fulfils."""
         return cls(
             reference=planned.reference,
             version=planned.stage.version,
@@ -48,7 +48,7 @@ class Expectation(BaseModel):
         )
 
     def to_word(self) -> str:
-        """Return the expectation as one word of a command line."""
+        """Return the expectation as one argument of a command line."""
         return json.dumps(self.model_dump(mode="json", exclude_none=True), separators=(",", ":"))
 
 
@@ -87,7 +87,7 @@ def check_expected(planned: "Plan", expected: Expectation) -> None:
     """Check that a plan is the expected one.
 
     Raises:
-        BadInput: it would make another artifact; names what differs.
+        BadInput: it would produce another artifact; the message names the differences.
     """
     if planned.reference == expected.reference:
         return
@@ -95,12 +95,12 @@ def check_expected(planned: "Plan", expected: Expectation) -> None:
     more = [f"and {len(found) - MAX_NAMED} more"] if len(found) > MAX_NAMED else []
     reasons = ", ".join([*found[:MAX_NAMED], *more])
     raise BadInput(
-        f"{planned.stage.name}: {expected.reference} was planned, but this would make {planned.reference}: {reasons}"
+        f"{planned.stage.name}: {expected.reference} was planned, but this run makes {planned.reference}: {reasons}"
     )
 
 
 def differences(expected: Expectation, here: Expectation) -> Iterator[str]:
-    """Name each part of a plan that is another one here: `version is 3 (planned: 2)`."""
+    """Yield a line for each part of a plan that differs here: `version is 3 (planned: 2)`."""
     if expected.version not in (None, here.version):
         yield f"version is {here.version} (planned: {expected.version})"
     if expected.config is not None:

@@ -1,8 +1,8 @@
-"""What devices say of themselves, as people and pages read it: `fleet/<device id>/status.json` on the bus.
+"""Read the status of devices, for people and pages: `fleet/<device id>/status.json` on the bus.
 
     read_device(bus, "virtual-pi-1").release
 
-A device writes its own status, so it is read as what a stranger sent: checked, and small.
+A device writes its own status, so it is treated as untrusted: validated, and limited in size.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from sim2edge.errors import BadInput, Corrupt
 
 MAX_BYTES = 64 * 1024
 RUNNING = "running"
-"""The state of a device whose release has passed its trial."""
+"""State of a device whose release has passed its trial."""
 
 Text = Annotated[str, StringConstraints(max_length=2000)]
 
 
 class Failure(BaseModel):
-    """A release that did not pass its trial."""
+    """A release that failed its trial."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,7 +31,7 @@ class Failure(BaseModel):
 
 
 class Device(BaseModel):
-    """The status of one device; the fields are those of docs/data-format.md."""
+    """The status of one device; see docs/data-format.md for its fields."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,12 +49,12 @@ class Device(BaseModel):
     updated: AwareDatetime | None = None
 
     def runs(self, release: str) -> bool:
-        """Return whether a release has passed its trial here and has made inferences."""
+        """Return whether a release has passed its trial on the device and has made inferences."""
         return self.release == release and self.state == RUNNING and self.inferences > 0
 
 
 def list_devices(bus: Bus) -> Sequence[str]:
-    """Return the ids of all devices that ever said something, sorted; one request a thousand devices."""
+    """Return the ids of all devices that ever wrote a status, sorted; one request for each thousand devices."""
     return [name for name in bus.folders("fleet") if DEVICE.fullmatch(f"device-{name}")]
 
 
@@ -62,8 +62,8 @@ def read_device(bus: Bus, device: str) -> Device:
     """Return the status of a device.
 
     Raises:
-        BadInput: that cannot be the id of a device.
-        Corrupt: it has no status, or what it wrote is none.
+        BadInput: the id is invalid.
+        Corrupt: it has no status, or an invalid one.
     """
     if not DEVICE.fullmatch(f"device-{device}"):
         raise BadInput(f"'{device[:80]}' is not the id of a device: a-z, 0-9 and '-', at most 63")
@@ -78,7 +78,7 @@ def read_device(bus: Bus, device: str) -> Device:
 
 
 def read_fleet(bus: Bus, devices: Sequence[str]) -> Sequence[Device]:
-    """Return the status of several devices; of one whose status cannot be read, the state is `unreadable`."""
+    """Return the status of several devices; the state of one whose status is invalid is `unreadable`."""
 
     def read(device: str) -> Device:
         try:

@@ -1,4 +1,4 @@
-"""The columns of `frames.parquet`, which clean writes and augment reads, as an Arrow schema."""
+"""Define the columns of `frames.parquet`, which clean writes and augment reads, as an Arrow schema."""
 
 import pyarrow as pa
 

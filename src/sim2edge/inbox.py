@@ -1,14 +1,14 @@
-"""The inbox: how a batch made outside (by a robot, a Webots farm) gets onto the bus, and how a stage reads it.
+"""Deliver batches made outside (by a robot, a Webots farm) to the inbox, and fetch them for a stage.
 
-    inbox/<batch>/<path>          the files, as the producer made them
-    inbox/<batch>/READY.json      which files they are, written last: its existence is the commit
+    inbox/<batch>/<path>          the files, as produced
+    inbox/<batch>/READY.json      their listing, written last: its existence is the commit
 
     deliver(bus, "lab-1", folder, [describe(folder, "a.mcap")])     the producer
-    config = pin(bus, stage, config, "lab-1")                       who plans, before the artifact's id is computed
+    config = pin(bus, stage, config, "lab-1")                       planning, before the artifact's id is computed
     fetch(bus, config, "lab-1", folder)                             the runner, for the stage
 
-The SHA-256 of `READY.json` is a field of the stage's config, so it decides the artifact's id, is in its manifest, and a
-delivery that changes later is found out. `docs/ingest.md` says what a producer has to write.
+The SHA-256 of `READY.json` is a field of the stage's config, so it affects the artifact's id, is in its manifest, and a
+delivery that changes later is detected. `docs/ingest.md` specifies what a producer writes.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from sim2edge.stage import Stage
 
 READY = "READY.json"
 MAX_FILES = 10_000
-"""As many as a batch can have episodes."""
+"""The most episodes of a batch."""
 MAX_READY_BYTES = 8 << 20
 DEEPEST = 8
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -42,11 +42,9 @@ class InboxConfig(StageConfig):
     ready: str = Field(
         default="",
         pattern="^([0-9a-f]{64})?$",
-        description="SHA-256 of the READY.json to read; empty: of the one that is there",
+        description="SHA-256 of the READY.json to read; empty: the current one",
     )
-    max_file_mb: int = Field(
-        default=4096, ge=1, le=1_000_000, description="largest file that is taken, megabytes (1e6)"
-    )
+    max_file_mb: int = Field(default=4096, ge=1, le=1_000_000, description="largest accepted file, megabytes (1e6)")
 
 
 C = TypeVar("C", bound=StageConfig)
@@ -55,7 +53,7 @@ C = TypeVar("C", bound=StageConfig)
 def _distinct(files: tuple[File, ...]) -> tuple[File, ...]:
     paths = {file.path for file in files}
     if len(paths) < len(files):
-        raise ValueError("a path comes twice")
+        raise ValueError("duplicate path")
     for path in paths:
         if not is_safe(path):
             raise ValueError(f"{quote(path)}: at most {DEEPEST} parts of {RULE}")
@@ -74,12 +72,12 @@ class Ready(BaseModel):
     files: Annotated[tuple[File, ...], AfterValidator(_distinct)] = Field(min_length=1, max_length=MAX_FILES)
 
     def to_json(self) -> bytes:
-        """Return the listing as it lies in the inbox: the same files give the same bytes."""
+        """Return the listing as stored in the inbox: the same files give the same bytes."""
         return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
 
 
 def is_safe(path: str) -> bool:
-    """Return whether a relative path is one that every file system and S3 server takes, and takes for the same."""
+    """Return whether a relative path means the same to every file system and S3 server."""
     parts = path.split("/")
     return len(parts) <= DEEPEST and all(PART.fullmatch(part) for part in parts) and parts[-1] != READY
 
@@ -91,7 +89,7 @@ def check_path(path: str) -> str:
         BadInput: it is not.
     """
     if not is_safe(path):
-        raise BadInput(f"{quote(path)}: not a name to deliver: at most {DEEPEST} parts of {RULE}")
+        raise BadInput(f"{quote(path)}: not a valid name: at most {DEEPEST} parts of {RULE}")
     return path
 
 
@@ -99,7 +97,7 @@ def parse_ready(data: bytes, batch: str) -> Ready:
     """Read a `READY.json` and check that it is the one of `batch`.
 
     Raises:
-        BadInput: it is too large, of an unknown version, has a wrong field, or is another batch's.
+        BadInput: it is too large, of an unknown version, has a wrong field, or belongs to another batch.
     """
     check_length(data, batch)
     where = f"inbox/{batch}/{READY}"
@@ -113,45 +111,45 @@ def parse_ready(data: bytes, batch: str) -> Ready:
 
 
 def check_length(data: bytes, batch: str) -> None:
-    """Check that a `READY.json` is not too long.
+    """Check the length of a `READY.json`.
 
     Raises:
-        BadInput: it is.
+        BadInput: it is too long.
     """
     if len(data) > MAX_READY_BYTES:
         raise BadInput(f"inbox/{batch}/{READY}: more than {MAX_READY_BYTES} bytes")
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 of a `READY.json`, 64 hex digits."""
+    """Return the SHA-256 of a `READY.json`, 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def check_size(path: str, size: int, config: InboxConfig) -> None:
-    """Check that a file may be so large.
+    """Check a file against `max_file_mb`.
 
     Raises:
-        BadInput: it may not.
+        BadInput: it is too large.
     """
     if size > config.max_file_mb * 1_000_000:
         raise BadInput(f"{path}: {size / 1e6:.1f} MB, more than max_file_mb={config.max_file_mb}")
 
 
 def describe(folder: Path, path: str) -> File:
-    """Return a file below `folder` as the listing names it: relative path, size in bytes, SHA-256."""
+    """Return relative path, size in bytes and SHA-256 of a file below `folder`."""
     with (folder / path).open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         return File(path=path, bytes=stream.tell(), sha256=sha256)
 
 
 def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
-    """Put files of `folder` into the inbox as a batch, `READY.json` last; nothing happens when they are there already.
+    """Upload files of `folder` to the inbox as a batch, `READY.json` last; do nothing when they are already there.
 
     Returns:
         the SHA-256 of `READY.json`.
 
     Raises:
-        BadInput: it would be refused, or another delivery has the batch.
+        BadInput: a name or the listing is invalid, or the batch has another delivery.
     """
     check_partition(batch)
     for file in files:
@@ -175,33 +173,33 @@ def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
 def _is_delivered(bus: Bus, batch: str, data: bytes) -> bool:
     found = find_ready(bus, batch)
     if found not in (None, data):
-        raise BadInput(f"inbox/{batch}: holds another delivery already: name another batch")
+        raise BadInput(f"inbox/{batch}: has another delivery: name another batch")
     return found is not None
 
 
 def pin(bus: Bus, stage: Stage, config: C, batch: str) -> C:
-    """The config with `ready` filled in, after checking that the stage may make this batch of what is in the inbox.
+    """Return the config with `ready` filled in, after checking that the stage may make this batch from the inbox.
 
     Raises:
-        BadInput: the inbox has no such batch, or a bad listing, or one that changed.
+        BadInput: the inbox has no such batch, or its listing is invalid or has changed.
     """
     if not isinstance(config, InboxConfig):
-        raise TypeError(f"the config of {stage.name} is no InboxConfig")
+        raise TypeError(f"the config of {stage.name} is not an InboxConfig")
     data, ready = read_ready(bus, batch)
     for file in ready.files:
         check_size(f"inbox/{batch}/{file.path}", file.bytes, config)
     found = digest(data)
     if config.ready not in ("", found):
-        raise BadInput(f"inbox/{batch}/{READY}: is {found[:12]}, not {config.ready[:12]} as config.ready says")
+        raise BadInput(f"inbox/{batch}/{READY}: is {found[:12]}, not {config.ready[:12]} as config.ready requires")
     _check_unchanged(bus, stage, batch, found)
     return config.model_copy(update={"ready": found})
 
 
 def read_ready(bus: Bus, batch: str) -> tuple[bytes, Ready]:
-    """Return the listing of a batch: as bytes, and read.
+    """Return the listing of a batch, as bytes and parsed.
 
     Raises:
-        BadInput: there is none, or it is bad.
+        BadInput: it is missing or invalid.
     """
     found = find_ready(bus, batch)
     if found is None:
@@ -212,25 +210,25 @@ def read_ready(bus: Bus, batch: str) -> tuple[bytes, Ready]:
 
 
 def find_ready(bus: Bus, batch: str) -> bytes | None:
-    """`READY.json` as it lies there; None: it does not. No more of it than `parse_ready` takes, and its next piece."""
+    """Return the bytes of `READY.json`, None if missing; reads at most one chunk more than `parse_ready` accepts."""
     data = bytearray()
     try:
         for chunk in bus.stream(f"inbox/{batch}/{READY}"):
             data += chunk
             if len(data) > MAX_READY_BYTES:
                 break
-    except Corrupt:  # so a stream says that there is no such object
+    except Corrupt:  # how a stream reports a missing object
         return None
     return bytes(data)
 
 
 def _check_unchanged(bus: Bus, stage: Stage, batch: str, ready: str) -> None:
-    """A batch stays what the delivery was that it was made of first."""
+    """Check that the batch was not made from another delivery before."""
     ref = bus.read_ref(stage.ref.format(partition=batch)) if stage.ref else None
     made = bus.find(ref.target) if ref else None
     if made and made.config.get("ready") != ready:
         raise BadInput(
-            f"inbox/{batch}/{READY}: changed since {made.reference} was made of it: put it back, or name another batch"
+            f"inbox/{batch}/{READY}: changed since {made.reference} was made from it: restore it, or name another batch"
         )
 
 
@@ -239,7 +237,7 @@ def fetch(bus: Bus, config: InboxConfig, batch: str, folder: Path) -> Path:
 
     Raises:
         BadInput: the listing is not the one that the config names.
-        Corrupt: a file is missing or is not what the listing says.
+        Corrupt: a file is missing or differs from the listing.
     """
     data, ready = read_ready(bus, batch)
     if digest(data) != config.ready:
@@ -254,5 +252,5 @@ def _fetch_file(bus: Bus, batch: str, file: File, folder: Path) -> None:
     key = f"inbox/{batch}/{file.path}"
     size = bus.size(key)
     if size != file.bytes:
-        raise Corrupt(f"{key}: {'missing' if size is None else f'has {size} bytes'}, {READY} says {file.bytes} bytes")
+        raise Corrupt(f"{key}: {'missing' if size is None else f'has {size} bytes'}, {READY} lists {file.bytes} bytes")
     bus.download(key, folder / PurePosixPath(file.path), file.sha256, listed=f"inbox/{batch}/{READY}")

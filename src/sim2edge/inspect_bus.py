@@ -1,4 +1,4 @@
-"""Look at, and look after, what is on the bus: `sim2edge ls|show|lineage|reproduce|gc|reindex|config|schema`."""
+"""Inspect and maintain the bus: `sim2edge ls|show|lineage|reproduce|gc|reindex|config|schema`."""
 
 import argparse
 import hashlib
@@ -14,6 +14,7 @@ from rich.table import Table
 from sim2edge import plan, runner
 from sim2edge.bus import Bus, in_threads
 from sim2edge.catalog import reindex
+from sim2edge.command_help import add_command
 from sim2edge.config import build
 from sim2edge.errors import BadInput, Corrupt
 from sim2edge.lineage import lineage
@@ -29,54 +30,57 @@ from sim2edge.terminal import PATIENCE_S, print_whole
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one of the verbs; returns its exit code."""
+    """Run one of the commands and return its exit code."""
     arguments = parser().parse_args(argv)
     code: int = arguments.run(arguments)
     return code
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return one subcommand a verb."""
+    """Build the parser, one subcommand for each command."""
     top = argparse.ArgumentParser(prog="sim2edge")
     verbs = top.add_subparsers(required=True)
 
-    verb = verbs.add_parser("ls", help="list artifacts and refs")
-    verb.add_argument("kind", nargs="?", choices=[*kinds(), "refs"])
-    verb.add_argument("--partition")
+    verb = add_command(verbs, "ls", "list artifacts or refs", "sim2edge ls dataset", "sim2edge ls refs")
+    verb.add_argument("kind", nargs="?", choices=[*kinds(), "refs"], help="only this kind; default: all artifacts")
+    verb.add_argument("--partition", help="only artifacts of this batch")
     verb.set_defaults(run=list_artifacts)
 
-    verb = verbs.add_parser("show", help="print the manifest of an artifact")
+    verb = add_command(verbs, "show", "print the manifest of an artifact", "sim2edge show refs/models/champion")
     verb.add_argument("artifact", help="a reference, a ref or an id")
     verb.set_defaults(run=show)
 
-    verb = verbs.add_parser("lineage", help="from an artifact back to the seeds it comes from")
+    examples = ("sim2edge lineage refs/rings/canary", "sim2edge lineage --down refs/batches/demo-1")
+    verb = add_command(verbs, "lineage", "print what an artifact was made from, down to the seeds", *examples)
     verb.add_argument("artifact", help="a reference, a ref or an id")
-    verb.add_argument("--json", action="store_true")
-    verb.add_argument("--down", action="store_true", help="the other way: to what was made with it")
+    verb.add_argument("--json", action="store_true", help="print JSON instead of a tree")
+    verb.add_argument("--down", action="store_true", help="print what was made from it, and the devices that run it")
     verb.set_defaults(run=lineage)
 
-    verb = verbs.add_parser("reproduce", help="make an artifact again and compare")
+    what = "run a stage again from an artifact's manifest and compare; exit code 1 when something differs"
+    verb = add_command(verbs, "reproduce", what, "sim2edge reproduce refs/batches/demo-1")
     verb.add_argument("artifact", help="a reference, a ref or an id")
     verb.set_defaults(run=reproduce)
 
-    verb = verbs.add_parser("gc", help="delete what killed runs left behind")
-    verb.add_argument("--grace-hours", type=float, default=24.0, help="leave younger objects alone (default 24)")
+    verb = add_command(verbs, "gc", "delete the leftovers of killed runs", "sim2edge gc --grace-hours 48")
+    verb.add_argument("--grace-hours", type=float, default=24.0, help="keep younger objects (default 24)")
     verb.set_defaults(run=collect_garbage)
 
-    verb = verbs.add_parser("reindex", help="enter artifacts that the catalog lacks: those made before there was one")
+    verb = add_command(verbs, "reindex", "add missing artifacts to the catalog", "sim2edge reindex")
     verb.set_defaults(run=make_catalog)
 
-    verb = verbs.add_parser("config", help="the fields of a stage's config")
-    verb.add_argument("stage", choices=stage_names())
+    what = "print the fields of a stage's config, with defaults and meanings"
+    verb = add_command(verbs, "config", what, "sim2edge config train")
+    verb.add_argument("stage", choices=stage_names(), help="name of a stage")
     verb.set_defaults(run=show_config)
 
-    verb = verbs.add_parser("schema", help="the JSON schema of a manifest")
+    verb = add_command(verbs, "schema", "print the JSON schema of a manifest", "sim2edge schema > manifest.schema.json")
     verb.set_defaults(run=show_schema)
     return top
 
 
 def list_artifacts(arguments: argparse.Namespace) -> int:
-    """`ls`: one row an artifact, oldest first; or the refs."""
+    """Run `ls`: print a row for each artifact, oldest first; or the refs."""
     bus = Bus.from_environment(PATIENCE_S)
     table = Table(box=None, pad_edge=False)
     if arguments.kind == "refs":
@@ -104,18 +108,18 @@ def _row(manifest: Manifest) -> tuple[str, ...]:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """`show`: the manifest as JSON."""
+    """Run `show`: print the manifest as JSON."""
     bus = Bus.from_environment(PATIENCE_S)
     print(bus.open(bus.resolve(arguments.artifact)).to_json().decode())
     return 0
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    """`reproduce`: run the stage again from the manifest alone, then compare; exit 1 when something differs.
+    """Run `reproduce`: run the stage again from the manifest alone and compare; exit 1 when something differs.
 
-    Every byte is compared where the stage promises the same bytes, else the figures that it states tolerances for; what
-    is printed says which. What was gathered from shards is made whole, and has to come out the same. The manifest's id
-    has to be that of what it says, and the payload on the bus what it lists.
+    If the stage promises the same bytes, every byte is compared, else the figures that it states tolerances for; the
+    output names which. An artifact gathered from shards is produced by one run and has to be the same. The
+    manifest's id has to match its content, and the payload on the bus its list of files.
     """
     pin_code_paths()
     bus = Bus.from_environment()
@@ -126,7 +130,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     config = build(stage.config, manifest.config, stage.name)
     shard = parse_shard(manifest.shard) if manifest.shard else None
     if (identity := plan.recorded_id(manifest)) != manifest.id:
-        print(f"differs: manifest.json (its id is {manifest.id}, what it says it was made of has {identity})")
+        print(f"differs: manifest.json (its id is {manifest.id}, its content gives {identity})")
         return 1
     planned = plan.Plan(stage, config, manifest.inputs, manifest.reference, None, shard=shard)
     recorded = Made([file for file, _ in bus.payload(manifest)], Outcome(manifest.summary, manifest.refused))
@@ -135,7 +139,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     with scratch as folder, make_progress(stage.name) as progress:
         made = Made(*runner.dry_run(bus, planned, progress, Path(folder)))
     differences, checked = compare(stage.deterministic(config), stage.tolerances, recorded, made)
-    differences += [f"damaged: {path} (its bytes on the bus are not those of the manifest)" for path in damage]
+    differences += [f"damaged: {path} (its bytes on the bus do not match the manifest)" for path in damage]
     for line in differences:
         print(line)
     print(f"{manifest.reference}: compared {checked}")
@@ -143,7 +147,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 
 def find_damage(bus: Bus, manifest: Manifest) -> Sequence[str]:
-    """Read every payload file on the bus, those of the parts included; the paths of those missing or changed."""
+    """Read every payload file on the bus, parts included; return the paths of missing or changed ones."""
 
     def is_valid(pair: tuple[File, Manifest]) -> bool:
         found, (file, holder) = hashlib.sha256(), pair
@@ -159,7 +163,7 @@ def find_damage(bus: Bus, manifest: Manifest) -> Sequence[str]:
 
 
 def collect_garbage(arguments: argparse.Namespace) -> int:
-    """`gc`: sweep half-written payload and forgotten checkpoints."""
+    """Run `gc`: delete uncommitted payload and leftover checkpoints."""
     deleted = Bus.from_environment().sweep(timedelta(hours=arguments.grace_hours))
     for key in deleted:
         print(key)
@@ -168,13 +172,13 @@ def collect_garbage(arguments: argparse.Namespace) -> int:
 
 
 def make_catalog(_arguments: argparse.Namespace) -> int:
-    """`reindex`: write the entries that the catalog lacks."""
+    """Run `reindex`: write the missing entries of the catalog."""
     print(f"{reindex(Bus.from_environment())} entries written")
     return 0
 
 
 def show_config(arguments: argparse.Namespace) -> int:
-    """`config`: every field of a stage's config with its default and meaning."""
+    """Run `config`: print every field of a stage's config with its default and meaning."""
     table = Table(box=None, pad_edge=False)
     for column in ("field", "default", "meaning"):
         table.add_column(column, overflow="fold")
@@ -185,6 +189,6 @@ def show_config(arguments: argparse.Namespace) -> int:
 
 
 def show_schema(_arguments: argparse.Namespace) -> int:
-    """`schema`: the JSON schema of `manifest.json`."""
+    """Run `schema`: print the JSON schema of `manifest.json`."""
     print(json.dumps(Manifest.model_json_schema(), indent=1))
     return 0

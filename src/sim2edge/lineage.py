@@ -1,4 +1,4 @@
-"""Trace lineage: what an artifact was made from, what was made with it, and which devices run that.
+"""Trace lineage: ancestors and descendants of an artifact, and the devices that run them.
 
 sim2edge lineage <artifact> [--down] [--json]
 """
@@ -20,10 +20,10 @@ from sim2edge.terminal import PATIENCE_S, print_whole
 
 
 def ancestors(bus: Bus, reference: str) -> dict[str, Manifest]:
-    """Return the manifests of an artifact and of everything it was made from, by reference, nearest first.
+    """Return the manifests of an artifact and of all its ancestors, by reference, nearest first.
 
     Raises:
-        Corrupt: one is missing, or made from itself.
+        Corrupt: one is missing, or is its own ancestor.
     """
     found: dict[str, Manifest] = {}
 
@@ -37,10 +37,10 @@ def ancestors(bus: Bus, reference: str) -> dict[str, Manifest]:
 
 
 def check_circle(found: Mapping[str, Manifest]) -> None:
-    """Check that no artifact is made from itself, in however many steps.
+    """Check that no artifact is its own ancestor.
 
     Raises:
-        Corrupt: one is; names the way.
+        Corrupt: one is; the message names the cycle.
     """
     try:
         TopologicalSorter({name: made_from(each.inputs, each.parts) for name, each in found.items()}).prepare()
@@ -49,7 +49,7 @@ def check_circle(found: Mapping[str, Manifest]) -> None:
 
 
 def lineage(arguments: argparse.Namespace) -> int:
-    """Run `lineage`: print a tree down to the artifacts without inputs and the seeds of their episodes."""
+    """Run `lineage`: print a tree of ancestors, down to the seeds of the episodes; or the descendants."""
     bus = Bus.from_environment(PATIENCE_S)
     root = bus.resolve(arguments.artifact)
     if arguments.down:
@@ -65,15 +65,15 @@ def lineage(arguments: argparse.Namespace) -> int:
 
 
 def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
-    """Return what was made with an artifact, by kind along the chain, and the devices that run a release of it.
+    """Return the descendants of an artifact by kind, in the order of stages, and the devices that run a release of it.
 
     Raises:
-        BadInput: the catalog does not know the artifact.
+        BadInput: the catalog does not list the artifact.
     """
     catalog = Catalog(bus)
     catalog.refresh()
     if catalog.get(reference) is None:
-        raise BadInput(f"{reference}: the catalog does not list it (sim2edge reindex enters what is missing)")
+        raise BadInput(f"{reference}: the catalog does not list it (sim2edge reindex adds what is missing)")
     made = catalog.descendants(reference)
     found = {kind: sorted(each for each in made if each.startswith(f"{kind}/")) for kind in kinds()}
     releases = {each.rpartition("/")[2] for each in (reference, *found["release"]) if each.startswith("release/")}
@@ -82,7 +82,7 @@ def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
 
 
 def print_downstream(found: dict[str, list[str]], as_json: bool) -> int:
-    """Print what `downstream` found."""
+    """Print the result of `downstream`."""
     if as_json:
         print(json.dumps(found, indent=1))
         return 0

@@ -1,4 +1,4 @@
-"""The manifest of an artifact, and the names artifacts and refs go by.
+"""Define the manifest of an artifact, and the names of artifacts and refs.
 
 A manifest is the commit: an artifact exists when `<kind>/<partition>/<id>/manifest.json` does. Its JSON schema is
 `docs/manifest.schema.json`, written by `sim2edge schema`.
@@ -15,12 +15,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sim2edge.errors import BadInput, Corrupt
 
 MANIFEST_VERSION = 3
-"""2 added `shard`, 3 `measurements` and `same_bytes`; older manifests are read as they are."""
+"""2 added `shard`, 3 `measurements` and `same_bytes`; older manifests are read without them."""
 MEASUREMENTS = "measurements"
-"""Folder of an attempt that holds what it measured; no payload has a path below it."""
+"""Folder of an attempt for its measurements; no payload has a path below it."""
 KIND = re.compile("[a-z]{1,31}")
 RESERVED = frozenset(("catalog", "fleet", "inbox", "logs", "mlflow", "ota", "refs", "registered", "retrain"))
-"""Folders of the bucket that hold no artifacts; any other of that form is a kind, which some stage makes."""
+"""Folders of the bucket without artifacts; any other name of the form is a kind that some stage makes."""
 PARTITION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 IDENTITY = re.compile(r"[0-9a-f]{16}")
 ENTRY = re.compile(rf"catalog/([0-9]{{8}}T[0-9]{{6}}\.[0-9]{{6}}Z)_([a-z]+)_({PARTITION.pattern})_([0-9a-f]{{16}})")
@@ -41,7 +41,7 @@ def check_partition(partition: str) -> str:
 
 
 def is_kind(text: str) -> bool:
-    """Return whether artifacts may be of a kind called so; `stages.kinds()` are those that are made here."""
+    """Return whether `text` may name a kind of artifact; `stages.kinds()` are those that installed stages make."""
     return bool(KIND.fullmatch(text)) and text not in RESERVED
 
 
@@ -69,7 +69,7 @@ def entry_key(reference: str, finished: datetime) -> str:
 
 
 def parse_entry(key: str) -> str | None:
-    """Return the reference that an entry of the catalog is about; None when the key is not that of an entry."""
+    """Return the reference in the key of a catalog entry; None when the key is not one."""
     match = ENTRY.fullmatch(key)
     return f"{match[2]}/{match[3]}/{match[4]}" if match and is_kind(match[2]) else None
 
@@ -92,7 +92,7 @@ class File(BaseModel):
 
 
 class Cost(BaseModel):
-    """What making the artifact took; for one that was gathered, the making of its parts included."""
+    """The cost of an artifact; a gathered one includes the cost of its parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -113,7 +113,7 @@ class Cost(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Everything that is recorded of one artifact."""
+    """The record of one artifact."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -127,20 +127,20 @@ class Manifest(BaseModel):
     config_hash: str
     seed: int | None = None
     inputs: dict[str, list[str]] = Field(description="role to artifact references")
-    parts: list[str] = Field(default_factory=list, description="artifacts this one is made of, by reference")
+    parts: list[str] = Field(default_factory=list, description="artifacts this one consists of, by reference")
     shard: str | None = Field(
-        default=None, pattern="^[1-9][0-9]*/[1-9][0-9]*$", description="which share of the work: 3/8; None: all of it"
+        default=None, pattern="^[1-9][0-9]*/[1-9][0-9]*$", description="share of the work: 3/8; None: all of it"
     )
     attempt: str = Field(pattern="^[0-9a-z-]+$", description="folder of the payload below the artifact's own")
-    files: list[File] = Field(description="the payload: follows from the id, byte for byte")
+    files: list[File] = Field(description="the payload: the id determines every byte")
     measurements: list[File] = Field(
-        default_factory=list, description="what this run measured, such as times: another run measures something else"
+        default_factory=list, description="measurements of this run, such as times: they differ from run to run"
     )
     same_bytes: bool | None = Field(
         default=None, description="whether the stage promises that another run gives the same bytes; None: not recorded"
     )
     summary: dict[str, Any]
-    refused: str | None = Field(default=None, description="why a gate refused; None when it did not")
+    refused: str | None = Field(default=None, description="reason of a gate's refusal; None when it passed")
     environment: dict[str, Any]
     started: datetime
     finished: datetime
@@ -157,7 +157,7 @@ class Manifest(BaseModel):
         return self.cost.bytes_out
 
     def to_json(self) -> bytes:
-        """Return the manifest as it lies on the bus."""
+        """Return the manifest as stored on the bus."""
         return self.model_dump_json(indent=1).encode()
 
 

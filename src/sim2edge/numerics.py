@@ -1,10 +1,10 @@
-"""One set of code paths for all numeric libraries: what a stage computes does not depend on the processor it finds.
+"""Pin the code paths of numeric libraries, so that a stage's results do not depend on the processor.
 
     pin_code_paths()        # before anything imports numpy, torch or OpenCV; processes started later inherit it
 
-Each library looks at the processor when it is loaded and takes the widest instructions there are; sums then come out
-in another order, and with other bytes. On x86-64 all are held to AVX2 and FMA, by environment variables, which they
-read when they are loaded. Not covered: ONNX Runtime and LiteRT, which have no such variable.
+Each library checks the processor when it is loaded and uses its widest instructions; sums are then computed in another
+order, and give other bytes. On x86-64 all are limited to AVX2 and FMA, by environment variables that they read when
+they are loaded. Not covered: ONNX Runtime and LiteRT, which have no such variable.
 """
 
 import os
@@ -16,12 +16,12 @@ from pathlib import Path
 from sim2edge.errors import BadInput
 
 NEEDED = ("avx2", "fma", "f16c", "bmi2", "movbe")
-"""Flags of `/proc/cpuinfo`; with AVX2 they make the x86-64-v3 that NumPy's kernels are compiled for."""
+"""Flags of `/proc/cpuinfo`; with AVX2 they are the x86-64-v3 that NumPy's kernels are compiled for."""
 
 PINS: Mapping[str, str] = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
-    # The only branch of MKL that is the same on processors of all makers; torch uses it for matrices, not convolutions.
+    # The only branch of MKL with the same result on all vendors' processors; torch uses it for matrices.
     "MKL_CBWR": "COMPATIBLE",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
     "OPENBLAS_CORETYPE": "Haswell",
@@ -32,18 +32,18 @@ PINS: Mapping[str, str] = {
     "MPLBACKEND": "agg",
     "OMP_DYNAMIC": "FALSE",
 }
-"""What each library reads when it is loaded; they win over what the environment says already."""
+"""Variables that the libraries read when they are loaded; they override the environment."""
 
 LIBRARIES = ("numpy", "torch", "cv2", "pyarrow")
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def pin_code_paths(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Hold the numeric libraries of this process, and of those it starts, to one set of code paths.
+    """Limit the numeric libraries of this process, and of its children, to one set of code paths.
 
     Raises:
         BadInput: the processor lacks the instructions.
-        RuntimeError: a library is loaded already, and not held to them.
+        RuntimeError: a library is already loaded without the limit.
     """
     if platform.machine() != "x86_64":
         return
@@ -57,15 +57,15 @@ def pin_code_paths(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def check_processor(flags: Collection[str]) -> None:
-    """Check that a processor with these flags can compute what every other one does.
+    """Check that a processor with these flags computes the same as every other one.
 
     Raises:
-        BadInput: it cannot; names what is missing.
+        BadInput: it does not; the message names the missing flags.
     """
     missing = [flag for flag in NEEDED if flag not in flags]
     if missing:
         raise BadInput(
-            f"this processor has no {', '.join(missing)}: what it computes would differ from the same id made elsewhere"
+            f"this processor has no {', '.join(missing)}: its results would differ from those of other machines"
         )
 
 

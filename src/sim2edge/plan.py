@@ -1,7 +1,7 @@
-"""Decides what a run of a stage would make: its config, its inputs, and the reference of its artifact.
+"""Decide what a run of a stage would produce: its config, its inputs, and the reference of its artifact.
 
-It needs only the light core, so that whoever schedules stages knows the reference before any work starts. `runner.py`
-carries a plan out.
+It needs only the light core, so that a scheduler knows the reference before any work starts. `runner.py` carries a
+plan out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,25 +23,25 @@ Inputs = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Plan:
-    """A run of a stage before it starts: everything that decides its result, and that result if it exists already."""
+    """A run of a stage before it starts: everything that determines its result, and the result if it is committed."""
 
     stage: Stage
     config: StageConfig
     inputs: Inputs
     """Every role of the stage to its references; an optional role may be empty."""
     reference: str
-    """What this run makes: for a share of the work, the shard."""
+    """The artifact that this run produces: for a share of the work, the shard."""
     manifest: Manifest | None
-    """The committed artifact, when there is one: a cache hit. A shard's may be the whole, and then nothing is to do."""
+    """The committed artifact, if any: a cache hit. For a shard it may be the whole artifact; nothing is left to do."""
     pinned: Sequence[str] = ()
-    """`key=value` words for what planning looked up outside of preset and overrides: whoever carries the plan out is
-    given them, and does not look again."""
+    """`key=value` words for what planning resolved outside of preset and overrides: they are passed to the run that
+    carries the plan out, which does not resolve it again."""
     shard: Shard | None = None
     """The share of the work to do; None: all of it."""
     whole: str = ""
-    """Of a shard: the reference of the artifact that it is a share of."""
+    """For a shard: the reference of the artifact that it is a share of."""
     parts: Sequence[str] = ()
-    """References of the shards that the artifact is to be gathered from; none: it is made whole."""
+    """References of the shards to gather the artifact from; empty: it is produced by one run."""
 
 
 def plan(
@@ -54,23 +54,23 @@ def plan(
     shard: str | None = None,
     gather: str | int | None = None,
 ) -> Plan:
-    """Decide what a run of stage `name` would make.
+    """Decide what a run of stage `name` would produce.
 
     Args:
-        bus: where inputs and results lie.
+        bus: the bucket with inputs and results.
         name: the stage.
         partition: the batch id; fills `{partition}` in default inputs. A stage without inputs files its artifact under
             it; any other files it under the latest partition among its inputs.
         preset: name of a file in `conf/`.
         overrides: `key=value` words for the stage's config.
-        inputs: role to references, refs or ids; roles that are left out take the stage's default or choice, a role
-            that is given none stays empty.
+        inputs: role to references, refs or ids; a role that is left out takes the stage's default or choice, a role
+            with an empty list stays empty.
         shard: do this share of the work only, `3/8`.
-        gather: make the artifact out of this many committed shards.
+        gather: build the artifact from this many committed shards.
 
     Raises:
-        BadInput: bad config, unknown role, missing or superfluous input, one that is not on the bus, wrong kind, work
-            that cannot be cut so.
+        BadInput: bad config, unknown role, missing or superfluous input, an input that is not on the bus or of the
+            wrong kind, work that cannot be cut that way.
     """
     stage = get_stage(name)
     config = configs.load(stage.config, name, preset, overrides)
@@ -113,17 +113,17 @@ def plan(
 def pin_source(
     bus: Bus, stage: Stage, source: Source, config: StageConfig, partition: str
 ) -> tuple[StageConfig, Sequence[str]]:
-    """Resolve what a stage reads besides artifacts: the config that names it, and the words that pin it.
+    """Resolve what a stage reads besides artifacts; return the config that records it, and the words that set it.
 
     Raises:
-        BadInput: it is not there, or may not be read.
+        BadInput: it does not exist, or may not be read.
     """
     pinned: StageConfig = load_function(source.pin)(bus, stage, config, partition)
     return pinned, [f"{name}={getattr(pinned, name)}" for name in source.pins]
 
 
 def find_made(bus: Bus, planned: Plan) -> Manifest | None:
-    """Look for what a plan was to make: the committed artifact, or, of a shard, the whole that made it superfluous."""
+    """Return the plan's committed artifact, or, for a shard, the whole that made it superfluous; None if neither is."""
     whole = bus.find(planned.whole) if planned.whole else None
     return whole or bus.find(planned.reference)
 
@@ -145,7 +145,7 @@ def check_inputs(bus: Bus, name: str, inputs: Inputs) -> None:
     """Check that every input is on the bus.
 
     Raises:
-        BadInput: one is not; names the first.
+        BadInput: one is not; the message names the first.
     """
     named = [(role, reference) for role, references in inputs.items() for reference in references]
     sizes = in_threads(lambda pair: bus.size(f"{pair[1]}/manifest.json"), named)
@@ -155,10 +155,10 @@ def check_inputs(bus: Bus, name: str, inputs: Inputs) -> None:
 
 
 def check_owner(bus: Bus, stage: Stage, batch: str) -> None:
-    """A batch belongs to the stage that made it first: its id stands for one set of data.
+    """Check that no other stage owns the batch: a batch id stands for one set of data, that of its first stage.
 
     Raises:
-        BadInput: it is another's.
+        BadInput: another stage does.
     """
     ref = bus.read_ref(stage.ref.format(partition=batch)) if stage.ref else None
     made = bus.find(ref.target) if ref else None
@@ -167,7 +167,7 @@ def check_owner(bus: Bus, stage: Stage, batch: str) -> None:
 
 
 def check_cut(stage: Stage, config: StageConfig, shard: Shard | None, gather: int | None) -> None:
-    """Check that the stage's work can be cut as is asked, each shard getting some.
+    """Check that the stage's work can be cut as requested, with work for every shard.
 
     Raises:
         BadInput: it cannot.
@@ -185,7 +185,7 @@ def check_cut(stage: Stage, config: StageConfig, shard: Shard | None, gather: in
 
 
 def recorded_id(manifest: Manifest) -> str:
-    """Compute the id of what a manifest says the artifact was made of: another one than its own if it was forged."""
+    """Compute the id from what the manifest records; it differs from the manifest's own id if that was forged."""
     stage = get_stage(manifest.stage)
     config = configs.build(stage.config, manifest.config, stage.name)
     used = any(manifest.inputs.values())
@@ -196,7 +196,7 @@ def recorded_id(manifest: Manifest) -> str:
 def artifact_id(
     stage: Stage, config: StageConfig, inputs: Inputs, partition: str | None, shard: Shard | None = None
 ) -> str:
-    """16 hex digits that name a result: a hash of stage, version, config, input ids (or else the partition), shard."""
+    """Return the id of a result, 16 hex digits: a hash of stage, version, config, input ids (or partition), shard."""
     made_from: Any = {role: [split_reference(r)[2] for r in references] for role, references in inputs.items()}
     decided_by = configs.cache_key_fields(config)
     which = [str(shard)] if shard else []
@@ -204,7 +204,7 @@ def artifact_id(
 
 
 def resolve_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs) -> dict[str, Sequence[str]]:
-    """Turn what was named, or the defaults, into sorted artifact references per role: their order does not matter.
+    """Resolve the given names, or the defaults, to sorted references per role; the order given does not matter.
 
     Raises:
         BadInput: unknown role, missing input, too many, or one of the wrong kind.

@@ -1,4 +1,4 @@
-"""Bind processes to one another by prctl(2): a child dies with its parent, orphans get a parent.
+"""Tie processes together by prctl(2): a child dies with its parent, orphans get a parent.
 
 Light to import: the detector on the device uses it.
 """
@@ -17,7 +17,7 @@ def die_with_parent(how: signal.Signals = signal.SIGKILL, parent: int | None = N
 
     Args:
         how: the signal.
-        parent: the process that started this one; with it, a parent that ended before this call is noticed, too.
+        parent: the parent's process id; with it, a parent that ended before this call is detected, too.
     """
     _prctl(PR_SET_PDEATHSIG, int(how))
     if parent is not None and os.getppid() != parent:
@@ -25,7 +25,7 @@ def die_with_parent(how: signal.Signals = signal.SIGKILL, parent: int | None = N
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every orphaned descendant, so that none escapes (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    """Become the parent of every orphaned descendant, so that none is lost (prctl(2), PR_SET_CHILD_SUBREAPER)."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 

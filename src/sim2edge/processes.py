@@ -1,4 +1,4 @@
-"""Start processes that cannot outlive their parent, and end whole trees of them."""
+"""Start processes that cannot outlive their parent, and end whole process trees."""
 
 import contextlib
 import os
@@ -19,9 +19,9 @@ def spawn(
     log: Path | None,
     how: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in `folder` in a session of its own; output is appended to `log`; `how` reaches it if we die.
+    """Start `command` in `folder` in its own session; output is appended to `log`; it gets signal `how` if we die.
 
-    Without a `log`, it goes to where ours goes. Must be called from a thread that lives as long as the process should.
+    Without a `log` it inherits our output. Must be called from a thread that lives as long as the process should.
     """
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def spawn(
 
 
 def end(processes: Iterable[psutil.Process], grace_s: float) -> None:
-    """SIGTERM the processes, wait at most `grace_s`, SIGKILL what is left; those already gone are fine."""
+    """Send SIGTERM to the processes, wait at most `grace_s`, SIGKILL the rest; ended ones are ignored."""
     pending = list(processes)
     _signal_all(pending, signal.SIGTERM)
     _, alive = psutil.wait_procs(pending, timeout=grace_s)
@@ -48,7 +48,7 @@ def end(processes: Iterable[psutil.Process], grace_s: float) -> None:
 
 
 def end_descendants(grace_s: float) -> None:
-    """End everything below this process, again and again until nothing is left, and reap it."""
+    """End all descendants of this process, repeatedly until none is left, and reap them."""
     me = psutil.Process()
     while below := me.children(recursive=True):
         end(below, grace_s)
@@ -56,7 +56,7 @@ def end_descendants(grace_s: float) -> None:
 
 
 def reap_orphans(ours: set[int]) -> None:
-    """Collect the exit codes of ended children that were adopted; those in `ours` are left to whoever started them."""
+    """Reap ended children that were adopted; those in `ours` are left to their owners."""
     for child in psutil.Process().children():
         if child.pid not in ours:
             with contextlib.suppress(ChildProcessError):

@@ -1,4 +1,4 @@
-"""How a stage tells where it is: a bar on a terminal, one JSON object a line everywhere else."""
+"""Report the progress of a stage: a bar on a terminal, JSON lines everywhere else."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ def emit(event: str, **fields: Any) -> None:
 
 
 class JsonProgress:
-    """Prints progress as JSON lines, at most two a second; the last update always comes through."""
+    """Prints progress as JSON lines, at most two a second; the last update is always printed."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
@@ -79,7 +79,7 @@ class BarProgress:
 
 
 def format_metric(value: float | int | str) -> str:
-    """Return a metric in few characters: floats with three significant digits."""
+    """Format a metric: floats with three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

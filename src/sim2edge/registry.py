@@ -1,7 +1,7 @@
-"""Which model is champion: the ref `refs/models/champion` on the bus, mirrored to an MLflow alias.
+"""Manage the champion model: the ref `refs/models/champion` on the bus, mirrored to an MLflow alias.
 
-The ref is the truth and moves by compare-and-swap. MLflow is told when `MLFLOW_TRACKING_URI` is set; when it cannot be
-reached, that is said loudly, and nothing else is held up by it.
+The ref is authoritative and moves by compare-and-swap. MLflow is updated when `MLFLOW_TRACKING_URI` is set; if it
+cannot be reached, a warning is logged and nothing else fails.
 """
 
 import os
@@ -38,14 +38,14 @@ SECONDS_BETWEEN_TRIES = 2.0
 
 
 def choose_champion(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Fill the roles that a verdict compares with, and what the model was trained on, as far as they were not given.
+    """Fill the roles that a verdict compares with, and the model's training data, as far as they were not given.
 
     `champion`: the current one. `best`: the models that were best in some metric by the verdict that accepted the
-    champion. If the model itself is champion already, both are what they were when it was promoted, so that validating
-    it again is the same run. `trained_on`: the model's dataset. What is no longer on the bus is left out.
+    champion. If the model itself is champion, both are as they were when it was promoted, so that validating it
+    again is the same run. `trained_on`: the model's dataset. Artifacts no longer on the bus are left out.
 
     Raises:
-        BadInput: the champion that was given is the model itself.
+        BadInput: the given champion is the model itself.
     """
     (model,) = references["model"]
     if model in references["champion"]:
@@ -61,22 +61,22 @@ def choose_champion(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[s
 
 
 def choose_judged(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Fill in the dataset of an export: the one that the verdict judged the model on.
+    """Fill in the dataset of an export: the one on which the verdict evaluated the model.
 
     Raises:
-        BadInput: the verdict is not on the bus, is about another model, or does not say on what it judged.
+        BadInput: the verdict is not on the bus, is about another model, or records no dataset.
     """
     (model,), (verdict,) = references["model"], references["verdict"]
     inputs = bus.open(verdict).inputs
     if inputs.get("model") != [model]:
         raise BadInput(f"export: {verdict} is about {', '.join(inputs.get('model', ())) or 'no model'}, not {model}")
     if not inputs.get("dataset"):
-        raise BadInput(f"export: {verdict} does not say on which dataset it judged: --input dataset=<reference>")
+        raise BadInput(f"export: {verdict} records no dataset: --input dataset=<reference>")
     return {**references, "dataset": inputs["dataset"]}
 
 
 def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the champion to beat and the models that hold the best value of a metric; those that are on the bus."""
+    """Return the champion to beat and the models with the best value of a metric; only those on the bus."""
     ref = bus.read_ref(CHAMPION_REF)
     if ref is None:
         return [], []
@@ -94,7 +94,7 @@ def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
 def find_acceptances(bus: Bus, model: str) -> Sequence[Manifest]:
     """Return the verdicts that accepted a model, oldest first.
 
-    A verdict is filed under the latest partition among its inputs, so none before the model's own has to be read.
+    A verdict is filed under the latest partition among its inputs, so verdicts before the model's own are skipped.
     """
     since = split_reference(model)[1]
     found = [m for batch in bus.folders("verdict") if batch >= since for m in bus.manifests("verdict", batch)]
@@ -109,7 +109,7 @@ def find_training_data(bus: Bus, model: str) -> Sequence[str]:
 
 
 def promote(bus: Bus, manifest: Manifest, progress: Progress) -> None:
-    """Make the model of a passed verdict champion, if it was compared with the champion and the best of now."""
+    """Make the model of a passed verdict champion, if it was compared with the current champion and best models."""
     (model,) = manifest.inputs["model"]
     if manifest.refused:
         return
@@ -117,16 +117,16 @@ def promote(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     current = bus.read_ref(CHAMPION_REF)
     now = current.target if current and bus.exists(current.target) else None
     if now not in (compared, model):
-        progress.log(f"{model} passed, but the champion is {now} by now: left as it is", compared_with=compared)
+        progress.log(f"{model} passed, but the champion is {now} now: not promoted", compared_with=compared)
         return
     unbeaten = {*find_rivals(bus, model)[1]} - {model, compared, *manifest.inputs.get("best", [])}
     if now != model and unbeaten:
-        progress.log(f"{model} passed, but was not compared with the best, {', '.join(sorted(unbeaten))}: no champion")
+        progress.log(f"{model} passed, but was not compared with the best, {', '.join(sorted(unbeaten))}: not promoted")
         return
     try:
         bus.move_ref(CHAMPION_REF, model, expected=current)
     except Conflict:
-        progress.log(f"{model} passed, but the champion moved meanwhile: left as it is", compared_with=compared)
+        progress.log(f"{model} passed, but the champion moved meanwhile: not promoted", compared_with=compared)
         return
     if now != model:
         progress.log(f"{model} is champion", previous=now)
@@ -134,7 +134,7 @@ def promote(bus: Bus, manifest: Manifest, progress: Progress) -> None:
 
 
 def set_alias(model: str, alias: str, progress: Progress) -> None:
-    """Let MLflow's `alias` of the registered model point to the version made of artifact `model`."""
+    """Point MLflow's `alias` of the registered model to the version made from artifact `model`."""
     client = mlflow_client()
     if client is None:
         return
@@ -142,7 +142,7 @@ def set_alias(model: str, alias: str, progress: Progress) -> None:
     def point() -> None:
         version = find_version(client, model)
         if version is None:
-            progress.log(f"WARNING: MLflow has no version of {model}: alias '{alias}' stays where it is")
+            progress.log(f"WARNING: MLflow has no version of {model}: alias '{alias}' is unchanged")
         else:
             client.set_registered_model_alias(REGISTERED_MODEL, alias, version.version)
 
@@ -150,13 +150,13 @@ def set_alias(model: str, alias: str, progress: Progress) -> None:
 
 
 def find_version(client: "MlflowClient", model: str) -> "ModelVersion | None":
-    """Return the registered version made of artifact `model`."""
+    """Return the registered version made from artifact `model`."""
     found = client.search_model_versions(f"name = '{REGISTERED_MODEL}' and tags.`{ARTIFACT_TAG}` = '{model}'")
     return next(iter(found), None)
 
 
 def mlflow_client() -> "MlflowClient | None":
-    """Return a client of the tracking server, or None when none is configured."""
+    """Return a client of the tracking server; None when none is configured."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         return None
@@ -168,12 +168,12 @@ def mlflow_client() -> "MlflowClient | None":
 
 
 def reach_mlflow(action: Callable[[], object], otherwise: str, progress: Progress, tries: int = TRIES) -> bool:
-    """Do something with MLflow, trying again briefly; if it fails, say so and what it means. True if it worked."""
+    """Run an action on MLflow, with a few retries; return whether it worked, and log a warning if it did not."""
     for remaining in reversed(range(tries)):
         try:
             action()
             return True
-        except Exception as error:  # whatever a tracking server does, the work goes on without it
+        except Exception as error:  # no failure of a tracking server may stop the work
             if remaining:
                 time.sleep(SECONDS_BETWEEN_TRIES)
             else:

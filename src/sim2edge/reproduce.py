@@ -1,4 +1,4 @@
-"""Compares two runs of a stage: what `sim2edge reproduce` decides by.
+"""Compare two runs of a stage, for `sim2edge reproduce`.
 
 differences, checked = compare(stage.deterministic(config), stage.tolerances, recorded, made)
 """
@@ -13,20 +13,20 @@ from sim2edge.stage import Outcome
 
 @dataclass(frozen=True)
 class Made:
-    """What a run left: the files of its payload, its summary, and why a gate refused, if one did."""
+    """The result of a run: the files of its payload, its summary, and the reason of a gate's refusal, if any."""
 
     files: Sequence[File]
     outcome: Outcome
 
 
 def compare(same_bytes: bool, tolerances: Mapping[str, float], recorded: Made, made: Made) -> tuple[list[str], str]:
-    """Return one line for each difference, none when the run is reproduced; and, in words, what was compared.
+    """Return a line for each difference, none when the run is reproduced; and, in words, what was compared.
 
     Args:
         same_bytes: whether the stage promises the same bytes; if not, figures are compared.
         tolerances: how far each figure of the summary may differ then.
-        recorded: the run that is on the bus.
-        made: the run that was made to compare.
+        recorded: the run on the bus.
+        made: the run to compare with it.
     """
     names = {file.path for run in (recorded, made) for file in run.files}
     lines = compare_bytes(recorded.files, made.files)
@@ -44,7 +44,7 @@ def compare(same_bytes: bool, tolerances: Mapping[str, float], recorded: Made, m
 
 
 def compare_bytes(recorded: Sequence[File], made: Sequence[File]) -> list[str]:
-    """Return one line for each file that differs, is missing or is new, by name; empty when all bytes are the same."""
+    """Return a line for each file that differs, is missing or is new, by name; empty when all bytes are the same."""
     before = {file.path: file for file in recorded}
     after = {file.path: file for file in made}
     lines = []
@@ -59,12 +59,12 @@ def compare_bytes(recorded: Sequence[File], made: Sequence[File]) -> list[str]:
 
 
 def compare_figures(recorded: Mapping[str, Any], made: Mapping[str, Any], tolerances: Mapping[str, float]) -> list[str]:
-    """Return one line for each figure of two summaries that is missing, or differs by more than its tolerance."""
+    """Return a line for each figure of two summaries that is missing, or differs by more than its tolerance."""
     lines = []
     for name, tolerance in tolerances.items():
         before, after = recorded.get(name), made.get(name)
         if before is None or after is None:
             lines.append(f"missing: {name} ({before}, now {after})")
-        elif not abs(after - before) <= tolerance:  # as NaN is
+        elif not abs(after - before) <= tolerance:  # NaN differs
             lines.append(f"differs: {name} ({before:g}, now {after:g})")
     return lines

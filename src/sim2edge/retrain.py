@@ -1,16 +1,16 @@
-"""Requests for a training, and the trainings that fulfilled them: small objects on the bus, each with its reason.
+"""Record requests for a training, and the trainings that fulfilled them, as small objects on the bus.
 
     retrain/open/<request>.json          submitted, not fulfilled yet
-    retrain/served/<request>.json        which training fulfilled it: its existence is what makes a request fulfilled
+    retrain/served/<request>.json        the training that fulfilled it: a request is fulfilled when this exists
     retrain/trainings/<training>.json    a training that was decided on, with the requests that it joins
 
     request = make_request("drift", "new lamps in hall 3", {"device": "pi-7", "day": "2026-05-04"}, by="monitor")
-    submit(bus, request)                 anybody who may write retrain/open/
+    submit(bus, request)                 any program that may write retrain/open/
     fulfil(bus, training)                the DAG `retrain`, once it has decided
 
-A request goes by what it is about: its id is a hash of kind, evidence, preset and overrides. So asking twice is asking
-once, also after it was fulfilled; what happens again has other evidence (another day, another artifact).
-`retrain_decision.py` says when open requests become a training.
+A request's id is a hash of kind, evidence, preset and overrides, so submitting it twice is submitting it once, also
+after it was fulfilled; a repeated event needs other evidence (another day, another artifact).
+`retrain_decision.py` decides when open requests become a training.
 """
 
 import contextlib
@@ -85,7 +85,7 @@ Batch = Annotated[str, AfterValidator(_batch)]
 
 
 class Request(BaseModel):
-    """Somebody's wish for a training."""
+    """A request for a training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -93,12 +93,12 @@ class Request(BaseModel):
     id: str = Field(pattern="^[0-9a-f]{16}$", description="hash of kind, evidence, preset and overrides")
     kind: Kind
     reason: Annotated[Line, Field(max_length=300)] = Field(description="one sentence, for people")
-    evidence: dict[str, JsonValue] = Field(description="what it is about, for programs; decides the id", max_length=32)
+    evidence: dict[str, JsonValue] = Field(description="what it is about, for programs; part of the id", max_length=32)
     submitted: AwareDatetime = Field(
         description="UTC; `asked` in requests of older versions", validation_alias=AliasChoices("submitted", "asked")
     )
-    by: Annotated[Line, Field(max_length=120)] = Field(description="who asks: a program, a DAG, a person")
-    preset: Preset | None = Field(default=None, description="a file of conf/; None: as the deployment says")
+    by: Annotated[Line, Field(max_length=120)] = Field(description="the submitter: a program, a DAG, a person")
+    preset: Preset | None = Field(default=None, description="a file of conf/; None: the deployment's")
     overrides: tuple[Override, ...] = Field(default=(), max_length=64, description="stage.key=value words")
     batch: Batch | None = Field(default=None, description="the batch that is new, of a `data` request")
     frames: int = Field(default=0, ge=0, description="frames that are new, of a `data` request")
@@ -116,7 +116,7 @@ class Request(BaseModel):
         return self
 
     def to_json(self) -> bytes:
-        """Return the request as it lies on the bus."""
+        """Return the request as stored on the bus."""
         return self.model_dump_json(indent=1).encode()
 
 
@@ -131,37 +131,37 @@ class Training(BaseModel):
     batch: Batch = Field(description="the newest batch, by name, that it learns from: its partition")
     preset: Preset | None = None
     overrides: tuple[Override, ...] = ()
-    settings: str = Field(pattern="^[0-9a-f]{16}$", description="how it goes: see `fingerprint`")
-    frames: tuple[str, ...] = Field(description="the frames that were there, by reference")
-    requests: tuple[Request, ...] = Field(min_length=1, description="those that it joins, oldest first")
+    settings: str = Field(pattern="^[0-9a-f]{16}$", description="of versions and settings: see `fingerprint`")
+    frames: tuple[str, ...] = Field(description="the frames that existed, by reference")
+    requests: tuple[Request, ...] = Field(min_length=1, description="the requests that it joins, oldest first")
 
     @property
     def reasons(self) -> list[str]:
-        """Why: a line a request, oldest first."""
+        """The reasons: a line for each request, oldest first."""
         return [f"{request.kind}: {request.reason} ({request.by})" for request in self.requests]
 
     def to_json(self) -> bytes:
-        """Return the training as it lies on the bus."""
+        """Return the training as stored on the bus."""
         return self.model_dump_json(indent=1).encode()
 
 
 @dataclass(frozen=True)
 class Open:
-    """What `retrain/open/` holds."""
+    """The content of `retrain/open/`."""
 
     requests: Sequence[Request]
-    """Those not fulfilled yet, oldest first, `MAX_JOINED` at most."""
+    """Requests not fulfilled yet, oldest first, `MAX_JOINED` at most."""
     leftovers: Sequence[str] = ()
-    """Keys of those that were fulfilled: whoever fulfilled them was stopped before it removed them."""
+    """Keys of fulfilled requests that are still listed, as the run was killed before it deleted them."""
     bad: Sequence[str] = ()
-    """What is no request: a line each, naming object and field."""
+    """Errors of invalid requests: a line each, naming object and field."""
 
 
-# What a request is
+# Requests
 
 
 def identify(kind: str, evidence: Mapping[str, Any], preset: str | None, overrides: Sequence[str]) -> str:
-    """Return the id of a request: 16 hex digits that stand for what it is about."""
+    """Return the id of a request: 16 hex digits, a hash of its arguments."""
     about = {"kind": kind, "evidence": dict(evidence), "preset": preset, "overrides": list(overrides)}
     return digest(about)[:16]
 
@@ -177,13 +177,13 @@ def make_request(
     submitted: datetime | None = None,
     **more: Any,
 ) -> Request:
-    """Return a request, its id computed; `more` are `batch`, `frames`, `backfill`, `now`.
+    """Build a request and compute its id; `more` are `batch`, `frames`, `backfill`, `now`.
 
     Raises:
         BadInput: a field is wrong; the message names it.
     """
     if kind in ("drift", "degradation") and not evidence:
-        raise BadInput(f"a request of kind {kind} has no evidence: say what it was seen in")
+        raise BadInput(f"a request of kind {kind} has no evidence: name where it was observed")
     try:
         return Request(
             id=identify(kind, evidence, preset, overrides),
@@ -203,20 +203,20 @@ def make_request(
 
 
 def fingerprint(preset: str | None, overrides: Sequence[str], defaults: Sequence[str] = ()) -> str:
-    """16 hex digits that stand for how a training would go: versions and settings of the stages from `augment` on.
+    """Return 16 hex digits that identify versions and settings of the stages from `augment` to `push`.
 
-    In the evidence of a `data` request they make frames that are known new again when settings or code changed.
+    They are part of the evidence of a `data` request: after a change of settings or code, known frames count as new.
 
     Args:
         preset: a file of conf/.
         overrides: `stage.key=value` words.
-        defaults: such words of the deployment, which `overrides` win over.
+        defaults: words of the same form from the deployment; `overrides` take precedence.
 
     Raises:
         BadInput: unknown preset, unknown key, or a wrong value.
     """
     found = []
-    for stage in between("dataset", "rollout"):  # they decide what a training, and the release after it, comes to
+    for stage in between("dataset", "rollout"):  # what a training and its release depend on
         name = stage.name
         words = [word.removeprefix(f"{name}.") for word in (*defaults, *overrides) if word.startswith(f"{name}.")]
         found.append([name, stage.version, cache_key_fields(load(stage.config, name, preset, words))])
@@ -226,12 +226,12 @@ def fingerprint(preset: str | None, overrides: Sequence[str], defaults: Sequence
 def check_requests(
     requests: Sequence[Request], preset: str, defaults: Sequence[str]
 ) -> tuple[list[Request], list[str]]:
-    """Return the requests with settings that a training can have, and a line for each of the others.
+    """Return the requests whose settings are valid, and an error line for each of the others.
 
     Args:
-        requests: what is open.
-        preset: that of the deployment, for requests that name none.
-        defaults: as `fingerprint` takes it.
+        requests: the open requests.
+        preset: the deployment's, for requests that name none.
+        defaults: see `fingerprint`.
     """
     fit, problems = [], []
     for request in requests:
@@ -247,7 +247,7 @@ def check_requests(
 
 
 def submit(bus: Bus, request: Request) -> str | None:
-    """Put a request; nothing happens when it is there already, or was fulfilled.
+    """Store a request; do nothing when it is open already, or was fulfilled.
 
     Returns:
         the id of the training that fulfilled it; None: it is open.
@@ -263,7 +263,7 @@ def fulfilled_by(bus: Bus, request: str) -> str | None:
     """Return the id of the training that fulfilled a request; None when none has.
 
     Raises:
-        Corrupt: the mark cannot be read.
+        Corrupt: the record cannot be read.
     """
     key = f"{FULFILLED}/{request}.json"
     found = bus.get_tagged(key)
@@ -276,12 +276,12 @@ def fulfilled_by(bus: Bus, request: str) -> str | None:
 
 
 def pending(bus: Bus) -> set[str]:
-    """Return ids of what is listed as open: a look that costs one request."""
+    """Return the ids of the requests listed as open, by one S3 request."""
     return {_id_of(key) for key in bus.list(OPEN)}
 
 
 def open_requests(bus: Bus, now: datetime) -> Open:
-    """Return the open requests, apart from what was fulfilled already, and from what is no request."""
+    """Return the open requests; separate those already fulfilled and those that are invalid."""
     found = in_threads(lambda key: (key, *_read_open(bus, key, now)), sorted(bus.list(OPEN)))
     requests = [request for _, request, _ in found if isinstance(request, Request)]
     return Open(
@@ -292,10 +292,7 @@ def open_requests(bus: Bus, now: datetime) -> Open:
 
 
 def _read_open(bus: Bus, key: str, now: datetime) -> tuple[Request | BadInput | None, bool]:
-    """Return the request behind a key, or what is wrong with it, or None when it is gone.
-
-    And whether it was fulfilled.
-    """
+    """Return the request at a key, its error if it is invalid, or None if it is gone; and whether it was fulfilled."""
     try:
         if fulfilled_by(bus, _id_of(key)):
             return None, True
@@ -313,10 +310,10 @@ def parse_request(data: bytes, key: str, now: datetime) -> Request:
     """Read a request and check that it is the one its key names.
 
     Raises:
-        BadInput: it is too long, of an unknown version, of a time to come, has a wrong field, or belongs elsewhere.
+        BadInput: it is too long, of an unknown version, from the future, has a wrong field, or another request's key.
     """
     if len(data) > MAX_BYTES * 2:
-        raise BadInput(f"{key}: {len(data)} bytes are too many for a request")
+        raise BadInput(f"{key}: {len(data)} bytes: too long for a request")
     try:
         request = Request.model_validate_json(data)
     except ValidationError as error:
@@ -324,7 +321,7 @@ def parse_request(data: bytes, key: str, now: datetime) -> Request:
     if key != f"{OPEN}/{request.id}.json":
         raise BadInput(f"{key}: is request {request.id}")
     if request.submitted > now + CLOCKS_DIFFER_BY:
-        raise BadInput(f"{key}: submitted: {request.submitted.isoformat()} has not come yet")
+        raise BadInput(f"{key}: submitted: {request.submitted.isoformat()} is in the future")
     return request
 
 
@@ -340,30 +337,30 @@ def find_training(bus: Bus, training: str) -> Training | None:
         return None
     try:
         if len(found[0]) > MAX_TRAINING_BYTES:
-            raise Corrupt(f"{key}: {len(found[0])} bytes are too many for a training")
+            raise Corrupt(f"{key}: {len(found[0])} bytes: too long for a training")
         return Training.model_validate_json(found[0])
     except ValidationError as error:
         raise Corrupt(f"{key}: {first_problem(error)}") from error
 
 
 def last_training(bus: Bus) -> Training | None:
-    """Return the training that was decided on last."""
+    """Return the training that was decided on last; None when there is none."""
     return find_training(bus, ids[-1]) if (ids := training_ids(bus)) else None
 
 
 def training_ids(bus: Bus) -> list[str]:
-    """Return the ids of all trainings, oldest first; what else lies there is none."""
+    """Return the ids of all trainings, oldest first; other objects are ignored."""
     names = (key.removeprefix(f"{TRAININGS}/").removesuffix(".json") for key in bus.list(TRAININGS))
     return sorted(name for name in names if TRAINING_ID.fullmatch(name))
 
 
 def newest_batch(bus: Bus) -> str | None:
-    """Return the newest batch, by name, that there are frames of; None when there are none to learn from."""
+    """Return the newest batch, by name, that has frames; None when no batch has."""
     return max((key.removeprefix(f"{FRAMES}/") for key in bus.list(FRAMES)), default=None)
 
 
 def is_learned(bus: Bus, frames: str, settings: str) -> tuple[bool, str]:
-    """Return whether the last training had these frames and went like this; and its id, empty when there was none."""
+    """Return whether the last training had these frames and settings; and its id, empty when there was none."""
     last = last_training(bus)
     return bool(last and last.settings == settings and frames in last.frames), last.id if last else ""
 
@@ -372,7 +369,7 @@ def is_learned(bus: Bus, frames: str, settings: str) -> tuple[bool, str]:
 
 
 def training_id(run: str, moment: datetime) -> str:
-    """Return the id of the training that a DAG run starts: the same at every try.
+    """Return the id of the training that a DAG run starts: the same for every try.
 
     Args:
         run: the run's id.
@@ -382,7 +379,7 @@ def training_id(run: str, moment: datetime) -> str:
 
 
 def merge_settings(requests: Sequence[Request]) -> tuple[str | None, tuple[str, ...]]:
-    """Preset and overrides of joined requests: those of the newest that names some."""
+    """Return preset and overrides of joined requests: those of the newest that names some."""
     naming = [request for request in requests if request.preset or request.overrides]
     newest = max(naming, key=lambda request: (request.submitted, request.id), default=None)
     return (newest.preset, newest.overrides) if newest else (None, ())
@@ -391,16 +388,16 @@ def merge_settings(requests: Sequence[Request]) -> tuple[str | None, tuple[str, 
 def fulfil(bus: Bus, training: Training) -> Training | None:
     """Record a training and mark its requests as fulfilled.
 
-    A request is fulfilled by the training that its mark names, and a mark is put once and never changed: so each
-    request is fulfilled by one training, whoever tries. Killed before the record is there, nothing has happened: the
-    requests are open. Killed after it, the next try of the same run finds the record, by the same id, and goes on
-    with the requests of the record, not with those that are open by then: it sets the marks that are missing, and
-    removes what is still open. If that try never comes, requests without a mark are open to the next run; if it comes
-    after that, it finds their marks with the other training's name and leaves them to it. A request that is listed as
-    open beside its mark is told apart by the mark (`open_requests`), and removed by whoever comes by.
+    Each request is fulfilled by exactly one training: its fulfilment record names it, is written once and never
+    changed. A try that is killed before it writes the training leaves all requests open. Killed later, the next try of
+    the same run finds the training by its id and continues with the requests in it, not with those open by then: it
+    writes the missing fulfilment records and deletes the requests that are still open. If that try never comes,
+    requests without a record are open to the next run; if it comes after that, it finds their records with the other
+    training's id and leaves them to it. A request that is open and has a record counts as fulfilled
+    (`open_requests`); the next run deletes it.
 
     Returns:
-        the training with the requests that are its own; None when others have fulfilled them all.
+        the training with the requests that are its own; None when other trainings fulfilled them all.
     """
     try:
         bus.put(f"{TRAININGS}/{training.id}.json", training.to_json(), only_new=True)
@@ -412,7 +409,7 @@ def fulfil(bus: Bus, training: Training) -> Training | None:
 
 
 def _mark(bus: Bus, request: Request, training: str) -> bool:
-    """Mark a request as fulfilled; whether it is this training that fulfils it."""
+    """Write the fulfilment record of a request; return whether it names this training."""
     mark = {"version": 1, "training": training}
     try:
         bus.put(f"{FULFILLED}/{request.id}.json", json.dumps(mark).encode(), only_new=True)
@@ -422,5 +419,5 @@ def _mark(bus: Bus, request: Request, training: str) -> bool:
 
 
 def clear_leftovers(bus: Bus, found: Open) -> None:
-    """Remove what was fulfilled and is still listed as open."""
+    """Delete fulfilled requests that are still listed as open."""
     bus.delete(found.leftovers)

@@ -1,11 +1,11 @@
-"""`sim2edge retrain`: ask for a training by hand or from another program, and see what was asked for.
+"""Submit a request for a training, by hand or from another program, or list requests and trainings.
 
     sim2edge retrain --reason "new labels of hall 3"
     sim2edge retrain --kind drift --reason "brightness is off" --evidence device=pi-7 --evidence day=2026-05-04
     sim2edge retrain --list
 
-A request is about its evidence: the same evidence is the same request, and is fulfilled once. One of kind
-manual without any is about the second in which it is made.
+Evidence identifies a request: the same evidence is the same request, and is fulfilled once. A request of kind manual
+without evidence gets the current time, in seconds.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SHOWN = 10
 
 
 def main(argv: Sequence[str]) -> int:
-    """Ask, or list; returns the exit code."""
+    """Submit a request, or list; return the exit code."""
     arguments = parser().parse_args(argv)
     bus = Bus.from_environment()
     if arguments.list:
@@ -47,17 +47,19 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge retrain", description=__doc__.partition("\n")[0])
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="sim2edge retrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     kinds = [kind for kind in get_args(Kind) if kind != "data"]
-    top.add_argument("--kind", choices=kinds, default="manual", help="default manual")
+    top.add_argument("--kind", choices=kinds, default="manual", help="kind of request (default manual)")
     top.add_argument("--reason", help="one sentence, shown on the run")
-    top.add_argument("--evidence", action="append", default=[], metavar="KEY=VALUE", help="what it is about")
-    top.add_argument("--by", help="who asks (default: the user)")
+    top.add_argument("--evidence", action="append", default=[], metavar="KEY=VALUE", help="what was observed")
+    top.add_argument("--by", help="who submits it (default: the user)")
     top.add_argument("--preset", help="a file of conf/, without .yaml")
     top.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="override a stage's config")
     top.add_argument("--now", action="store_true", help="skip the cool-down; of kind manual only")
-    top.add_argument("--list", action="store_true", help="what is open, and the last trainings with their reasons")
+    top.add_argument("--list", action="store_true", help="list open requests and the last trainings")
     return top
 
 
@@ -65,7 +67,7 @@ def request_of(arguments: argparse.Namespace, now: datetime) -> Request:
     """Return the request that the command line describes.
 
     Raises:
-        BadInput: a word or a field of it is wrong.
+        BadInput: a word or a field is invalid.
     """
     evidence = parse_evidence(arguments.evidence)
     if arguments.kind == "manual" and not evidence:
@@ -86,7 +88,7 @@ def parse_evidence(words: Sequence[str]) -> dict[str, str]:
     """Parse `key=value` words.
 
     Raises:
-        BadInput: a word has no `=`, or a key comes twice.
+        BadInput: a word has no `=`, or a key is repeated.
     """
     found: dict[str, str] = {}
     for word in words:
@@ -98,7 +100,7 @@ def parse_evidence(words: Sequence[str]) -> dict[str, str]:
 
 
 def user() -> str:
-    """Return who runs this command."""
+    """Return the name of the user who runs this command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in a container
@@ -106,14 +108,14 @@ def user() -> str:
 
 
 def put_request(bus: Bus, request: Request) -> int:
-    """Ask, and say what became of it.
+    """Submit a request and print its state.
 
     Raises:
-        BadInput: no training can have its settings.
+        BadInput: its settings are not valid for a training.
     """
     fingerprint(request.preset, request.overrides)
     fulfilled = submit(bus, request)
-    said = f"was fulfilled by training {fulfilled}: other evidence makes another request" if fulfilled else "is open"
+    said = f"was fulfilled by training {fulfilled}: submit other evidence for a new one" if fulfilled else "is open"
     print(f"request {request.id} {said}")
     return 0
 

@@ -1,7 +1,7 @@
-"""Carries out a plan: fetch, run, commit, and what follows from the commit.
+"""Carry out a plan: fetch, run, commit, run the post-commit hook.
 
-A stage that declares how to `gather` can be made in shards, by several runs anywhere: each shard is an artifact, and
-one more run makes the stage's artifact out of them, under the id it has when it is made whole.
+A stage that declares how to `gather` can be run in shards, by several runs anywhere: each shard is an artifact, and
+one more run combines them into the stage's artifact, under the id it has when it is made by one run.
 """
 
 import os
@@ -29,7 +29,7 @@ from sim2edge.stage import Artifact, Job, Outcome, Progress, load_function
 
 
 def execute(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
-    """Return the plan's artifact, making it first if it is not there, and carry out its effects.
+    """Return the plan's artifact, producing it first if it is not committed, and run the post-commit steps.
 
     Raises:
         BadInput: bad data in an input, or the scratch folder is full.
@@ -40,11 +40,11 @@ def execute(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
 
 
 def finalize_cached(bus: Bus, planned: Plan, progress: Progress) -> bool:
-    """Carry out what follows from an artifact that was found made, if that takes the light core alone.
+    """Run the post-commit steps of a cached artifact, if the light core is enough for them.
 
     Returns:
-        whether it is done; False: nothing is made yet, or the stage's own hook has to run where its libraries are, by
-        `execute`.
+        whether they ran; False: the artifact is not committed yet, or the stage has a hook of its own, which needs its
+        libraries (`execute`).
     """
     if planned.manifest is None or planned.stage.post_commit:
         return False
@@ -53,10 +53,10 @@ def finalize_cached(bus: Bus, planned: Plan, progress: Progress) -> bool:
 
 
 def finalize(bus: Bus, planned: Plan, manifest: Manifest, progress: Progress) -> None:
-    """Carry out what a committed artifact changes outside itself, whoever made or found it (idempotent).
+    """Run the post-commit steps of an artifact, new or cached (idempotent).
 
-    It is listed in the catalog, the stage's ref names it, and the stage's own hook, which takes the stage's libraries,
-    runs. A shard is only listed.
+    The catalog indexes it, the stage's ref is moved to it, and the stage's own hook, which needs the stage's libraries,
+    runs. A shard is only indexed.
     """
     bus.index(manifest)
     if planned.shard:
@@ -68,7 +68,7 @@ def finalize(bus: Bus, planned: Plan, manifest: Manifest, progress: Progress) ->
 
 
 def produce(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
-    """Fetch the inputs, or the shards, run the stage's function in a folder of its own, upload and commit."""
+    """Fetch the inputs, or the shards, run the stage's function in a temporary folder, upload and commit."""
     shards = find_shards(bus, planned) if planned.parts else []
     work = Path(tempfile.mkdtemp(prefix=f"{planned.stage.name}-", dir=scratch_folder()))
     clock = Clock()
@@ -85,7 +85,7 @@ def find_shards(bus: Bus, planned: Plan) -> Sequence[Manifest]:
     """Return the manifests of the shards that a plan gathers.
 
     Raises:
-        BadInput: some are not committed; names them.
+        BadInput: some are not committed; the message names them.
     """
     found = in_threads(bus.find, planned.parts)
     shards = all_shards(len(found))
@@ -93,24 +93,24 @@ def find_shards(bus: Bus, planned: Plan) -> Sequence[Manifest]:
     if missing:
         partition = split_reference(planned.reference)[1]
         raise BadInput(
-            f"{planned.stage.name} of {partition}: {len(missing)} of {len(found)} shards are not there "
+            f"{planned.stage.name} of {partition}: {len(missing)} of {len(found)} shards are missing "
             f"({name_shards(missing)}): make each with --shard {missing[0]} and the same config"
         )
     return [manifest for manifest in found if manifest]
 
 
 def dry_run(bus: Bus, planned: Plan, progress: Progress, work: Path) -> tuple[Sequence[File], Outcome]:
-    """Run the stage's function in folder `work` without committing anything; the files it made, and what it said."""
+    """Run the stage's function in folder `work` without committing; return its files and outcome."""
     job = replace(make_job(bus, planned, work, progress), dry_run=True, checkpoints=NoCheckpoints())
     outcome: Outcome = load_function(planned.stage.entry)(job)
     return describe_files(job.output), outcome
 
 
 def scratch_folder() -> Path | None:
-    """Return where stages work: `SIM2EDGE_SCRATCH`, or the system's temporary folder.
+    """Return the folder for temporary files of stages: `SIM2EDGE_SCRATCH`, or None for the system's.
 
     Raises:
-        Misconfigured: the folder cannot be made.
+        Misconfigured: the folder cannot be created.
     """
     named = os.environ.get("SIM2EDGE_SCRATCH")
     if not named:
@@ -125,7 +125,7 @@ def scratch_folder() -> Path | None:
 def make_job(
     bus: Bus, planned: Plan, work: Path, progress: Progress, shards: Sequence[Manifest] = ()
 ) -> Job[StageConfig]:
-    """Fetch the inputs, or else the shards to gather, into `work` and lay out the folders of a run."""
+    """Fetch the inputs, or else the shards to gather, into `work` and create the folders of a run."""
 
     def fetch(manifests: Iterable[Manifest], role: str, patterns: Sequence[str]) -> list[Artifact]:
         folders = (work / "inputs" / role / str(index) for index in count())
@@ -157,7 +157,7 @@ def make_job(
 
 
 def fetch_source(bus: Bus, planned: Plan, folder: Path) -> Path | None:
-    """Fetch what the stage reads besides artifacts, as the plan has pinned it."""
+    """Fetch what the stage reads besides artifacts, as the plan has resolved it."""
     source, partition = planned.stage.source, split_reference(planned.reference)[1]
     if source:
         load_function(source.fetch)(bus, planned.config, partition, folder)
@@ -165,15 +165,15 @@ def fetch_source(bus: Bus, planned: Plan, folder: Path) -> Path | None:
 
 
 def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clock: Clock) -> Manifest:
-    """Upload what the run left in its output folder and commit it.
+    """Upload the run's output folder and commit it.
 
     Returns:
-        the manifest on the bus: this run's, or that of a run that was first.
+        the manifest on the bus: this run's, or that of the run that was first.
     """
     kind, partition, identity = split_reference(planned.reference)
     attempt = uuid.uuid4().hex[:12]
     if (job.output / MEASUREMENTS).exists():
-        raise RuntimeError(f"{planned.stage.name}: payload '{MEASUREMENTS}': measurements belong into job.measurements")
+        raise RuntimeError(f"{planned.stage.name}: payload '{MEASUREMENTS}': measurements belong in job.measurements")
     files = bus.upload(planned.reference, attempt, job.output)
     measurements = bus.upload(planned.reference, f"{attempt}/{MEASUREMENTS}", job.measurements)
     resolved = configs.resolve(planned.config)

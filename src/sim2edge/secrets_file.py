@@ -1,10 +1,10 @@
-"""Secrets reach a process as a file, not as variables of its container: whoever may inspect a container reads those.
+"""Pass secrets to a process in a file: anyone who may inspect a container can read its variables.
 
-    SIM2EDGE_SECRETS_FILE=/run/sim2edge/secrets.env sim2edge train ...            `sim2edge` reads it before all else
-    SIM2EDGE_SECRETS_FILE=... python -m sim2edge.secrets_file -- airflow scheduler  for programs that know no such file
+    SIM2EDGE_SECRETS_FILE=/run/sim2edge/secrets.env sim2edge train ...              `sim2edge` loads it first
+    SIM2EDGE_SECRETS_FILE=... python -m sim2edge.secrets_file -- airflow scheduler   for programs that do not
 
-The file has lines `NAME=value`; blank lines and those that begin with `#` say nothing. A value is taken as it stands,
-quotes included. A message about a bad line gives its number and never its text, which may be a secret.
+The file has lines `NAME=value`; blank lines and those that begin with `#` are ignored. A value is taken verbatim,
+quotes included. An error about a line gives its number and never its text, which may be a secret.
 """
 
 import os
@@ -17,18 +17,18 @@ from sim2edge.errors import BadInput
 
 VARIABLE = "SIM2EDGE_SECRETS_FILE"
 MAX_BYTES = 64 * 1024
-"""Bytes of a file that is still taken for one of secrets."""
+"""The largest secrets file, bytes."""
 NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,69}")
-"""Long enough for `device-` and the longest name of a device."""
+"""Long enough for `device-` and the longest device id."""
 EXIT_BAD_INPUT, EXIT_NOT_STARTED = 2, 127
 
 
 def load_secrets_file(environment: MutableMapping[str, str]) -> None:
-    """Add the variables of the file that `SIM2EDGE_SECRETS_FILE` names to `environment`, over those it has.
+    """Add the variables of the file that `SIM2EDGE_SECRETS_FILE` names to `environment`, overriding existing ones.
 
     Raises:
-        BadInput: there is no such file, or a line of it is wrong.
+        BadInput: there is no such file, or a line is invalid.
     """
     if path := environment.get(VARIABLE):
         environment.update(read_secrets(Path(path)))
@@ -38,7 +38,7 @@ def read_role(folder: Path, role: str) -> dict[str, str]:
     """Return the variables of one role, from `<folder>/<role>.env`; empty when there is no such file.
 
     Raises:
-        BadInput: `role` cannot be one, or a line of its file is wrong.
+        BadInput: `role` is not a valid name, or a line of its file is invalid.
     """
     if not ROLE.fullmatch(role):
         raise BadInput(f"role '{role}': expected small letters, digits and '-', 70 at most")
@@ -50,7 +50,7 @@ def read_secrets(path: Path) -> dict[str, str]:
     """Return the variables of one file.
 
     Raises:
-        BadInput: it cannot be read, is larger than `MAX_BYTES`, or has a bad line.
+        BadInput: it cannot be read, is larger than `MAX_BYTES`, or has an invalid line.
     """
     try:
         with path.open("rb") as file:
@@ -71,7 +71,7 @@ def parse_secrets(text: str) -> dict[str, str]:
     """Return the variables in `text`.
 
     Raises:
-        ValueError: a line is wrong; gives its number and what is wrong, never its text.
+        ValueError: a line is invalid; the message gives its number and the reason, never its text.
     """
     found: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -92,7 +92,7 @@ def format_secrets(variables: Mapping[str, str]) -> str:
     """Return the text that `parse_secrets` reads as `variables`.
 
     Raises:
-        ValueError: a name or a value cannot be written; never says the value.
+        ValueError: a name or a value cannot be written; the message never contains the value.
     """
     text = "".join(f"{name}={value}\n" for name, value in variables.items())
     if parse_secrets(text) != dict(variables):
@@ -101,13 +101,13 @@ def format_secrets(variables: Mapping[str, str]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Load the file, then become the command after `--`; returns only when that fails."""
+    """Load the file, then exec the command after `--`; return only if that fails."""
     if len(argv) < 2 or argv[0] != "--":
         sys.stderr.write("usage: python -m sim2edge.secrets_file -- command [argument]...\n")
         return EXIT_BAD_INPUT
     try:
         load_secrets_file(os.environ)
-        os.execvp(argv[1], list(argv[1:]))  # noqa: S606 - becoming that command is what this is for
+        os.execvp(argv[1], list(argv[1:]))  # noqa: S606 - running that command is the purpose
     except BadInput as error:
         sys.stderr.write(f"sim2edge: {error}\n")
         return EXIT_BAD_INPUT

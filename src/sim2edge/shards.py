@@ -1,9 +1,9 @@
-"""Shards: how the work of one artifact is shared out to several runs that know nothing of each other.
+"""Cut the work of one artifact into shards, for several independent runs.
 
     shard = parse_shard("3/8")
-    list(shard.share(20))       # [2, 10, 18]: the units of work that are this run's
+    list(shard.share(20))       # [2, 10, 18]: this run's units of work
 
-A unit of work (an episode) is the same in whichever shard it is made, so the shards together are the whole.
+A unit of work (an episode) is the same in whichever shard it is produced, so the shards together are the whole.
 """
 
 import re
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sim2edge.errors import BadInput
 
 MAXIMUM = 1000
-"""More shards than this are a mistake."""
+"""The largest number of shards; more are a mistake."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Shard:
     of: int
 
     def share(self, units: int) -> range:
-        """Return the indices, out of `units` from 0, that are this shard's: every `of`-th, so that long ones spread."""
+        """Return this shard's indices, out of `units` from 0: every `of`-th, so that long units are spread."""
         return range(self.number - 1, units, self.of)
 
     def __str__(self) -> str:
@@ -32,10 +32,10 @@ class Shard:
 
 
 def parse_shard(text: str) -> Shard:
-    """Read `<number>/<of>`.
+    """Parse `<number>/<of>`.
 
     Raises:
-        BadInput: it is not that, or the number is not within 1..of.
+        BadInput: the text has another form, or the number is not within 1..of.
     """
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     if not match:
@@ -47,7 +47,7 @@ def parse_shard(text: str) -> Shard:
 
 
 def check_count(text: str | int) -> int:
-    """Return how many shards there are to be.
+    """Return the number of shards.
 
     Raises:
         BadInput: it is not a whole number within 1..`MAXIMUM`.
@@ -58,11 +58,11 @@ def check_count(text: str | int) -> int:
 
 
 def all_shards(of: int) -> Sequence[Shard]:
-    """Return the shards that together are the whole."""
+    """Return all shards of an artifact."""
     return [Shard(number, of) for number in range(1, of + 1)]
 
 
 def name_shards(shards: Sequence[Shard]) -> str:
-    """Return a few shards as words: `3/8, 5/8`."""
+    """Return shards in words, the first few named: `3/8, 5/8`."""
     words = [str(shard) for shard in shards]
     return ", ".join(words if len(words) <= 8 else [*words[:7], f"and {len(words) - 7} more"])

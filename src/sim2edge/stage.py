@@ -1,8 +1,8 @@
-"""The stage contract: what a stage declares, what its function gets, and what it gives back.
+"""Define the stage contract: what a stage declares, what its function receives, and what it returns.
 
-A stage is a package whose `STAGE` declares it; an entry point of the group `sim2edge.stages` makes it known
+A stage is a package whose `STAGE` declares it; an entry point of the group `sim2edge.stages` registers it
 (`stages.py`). Everything else follows from the declaration: access, credentials, image, pages, command line. Its
-function gets a `Job` and leaves files in `job.output`; it knows neither Airflow nor S3. `runner.py` does the rest.
+function receives a `Job` and leaves files in `job.output`; it knows neither Airflow nor S3. `runner.py` does the rest.
 
     def run(job: Job[CleanConfig]) -> Outcome:
         for episodes in job.inputs["episodes"]:
@@ -29,7 +29,7 @@ C = TypeVar("C", bound=StageConfig)
 
 @dataclass(frozen=True)
 class Input:
-    """One role a stage reads: which kind, how many, and the ref (or `refs/.../*`) used when none is named."""
+    """An input role: kind, number, and the ref (or `refs/.../*`) used when no artifact is given."""
 
     kind: str
     many: bool = False
@@ -44,55 +44,55 @@ class Gather:
     """How a stage's work is cut into shards, and how the shards become the artifact."""
 
     units: str
-    """The field of the config that counts what is shared out."""
+    """The field of the config that counts the units of work."""
     entry: str
-    """`"module:function"`: gets a `Job` whose `parts` are the shards, leaves the files that only the whole has."""
+    """`"module:function"`: receives a `Job` whose `parts` are the shards, leaves the files that only the whole has."""
     files: Sequence[str] = ("*",)
     """Glob patterns of the shards' files that `entry` reads; the rest is not downloaded."""
 
 
 @dataclass(frozen=True)
 class Grants:
-    """What may be done in the bucket: patterns of keys; `*` stands for any characters, slashes included."""
+    """Permissions in the bucket: patterns of keys; `*` matches any characters, slashes included."""
 
     read: Sequence[str] = ()
     """Get and list."""
     write: Sequence[str] = ()
-    """Put, over an older object, too."""
+    """Put, overwriting included."""
     create: Sequence[str] = ()
-    """Put where nothing is yet; SeaweedFS does not know the difference, and lets the object be replaced."""
+    """Put if the object does not exist; SeaweedFS does not support the condition, and allows overwriting."""
     delete: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a stage reads besides artifacts, such as a batch of the inbox; `"module:function"` strings."""
+    """A stage's input besides artifacts, such as a batch of the inbox; `"module:function"` strings."""
 
     pin: str
-    """`pin(bus, stage, config, partition) -> config`: names in the config what is there now, so that it decides the id;
-    runs when a plan is made, in the light core."""
+    """`pin(bus, stage, config, partition) -> config`: records the current source in the config, so that it affects the
+    id; runs during planning, in the light core."""
     pins: Sequence[str]
-    """The fields that `pin` fills in: whoever carries the plan out is given their values, and does not look again."""
+    """The fields that `pin` sets: the run that carries the plan out gets their values, already resolved."""
     fetch: str
-    """`fetch(bus, config, partition, folder)`: downloads and checks it, for `job.source`."""
+    """`fetch(bus, config, partition, folder)`: downloads and checks the source, for `job.source`."""
     deliver: str | None = None
-    """`deliver(bus, partition, folder, config, progress)`: puts a folder there that the command line names."""
+    """`deliver(bus, partition, folder, config, progress)`: uploads a folder given on the command line to the source."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the pages show of what a stage makes."""
+    """What the pages show of a stage's artifacts."""
 
     figures: Mapping[str, str] = field(default_factory=dict)
-    """Figures kept of every artifact's summary, numbers or words: name to where it is, `splits.train.frames`."""
+    """Values kept of every artifact's summary, numbers or words: name to its path, `splits.train.frames`."""
     headline: Callable[[Mapping[str, Any]], str] = lambda _: ""
-    """The one figure that says how good it is, from `figures`; one that is missing leaves it empty."""
+    """Returns the main quality figure, from `figures`; a missing figure leaves it empty."""
     report: str | None = None
-    """The file to look at first."""
+    """The file to open first."""
 
 
 def named(*names: str) -> Mapping[str, str]:
-    """Return `Shown.figures` of fields that lie at the top of the summary, under their own names."""
+    """Return `Shown.figures` for top-level fields of the summary, under their own names."""
     return dict(zip(names, names, strict=True))
 
 
@@ -101,9 +101,9 @@ class Image:
     """How the stage's image is built (`containers/Dockerfile`, docs/images.md)."""
 
     parent: str = "core"
-    """What its packages come on top of: `core`, `vision`, `rendering`, `tables`, `learning` or `tracked`."""
+    """The parent image of its packages: `core`, `vision`, `rendering`, `tables`, `learning` or `tracked`."""
     extra: str | None = None
-    """The extra of its distribution that it runs on; None: that of the stage's name."""
+    """The extra of its distribution that it requires; None: the stage's name."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,11 @@ class Stage:
     `entry`, `resolve`, `choose` and `post_commit` are `"module:function"` strings:
     `ref` is the pointer that names the stage's latest artifact (`{partition}` is filled in).
 
-    `entry(job) -> Outcome` does the work. Two hooks run when a plan is made, before the id is computed, in the light
-    core: `resolve(config) -> config` fills in what the deployment declares, such as tables of `conf/` (idempotent);
-    `choose(bus, references) -> references` may adjust which inputs are used. `post_commit(bus, manifest, progress)`
-    carries an effect outside the artifact (moves refs, publishes): it runs after the commit and again at every cache
-    hit, so it has to be idempotent.
+    `entry(job) -> Outcome` does the work. Two hooks run during planning, before the id is computed, in the light core:
+    `resolve(config) -> config` fills in what the deployment declares, such as tables of `conf/` (idempotent);
+    `choose(bus, references) -> references` may change the inputs. `post_commit(bus, manifest, progress)` has effects
+    outside the artifact (moves refs, publishes): it runs after the commit and again at every cache hit, so it has to be
+    idempotent.
     """
 
     name: str
@@ -129,21 +129,21 @@ class Stage:
     deterministic: Callable[[Any], bool] = lambda _: True
     """Whether another run with this config gives the same bytes."""
     tolerances: Mapping[str, float] = field(default_factory=dict)
-    """Where it does not: how far figures of the summary may differ from run to run, in their own unit."""
+    """If not: how far figures of the summary may differ from run to run, in their own unit."""
     ref: str | None = None
     resolve: str | None = None
     choose: str | None = None
     post_commit: str | None = None
     gather: Gather | None = None
-    """Of a stage whose work may be shared out to several runs."""
+    """For a stage whose work can be cut into shards."""
     source: Source | None = None
-    """Of a stage that reads something besides artifacts."""
+    """For a stage with an input besides artifacts."""
     instead_of: str | None = None
-    """The stage whose kind of artifact it makes in another way: it shares that one's column in the pages."""
+    """The stage that it is an alternative to: both make the same kind and share a column in the pages."""
     grants: Grants = Grants()
-    """What its hooks (`choose`, `post_commit`, `source`) touch in the bucket besides its inputs, its kind, its ref."""
+    """Bucket permissions of its hooks (`choose`, `post_commit`, `source`) besides its inputs, its kind, its ref."""
     signs: bool = False
-    """Whether it is given the keys that releases are signed with."""
+    """Whether it gets the keys that sign releases."""
     tracked: bool = False
     """Whether its runs are in MLflow, under `summary["mlflow"]`."""
     shown: Shown = Shown()
@@ -151,13 +151,13 @@ class Stage:
 
     @property
     def extra(self) -> str:
-        """The name of the extra whose packages it runs on."""
+        """The name of the extra whose packages it requires."""
         return self.image.extra or self.name
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An input on local disk: its manifest and the folder that holds its verified files."""
+    """An input on local disk: its manifest and the folder with its verified files."""
 
     manifest: "Manifest"
     folder: Path
@@ -175,28 +175,28 @@ class Artifact:
 
 
 class Progress(Protocol):
-    """Where a stage says how far it is: a bar on a terminal, one JSON object a line elsewhere."""
+    """Progress reports of a stage: a bar on a terminal, JSON lines elsewhere."""
 
     def update(self, done: int, total: int, **metrics: float | int | str) -> None:
-        """`done` of `total` units of work are finished; `metrics` are shown beside them."""
+        """Report `done` of `total` units of work, with `metrics`."""
 
     def log(self, message: str, **fields: object) -> None:
-        """Say one sentence."""
+        """Log a message."""
 
 
 class Checkpoints(Protocol):
-    """Files that outlive a killed run of the same artifact id; removed when the artifact is committed."""
+    """Files that outlive a killed run of the same artifact id; deleted when the artifact is committed."""
 
     def save(self, path: Path) -> None:
         """Keep a copy of the file under its name, replacing an older one."""
 
     def restore(self, name: str, into: Path) -> Path | None:
-        """Fetch the kept file `name` into folder `into`; None when there is none."""
+        """Fetch the saved file `name` into folder `into`; None when there is none."""
 
 
 @dataclass(frozen=True)
 class Job(Generic[C]):
-    """All that a stage's function gets."""
+    """The arguments of a stage's function."""
 
     config: C
     partition: str
@@ -207,40 +207,40 @@ class Job(Generic[C]):
     output: Path
     """An empty folder; every file left in it becomes payload, under its relative path."""
     scratch: Path
-    """A folder that is removed afterwards."""
+    """A folder that is deleted afterwards."""
     measurements: Path
-    """An empty folder for what another run would measure otherwise (times, latencies): kept beside the payload."""
+    """An empty folder for what differs from run to run (times, latencies): kept beside the payload."""
     progress: Progress
     checkpoints: Checkpoints
     dry_run: bool = False
-    """The run is compared with an earlier one and thrown away: it tells nobody, and needs no key to publish with."""
+    """The result is only compared with an earlier one: the run publishes nothing, and needs no key to publish with."""
     shard: Shard | None = None
-    """Which share of the work this run does; None: all of it."""
+    """The share of the work that this run does; None: all of it."""
     source: Path | None = None
-    """What the stage's `source` fetched, for a stage that has one."""
+    """The folder that the stage's `source` fetched, if it has one."""
     parts: Sequence[Artifact] = ()
-    """To a gather function: the shards, in order, with the files it asked for."""
+    """For a gather function: the shards, in order, with the files it declares."""
 
     def share(self, units: int) -> range:
-        """Return the indices of the units of work, out of `units`, that are this run's."""
+        """Return the indices of this run's units of work, out of `units`."""
         return self.shard.share(units) if self.shard else range(units)
 
     def input(self, role: str) -> Artifact:
-        """Return the only artifact of a role that takes one."""
+        """Return the single artifact of a role."""
         (artifact,) = self.inputs[role]
         return artifact
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage gives back besides its files: counts and metrics (JSON), and why a gate refused, if one did."""
+    """The result of a stage besides its files: counts and metrics (JSON), and a gate's reason to refuse, if any."""
 
     summary: Mapping[str, Any]
     refused: str | None = None
 
 
 def load_function(path: str) -> Callable[..., Any]:
-    """Return the function behind a `"module:function"` string of a `Stage`."""
+    """Return the function that a `"module:function"` string of a `Stage` names."""
     module, _, name = path.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function

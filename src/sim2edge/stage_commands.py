@@ -1,9 +1,9 @@
-"""`sim2edge stages`: the stages that are installed, ours and those of other packages.
+"""List the installed stages, our own and those of other packages.
 
-    sim2edge stages             # in order: what each reads and makes, and the distribution that it comes from
-    sim2edge stages --json      # how the images of ours are built: containers/images.json (`make image-list`)
+    sim2edge stages             # in order: inputs and output of each, and the distribution it comes from
+    sim2edge stages --json      # how our images are built: containers/images.json (`make image-list`)
 
-Exit code 2 when one cannot be used; what is wrong with it is on stderr.
+Exit code 2 when a stage cannot be used; the error is on stderr.
 """
 
 import argparse
@@ -18,9 +18,11 @@ from sim2edge.stages import installed, problems
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="sim2edge stages", description="the stages that are installed")
-    parser.add_argument("--json", action="store_true", help="how the images of our own are built")
+    """Run the command and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="sim2edge stages", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print how our images are built")
     if parser.parse_args(argv).json:
         print(image_list())
     else:

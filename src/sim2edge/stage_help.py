@@ -1,4 +1,4 @@
-"""What `sim2edge <stage> --help` says: what the stage does, its inputs, every field of its config, an example."""
+"""Build the help of `sim2edge <stage>`: what the stage does, its inputs, every field of its config, examples."""
 
 import argparse
 import importlib
@@ -12,14 +12,14 @@ from sim2edge.stage import Input, Stage
 
 
 class StageParser(argparse.ArgumentParser):
-    """A parser whose help is made when it is asked for: it imports nothing and lists nothing before."""
+    """A parser that builds its help on demand: until then it imports and lists nothing."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         super().__init__(prog=f"sim2edge {stage.name}", formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def format_help(self) -> str:
-        """Return the usage and the options, after what the stage does and before its inputs and fields."""
+        """Return the help: description and options, then inputs, fields and examples."""
         text, example = about(self._stage)
         self.description = text
         self.epilog = "\n\n".join([describe_inputs(self._stage), describe_config(self._stage), f"example:\n{example}"])
@@ -27,7 +27,7 @@ class StageParser(argparse.ArgumentParser):
 
 
 def about(stage: Stage) -> tuple[str, str]:
-    """Return the sentences of the docstring beside a stage's declaration, and the command lines in it as examples."""
+    """Return the sentences of a stage's module docstring, and the command lines in it as examples."""
     module = importlib.import_module(stage.entry.partition(":")[0].rpartition(".")[0])
     lines = (inspect.getdoc(module) or f"{stage.name}: makes {stage.produces}").splitlines()
     examples = [f"  {line.strip()}" for line in lines if line.strip().startswith("sim2edge ")]
@@ -38,15 +38,15 @@ def about(stage: Stage) -> tuple[str, str]:
 
 
 def describe_inputs(stage: Stage) -> str:
-    """Return a line for each role that the stage reads, and one for what it makes."""
+    """Return a line for each input role, and one for the output."""
     roles = [f"  {role:<12} {describe_input(what)}" for role, what in stage.inputs.items()]
     return "\n".join(["inputs:", *(roles or ["  none"]), f"makes: {stage.produces}"])
 
 
 def describe_input(what: Input) -> str:
-    """Return what a role takes, in words."""
+    """Return what a role accepts, in words."""
     count = "any number of " if what.many else ""
-    default = f"; by default {what.default}" if what.default else "; may be left out" if what.optional else ""
+    default = f"; by default {what.default}" if what.default else "; optional" if what.optional else ""
     return f"{count}{what.kind}{default}"
 
 
@@ -59,7 +59,7 @@ def describe_config(stage: Stage) -> str:
 
 
 def describe_fields(config: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Dotted name, default as JSON and meaning of every field, those of nested configs included."""
+    """Yield dotted name, default as JSON and meaning of every field, nested configs included."""
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         if isinstance(value, BaseModel):

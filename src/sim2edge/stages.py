@@ -1,11 +1,11 @@
-"""The stages that are installed, as they declare themselves, in the order in which they follow from each other.
+"""List the installed stages, as they declare themselves, in the order of their inputs and outputs.
 
     get_stage("clean")      the declaration of one
-    installed()             of all: ours and those of other packages; one that cannot be used is left out
-    problems()              a line for each of those
-    chain()                 one stage a kind of artifact: the columns of the pages
+    installed()             all declarations: ours and those of other packages; unusable ones are left out
+    problems()              an error line for each unusable one
+    chain()                 one stage for each kind of artifact: the columns of the pages
 
-A stage comes after whatever makes the kinds that it reads; stages of the same depth are in the order of their names.
+A stage comes after the stages that make the kinds it reads; stages of the same depth are sorted by name.
 """
 
 import re
@@ -20,7 +20,7 @@ from sim2edge.manifest import KIND, RESERVED, is_kind
 from sim2edge.stage import Stage
 
 NAME = re.compile("[a-z][a-z0-9]{0,30}")
-"""Of a Python package, a role, an image and a Secret in a cluster alike."""
+"""Valid as a Python package, a role, an image and a Secret in a cluster alike."""
 TAKEN = frozenset(
     [
         "access",
@@ -52,7 +52,7 @@ TAKEN = frozenset(
         "webots",
     ]
 )
-"""Names that a command, a role or an image has already."""
+"""Names that a command, a role or an image has."""
 
 
 def get_stage(name: str) -> Stage:
@@ -60,7 +60,7 @@ def get_stage(name: str) -> Stage:
 
     Raises:
         NotFound: there is no such stage.
-        BadInput: it cannot be used; names the distribution that it comes from.
+        BadInput: it is unusable; the message names its distribution.
     """
     entry = discovery.find_entry(name)
     if entry is None:
@@ -71,7 +71,7 @@ def get_stage(name: str) -> Stage:
 @lru_cache(maxsize=256)
 def _load(name: str) -> Stage:
     entry = discovery.find_entry(name)
-    assert entry is not None  # noqa: S101 (whoever calls has found it)
+    assert entry is not None  # noqa: S101 (the caller has found it)
     whose = f"stage '{name}' of distribution '{distribution_of(entry)}'"
     try:
         stage = entry.load()
@@ -84,13 +84,13 @@ def _load(name: str) -> Stage:
 
 
 def find_problem(stage: object, entry: EntryPoint) -> str | None:
-    """Return why a declaration cannot be used; None when it can."""
+    """Return why a declaration is unusable; None when it is valid."""
     if not isinstance(stage, Stage):
         return f"{entry.value} is a {type(stage).__name__}, not a sim2edge.stage.Stage"
     if stage.name != entry.name:
         return f"declares the name '{stage.name}'"
     if not NAME.fullmatch(stage.name) or stage.name in TAKEN:
-        return f"its name is taken by something else, or not of the form {NAME.pattern}"
+        return f"its name is reserved, or not of the form {NAME.pattern}"
     if not is_kind(stage.produces):
         return f"produces '{stage.produces}': expected {KIND.pattern}, and none of {', '.join(sorted(RESERVED))}"
     return None
@@ -108,22 +108,22 @@ def _installed() -> tuple[tuple[Stage, ...], tuple[str, ...]]:
 
 
 def installed() -> tuple[Stage, ...]:
-    """Return every stage that can be used, in order."""
+    """Return every usable stage, in order."""
     return _installed()[0]
 
 
 def problems() -> tuple[str, ...]:
-    """Return a line for each stage that cannot be used."""
+    """Return an error line for each unusable stage."""
     return _installed()[1]
 
 
 def stage_names() -> tuple[str, ...]:
-    """Return the names of all stages that can be used, in order."""
+    """Return the names of all usable stages, in order."""
     return tuple(stage.name for stage in installed())
 
 
 def chain() -> tuple[Stage, ...]:
-    """Return one stage for each kind of artifact, in order: the first that does not stand in for another one."""
+    """Return one stage for each kind of artifact, in order: the first that is no alternative to another one."""
     firsts: dict[str, Stage] = {}
     for stage in sorted(installed(), key=lambda stage: stage.instead_of is not None):
         firsts.setdefault(stage.produces, stage)
@@ -131,29 +131,29 @@ def chain() -> tuple[Stage, ...]:
 
 
 def kinds() -> tuple[str, ...]:
-    """Return every kind of artifact that some stage makes, in order."""
+    """Return every kind of artifact that an installed stage makes, in order."""
     return tuple(stage.produces for stage in chain())
 
 
 def maker_of(kind: str, stage: str = "") -> Stage | None:
-    """Return the stage that makes artifacts of a kind: the one named, if it does, or else the first; None: no stage."""
+    """Return a stage that makes a kind: the named one if it does, else the first; None when no stage does."""
     makers = [each for each in installed() if each.produces == kind]
     named = [each for each in makers if each.name == stage]
     return next(iter([*named, *(each for each in makers if each.instead_of is None), *makers]), None)
 
 
 def column_of(stage: Stage) -> str:
-    """Return the name of the stage whose column in the pages shows what a stage makes: of the chain's, by the kind."""
+    """Return the name of the stage of the chain that makes the same kind: its column in the pages."""
     return next(each.name for each in chain() if each.produces == stage.produces)
 
 
 def between(first: str, last: str) -> tuple[Stage, ...]:
-    """Return the stages of the chain on the ways from one kind to another, those that make the two included."""
+    """Return the stages of the chain on the paths from one kind to another, the makers of both included."""
     return tuple(stage for stage in chain() if first in upstream(stage.produces) and stage.produces in upstream(last))
 
 
 def upstream(kind: str) -> frozenset[str]:
-    """Return the kinds that something of a kind may come of, in however many steps, itself included."""
+    """Return the kinds that a kind depends on, directly or indirectly, itself included."""
     found, pending = {kind}, [kind]
     while pending:
         current = pending.pop()
@@ -164,13 +164,13 @@ def upstream(kind: str) -> frozenset[str]:
 
 
 def in_order(stages: Sequence[Stage]) -> Sequence[Stage]:
-    """Sort stages so that each comes after those that make what it reads, then by name."""
+    """Sort stages so that each comes after the makers of its inputs, then by name."""
     depth = depth_by_kind({stage.produces: [] for stage in stages}, stages)
     return sorted(stages, key=lambda stage: (depth(stage.produces), stage.instead_of or stage.name, stage.name))
 
 
 def depth_by_kind(reads: Mapping[str, list[str]], stages: Sequence[Stage]) -> Callable[[str], int]:
-    """Return the function that gives the length of the longest way to a kind; what goes round counts once."""
+    """Return a function from a kind to the length of the longest path to it; a cycle counts once."""
     for stage in stages:
         reads[stage.produces].extend(each.kind for each in stage.inputs.values() if each.kind in reads)
 
@@ -183,7 +183,7 @@ def depth_by_kind(reads: Mapping[str, list[str]], stages: Sequence[Stage]) -> Ca
 
 
 def forget() -> None:
-    """Look anew the next time, after something was installed."""
+    """Clear the caches, after something was installed."""
     discovery.forget()
     _load.cache_clear()
     _installed.cache_clear()

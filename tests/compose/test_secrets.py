@@ -112,9 +112,9 @@ def test_logins_name_every_service_of_people(folder: Path):
     [
         (None, "missing: `make secrets`"),
         ("{", "not JSON"),
-        ("[]", "is wrong: restore the file"),
-        ('{"grafana_password": "x"}', "field 'grafana_password' is wrong"),
-        ('{"unknown": "x"}', "field 'unknown' is wrong"),
+        ("[]", "is invalid: restore the file"),
+        ('{"grafana_password": "x"}', "field 'grafana_password' is invalid"),
+        ('{"unknown": "x"}', "field 'unknown' is invalid"),
     ],
 )
 def test_a_damaged_file_is_named_and_never_mended(folder: Path, content: str | None, complaint: str):

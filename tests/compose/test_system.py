@@ -252,7 +252,7 @@ def test_nothing_is_lost_by_down_and_up(system, monkeypatch):
 
 def test_what_is_missing_is_said_in_one_line(system, tmp_path):
     cases = {
-        "SIM2EDGE_SECRETS": (str(tmp_path / "none"), "`make secrets` (sim2edge compose init) makes the secrets"),
+        "SIM2EDGE_SECRETS": (str(tmp_path / "none"), "`make secrets` (sim2edge compose init) creates the secrets"),
         "SIM2EDGE_TAG": ("9.9.9", "`make images` builds them"),
         "DOCKER_HOST": ("unix:///nowhere.sock", "the Docker engine does not answer"),
         "DOCKER": ("no-such-docker", "is not installed"),

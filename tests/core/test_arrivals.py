@@ -161,7 +161,7 @@ def test_no_more_of_a_huge_listing_is_read_than_it_takes_to_refuse_it(s3, partit
     monkeypatch.setattr("sim2edge.inbox.MAX_READY_BYTES", 1000)
     assert len(find_ready(s3, partition)) < 8 << 20
     refusal = f"inbox/{partition}/READY.json: more than 1000 bytes"
-    assert f"{refusal}: not registered until it is mended" in survey(s3).refused
+    assert f"{refusal}: not registered until it is fixed" in survey(s3).refused
     with pytest.raises(BadInput, match=refusal):
         read_ready(s3, partition)
     s3.delete([f"inbox/{partition}/READY.json"])
@@ -212,8 +212,8 @@ def test_names_that_no_path_can_have_hide_nothing_and_stop_nothing(s3, airflow, 
     try:
         report = run_once(s3, airflow, f"run-of-{partition}")
         assert f"{partition}-good" in report.registered
-        assert "inbox/'a\\tb': not a batch id: left alone" in report.refused
-        assert f"inbox/{partition}-bad: holds a name that no path can have" in report.refused
+        assert "inbox/'a\\tb': not a batch id: ignored" in report.refused
+        assert f"inbox/{partition}-bad: contains a key that is not a valid path" in report.refused
         assert all(line.isprintable() for line in report.refused)
     finally:
         keys = [
@@ -250,7 +250,7 @@ def test_what_is_looked_at_grows_with_what_is_new_not_with_what_was_registered(b
 
 def test_a_damaged_claim_is_named(bus, airflow):
     bus.put(f"{JOURNALS}/0123456789abcdef.json", b"{}")
-    with pytest.raises(BadInput, match=r"registered/runs/0123456789abcdef.json: not what was written there"):
+    with pytest.raises(BadInput, match=r"registered/runs/0123456789abcdef.json: not valid"):
         run_once(bus, airflow, "r1")
 
 

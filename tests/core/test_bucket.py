@@ -61,8 +61,8 @@ def test_whoever_has_people_waiting_is_told_at_once(closed_port):
                 "http://x/<>",
             )
         ),
-        ("SIM2EDGE_BUCKET", "a b", "SIM2EDGE_BUCKET 'a b': not a name that a bucket can have"),
-        ("SIM2EDGE_BUCKET", "a/b", "SIM2EDGE_BUCKET 'a/b': not a name that a bucket can have"),
+        ("SIM2EDGE_BUCKET", "a b", "SIM2EDGE_BUCKET 'a b': not a valid bucket name"),
+        ("SIM2EDGE_BUCKET", "a/b", "SIM2EDGE_BUCKET 'a/b': not a valid bucket name"),
         ("AWS_CONDITIONAL_PUT", "x", "the AWS_* variables: "),
     ],
 )

@@ -59,7 +59,7 @@ def test_a_refusal_is_exit_code_3_each_time(command):
         (["capture", "--partition", "{partition}", "fail=bad"], "lines.txt: row 7: expected a number"),
         (["clean", "--partition", "{partition}", "--input", "episodes"], "--input 'episodes': expected role=reference"),
         (["show", "0000000000000000"], "no artifact on the bus has this id"),
-        (["lineage", "refs/models/nobody"], "there is no such ref"),
+        (["lineage", "refs/models/nobody"], "no such ref on the bus"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(command, words, message):
@@ -165,7 +165,7 @@ def test_reproduce_reads_the_payload_on_the_bus(command, s3, partition, damage):
         s3.put(key, b"other")
     code, out, _ = command("reproduce", manifest.reference)
     assert code == 1
-    assert "damaged: lines.txt (its bytes on the bus are not those of the manifest)" in out
+    assert "damaged: lines.txt (its bytes on the bus do not match the manifest)" in out
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,14 @@ def test_reproduce_finds_a_manifest_whose_id_is_not_that_of_what_it_says(command
     s3.put(f"{manifest.reference}/manifest.json", manifest.to_json())
     code, out, _ = command("reproduce", manifest.reference)
     assert code == 1
-    assert f"differs: manifest.json (its id is {manifest.id}, what it says it was made of has" in out
+    assert f"differs: manifest.json (its id is {manifest.id}, its content gives" in out
 
 
 @pytest.mark.parametrize("name", ["refs//b", "refs/../../x", "refs/.", "refs/batches/b\n"])
 def test_a_ref_that_can_have_no_such_name_is_one_clear_line(command, name):
     code, _, err = command("show", name)
     assert (code, err.count("\n")) == (2, 1)
-    assert "not a name that an object can have" in err
+    assert "not a valid object name" in err
 
 
 @pytest.mark.parametrize("target", [None, 7, "../../x", "frames/b"])
@@ -199,7 +199,7 @@ def test_a_partition_that_would_be_ignored_is_refused(command, s3, partition):
     inputs = ("--input", "episodes=refs/batches/{partition}")
     code, _, err = command("clean", "--partition", "other", *inputs)
     assert (code, err.count("\n")) == (2, 1)
-    assert f"clean: --partition other: its inputs are of {partition}: name that, or leave it out" in err
+    assert f"clean: --partition other: its inputs are of {partition}: use that, or omit it" in err
     assert not s3.folders(f"frames/{partition}")
     assert [command("clean", *words, *inputs)[0] for words in ([], ["--partition", "{partition}"])] == [0, 0]
 
@@ -274,7 +274,7 @@ def test_gathering_what_is_not_there_is_one_line_that_names_it(command, partitio
     command("capture", "--partition", "{partition}", "--shard", "2/3")
     code, _, err = command("capture", "--partition", "{partition}", "--gather", "3")
     assert code == 2
-    assert err.startswith(f"sim2edge: capture of {partition}: 2 of 3 shards are not there (1/3, 3/3): ")
+    assert err.startswith(f"sim2edge: capture of {partition}: 2 of 3 shards are missing (1/3, 3/3): ")
     assert err.count("\n") == 1
 
 

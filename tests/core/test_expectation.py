@@ -20,7 +20,7 @@ def refusal(planned, here):
     """Why `here`, which is the plan at the stage, is refused when `planned` was planned."""
     with pytest.raises(BadInput) as caught:
         check_expected(here, parse_expectation(Expectation.of(planned).to_word()))
-    return str(caught.value).partition(f"{planned.reference} was planned, but this would make {here.reference}: ")[2]
+    return str(caught.value).partition(f"{planned.reference} was planned, but this run makes {here.reference}: ")[2]
 
 
 def test_the_plan_itself_is_expected(bus, toy_stages):

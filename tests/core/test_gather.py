@@ -81,7 +81,7 @@ def test_whoever_comes_second_drops_its_copy(bus, shards):
 
 def test_missing_shards_are_named(bus, shards):
     bus.delete([f"{shard.reference}/manifest.json" for shard in shards[:2]])
-    with pytest.raises(BadInput, match=r"capture of demo-1: 2 of 3 shards are not there \(1/3, 3/3\)"):
+    with pytest.raises(BadInput, match=r"capture of demo-1: 2 of 3 shards are missing \(1/3, 3/3\)"):
         make(bus, gather=3)
 
 

@@ -46,7 +46,7 @@ COOL = Policy(cooldown_minutes=60)
 @pytest.mark.parametrize(
     ("requests", "situation", "policy", "action", "why"),
     [
-        ([], at(), USUAL, "rest", "nobody asks"),
+        ([], at(), USUAL, "rest", "no open requests"),
         ([other()], at(batch=None), USUAL, "rest", "no frames to learn from"),
         ([data()], at(), USUAL, "train", "1 of kind data"),
         ([now_by_hand()], replace(at(), paused=True), USUAL, "rest", "train_model is paused"),
@@ -65,8 +65,8 @@ COOL = Policy(cooldown_minutes=60)
         ([other(ago_s=2)], at(), Policy(debounce_s=0), "train", ""),
         ([data(ago_s=61 * MINUTE), other(ago_s=1)], at(), USUAL, "train", ""),  # they never stop coming
         # one at a time
-        ([other()], at(trainings=1), USUAL, "wait", "a training is going on"),
-        ([now_by_hand()], at(trainings=1), USUAL, "wait", "a training is going on"),
+        ([other()], at(trainings=1), USUAL, "wait", "a training is running"),
+        ([now_by_hand()], at(trainings=1), USUAL, "wait", "a training is running"),
         ([now_by_hand()], at(trained_ago_s=1), USUAL, "wait", "about to start"),
         # cool-down
         ([data()], at(trained_ago_s=59 * MINUTE), COOL, "wait", "cool-down: 1.0 minutes"),
@@ -75,7 +75,7 @@ COOL = Policy(cooldown_minutes=60)
         ([now_by_hand()], at(trained_ago_s=59 * MINUTE), COOL, "train", ""),
         ([data()], at(trained_ago_s=61 * MINUTE), COOL, "train", ""),
         # data on its way
-        ([data()], at(data_runs=3), USUAL, "wait", "3 runs are still making data, for at most 60 minutes more"),
+        ([data()], at(data_runs=3), USUAL, "wait", "3 runs are still producing data, for at most 60 minutes more"),
         ([data(ago_s=61 * MINUTE)], at(data_runs=3), USUAL, "train", ""),
         ([data(), other()], at(data_runs=3), USUAL, "train", ""),
         ([other("degradation")], at(data_runs=3), USUAL, "train", ""),

@@ -136,7 +136,7 @@ def test_a_checkpoint_outlives_the_run_and_goes_with_the_commit(bus, toy_stages,
         ("clean", "nowhere", {}, "input 'episodes' is missing"),
         ("clean", None, {"episodes": ["frames/demo/0123456789abcdef"]}, "takes episodes, not frames/demo"),
         ("clean", None, {"episodes": [f"episodes/demo/{i:016x}" for i in (1, 2)]}, "takes one artifact, 2 were given"),
-        ("clean", None, {"episodes": ["refs/batches/nowhere"]}, "there is no such ref"),
+        ("clean", None, {"episodes": ["refs/batches/nowhere"]}, "no such ref on the bus"),
     ],
 )
 def test_a_bad_request_is_one_clear_line(bus, toy_stages, name, partition, inputs, message):

@@ -116,7 +116,7 @@ def test_bad_input_fails_at_once_and_a_crash_is_tried_again(airflow):
 @pytest.mark.parametrize(
     ("behaviour", "says"),
     [
-        ("ahead", "was planned, but this would make"),
+        ("ahead", "was planned, but this run makes"),
         ("other presets", "config field 'width' is 77"),
         ("commit nothing", "ended with exit code 0, but frames/"),
     ],

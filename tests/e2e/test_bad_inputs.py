@@ -42,7 +42,7 @@ COMMAND_LINES = [
     Case("malformed reference", ["clean", "--input", "episodes=episodes/../x"], "'episodes/../x' is not an artifact"),
     Case("no such artifact", ["clean", "--input", f"episodes=episodes/bad/{NOWHERE}"], f"episodes/bad/{NOWHERE}"),
     Case("no such batch", ["clean", "--partition", "nowhere"], "input 'episodes' is missing"),
-    Case("no such ref", ["train", "--input", "dataset=refs/datasets/none"], "refs/datasets/none: there is no such ref"),
+    Case("no such ref", ["train", "--input", "dataset=refs/datasets/none"], "refs/datasets/none: no such ref"),
     Case(
         "two for one",
         ["clean", "--input", "episodes={capture}", "--input", f"episodes=episodes/bad/{NOWHERE}"],

@@ -198,7 +198,7 @@ def test_a_login_goes_along_with_a_pull_and_with_nothing_else():
 def test_a_login_that_is_none_is_refused_and_not_quoted(header):
     target = "/v1.45/images/create?fromImage=sim2edge/train&tag=1"
     refused = ask("POST", target, policy=replace(POLICY, pull=True), **header)
-    assert refused == Refused("the login of the registry cannot be read")
+    assert refused == Refused("the login of the registry is invalid")
 
 
 def test_an_image_that_was_pulled_by_its_digest_is_judged_by_that_name():

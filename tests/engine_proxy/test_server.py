@@ -179,7 +179,7 @@ def test_a_short_id_becomes_the_whole_id(proxy: Proxy, engine: Engine):
 def test_a_refusal_reaches_nobody_and_is_logged_in_one_line(proxy: Proxy, engine: Engine):
     status, answer = proxy.ask(request("POST", f"/v1.45/containers/{CONTAINER}/exec", b'{"Cmd":["sh"]}'))
     assert status == 403
-    assert json.loads(answer)["message"] == "refused by the engine proxy: not among what a stage needs"
+    assert json.loads(answer)["message"] == "refused by the engine proxy: not a request that stages need"
     assert engine.requests == []
     refusals = [line for line in proxy.said() if line["event"] == "refused"]
     assert len(refusals) == 1
@@ -263,7 +263,7 @@ def test_an_engine_that_has_gone_is_said_in_one_line(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--socket=/nowhere.sock"], r"/nowhere.sock: no engine's socket there"),
+        (["--socket=/nowhere.sock"], r"/nowhere.sock: no engine's socket"),
         (["--socket=/etc/hostname"], r"/etc/hostname: not a socket"),
         (["--listen=nonsense"], r"--listen 'nonsense': expected HOST:PORT"),
         (["--socket={socket}", "--listen=203.0.113.1:1"], r"--listen 203.0.113.1:1: "),

@@ -32,7 +32,7 @@ def test_the_dataset_is_the_one_that_the_verdict_judged_on(judged: Bus) -> None:
     ("inputs", "said"),
     [
         ({"model": ["model/b-1/" + "9" * 16]}, f"{VERDICT} is about model/b-1/9999999999999999, not {MODEL}"),
-        ({"model": [MODEL]}, f"{VERDICT} does not say on which dataset it judged"),
+        ({"model": [MODEL]}, f"{VERDICT} records no dataset"),
         ({}, f"{VERDICT} is about no model, not {MODEL}"),
     ],
 )

@@ -61,9 +61,9 @@ def test_no_ready_json_is_no_batch_yet(ingest, s3, partition):
         ({"file": {"path": "READY.json"}}, "files: "),
         ({"file": {"path": "a b.mcap"}}, "files: "),
         ({"file": {"sha256": "0" * 64}}, "a.mcap: its bytes do not match the sha256 in inbox/"),
-        ({"file": {"bytes": 7}}, "READY.json says 7 bytes"),
+        ({"file": {"bytes": 7}}, "READY.json lists 7 bytes"),
         ({"file": {"bytes": 10**12}}, "1000000.0 MB, more than max_file_mb=4096"),
-        ({"file": {"path": "b.mcap"}}, "b.mcap: missing, READY.json says"),
+        ({"file": {"path": "b.mcap"}}, "b.mcap: missing, READY.json lists"),
     ],
 )
 def test_a_listing_that_is_wrong(ingest, drop, s3, partition, fields, message):
@@ -74,7 +74,7 @@ def test_a_listing_that_is_wrong(ingest, drop, s3, partition, fields, message):
 def test_a_path_listed_twice(ingest, drop, s3, partition):
     ready = drop()
     drop(files=ready["files"] * 2)
-    assert "a path comes twice" in refuse(ingest, s3, partition)
+    assert "duplicate path" in refuse(ingest, s3, partition)
 
 
 def test_what_is_no_json(ingest, s3, partition):
@@ -96,7 +96,7 @@ def test_a_delivery_that_changes_after_it_was_taken_is_refused(ingest, drop, s3,
     drop(ticks=4)
     result = ingest()
     assert result.code == cli.EXIT_BAD_INPUT
-    assert f"READY.json: changed since {made} was made of it" in result.err
+    assert f"READY.json: changed since {made} was made from it" in result.err
     assert s3.read_ref(f"refs/batches/{partition}").target == made
     assert ingest("floor=wood").code == cli.EXIT_BAD_INPUT
 
@@ -113,7 +113,7 @@ def test_a_second_delivery_under_the_same_id_is_refused(ingest, folder, s3, part
     write_bag(folder / "b.mcap", robot_drive(4))
     result = ingest(folder)
     assert result.code == cli.EXIT_BAD_INPUT
-    assert f"inbox/{partition}: holds another delivery already: name another batch" in result.err
+    assert f"inbox/{partition}: has another delivery: name another batch" in result.err
     assert {key: s3.get(key) for key in s3.list(f"inbox/{partition}")} == before
     assert ingest().committed["reference"] == made
 
@@ -129,7 +129,7 @@ def test_a_batch_of_the_simulator_is_not_taken_over(ingest, folder, s3, partitio
 
 def test_ready_may_be_insisted_on(ingest, drop, s3, partition):
     drop()
-    assert "not aaaaaaaaaaaa as config.ready says" in ingest(f"ready={'a' * 64}").err
+    assert "not aaaaaaaaaaaa as config.ready requires" in ingest(f"ready={'a' * 64}").err
     assert ingest(f"ready={hashlib.sha256(s3.get(f'inbox/{partition}/READY.json')).hexdigest()}").code == 0
 
 

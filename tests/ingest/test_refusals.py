@@ -174,7 +174,7 @@ def test_a_folder_without_logs(folder, refused):
 )
 def test_hostile_file_names(folder, refused, name):
     write_bag(folder / name, robot_drive(2))
-    assert "not a name to deliver" in refused(folder)
+    assert "not a valid name" in refused(folder)
 
 
 def test_symbolic_links_are_not_followed(folder, refused, tmp_path):

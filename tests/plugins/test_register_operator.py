@@ -65,13 +65,13 @@ def register(monkeypatch):
 
 
 def test_each_batch_is_a_partition_and_a_line(register):
-    report = Report(["a", "b"], ["inbox/'X': not a batch id: left alone"], {}, {"b": "r0"}, 3)
+    report = Report(["a", "b"], ["inbox/'X': not a batch id: ignored"], {}, {"b": "r0"}, 3)
     assert register(report) == ["a", "b"]
     assert register.emitted == ["a", "b"]
     assert register.lines == [
         "registered a",
         "registered b, which r0 had claimed and lost",
-        "WARNING refused inbox/'X': not a batch id: left alone",
+        "WARNING refused inbox/'X': not a batch id: ignored",
         "3 more are complete: the next run registers them",
     ]
 

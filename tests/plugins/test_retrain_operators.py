@@ -136,7 +136,7 @@ def test_nothing_to_join_is_skipped(frames):
 
 
 def test_it_rests_waits_and_trains(frames):
-    with pytest.raises(AirflowSkipException, match="nobody asks"):
+    with pytest.raises(AirflowSkipException, match="no open requests"):
         look()
     request_training()
     with pytest.raises(AirflowSkipException, match="1 of 5 new batches"):
@@ -146,7 +146,7 @@ def test_it_rests_waits_and_trains(frames):
 
 def test_while_trainings_are_paused_requests_wait_and_none_is_lost(frames):
     request_training()
-    with pytest.raises(AirflowSkipException, match="train_model is paused: requests that wait for it: 1"):
+    with pytest.raises(AirflowSkipException, match="train_model is paused: 1 requests are pending"):
         look(paused=True)
     with pytest.raises(AirflowException, match="train_model is paused: clear this task") as caught:
         start(paused=True)
@@ -173,7 +173,7 @@ def test_a_run_that_waits_makes_way_for_the_next_which_sees_the_same(frames, mon
     request_training()
     decide = Decide(task_id="decide", policy=AT_ONCE)
     monkeypatch.setattr(Decide, "dag_id", "retrain")
-    with pytest.raises(AirflowSkipException, match="the next run goes on: a training is going on"):
+    with pytest.raises(AirflowSkipException, match="the next run goes on: a training is running"):
         decide.poke(context({"train_model": 1, "retrain": 1}))
     assert decide.poke(context({"retrain": 1})) is True
     assert decide.poke(context({"train_model": 1})) is False
@@ -220,7 +220,7 @@ def test_what_a_person_says_wrong_fails_the_run_and_asks_for_nothing(frames, par
 
 def test_a_run_that_nobody_told_anything_asks_for_nothing(frames):
     defaults = {name: param.value for name, param in retrain_operators.PARAMS.items()}
-    with pytest.raises(AirflowSkipException, match="nobody asks"):
+    with pytest.raises(AirflowSkipException, match="no open requests"):
         look(**defaults)
 
 
@@ -228,7 +228,7 @@ def test_what_no_training_can_have_is_left_alone_and_hinders_nobody(frames):
     hostile = make_request("drift", "x", {"d": 1}, by="m", overrides=["train.nonsense=1"])
     retrain.submit(frames, hostile)
     frames.put(f"{retrain.OPEN}/..%2f..%2fetc.json", b"{}")
-    with pytest.raises(AirflowSkipException, match="nobody asks"):
+    with pytest.raises(AirflowSkipException, match="no open requests"):
         look()
     request_training()
     assert look() is True

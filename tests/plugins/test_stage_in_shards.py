@@ -93,7 +93,7 @@ def test_a_shard_that_crashed_is_made_by_its_retry(run, fake_stages):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"gather": 2}, r"2 of 2 shards are not there \(1/2, 2/2\)"),
+        ({"gather": 2}, r"2 of 2 shards are missing \(1/2, 2/2\)"),
         ({"shard": "1/5"}, "capture: 5 shards, but episodes=4: at most 4"),
     ],
 )

@@ -180,7 +180,7 @@ def test_who_always_loses_the_race_gives_up(bus, keys, repository, tmp_path, mon
     class Hopeless(Bus):
         def put(self, key, data, **condition):
             if key.endswith("timestamp.json"):
-                raise Conflict("changed by someone else")
+                raise Conflict("changed by another writer")
             super().put(key, data, **condition)
 
     with pytest.raises(Conflict):

@@ -114,9 +114,9 @@ def test_a_file_that_is_wrong_is_named(folder: Path, name: str, text: str, compl
 
 
 def test_without_an_admin_there_is_no_folder_of_roles(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"no admin\.env: make the role files with `sim2edge access init`"):
+    with pytest.raises(BadInput, match=r"no admin\.env: create the role files with `sim2edge access init`"):
         read_keys(tmp_path)
-    with pytest.raises(BadInput, match=r"no device-pi-7\.env: make it with `sim2edge access add device-pi-7`"):
+    with pytest.raises(BadInput, match=r"no device-pi-7\.env: create it with `sim2edge access add device-pi-7`"):
         read_variables(tmp_path, "device-pi-7")
 
 
@@ -160,7 +160,7 @@ def test_the_commands_say_what_they_did_and_no_secret(
     said = capsys.readouterr()
     assert "device-a, device-b" in said.out
     assert "nothing was missing" in said.out
-    assert f"made: {folder}/device-c.env" in said.out
+    assert f"created: {folder}/device-c.env" in said.out
     assert read_role(folder, "validate")["MLFLOW_TRACKING_PASSWORD"] == "a-given-password"
     for path in folder.iterdir():
         for value in read_role(folder, path.stem).values():

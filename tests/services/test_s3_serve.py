@@ -126,4 +126,4 @@ def test_when_a_part_dies_the_whole_ends_and_says_which(serving: Serving, victim
 
 def test_without_role_files_it_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["s3", "serve", "--home", str(tmp_path), "--credentials", str(tmp_path / "none")]) == 2
-    assert "make the role files with `sim2edge access init`" in capsys.readouterr().err
+    assert "create the role files with `sim2edge access init`" in capsys.readouterr().err

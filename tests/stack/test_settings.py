@@ -29,7 +29,7 @@ def test_an_argument_wins_over_a_variable_and_that_over_the_default() -> None:
         ({"SIM2EDGE_S3_PORT": "many"}, {}, "s3_port.*'many'"),
         ({}, {"airflow_port": 70000}, "airflow_port.*70000"),
         ({}, {"bucket": "No Bucket"}, "bucket.*'No Bucket'"),
-        ({}, {"only": ("mlflow",)}, "must hold s3"),
+        ({}, {"only": ("mlflow",)}, "must contain s3"),
         ({}, {"only": ("s3", "postgres")}, "only.*'postgres'"),
     ],
 )
@@ -50,7 +50,7 @@ def test_a_taken_port_is_told_with_its_holder_and_the_way_out(settings: StackSet
 
 def test_two_services_cannot_want_one_port(settings: StackSettings) -> None:
     both = settings.model_copy(update={"only": ("s3", "mlflow"), "mlflow_port": settings.s3_port + 1})
-    with pytest.raises(BadInput, match=r"wanted by both S3 server, s3\.port\.grpc and MLflow: .* --mlflow-port"):
+    with pytest.raises(BadInput, match=r"used for both S3 server, s3\.port\.grpc and MLflow: .* --mlflow-port"):
         check_ports(both)
 
 

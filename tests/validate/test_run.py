@@ -93,7 +93,7 @@ def test_a_champion_that_moved_meanwhile_is_left_alone(bus, dataset, put_model):
     manifest, diary = judge(bus, new, dataset, *LENIENT, champion=old)
     assert manifest.refused is None
     assert bus.read_ref(CHAMPION_REF).target == newest
-    assert any("is " + newest + " by now: left as it is" in message for message in diary.messages)
+    assert any("is " + newest + " now: not promoted" in message for message in diary.messages)
 
 
 def test_a_champion_of_older_classes_does_not_stand_in_the_way(bus, dataset, put_model, tmp_path):
@@ -178,7 +178,7 @@ def test_mlflow_learns_who_is_champion(bus, dataset, put_model, tmp_path, monkey
     client, model = MlflowClient(uri), put_model("1")
     client.create_registered_model("perception")
     _, diary = judge(bus, model, dataset, *LENIENT)
-    assert f"WARNING: MLflow has no version of {model}: alias 'champion' stays where it is" in diary.messages
+    assert f"WARNING: MLflow has no version of {model}: alias 'champion' is unchanged" in diary.messages
     version = client.create_model_version(
         "perception", (tmp_path / "files").as_uri(), tags={registry.ARTIFACT_TAG: model}
     )
@@ -205,4 +205,4 @@ def test_a_race_for_the_champion_is_lost_quietly(bus, dataset, put_model, monkey
     monkeypatch.setattr(bus, "read_ref", look_then_lose)
     promote(bus, passed, diary)
     assert bus.read_ref(CHAMPION_REF).target == other
-    assert diary.messages == [f"{mine} passed, but the champion moved meanwhile: left as it is"]
+    assert diary.messages == [f"{mine} passed, but the champion moved meanwhile: not promoted"]

@@ -1,4 +1,4 @@
-"""`sim2edge compose batch`: one batch through the system in containers, until the canary device runs the release."""
+"""Run one batch through the system in containers, until the canary device runs the release."""
 
 import json
 import os
@@ -26,7 +26,7 @@ POLL_S = 1.0
 
 
 class BatchRun:
-    """Runs batches through the system whose secrets are in `folder`, and says on `console` what happens."""
+    """Runs batches through the system whose secrets are in `folder`, and reports on `console`."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str], console: Console) -> None:
         self._folder = folder
@@ -34,10 +34,10 @@ class BatchRun:
         self._console = console
 
     def run(self, batch: str, preset: str, overrides: list[str], report_file: Path | None = None) -> int:
-        """Run one batch; the exit code: 0 well, 1 a stage failed, 3 a gate refused.
+        """Run one batch and return the exit code: 0 success, 1 a stage failed, 3 a gate refused.
 
         Raises:
-            Unavailable: Airflow, S3 or the device does not do its part in time.
+            Unavailable: Airflow, S3 or the device does not answer in time.
         """
         began, started = time.monotonic(), time.time()
         url = url_of("airflow", self._settings)
@@ -65,7 +65,7 @@ class BatchRun:
         return code
 
     def _bus(self) -> Bus:
-        """Return the bucket with the admin's keys, from this machine."""
+        """Connect to the bucket with the admin's keys, from this machine."""
         settings = self._settings
         os.environ.update(read_variables(self._folder / CREDENTIALS, "admin"))
         os.environ["SIM2EDGE_BUCKET"] = settings.get("SIM2EDGE_BUCKET") or "sim2edge"

@@ -1,8 +1,8 @@
-"""Whether a part of Airflow is healthy: the health check of its containers.
+"""Check the health of a part of Airflow, for its containers.
 
     python -m sim2edge.compose.beat scheduler          api, scheduler, dag_processor, triggerer
 
-The API server says it of all of them, by their heartbeats. Exit code 1: not healthy, and one line that says why.
+The API server reports the heartbeats of all parts. Exit code 1: not healthy, with the reason on one line.
 """
 
 import os
@@ -15,11 +15,11 @@ from sim2edge.services.http import fetch_json
 
 TIMEOUT_S = 6.0
 LATEST_S = 60.0
-"""How old the last heartbeat of a healthy part is at most."""
+"""Maximum age of a healthy part's last heartbeat."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Say whether the part named by the first word is healthy."""
+    """Print the error of the part that the first argument names, if any; return the exit code."""
     (part,) = argv
     server = os.environ.get(
         "SIM2EDGE_AIRFLOW_URL", "http://airflow-api:8080" if part != "api" else "http://127.0.0.1:8080"
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def judge(part: str, health: Mapping[str, Any] | None, now: datetime) -> str | None:
-    """Return what is wrong with a part, by what the API server says of Airflow's health; None: nothing."""
+    """Return the error of a part by the API server's health report; None when it is healthy."""
     if health is None:
         return "the API server does not answer"
     if part == "api":

@@ -1,9 +1,9 @@
-"""What the cameras of the virtual devices show: rooms that no batch captures, drawn once into a folder of JPEGs.
+"""Draw the images of the virtual devices' cameras: rooms that no batch captures, once, into a folder of JPEGs.
 
     python -m sim2edge.compose.camera --frames 240 /frames
 
-The rooms are drawn from a batch id of their own, so nothing is ever trained on them, and the frames are there before
-the first release is. Runs in the image of the capture stage; a folder that has frames is left as it is.
+The rooms are drawn from a batch id of their own, so nothing is ever trained on them, and the frames exist before the
+first release does. Runs in the image of the capture stage; a folder with frames stays unchanged.
 """
 
 import argparse
@@ -18,19 +18,19 @@ FRAMES_A_ROOM = 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw the frames; the exit code."""
+    """Draw the frames and return the exit code."""
     parser = argparse.ArgumentParser(prog="sim2edge.compose.camera", description=__doc__.partition("\n")[0])
-    parser.add_argument("--frames", type=int, default=240, help="how many to draw (default 240)")
+    parser.add_argument("--frames", type=int, default=240, help="number of frames (default 240)")
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args(argv)
     return guard(lambda: fill(arguments.folder, arguments.frames))
 
 
 def fill(folder: Path, count: int) -> int:
-    """Draw `count` frames into `folder`, unless all are there."""
+    """Draw `count` frames into `folder`, unless it has as many."""
     there = len(list(folder.glob("*.jpg")))
     if there >= count:
-        print(f"{folder}: {there} frames are there")
+        print(f"{folder}: {there} frames exist")
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     for number, jpeg in zip(range(count), draw_frames(), strict=False):
@@ -42,7 +42,7 @@ def fill(folder: Path, count: int) -> int:
 
 
 def draw_frames() -> Iterator[bytes]:
-    """JPEGs seen on drives through one room after another, without end."""
+    """Yield JPEGs of drives through one room after another, endlessly."""
     import cv2
 
     from sim2edge.capture.config import CaptureConfig

@@ -1,13 +1,13 @@
-"""`sim2edge compose`: what goes with `docker compose` to run the whole system in containers on this host.
+"""Set up, check and stop the system in containers (`docker compose`) on this host, and run a batch through it.
 
-    sim2edge compose init [--alert-webhook URL]     make the secrets, and .env with what this machine is like
-    sim2edge compose check                          see that `docker compose up` will find all it needs
-    sim2edge compose logins                         the addresses, users and passwords of people
-    sim2edge compose down                           stop everything, stages that run included; data stay
+    sim2edge compose init [--alert-webhook URL]     create the secrets, and .env with this machine's settings
+    sim2edge compose check                          check that `docker compose up` has all it needs
+    sim2edge compose logins                         print addresses, users and passwords
+    sim2edge compose down                           stop everything, running stages included; data stay
     sim2edge compose batch --batch demo-1 --preset demo [--set augment.copies=2]... [--report FILE]
 
-`make secrets`, `up`, `down` and `batch` call them (docs/compose.md). Exit codes: 0 well; 1 a stage failed;
-2 something is missing or wrong; 3 a gate refused the model; 75 no answer.
+`make secrets`, `up`, `down` and `batch` call them (docs/compose.md). Exit codes: 0 success; 1 a stage failed;
+2 something is missing or invalid; 3 a gate refused the model; 75 no answer.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from sim2edge.command_help import add_command
 from sim2edge.compose import host
 from sim2edge.compose.batch import BatchRun
 from sim2edge.compose.secrets import has_passwords, load_passwords, logins, make_secrets
@@ -25,43 +26,46 @@ from sim2edge.manifest import check_partition
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `sim2edge compose ...`; the exit code."""
+    """Run `sim2edge compose ...` and return the exit code."""
     arguments = parser().parse_args(argv)
     code: int = arguments.run(arguments, Console(highlight=False))
     return code
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge compose", description=__doc__.partition("\n")[0])
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="sim2edge compose", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = top.add_subparsers(required=True, metavar="command")
-    verb = verbs.add_parser("init", help="make the secrets and .env; what is there stays")
-    verb.add_argument("--alert-webhook", metavar="URL", help="where alerts are posted; '' for nowhere")
+    verb = add_command(verbs, "init", "create missing secrets and settings in .env", "sim2edge compose init")
+    verb.add_argument("--alert-webhook", metavar="URL", help="address that alerts are posted to; '' for none")
     verb.set_defaults(run=init)
-    verb = verbs.add_parser("check", help="see that everything is there to start")
+    verb = add_command(verbs, "check", "check that `docker compose up` has all it needs", "sim2edge compose check")
     verb.set_defaults(run=check)
-    verb = verbs.add_parser("logins", help="print addresses, users and passwords")
+    verb = add_command(verbs, "logins", "print addresses, users and passwords", "sim2edge compose logins")
     verb.set_defaults(run=show_logins)
-    verb = verbs.add_parser("down", help="stop everything, stages included; data stay")
+    verb = add_command(verbs, "down", "stop everything, running stages included; data stay", "sim2edge compose down")
     verb.set_defaults(run=down)
-    verb = verbs.add_parser("batch", help="run one batch and follow it")
+    example = "sim2edge compose batch --batch demo-2 --preset demo --set augment.copies=2"
+    verb = add_command(verbs, "batch", "run one batch and follow it until the canary device runs the release", example)
     verb.add_argument("--batch", default="demo-1", help="the batch to capture (default demo-1)")
     verb.add_argument("--preset", default="demo", help="a file of conf/, without .yaml (default demo)")
     verb.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="override a stage's config")
-    verb.add_argument("--report", type=Path, metavar="FILE", help="write the summary as JSON, too")
+    verb.add_argument("--report", type=Path, metavar="FILE", help="also write the summary as JSON")
     verb.set_defaults(run=batch)
     return top
 
 
 def init(arguments: argparse.Namespace, console: Console) -> int:
-    """`init`: make what is missing.
+    """Run `init`: create missing secrets and settings.
 
     Raises:
-        BadInput: no address, no engine's socket, or data of earlier secrets.
+        BadInput: the webhook is no address, there is no engine's socket, or data of earlier secrets.
     """
     webhook: str | None = arguments.alert_webhook
     if webhook and not webhook.startswith(("http://", "https://")):
-        raise BadInput(f"--alert-webhook '{webhook}': not an address of http or https")
+        raise BadInput(f"--alert-webhook '{webhook}': not an http or https address")
     settings = host.read_settings()
     folder = host.secrets_folder(settings)
     found = {
@@ -73,25 +77,25 @@ def init(arguments: argparse.Namespace, console: Console) -> int:
         host.check_no_data(found["COMPOSE_PROJECT_NAME"])
     made = make_secrets(folder, webhook)
     added = host.complete_env_file(host.ROOT / ".env", found)
-    console.print(f"secrets {'made' if made else 'were there'}: {folder}", soft_wrap=True)
+    console.print(f"secrets {'created' if made else 'exist'}: {folder}", soft_wrap=True)
     if added:
         console.print(f".env: {', '.join(added)}", soft_wrap=True)
     return 0
 
 
 def check(_: argparse.Namespace, console: Console) -> int:
-    """`check`: one line for the first thing that is missing."""
+    """Run `check`: report the first thing that is missing."""
     settings = host.read_settings()
     load_passwords(host.secrets_folder(settings))
     host.check_engine()
     host.check_images()
     host.check_ports(settings)
-    console.print("everything is there")
+    console.print("ready to start")
     return 0
 
 
 def show_logins(_: argparse.Namespace, console: Console) -> int:
-    """`logins`: for each published service, where it is and who may enter."""
+    """Run `logins`: print address, user and password of each published service."""
     settings = host.read_settings()
     known = logins(host.secrets_folder(settings))
     for service in host.published(settings):
@@ -102,7 +106,7 @@ def show_logins(_: argparse.Namespace, console: Console) -> int:
 
 
 def down(_: argparse.Namespace, console: Console) -> int:
-    """`down`: the services first, so that nothing starts another stage; then stages, whose network goes last.
+    """Run `down`: stop the services, so that nothing starts another stage, then the stages, and their network last.
 
     Raises:
         BadInput: the compose file cannot be used.
@@ -113,14 +117,14 @@ def down(_: argparse.Namespace, console: Console) -> int:
     stages = host.stage_containers(host.read_settings())
     if stages:
         host.must(["rm", "--force", "--volumes", *stages])
-        console.print(f"stages that were running: {len(stages)}; their tasks are tried again after the next start")
+        console.print(f"stopped {len(stages)} running stages; their tasks are retried after the next start")
     host.must(["compose", "down"])
     console.print("stopped; the data stay in volumes (`docker compose down --volumes` removes them)")
     return 0
 
 
 def batch(arguments: argparse.Namespace, console: Console) -> int:
-    """`batch`: trigger, follow, wait for the canary."""
+    """Run `batch`: trigger, follow, wait for the canary."""
     check_partition(arguments.batch)
     settings = host.read_settings()
     run = BatchRun(host.secrets_folder(settings), settings, console)

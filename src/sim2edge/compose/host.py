@@ -1,6 +1,6 @@
-"""What this machine has for the system in containers: settings, the engine, ports, images; each problem is one line.
+"""Check what the system in containers needs of this machine: settings, engine, ports, images; one line for an error.
 
-The settings are those that `docker compose` sees: the environment, else `.env` beside `docker-compose.yaml`.
+The settings are those of `docker compose`: the environment, else `.env` beside `docker-compose.yaml`.
 """
 
 import os
@@ -15,10 +15,10 @@ from sim2edge.lines import join_lines
 from sim2edge.services.ports import holder, is_taken
 
 ROOT = Path(__file__).resolve().parents[3]
-"""The checkout: holds docker-compose.yaml."""
+"""The checkout, with docker-compose.yaml."""
 
 PORTS = {"airflow": 8080, "mlflow": 5000, "s3": 8333, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
-"""Each published service's port, unless SIM2EDGE_<SERVICE>_PORT says another."""
+"""Default ports of published services; SIM2EDGE_<SERVICE>_PORT overrides one."""
 
 PROFILE_OF = {"s3": "s3", "grafana": "dashboards"}
 ENGINE_TIMEOUT_S = 180
@@ -26,13 +26,13 @@ Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
 def read_settings(root: Path | None = None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables that `docker compose` fills in: those of `.env`, and over them the environment."""
+    """Return the variables for `docker compose`: those of `.env`, overridden by the environment."""
     found = dotenv_values((root or ROOT) / ".env", interpolate=False)
     return {**{name: value for name, value in found.items() if value is not None}, **environment}
 
 
 def secrets_folder(settings: Mapping[str, str]) -> Path:
-    """Return where the secrets are."""
+    """Return the folder of the secrets."""
     return ROOT / (settings.get("SIM2EDGE_SECRETS") or ".sim2edge/compose")
 
 
@@ -49,18 +49,18 @@ def port_of(service: str, settings: Mapping[str, str]) -> int:
 
 
 def url_of(service: str, settings: Mapping[str, str]) -> str:
-    """Return where a published service is reached from this machine."""
+    """Return the address of a published service on this machine."""
     return f"http://127.0.0.1:{port_of(service, settings)}"
 
 
 def published(settings: Mapping[str, str]) -> list[str]:
-    """Return the services with a port, by the profiles that are on."""
+    """Return the services with a published port, by the active profiles."""
     profiles = (settings.get("COMPOSE_PROFILES") or "").split(",")
     return [service for service in PORTS if PROFILE_OF.get(service, profiles[0]) in profiles]
 
 
 def socket_group(settings: Mapping[str, str]) -> int:
-    """Return the group of the engine's socket, which the proxy before it joins.
+    """Return the group of the engine's socket, which the engine proxy joins.
 
     Raises:
         BadInput: there is no socket.
@@ -73,7 +73,7 @@ def socket_group(settings: Mapping[str, str]) -> int:
 
 
 def complete_env_file(path: Path, settings: Mapping[str, str]) -> list[str]:
-    """Add to `.env` the settings that it lacks; lines that are there stay. Returns the names that were added."""
+    """Add missing settings to `.env`, keeping existing lines; return the names added."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     there = dotenv_values(path, interpolate=False)
     new = {name: value for name, value in settings.items() if name not in there}
@@ -84,7 +84,7 @@ def complete_env_file(path: Path, settings: Mapping[str, str]) -> list[str]:
 
 
 def run_docker(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    """Run `docker` (or what DOCKER names) and hear what it says."""
+    """Run `docker` (or the command in DOCKER) and capture its output."""
     command = [os.environ.get("DOCKER") or "docker", *arguments]
     try:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=ENGINE_TIMEOUT_S, check=False)
@@ -95,10 +95,10 @@ def run_docker(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
 
 
 def must(arguments: Sequence[str], run: Run = run_docker) -> str:
-    """Return what `docker` says.
+    """Run `docker` and return its output.
 
     Raises:
-        Unavailable: it fails; says how its problem ends.
+        Unavailable: it fails; the message has the last line of its error.
     """
     answer = run(arguments)
     if answer.returncode != 0:
@@ -108,30 +108,30 @@ def must(arguments: Sequence[str], run: Run = run_docker) -> str:
 
 
 def stage_containers(settings: Mapping[str, str], run: Run = run_docker) -> list[str]:
-    """Return ids of the stages' containers of this deployment."""
+    """Return the ids of the stage containers of this deployment."""
     deployment = settings.get("SIM2EDGE_DEPLOYMENT") or "sim2edge"
     return must(["ps", "--all", "--quiet", "--filter", f"label=sim2edge.deployment={deployment}"], run).split()
 
 
 def check_no_data(project: str, run: Run = run_docker) -> None:
-    """See that the engine keeps no data of this project, before it gets new secrets.
+    """Check that the engine has no data of this project, before new secrets are created.
 
     Raises:
-        BadInput: it does, and new secrets would not open them.
+        BadInput: it has, and new secrets would not open them.
     """
     try:
         answer = run(["volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={project}"])
     except (BadInput, Unavailable):
-        return  # without an engine there is nothing to lose; `check_engine` complains of it in its time
+        return  # without an engine there are no data; `check_engine` reports it later
     if answer.returncode == 0 and (volumes := answer.stdout.split()):
         raise BadInput(
-            f"volume {volumes[0]} and {len(volumes) - 1} others hold data that only the secrets of their time open: "
-            "put that folder of secrets back, or remove the data with `docker compose down --volumes`"
+            f"volume {volumes[0]} and {len(volumes) - 1} others hold data that only their earlier secrets open: "
+            "restore that folder of secrets, or remove the data with `docker compose down --volumes`"
         )
 
 
 def check_engine(run: Run = run_docker) -> None:
-    """See that an engine answers this user, and that compose is there.
+    """Check that an engine answers this user, and that compose is installed.
 
     Raises:
         BadInput: the command, the plugin or the permission is missing.
@@ -148,10 +148,10 @@ def check_engine(run: Run = run_docker) -> None:
 
 
 def check_images(run: Run = run_docker) -> None:
-    """See that every image of ours that the services name is on the engine.
+    """Check that the engine has every image of ours that the services name.
 
     Raises:
-        BadInput: names those that are missing.
+        BadInput: some are missing; the message names them.
     """
     named = run(["compose", "config", "--images"])
     if named.returncode != 0:
@@ -164,10 +164,10 @@ def check_images(run: Run = run_docker) -> None:
 
 
 def check_ports(settings: Mapping[str, str]) -> None:
-    """See that the ports are free, or held by the system itself.
+    """Check that the ports are free, or held by the system itself.
 
     Raises:
-        BadInput: says which one is not, who holds it and how to choose another.
+        BadInput: one is taken; the message names it, its holder and how to choose another.
     """
     for service in published(settings):
         port = port_of(service, settings)

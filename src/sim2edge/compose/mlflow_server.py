@@ -1,4 +1,4 @@
-"""The MLflow server of the system in containers: a login on every page, runs in SQLite, artifacts on S3.
+"""Run the MLflow server of the system in containers: a login on every page, runs in SQLite, artifacts on S3.
 
     python -m sim2edge.secrets_file -- python -m sim2edge.compose.mlflow_server --home /data
 
@@ -19,7 +19,7 @@ SECRETS = ("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Become the server; returns only when it cannot be started."""
+    """Exec the server; return only if it cannot be started."""
     parser = argparse.ArgumentParser(prog="sim2edge.compose.mlflow_server", description=__doc__.partition("\n")[0])
     parser.add_argument("--home", type=Path, default=Path("/data"), help="folder of its databases (default /data)")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")  # noqa: S104
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def become_server(home: Path, host: str, port: int) -> int:
-    """Write the settings and start the server in place of this process.
+    """Write the settings and replace this process by the server.
 
     Raises:
         BadInput: a secret or the bucket is not set.

@@ -1,13 +1,13 @@
-"""The secrets of the system in containers: random, made once, each in the file that one service is given.
+"""Create the secrets of the system in containers: random, once, each in the file that one service gets.
 
-    <folder>/                   0700: nobody but its owner, and root, comes in
-        passwords.json          the logins of people and the passwords between services: all else is made from it
-        <secret>                what a service gets mounted at /run/secrets/<secret>
+    <folder>/                   0700: accessible only to its owner, and root
+        passwords.json          logins of people and passwords between services: the source of all other files
+        <secret>                mounted into a service at /run/secrets/<secret>
         credentials/<role>.env  keys of each role: S3, MLflow
-        worker/<stage>.env      those of the stages again, which Airflow hands on to them
+        worker/<stage>.env      copies for the stages, which Airflow passes on to them
 
-A file is mounted alone, so the folder's own mode does not shut out the service, whatever user that runs as; on the host
-it shuts out everybody else. That works for any user who runs this, root or not, and for an engine without root.
+A file is mounted alone, so the folder's mode does not restrict the service, whatever user it runs as; on the host it
+restricts all others. That works for any user who runs this, root or not, and for a rootless engine.
 """
 
 import base64
@@ -24,8 +24,6 @@ from sim2edge.services.files import write_private
 from sim2edge.services.logins import USER, without_retired
 from sim2edge.services.role_files import init_roles, read_variables
 from sim2edge.stages import stage_names
-
-"""Who logs in to Airflow, MLflow, Grafana, Prometheus and Alertmanager."""
 
 BCRYPT_COST = 10
 PASSWORDS = "passwords.json"
@@ -51,7 +49,7 @@ def _fernet() -> str:
 
 
 class Passwords(BaseModel):
-    """Every secret that is made here; `repr` shows none."""
+    """Every secret created here; `repr` hides them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,46 +64,46 @@ class Passwords(BaseModel):
     grafana_password: str = Field(default_factory=_password, min_length=12, repr=False)
     device_metrics_token: str = Field(default_factory=_password, min_length=12, repr=False)
     alert_webhook: str = Field(default="", repr=False)
-    """Address that Alertmanager and failed tasks post to; empty: alerts are shown by Alertmanager and go nowhere."""
+    """Address that Alertmanager and failed tasks post to; empty: alerts are only shown by Alertmanager."""
 
 
 def load_passwords(folder: Path) -> Passwords:
-    """Return the passwords of a folder.
+    """Read the passwords of a folder.
 
     Raises:
-        BadInput: there are none, or the file is not what was written: data depend on them, so nothing is mended here.
+        BadInput: there are none, or the file is invalid: data depend on them, so nothing is repaired here.
     """
     path = folder / PASSWORDS
     try:
         return Passwords.model_validate(without_retired(json.loads(path.read_text(encoding="utf-8"))))
     except FileNotFoundError as error:
-        raise BadInput(f"{path}: missing: `make secrets` (sim2edge compose init) makes the secrets") from error
+        raise BadInput(f"{path}: missing: `make secrets` (sim2edge compose init) creates the secrets") from error
     except PermissionError as error:
         raise BadInput(f"{path}: may not be read by this user: run the command as its owner") from error
     except ValidationError as error:
         field = ".".join(map(str, error.errors()[0]["loc"]))
-        raise BadInput(f"{path}: field '{field}' is wrong: restore the file") from error
+        raise BadInput(f"{path}: field '{field}' is invalid: restore the file") from error
     except ValueError as error:
         raise BadInput(f"{path}: not JSON: restore the file") from error
 
 
 def has_passwords(folder: Path) -> bool:
-    """Return whether the folder has its passwords, right or wrong."""
+    """Return whether the folder has passwords, valid or not."""
     return (folder / PASSWORDS).exists()
 
 
 def make_secrets(folder: Path, alert_webhook: str | None = None) -> bool:
-    """Make what is missing, and write every file that is made from the passwords anew.
+    """Create missing secrets, and rewrite every file that is derived from the passwords.
 
     Args:
-        folder: made if missing.
-        alert_webhook: where alerts are posted; None: as before.
+        folder: created if missing.
+        alert_webhook: where alerts are posted; None: unchanged.
 
     Returns:
-        whether passwords were made, too; False: they were there.
+        whether passwords were created, too; False: they existed.
 
     Raises:
-        BadInput: the folder holds something else, or may not be written.
+        BadInput: the folder's content is invalid, or it may not be written.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -124,12 +122,12 @@ def make_secrets(folder: Path, alert_webhook: str | None = None) -> bool:
 
 
 def make_credentials(folder: Path) -> None:
-    """The role files (S3, MLflow) that are missing, to be read by whoever has them mounted."""
+    """Create missing role files (S3, MLflow), readable by the services that mount them."""
     init_roles(folder, DEVICES)
     folder.chmod(0o755)
     for path in folder.glob("*.env"):
         path.chmod(0o444)
-    # What Airflow hands on to stages, apart from the admin's and the devices' files.
+    # Files that Airflow passes on to stages, without the admin's and the devices' files.
     worker = folder.with_name(WORKER)
     worker.mkdir(exist_ok=True)
     for stage in stage_names():
@@ -137,7 +135,7 @@ def make_credentials(folder: Path) -> None:
 
 
 def logins(folder: Path) -> dict[str, tuple[str, str]]:
-    """User and password of each service that people log in to; for S3 the admin's keys.
+    """Return user and password of each service with a login; for S3 the admin's keys.
 
     Raises:
         BadInput: there are no secrets.
@@ -156,7 +154,7 @@ def logins(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def write_mounted(path: Path, content: str) -> None:
-    """Write a file that a container is given; left as it is when nothing changed, for a running one has it mounted."""
+    """Write a file that a container mounts; an unchanged one is not replaced, as running containers mount it."""
     if path.is_file() and path.read_text(encoding="utf-8") == content:
         return
     write_private(path, content)
@@ -164,7 +162,7 @@ def write_mounted(path: Path, content: str) -> None:
 
 
 def service_files(passwords: Passwords) -> dict[str, str]:
-    """Name of a secret to its content."""
+    """Return name of a secret to its content."""
     database = f"airflow:{quote(passwords.database_password)}@postgres:5432/airflow"
     return {
         "database_password": passwords.database_password,
@@ -187,7 +185,7 @@ def service_files(passwords: Passwords) -> dict[str, str]:
 
 
 def redis_settings(password: str) -> str:
-    """`redis.conf`: a password, and what is queued survives a restart."""
+    """Return `redis.conf`: a password, and a queue that survives a restart."""
     return f"requirepass {password}\nappendonly yes\ndir /data\nmaxmemory-policy noeviction\n"
 
 
@@ -202,12 +200,12 @@ def monitoring_login(password: str, salt: str) -> str:
         import crypt
     hashed = crypt.crypt(password, f"$2b${BCRYPT_COST}${salt}")
     if not hashed or not hashed.startswith("$2b$"):
-        raise BadInput("this system's C library cannot hash passwords with bcrypt: make the secrets on Linux")
+        raise BadInput("this system's C library cannot hash passwords with bcrypt: create the secrets on Linux")
     return f'basic_auth_users:\n  {USER}: "{hashed}"\n'
 
 
 def alertmanager_settings(webhook: str) -> str:
-    """`alertmanager.yml`: one receiver; it holds the webhook's address, which often is a secret itself."""
+    """Return `alertmanager.yml`: one receiver, with the webhook's address, which often is a secret itself."""
     receiver: dict[str, object] = {"name": "operators"}
     if webhook:
         receiver["webhook_configs"] = [{"url": webhook, "send_resolved": True}]

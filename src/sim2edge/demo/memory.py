@@ -1,4 +1,4 @@
-"""Watches how much memory a tree of processes takes, in a thread."""
+"""Measure the peak memory of a process tree, in a thread."""
 
 import threading
 from collections.abc import Iterable
@@ -11,10 +11,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def tree_memory(roots: Iterable[int]) -> int:
-    """Return bytes of proportional (PSS) memory of the processes and all their descendants.
-
-    Ended ones count nothing.
-    """
+    """Return the proportional memory (PSS), in bytes, of the processes and all their descendants; 0 for ended ones."""
     total, seen = 0, set()
     for root in roots:
         try:
@@ -37,7 +34,7 @@ def _proportional(process: psutil.Process) -> int:
 
 
 class MemoryWatch:
-    """Remembers the peak of `tree_memory` while it is open."""
+    """Records the peak of `tree_memory` while it is open."""
 
     def __init__(self, roots: Iterable[int]) -> None:
         self._roots = list(roots)

@@ -1,8 +1,8 @@
-"""`sim2edge demo`: one batch through the whole loop on the local stack, then a virtual device that runs the release.
+"""Run one batch through the whole loop on the local stack, then a virtual device that runs the release.
 
     sim2edge demo [--batch demo-1] [--preset demo] [--set augment.copies=2]... [--stop]
 
-Starts the stack (or uses the one that runs), triggers the pipeline through Airflow's scheduler and follows it, lets a
+Starts the stack (or uses a running one), triggers the pipeline through Airflow's scheduler and follows it, lets a
 virtual device update itself over the air, and ends with a summary on the terminal and in `.sim2edge/demo.json`. What
 it started stays up until Ctrl-C; with `--stop` it stops at once. Exit code 3: the model was refused.
 """
@@ -39,15 +39,17 @@ DEVICE_DEADLINE_S = 120.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the demonstration; its exit code."""
+    """Run the demonstration and return its exit code."""
     arguments = parser().parse_args(argv)
     check_partition(arguments.batch)
     return Demo(arguments.batch, arguments.preset, arguments.set, stop=arguments.stop).run()
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge demo", description=__doc__.partition("\n")[0])
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="sim2edge demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     top.add_argument("--batch", default="demo-1", help="the batch to capture (default demo-1)")
     top.add_argument("--preset", default="demo", help="a file of conf/, without .yaml (default demo)")
     top.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="override a stage's config")
@@ -69,18 +71,18 @@ class Demo:
         self._began = time.monotonic()
 
     def run(self) -> int:
-        """Return everything, in order; stops what it started when it ends, however it ends."""
+        """Run all steps in order; at the end, however it comes, stop what was started."""
         with ExitStack() as cleanup:
             if self._stack.start(self._on_event, attached=True):
                 cleanup.callback(self._stack.stop)
             else:
-                self._say("using the stack that runs already")
+                self._say("using the running stack")
             os.environ.update(self._stack.environment())
             bus = Bus.from_environment()
             ota.main(["init"])
             keys = self._stack.role(f"device-{DEVICE}")
             device = VirtualDevice(DEVICE, RING, self._home / "devices" / DEVICE, self._trusted_root(), keys)
-            if any(device.camera.glob("*.jpg")):  # it ran before: it is there first, and updates itself
+            if any(device.camera.glob("*.jpg")):  # it ran before: start it first, so that it updates itself
                 cleanup.enter_context(device)
                 self._say(f"device {DEVICE} is running release {device.status().release}")
             watch = cleanup.enter_context(MemoryWatch(self._processes()))
@@ -122,7 +124,7 @@ class Demo:
     ) -> Device:
         if not device.running:
             frames = write_unseen_frames(bus, manifests["augment"].reference, device.camera)
-            self._say(f"device {DEVICE} starts; its camera shows {frames} frames of episodes it has not seen")
+            self._say(f"device {DEVICE} starts; its camera shows {frames} frames of unseen episodes")
             cleanup.enter_context(device)
         release = manifests["export"].id
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Pictures for the virtual device: the frames of episodes that no training and no model selection has seen."""
+"""Write images for the virtual device: frames of episodes that no training and no model selection has seen."""
 
 import tempfile
 from pathlib import Path
@@ -13,13 +13,13 @@ def write_unseen_frames(bus: Bus, dataset: str, folder: Path, most: int = 300) -
     """Write frames of a dataset's test split as `<episode>-<frame>.jpg` files into `folder`.
 
     Args:
-        bus: where the dataset lies.
+        bus: the bucket with the dataset.
         dataset: its reference.
-        folder: made if missing; frames of an earlier call are replaced.
-        most: how many to write, spread evenly over the split.
+        folder: created if missing; frames of an earlier call are replaced.
+        most: the number of frames at most, spread evenly over the split.
 
     Returns:
-        how many were written.
+        the number of frames written.
 
     Raises:
         BadInput: the test split is empty.
@@ -28,7 +28,7 @@ def write_unseen_frames(bus: Bus, dataset: str, folder: Path, most: int = 300) -
         artifact = bus.fetch(bus.open(dataset), Path(scratch), ("test.parquet",))
         table = parquet.read_table(artifact.path("test.parquet"), columns=["episode_id", "frame", "image"])
     if table.num_rows == 0:
-        raise BadInput(f"{dataset}/test.parquet: no frames for the device to look at")
+        raise BadInput(f"{dataset}/test.parquet: no frames for the device's camera")
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.jpg"):
         old.unlink()

@@ -1,4 +1,4 @@
-"""One virtual device: the device agent as a process of its own, with frames in a folder for a camera."""
+"""Run one virtual device: the device agent as a process, with a folder of frames as its camera."""
 
 import os
 import subprocess
@@ -18,13 +18,13 @@ from sim2edge.processes import end, spawn
 
 POLL_S = 0.5
 NOT_FOR_DEVICES = ("AWS_", "MLFLOW_", "SIM2EDGE_AIRFLOW_", "SIM2EDGE_KEYS", "SIM2EDGE_CREDENTIALS")
-"""Variables of whoever starts a device that it has no business with; its own keys are given to it."""
+"""Variables of the starting process that a device may not have; it gets keys of its own."""
 
 
 class VirtualDevice:
-    """A device of ring `ring` that lives in `home`, for as long as the context is open.
+    """A device of ring `ring` with folder `home`, running for as long as the context is open.
 
-    `environment` says where the bucket is, with the keys of the device's own role.
+    `environment` has the address of the bucket and the keys of the device's own role.
     """
 
     def __init__(self, name: str, ring: str, home: Path, root: Path, environment: Mapping[str, str]) -> None:
@@ -57,19 +57,19 @@ class VirtualDevice:
 
     @property
     def pid(self) -> int:
-        """The agent's process."""
+        """The agent's process id."""
         assert self._process  # noqa: S101 - only inside the context
         return self._process.pid
 
     def status(self) -> Device:
-        """Return what the device says of itself; its state is `unknown` before it has said anything."""
+        """Return the device's own status; its state is `unknown` before it has written one."""
         try:
             return Device.model_validate_json((self.home / "status.json").read_bytes())
         except (OSError, ValidationError):
             return Device(device=self.name)
 
     def wait_for(self, release: str, deadline_s: float) -> Device:
-        """Wait until a release has passed its trial on the device; its status then.
+        """Wait until a release has passed its trial on the device; return the status.
 
         Raises:
             Unavailable: the agent ended, or the deadline passed.

@@ -1,9 +1,9 @@
-"""Reads a request to the engine strictly: a known endpoint with known parameters, or a refusal.
+"""Parse a request to the engine strictly: a known endpoint with known parameters, or a refusal.
 
     call = read_call("GET", "/v1.45/containers/3f2a9c0d11e4/logs?stdout=1&follow=1", headers)
 
-Only plain paths are understood: nothing percent-encoded but the `@` of an image's digest, no `..`, no `//`, one version
-prefix at most. Of the headers one is passed on, the login of a registry, and only when an image is pulled.
+Only plain paths are accepted: nothing percent-encoded but the `@` of an image's digest, no `..`, no `//`, one version
+prefix at most. One header is passed on, the login of a registry, and only when an image is pulled.
 """
 
 import base64
@@ -37,7 +37,7 @@ ANY = re.compile(r"[^\x00-\x1f]{0,4096}", re.DOTALL)
 
 
 class Action(StrEnum):
-    """Everything that can be asked for."""
+    """The supported requests."""
 
     PING = "ping"
     VERSION = "version"
@@ -60,37 +60,37 @@ class Action(StrEnum):
 ON_CONTAINERS = frozenset(
     {Action.INSPECT, Action.START, Action.WAIT, Action.LOGS, Action.STOP, Action.KILL, Action.REMOVE, Action.ARCHIVE}
 )
-"""What is asked of one container, which has to be of this deployment."""
+"""Requests to one container, which has to be of this deployment."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One way to ask for an action: method, path and the parameters it may have."""
+    """One endpoint of an action: method, path and the parameters it may have."""
 
     action: Action
     method: str
     path: re.Pattern[str]
     parameters: Mapping[str, re.Pattern[str]]
     body_bytes: int = 0
-    """Largest body it takes; 0: none."""
+    """Largest body, bytes; 0: none."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A request that was understood."""
+    """A parsed request."""
 
     action: Action
     method: str
     path: str
     """Without the version."""
     version: str
-    """Such as `/v1.45`; empty when there was none."""
+    """Such as `/v1.45`; empty when the request has none."""
     name: str
     """The container's id, the image's or the network's name; empty when the endpoint has none."""
     parameters: Mapping[str, str]
     body_bytes: int
     login: str = field(default="", repr=False)
-    """Of the registry that an image is pulled from, as the engine takes it; a secret."""
+    """The login of the registry that an image is pulled from, in the engine's form; a secret."""
 
 
 def _endpoint(
@@ -140,7 +140,7 @@ ENDPOINTS = (
 
 
 def read_call(method: str, target: str, headers: Mapping[str, str]) -> Call:
-    """Understand one request.
+    """Parse one request.
 
     Args:
         method: as sent.
@@ -148,15 +148,15 @@ def read_call(method: str, target: str, headers: Mapping[str, str]) -> Call:
         headers: names in lower case.
 
     Raises:
-        Refusal: it is not exactly one of the known requests.
+        Refusal: it is not one of the known requests.
     """
     _check_headers(headers)
     if len(target) > MAX_TARGET:
         raise Refusal("the path is too long")
     path, question, query = target.partition("?")
-    found = TARGET.fullmatch(path.replace("%40", "@"))  # docker-py writes the @ of a digest so
+    found = TARGET.fullmatch(path.replace("%40", "@"))  # docker-py encodes the @ of a digest
     if not found or any(part in (".", "..") for part in path.split("/")):
-        raise Refusal("the path is not a plain one")
+        raise Refusal("the path is not plain")
     if found["version"] and int(found["version"]) < OLDEST_VERSION:
         raise Refusal(f"version 1.{found['version']} of the engine's API is older than 1.{OLDEST_VERSION}")
     for endpoint in ENDPOINTS:
@@ -167,20 +167,20 @@ def read_call(method: str, target: str, headers: Mapping[str, str]) -> Call:
             name = match.groupdict().get("name") or ""
             login = _read_login(headers) if endpoint.action is Action.PULL else ""
             return Call(endpoint.action, method, found["path"], version, name, parameters, endpoint.body_bytes, login)
-    raise Refusal("not among what a stage needs")
+    raise Refusal("not a request that stages need")
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:
     if "upgrade" in headers or "upgrade" in headers.get("connection", "").lower():
-        raise Refusal("a connection is not upgraded")
+        raise Refusal("connections are not upgraded")
     if "transfer-encoding" in headers:
-        raise Refusal("a body has to come with its length")
+        raise Refusal("a body needs a Content-Length")
     if headers.get("content-encoding", "identity") != "identity":
-        raise Refusal("a body has to come uncompressed")
+        raise Refusal("a body has to be uncompressed")
 
 
 def _read_login(headers: Mapping[str, str]) -> str:
-    """Return the login of a pull, written anew; nothing of it is ever quoted."""
+    """Return the login of a pull, rebuilt; errors never quote it."""
     given = headers.get("x-registry-auth", "")
     if not given:
         return ""
@@ -189,7 +189,7 @@ def _read_login(headers: Mapping[str, str]) -> str:
     except ValueError:
         content = None
     if not isinstance(content, dict) or not set(content) <= LOGIN_FIELDS or not _all_text(content.values()):
-        raise Refusal("the login of the registry cannot be read")
+        raise Refusal("the login of the registry is invalid")
     return base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
 
 
@@ -201,15 +201,15 @@ def _read_parameters(endpoint: Endpoint, query: str) -> dict[str, str]:
     try:
         pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict")
     except ValueError as error:
-        raise Refusal("the query cannot be read") from error
+        raise Refusal("the query is invalid") from error
     parameters: dict[str, str] = {}
     for name, value in pairs:
         allowed = endpoint.parameters.get(name)
         if name in parameters:
-            raise Refusal(f"parameter '{name}' comes twice")
+            raise Refusal(f"parameter '{name}' is repeated")
         if allowed is None:
-            raise Refusal(f"parameter '{name[:40]}' is not among those of '{endpoint.action}'")
+            raise Refusal(f"parameter '{name[:40]}' is not allowed for '{endpoint.action}'")
         if not allowed.fullmatch(value):
-            raise Refusal(f"parameter '{name}' has a value that is not let through")
+            raise Refusal(f"parameter '{name}' has a value that is not allowed")
         parameters[name] = value
     return parameters

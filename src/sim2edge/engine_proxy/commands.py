@@ -1,10 +1,9 @@
-"""`sim2edge engine-proxy`: let Airflow run stage containers on this machine's engine, and nothing else.
+"""Let Airflow run stage containers on this machine's engine, and nothing else.
 
-    sim2edge engine-proxy --listen 0.0.0.0:2375 --socket /var/run/docker.sock --deployment sim2edge \
-        --network sim2edge-stages
+    sim2edge engine-proxy --listen 0.0.0.0:2375 --deployment sim2edge --network sim2edge-stages
 
-Clients set DOCKER_HOST=tcp://<host>:2375. Who can reach the port can run stages: put it into a network of its own.
-Exit code 2: the socket is not there, or may not be used, or the address cannot be listened on.
+Clients set DOCKER_HOST=tcp://<host>:2375. Any client that reaches the port can run stages: use a separate network.
+Exit code 2: the socket is missing or not accessible, or the address is not available.
 """
 
 import argparse
@@ -25,7 +24,7 @@ SHUTDOWN_S = 2.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `sim2edge engine-proxy` until SIGTERM; the exit code.
+    """Run `sim2edge engine-proxy` until SIGTERM and return the exit code.
 
     Raises:
         BadInput: the socket or the address cannot be used.
@@ -42,33 +41,35 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge engine-proxy", description=__doc__.partition("\n")[0])
-    top.add_argument("--listen", default="127.0.0.1:2375", metavar="HOST:PORT", help="where clients connect")
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="sim2edge engine-proxy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--listen", default="127.0.0.1:2375", metavar="HOST:PORT", help="address to listen on")
     top.add_argument("--socket", type=Path, default=Path("/var/run/docker.sock"), help="the engine's socket")
-    top.add_argument("--deployment", default="sim2edge", help="label value of the containers it may touch")
-    top.add_argument("--network", default="sim2edge-stages", help="the network that containers join")
+    top.add_argument("--deployment", default="sim2edge", help="label value of the containers it manages")
+    top.add_argument("--network", default="sim2edge-stages", help="network that containers join")
     top.add_argument(
         "--image-prefix",
         action="append",
         metavar="PREFIX",
-        help="what images' names begin with (sim2edge/); repeatable",
+        help="allowed prefix of image names (sim2edge/); repeatable",
     )
-    top.add_argument("--pull", action="store_true", help="let such images be pulled, with the login that comes along")
-    top.add_argument("--gpus", action="store_true", help="let containers ask for GPUs")
+    top.add_argument("--pull", action="store_true", help="allow pulling such images, with the client's login")
+    top.add_argument("--gpus", action="store_true", help="allow containers to request GPUs")
     return top
 
 
 def check_socket(path: Path) -> None:
-    """See that the engine's socket is there and may be used.
+    """Check that the engine's socket exists and is accessible.
 
     Raises:
-        BadInput: says which of it is not so, and what to do.
+        BadInput: it is not; the message has the reason and the fix.
     """
     try:
         about = path.stat()
     except OSError as error:
-        raise BadInput(f"{path}: no engine's socket there ({error.strerror}): is the engine running?") from error
+        raise BadInput(f"{path}: no engine's socket ({error.strerror}): is the engine running?") from error
     if not stat.S_ISSOCK(about.st_mode):
         raise BadInput(f"{path}: not a socket: is the engine running?")
     if not os.access(path, os.R_OK | os.W_OK):
@@ -79,17 +80,17 @@ def check_socket(path: Path) -> None:
 
 
 async def serve(proxy: Proxy, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Run the proxy until SIGTERM or SIGINT.
 
     Raises:
-        BadInput: the address cannot be listened on.
+        BadInput: the address is not available.
     """
     runner = web.AppRunner(
         proxy.application(),
-        handler_cancellation=True,  # a client that goes away takes its request to the engine with it
+        handler_cancellation=True,  # a disconnected client cancels its request to the engine
         access_log=None,
         shutdown_timeout=SHUTDOWN_S,
-        lingering_time=0,  # what follows a refused head is not read
+        lingering_time=0,  # the body of a refused request is not read
     )
     await runner.setup()
     try:

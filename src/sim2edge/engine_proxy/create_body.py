@@ -1,7 +1,7 @@
-"""What a container may be created with: every field of the body against an allow-list.
+"""Check a container's create request: every field of the body against an allow-list.
 
-The engine, written in Go, takes `"privileged"` for `"Privileged"` and the last of two equal keys. Here a key is known
-letter by letter or refused, a key that comes twice is refused, and the engine gets the body written anew.
+The engine, written in Go, accepts `"privileged"` for `"Privileged"` and the last of two equal keys. Here keys are
+case-sensitive, unknown or duplicate keys are refused, and the engine gets a rebuilt body.
 """
 
 import json
@@ -29,7 +29,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     """Return the JSON object of a body.
 
     Raises:
-        Refusal: it is not one, or a key comes twice in it.
+        Refusal: it is not one, or has a duplicate key.
     """
     try:
         content = json.loads(body.decode("utf-8"), object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
@@ -43,24 +43,24 @@ def read_json(body: bytes) -> dict[str, Any]:
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs) or len({name.casefold() for name in content}) != len(pairs):
-        raise Refusal("a key comes twice in the body")
+        raise Refusal("the body has a duplicate key")
     return content
 
 
 def _no_constant(_: str) -> Any:
-    raise Refusal("the body holds a number that is none")
+    raise Refusal("the body has an invalid number")
 
 
 def check_create(body: Mapping[str, Any], image_names: tuple[str, ...], policy: Policy) -> None:
-    """See that a container may be created so.
+    """Check that a container may be created with this body.
 
     Args:
         body: the parsed body.
-        image_names: names of the image, when the body has it by its id.
+        image_names: names of the image, if the body has its id.
         policy: what this deployment allows.
 
     Raises:
-        Refusal: names the first field that is in the way.
+        Refusal: a field is not allowed; the message names the first.
     """
     host = body.get("HostConfig")
     if not isinstance(host, dict):
@@ -82,9 +82,9 @@ def _check_fields(content: Mapping[str, Any], fields: Mapping[str, Check], polic
     for name, value in content.items():
         check = fields.get(name)
         if check is None:
-            raise Refusal(f"{where}{name[:60]} is not among the fields that are let through")
+            raise Refusal(f"{where}{name[:60]} is not an allowed field")
         if not check(value, policy):
-            raise Refusal(f"{where}{name} has a value that is not let through")
+            raise Refusal(f"{where}{name} has a value that is not allowed")
 
 
 def _check_image(image: Any, image_names: tuple[str, ...], policy: Policy) -> None:
@@ -177,7 +177,7 @@ def _network(value: Any, policy: Policy) -> bool:
 
 def _networking(value: Any, policy: Policy) -> bool:
     alone: tuple[dict[str, Any], ...] = ({policy.network: None}, {policy.network: {}})
-    if value in (None, {}, alone[0]):  # the last is what docker-py sends; the engine overlooks it
+    if value in (None, {}, alone[0]):  # docker-py sends the last; the engine ignores it
         return True
     return (
         isinstance(value, dict) and set(value) == {"EndpointsConfig"} and value["EndpointsConfig"] in (None, {}, *alone)
@@ -238,7 +238,7 @@ TOP_FIELDS: Mapping[str, Check] = {
     "Healthcheck": _healthcheck,
     "AttachStdout": _flag,
     "AttachStderr": _flag,
-    # A name of its own in the network would let a stage stand in for a service.
+    # A stage with a name of its own in the network could impersonate a service.
     **dict.fromkeys(("Hostname", "Domainname", "MacAddress", "ExposedPorts", "NetworkDisabled"), _empty),
     **dict.fromkeys(("Tty", "OpenStdin", "StdinOnce", "AttachStdin", "Runtime"), _empty),
 }

@@ -1,4 +1,4 @@
-"""Whether a request is let through, and what the engine gets instead of it.
+"""Decide whether a request is allowed, and rebuild it for the engine.
 
 decide(call, body, Facts(container=ContainerFacts(...)), policy)     -> Allowed(...) or Refused("reason")
 """
@@ -18,7 +18,7 @@ FILTERS = frozenset({"label", "status", "id", "exited"})
 
 @dataclass(frozen=True)
 class ContainerFacts:
-    """What the engine says of the container that a call is about."""
+    """The engine's data of the container that a call is about."""
 
     id: str
     """All 64 digits."""
@@ -30,37 +30,37 @@ class ContainerFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What has to be asked of the engine before deciding."""
+    """The engine's data that the decision needs."""
 
     container: ContainerFacts | None = None
     image_names: tuple[str, ...] = ()
-    """Names of the image that the call has by its id."""
+    """Names of the image that the call names by its id."""
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What goes to the engine."""
+    """A request to forward to the engine."""
 
     method: str
     target: str
     body: bytes | None = None
     content_type: str | None = None
     login: str = field(default="", repr=False)
-    """Of a registry; a secret."""
+    """The login of a registry; a secret."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Why nothing goes to the engine."""
+    """The reason not to forward a request."""
 
     reason: str
 
 
 def image_to_look_up(call: Call, body: bytes) -> str | None:
-    """Return the image id of a call whose names have to be known to decide; None: no need.
+    """Return the id of an image whose names the decision needs; None: not needed.
 
     Raises:
-        Refusal: the body cannot be read.
+        Refusal: the body is invalid.
     """
     image = call.name if call.action is Action.IMAGE else None
     if call.action is Action.CREATE:
@@ -69,7 +69,7 @@ def image_to_look_up(call: Call, body: bytes) -> str | None:
 
 
 def decide(call: Call, body: bytes, facts: Facts, policy: Policy) -> Allowed | Refused:
-    """Let a call through or refuse it; pure."""
+    """Allow a call or refuse it; pure."""
     try:
         return _decide(call, body, facts, policy)
     except Refusal as refusal:
@@ -100,13 +100,13 @@ def _decide(call: Call, body: bytes, facts: Facts, policy: Policy) -> Allowed:
 def _on_container(call: Call, body: bytes, container: ContainerFacts | None, policy: Policy) -> Allowed:
     if container is None or container.deployment != policy.deployment:
         raise Refusal(f"container {call.name[:12]} is not one of deployment '{policy.deployment}'")
-    path = call.path.replace(call.name, container.id, 1)  # the very container that was looked at
+    path = call.path.replace(call.name, container.id, 1)  # the full id of the container that was checked
     if call.action is not Action.ARCHIVE:
         return _allow(call, path, call.parameters)
     if "path" not in call.parameters:
         raise Refusal("the folder to write into is missing")
     if container.state != "created":
-        raise Refusal(f"container {call.name[:12]} has been started: files are written before")
+        raise Refusal(f"container {call.name[:12]} has been started: write files before that")
     return _allow(call, path, call.parameters, body, "application/x-tar")
 
 
@@ -121,7 +121,7 @@ def _check_pull(parameters: Mapping[str, str], policy: Policy) -> None:
         raise Refusal("images are not pulled in this deployment")
     name, tag = parameters.get("fromImage", ""), parameters.get("tag", "")
     if not tag and ":" not in name.rpartition("/")[2]:
-        raise Refusal("an image is pulled with its tag or digest")
+        raise Refusal("an image has to be pulled by tag or digest")
     whole = f"{name}@{tag}" if tag.startswith("sha256:") else f"{name}:{tag}" if tag else name
     _check_image_name(whole, (), policy)
 
@@ -131,7 +131,7 @@ def _own_filters(text: str, policy: Policy) -> str:
     filters: dict[str, Any] = read_json(text.encode())
     for name, values in filters.items():
         if name not in FILTERS or not isinstance(values, list) or not all(isinstance(each, str) for each in values):
-            raise Refusal(f"filter '{name[:40]}' is not let through")
+            raise Refusal(f"filter '{name[:40]}' is not allowed")
     labels = [*filters.get("label", []), f"{DEPLOYMENT_LABEL}={policy.deployment}"]
     return json.dumps({**filters, "label": labels})
 

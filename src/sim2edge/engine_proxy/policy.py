@@ -1,4 +1,4 @@
-"""What a deployment lets its stage containers be."""
+"""Define the policy of a deployment for its stage containers."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ VOLUME_TARGETS = frozenset({"/scratch", SECRETS_FOLDER})
 
 
 class Refusal(Exception):
-    """The request is not let through; says why in one line."""
+    """The request is not allowed; the message is the reason, in one line."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class Policy:
     """The settings of one proxy."""
 
     deployment: str
-    """Value of the label that every container of this deployment carries; others do not exist for it."""
+    """Value of the label on every container of this deployment; others do not exist for the proxy."""
     network: str
     """The one network that a stage container may join."""
     image_prefixes: tuple[str, ...] = ("sim2edge/",)
-    """What the name of an image has to begin with."""
+    """Allowed prefixes of image names."""
     pull: bool = False
     """Whether images with such names may be pulled."""
     gpus: bool = False
-    """Whether a container may ask for GPUs."""
+    """Whether a container may request GPUs."""
 
     def names_image(self, name: str) -> bool:
         """Return whether an image of this name may be used."""

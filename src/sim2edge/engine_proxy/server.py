@@ -1,6 +1,6 @@
-"""The proxy itself: takes a request, asks the engine for the facts, decides, passes on. Answers are streamed.
+"""Serve the proxy: receive a request, query the engine for facts, decide, forward. Responses are streamed.
 
-A refusal is answered with 403, and with one line in the log that says who asked for what, and why not.
+A refusal is answered with 403, and logged on one line with client, request and reason.
 """
 
 import json
@@ -23,18 +23,18 @@ FORWARDED_HEADERS = ("Content-Type", "Api-Version", "Docker-Experimental", "Osty
 
 
 class Gone(Exception):
-    """The engine knows no such container or image; in its own words."""
+    """The engine has no such container or image; the message is the engine's."""
 
 
 class Proxy:
-    """Stands between one engine's socket and whoever may run stages."""
+    """Stands between one engine's socket and its clients."""
 
     def __init__(self, socket: str, policy: Policy) -> None:
         self._socket = socket
         self._policy = policy
 
     def application(self) -> web.Application:
-        """Return the web application: one handler for everything."""
+        """Return the web application: one handler for all requests."""
         application = web.Application(client_max_size=2**23)
         application.cleanup_ctx.append(self._connect)
         application.router.add_route("*", "/{anything:.*}", self.handle)
@@ -89,11 +89,11 @@ class Proxy:
         return Facts()
 
     async def _ask(self, path: str) -> Any:
-        """Return what the engine says of one thing.
+        """Query the engine for one object.
 
         Raises:
-            Gone: there is no such thing.
-            ClientError: it does not answer, or not with that.
+            Gone: there is no such object.
+            ClientError: the engine does not answer, or with an error.
         """
         async with self._engine.get(path, timeout=ClientTimeout(total=LOOKUP_TIMEOUT_S)) as answer:
             content = await answer.json()
@@ -103,11 +103,11 @@ class Proxy:
             return content
 
     async def _forward(self, request: web.Request, allowed: Allowed) -> web.StreamResponse:
-        """Pass the engine's answer on as it comes; the engine's side is closed when the client has gone."""
+        """Stream the engine's response; its connection is closed when the client disconnects."""
         given = {"Content-Type": allowed.content_type, "X-Registry-Auth": allowed.login}
         headers = {name: value for name, value in given.items() if value}
         target = URL(allowed.target, encoded=True)
-        # A client that goes away has this handler cancelled, which closes the connection to the engine as well.
+        # A disconnected client cancels this handler, which closes the connection to the engine as well.
         async with self._engine.request(allowed.method, target, data=allowed.body, headers=headers) as answer:
             response = web.StreamResponse(status=answer.status, reason=answer.reason)
             _copy_headers(answer, response)
@@ -128,12 +128,12 @@ def _copy_headers(answer: ClientResponse, response: web.StreamResponse) -> None:
 
 
 def _answer(status: HTTPStatus, message: str) -> web.Response:
-    """Return an answer of our own, and the end of the connection: what may still come on it is not looked at."""
+    """Return a response of our own, and close the connection: the rest of its input is not parsed."""
     response = web.json_response({"message": message}, status=status)
     response.force_close()
     return response
 
 
 def log(event: str, **fields: object) -> None:
-    """Say one thing, as a line of JSON, on standard error."""
+    """Log one event, as a line of JSON, on standard error."""
     print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)

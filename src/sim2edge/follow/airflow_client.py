@@ -1,4 +1,4 @@
-"""A client of Airflow's REST API for what following a pipeline takes: trigger, runs, tasks, logs, results."""
+"""Query Airflow's REST API to follow a pipeline: trigger, runs, tasks, logs, results."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from sim2edge.errors import Unavailable
 
 TIMEOUT_S = 20.0
 BUSY_TRIES, BUSY_S = 5, 2.0
-"""How often a request is made whose answer is that the database is locked, and seconds between."""
+"""Tries of a request that is answered with a locked database, and seconds between them."""
 
 
 class Busy(Unavailable):
@@ -20,18 +20,18 @@ class Busy(Unavailable):
 
 
 class AirflowClient:
-    """Talks to the API server at `url` (scheme, host and port) as one user."""
+    """A client of the API server at `url` (scheme, host and port), logged in as one user."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self._url = url.rstrip("/")
         self._token = str(self._call("POST", "/auth/token", {"username": user, "password": password})["access_token"])
 
     def unpause(self, dag: str) -> None:
-        """Let a DAG run."""
+        """Unpause a DAG."""
         self._call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
 
     def trigger(self, dag: str, partition: str, conf: Mapping[str, Any]) -> str:
-        """Start a run of a DAG for one partition key; its run id."""
+        """Start a run of a DAG for one partition key and return its run id."""
         body = {"logical_date": None, "partition_key": partition, "conf": dict(conf)}
         return str(self._call("POST", f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"])
 
@@ -48,14 +48,14 @@ class AirflowClient:
         return runs
 
     def events(self, dag: str, run: str | None = None) -> list[dict[str, Any]]:
-        """The latest asset events of a DAG's tasks, or of one run of it, newest first, with the runs they started."""
+        """Return the latest asset events of a DAG, or of one of its runs, newest first, with the runs they started."""
         of_run = f"&source_run_id={_quote(run)}" if run else ""
         path = f"/api/v2/assets/events?order_by=-timestamp&limit=50&source_dag_id={dag}{of_run}"
         events: list[dict[str, Any]] = self._call("GET", path)["asset_events"]
         return events
 
     def instances(self, dag: str, run: str) -> list[dict[str, Any]]:
-        """Return the task instances of a run, every one of mapped tasks included."""
+        """Return the task instances of a run, all those of mapped tasks included."""
         found: list[dict[str, Any]] = []
         while True:
             query = f"limit=100&offset={len(found)}"
@@ -65,7 +65,7 @@ class AirflowClient:
                 return found
 
     def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
-        """Return the task instances of a run, by task id; of a mapped task, one."""
+        """Return the task instances of a run, by task id; one for a mapped task."""
         return {task["task_id"]: task for task in self.instances(dag, run)}
 
     def log(self, dag: str, run: str, task: str, attempt: int) -> list[str]:
@@ -75,7 +75,7 @@ class AirflowClient:
         return [line for entry in content for line in _lines(entry)]
 
     def result(self, dag: str, run: str, task: str) -> str | None:
-        """Return what a task returned; None when it returned nothing."""
+        """Return the return value of a task; None when there is none."""
         path = f"/api/v2/dags/{dag}/dagRuns/{_quote(run)}/taskInstances/{task}/xcomEntries/return_value"
         try:
             value = self._call("GET", path)["value"]
@@ -86,7 +86,7 @@ class AirflowClient:
         return None if value is None else str(value)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Ask, and ask again while SQLite is locked by another part of Airflow: nothing was done then."""
+        """Send a request; retry while SQLite is locked by another part of Airflow, as nothing was done then."""
         for _ in range(BUSY_TRIES - 1):
             try:
                 return self._ask(method, path, body)
@@ -115,7 +115,7 @@ class AirflowClient:
 
 
 def _lines(entry: Any) -> list[str]:
-    """Return what one log entry says: its message, then the errors behind it."""
+    """Return the text of one log entry: its message, then the errors behind it."""
     if not isinstance(entry, dict):
         return [str(entry)]
     errors = [f"{error['exc_type']}: {error['exc_value']}" for error in entry.get("error_detail") or []]

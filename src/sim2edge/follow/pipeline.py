@@ -1,4 +1,4 @@
-"""One batch through the pipeline of an Airflow, followed on the terminal: trigger, watch, explain what failed.
+"""Run one batch through an Airflow's pipeline and follow it on the terminal: trigger, watch, explain failures.
 
 pipeline = Pipeline(console, AirflowClient(url, user, password), url)
 states = pipeline.run("demo-1", "demo", overrides=[])
@@ -33,7 +33,7 @@ class Pipeline:
         self._url = url
 
     def run(self, batch: str, preset: str, overrides: Sequence[str]) -> list[StageState]:
-        """Trigger a batch and follow it to its end; how each stage ended.
+        """Trigger a batch and follow it to its end; return the final state of each stage.
 
         Raises:
             Unavailable: Airflow does not answer, or the deadline passed.
@@ -50,7 +50,7 @@ class Pipeline:
         return states
 
     def _wait_for_dags(self) -> None:
-        """Wait until Airflow has read every DAG of the pipeline."""
+        """Wait until Airflow has parsed every DAG of the pipeline."""
         deadline = time.monotonic() + DAGS_DEADLINE_S
         while True:
             try:
@@ -75,14 +75,14 @@ class Pipeline:
 
 
 def judge(states: Sequence[StageState]) -> int:
-    """Return the exit code for how the stages ended: 0 all well, 1 one failed, 3 a gate refused."""
+    """Return the exit code for the final states: 0 all succeeded, 1 a stage failed, 3 a gate refused."""
     if all(state.state == "success" for state in states):
         return 0
     return EXIT_FAILED if any("failed" in state.state for state in states) else EXIT_REFUSED
 
 
 def highlights(manifests: Mapping[str, Manifest], device: Device) -> dict[str, str]:
-    """Return what matters most of each part, a line each.
+    """Return the main results of each part, a line each.
 
     Args:
         manifests: stage name to the artifact's manifest.
@@ -103,5 +103,5 @@ def highlights(manifests: Mapping[str, Manifest], device: Device) -> dict[str, s
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a metric as text; a few held-out frames may leave it undefined."""
+    """Format a metric; it is undefined with too few held-out frames."""
     return "n/a" if value is None else f"{value:.{digits}f}"

@@ -1,8 +1,8 @@
-"""Follows the runs that one trigger sets off, DAG after DAG, and shows each stage's state as it changes.
+"""Follow the runs that one trigger causes, DAG after DAG, and yield each stage's state as it changes.
 
-A run is found by the asset event that started it. Before `train_model`, the event is that of the training which serves
-the request of the batch; if the batch asks for none, because the last training had its frames, `train_model` is
-triggered by hand, so that what these settings give is what the fleet runs in the end.
+A run is found by the asset event that started it. For `train_model`, it is the event of the training that fulfils the
+batch's request; if the batch submits none, because the last training had its frames, `train_model` is triggered by
+hand, so that the fleet runs the result of these settings in the end.
 """
 
 import re
@@ -21,7 +21,7 @@ PIPELINE = {
     "train_model": ("augment", "train", "validate"),
     "release_model": ("export", "push"),
 }
-"""The DAGs in the order in which each sets off the next, with their stages."""
+"""The DAGs in the order in which each causes the next, with their stages."""
 CAPTURE, CLEAN, TRAIN, _ = PIPELINE
 REQUEST = "request_training"
 DECIDER, DECIDES = "retrain", "decide"
@@ -34,7 +34,7 @@ SECONDS_BETWEEN_POLLS = 1.0
 
 @dataclass(frozen=True)
 class StageState:
-    """Where one stage of the pipeline is."""
+    """The state of one stage of the pipeline."""
 
     dag: str
     stage: str
@@ -45,7 +45,7 @@ class StageState:
     run: str | None = None
     attempt: int = 1
     task: str | None = None
-    """The task that says why it will not run, when that is another than its own."""
+    """The task that explains why the stage will not run, if it is another than its own."""
 
     @property
     def finished(self) -> bool:
@@ -54,24 +54,24 @@ class StageState:
 
 
 def start_states() -> list[StageState]:
-    """Return every stage, waiting."""
+    """Return every stage, pending."""
     return [StageState(dag, stage) for dag, stages in PIPELINE.items() for stage in stages]
 
 
 def describe_task(state: StageState, run: str, task: Mapping[str, Any]) -> StageState:
-    """`state` brought up to what Airflow says of the task instance."""
+    """Return `state` updated from Airflow's task instance."""
     return replace(
         state,
         run=run,
         state=task["state"] or "pending",
         seconds=task["duration"],
         attempt=max(1, task["try_number"]),
-        detail=state.detail if state.run else "",  # what was said before it had a run is over
+        detail=state.detail if state.run else "",  # a detail from before its run is outdated
     )
 
 
 def describe_shards(state: StageState, run: str, shards: Sequence[Mapping[str, Any]]) -> StageState:
-    """`state` of a stage that waits for its shards: how many of them there are yet."""
+    """Return `state` of a stage that waits for its shards, with their progress."""
     done = sum(shard["state"] == "success" for shard in shards)
     busy = sum(shard["state"] == "running" for shard in shards)
     began = busy + done > 0
@@ -80,7 +80,7 @@ def describe_shards(state: StageState, run: str, shards: Sequence[Mapping[str, A
 
 
 def include_shards(state: StageState, task: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]) -> StageState:
-    """`state` of a stage that was gathered: its seconds count from the start of its first shard."""
+    """Return `state` of a gathered stage, with its seconds counted from the start of its first shard."""
     began = [datetime.fromisoformat(each["start_date"]) for each in shards if each["start_date"]]
     if not began or not task["end_date"]:
         return state
@@ -88,14 +88,14 @@ def include_shards(state: StageState, task: Mapping[str, Any], shards: Sequence[
 
 
 def is_over(states: list[StageState]) -> bool:
-    """Return whether the pipeline has ended: all stages finished, or one that did not succeed stopped it."""
+    """Return whether the pipeline has ended: all stages finished, or one finished without success."""
     return all(state.finished for state in states) or any(
         state.finished and state.state != "success" for state in states
     )
 
 
 def latest_progress(lines: list[str]) -> str:
-    """Return the last `done/total metrics` in a task's log; empty when there is none yet."""
+    """Return the last `done/total metrics` in a task's log; empty when there is none."""
     for line in reversed(lines):
         match = PROGRESS_LINE.search(line)
         if match:
@@ -104,13 +104,13 @@ def latest_progress(lines: list[str]) -> str:
 
 
 class Follower:
-    """Follows one trigger of the first DAG through the DAGs it sets off.
+    """Follows one trigger of the first DAG through the DAGs that it causes.
 
     Args:
         client: the Airflow.
         partition: the batch.
         first_run: the run of the first DAG.
-        conf: what it was triggered with.
+        conf: the conf of the trigger.
     """
 
     def __init__(self, client: AirflowClient, partition: str, first_run: str, conf: Mapping[str, Any]) -> None:
@@ -123,10 +123,10 @@ class Follower:
         """Yield the stages' states once a second until the pipeline is over.
 
         Args:
-            deadline_s: seconds after which following is given up.
+            deadline_s: seconds after which to give up.
 
         Raises:
-            Unavailable: the deadline passed, or Airflow stayed silent.
+            Unavailable: the deadline passed, or Airflow did not answer for a minute.
         """
         states = start_states()
         end = time.monotonic() + deadline_s
@@ -168,7 +168,7 @@ class Follower:
         return state
 
     def _find_run(self, dag: str) -> str | None:
-        """Return the run of `dag` that the run of the DAG before it set off; None as long as there is none."""
+        """Return the run of `dag` caused by the run of the DAG before it; None as long as there is none."""
         if dag not in self._runs:
             before = dict(zip(list(PIPELINE)[1:], PIPELINE, strict=False))[dag]
             found = self._training_run() if dag == TRAIN else self._run_started_by(before, self._runs.get(before), dag)
@@ -181,7 +181,7 @@ class Follower:
         return next((started for event in events for started in started_runs(event, dag)), None)
 
     def _training_run(self) -> str | None:
-        """Return the run that learns from the batch: by its request, or else by hand."""
+        """Return the run that learns from the batch: that of its request, or else one triggered by hand."""
         request = self._request()
         if not request or request["state"] != "success":
             return None
@@ -193,12 +193,12 @@ class Follower:
         return next((started for event in serving for started in started_runs(event, TRAIN)), None)
 
     def _request(self) -> Mapping[str, Any] | None:
-        """Return the task that asks for a training."""
+        """Return the task that submits the request for a training."""
         run = self._runs.get(CLEAN)
         return self._client.tasks(CLEAN, run).get(REQUEST) if run else None
 
     def _look_before_training(self, state: StageState) -> StageState:
-        """Return a stage that has no run yet: what is waited for, or that it will get none."""
+        """Return a stage without a run: with the reason it waits, or with the state that ends it."""
         request = self._request()
         if request and request["state"] in FINISHED - {"success", "skipped"}:
             run, attempt = self._runs[CLEAN], max(1, request["try_number"])
@@ -208,7 +208,7 @@ class Follower:
         return state
 
     def _decision(self) -> str:
-        """Return what the last look at the requests came to."""
+        """Return the last decision about open requests, from the log of its task."""
         runs = self._client.latest_runs(DECIDER)
         task = self._client.tasks(DECIDER, runs[0]["dag_run_id"]).get(DECIDES) if runs else None
         if not task or not task["try_number"]:

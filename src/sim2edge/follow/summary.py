@@ -1,4 +1,4 @@
-"""The summary at the end of the demonstration: one dictionary, written as JSON and shown as text."""
+"""Summarize the pipeline at its end: one dictionary, written as JSON and printed as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,12 +14,12 @@ from sim2edge.services.logins import Login
 def summarize_stages(
     states: Sequence[StageState], manifests: Mapping[str, Manifest], started: float
 ) -> list[dict[str, Any]]:
-    """Return one entry a stage: what Airflow says of the task and what the manifest says of the artifact.
+    """Return an entry for each stage: the task's state in Airflow and the artifact's manifest.
 
     Args:
-        states: the stages as the pipeline left them.
-        manifests: stage name to the artifact's manifest, for the stages that returned one.
-        started: Unix time of the trigger: an artifact finished before it was a cache hit.
+        states: the final states of the stages.
+        manifests: stage name to the artifact's manifest, for stages with an artifact.
+        started: Unix time of the trigger: an artifact finished before it was cached.
     """
     entries = []
     for state in states:
@@ -46,7 +46,7 @@ def print_summary(
     logins: Mapping[str, Login],
     command: str = "sim2edge status --logins",
 ) -> None:
-    """The report as a person reads it; passwords only on a terminal, elsewhere the command that shows them."""
+    """Print the report; passwords only on a terminal, elsewhere the command that prints them."""
     console.print()
     console.print(_stage_table(report["stages"]))
     console.print()

@@ -1,4 +1,4 @@
-"""What the demonstration shows while it runs: a table that changes on a terminal, a line for each change elsewhere."""
+"""Show a pipeline while it runs: a live table on a terminal, a line for each change elsewhere."""
 
 import time
 from types import TracebackType
@@ -15,7 +15,7 @@ SECONDS_BETWEEN_PROGRESS_LINES = 10.0
 
 
 def make_table(states: list[StageState]) -> Table:
-    """Return one row a stage: its state, its seconds, and its latest progress or its artifact."""
+    """Return a row for each stage: its state, its seconds, and its latest progress or its artifact."""
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "state", "seconds", "progress"):
         table.add_column(column, no_wrap=True, justify="right" if column == "seconds" else "left")
@@ -27,7 +27,7 @@ def make_table(states: list[StageState]) -> Table:
 
 
 class PipelineView:
-    """Shows the states of the stages as they come in."""
+    """Shows the states of the stages as they change."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -47,7 +47,7 @@ class PipelineView:
             self._live.stop()
 
     def show(self, states: list[StageState]) -> None:
-        """Bring the screen up to date."""
+        """Update the display."""
         if self._live:
             self._live.update(make_table(states), refresh=True)
             return

@@ -1,4 +1,4 @@
-"""The perception recipe: what the camera network learns to tell, and how its raw outputs become detections.
+"""Define the perception recipe: what the camera network learns, and how its raw outputs become detections.
 
 The image is covered by cells, one grid a stride; each cell may claim one obstacle:
 
@@ -31,7 +31,7 @@ MAX_ON_FINE = 4.0
 OFFSET_GAIN = 0.5
 SIZE_GAIN = 0.25
 DISTANCE_GAIN = 0.25
-"""What one unit of an output means: cells from the cell's centre, logarithm of size in cells, logarithm of metres.
+"""The unit of an output: cells from the cell's centre, logarithm of size in cells, logarithm of metres.
 Below 1, so that all outputs span alike ranges and one int8 scale fits them."""
 
 RAW_LIMIT = 24.0
@@ -42,7 +42,7 @@ BOX_VALUES = 4
 
 @dataclass(frozen=True)
 class Detections:
-    """What the network sees in one image; obstacles are sorted by falling score.
+    """The network's result for one image; obstacles are sorted by falling score.
 
     `floor` [floors] probabilities; `boxes` [M, 4] corners (x_min, y_min, x_max, y_max) as fractions 0..1 of the image;
     `scores` [M] 0..1; `classes` [M] indices; `distances_m` [M] metres.
@@ -67,9 +67,9 @@ def grid_shapes(height: int, width: int) -> tuple[tuple[int, int], ...]:
 
 
 def cell_geometry(grids: Sequence[Sequence[int]]) -> Floats:
-    """Centre x, y, width, height of every cell as fractions of the image: [cells, 4], grid by grid, row by row.
+    """Return centre x, y, width, height of every cell as fractions of the image: [cells, 4], grid by grid, row by row.
 
-    The array is shared and cannot be written to.
+    The array is shared and read-only.
     """
     return _cell_geometry(tuple(map(tuple, grids)))
 
@@ -87,10 +87,10 @@ def _cell_geometry(grids: tuple[tuple[int, ...], ...]) -> Floats:
 
 
 def assign_cells(boxes: Floats, grids: Sequence[Sequence[int]]) -> Integers:
-    """Return which box each cell has to claim: index into `boxes`, or -1 for none.
+    """Return the box that each cell has to claim: an index into `boxes`, or -1 for none.
 
-    A box belongs to the grid of its size, and there to the cell of its centre and those whose centre lies within
-    0.75 cells of it; where two boxes want a cell, the smaller one gets it, as it has fewer.
+    A box belongs to the grid of its size, and there to the cell of its centre and those whose centre is within
+    0.75 cells of it; if two boxes want a cell, the smaller one gets it, as it has fewer.
 
     Args:
         boxes: [M, 4] corners as fractions of the image.
@@ -125,7 +125,7 @@ def decode(
     max_detections: int,
     announced: Sequence[int] | None = None,
 ) -> list[Detections]:
-    """Turn raw outputs into detections, one item an image.
+    """Convert raw outputs to detections, one item for each image.
 
     Args:
         floor_logits: [N, floors].
@@ -133,9 +133,9 @@ def decode(
         grids: rows and columns of each grid.
         score_threshold: detections below this score (0..1) are dropped; so are those that are not finite.
         iou_threshold: of two detections that overlap more than this, the better is kept.
-        max_detections: the best so many are kept.
-        announced: indices of the classes that are reported; None: all. The rest is dropped last, so that what is
-            reported is what the gate judged.
+        max_detections: the number of best detections that are kept.
+        announced: indices of the classes that are reported; None: all. Others are dropped last, so that the gate
+            evaluates what is reported.
 
     Raises:
         ValueError: the outputs have other shapes.
@@ -152,7 +152,7 @@ def decode(
 
 
 def keep_classes(found: Detections, announced: Sequence[int]) -> Detections:
-    """Drop the obstacles whose class is not one of the indices `announced`."""
+    """Keep only the obstacles whose class is one of the indices `announced`."""
     kept = np.isin(found.classes, announced)
     return Detections(found.floor, found.boxes[kept], found.scores[kept], found.classes[kept], found.distances_m[kept])
 
@@ -163,7 +163,7 @@ def _decode_image(
     """Return detections of one image from its raw outputs [cells, values]."""
     # A score is at most its objectness: the cells below the threshold there, nearly all, need no further arithmetic.
     likely = (raw[:, 0] >= logit(score_threshold) - 1e-3).nonzero()[0]
-    raw = raw.take(likely, axis=0).T.copy()  # [values, K] from here on: NumPy is quickest along a long last axis
+    raw = raw.take(likely, axis=0).T.copy()  # [values, K] from here on: NumPy is fastest along a long last axis
     if not len(likely):
         return Detections(softmax(floor), raw[:BOX_VALUES].T, raw[0], likely, raw[0])
     scores = score_cells(raw)
@@ -178,7 +178,7 @@ def _decode_image(
 
 
 def score_cells(raw: Floats) -> Floats:
-    """Score of every cell, objectness times probability of its best class, from raw outputs [values, cells]."""
+    """Return the score of every cell, objectness times probability of its best class, from outputs [values, cells]."""
     logits = raw[1 : -BOX_VALUES - 1]
     powers = np.exp(logits - logits.max(axis=0))
     # The best class has the power 1, so its probability is one over their sum.
@@ -195,11 +195,11 @@ def decode_boxes(raw: Floats, cells: Floats) -> Floats:
 
 
 def suppress(boxes: Floats, scores: Floats, iou_threshold: float, limit: int) -> Integers:
-    """Non-maximum suppression over all classes: indices of the boxes [M, 4] that are kept, best first."""
-    import cv2  # here, for most who import this module never decode
+    """Apply non-maximum suppression over all classes; return the indices of the kept boxes [M, 4], best first."""
+    import cv2  # here, as most importers of this module never decode
 
     corners_and_sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    # As lists: OpenCV takes numbers out of an array one by one, five times as slowly.
+    # As lists: OpenCV reads numbers from an array one by one, five times as slowly.
     kept = cv2.dnn.NMSBoxes(corners_and_sizes.tolist(), scores.tolist(), 0.0, iou_threshold)
     return np.asarray(kept[:limit], np.int64)
 
@@ -224,7 +224,7 @@ def logit(share: float) -> float:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Probabilities along the last axis."""
+    """Return probabilities along the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: Floats = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities

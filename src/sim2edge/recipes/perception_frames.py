@@ -1,4 +1,4 @@
-"""Reads one split of a dataset into memory: decoded images and what there is to learn from them.
+"""Read one split of a dataset into memory: decoded images and their labels.
 
     table = DatasetTable.read(artifact.path("dataset.json"))
     frames = read_frames(artifact.path("test.parquet"), table)
@@ -26,7 +26,7 @@ COLUMNS = ("episode_id", "frame", "image", "floor", "boxes")
 
 @dataclass(frozen=True)
 class DatasetTable:
-    """What `dataset.json` says of a dataset."""
+    """The content of a dataset's `dataset.json`."""
 
     classes: tuple[str, ...]
     floors: tuple[str, ...]
@@ -42,7 +42,7 @@ class DatasetTable:
         """Read `dataset.json`.
 
         Raises:
-            BadInput: it is not JSON, lacks a field, or holds a value that cannot be.
+            BadInput: it is not JSON, lacks a field, or has an invalid value.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -72,7 +72,7 @@ class DatasetTable:
 def _names(content: Mapping[str, Any], field: str) -> tuple[str, ...]:
     names = tuple(content[field])
     for name in names:
-        if names.count(name) > 1:  # the second would be learned, and counted, as a class of its own
+        if names.count(name) > 1:  # the second would be learned, and counted, as a separate class
             raise ValueError(f"{field}: '{name}' is named twice")
     return names
 
@@ -86,7 +86,7 @@ def _three(values: Any) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames in memory; the boxes of all frames lie one after another.
+    """Frames in memory; the boxes of all frames are stored one after another.
 
     `images` [N, H, W, 3] uint8 RGB; `floors` [N]; `starts` [N + 1]: frame n has boxes `starts[n]:starts[n + 1]`;
     `boxes` [B, 4] corners as fractions of the image; `classes` [B]; `distances_m` [B]; `names` [N] for messages.
@@ -108,7 +108,7 @@ def read_frames(path: Path, table: DatasetTable) -> Frames:
     """Read and check a Parquet file of the dataset.
 
     Raises:
-        BadInput: not a dataset file, no rows, or a bad row (the first one is named).
+        BadInput: not a dataset file, no rows, or an invalid row (the message names the first).
     """
     rows = _read_table(path)
     names = tuple(

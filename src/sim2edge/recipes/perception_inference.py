@@ -1,4 +1,4 @@
-"""Runs a trained network, in torch, over frames in memory."""
+"""Run a trained network, in torch, over frames in memory."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How good detections are: one definition for early stopping, the verdict, and the parity of exported models."""
+"""Measure the quality of detections: one definition for early stopping, the verdict, and the parity of exports."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from sim2edge.recipes.perception import Detections, Floats, Integers, intersecti
 from sim2edge.recipes.perception_frames import Frames
 
 SCORE_FLOOR = 0.01
-"""Detections below this score do not change the area under a precision-recall curve by anything that matters."""
+"""Detections below this score change the area under a precision-recall curve only negligibly."""
 
 MATCH_IOU = 0.5
 
@@ -18,7 +18,7 @@ MATCH_IOU = 0.5
 def coco_results(detections: Sequence[Detections], height: int, width: int) -> list[dict[str, Any]]:
     """Return detections in COCO's result format.
 
-    Image and category from 1, `bbox` = [x, y, width, height] in pixels.
+    Image and category count from 1, `bbox` = [x, y, width, height] in pixels.
     """
     side = np.array([width, height, width, height], np.float32)
     return [
@@ -61,7 +61,7 @@ def coco_truth(frames: Frames, classes: int) -> dict[str, Any]:
 def mean_average_precision(
     frames: Frames, detections: Sequence[Detections], classes: int
 ) -> tuple[float, float, list[float | None]]:
-    """COCO mAP@50, mAP@50-95 and AP@50 of each class (None: the frames hold none); all 0 if nothing was detected."""
+    """Return COCO mAP@50, mAP@50-95, AP@50 of each class (None: not in the frames); all 0 if nothing was detected."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     present = set(frames.classes.tolist())
@@ -80,11 +80,11 @@ def mean_average_precision(
 
 
 def _silent(*_: object) -> None:
-    """The evaluator reports on standard output, which belongs to the stage's own progress."""
+    """Discard the evaluator's report: standard output is for the stage's own progress."""
 
 
 def match_detections(found: Detections, boxes: Floats, classes: Integers, same_class: bool = True) -> Integers:
-    """For each detection, best first, the true box it finds (each at most once, IoU >= 0.5), or -1: [M]."""
+    """Return, for each detection, best first, the true box it matches (each once, IoU >= 0.5), or -1: [M]."""
     matched = np.full(len(found.boxes), -1, dtype=np.int64)
     if not len(boxes):
         return matched
@@ -100,10 +100,7 @@ def match_detections(found: Detections, boxes: Floats, classes: Integers, same_c
 
 
 def best_threshold(frames: Frames, detections: Sequence[Detections]) -> float:
-    """Return the score threshold (0..1) with the best F1 over all obstacles of `frames`.
-
-    0.5 if nothing is ever found.
-    """
+    """Return the score threshold (0..1) with the best F1 over all obstacles of `frames`; 0.5 if none is ever found."""
     scores, hits = match_scores(frames, detections)
     if not hits.any():
         return 0.5
@@ -114,7 +111,7 @@ def best_threshold(frames: Frames, detections: Sequence[Detections]) -> float:
 
 
 def match_scores(frames: Frames, detections: Sequence[Detections]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Score of every detection in all frames, and whether it finds a true box of its class."""
+    """Return the score of every detection in all frames, and whether it matches a true box of its class."""
     hits = []
     for n, found in enumerate(detections):
         span = slice(frames.starts[n], frames.starts[n + 1])
@@ -123,6 +120,6 @@ def match_scores(frames: Frames, detections: Sequence[Detections]) -> tuple[Floa
 
 
 def floor_accuracy(frames: Frames, detections: Sequence[Detections]) -> float:
-    """Return share of frames whose floor is predicted right, 0..1."""
+    """Return the share of frames whose floor is predicted correctly, 0..1."""
     predicted = np.array([found.floor.argmax() for found in detections])
     return float((predicted == frames.floors).mean())

@@ -1,4 +1,4 @@
-"""What the perception recipe tells apart, by name; apart from the arithmetic, so that configs can name them cheaply."""
+"""Name the classes and floors of the perception recipe; light to import, for configs."""
 
 CLASSES = ("box", "cylinder", "chair", "table", "plant", "person", "shoe", "cable", "door_frame")
 """Obstacle classes, in the order of the class logits."""

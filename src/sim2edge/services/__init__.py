@@ -1,1 +1,1 @@
-"""Run what the embedded stack and the system in containers share: the S3 server, MLflow, files of roles, ports."""
+"""Run the services that the embedded stack and the system in containers share: S3 server, MLflow, role files, ports."""

@@ -1,6 +1,6 @@
-"""A self-signed certificate that SeaweedFS uses on both ends of its internal gRPC ports (mutual TLS).
+"""Create the self-signed certificate for both ends of SeaweedFS's internal gRPC ports (mutual TLS).
 
-Without it, anyone who reaches those ports could list and delete every object, whatever the S3 credentials say.
+Without it, anyone who reaches those ports could list and delete every object, regardless of the S3 credentials.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ LIFETIME = timedelta(days=3650)
 
 
 def write_certificate(certificate: Path, key: Path) -> None:
-    """Make a P-256 key and a certificate that is its own authority; write both as PEM, readable by the owner only."""
+    """Create a P-256 key and a self-signed certificate; write both as PEM, readable by the owner only."""
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sim2edge")])
     now = datetime.now(UTC)

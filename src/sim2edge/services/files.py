@@ -1,11 +1,11 @@
-"""Files of the stack's folder: written whole or not at all, and secret ones readable by their owner only."""
+"""Write files of the stack's folder atomically, secret ones readable by their owner only."""
 
 import os
 from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step, mode 0600 from the first byte; its folder is made if missing (0700)."""
+    """Replace `path` by `text` atomically, mode 0600 from the first byte; its folder is created if missing (0700)."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)

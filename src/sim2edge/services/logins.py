@@ -1,4 +1,4 @@
-"""Name who logs in where."""
+"""Define the logins of services."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ USER = "admin"
 
 @dataclass(frozen=True)
 class Login:
-    """An address, and the user and password that it takes."""
+    """The address of a service, its user and password."""
 
     url: str
     user: str
@@ -16,11 +16,11 @@ class Login:
 
 
 RETIRED = ("inbox_token",)
-"""What earlier versions kept with the secrets, and nothing reads any more."""
+"""Fields that earlier versions stored with the secrets, now unused."""
 
 
 def without_retired(content: object) -> object:
-    """Return what a file of secrets holds, without what is retired, so that an older file can be read."""
+    """Return the content of a secrets file without retired fields, so that an older file can be read."""
     if not isinstance(content, dict):
         return content
     return {name: value for name, value in content.items() if name not in RETIRED}

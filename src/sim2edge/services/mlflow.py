@@ -1,4 +1,4 @@
-"""Start an MLflow server with a login on every page: its command, its environment, its settings of logins."""
+"""Start an MLflow server with a login on every page: its command, its environment, its login settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,13 +8,13 @@ from sim2edge.services.logins import USER
 
 
 def server_command(python: str, host: str, port: int) -> tuple[str, ...]:
-    """What `mlflow server --app-name basic-auth --workers 1` would run, for half its memory and half its start."""
+    """Return the command behind `mlflow server --app-name basic-auth --workers 1`: half its memory and start time."""
     uvicorn = ("-m", "uvicorn", "--host", host, "--port", str(port), "--workers", "1")
     return (python, *uvicorn, "--no-access-log", "--factory", "mlflow.server.auth:create_app")
 
 
 def server_environment(home: Path, bucket: str) -> Mapping[str, str]:
-    """Return where the server keeps what: runs and logins in SQLite below `home`, artifacts on S3. Nothing secret."""
+    """Return the server's storage settings: runs and logins in SQLite below `home`, artifacts on S3; no secrets."""
     database = f"sqlite:///{home}/mlflow.db"
     return {
         "MLFLOW_AUTH_CONFIG_PATH": str(home / "auth.ini"),
@@ -30,14 +30,14 @@ def server_environment(home: Path, bucket: str) -> Mapping[str, str]:
 
 
 def write_login_settings(home: Path, secret_key: str) -> None:
-    """Write the login settings; logins made under another admin password are set aside, for they would shut us out."""
+    """Write the login settings; set logins of another admin password aside, as they would lock the admin out."""
     lines = (
         "[mlflow]",
         "default_permission = READ",
         f"database_uri = sqlite:///{home}/auth.db".replace("%", "%%"),
         f"admin_username = {USER}",
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
-        # A password check costs 0.3 s, and without this every request makes one.
+        # A password check takes 0.3 s; without this every request does one.
         "auth_cache_ttl_seconds = 60",
     )
     write_private(home / "auth.ini", "\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""TCP ports on loopback: free ones, and who holds a taken one."""
+"""Find free TCP ports on loopback, and the process that holds a taken one."""
 
 import contextlib
 import random
@@ -11,7 +11,7 @@ FIRST, LAST = 15000, 32000
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that nothing listens on now, below those the kernel gives to outgoing connections."""
+    """Return `count` different ports that are free now, below the kernel's range for outgoing connections."""
     found: set[int] = set()
     while len(found) < count:
         port = random.randrange(FIRST, LAST)
@@ -21,7 +21,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_taken(port: int) -> bool:
-    """Return whether a server could not listen on `port` of loopback."""
+    """Return whether a server cannot listen on `port` of loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,10 +1,10 @@
-"""The folder of role files: `<role>.env` with the keys of each role, made once, kept, and handed to whoever plays it.
+"""Keep the folder of role files: `<role>.env` with the keys of each role, created once.
 
-    init_roles(folder, devices=["pi-7"])       makes what is missing; what is there stays
-    read_keys(folder)                           role to key pair: what the S3 server has to know
+    init_roles(folder, devices=["pi-7"])       creates missing files; existing ones stay
+    read_keys(folder)                           role to key pair: the S3 server's accounts
 
-Each file can be given to a process on its own (`SIM2EDGE_SECRETS_FILE`). Those of `train` and `validate` hold the login
-of MLflow, too, and that of `mlflow` holds what the server itself needs.
+Each file can be given to a process on its own (`SIM2EDGE_SECRETS_FILE`). Those of `train` and `validate` contain the
+login of MLflow, too, and that of `mlflow` the secrets of the server itself.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ MIN_SECRET = 16
 
 @dataclass(frozen=True)
 class MlflowSecrets:
-    """The login of MLflow's only user, and the key that its server signs sessions with."""
+    """The password of MLflow's only user, and the key that its server signs sessions with."""
 
     password: str = field(repr=False)
     server_key: str = field(repr=False)
@@ -39,19 +39,19 @@ class MlflowSecrets:
 def init_roles(
     folder: Path, devices: Iterable[str] = (), admin: Keys | None = None, mlflow: MlflowSecrets | None = None
 ) -> list[str]:
-    """Make the files that are missing, of every fixed role and of the devices; files that are complete stay untouched.
+    """Create the missing files, of every fixed role and of the devices; complete files stay untouched.
 
     Args:
-        folder: made if missing, mode 0700; a new file has mode 0600, one that is changed keeps its mode.
+        folder: created if missing, mode 0700; a new file has mode 0600, a changed one keeps its mode.
         devices: ids of devices.
-        admin: the keys of `admin`, where something else decides them.
-        mlflow: MLflow's secrets, where something else decides them.
+        admin: the keys of `admin`, if they are given.
+        mlflow: MLflow's secrets, if they are given.
 
     Returns:
-        the roles whose file was made or changed.
+        the roles whose file was created or changed.
 
     Raises:
-        BadInput: a device's id cannot be one, or a file that is there is wrong.
+        BadInput: a device's id is invalid, or an existing file is.
     """
     roles = [*fixed_roles(), *(f"device-{device}" for device in devices)]
     with _locked(folder):
@@ -61,17 +61,17 @@ def init_roles(
 
 
 def add_role(folder: Path, role: str) -> bool:
-    """Make the file of one more role, as a new device; False when it is there.
+    """Create the file of one more role, such as a new device; return False when it exists.
 
     Raises:
-        BadInput: there is no such role, or its file is wrong.
+        BadInput: there is no such role, or its file is invalid.
     """
     with _locked(folder):
         return _complete(folder, role, {})
 
 
 def rotate_role(folder: Path, role: str) -> None:
-    """Give a role new keys; the old ones stop working as soon as the S3 server knows.
+    """Give a role new keys; the old ones stop working when the S3 server reloads its roles.
 
     Raises:
         BadInput: the role has no file.
@@ -79,7 +79,7 @@ def rotate_role(folder: Path, role: str) -> None:
     with _locked(folder):
         before = read_role(folder, role)
         if not before:
-            raise BadInput(f"{folder / role}.env: there is no such role to rotate")
+            raise BadInput(f"{folder / role}.env: no such role to rotate")
         _write(folder, role, before | _new_keys())
 
 
@@ -87,22 +87,22 @@ def read_keys(folder: Path) -> dict[str, Keys]:
     """Return the key pair of every role that has a file.
 
     Raises:
-        BadInput: there is no file, one is not that of a role, or one is wrong.
+        BadInput: there is no file, one is not that of a role, or one is invalid.
     """
     found = {path.stem: _read(folder, path.stem) for path in sorted(folder.glob("*.env"))}
     if ADMIN not in found:
-        raise BadInput(f"{folder}: no {ADMIN}.env: make the role files with `sim2edge access init`")
+        raise BadInput(f"{folder}: no {ADMIN}.env: create the role files with `sim2edge access init`")
     return {role: Keys(variables[ACCESS_KEY], variables[SECRET_KEY]) for role, variables in found.items()}
 
 
 def read_variables(folder: Path, role: str) -> dict[str, str]:
-    """Return all that the file of a role holds.
+    """Return all variables in the file of a role.
 
     Raises:
-        BadInput: there is no such file, or it is wrong.
+        BadInput: there is no such file, or it is invalid.
     """
     if not (folder / f"{role}.env").exists():
-        raise BadInput(f"{folder}: no {role}.env: make it with `sim2edge access add {role}`")
+        raise BadInput(f"{folder}: no {role}.env: create it with `sim2edge access add {role}`")
     return _read(folder, role)
 
 
@@ -116,7 +116,7 @@ def _read(folder: Path, role: str) -> dict[str, str]:
 
 
 def _imposed(role: str, login: MlflowSecrets, admin: Keys | None) -> dict[str, str]:
-    """Return what the file of a role has to hold, whatever it held before."""
+    """Return the variables that the file of a role has to contain, whatever it contained before."""
     if role == ADMIN and admin:
         return {ACCESS_KEY: admin.access, SECRET_KEY: admin.secret}
     if role in TRACKING_STAGES:
@@ -127,7 +127,7 @@ def _imposed(role: str, login: MlflowSecrets, admin: Keys | None) -> dict[str, s
 
 
 def _complete(folder: Path, role: str, imposed: Mapping[str, str]) -> bool:
-    """Write the file of a role unless it holds all it has to; what it holds besides stays."""
+    """Write the file of a role unless it is complete; other variables in it stay."""
     grants_of(role)
     before = read_role(folder, role)
     after = {**_new_keys(), **before, **imposed}
@@ -141,7 +141,7 @@ def _write(folder: Path, role: str, variables: Mapping[str, str]) -> None:
     path = folder / f"{role}.env"
     mode = path.stat().st_mode & 0o777 if path.exists() else None
     write_private(path, format_secrets(variables))
-    if mode is not None:  # others may have been let in on purpose, a container's user say
+    if mode is not None:  # the mode may be wider on purpose, for a container's user
         path.chmod(mode)
 
 
@@ -150,7 +150,7 @@ def _new_keys() -> dict[str, str]:
 
 
 def _mlflow_secrets(folder: Path) -> MlflowSecrets:
-    """Return the secrets that the folder holds already, or new ones."""
+    """Return the secrets in the folder, or new ones."""
     found = read_role(folder, "mlflow")
     return MlflowSecrets(
         found.get(SERVER_PASSWORD) or secrets.token_urlsafe(15), found.get(SERVER_KEY) or secrets.token_hex(48)
@@ -159,7 +159,7 @@ def _mlflow_secrets(folder: Path) -> MlflowSecrets:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, made if missing, against others that change it."""
+    """Hold an exclusive lock on the folder, created if missing."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

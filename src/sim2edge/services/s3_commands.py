@@ -1,10 +1,10 @@
-"""`sim2edge s3`: the S3 server on its own, as it runs in a container.
+"""Run the S3 server on its own, as in a container, or check its health.
 
-    sim2edge s3 serve --home /data --credentials /run/credentials     until SIGTERM; exit code 75 when a part of it died
+    sim2edge s3 serve --home /data --credentials /run/credentials     until SIGTERM; exit code 75 when a part ended
     sim2edge s3 check                                                  exit code 0 when it answers: the health check
 
-Of its ports only that of S3 is open to others, and one of gRPC, which wants a client certificate; the rest is on
-loopback. When a role file changes, comes or goes, the server has it within seconds.
+Its open ports are that of S3, and one of gRPC, which requires a client certificate; the others are on loopback. A role
+file that is added, changed or removed takes effect within seconds.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sim2edge.access import ADMIN
+from sim2edge.command_help import add_command
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.progress import emit
 from sim2edge.services.role_files import ACCESS_KEY, SECRET_KEY, read_variables
@@ -26,26 +27,33 @@ PORT = 8333
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `sim2edge s3 ...`; returns the exit code."""
+    """Run `sim2edge s3 ...` and return the exit code."""
     arguments = parser().parse_args(argv)
     code: int = arguments.run(arguments)
     return code
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge s3", description="The S3 server on its own.")
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="sim2edge s3", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = top.add_subparsers(required=True, metavar="command")
-    verb = verbs.add_parser("serve", help="run the server until SIGTERM")
+    example = "sim2edge s3 serve --home /data --credentials /run/credentials"
+    verb = add_command(verbs, "serve", "run the server until SIGTERM", example)
     verb.add_argument("--home", type=Path, required=True, help="folder of its data and settings")
     verb.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")  # noqa: S104
     verb.add_argument("--inbox-webhook", metavar="URL", help=argparse.SUPPRESS)  # until 0.2: without effect
     verb.set_defaults(run=serve)
-    verb = verbs.add_parser("check", help="whether the server answers and its bucket is there")
+    verb = add_command(verbs, "check", "check that the server answers and its bucket exists", "sim2edge s3 check")
     verb.set_defaults(run=check)
     for verb in verbs.choices.values():
         verb.add_argument("--port", type=int, default=PORT, help=f"port of S3 (default {PORT})")
-        verb.add_argument("--bucket", default=os.environ.get("SIM2EDGE_BUCKET") or "sim2edge", help="made if missing")
+        verb.add_argument(
+            "--bucket",
+            default=os.environ.get("SIM2EDGE_BUCKET") or "sim2edge",
+            help="created if missing (default SIM2EDGE_BUCKET, else sim2edge)",
+        )
         verb.add_argument(
             "--credentials",
             type=Path,
@@ -57,10 +65,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    """`serve`: start, say when it is ready, watch, stop.
+    """Run `serve`: start, log when it is ready, watch, stop.
 
     Raises:
-        BadInput: the role files are missing or wrong.
+        BadInput: the role files are missing or invalid.
         Unavailable: a part of the server ended by itself.
     """
     asked: list[int] = []
@@ -68,8 +76,10 @@ def serve(arguments: argparse.Namespace) -> int:
         signal.signal(number, lambda number, _: asked.append(number))
     problem, ready = "", False
     where = (arguments.home, _roles(arguments), arguments.host, arguments.port, arguments.bucket)
-    if arguments.inbox_webhook:  # no reason for a server not to start
-        emit("error", message="--inbox-webhook has no effect any more: Airflow asks by itself (docs/new-data.md)")
+    if arguments.inbox_webhook:  # an obsolete option does not prevent the start
+        emit(
+            "error", message="--inbox-webhook has no effect any more: Airflow polls the inbox itself (docs/new-data.md)"
+        )
     with SplitServer(*where) as server:
         while not asked:
             time.sleep(LOOK_EVERY_S)
@@ -83,11 +93,11 @@ def serve(arguments: argparse.Namespace) -> int:
 
 
 def _look_at_roles(server: SplitServer, problem: str) -> str:
-    """Have the server know the roles as they are; says what is wrong with them, and says it once."""
+    """Reload changed roles in the server; return their error, logged once, or an empty text."""
     try:
         if changed := server.reload_roles():
             emit("roles", changed=changed)
-    except BadInput as error:  # half-written, or wrong: what the server knows stays in force
+    except BadInput as error:  # half-written, or invalid: the server keeps its roles
         if str(error) != problem:
             emit("error", message=str(error))
         return str(error)
@@ -95,11 +105,11 @@ def _look_at_roles(server: SplitServer, problem: str) -> str:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """`check`: one request, as the admin.
+    """Run `check`: send one request, as the admin.
 
     Raises:
-        BadInput: the admin's file is missing or wrong.
-        Unavailable: the server does not answer, or its bucket is not there.
+        BadInput: the admin's file is missing or invalid.
+        Unavailable: the server does not answer, or its bucket does not exist.
     """
     if not is_healthy(_client(arguments)):
         raise Unavailable(f"the S3 server on port {arguments.port} does not answer for bucket '{arguments.bucket}'")

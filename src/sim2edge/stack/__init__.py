@@ -1,4 +1,4 @@
-"""The local stack: SeaweedFS (S3), MLflow and Airflow on loopback, started and stopped together.
+"""Start and stop the local stack: SeaweedFS (S3), MLflow and Airflow on loopback.
 
 `sim2edge up`, `status` and `down` are in `commands.py`; code that needs the stack uses `Stack` in `client.py`.
 Nothing here imports airflow or mlflow: they run as processes of their own environments.

@@ -1,13 +1,13 @@
-"""`sim2edge access`: who may do what in the bucket, and the files with their keys.
+"""Show the permissions of roles in the bucket, and create the files with their keys.
 
-    sim2edge access roles                            the table of roles
-    sim2edge access policy train --bucket NAME       a role's AWS IAM policy, as JSON
-    sim2edge access init [--devices pi-7,pi-8]       make the role files that are missing
-    sim2edge access add device-pi-9                  make one more role
-    sim2edge access rotate device-pi-9               new keys for a role; the old ones are void
+    sim2edge access roles                            print the table of roles
+    sim2edge access policy train --bucket NAME       print a role's AWS IAM policy, as JSON
+    sim2edge access init [--devices pi-7,pi-8]       create missing role files
+    sim2edge access add device-pi-9                  create one more role
+    sim2edge access rotate device-pi-9               give a role new keys; the old ones become invalid
 
-The files lie in `--credentials FOLDER`, else SIM2EDGE_CREDENTIALS, else `credentials` in the folder of the local stack.
-A running S3 server of the local stack is told of changes; one that runs as `sim2edge s3 serve` sees them itself.
+The files are in `--credentials FOLDER`, else SIM2EDGE_CREDENTIALS, else `credentials` in the folder of the local stack.
+A running S3 server of the local stack is notified of changes; one that runs as `sim2edge s3 serve` detects them.
 """
 
 import argparse
@@ -16,11 +16,11 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from sim2edge.access import fixed_roles, grants_of, policy
+from sim2edge.command_help import add_command
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.secrets_file import read_secrets
 from sim2edge.services.role_files import (
@@ -32,9 +32,6 @@ from sim2edge.services.role_files import (
     read_keys,
     rotate_role,
 )
-
-if TYPE_CHECKING:
-    from sim2edge.terminal import print_whole
 from sim2edge.stack.settings import StackSettings
 from sim2edge.terminal import print_whole
 
@@ -43,31 +40,35 @@ MIN_PASSWORD = 12
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `sim2edge access ...`; returns the exit code."""
+    """Run `sim2edge access ...` and return the exit code."""
     arguments = parser().parse_args(argv)
     arguments.run(arguments)
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge access", description="Who may do what in the bucket.")
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="sim2edge access", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = top.add_subparsers(required=True, metavar="command")
-    verb = verbs.add_parser("roles", help="the table of roles")
+    verb = add_command(verbs, "roles", "print the table of roles", "sim2edge access roles")
     verb.set_defaults(run=show_roles)
-    verb = verbs.add_parser("policy", help="a role's AWS IAM policy, as JSON")
+    what = "print a role's AWS IAM policy, as JSON"
+    verb = add_command(verbs, "policy", what, "sim2edge access policy train --bucket my-bucket")
     verb.add_argument("role", help=f"{', '.join(fixed_roles())}, {OTHER_ROLES}")
     verb.add_argument("--bucket", default=os.environ.get("SIM2EDGE_BUCKET"), help="default: SIM2EDGE_BUCKET")
     verb.set_defaults(run=show_policy)
-    verb = verbs.add_parser("init", help="make the role files that are missing")
-    verb.add_argument("--devices", default="", metavar="ID,ID", help="devices to make a role for")
+    what = "create missing role files"
+    verb = add_command(verbs, "init", what, "sim2edge access init --credentials FOLDER --devices pi-7,pi-8")
+    verb.add_argument("--devices", default="", metavar="ID,ID", help="devices that get a role")
     verb.add_argument(
-        "--mlflow-env", type=Path, metavar="FILE", help="file with the secrets MLflow's server has already"
+        "--mlflow-env", type=Path, metavar="FILE", help="file with the existing secrets of MLflow's server"
     )
     verb.set_defaults(run=init)
-    for name, action, what in (("add", add, "make one more role"), ("rotate", rotate, "new keys for a role")):
-        verb = verbs.add_parser(name, help=what)
-        verb.add_argument("role")
+    for name, action, what in (("add", add, "create one more role"), ("rotate", rotate, "give a role new keys")):
+        verb = add_command(verbs, name, what, f"sim2edge access {name} device-pi-9")
+        verb.add_argument("role", help=f"such as: {OTHER_ROLES}")
         verb.set_defaults(run=action)
     for name in ("init", "add", "rotate"):
         verbs.choices[name].add_argument("--credentials", type=Path, metavar="FOLDER", help="folder of the role files")
@@ -76,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def show_roles(_arguments: argparse.Namespace) -> None:
-    """`roles`: a row a role."""
+    """Run `roles`: print a row for each role."""
     table = Table(box=None, pad_edge=False)
     for column in ("role", "reads, lists", "writes", "creates once", "deletes"):
         table.add_column(column, overflow="fold")
@@ -91,7 +92,7 @@ def show_roles(_arguments: argparse.Namespace) -> None:
 
 
 def show_policy(arguments: argparse.Namespace) -> None:
-    """`policy`: ready to be pasted into IAM.
+    """Run `policy`: print the policy, ready to be pasted into IAM.
 
     Raises:
         BadInput: no such role, or no bucket is named.
@@ -102,10 +103,10 @@ def show_policy(arguments: argparse.Namespace) -> None:
 
 
 def init(arguments: argparse.Namespace) -> None:
-    """`init`: what is there stays.
+    """Run `init`: create missing role files; existing ones stay.
 
     Raises:
-        BadInput: a device's id cannot be one, or a file is wrong.
+        BadInput: a device's id or a file is invalid.
     """
     folder = _folder(arguments)
     devices = [name.strip() for name in arguments.devices.split(",") if name.strip()]
@@ -115,18 +116,18 @@ def init(arguments: argparse.Namespace) -> None:
 
 
 def add(arguments: argparse.Namespace) -> None:
-    """`add`: a role's file, if it is missing."""
+    """Run `add`: create a role's file, if it is missing."""
     folder = _folder(arguments)
     made = add_role(folder, arguments.role)
-    print(f"{'made' if made else 'already there'}: {folder / arguments.role}.env")
+    print(f"{'created' if made else 'exists'}: {folder / arguments.role}.env")
     _tell_server(arguments)
 
 
 def rotate(arguments: argparse.Namespace) -> None:
-    """`rotate`: whoever plays the role needs its file anew."""
+    """Run `rotate`: give a role new keys; its process needs the new file."""
     folder = _folder(arguments)
     rotate_role(folder, arguments.role)
-    print(f"new keys: {folder / arguments.role}.env; restart whoever uses them")
+    print(f"new keys: {folder / arguments.role}.env; restart the processes that use them")
     _tell_server(arguments)
 
 
@@ -151,7 +152,7 @@ def _settings(arguments: argparse.Namespace) -> "StackSettings":
 
 
 def _tell_server(arguments: argparse.Namespace) -> None:
-    """Have the S3 server of the local stack read the roles again, if it runs and these are its roles."""
+    """Make the S3 server of the local stack reload the roles, if it runs and these are its roles."""
     from sim2edge.services.seaweedfs import write_roles
     from sim2edge.stack.client import Stack
 
@@ -162,6 +163,8 @@ def _tell_server(arguments: argparse.Namespace) -> None:
     server = next((service.process for service in stack.services() if service.name == "s3"), None)
     process = server.find() if server else None
     if process is None:
-        raise Unavailable("the S3 server of the local stack is not running just now: it reads the roles when it starts")
+        raise Unavailable(
+            "the S3 server of the local stack is not running at the moment: it reads the roles when it starts"
+        )
     write_roles(settings.home / "s3", read_keys(settings.roles), settings.bucket)
     process.send_signal(signal.SIGHUP)

@@ -1,7 +1,7 @@
-"""Airflow as services of the stack: the migration of its database, the API server, and what needs the API server.
+"""Define Airflow as services of the stack: the database migration, the API server, and what depends on the API server.
 
-`airflow.cfg` of the checkout says the rest; its opening comment lists the variables that are set here. What one
-deployment wants otherwise, secrets and users too, is in `<home>/airflow-settings.env`: `AIRFLOW__SECTION__KEY=value`.
+`airflow.cfg` of the checkout has the other settings; its first comment lists the variables that are set here. Settings
+of one deployment, secrets and users included, are in `<home>/airflow-settings.env`: `AIRFLOW__SECTION__KEY=value`.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ AFTER_API = {
 
 
 def define_airflow(settings: StackSettings, credentials: Credentials) -> list[Service]:
-    """Return the processes of Airflow; the migration is left out when this Airflow has made it before."""
+    """Return the processes of Airflow; the migration is left out when this version of Airflow has done it."""
     stamp = MigrationStamp(settings)
 
     def define(name: str, *arguments: str, **more: Any) -> Service:
@@ -66,7 +66,7 @@ def define_airflow(settings: StackSettings, credentials: Credentials) -> list[Se
 
 
 class MigrationStamp:
-    """Says whether the database was migrated by the Airflow of today's lock; spares 5 s a start."""
+    """Records that the database was migrated by the Airflow of the current lock; saves 5 s of each start."""
 
     def __init__(self, settings: StackSettings) -> None:
         self._path = settings.home / "airflow" / "migrated"
@@ -74,11 +74,11 @@ class MigrationStamp:
         self._lock = settings.root / "requirements.txt"
 
     def is_current(self) -> bool:
-        """Return whether a migration would find nothing to do."""
+        """Return whether a migration would have nothing to do."""
         return self._database.exists() and self._path.exists() and self._path.read_text() == self._fingerprint()
 
     def write(self) -> None:
-        """Note that the migration is done."""
+        """Record that the migration is done."""
         write_private(self._path, self._fingerprint())
 
     def _fingerprint(self) -> str:
@@ -86,7 +86,7 @@ class MigrationStamp:
 
 
 def write_passwords(settings: StackSettings, credentials: Credentials) -> None:
-    """Give each user of Airflow a password: the stack's own to its admin, to others the one they have or a new one."""
+    """Give each user of Airflow a password: the stack's own to its admin, to others their old one or a new one."""
     path = settings.home / "airflow" / "passwords.json"
     named = own_settings(settings).get("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "")
     others = [user.partition(":")[0].strip() for user in named.split(",") if ":" in user]
@@ -104,17 +104,17 @@ def _read_passwords(path: Path) -> dict[str, str]:
 
 
 def own_settings(settings: StackSettings) -> Mapping[str, str]:
-    """Return what `<home>/airflow-settings.env` says; empty without that file.
+    """Return the variables in `<home>/airflow-settings.env`; empty without that file.
 
     Raises:
-        BadInput: a line of it is wrong.
+        BadInput: a line is invalid.
     """
     path = settings.home / "airflow-settings.env"
     return read_secrets(path) if path.exists() else {}
 
 
 def airflow_environment(settings: StackSettings, credentials: Credentials) -> dict[str, str]:
-    """Return what every Airflow process needs beside `airflow.cfg`, and the tasks it starts inherit."""
+    """Return the environment of every Airflow process, besides `airflow.cfg`; tasks inherit it."""
     return {
         **plain_environment(),
         **client_environment.airflow_environment(settings),
@@ -138,7 +138,7 @@ def _health(settings: StackSettings) -> dict[str, Any] | None:
 
 
 def _beats(settings: StackSettings, part: str) -> Callable[[float], bool]:
-    """Return whether `part` is healthy by a heartbeat of the process started at a given time, not of an earlier one."""
+    """Return the health check of `part`: a heartbeat since the given start, not of an earlier process."""
     name = part.replace("-", "_")
 
     def healthy(started: float) -> bool:

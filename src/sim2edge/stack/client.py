@@ -1,4 +1,4 @@
-"""Starting, stopping and reaching the local stack from Python.
+"""Start, stop and reach the local stack from Python.
 
 stack = Stack(load_settings({}))
 stack.start(on_event=print, attached=True)      # attached: it stops when this process ends, however it ends
@@ -32,12 +32,12 @@ STOP_DEADLINE_S = 25.0
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a service."""
+    """A change of a service's phase."""
 
     service: str
     phase: Phase
     seconds: float
-    """Since the start was asked for."""
+    """Since the start was requested."""
     detail: str = ""
 
 
@@ -46,7 +46,7 @@ def _ignore(event: Event) -> None:
 
 
 class Stack:
-    """The stack of one folder. When one runs there already, its own settings count, not those given."""
+    """The stack of one folder. If one runs there, its own settings are used, not those given."""
 
     def __init__(self, settings: StackSettings) -> None:
         self._given = settings
@@ -68,15 +68,15 @@ class Stack:
         return is_running(self._given.home)
 
     def state(self) -> StackState | None:
-        """Return what the running stack says of itself; None when none runs, or its state file is damaged."""
+        """Return the state of the running stack; None when none runs, or its state file is damaged."""
         return read_state(self._given.home) if self.running() else None
 
     def start(self, on_event: Callable[[Event], None] = _ignore, attached: bool = False) -> bool:
-        """Start everything and return once all is healthy; False when it already ran.
+        """Start everything and return once all is healthy; return False when it already ran.
 
         Raises:
             BadInput: a port is taken, an interpreter or a file is missing; nothing was started.
-            Unavailable: a service did not get healthy (the message ends with its log); nothing is left running.
+            Unavailable: a service did not become healthy (the message has the end of its log); nothing is left running.
         """
         if not self.running():
             self._launch(attached)
@@ -89,7 +89,7 @@ class Stack:
         return self._guardian is not None
 
     def stop(self) -> bool:
-        """Stop everything, wait until it has; False when nothing ran.
+        """Stop everything and wait until it has ended; return False when nothing ran.
 
         Raises:
             Unavailable: it still runs after the deadline.
@@ -104,7 +104,7 @@ class Stack:
         while self.running():
             if time.monotonic() > deadline:
                 if not process:
-                    raise Unavailable(f"{self._given.home}: a stack runs here, but the lock does not say which process")
+                    raise Unavailable(f"{self._given.home}: a stack runs here, but the lock names no process")
                 end([*process.children(recursive=True), process], grace_s=0)
                 break
             time.sleep(POLL_S)
@@ -118,7 +118,7 @@ class Stack:
         return state.services if state else []
 
     def environment(self) -> dict[str, str]:
-        """Variables for the bus, MLflow, and Airflow's API (`SIM2EDGE_AIRFLOW_URL` and `SIM2EDGE_AIRFLOW_TOKEN`)."""
+        """Return the variables for the bus, MLflow and Airflow's API (`SIM2EDGE_AIRFLOW_URL` and `..._TOKEN`)."""
         settings, credentials = self.settings, self._credentials()
         found = person_environment(settings, credentials)
         if "airflow" in settings.only:
@@ -127,7 +127,7 @@ class Stack:
         return found
 
     def role(self, role: str) -> dict[str, str]:
-        """Variables for the bus with the keys of one role, `device-virtual-pi-1` say.
+        """Return the variables for the bus with the keys of one role, such as `device-virtual-pi-1`.
 
         Raises:
             BadInput: the role has no keys.
@@ -143,17 +143,17 @@ class Stack:
         login = {"username": USER, "password": self._credentials().airflow_password}
         answer = fetch_json(f"{self.settings.airflow_url}/auth/token", body=login, timeout_s=20)
         if not answer:
-            raise Unavailable(f"Airflow at {self.settings.airflow_url} gives no token: see `sim2edge status`")
+            raise Unavailable(f"Airflow at {self.settings.airflow_url} returns no token: see `sim2edge status`")
         return str(answer["access_token"])
 
     def urls(self) -> dict[str, str]:
-        """Name to address of what a browser or a client opens."""
+        """Return name to address of the UIs and APIs."""
         settings = self.settings
         addresses = {"s3": settings.s3_url, "mlflow": settings.mlflow_url, "airflow": settings.airflow_url}
         return {part: addresses[part] for part in settings.only}
 
     def logins(self) -> dict[str, Login]:
-        """Name to login, for the same names as `urls`."""
+        """Return name to login, for the same names as `urls`."""
         credentials = self._credentials()
         logins = {
             "s3": (credentials.s3_access_key, credentials.s3_secret_key),
@@ -183,7 +183,7 @@ class Stack:
                 stderr=log_file,
                 start_new_session=True,
             )
-        assert self._guardian.stdin  # noqa: S101 - a pipe was asked for
+        assert self._guardian.stdin  # noqa: S101 - stdin is a pipe
         self._guardian.stdin.write(settings.model_dump_json().encode() + b"\n")
         self._guardian.stdin.flush()
         if not attached:
@@ -193,7 +193,7 @@ class Stack:
         """Report every change until the stack is ready.
 
         Raises:
-            Unavailable: it is not going to be.
+            Unavailable: it failed to start.
         """
         began = time.monotonic()
         known: dict[str, Phase] = {}
@@ -214,7 +214,7 @@ class Stack:
         if self._guardian is None:
             return not self.running()
         code = self._guardian.poll()
-        if code == EXIT_ALREADY_RUNNING:  # another start was quicker: that stack is followed instead
+        if code == EXIT_ALREADY_RUNNING:  # another start was faster: follow that stack
             self._guardian = None
             return False
         return code is not None

@@ -1,4 +1,4 @@
-"""The environment variables through which stages and other clients find the stack's servers and their keys."""
+"""Build the environment variables of clients of the stack: addresses of its servers, and keys."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from sim2edge.stack.settings import StackSettings
 
 
 def s3_environment(settings: StackSettings) -> dict[str, str]:
-    """Return where the bucket is, without keys."""
+    """Return the address of the bucket, without keys."""
     return {
         "SIM2EDGE_BUCKET": settings.bucket,
         "AWS_ENDPOINT_URL": settings.s3_url,
@@ -20,7 +20,7 @@ def s3_environment(settings: StackSettings) -> dict[str, str]:
 
 
 def role_environment(settings: StackSettings, role: str) -> dict[str, str]:
-    """What an S3 client needs (`Bus.from_environment()` reads it), with the keys of a role, and whatever else it has.
+    """Return an S3 client's variables (`Bus.from_environment()`) with the keys of a role, and its other variables.
 
     Raises:
         BadInput: the role has no keys.
@@ -29,23 +29,20 @@ def role_environment(settings: StackSettings, role: str) -> dict[str, str]:
 
 
 def person_environment(settings: StackSettings, credentials: Credentials) -> dict[str, str]:
-    """Return what a person's shell needs to run any command.
-
-    The admin's keys, MLflow's login, and what a stage needs.
-    """
+    """Return the variables of a person's shell: the admin's keys, MLflow's login, and a stage's variables."""
     admin = {"AWS_ACCESS_KEY_ID": credentials.s3_access_key, "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key}
     login = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": credentials.mlflow_password}
     return s3_environment(settings) | admin | login | stage_environment(settings)
 
 
 def airflow_environment(settings: StackSettings) -> Mapping[str, str]:
-    """Return what tasks need: keys of their own, and where those of each stage lie."""
+    """Return the variables of tasks: their own keys, and the folder with those of each stage."""
     found = role_environment(settings, "airflow") | stage_environment(settings)
     return found | {"SIM2EDGE_CREDENTIALS": str(settings.roles)}
 
 
 def stage_environment(settings: StackSettings) -> dict[str, str]:
-    """Return what a stage needs besides its keys: MLflow's address, the update keys, the interpreter and the preset."""
+    """Return a stage's variables besides its keys: MLflow's address, update keys, interpreter and preset."""
     return {
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "MLFLOW_DISABLE_TELEMETRY": "true",

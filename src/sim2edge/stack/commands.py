@@ -1,9 +1,9 @@
-"""`sim2edge up`, `down`, `status` and `env`: the local stack on the command line.
+"""Start, stop and inspect the local stack: S3, MLflow and Airflow on this machine.
 
 sim2edge up [--foreground] [--s3-port N] [--mlflow-port N] [--airflow-port N] [--home FOLDER] [--only s3,mlflow]
 sim2edge status [--logins]      exit code 0 when everything is healthy, 1 otherwise
 sim2edge down
-eval "$(sim2edge env)"          stages and tools in this shell use the stack
+eval "$(sim2edge env)"          use the stack in this shell
 """
 
 import argparse
@@ -26,13 +26,20 @@ from sim2edge.stack.state import ServiceState, StackPhase
 COLOURS = {Phase.HEALTHY: "green", Phase.DONE: "green", Phase.FAILED: "red", Phase.UNRESPONSIVE: "red"}
 TABLE_WIDTH = 120
 PORTS = ("s3_port", "mlflow_port", "airflow_port")
+HELP = {
+    "up": ("Start the local stack: S3, MLflow and Airflow on this machine.", "sim2edge up --only s3,mlflow"),
+    "down": ("Stop the local stack; its data stay.", "sim2edge down"),
+    "status": ("Print the state of each service; exit code 1 unless all are healthy.", "sim2edge status --logins"),
+    "env": ("Print the variables that make a shell use the local stack.", 'eval "$(sim2edge env)"'),
+}
+"""What each command does, and an example."""
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb `argv[0]`; the exit code.
+    """Run the command `argv[0]` and return its exit code.
 
     Raises:
-        BadInput: wrong settings, or a port is taken.
+        BadInput: invalid settings, or a port is taken.
         Unavailable: the stack does not start, or does not stop.
     """
     verb, *rest = argv
@@ -51,16 +58,19 @@ def main(argv: list[str]) -> int:
 
 
 def _parser(verb: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"sim2edge {verb}", description=__doc__, formatter_class=_formatter())
+    what, example = HELP[verb]
+    parser = argparse.ArgumentParser(
+        prog=f"sim2edge {verb}", description=what, epilog=f"example:\n  {example}", formatter_class=_formatter()
+    )
     parser.add_argument("--home", help=_describe("home"))
     if verb == "up":
         for name in PORTS:
             parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=_describe(name))
         parser.add_argument("--preset", help=_describe("preset"))
         parser.add_argument("--only", metavar="PART,PART", help="parts to start: s3, mlflow, airflow (all)")
-        parser.add_argument("--foreground", action="store_true", help="stay until Ctrl-C, then stop everything")
+        parser.add_argument("--foreground", action="store_true", help="run until Ctrl-C, then stop everything")
     if verb == "status":
-        parser.add_argument("--logins", action="store_true", help="print the passwords too")
+        parser.add_argument("--logins", action="store_true", help="print the passwords, too")
     return parser
 
 
@@ -80,7 +90,7 @@ def _up(stack: Stack, console: Console, foreground: bool) -> int:
     if foreground:
         _stay(stack, console)
     else:
-        console.print('stop: sim2edge down    state: sim2edge status    use it in this shell: eval "$(sim2edge env)"')
+        console.print('stop: sim2edge down    state: sim2edge status    use in this shell: eval "$(sim2edge env)"')
     return 0
 
 
@@ -98,7 +108,7 @@ def _print_logins(stack: Stack, console: Console) -> None:
 
 
 def _stay(stack: Stack, console: Console) -> None:
-    """Say what happens to the services until Ctrl-C or the end of the stack, then stop it."""
+    """Print changes of services until Ctrl-C or the end of the stack, then stop it."""
     console.print("Ctrl-C stops everything")
     began = time.monotonic()
     known = {service.name: service.phase for service in stack.services()}
@@ -136,7 +146,7 @@ def _status(stack: Stack, console: Console, logins: bool) -> int:
         return 1
     state = stack.state()
     if state is None:
-        console.print("running, but its state file is damaged: `sim2edge down` stops it, `sim2edge up` starts it anew")
+        console.print("running, but its state file is damaged: `sim2edge down` stops it, `sim2edge up` starts it again")
         return 1
     console.print(_table(state.services))
     for service in state.services:
@@ -174,7 +184,7 @@ def _row(service: ServiceState) -> tuple[str, ...]:
 
 
 def memory_mib(process: psutil.Process) -> float:
-    """Memory (MiB) of a process and all below it; what several share is counted once (PSS)."""
+    """Return the memory (MiB) of a process and its descendants; shared memory is counted once (PSS)."""
     total = 0
     for each in (process, *process.children(recursive=True)):
         try:

@@ -1,4 +1,4 @@
-"""The stack's passwords and keys: random, made at the first start, kept in `<home>/credentials.json` (mode 0600)."""
+"""Keep the stack's passwords and keys: random, created at the first start, in `<home>/credentials.json` (mode 0600)."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ def _fernet() -> str:
 
 
 class Credentials(BaseModel):
-    """Every secret of the stack; `repr` shows none."""
+    """Every secret of the stack; `repr` hides them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,15 +40,15 @@ class Credentials(BaseModel):
 
 
 def credentials_path(home: Path) -> Path:
-    """Return the file of the credentials."""
+    """Return the path of the credentials."""
     return home / "credentials.json"
 
 
 def load_credentials(home: Path) -> Credentials:
-    """Read the credentials, or make and keep new ones when there are none.
+    """Read the credentials, or create and store new ones when there are none.
 
     Raises:
-        BadInput: the file is not what was written; never repaired by itself, because data depend on these keys.
+        BadInput: the file is invalid; it is never repaired automatically, because data depend on these keys.
     """
     path = credentials_path(home)
     try:

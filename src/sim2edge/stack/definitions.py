@@ -1,6 +1,6 @@
-"""The services of the local stack: SeaweedFS, MLflow, and the four processes of Airflow.
+"""Define the services of the local stack: SeaweedFS, MLflow, and the four processes of Airflow.
 
-SeaweedFS and the migration of Airflow's database start at once; MLflow and Airflow's API server follow, side by side;
+SeaweedFS and the migration of Airflow's database start at once; MLflow and Airflow's API server follow, in parallel;
 the rest of Airflow waits for the API server, because a task that is due before it answers would fail.
 """
 
@@ -19,12 +19,10 @@ DEVICES = ("virtual-pi-1",)
 
 
 def define_services(settings: StackSettings, credentials: Credentials) -> list[Service]:
-    """Return the services of the parts in `settings.only`, each after what it needs.
-
-    Makes the role files that are missing.
+    """Return the services of the parts in `settings.only`, each after its dependencies; create missing role files.
 
     Raises:
-        BadInput: a role file is wrong.
+        BadInput: a role file is invalid.
     """
     init_roles(
         settings.roles,

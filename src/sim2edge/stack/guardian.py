@@ -1,10 +1,10 @@
-"""The process that outlives the supervisor by a moment: whatever ends the supervisor, nothing it started stays.
+"""Guard the supervisor: however it ends, no process that it started stays.
 
     python -m sim2edge.stack.guardian [--attached] < settings as JSON
 
 It holds the stack's lock, forks the supervisor and waits. Both are "subreapers", so every orphan below them, daemons
 included, becomes their child and is found. If the supervisor is killed, the guardian ends all of them; if the guardian
-is killed, the kernel tells the supervisor, which stops everything itself.
+is killed, the kernel signals the supervisor, which stops everything itself.
 """
 
 import os
@@ -24,9 +24,9 @@ EXIT_ALREADY_RUNNING = 3
 
 
 def guard(work: Callable[[], None], grace_s: float = 5.0) -> int:
-    """Run `work` in a forked process; when it has ended, in whichever way, end everything below; its exit code.
+    """Run `work` in a forked process and return its exit code; then end all descendants, however it ended.
 
-    What is left gets SIGTERM, and `grace_s` later SIGKILL.
+    The rest gets SIGTERM, and `grace_s` later SIGKILL.
     """
     adopt_orphans()
     parent = os.getpid()
@@ -71,7 +71,7 @@ def _wait(child: int) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Take the lock, then guard a supervisor of the services that the settings on standard input ask for."""
+    """Take the lock, then guard a supervisor of the services in the settings on standard input."""
     settings = StackSettings.model_validate_json(sys.stdin.readline())
     if acquire(settings.home) is None:
         return EXIT_ALREADY_RUNNING

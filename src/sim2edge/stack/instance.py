@@ -1,4 +1,4 @@
-"""One stack a folder: a lock that the running stack holds for life, and that names the process to ask to stop."""
+"""Allow one stack for each folder: by a lock that the running stack holds, and that names the process to stop."""
 
 import fcntl
 import os
@@ -10,12 +10,12 @@ from sim2edge.stack.state import ProcessId
 
 
 def lock_path(home: Path) -> Path:
-    """Return the lock file."""
+    """Return the path of the lock file."""
     return home / "stack.lock"
 
 
 def acquire(home: Path) -> int | None:
-    """Take the lock and write this process into it; the open descriptor, or None when another holds it.
+    """Take the lock and write this process into it; return the descriptor, or None when another process holds it.
 
     The kernel drops the lock with the last process that holds the descriptor, however it ends.
     """
@@ -43,7 +43,7 @@ def is_running(home: Path) -> bool:
 
 
 def owner(home: Path) -> ProcessId | None:
-    """Return the process written into the lock."""
+    """Return the process that the lock names."""
     try:
         return ProcessId.model_validate_json(lock_path(home).read_text())
     except (FileNotFoundError, ValidationError):

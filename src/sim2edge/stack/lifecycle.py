@@ -1,4 +1,4 @@
-"""The life of one service as a pure function: from what is seen of its process to its next phase."""
+"""Decide the life of one service as a pure function: from the state of its process to its next phase."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,9 +9,9 @@ RESTART_PAUSE_S = 1.0
 
 
 class Phase(StrEnum):
-    """Where a service stands."""
+    """The phase of a service."""
 
-    PENDING = "pending"  # for the services it needs
+    PENDING = "pending"  # waits for its dependencies
     STARTING = "starting"
     HEALTHY = "healthy"
     UNRESPONSIVE = "unresponsive"  # runs, but its health check fails
@@ -23,30 +23,30 @@ class Phase(StrEnum):
 
 RUNNING = {Phase.STARTING, Phase.HEALTHY, Phase.UNRESPONSIVE}
 SATISFIED = {Phase.HEALTHY, Phase.UNRESPONSIVE, Phase.DONE}
-"""Phases in which a service counts as there for those that come after it."""
+"""Phases in which a service counts as available to those that depend on it."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is seen of a service at one moment."""
+    """The state of a service at one moment."""
 
     phase: Phase
     needs_met: bool
     exit_code: int | None
     """None while the process runs, or before it ran."""
     healthy: bool | None
-    """What the health check said; None when it was not asked, or there is none."""
+    """Result of the health check; None when it was not run, or there is none."""
     phase_age_s: float
     deadline_s: float
     is_task: bool
     was_healthy: bool
     """Whether it has been healthy since the stack started."""
     crashes: int
-    """Ends of its process within the last `CRASH_WINDOW_S`, this one included."""
+    """Exits of its process within the last `CRASH_WINDOW_S`, this one included."""
 
 
 def next_phase(facts: Facts) -> Phase:
-    """Return the phase that follows. A service that never became healthy is not restarted: its settings are wrong."""
+    """Return the next phase. A service that never became healthy is not restarted: its settings are wrong."""
     phase = facts.phase
     if phase is Phase.PENDING:
         return Phase.STARTING if facts.needs_met else phase

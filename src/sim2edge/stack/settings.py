@@ -1,4 +1,4 @@
-"""Where the stack lives, which ports it takes, which interpreters it uses.
+"""Define the settings of the stack: its folder, ports and interpreters.
 
 Each setting comes from an argument of the command, else from the variable `SIM2EDGE_<NAME>`, else from its default.
 """
@@ -20,14 +20,14 @@ PARTS: tuple[Part, ...] = ("s3", "mlflow", "airflow")
 
 
 class StackSettings(BaseModel):
-    """All that can be chosen about the local stack; every server listens on 127.0.0.1 only."""
+    """The settings of the local stack; every server listens on 127.0.0.1 only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     root: Path = Field(CHECKOUT, description="the checkout: holds airflow.cfg, dags/, plugins/, conf/")
     home: Path = Field(CHECKOUT / ".sim2edge", description="folder of the stack's data, logs and credentials")
     bucket: str = Field(
-        "sim2edge", pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", description="S3 bucket, made if missing"
+        "sim2edge", pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", description="S3 bucket, created if missing"
     )
     preset: str = Field("default", description="preset (conf/<name>.yaml) of runs that name none")
     s3_port: int = Field(8333, ge=1024, le=65525, description="S3; the nine ports after it are used inside SeaweedFS")
@@ -42,7 +42,7 @@ class StackSettings(BaseModel):
     @model_validator(mode="after")
     def _s3_first(self) -> "StackSettings":
         if "s3" not in self.only:
-            raise ValueError("'only' must hold s3: the others keep their data there")
+            raise ValueError("'only' must contain s3: the others store their data there")
         return self
 
     @property
@@ -72,7 +72,7 @@ class StackSettings(BaseModel):
         return f"http://127.0.0.1:{self.airflow_port}"
 
     def ports(self) -> Iterator[tuple[str, int, str]]:
-        """Yield every port as (service, port, name of the setting that moves it)."""
+        """Yield every port as (service, port, name of its setting)."""
         for flag, port in self.s3_ports.items():
             yield f"S3 server, {flag}", port, "s3_port"
         if "mlflow" in self.only:
@@ -82,10 +82,10 @@ class StackSettings(BaseModel):
 
 
 def load_settings(arguments: Mapping[str, object], environment: Mapping[str, str] = os.environ) -> StackSettings:
-    """Build the settings: `arguments` that are not None win over `SIM2EDGE_<NAME>` variables, those over the defaults.
+    """Build the settings: `arguments` that are not None override `SIM2EDGE_<NAME>` variables, those the defaults.
 
     Raises:
-        BadInput: names each wrong setting.
+        BadInput: a setting is invalid; the message names each.
     """
     names = [name for name in StackSettings.model_fields if name not in ("root", "only")]
     from_environment = {name: environment.get(f"SIM2EDGE_{name.upper()}") or None for name in names}
@@ -103,10 +103,10 @@ def _name(location: tuple[int | str, ...]) -> str:
 
 
 def check_ports(settings: StackSettings) -> None:
-    """See that every port is free and wanted once.
+    """Check that every port is free and used once.
 
     Raises:
-        BadInput: says which port, what it is for, who holds it, and how to choose another.
+        BadInput: one is not; the message names the port, its use, its holder, and how to choose another.
     """
     seen: dict[int, str] = {}
     for service, port, name in settings.ports():
@@ -114,7 +114,7 @@ def check_ports(settings: StackSettings) -> None:
         if name == "s3_port" and port != settings.s3_port:
             advice += " (the nine ports after it are used too)"
         if port in seen:
-            raise BadInput(f"port {port} is wanted by both {seen[port]} and {service}: {advice}")
+            raise BadInput(f"port {port} is used for both {seen[port]} and {service}: {advice}")
         seen[port] = service
         if is_taken(port):
             raise BadInput(f"port {port} ({service}) is taken by {_describe(port)}: {advice}")
@@ -126,10 +126,10 @@ def _describe(port: int) -> str:
 
 
 def check_interpreters(settings: StackSettings) -> None:
-    """See that the interpreters of both environments are there.
+    """Check that the interpreters of both environments exist.
 
     Raises:
-        BadInput: one is not.
+        BadInput: one is missing.
     """
     needed = {"mlflow": settings.stage_python, "airflow": settings.airflow_python}
     for part, python in needed.items():

@@ -1,4 +1,4 @@
-"""What a running stack tells the outside: `<home>/state.json`, replaced whole at every change."""
+"""Read and write the state of a running stack: `<home>/state.json`, replaced at every change."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ from sim2edge.stack.settings import StackSettings
 
 
 class StackPhase(StrEnum):
-    """Where the whole stack stands."""
+    """The phase of the whole stack."""
 
     STARTING = "starting"
     READY = "ready"  # everything has been healthy; single services may be down since
@@ -22,7 +22,7 @@ class StackPhase(StrEnum):
 
 
 class ProcessId(BaseModel):
-    """A process for certain: process ids are used again, a creation time is not."""
+    """The identity of a process: process ids are reused, a creation time is not."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,7 +38,7 @@ class ProcessId(BaseModel):
             return None
 
     def find(self) -> psutil.Process | None:
-        """Return the process, if that very one still runs."""
+        """Return the process, if it still runs."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.created) < 0.01
@@ -48,7 +48,7 @@ class ProcessId(BaseModel):
 
 
 class ServiceState(BaseModel):
-    """One service as it was at the last change."""
+    """One service at the last change."""
 
     name: str
     phase: Phase = Phase.PENDING
@@ -63,7 +63,7 @@ class ServiceState(BaseModel):
 
 
 class StackState(BaseModel):
-    """The whole stack as it was at the last change."""
+    """The whole stack at the last change."""
 
     phase: StackPhase = StackPhase.STARTING
     detail: str = ""
@@ -73,7 +73,7 @@ class StackState(BaseModel):
 
 
 def state_path(home: Path) -> Path:
-    """Return the state file."""
+    """Return the path of the state file."""
     return home / "state.json"
 
 
@@ -83,7 +83,7 @@ def write_state(state: StackState) -> None:
 
 
 def read_state(home: Path) -> StackState | None:
-    """Return the last state written; None when there is none, or the file is damaged: then a new start replaces it."""
+    """Return the last state written; None when there is none, or the file is damaged: a new start replaces it."""
     try:
         return StackState.model_validate_json(state_path(home).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValidationError, UnicodeDecodeError):

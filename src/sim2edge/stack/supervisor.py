@@ -1,4 +1,4 @@
-"""Starts services in order, watches them, restarts the ones that crash, and stops everything.
+"""Start services in order, watch them, restart those that crash, and stop everything.
 
 Runs in the process that `guardian.py` forks; one thread, one loop, all decisions in `lifecycle.py`.
 """
@@ -43,7 +43,7 @@ class Watched:
         self.crashes: deque[float] = deque()
 
     def step(self, needs_met: bool) -> bool:
-        """Look once and act; whether anything changed."""
+        """Check the service once and act; return whether anything changed."""
         before = self.state.phase
         phase = next_phase(self._facts(needs_met))
         if phase is before:
@@ -76,7 +76,7 @@ class Watched:
         )
 
     def _probe(self) -> bool | None:
-        # Asking costs the one who starts; the longer it takes anyway, the more rarely.
+        # A check costs the starting service CPU time: the longer the start takes, the rarer the checks.
         due = (time.monotonic() - self.since) / 10 if self.state.phase is Phase.STARTING else PROBE_EVERY_S
         if self.service.healthy is None or self.state.phase not in RUNNING or time.monotonic() - self.probed < due:
             return None
@@ -92,7 +92,7 @@ class Watched:
             if service.prepare:
                 service.prepare()
             self.process = spawn(service.command, service.environment, service.folder, service.log, signal.SIGTERM)
-        except OSError as error:  # no space, no memory: the same as a crash, so tried again
+        except OSError as error:  # no space or no memory: treated as a crash, so retried
             self.not_started = str(error)
         else:
             self.state.process = ProcessId.of(self.process.pid)
@@ -117,7 +117,7 @@ class Watched:
         return psutil.Process(self.process.pid) if self.process and self.process.poll() is None else None
 
     def signal_stop(self) -> None:
-        """Ask its process to end."""
+        """Send SIGTERM to its process."""
         if process := self.running():
             process.terminate()
 
@@ -135,7 +135,7 @@ def _tail(service: Service) -> str:
 
 
 class Supervisor:
-    """The loop over all services. `attached`: stop when standard input closes, as it does when the caller is gone."""
+    """The loop over all services. `attached`: stop when standard input closes, as it does when the caller ends."""
 
     def __init__(self, settings: StackSettings, services: Sequence[Service], attached: bool) -> None:
         self.watched = [Watched(service) for service in services]
@@ -147,7 +147,7 @@ class Supervisor:
         self.unwritten = True
 
     def run(self) -> None:
-        """Start everything, watch until asked to stop (SIGTERM, or standard input closed), stop everything."""
+        """Start everything, watch until stopped (SIGTERM, or standard input closed), stop everything."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: self._ask_to_stop())
         try:
@@ -168,7 +168,7 @@ class Supervisor:
         self._write_state()
 
     def _write_state(self) -> None:
-        """Write the state if it changed; on a full disk the stack goes on, and this is tried again at the next turn."""
+        """Write the state if it changed; after an error, such as a full disk, retry at the next turn."""
         if self.unwritten:
             with contextlib.suppress(OSError):
                 write_state(self.state)
@@ -179,7 +179,7 @@ class Supervisor:
         return satisfied.issuperset(watched.service.after)
 
     def _judge(self) -> None:
-        """Ready once all are; a failure before that fails the start, one later leaves the others running."""
+        """Set the stack ready once all services are; a failure before that fails the start, a later one does not."""
         if self.state.phase is not StackPhase.STARTING:
             return
         failed = next((each.state for each in self.watched if each.state.phase is Phase.FAILED), None)
@@ -198,7 +198,7 @@ class Supervisor:
         self.stopping = True
 
     def _stop(self) -> None:
-        """Stop last what was started first; what does not end in time, and all that is left below it, is killed."""
+        """Stop in reverse order of the start; kill what does not end in time, and all its descendants."""
         failed = self.state.phase is StackPhase.FAILED
         if not failed:
             self.state.phase, self.unwritten = StackPhase.STOPPING, True
@@ -214,7 +214,7 @@ class Supervisor:
         self._write_state()
 
     def _levels(self) -> list[list[Watched]]:
-        """Groups to stop together, one after the other: those that nothing running needs come first."""
+        """Return groups to stop together, in order: services that nothing running depends on come first."""
         left = list(self.watched)
         levels = []
         while left:
