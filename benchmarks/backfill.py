@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.postgres_stack import PostgresStack, open_stack, wait_for
 from sim2edge.bus import Bus
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import free_ports
 from sim2edge.stack.settings import StackSettings
 
 FIRST = date(2026, 1, 1)

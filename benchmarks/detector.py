@@ -26,7 +26,7 @@ from sim2edge.edge.bundle import RELEASE_FILE, SIGNATURE_FILE, Bundle, unpack_bu
 from sim2edge.edge.camera_source import Image
 from sim2edge.edge.obstacle_detector import ObstacleDetector
 from sim2edge.edge.service import DetectorService
-from sim2edge.export.held_out import camera_images
+from sim2edge.export.judged import camera_images
 from sim2edge.recipes.perception_frames import DatasetTable, read_frames
 
 ROUNDS = 1500

@@ -25,7 +25,7 @@ from benchmarks.results import Result
 from benchmarks.service_process import resident_mb
 from benchmarks.workplace import Workplace
 from sim2edge.processes import end, spawn
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import free_ports
 
 BATCHES, TRAININGS, VIEWS = 1000, 50, 60
 LIMIT_MS = 150.0

@@ -28,7 +28,7 @@ import psutil
 from sim2edge.errors import Unavailable
 from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.processes import end, spawn
-from sim2edge.services.logins import USER
+from sim2edge.services.role_files import USER
 from sim2edge.stack.client_environment import person_environment
 from sim2edge.stack.credentials import load_credentials
 from sim2edge.stack.definitions import define_services

@@ -19,9 +19,9 @@ from obstore.store import MemoryStore
 from benchmarks.results import Result
 from benchmarks.timing import take_turns, time_once
 from benchmarks.workplace import BATCH, Workplace
+from sim2edge.bookkeeping import BusCheckpoints
 from sim2edge.bus import Bus
-from sim2edge.checkpoints import BusCheckpoints
-from sim2edge.export.held_out import spread
+from sim2edge.export.judged import spread
 from sim2edge.progress import JsonProgress
 from sim2edge.recipes.perception import cell_geometry, grid_shapes
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames

@@ -57,7 +57,7 @@ def s3(s3_server, monkeypatch) -> Iterator[Bus]:
 @pytest.fixture(scope="session")
 def free_range() -> Callable[[int], int]:
     """Finds the first of so many neighbouring free ports."""
-    from sim2edge.services.ports import free_ports, is_taken
+    from sim2edge.services.loopback import free_ports, is_taken
 
     def find(count: int) -> int:
         while True:

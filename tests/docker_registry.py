@@ -17,7 +17,7 @@ from typing import Any
 
 import docker
 
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import free_ports
 
 USER, PASSWORD = "ann", "correct-horse"
 HASH = "$2y$05$abcdefghijklmnopqrstuuZ0Fx87Pb/Aqb0E90lfvCwzXnaFKUHpS"

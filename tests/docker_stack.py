@@ -16,7 +16,7 @@ import psutil
 
 from sim2edge.bus import Bus
 from sim2edge.follow.airflow_client import AirflowClient
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import free_ports
 from sim2edge.stack.client import Stack
 from sim2edge.stack.settings import StackSettings
 

@@ -20,13 +20,12 @@ from sim2edge.errors import BadInput, Corrupt
 from sim2edge.lineage import lineage
 from sim2edge.manifest import File, Manifest
 from sim2edge.numerics import pin_code_paths
-from sim2edge.progress import make_progress
+from sim2edge.progress import PATIENCE_S, make_progress, print_whole
 from sim2edge.reproduce import Made, compare
 from sim2edge.shards import parse_shard
 from sim2edge.stage import Outcome
 from sim2edge.stage_help import describe_fields
 from sim2edge.stages import get_stage, kinds, problems, stage_names
-from sim2edge.terminal import PATIENCE_S, print_whole
 
 
 def main(argv: Sequence[str]) -> int:

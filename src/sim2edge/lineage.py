@@ -15,8 +15,8 @@ from sim2edge.catalog import Catalog, made_from, walk
 from sim2edge.errors import BadInput, Corrupt
 from sim2edge.fleet import list_devices, read_fleet
 from sim2edge.manifest import Manifest
+from sim2edge.progress import PATIENCE_S, print_whole
 from sim2edge.stages import kinds
-from sim2edge.terminal import PATIENCE_S, print_whole
 
 
 def ancestors(bus: Bus, reference: str) -> dict[str, Manifest]:

@@ -1,4 +1,4 @@
-"""Report the progress of a stage: a bar on a terminal, JSON lines everywhere else."""
+"""Print for the reader: the progress of a stage, as a bar or as JSON lines; tables and trees, for a terminal or a pipe."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 SECONDS_BETWEEN_LINES = 0.5
@@ -86,3 +86,18 @@ def format_metric(value: float | int | str) -> str:
 def make_progress(stage: str) -> JsonProgress | BarProgress:
     """Return the bar on a terminal, JSON lines elsewhere."""
     return BarProgress(stage) if sys.stdout.isatty() else JsonProgress(stage)
+
+
+PATIENCE_S = 10.0
+"""Seconds after which an interactive command gives up a request."""
+WIDE = 100_000
+"""Columns of a line that is not wrapped: programs read piped output line by line."""
+
+
+def print_whole(what: RenderableType) -> None:
+    """Print a table or a tree: as wide as the terminal, or unwrapped where output is no terminal."""
+    width = None if sys.stdout.isatty() else WIDE
+    console = Console(markup=False, emoji=False, width=width)  # what stages wrote is printed as it is
+    with console.capture() as captured:
+        console.print(what)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
+from sim2edge.progress import print_whole
 from sim2edge.retrain import (
     Kind,
     Request,
@@ -29,7 +30,6 @@ from sim2edge.retrain import (
     submit,
     training_ids,
 )
-from sim2edge.terminal import print_whole
 
 SHOWN = 10
 """Trainings that are listed."""

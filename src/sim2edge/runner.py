@@ -15,9 +15,8 @@ from itertools import count
 from pathlib import Path
 
 from sim2edge import config as configs
+from sim2edge.bookkeeping import BusCheckpoints, Clock, NoCheckpoints
 from sim2edge.bus import Bus, describe_files, in_threads
-from sim2edge.checkpoints import BusCheckpoints, NoCheckpoints
-from sim2edge.clock import Clock
 from sim2edge.config import StageConfig
 from sim2edge.discovery import distribution_name
 from sim2edge.environment import describe_environment

@@ -22,7 +22,7 @@ from sim2edge.capture.specs import (
     RoomSpec,
     Rug,
 )
-from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.formats import beam_angles
 from sim2edge.episodes.moment import LIDAR_HEIGHT_M, Pose
 
 GREY = (0.5, 0.5, 0.5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sim2edge.capture.config import ImuConfig
-from sim2edge.capture.imu import disturb_imu
+from sim2edge.capture.motion_sensors import disturb_imu
 from sim2edge.capture.seeds import generator
 
 

@@ -14,7 +14,7 @@ from sim2edge.capture.labels import Labeller, camera_pose, floor_at, locate
 from sim2edge.capture.obstacles import SHAPES, box
 from sim2edge.capture.specs import CAMERA_AHEAD_M, Motion, Rug
 from sim2edge.config import load
-from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.formats import beam_angles
 from sim2edge.episodes.moment import Pose
 
 CONFIG = CaptureConfig()

@@ -9,7 +9,7 @@ from capture.hand_made import look, make_spec, solid, stand
 from sim2edge.capture.config import CaptureConfig, Lidar3dConfig, LidarConfig
 from sim2edge.capture.lidar_capture import cloud_directions, disturb, disturb_cloud
 from sim2edge.capture.seeds import generator
-from sim2edge.episodes.beams import beam_angles, write_csv
+from sim2edge.episodes.formats import beam_angles, write_csv
 from sim2edge.episodes.moment import LIDAR_HEIGHT_M, Pose
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sim2edge.capture.odometry import Odometry
+from sim2edge.capture.motion_sensors import Odometry
 from sim2edge.capture.specs import TRACK_M, WHEEL_RADIUS_M
 
 

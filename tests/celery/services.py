@@ -23,7 +23,7 @@ from hosts import END_WITH_THE_TEST, ROOT, SERVICES
 
 from sim2edge.processes import end
 from sim2edge.services import seaweedfs
-from sim2edge.services.http import fetch_json
+from sim2edge.services.loopback import fetch_json
 from sim2edge.services.seaweedfs import S3Server
 
 AIRFLOW = ROOT / ".venvs" / "airflow" / "bin" / "python"

@@ -18,8 +18,7 @@ import pytest
 from sim2edge.compose import host
 from sim2edge.compose.secrets import load_passwords, logins, make_secrets
 from sim2edge.secrets_file import read_secrets
-from sim2edge.services.http import basic
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import basic, free_ports
 
 ROOT = Path(__file__).parents[2]
 UP_S = 600

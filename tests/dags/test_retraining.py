@@ -18,7 +18,7 @@ from airflow_stack import RunningAirflow, quote, running_airflow, wait_for
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
 from sim2edge.retrain import OPEN, fulfilled_by, last_training, make_request, submit
-from sim2edge.services.files import write_private
+from sim2edge.services.role_files import write_private
 from sim2edge.stack.settings import CHECKOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -67,7 +67,9 @@ def make_root(folder: Path) -> Path:
     for name in ("plugins", "conf", "containers", "requirements.txt"):
         (folder / name).symlink_to(CHECKOUT / name)
     shutil.copytree(CHECKOUT / "dags", folder / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    change(folder / "airflow.cfg", CHECKOUT / "airflow.cfg", r"(?m)^\[sim2edge\]$", "[sim2edge]\nrelease_approval = true")
+    change(
+        folder / "airflow.cfg", CHECKOUT / "airflow.cfg", r"(?m)^\[sim2edge\]$", "[sim2edge]\nrelease_approval = true"
+    )
     return folder
 
 

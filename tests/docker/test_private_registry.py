@@ -13,7 +13,7 @@ import pytest
 from docker_registry import PASSWORD, USER, Registry
 
 from sim2edge.errors import BadInput, Unavailable
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import free_ports
 from sim2edge_airflow.connections import docker_connection
 from sim2edge_airflow.runtimes.docker_engine import connect, resolve_image
 from sim2edge_airflow.runtimes.docker_runtime import DockerRuntime

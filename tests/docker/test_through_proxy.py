@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from sim2edge.errors import BadInput, Unavailable
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import free_ports
 from sim2edge_airflow.runtimes.docker_engine import connect
 from sim2edge_airflow.runtimes.docker_runtime import DockerRuntime
 from sim2edge_airflow.runtimes.runtime import RunStatus

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sim2edge.export.held_out import camera_images, spread
+from sim2edge.export.judged import camera_images, spread
 from sim2edge.export.latency import summarise
 from sim2edge.export.parity import measure_distance, measure_quality, rates
 from sim2edge.recipes import perception

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.log import mask_secret
 from receivers import MailServer, Webhook, serving, silent_port
 
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import free_ports
 from sim2edge_airflow.alerts import channels as alert_channels
 from sim2edge_airflow.alerts.report import KILLED, MAX_CHARACTERS, describe_failure, report_failure, report_late
 

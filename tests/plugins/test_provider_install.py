@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 
 from sim2edge.errors import Unavailable
 from sim2edge.follow.airflow_client import AirflowClient
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import free_ports
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".venvs/uv/bin/uv"

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import free_ports
 from sim2edge.stack.client import Stack
 from sim2edge.stack.settings import StackSettings
 

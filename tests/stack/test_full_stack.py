@@ -16,8 +16,7 @@ import psutil
 import pytest
 from obstore.store import S3Store
 
-from sim2edge.services.http import basic
-from sim2edge.services.ports import free_ports
+from sim2edge.services.loopback import basic, free_ports
 from sim2edge.stack.client import Stack
 from sim2edge.stack.lifecycle import Phase
 from sim2edge.stack.settings import StackSettings

@@ -14,14 +14,13 @@ import pytest
 from sim2edge import cli
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
-from sim2edge.services.ports import is_taken
+from sim2edge.services.loopback import is_taken
 from sim2edge.stack.client import Stack
 from sim2edge.stack.commands import main
 from sim2edge.stack.credentials import load_credentials
-from sim2edge.stack.instance import owner
 from sim2edge.stack.lifecycle import Phase
 from sim2edge.stack.settings import StackSettings
-from sim2edge.stack.state import state_path
+from sim2edge.stack.state import owner, state_path
 
 Run = Callable[..., int]
 

@@ -17,11 +17,10 @@ from sim2edge.capture.camera_mount import focal_pixels
 from sim2edge.capture.config import CaptureConfig
 from sim2edge.capture.driver import Driver, Expert, Explorer, NoisyExpert
 from sim2edge.capture.footprints import Points, distance_to, placed_footprints
-from sim2edge.capture.imu import disturb_imu
 from sim2edge.capture.label_check import check_labels
 from sim2edge.capture.labels import FrameLabels, Labeller
 from sim2edge.capture.lidar_capture import disturb, disturb_cloud
-from sim2edge.capture.odometry import Odometry
+from sim2edge.capture.motion_sensors import Odometry, disturb_imu
 from sim2edge.capture.policy_driver import PolicyDriver
 from sim2edge.capture.recorder import Recorder
 from sim2edge.capture.room_simulator import occupancy_of
@@ -29,7 +28,7 @@ from sim2edge.capture.seeds import generator
 from sim2edge.capture.simulator import Observation, Simulator
 from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.tick import Tick
-from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.formats import beam_angles
 from sim2edge.episodes.moment import LIDAR_HEIGHT_M, RATE_HZ, ROBOT_RADIUS_M, Pose, path_length
 from sim2edge.episodes.result import EpisodeResult
 

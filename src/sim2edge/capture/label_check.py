@@ -18,7 +18,7 @@ from sim2edge.capture.labels import FrameLabels, camera_pose, floor_ahead, floor
 from sim2edge.capture.projection import Outlines, Projector, Window, in_frame, solid_of
 from sim2edge.capture.simulator import Observation
 from sim2edge.capture.specs import EpisodeSpec, Obstacle
-from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.formats import beam_angles
 from sim2edge.episodes.moment import LIDAR_HEIGHT_M, Box, Pose
 
 Floats = NDArray[np.float64]

@@ -19,7 +19,7 @@ from sim2edge.capture.footprints import distance_to, placed_footprints
 from sim2edge.capture.projection import Outlines, Projector, in_frame, solid_of
 from sim2edge.capture.simulator import Observation
 from sim2edge.capture.specs import CAMERA_AHEAD_M, EpisodeSpec, Obstacle, RoomSpec
-from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.formats import beam_angles
 from sim2edge.episodes.moment import Box, Pose
 
 LOOK_AHEAD_M = 0.6

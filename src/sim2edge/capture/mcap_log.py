@@ -11,14 +11,13 @@ from foxglove import channels
 
 from sim2edge.capture import foxglove_messages as messages
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.imu import RATE_HZ as IMU_RATE_HZ
 from sim2edge.capture.lidar_capture import cloud_directions
+from sim2edge.capture.motion_sensors import RATE_HZ as IMU_RATE_HZ
 from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.tick import Tick
 from sim2edge.episodes import foxglove_messages as moments
-from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.formats import CONTROL_SCHEMA, IMU_SCHEMA, LABELS_SCHEMA, beam_angles
 from sim2edge.episodes.mcap_file import McapFile, json_channel
-from sim2edge.episodes.schemas import CONTROL_SCHEMA, IMU_SCHEMA, LABELS_SCHEMA
 
 
 class McapLog(McapFile):

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from sim2edge.capture.camera_capture import Camera
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.imu import RATE_HZ as IMU_RATE_HZ
 from sim2edge.capture.lidar_capture import cast_beams, cast_cloud, cloud_directions
+from sim2edge.capture.motion_sensors import RATE_HZ as IMU_RATE_HZ
 from sim2edge.capture.movers import Movers
 from sim2edge.capture.mujoco_scene import CLOUD_GROUPS, LIDAR_GROUPS, STEP_S, Scene, body_name, build_scene
 from sim2edge.capture.ray_camera import RayCamera
 from sim2edge.capture.robot import BODY, LIDAR, LIDAR_3D, WHEELS, wheel_speeds
 from sim2edge.capture.simulator import NO_INSTANCE, Advance, Observation
 from sim2edge.capture.specs import EpisodeSpec
-from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.formats import beam_angles
 from sim2edge.episodes.moment import RATE_HZ, Command, Pose
 
 SAMPLES_A_TICK = IMU_RATE_HZ // RATE_HZ

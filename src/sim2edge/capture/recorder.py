@@ -23,7 +23,7 @@ from sim2edge.capture.mcap_log import McapLog
 from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.tick import Tick
 from sim2edge.config import cache_key_fields
-from sim2edge.episodes.beams import write_csv
+from sim2edge.episodes.formats import write_csv
 from sim2edge.episodes.jpeg import encode_jpeg
 from sim2edge.episodes.result import EpisodeResult
 

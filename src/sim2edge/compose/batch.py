@@ -17,8 +17,7 @@ from sim2edge.fleet import Device, read_fleet
 from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.follow.pipeline import Pipeline, highlights, judge
 from sim2edge.follow.summary import print_summary, summarize_stages
-from sim2edge.services.logins import Login
-from sim2edge.services.role_files import read_variables
+from sim2edge.services.role_files import Login, read_variables
 
 CANARY = "device-1"
 DEVICE_DEADLINE_S = 180.0

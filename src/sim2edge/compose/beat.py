@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sim2edge.services.http import fetch_json
+from sim2edge.services.loopback import fetch_json
 
 TIMEOUT_S = 6.0
 LATEST_S = 60.0

@@ -49,7 +49,7 @@ def draw_frames() -> Iterator[bytes]:
     from sim2edge.capture.driver import Expert
     from sim2edge.capture.mujoco_simulator import MujocoSimulator
     from sim2edge.capture.room_simulator import draw_episode, occupancy_of
-    from sim2edge.episodes.beams import beam_angles
+    from sim2edge.episodes.formats import beam_angles
 
     config = CaptureConfig()
     simulator, angles = MujocoSimulator(config, "ray"), beam_angles(config.lidar)

@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.lines import join_lines
-from sim2edge.services.ports import holder, is_taken
+from sim2edge.services.loopback import holder, is_taken
 
 ROOT = Path(__file__).resolve().parents[3]
 """The checkout, with docker-compose.yaml."""

@@ -20,9 +20,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.errors import BadInput
-from sim2edge.services.files import write_private
-from sim2edge.services.logins import USER, without_retired
-from sim2edge.services.role_files import init_roles, read_variables
+from sim2edge.services.role_files import USER, init_roles, read_variables, without_retired, write_private
 from sim2edge.stages import stage_names
 
 BCRYPT_COST = 10

@@ -18,8 +18,7 @@ from sim2edge.export.choose import Choice, Target, Variant, choose, make_target
 from sim2edge.export.config import ExportConfig
 from sim2edge.export.device_network import ChannelsLast, TorchRuntime, example_input
 from sim2edge.export.forms import FORMS
-from sim2edge.export.held_out import camera_images, spread
-from sim2edge.export.judged import find_lack, keep_boxes, read_not_judged
+from sim2edge.export.judged import camera_images, find_lack, keep_boxes, read_not_judged, spread
 from sim2edge.export.latency import install_forms, measure_latency
 from sim2edge.export.model_card import write_card
 from sim2edge.export.parity import Outputs, Quality, measure_distance, measure_quality, rounded

@@ -12,11 +12,10 @@ from sim2edge.edge.obstacle_detector import Preprocessor
 from sim2edge.edge.runtime import Runtime, load_runtime
 from sim2edge.export.device_network import OUTPUT_NAMES, TorchRuntime, example_input
 from sim2edge.export.forms import FORMS, Form
-from sim2edge.export.onnx_export import export_onnx
+from sim2edge.export.graph_export import export_onnx, export_torchscript
 from sim2edge.export.parity import Outputs
 from sim2edge.export.quiet import quietly
 from sim2edge.export.tflite_export import export_float16, export_float32, export_int8
-from sim2edge.export.torchscript_export import export_torchscript
 
 
 def export_all(

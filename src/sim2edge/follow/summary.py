@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sim2edge.follow.stages import StageState
 from sim2edge.manifest import Manifest
-from sim2edge.services.logins import Login
+from sim2edge.services.role_files import Login
 
 
 def summarize_stages(

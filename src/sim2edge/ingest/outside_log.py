@@ -8,9 +8,9 @@ from foxglove import channels
 from numpy.typing import NDArray
 
 from sim2edge.episodes import foxglove_messages as messages
+from sim2edge.episodes.formats import CONTROL_SCHEMA, LABELS_SCHEMA
 from sim2edge.episodes.mcap_file import McapFile, json_channel
 from sim2edge.episodes.moment import TICK_NS, Box, Command, Pose
-from sim2edge.episodes.schemas import CONTROL_SCHEMA, LABELS_SCHEMA
 
 
 @dataclass(frozen=True)

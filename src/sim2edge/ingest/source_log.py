@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from mcap.records import Channel, Message, Schema
 
-from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.formats import beam_angles
 from sim2edge.ingest.config import REQUIRED, ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
 from sim2edge.ingest.lidar import bring_to_beams

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from sim2edge.config import cache_key_fields
-from sim2edge.episodes.beams import beam_angles, write_csv
+from sim2edge.episodes.formats import beam_angles, write_csv
 from sim2edge.episodes.moment import RATE_HZ, ROBOT_RADIUS_M, Box, path_length
 from sim2edge.episodes.result import EpisodeResult
 from sim2edge.ingest.config import IngestConfig

@@ -23,11 +23,11 @@ from sim2edge import config
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict, Unavailable
 from sim2edge.lines import join_lines
+from sim2edge.progress import print_whole
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.metadata import METADATA, describe
 from sim2edge.push.repository import Repository
-from sim2edge.terminal import print_whole
 
 SECONDS_BETWEEN_TRIES = 2.0
 SECONDS_AFTER_FAILURE = 60.0

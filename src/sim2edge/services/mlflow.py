@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from sim2edge.services.files import write_private
-from sim2edge.services.logins import USER
+from sim2edge.services.role_files import USER, write_private
 
 
 def server_command(python: str, host: str, port: int) -> tuple[str, ...]:

@@ -5,6 +5,8 @@
 
 Each file can be given to a process on its own (`SIM2EDGE_SECRETS_FILE`). Those of `train` and `validate` contain the
 login of MLflow, too, and that of `mlflow` the secrets of the server itself.
+
+The logins of the services, and how any secret file is written, are here, too.
 """
 
 import fcntl
@@ -18,7 +20,6 @@ from pathlib import Path
 from sim2edge.access import ADMIN, Keys, fixed_roles, grants_of
 from sim2edge.errors import BadInput
 from sim2edge.secrets_file import format_secrets, read_role
-from sim2edge.services.files import write_private
 
 ACCESS_KEY, SECRET_KEY = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
 TRACKING_USER, TRACKING_PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
@@ -167,3 +168,38 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace `path` by `text` atomically, mode 0600 from the first byte; its folder is created if missing (0700)."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+USER = "admin"
+"""The user of every service that is started with a generated password."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """The address of a service, its user and password."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+
+
+RETIRED = ("inbox_token",)
+"""Fields that earlier versions stored with the secrets, now unused."""
+
+
+def without_retired(content: object) -> object:
+    """Return the content of a secrets file without retired fields, so that an older file can be read."""
+    if not isinstance(content, dict):
+        return content
+    return {name: value for name, value in content.items() if name not in RETIRED}

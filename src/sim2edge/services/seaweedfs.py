@@ -7,6 +7,8 @@ Each role has keys of its own (`access.py`); on SIGHUP the server reads them aga
 SeaweedFS listens on ten ports. Besides the signed S3 port, each is closed: the filer and the master serve no HTTP
 (`-disableHttp`; otherwise a plain GET of `/col/delete` on the master deletes a bucket), the volume server requires a
 JWT for every read and write, and gRPC requires a client certificate.
+The certificate of both ends of the internal gRPC ports is self-signed: without it, anyone who reaches those ports could
+list and delete every object, regardless of the S3 credentials.
 """
 
 import json
@@ -18,19 +20,22 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from sim2edge.access import ADMIN, Keys, seaweedfs_config
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.processes import end, spawn
-from sim2edge.services.certificates import write_certificate
-from sim2edge.services.files import write_private
-from sim2edge.services.ports import HOST, free_ports
-from sim2edge.services.role_files import init_roles, read_keys, read_variables
+from sim2edge.services.loopback import HOST, free_ports
+from sim2edge.services.role_files import init_roles, read_keys, read_variables, write_private
 
 INTERNAL_PORTS = (
     "s3.port.grpc",
@@ -224,3 +229,28 @@ def start_seaweedfs(
         if process.poll() is None:
             end([psutil.Process(process.pid)], grace_s=5)
         process.wait()
+
+
+LIFETIME = timedelta(days=3650)
+
+
+def write_certificate(certificate: Path, key: Path) -> None:
+    """Create a P-256 key and a self-signed certificate; write both as PEM, readable by the owner only."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sim2edge")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = serialization.NoEncryption()
+    write_private(key, private.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain).decode())
+    write_private(certificate, signed.public_bytes(pem).decode())

@@ -17,7 +17,7 @@ from sim2edge.access import Keys
 from sim2edge.errors import Unavailable
 from sim2edge.processes import end, spawn
 from sim2edge.services import seaweedfs
-from sim2edge.services.ports import HOST
+from sim2edge.services.loopback import HOST
 from sim2edge.services.role_files import read_keys
 
 STORAGE_MEMORY = {"GOMEMLIMIT": "450MiB", "GOGC": "50"}

@@ -22,6 +22,7 @@ from rich.table import Table
 from sim2edge.access import fixed_roles, grants_of, policy
 from sim2edge.command_help import add_command
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge.progress import print_whole
 from sim2edge.secrets_file import read_secrets
 from sim2edge.services.role_files import (
     SERVER_KEY,
@@ -33,7 +34,6 @@ from sim2edge.services.role_files import (
     rotate_role,
 )
 from sim2edge.stack.settings import StackSettings
-from sim2edge.terminal import print_whole
 
 OTHER_ROLES = "device-<id>, producer-<name>"
 MIN_PASSWORD = 12

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 
 from sim2edge.errors import Unavailable
 from sim2edge.processes import end
-from sim2edge.services.http import fetch_json
-from sim2edge.services.logins import USER, Login
+from sim2edge.services.loopback import fetch_json
+from sim2edge.services.role_files import USER, Login
 from sim2edge.stack.client_environment import person_environment, role_environment
 from sim2edge.stack.credentials import Credentials, load_credentials
 from sim2edge.stack.definitions import define_services
 from sim2edge.stack.guardian import EXIT_ALREADY_RUNNING
-from sim2edge.stack.instance import is_running, owner
 from sim2edge.stack.lifecycle import Phase
 from sim2edge.stack.settings import StackSettings, check_interpreters, check_ports
-from sim2edge.stack.state import ServiceState, StackPhase, StackState, read_state, state_path
+from sim2edge.stack.state import ServiceState, StackPhase, StackState, is_running, owner, read_state, state_path
 
 POLL_S = 0.1
 FIRST_STATE_S = 15.0

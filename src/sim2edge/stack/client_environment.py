@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from sim2edge.services import seaweedfs
-from sim2edge.services.logins import USER
-from sim2edge.services.role_files import read_variables
+from sim2edge.services.role_files import USER, read_variables
 from sim2edge.stack.credentials import Credentials
 from sim2edge.stack.settings import StackSettings
 

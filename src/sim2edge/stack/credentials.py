@@ -8,8 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.errors import BadInput
-from sim2edge.services.files import write_private
-from sim2edge.services.logins import without_retired
+from sim2edge.services.role_files import without_retired, write_private
 
 
 def _password() -> str:

@@ -6,11 +6,12 @@ the rest of Airflow waits for the API server, because a task that is due before 
 
 from sim2edge.access import ADMIN, Keys
 from sim2edge.services import seaweedfs
-from sim2edge.services.role_files import MlflowSecrets, init_roles, read_keys
+from sim2edge.services.loopback import basic, fetch_json
+from sim2edge.services.mlflow import server_command, server_environment, write_login_settings
+from sim2edge.services.role_files import USER, MlflowSecrets, init_roles, read_keys
 from sim2edge.stack.airflow_services import define_airflow
 from sim2edge.stack.client_environment import role_environment
 from sim2edge.stack.credentials import Credentials
-from sim2edge.stack.mlflow_service import define_mlflow
 from sim2edge.stack.services import Service, log_path, plain_environment
 from sim2edge.stack.settings import StackSettings
 
@@ -53,4 +54,25 @@ def _define_s3(settings: StackSettings) -> Service:
         url=settings.s3_url,
         deadline_s=60,
         prepare=lambda: seaweedfs.write_settings(home, read_keys(settings.roles), settings.bucket),
+    )
+
+
+def define_mlflow(settings: StackSettings, credentials: Credentials) -> Service:
+    """Return the tracking server: runs in SQLite, artifacts on the S3 server, a login on every page."""
+    home = settings.home / "mlflow"
+    login = basic(USER, credentials.mlflow_password)
+    page = f"{settings.mlflow_url}/api/2.0/mlflow/experiments/get?experiment_id=0"
+    return Service(
+        name="mlflow",
+        command=server_command(str(settings.stage_python), "127.0.0.1", settings.mlflow_port),
+        folder=home,
+        log=log_path(settings, "mlflow"),
+        environment=plain_environment()
+        | role_environment(settings, "mlflow")  # the server's own secrets included
+        | dict(server_environment(home, settings.bucket)),
+        healthy=lambda _: fetch_json(page, login) is not None,
+        after=("s3",),
+        port=settings.mlflow_port,
+        url=settings.mlflow_url,
+        prepare=lambda: write_login_settings(home, credentials.mlflow_secret_key),
     )

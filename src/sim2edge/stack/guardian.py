@@ -16,8 +16,8 @@ from sim2edge.prctl import adopt_orphans, die_with_parent
 from sim2edge.processes import end_descendants
 from sim2edge.stack.credentials import load_credentials
 from sim2edge.stack.definitions import define_services
-from sim2edge.stack.instance import acquire
 from sim2edge.stack.settings import StackSettings
+from sim2edge.stack.state import acquire
 from sim2edge.stack.supervisor import Supervisor
 
 EXIT_ALREADY_RUNNING = 3

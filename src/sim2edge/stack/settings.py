@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sim2edge.errors import BadInput
-from sim2edge.services.ports import holder, is_taken
+from sim2edge.services.loopback import holder, is_taken
 from sim2edge.services.seaweedfs import INTERNAL_PORTS
 
 CHECKOUT = Path(__file__).resolve().parents[3]

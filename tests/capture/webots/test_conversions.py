@@ -13,7 +13,7 @@ from sim2edge.capture.webots.colours import MAX_INSTANCES, instance_colour, read
 from sim2edge.capture.webots.contacts import touched_at
 from sim2edge.capture.webots.geometry import axis_angle, camera_rotation, horizontal_fov, quaternion_matrix
 from sim2edge.capture.webots.scanner import Scanner, read_ranges, scanner_2d, scanner_3d
-from sim2edge.episodes.beams import beam_angles
+from sim2edge.episodes.formats import beam_angles
 
 
 def column_angles(scanner: Scanner) -> np.ndarray:

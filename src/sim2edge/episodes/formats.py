@@ -1,7 +1,7 @@
-"""Compute the beam angles of a 2D LiDAR, and write `lidar.csv`."""
+"""Define the formats of an episode's files: the beams of `lidar.csv`, the JSON messages of `simulation.mcap`."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,3 +37,32 @@ def write_csv(path: Path, times: list[float], scans: list[Floats]) -> None:
     header = ",".join(["time_s", *(f"r{beam:03d}" for beam in range(len(scans[0]) if scans else 0))])
     rows = (f"{time:.3f}," + ",".join(f"{r:.4f}" for r in scan) for time, scan in zip(times, scans, strict=True))
     path.write_text("\n".join([header, *rows]) + "\n", encoding="ascii")
+
+
+_NUMBER = {"type": "number"}
+_VECTOR = {"type": "array", "items": _NUMBER}
+_VECTORS = {"type": "array", "items": _VECTOR}
+
+
+def _record(title: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    return {"title": title, "type": "object", "properties": properties}
+
+
+CONTROL_SCHEMA = _record(
+    "sim2edge.Control",
+    linear_m_s=_NUMBER,
+    angular_rad_s=_NUMBER,
+    applied_linear_m_s=_NUMBER,
+    applied_angular_rad_s=_NUMBER,
+)
+IMU_SCHEMA = _record("sim2edge.Imu", times_s=_VECTOR, angular_velocity_rad_s=_VECTORS, specific_force_m_s2=_VECTORS)
+_BOX: dict[str, dict[str, Any]] = {"class": {"type": "string"}, "instance": {"type": "integer"}}
+_BOX |= dict.fromkeys(("x_min", "y_min", "x_max", "y_max", "distance_m", "bearing_rad"), _NUMBER)
+_BOX |= dict.fromkeys(("occlusion", "truncation", "yaw_rad"), _NUMBER) | {"position_m": _VECTOR, "size_m": _VECTOR}
+LABELS_SCHEMA = _record(
+    "sim2edge.Labels",
+    floor={"type": "string"},
+    floor_under={"type": "string"},
+    boxes={"type": "array", "items": {"type": "object", "properties": _BOX}},
+    free_m=_VECTOR,
+)
