@@ -1,7 +1,7 @@
-"""Airflow's cluster policy: it imports a module of this name from the plugins folder into each of its processes.
+"""Define Airflow's cluster policy: every Airflow process imports a module of this name from the plugins folder.
 
-Tasks of a backfill, and of the runs that its batches start, go to a pool of their own and behind all others
-(`sim2edge_airflow/scheduling/pools.py`). Said at creation, and again whenever a task is cleared.
+Tasks of a backfill, and of the runs that its batches start, are queued in a pool of their own at the lowest priority
+(`sim2edge_airflow/scheduling/pools.py`). Airflow applies the policy when a task is created, and whenever it is cleared.
 """
 
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ __all__ = ["task_instance_mutation_hook"]
 
 
 def task_instance_mutation_hook(task_instance: "TaskInstance", dag_run: "DagRun | None") -> None:
-    """Put a task instance where it belongs, in the transaction that it is created or cleared in."""
+    """Set pool, slots and priority of a task instance, in the transaction that creates or clears it."""
     from sim2edge_airflow.airflow_database import session_of
     from sim2edge_airflow.scheduling.pools import Place, choose_place, fit_slots, follows_backfill, pool_size
 
     session = session_of(dag_run) if dag_run else None
-    if dag_run is None or session is None:  # Airflow asks again, with the run
+    if dag_run is None or session is None:  # Airflow calls the hook again, with the run
         return
     declared = Place(task_instance.pool, task_instance.pool_slots, task_instance.priority_weight)
     is_backfill = dag_run.backfill_id is not None

@@ -1,6 +1,6 @@
-"""Keep the callback's old path: runs that were queued before there was the package sim2edge_airflow call it when late.
+"""Keep the callback's old path: runs queued before the package sim2edge_airflow existed call it when late.
 
-Needed until those runs have ended. Goes with version 0.2.
+Needed until those runs have ended. To be removed in version 0.2.
 """
 
 from sim2edge_airflow.alerts.report import report_late

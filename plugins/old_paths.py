@@ -1,6 +1,6 @@
-"""Register the classes that Airflow finds by name alone under their old paths, see the modules beside this one.
+"""Register the classes that Airflow looks up by name under their old paths, see the modules beside this one.
 
-The one file here that Airflow loads as a plugin (`.airflowignore`). Goes with version 0.2, and those modules with it.
+The only file here that Airflow loads as a plugin (`.airflowignore`). To be removed in version 0.2, with those modules.
 """
 
 from airflow.plugins_manager import AirflowPlugin
@@ -10,7 +10,7 @@ import deadlines
 
 
 class OldPathsPlugin(AirflowPlugin):
-    """The timetable and the deadline reference, as they were called before the package sim2edge_airflow."""
+    """The timetable and the deadline reference under their names from before the package sim2edge_airflow."""
 
     name = "sim2edge_old_paths"
     timetables = [batch_timetable.BatchTimetable]  # noqa: RUF012

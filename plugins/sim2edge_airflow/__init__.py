@@ -1,10 +1,10 @@
-"""Airflow for sim2edge: operators, runtimes, triggers, pages and alerts, as an Airflow provider.
+"""Run sim2edge on Airflow: operators, runtimes, triggers, pages and alerts, as an Airflow provider.
 
     from sim2edge_airflow import StageOperator
 
-What can be imported so is stable, see docs/provider.md. `provider_info.py` is what Airflow reads of the package,
-`plugin.py` what the package adds to Airflow's processes. Nothing is loaded before it is asked for: every process of
-Airflow imports this.
+Names importable this way are stable, see docs/provider.md. `provider_info.py` describes the package to Airflow,
+`plugin.py` registers what it adds to Airflow's processes. Names are loaded on first use: every process of Airflow
+imports this module.
 """
 
 from importlib import import_module
@@ -18,7 +18,7 @@ STABLE = {
     "BusTrigger": "sim2edge_airflow.scheduling.bus_trigger",
     "late_batch": "sim2edge_airflow.alerts.deadlines",
 }
-"""By name, the module that has it."""
+"""Exported name to its module."""
 __all__ = list(STABLE)
 
 

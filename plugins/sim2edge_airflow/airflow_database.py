@@ -1,9 +1,9 @@
-"""Ask Airflow's own database: the one module that knows Airflow's tables and sessions, which are no public interface.
+"""Query Airflow's own database: the only module that uses Airflow's tables and sessions, which are not public API.
 
-Everything else calls these functions. An upgrade of Airflow that changes what is used here fails
-`tests/plugins/test_airflow_internals.py`, which says in words what it breaks. Queries are read-only and bounded; only
-`add_pool` writes. Airflow's models are loaded when a function is called: every process of Airflow imports this module,
-and those of tasks have no database.
+Everything else calls these functions. If an upgrade of Airflow changes an internal used here,
+`tests/plugins/test_airflow_internals.py` fails and names what breaks. Queries are read-only and bounded; only
+`add_pool` writes. Airflow's models are imported inside the functions: every process of Airflow imports this module,
+and task processes have no database.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -25,28 +25,28 @@ XCOM_KEYS = ("return_value", "outcome", "refused")
 
 
 def open_session() -> "AbstractContextManager[Session]":
-    """Open a session whose end commits."""
+    """Open a session that commits on exit."""
     from airflow.utils.session import create_session
 
     return create_session()
 
 
 def is_database_error(error: Exception) -> bool:
-    """Tell whether the database did not answer, or not as it should."""
+    """Return whether an error was raised by the database layer."""
     from sqlalchemy.exc import SQLAlchemyError
 
     return isinstance(error, SQLAlchemyError)
 
 
 def session_of(row: Any) -> "Session | None":
-    """Return the session that an object of Airflow's belongs to; None when it has none."""
+    """Return the session that an ORM object is attached to; None when it is detached."""
     from sqlalchemy.orm import object_session
 
     return object_session(row)
 
 
 def queued_at(session: "Session", dag_id: str, run_id: str) -> datetime | None:
-    """Return when a run was queued; None when it was not, or there is no such run."""
+    """Return when a run was queued; None if it was never queued or does not exist."""
     from airflow.models.dagrun import DagRun
     from sqlalchemy import select
 
@@ -54,10 +54,10 @@ def queued_at(session: "Session", dag_id: str, run_id: str) -> datetime | None:
 
 
 def started_in_pool(session: "Session", run: "DagRun", pool: str) -> Sequence[bool]:
-    """Tell, for each event that started a run, whether the run that gave it has a task in `pool`.
+    """Return, for each asset event that started a run, whether the emitting run has a task in `pool`.
 
-    While a run's tasks are created, its events are not linked to it yet: they are found by its DAG and partition, as
-    those that wait for a run, or that this one was made for.
+    While a run's tasks are being created, its events are not linked to it yet: they are found by DAG and partition,
+    among those not assigned to a run and those assigned to this one.
     """
     from airflow.models.asset import AssetEvent, AssetPartitionDagRun, PartitionedAssetKeyLog
     from airflow.models.taskinstance import TaskInstance
@@ -86,7 +86,7 @@ def started_in_pool(session: "Session", run: "DagRun", pool: str) -> Sequence[bo
 
 
 def pool_slots(session: "Session", name: str) -> int | None:
-    """Return the slots of a pool; None when there is no such pool."""
+    """Return the slots of a pool; None if the pool does not exist."""
     from airflow.models.pool import Pool
     from sqlalchemy import select
 
@@ -94,7 +94,7 @@ def pool_slots(session: "Session", name: str) -> int | None:
 
 
 def add_pool(session: "Session", name: str, slots: int, description: str) -> None:
-    """Add a pool, unless it is there: by one statement, for others may do the same in the middle of a transaction."""
+    """Insert a pool unless it exists, in one statement: other processes may insert it concurrently."""
     from airflow.models.pool import Pool
 
     row = {"pool": name, "slots": slots, "description": description, "include_deferred": False}
@@ -141,7 +141,7 @@ def unfinished_partitions(session: "Session", dags: Collection[str]) -> Iterable
 
 
 def partitions_with_tasks(session: "Session", states: Collection[str], tasks: Collection[str]) -> set[str]:
-    """Return the partitions of which some of these tasks is in one of these states in a newest run of a DAG."""
+    """Return the partitions with at least one of these tasks in one of these states, in the newest run of a DAG."""
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from sqlalchemy import and_, func, select
@@ -178,7 +178,7 @@ def run_rows(session: "Session", partition: str) -> Iterable[Any]:
 
 
 def find_run(session: "Session", dag_id: str, run_id: str) -> "DagRun | None":
-    """Return a run with the events that started it; None when there is no such run."""
+    """Return a run with the events that started it; None if it does not exist."""
     from airflow.models.dagrun import DagRun
     from sqlalchemy import select
     from sqlalchemy.orm import joinedload
@@ -191,12 +191,12 @@ def find_run(session: "Session", dag_id: str, run_id: str) -> "DagRun | None":
 
 
 def events_of(run: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Return the events that started a run: asset's name, and the event's `extra`."""
+    """Return the events that started a run: the asset's name and the event's `extra`."""
     return [(event.asset.name if event.asset else "an asset", event.extra or {}) for event in run.consumed_asset_events]
 
 
 def xcom_rows(session: "Session", run: "DagRun") -> Iterable[Any]:
-    """Return task, map index, key and value of what the tasks of a run left in XCom, of `XCOM_KEYS`."""
+    """Return task, map index, key and value of a run's XComs with a key in `XCOM_KEYS`."""
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
 

@@ -1,13 +1,13 @@
-"""Read Airflow's connections: who asks S3, a Docker engine and its registry. The one module that does.
+"""Read Airflow's connections to S3, to a Docker engine and to its registry.
 
     bus = connect_bus()                            # [sim2edge] aws_conn_id; empty: the AWS_* variables alone
-    environment = worker_environment(os.environ)   # what a stage is given out of the same connection
-    docker = docker_connection()                   # [sim2edge] docker_conn_id; None: DOCKER_HOST and its like
+    environment = worker_environment(os.environ)   # a stage's variables, from the same connection
+    docker = docker_connection()                   # [sim2edge] docker_conn_id; None: DOCKER_HOST etc.
 
-Whatever a connection leaves out, the environment variables say (docs/connections.md has both side by side). Tasks, the
-triggerer and the API server all read connections by the same call: Airflow chooses the backend by the process that it
-is called in. Nothing here is called while a DAG file is read. The cluster's connection is read by its provider's hook,
-in `runtimes/kubernetes_runtime.py`.
+Fields that a connection leaves empty fall back to the environment variables (docs/connections.md lists both). Tasks,
+the triggerer and the API server read connections by the same call: Airflow chooses the secrets backend by process.
+Nothing here is called while a DAG file is parsed. The Kubernetes connection is read by its provider's hook, in
+`runtimes/kubernetes_runtime.py`.
 """
 
 import contextlib
@@ -26,15 +26,16 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from sim2edge.bucket import S3Access
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge.lines import join_lines
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
 
 KEPT_S = 240
-"""How long what a connection says is kept; a key that was rotated is taken up after twice that at most. Below the
-shortest session of AWS, 900 s, by enough that none is used in its last minutes."""
+"""Seconds a connection is cached; a rotated key takes effect after twice that at most. Well below the shortest AWS
+session, 900 s, so that no session is used in its last minutes."""
 EARLY_S = 300
-"""The client asks for credentials anew when less than this is left of the old ones."""
+"""The client refreshes credentials that expire within this many seconds."""
 DOCKER_HUB = "docker.io"
 HUB_NAMES = ("", "docker.io", "index.docker.io", "registry-1.docker.io", "hub.docker.com")
 SCHEMES = ("http://", "https://")
@@ -42,56 +43,56 @@ SCHEMES = ("http://", "https://")
 
 @dataclass(frozen=True)
 class S3Connection:
-    """What an AWS connection says of an S3 server; what it leaves out is empty."""
+    """The S3 settings of an AWS connection; unset fields are empty."""
 
     name: str
     endpoint: str = ""
     region: str = ""
     key: str = ""
-    """Empty where the connection has no credentials of its own: the variables, a pod's or an instance's role count."""
+    """Empty if the connection has no credentials: the variables or the pod's or instance's role apply."""
     secret: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables that say the same; no empty one."""
-        said = {
+        """Return the equivalent environment variables, without empty ones."""
+        settings = {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": self.region,
             "AWS_ACCESS_KEY_ID": self.key,
             "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_SESSION_TOKEN": self.token,
         }
-        return {name: value for name, value in said.items() if value}
+        return {name: value for name, value in settings.items() if value}
 
 
 @dataclass(frozen=True)
 class DockerConnection:
-    """What a Docker connection says: a registry and the login there, and in its extra the engine and its TLS files."""
+    """A Docker connection: a registry with its login, and from `extra` the engine and its TLS files."""
 
     name: str
     registry: str = DOCKER_HUB
     login: str = ""
     password: str = field(default="", repr=False)
     engine: str = ""
-    """`docker_url` of the extra; empty: DOCKER_HOST says it."""
+    """`docker_url` of the extra; empty: DOCKER_HOST applies."""
     tls: Mapping[str, str] = field(default_factory=dict)
     """`ca_cert`, `client_cert` and `client_key`: paths of files; empty: no TLS."""
 
     def login_for(self, registry: str) -> dict[str, str] | None:
-        """Return the login for a registry, as the engine's API takes it; None when this connection has none for it."""
+        """Return the `auth_config` of the engine's API for a registry; None if this connection has no login for it."""
         if not self.login or registry_name(registry) != self.registry:
             return None
         return {"username": self.login, "password": self.password, "serveraddress": registry}
 
 
 def connect_bus(patience_s: float | None = None) -> Bus:
-    """Connect to the bucket as the connection `[sim2edge] aws_conn_id` says, or else the `AWS_*` variables.
+    """Connect to the bucket by the connection `[sim2edge] aws_conn_id`, or else by the `AWS_*` variables.
 
     Args:
-        patience_s: seconds after which a request is given up; see `Bus.from_environment`.
+        patience_s: timeout of a request, seconds; see `Bus.from_environment`.
 
     Raises:
-        BadInput: no bucket is named, or the connection or a variable has a value that it cannot have.
+        BadInput: no bucket is named, or the connection or a variable has an invalid value.
         Unavailable: the connection cannot be read.
     """
     connection = s3_connection()
@@ -101,41 +102,41 @@ def connect_bus(patience_s: float | None = None) -> Bus:
 
 
 def s3_access(connection: S3Connection) -> S3Access:
-    """Return what the connection says of the S3 server; credentials are asked for anew before they expire."""
+    """Return how to access the S3 server by a connection; credentials are refreshed before they expire."""
     return S3Access(connection.endpoint, connection.region, _credentials_now if connection.key else None)
 
 
 def s3_connection() -> S3Connection | None:
-    """Return what `[sim2edge] aws_conn_id` names; None when it is empty.
+    """Return the connection that `[sim2edge] aws_conn_id` names; None when it is empty.
 
     Raises:
-        BadInput: the connection has a value that it cannot have.
-        Unavailable: the connection cannot be read, or AWS does not give the role it names.
+        BadInput: the connection has an invalid value.
+        Unavailable: the connection cannot be read, or AWS does not grant the role it names.
     """
     name = conf.get("sim2edge", "aws_conn_id", fallback="")
     return _read_s3_connection(name, int(time.monotonic() // KEPT_S)) if name else None
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of this process, with what the AWS connection says in the place of the same ones.
+    """Return the variables of this process, overridden by those of the AWS connection.
 
-    A stage is given its plain settings and, unless it has some of its own, its credentials out of these.
+    A stage takes its plain settings from these and, unless it has credentials of its own, its credentials too.
 
     Raises:
         BadInput, Unavailable: see `s3_connection`.
     """
     connection = s3_connection()
-    said = connection.variables() if connection else {}
-    dropped = {"AWS_SESSION_TOKEN"} if "AWS_ACCESS_KEY_ID" in said else set()  # it would go with other keys
-    return {name: value for name, value in environment.items() if name not in dropped} | said
+    ours = connection.variables() if connection else {}
+    dropped = {"AWS_SESSION_TOKEN"} if "AWS_ACCESS_KEY_ID" in ours else set()  # it belongs to the replaced keys
+    return {name: value for name, value in environment.items() if name not in dropped} | ours
 
 
 def docker_connection() -> DockerConnection | None:
-    """Return what `[sim2edge] docker_conn_id` names; None when there is no such connection.
+    """Return the connection that `[sim2edge] docker_conn_id` names; None if it is empty or the default is undefined.
 
     Raises:
-        BadInput: the connection's extra has a value that it cannot have.
-        Unavailable: a connection other than the default one is not there.
+        BadInput: the connection's extra has an invalid value.
+        Unavailable: a connection other than the default one is not defined.
     """
     from airflow.providers.docker.hooks.docker import DockerHook
 
@@ -154,8 +155,8 @@ def get_connection(name: str, option: str) -> Connection:
     """Return the connection that an option of `[sim2edge]` names.
 
     Raises:
-        Unavailable: it cannot be read. Airflow says "not defined" of one that its API server did not give just now, too
-            (`airflow.sdk.execution_time.secrets.execution_api`), so another try may find it.
+        Unavailable: it cannot be read. Airflow reports "not defined" also when its API server fails to answer
+            (`airflow.sdk.execution_time.secrets.execution_api`), so a retry may find it.
     """
     try:
         return BaseHook.get_connection(name)
@@ -164,10 +165,10 @@ def get_connection(name: str, option: str) -> Connection:
 
 
 def read_docker_connection(connection: Connection) -> DockerConnection:
-    """Return what a Docker connection says; `host` and `port` are the registry, as for the provider's own operators.
+    """Parse a Docker connection; `host` and `port` are the registry, as for the provider's own operators.
 
     Raises:
-        BadInput: names the field of the extra that is wrong.
+        BadInput: a field of the extra is invalid; names it.
     """
     extra = connection.extra_dejson
     names = {"ca_cert": "tls_ca_cert", "client_cert": "tls_client_cert", "client_key": "tls_client_key"}
@@ -186,7 +187,7 @@ def read_docker_connection(connection: Connection) -> DockerConnection:
 
 
 def registry_name(address: str) -> str:
-    """Return a registry as images' names have it: no scheme, no path; Docker Hub by one of its many names."""
+    """Return a registry as in image names: without scheme and path, Docker Hub's aliases as `DOCKER_HUB`."""
     for scheme in SCHEMES:
         address = address.removeprefix(scheme)
     host = address.partition("/")[0].lower()
@@ -195,27 +196,27 @@ def registry_name(address: str) -> str:
 
 @lru_cache(maxsize=2)
 def _read_s3_connection(name: str, _when: int) -> S3Connection:
-    get_connection(name, "aws_conn_id")  # AwsBaseHook would go on with the environment when it is not there
+    get_connection(name, "aws_conn_id")  # if it is not defined, AwsBaseHook would fall back to the environment
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
     with _aws_errors(name):
         hook = AwsBaseHook(aws_conn_id=name, client_type="s3")
-        said = hook.conn_config
-        found = S3Connection(name, said.get_service_endpoint_url("s3") or "", said.region_name or "")
-        if not has_credentials(said):
+        config = hook.conn_config
+        found = S3Connection(name, config.get_service_endpoint_url("s3") or "", config.region_name or "")
+        if not has_credentials(config):
             return found
         given = hook.get_credentials()
     return replace(found, key=given.access_key, secret=given.secret_key, token=given.token or "")
 
 
-def has_credentials(said: Any) -> bool:
-    """Return whether a connection names keys, a profile or a role, rather than leave that to the environment."""
-    return bool(said.aws_access_key_id or said.profile_name or said.role_arn)
+def has_credentials(config: Any) -> bool:
+    """Return whether a connection has keys, a profile or a role, rather than leaving them to the environment."""
+    return bool(config.aws_access_key_id or config.profile_name or config.role_arn)
 
 
 @contextlib.contextmanager
 def _aws_errors(name: str) -> Iterator[None]:
-    """Turn what the AWS client raises into one line that names the connection; none of it quotes a secret."""
+    """Map errors of the AWS client to one line that names the connection; their texts quote no secret."""
     from botocore.exceptions import BotoCoreError, ClientError, PartialCredentialsError, ProfileNotFound
 
     try:
@@ -223,24 +224,19 @@ def _aws_errors(name: str) -> Iterator[None]:
     except ClientError as error:
         failed = error.response["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR
         kind = Unavailable if failed or "Throttl" in error.response["Error"]["Code"] else BadInput
-        raise kind(f"connection '{name}': {one_line(error)}") from None
+        raise kind(f"connection '{name}': {join_lines(error)}") from None
     except (ProfileNotFound, PartialCredentialsError, NotImplementedError) as error:
-        raise BadInput(f"connection '{name}': {one_line(error)}") from None
+        raise BadInput(f"connection '{name}': {join_lines(error)}") from None
     except BotoCoreError as error:
-        raise Unavailable(f"connection '{name}': {one_line(error)}") from None
+        raise Unavailable(f"connection '{name}': {join_lines(error)}") from None
 
 
 def _credentials_now() -> "S3Credential":
     connection = s3_connection()
-    assert connection  # noqa: S101 - it was there when the bus was connected
+    assert connection  # noqa: S101 - it was defined when the bus was connected
     return {
         "access_key_id": connection.key,
         "secret_access_key": connection.secret,
         "token": connection.token or None,
         "expires_at": datetime.now(UTC) + timedelta(seconds=KEPT_S + EARLY_S),
     }
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's text without line breaks."""
-    return " ".join(str(error).split())[:300]

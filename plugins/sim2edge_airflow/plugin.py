@@ -1,4 +1,4 @@
-"""Tell Airflow what this package adds to its processes: an `airflow.plugins` entry point of the distribution."""
+"""Register what this package adds to Airflow's processes: an `airflow.plugins` entry point of the distribution."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,11 +11,11 @@ from sim2edge_airflow.scheduling import pools, run_notes, warm_start
 from sim2edge_airflow.scheduling.batch_timetable import BatchTimetable
 
 PREFIX = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/") + "/sim2edge"
-"""Where the pages are, below whatever path Airflow itself is served under."""
+"""URL path of the pages, below the path of Airflow's own base URL."""
 
 
 class Sim2EdgePlugin(AirflowPlugin):
-    """The timetable of batches, the pools, the notes of runs, the pages, and the entries that open them."""
+    """The batch timetable, the pools, the run notes, the pages, and their entries in the UI."""
 
     name = "sim2edge"
     timetables = [BatchTimetable]  # noqa: RUF012
@@ -33,7 +33,7 @@ class Sim2EdgePlugin(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The pages; only the API server asks for them, so only it pays for importing FastAPI."""
+        """The pages; only the API server reads this property, so only it imports FastAPI."""
         from sim2edge_airflow.pages.app import make_app
 
         return [{"app": make_app(), "url_prefix": "/sim2edge", "name": "sim2edge"}]

@@ -1,8 +1,8 @@
-"""What a run of a DAG is told, and how it travels down the chain.
+"""Read the settings of a DAG run, and pass them on to the runs it starts.
 
-A run has a partition (the batch), a preset and overrides. Someone who triggers a run gives them as params; a run that
-an asset event starts takes them from the event's `extra`, for such runs have no params of their own; what nobody says
-comes from `[sim2edge] preset` in airflow.cfg.
+A run has a partition (the batch), a preset and overrides. A triggered run gets them as params; a run started by an
+asset event, which has no params of its own, takes them from the event's `extra`; otherwise the preset comes from
+`[sim2edge] preset` in airflow.cfg.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ PARAMS = {
     "preset": Param(
         None,
         type=["null", "string"],
-        description="A file of conf/, without .yaml. Empty: as in the run before this one, or the deployment's.",
+        description="A file of conf/, without .yaml. Empty: that of the run before this one, or the deployment's.",
     ),
     "overrides": Param(
         [],
@@ -40,7 +40,7 @@ DEFAULT_ARGS = {
     "max_retry_delay": timedelta(minutes=5),
     "on_failure_callback": report_failure,
 }
-"""For every task; each names its own `execution_timeout`, and each DAG its owner, as its runbook does."""
+"""Defaults of every task; each task sets its own `execution_timeout`, and each DAG the owner its runbook names."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class RunSettings:
     started_by: str | None = None
     """Reference of the artifact whose event started the run."""
     backfill: bool = False
-    """Whether the batch is one of a backfill."""
+    """Whether the batch belongs to a backfill."""
 
     def for_stage(self, stage: str) -> list[str]:
         """Return the overrides of one stage, as its own `key=value` words."""
@@ -62,7 +62,7 @@ class RunSettings:
         return [word.removeprefix(prefix) for word in self.overrides if word.startswith(prefix)]
 
     def for_event(self, reference: str) -> dict[str, Any]:
-        """Return what the event of a new artifact carries on."""
+        """Return the `extra` of the event of a new artifact."""
         settings = {"preset": self.preset, "overrides": list(self.overrides), "backfill": self.backfill}
         return {"reference": reference, **settings}
 
@@ -71,8 +71,7 @@ def read_run_settings(context: Context) -> RunSettings:
     """Return the settings of the run that a task belongs to.
 
     Raises:
-        BadInput: the run has no partition key, its conf has a name that the DAG does not know, or an override does not
-            name a stage.
+        BadInput: the run has no partition key, its conf has an unknown name, or an override does not name a stage.
     """
     run = context["dag_run"]
     check_names(context["params"], context["dag"].params if "dag" in context else PARAMS)
@@ -84,10 +83,10 @@ def read_run_settings(context: Context) -> RunSettings:
 def merge_settings(
     partition: str | None, params: Mapping[str, Any], events: Iterable[Any], default_preset: str
 ) -> RunSettings:
-    """Return settings from params, else from the latest event that brings some, else from the deployment.
+    """Return settings from params, else from the latest event that carries some, else from the deployment.
 
     Raises:
-        BadInput: there is no partition, or an override does not name a stage.
+        BadInput: the partition is missing, or an override does not name a stage.
     """
     if not partition:
         raise BadInput("this run has no partition key: trigger the DAG with the batch id as its partition key")
@@ -101,20 +100,20 @@ def merge_settings(
 
 
 def check_names(given: Iterable[str], known: Iterable[str]) -> None:
-    """Check that a run is told nothing that its DAG does not know: Airflow takes any name, and a slip would be ignored.
+    """Reject names in a run's conf that its DAG does not define: Airflow accepts any, and would ignore a typo.
 
     Raises:
-        BadInput: names what is unknown.
+        BadInput: a name is unknown; names it.
     """
     if unknown := sorted(set(given) - set(known)):
         raise BadInput(f"conf '{unknown[0][:100]}' is not one of: {', '.join(sorted(known))}")
 
 
 def check_overrides(overrides: Iterable[str]) -> None:
-    """Check that each override is `stage.key=value` with a stage that exists.
+    """Check that each override is `stage.key=value` with an existing stage.
 
     Raises:
-        BadInput: one is not.
+        BadInput: an override is not; names it.
     """
     for word in overrides:
         stage, dot, rest = word.partition(".")

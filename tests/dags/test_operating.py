@@ -100,7 +100,7 @@ def test_a_batch_that_is_not_done_in_time_is_told_whatever_started_its_run(opera
     airflow.behave(capture="hang", clean="hang")
     by_hand = airflow.trigger("sim_capture", "b-late-2")
     alert = operated.told("batch_late", "data_cleaning", "b-late")
-    assert "it is running" in alert["problem"]
+    assert "state running" in alert["problem"]
     assert alert["owner"] == "data engineering"
     operated.told("batch_late", "sim_capture", "b-late-2")
     airflow.mark_failed("sim_capture", by_hand, "capture")

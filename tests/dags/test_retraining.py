@@ -184,6 +184,6 @@ def test_a_backfill_is_one_training_at_its_end_and_none_the_second_time(airflow)
     airflow.backfill("2026-01-01", "2026-01-04", dag_run_conf=conf, reprocess_behavior="completed")
     wait_for(lambda: [run["state"] for run in airflow.runs("data_cleaning")[cleaned:]] == ["success"] * 4, "four runs")
     last = airflow.runs("data_cleaning")[-1]["dag_run_id"]
-    airflow.log("data_cleaning", last, "request_training", "Asks for nothing: training ")
+    airflow.log("data_cleaning", last, "request_training", "No request: training ")
     assert list(Bus.from_environment().list(OPEN)) == []
     assert len(airflow.runs("train_model")) == len(known) + 1

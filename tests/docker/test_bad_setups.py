@@ -26,7 +26,7 @@ def said_by(error: BaseException) -> str:
 
 def test_an_engine_that_does_not_run(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
-    with pytest.raises(Unavailable, match=r"does not answer at unix://.*absent\.sock: there is no such socket: start"):
+    with pytest.raises(Unavailable, match=r"does not answer at unix://.*absent\.sock: the socket does not exist: start"):
         DockerRuntime()
 
 
@@ -34,7 +34,7 @@ def test_an_engine_that_died_and_left_its_socket(monkeypatch, tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(f"{tmp_path}/dead.sock")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/dead.sock")
-    with pytest.raises(Unavailable, match="nothing listens there: start it"):
+    with pytest.raises(Unavailable, match="connection refused: start it"):
         DockerRuntime()
 
 
@@ -143,7 +143,7 @@ def test_an_image_that_holds_no_stage(make_job, empty_image):
     run = runtime.submit(make_job(image=empty_image))
     list(runtime.logs(run))
     status = runtime.clean(run)
-    assert status == RunStatus(127, "its image holds no stage (containers/stages.yaml, capture.image)")
+    assert status == RunStatus(127, "its image contains no stage (containers/stages.yaml, capture.image)")
 
 
 def test_more_cpus_than_the_engine_has(make_job):

@@ -81,7 +81,7 @@ def test_a_stage_without_a_task_ends_at_its_deadline(behave, make_job):
     behave(capture="wait")
     lines, status = run_to_the_end(make_job(deadline_s=2))
     assert messages(lines) == ["first line"]
-    assert (status.exit_code, status.explanation) == (124, "it took longer than its deadline in the container, 2 s")
+    assert (status.exit_code, status.explanation) == (124, "it exceeded its deadline in the container, 2 s")
 
 
 def test_every_line_arrives_in_order_from_the_first(behave, make_job):

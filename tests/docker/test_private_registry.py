@@ -92,19 +92,19 @@ def test_an_image_that_is_there_is_not_asked_for(connection, engine, registry, p
 def test_a_wrong_password_is_said_with_image_and_connection(connection, engine, registry, private_image):
     connection(password="wrong")
     assert refusal(engine, private_image).startswith(
-        f"image '{private_image}': registry {registry.name} does not let this engine pull it "
+        f"image '{private_image}': registry {registry.name} denies this engine the pull "
         "with the login of connection 'docker_default': "
     )
 
 
 def test_without_a_connection_it_is_said_which_option_names_one(engine, private_image):
-    assert "without a login, for there is no connection" in refusal(engine, private_image)
+    assert "without a login: no Docker connection is defined" in refusal(engine, private_image)
     assert "docker_conn_id" in refusal(engine, private_image)
 
 
 def test_a_login_for_another_registry_is_not_sent(connection, engine, private_image):
     connection(host="registry.example")
-    said = "without a login, for connection 'docker_default' has one for registry.example only"
+    said = "without a login: connection 'docker_default' has one for registry.example only"
     assert said in refusal(engine, private_image)
 
 
@@ -112,7 +112,7 @@ def test_an_image_that_is_not_in_the_registry(connection, engine, registry):
     connection()
     for name in (f"{registry.name}/lab/absent:1", f"{registry.name}/lab/capture:absent"):
         assert refusal(engine, name).startswith(
-            f"image '{name}' is neither on the engine nor in registry {registry.name}, asked with the login"
+            f"image '{name}' is neither on the engine nor in registry {registry.name}, requested with the login"
         )
 
 
@@ -128,7 +128,7 @@ def test_the_engine_may_be_named_by_the_connection(connection, engine, stage_ima
     connection(extra={"docker_url": "unix:///var/run/docker.sock"})
     assert connect(docker_connection()).ping()
     connection(extra={"docker_url": "tcp://127.0.0.1:1"})
-    with pytest.raises(Unavailable, match=r"does not answer at tcp://127\.0\.0\.1:1: nothing listens"):
+    with pytest.raises(Unavailable, match=r"does not answer at tcp://127\.0\.0\.1:1: connection refused"):
         DockerRuntime()
 
 

@@ -269,7 +269,7 @@ def test_receivers_that_never_answer_are_given_up_together(configured, caplog, m
 
 def test_nothing_that_is_wrong_with_the_context_reaches_the_task(configured, caplog):
     report_failure({})
-    assert caplog.messages == ["The alert could not be made: KeyError"]
+    assert caplog.messages == ["The alert could not be created: KeyError"]
 
 
 def test_nothing_is_sent_where_nobody_is_named(configured, caplog):
@@ -296,6 +296,6 @@ def test_a_late_batch_is_told_but_not_one_of_a_backfill(configured):
         asyncio.run(report_late({}, owner="", when_it_fails=""))
     (body,) = receiver.bodies
     assert (body["kind"], body["dag"], body["batch"]) == ("batch_late", "data_cleaning", "b1")
-    assert body["problem"] == "queued 2026-01-01T00:00:00Z, not done by 2026-01-01T12:00:00Z: it is running"
+    assert body["problem"] == "queued 2026-01-01T00:00:00Z, not done by 2026-01-01T12:00:00Z: state running"
     assert body["log"] == "http://airflow/dags/data_cleaning/runs/r1"
     assert "if one failed: capture it again" in body["what_to_do"]

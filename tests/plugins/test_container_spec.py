@@ -118,10 +118,10 @@ def test_a_retry_goes_on_with_what_runs_or_has_a_verdict_for_the_same_artifact(s
     [
         (137, {"OOMKilled": True}, "out of memory: limit 2048 MB (containers/stages.yaml, train.memory_mb)"),
         (1, {"OOMKilled": True}, "out of memory: limit 2048 MB (containers/stages.yaml, train.memory_mb)"),
-        (124, {}, "it took longer than its deadline in the container, 660 s"),
-        (137, {"FinishedAt": "2026-01-01T00:11:31Z"}, "it took longer than its deadline in the container, 660 s"),
-        (137, {}, "killed by somebody else than its task, or with its engine"),
-        (127, {}, "its image holds no stage (containers/stages.yaml, train.image)"),
+        (124, {}, "it exceeded its deadline in the container, 660 s"),
+        (137, {"FinishedAt": "2026-01-01T00:11:31Z"}, "it exceeded its deadline in the container, 660 s"),
+        (137, {}, "killed, but not by its task: by an operator, or with its engine"),
+        (127, {}, "its image contains no stage (containers/stages.yaml, train.image)"),
         (1, {}, ""),
     ],
 )

@@ -219,7 +219,7 @@ def test_a_pod_that_no_node_takes_says_why_and_is_given_up(cluster, runtime, job
     limits = job.settings.model_copy(update={"kubernetes": job.settings.kubernetes.model_copy(update={"startup_s": 2})})
     run = runtime.submit(replace(job, settings=limits))
     lines = []
-    with pytest.raises(Unavailable, match=r"did not start in 2 s: no node takes it: 0/3 .* nvidia\.com/gpu\."):
+    with pytest.raises(Unavailable, match=r"did not start in 2 s: no node accepts it: 0/3 .* nvidia\.com/gpu\."):
         lines += runtime.logs(run)
     assert cluster.pods == {}
 
@@ -330,7 +330,7 @@ def test_a_connection_that_is_not_there_or_contradicts_itself_is_named(cluster, 
     with pytest.raises(BadInput, match=r"^connection 'lab_cluster': .*mutually exclusive"):
         KubernetesRuntime()
     connect_by(kube_config="users: [{token: a-secret")
-    with pytest.raises(BadInput, match=r"^connection 'lab_cluster': its kube_config cannot be read") as caught:
+    with pytest.raises(BadInput, match=r"^connection 'lab_cluster': its kube_config cannot be parsed") as caught:
         KubernetesRuntime()
     assert "a-secret" not in str(caught.value)
     monkeypatch.delenv("AIRFLOW_CONN_LAB_CLUSTER")

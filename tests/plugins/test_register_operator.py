@@ -72,7 +72,7 @@ def test_each_batch_is_a_partition_and_a_line(register):
         "registered a",
         "registered b, which r0 had claimed and lost",
         "WARNING refused inbox/'X': not a batch id: ignored",
-        "3 more are complete: the next run registers them",
+        "3 more batches are complete: the next run registers them",
     ]
 
 
@@ -97,13 +97,13 @@ def test_strangers_cannot_fill_the_log(register):
     with pytest.raises(AirflowSkipException):
         register(Report([], [f"line {number}" for number in range(1000)], {}, {}, 0))
     assert len(register.lines) == MAX_LINES + 1
-    assert register.lines[-1] == "WARNING and 950 more that are refused or incomplete"
+    assert register.lines[-1] == "WARNING and 950 more refused or incomplete batches"
 
 
 def test_incomplete_batches_that_nobody_was_asked_of_are_counted(register):
     with pytest.raises(AirflowSkipException):
         register(Report([], [], {}, {}, 0, more_incomplete=7))
-    assert register.lines == ["WARNING and 7 more that are refused or incomplete"]
+    assert register.lines == ["WARNING and 7 more refused or incomplete batches"]
 
 
 def test_a_run_that_is_told_something_says_that_it_takes_nothing(register):

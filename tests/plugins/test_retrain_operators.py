@@ -173,7 +173,7 @@ def test_a_run_that_waits_makes_way_for_the_next_which_sees_the_same(frames, mon
     request_training()
     decide = Decide(task_id="decide", policy=AT_ONCE)
     monkeypatch.setattr(Decide, "dag_id", "retrain")
-    with pytest.raises(AirflowSkipException, match="the next run goes on: a training is running"):
+    with pytest.raises(AirflowSkipException, match="the next run takes over: a training is running"):
         decide.poke(context({"train_model": 1, "retrain": 1}))
     assert decide.poke(context({"retrain": 1})) is True
     assert decide.poke(context({"train_model": 1})) is False

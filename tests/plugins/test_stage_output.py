@@ -55,7 +55,7 @@ def test_what_went_wrong_is_the_error_event_or_else_the_last_lines():
     not_said, lines = hear("Traceback (most recent call last):", '  File "x.py", line 1', "", "ValueError: x")
     assert not_said.error.endswith("ValueError: x")
     assert len(lines) == 3
-    assert hear()[0].error == "it did not say why"
+    assert hear()[0].error == "it printed no reason"
 
 
 @given(st.one_of(st.text(), st.recursive(st.integers() | st.text(), st.lists).map(json.dumps)))

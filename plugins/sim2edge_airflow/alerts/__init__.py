@@ -1,1 +1,1 @@
-"""Report what failed or is late: which alert, to which channel, by which runbook."""
+"""Send alerts about failed tasks and late batches, with the runbook's advice."""

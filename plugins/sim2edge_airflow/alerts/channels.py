@@ -1,10 +1,10 @@
-"""Carries an alert to a webhook and to people's mail, whichever `airflow.cfg` names, and gives up soon.
+"""Send an alert to a webhook and by e-mail, whichever `airflow.cfg` configures, within a deadline.
 
-    [sim2edge] alert_webhook     https address, mostly a secret: AIRFLOW__SIM2EDGE__ALERT_WEBHOOK, or with _CMD
-    [sim2edge] alert_email_to    addresses, with commas between; the server is Airflow's connection `smtp_default`
+    [sim2edge] alert_webhook     https URL, usually a secret: AIRFLOW__SIM2EDGE__ALERT_WEBHOOK, or with _CMD
+    [sim2edge] alert_email_to    addresses, separated by commas; the server is Airflow's connection `smtp_default`
 
-A receiver that is down, slow or broken costs a task `DEADLINE_S` seconds after its end and one line in its log, which
-names neither the webhook's path nor a password.
+A receiver that is down, slow or broken delays the end of a task's process by at most `DEADLINE_S` seconds and adds one
+line to its log, which contains neither the webhook's path nor a password.
 """
 
 import html
@@ -25,28 +25,28 @@ log = logging.getLogger(__name__)
 
 WEBHOOK, RECEIVERS = ("sim2edge", "alert_webhook"), ("sim2edge", "alert_email_to")
 DEADLINE_S = 25.0
-"""How long the task's process waits for all receivers together."""
+"""Maximum wait of the task's process for all receivers together."""
 TIMEOUT_S = 5
-"""Of one step of a conversation: connect, send, receive."""
+"""Timeout of one socket operation: connect, send, receive."""
 TRIES = 2
 PAUSE_S = 1.0
 
 
 class Message(Protocol):
-    """What a channel carries."""
+    """What a channel sends."""
 
     title: str
 
     @property
     def text(self) -> str:
-        """For people."""
+        """The message for people."""
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the message for programs."""
 
 
 def deliver(message: Message) -> None:
-    """Send the message through every channel that is set up, at once; returns when all have ended or time is up."""
+    """Send the message through every configured channel in parallel; return when all are done or time is up."""
     carriers = []
     if webhook := _read(*WEBHOOK).strip():
         mask_secret(webhook)
@@ -61,16 +61,16 @@ def deliver(message: Message) -> None:
 
 
 def _read(section: str, name: str) -> str:
-    """Return a setting; empty, with a line in the log, when it cannot be told: the other channel has one of its own."""
+    """Return a setting; if it cannot be read, log that and return "", so that the other channel still works."""
     try:
         return conf.get(section, name, fallback="")
-    except Exception as error:  # of a command or a secrets backend, whose words may hold the secret
+    except Exception as error:  # raised by a command or a secrets backend; its text may contain the secret
         log.warning("Alert: [%s] %s cannot be read: %s", section, name, type(error).__name__)
         return ""
 
 
 def _start(name: str, send: Callable[[], None]) -> threading.Thread:
-    """Send in a thread that ends with its process, and is not waited for longer than `deliver` does."""
+    """Start sending in a daemon thread, so that a stuck receiver cannot keep the process alive."""
     carrier = threading.Thread(target=_carry, args=(name, send), name=name, daemon=True)
     carrier.start()
     return carrier
@@ -85,7 +85,7 @@ def _carry(name: str, send: Callable[[], None]) -> None:
 
 
 def _explain(error: Exception) -> str:
-    """Return what went wrong without the error's own words, which may hold an address or a login."""
+    """Return the kind of an error without its text, which may contain a URL or a login."""
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code}"
     reason = getattr(error, "reason", error)
@@ -93,21 +93,21 @@ def _explain(error: Exception) -> str:
 
 
 class NotFollowed(urllib.request.HTTPRedirectHandler):
-    """Who sends us elsewhere has not taken the alert, and has no say in where it goes: a redirect is an error."""
+    """Treats a redirect as an error: the alert was not accepted, and its receiver is the operator's choice."""
 
     def redirect_request(self, *_: Any) -> None:
         """See `HTTPRedirectHandler`."""
 
 
 def post(webhook: str, body: dict[str, Any]) -> None:
-    """POST the body as JSON; tried again once when the receiver does not answer, or is at fault itself.
+    """Send the body as JSON by HTTP POST; retry once on a network error, a server error or status 429.
 
     Raises:
-        ValueError: the address is not http or https.
-        OSError: it was not taken.
+        ValueError: the URL is not http or https.
+        OSError: the receiver did not accept it.
     """
     if urlsplit(webhook).scheme not in ("http", "https"):
-        raise ValueError("not an http address")
+        raise ValueError("not an http URL")
     headers = {"Content-Type": "application/json", "User-Agent": "sim2edge"}
     request = urllib.request.Request(webhook, json.dumps(body).encode(), headers)  # noqa: S310 - checked above
     for attempt in range(1, TRIES + 1):
@@ -122,15 +122,15 @@ def post(webhook: str, body: dict[str, Any]) -> None:
 
 
 def mail(receivers: list[str], message: Message) -> None:
-    """Send the message by the server of the connection `smtp_default`, by Airflow's provider.
+    """Send the message with Airflow's SMTP provider, by the connection `smtp_default`.
 
     Raises:
-        Exception: whatever the provider or the server finds wrong.
+        Exception: any error of the provider or the server.
     """
     from airflow.providers.smtp.hooks.smtp import SmtpHook  # takes a third of a second: not while a DAG is parsed
 
     class BoundedHook(SmtpHook):
-        """Less patient than the provider."""
+        """A hook with a shorter timeout and fewer retries than the connection may set."""
 
         timeout = property(lambda _: TIMEOUT_S)  # type: ignore[assignment]
         smtp_retry_limit = property(lambda _: TRIES - 1)  # type: ignore[assignment]

@@ -1,7 +1,7 @@
-"""When a batch is late: `deadline=late_batch(__doc__)` of a DAG.
+"""Set the deadline of a DAG's runs, after which a batch is late: `deadline=late_batch(__doc__)` of a DAG.
 
-Airflow notes the deadline when it makes the run, whatever started it (a person, a cron, an asset's event), and drops it
-when the run succeeds in time. The clock starts when the run is queued: the runs that events start have no other date.
+Airflow stores the deadline when it creates the run, whether triggered, scheduled or started by an asset event, and
+deletes it when the run succeeds in time. Time counts from when the run is queued: event-driven runs have no other date.
 """
 
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class QueuedAt(BaseDeadlineReference):
-    """When a run was queued. With its own `DAGRUN_QUEUED_AT`, Airflow 3.3.2 fails to clear any task of such a run."""
+    """When a run was queued. With Airflow's `DAGRUN_QUEUED_AT`, Airflow 3.3.2 fails to clear any task of such a run."""
 
     required_kwargs = frozenset({"dag_id", "run_id"})
 
@@ -29,7 +29,7 @@ class QueuedAt(BaseDeadlineReference):
 
 
 def late_batch(runbook: str) -> DeadlineAlert | None:
-    """Return the deadline of a DAG with this runbook: `[sim2edge] late_after_hours` after it was queued; 0: none.
+    """Return the deadline of a DAG with this runbook: `[sim2edge] late_after_hours` after it was queued; None if 0.
 
     Raises:
         BadInput: the setting is not a number of hours.

@@ -1,8 +1,8 @@
-"""Tells people that a task failed for good, or that a batch is late: what, why, where to look, what to do.
+"""Alert people that a task failed for good, or that a batch is late: the problem, its log, and the runbook's advice.
 
-`report_failure` is the failure callback of every task (`run_settings.py`); Airflow calls it after the task's state is
-settled, in the task's process, or in the DAG processor when the task's worker was killed. `report_late` is what
-deadlines call (`deadlines.py`), in the triggerer. Neither ever raises, and neither takes long: `channels.py`.
+`report_failure` is the failure callback of every task (`run_settings.py`); Airflow calls it once the task has failed,
+in the task's process, or in the DAG processor if the task's worker was killed. `report_late` is the callback of
+deadlines (`deadlines.py`), in the triggerer. Neither ever raises, and both are bounded in time: `channels.py`.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from sim2edge_airflow.alerts.runbook import part
 log = logging.getLogger(__name__)
 
 MAX_CHARACTERS = 500
-"""Characters of an error that are told; the rest is in the log."""
-KILLED = "its worker was killed, or stopped giving signs of life: out of memory, or its host went down"
+"""Characters of an error in an alert; the rest is in the log."""
+KILLED = "its worker was killed, or stopped sending heartbeats: out of memory, or its host went down"
 NO_RUNBOOK = "see the DAG's runbook in Airflow"
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing that somebody should look at."""
+    """An alert about one failed task or one late batch."""
 
     kind: str
     """`task_failed` or `batch_late`."""
@@ -38,20 +38,20 @@ class Alert:
     dag: str
     run: str
     batch: str | None
-    """The partition key; None: the run has none."""
+    """The partition key; None if the run has none."""
     owner: str
     problem: str
     """One line."""
     log: str
-    """Address in Airflow's UI."""
+    """URL in Airflow's UI."""
     what_to_do: str
     """From the DAG's runbook."""
     task: str | None = None
     attempt: int | None = None
     artifact: str | None = None
-    """Address of the page of what the task makes; None: it makes nothing, or did not get so far as to know."""
+    """URL of the page of the task's artifact; None if it has none, or failed before planning it."""
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Role to references of what the task reads."""
+    """Role to references of the task's inputs."""
 
     @property
     def text(self) -> str:
@@ -67,25 +67,25 @@ class Alert:
         return "\n".join([self.title, *(f"{name}: {value}" for name, value in lines.items() if value)])
 
     def to_json(self) -> dict[str, Any]:
-        """Return the body for a webhook: `text` is what chat systems show, the rest is for programs."""
+        """Return the body for a webhook: chat systems show `text`, the rest is for programs."""
         return {"text": self.text, **asdict(self)}
 
 
 def report_failure(context: Context) -> None:
-    """Tell that a task has failed and is not tried again."""
+    """Send the alert that a task has failed and is not retried."""
     try:
         deliver(describe_failure(context))
     except Exception as error:
-        log.warning("The alert could not be made: %s", type(error).__name__)
+        log.warning("The alert could not be created: %s", type(error).__name__)
 
 
 async def report_late(context: Mapping[str, Any], owner: str, when_it_fails: str) -> None:
-    """Tell that a run is not done by its deadline; a backfill is watched by whoever started it."""
+    """Send the alert that a run missed its deadline, except of a backfill, which the operator who started it watches."""
     try:
         if context["dag_run"]["run_type"] != "backfill":
             await asyncio.to_thread(deliver, describe_late(context, owner, when_it_fails))
     except Exception as error:
-        log.warning("The alert could not be made: %s", type(error).__name__)
+        log.warning("The alert could not be created: %s", type(error).__name__)
 
 
 def describe_failure(context: Mapping[str, Any]) -> Alert:
@@ -114,7 +114,7 @@ def describe_failure(context: Mapping[str, Any]) -> Alert:
 
 
 def describe_late(context: Mapping[str, Any], owner: str, when_it_fails: str) -> Alert:
-    """Return the alert for a run that missed its deadline, from what the scheduler says of it."""
+    """Return the alert for a run that missed its deadline, from the scheduler's context."""
     run = context["dag_run"]
     dag, batch = run["dag_id"], shown(run.get("partition_key"))
     return Alert(
@@ -124,34 +124,34 @@ def describe_late(context: Mapping[str, Any], owner: str, when_it_fails: str) ->
         run=run["dag_run_id"],
         batch=batch,
         owner=owner,
-        problem=f"queued {run['queued_at']}, not done by {context['deadline']['deadline_time']}: it is {run['state']}",
+        problem=f"queued {run['queued_at']}, not done by {context['deadline']['deadline_time']}: state {run['state']}",
         log=f"{address()}/dags/{dag}/runs/{quote(run['dag_run_id'])}",
-        what_to_do="a task that runs shows its progress in its log; one that is queued waits for a slot of its pool; "
+        what_to_do="a running task shows its progress in its log; a queued one waits for a slot of its pool; "
         f"if one failed: {when_it_fails or NO_RUNBOOK}",
     )
 
 
 def shown(partition: str | None) -> str | None:
-    """Return the batch of a run: whoever triggers one may give it any name."""
+    """Return the batch of a run on one line, escaped: a partition key is free text of the caller."""
     return lines.one_line(partition) if partition else None
 
 
 def one_line(error: BaseException | str | None) -> str:
-    """Return what went wrong: no secret, no traceback, not too long."""
+    """Return an error's text on one line, secrets redacted, truncated; None: the worker was killed."""
     if error is None:
         return KILLED
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = lines.join_lines(error, limit=None) or type(error).__name__  # truncated only once it is redacted
     shown = str(redact(text))
     return shown if len(shown) <= MAX_CHARACTERS else f"{shown[:MAX_CHARACTERS]} ..."
 
 
 def named_inputs(task: Any) -> dict[str, list[str]]:
-    """Return what a stage's task reads, as far as it got to resolve it."""
+    """Return the resolved inputs of a stage's task; empty if it failed before resolving them."""
     inputs = getattr(task, "inputs", None)
     given = inputs.items() if isinstance(inputs, dict) and getattr(task, "artifact", None) else ()
     return {role: list(references) for role, references in given if isinstance(references, list)}
 
 
 def address() -> str:
-    """Return where people reach Airflow."""
+    """Return the base URL of Airflow."""
     return str(conf.get("api", "base_url", fallback="")).rstrip("/")

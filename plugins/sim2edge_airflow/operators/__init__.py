@@ -1,1 +1,1 @@
-"""Run stages, and decide about batches, trainings and releases, as Airflow tasks."""
+"""Define the Airflow tasks: run stages, register batches, start trainings, approve releases."""

@@ -1,4 +1,4 @@
-"""Links from a task to what it made: the artifact's page, its manifest, its report, its MLflow run."""
+"""Link a task to its artifact: the artifact's page, its manifest, its report, its MLflow run."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ class PageLink(BaseOperatorLink):
     """First part of the page's address."""
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
-        """Return the page's address.
+        """Return the page's URL; empty when the task has no artifact.
 
-        Empty when the task made nothing. Called in the task's process, when it has ended.
+        Airflow calls this in the task's process, after the task has ended.
         """
         base = conf.get("api", "base_url", fallback="").rstrip("/")
         return f"{base}/sim2edge/{self.folder}/{operator.artifact}" if operator.artifact else ""
@@ -36,23 +36,23 @@ class ManifestLink(PageLink):
 
 
 class ReportLink(PageLink):
-    """What there is to look at: a report, a contact sheet, a matrix, curves; else the artifact's page."""
+    """The artifact's report: a page, a contact sheet, a matrix, curves; else the artifact's page."""
 
     name, folder = "Report", "reports"
 
 
 class TrackingLink(PageLink):
-    """The run in MLflow, of tasks whose stage is tracked."""
+    """The MLflow run, for tasks whose stage is tracked."""
 
     name, folder = "MLflow run", "tracking"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return the address of the run; empty for a stage that MLflow does not track."""
+        """Return the URL of the run; empty for a stage that MLflow does not track."""
         return super().get_link(operator, ti_key=ti_key) if is_tracked(operator.stage) else ""
 
 
 def is_tracked(stage: str) -> bool:
-    """Return whether MLflow tracks a stage's runs; of one that is not installed here nothing is known."""
+    """Return whether MLflow tracks a stage's runs; False for a stage that is not installed."""
     try:
         return get_stage(stage).tracked
     except BadInput:

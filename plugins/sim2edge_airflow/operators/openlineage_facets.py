@@ -1,6 +1,6 @@
-"""What a stage's task tells OpenLineage, where that is switched on: the artifacts it read and the one it made.
+"""Report a stage's input and output artifacts to OpenLineage, where that is enabled.
 
-An artifact is the dataset `<reference>` of the namespace `s3://<bucket>`: the lineage there is that of the manifests.
+An artifact is the dataset `<reference>` of the namespace `s3://<bucket>`: the lineage equals that of the manifests.
 """
 
 import os
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
 
 
 class StageLineage:
-    """Methods that Airflow's provider looks for on an operator; of one with `inputs` and `artifact` as stages have."""
+    """The methods that Airflow's OpenLineage provider calls on an operator with `inputs` and `artifact`."""
 
     inputs: dict[str, Any]
     artifact: str | None
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> "OperatorLineage":  # noqa: ARG002
-        """Return what was read and made, also when a gate refused it: a verdict is an artifact."""
+        """Return inputs and output, also of a refused artifact: a verdict is an artifact, too."""
         return describe(self.inputs, self.artifact)
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> "OperatorLineage":  # noqa: ARG002
-        """Return what was read: nothing was made."""
+        """Return the inputs: a failed task has no output."""
         return describe(self.inputs, None)
 
 
 def describe(inputs: dict[str, Any], artifact: str | None) -> "OperatorLineage":
-    """Inputs and output as OpenLineage names them; inputs that were not resolved to references are left out."""
-    from airflow.providers.openlineage.extractors import OperatorLineage  # only where it is switched on
+    """Return inputs and output as OpenLineage datasets, without inputs that were not resolved to references."""
+    from airflow.providers.openlineage.extractors import OperatorLineage  # only where it is enabled
     from openlineage.client.event_v2 import InputDataset, OutputDataset
 
     namespace = f"s3://{os.environ.get('SIM2EDGE_BUCKET', '')}"

@@ -1,4 +1,4 @@
-"""The task of the `reap_containers` DAG: asks Airflow, and the engine or the cluster; removes what no task owns."""
+"""Remove orphaned containers and pods: the task of the `reap_containers` DAG."""
 
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,16 @@ from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
 
 class ReapOperator(BaseOperator):
-    """Removes this deployment's containers and pods that no task owns; with the param `dry_run` it only says so."""
+    """Removes this deployment's orphaned containers and pods; with the param `dry_run` it only lists them."""
 
     ui_color = "#f4e4d4"
 
     def execute(self, context: Context) -> list[str]:
-        """Reap; returns a line for each container and pod.
+        """Remove orphaned containers and pods, and return a line for each.
 
         Raises:
-            AirflowFailException: this worker may not use the engine or the cluster.
-            AirflowException: it does not answer; the task is retried.
+            AirflowFailException: this worker is not permitted to use the engine or the cluster.
+            AirflowException: the engine or the cluster does not answer; the task is retried.
         """
 
         def states_of(dag: str, runs: list[str]) -> Any:
@@ -36,12 +36,12 @@ class ReapOperator(BaseOperator):
             raise AirflowException(str(error)) from None
         for line in lines:
             self.log.warning(line)
-        self.log.info("%d containers that no task owned", len(lines))
+        self.log.info("%d orphaned containers", len(lines))
         return lines
 
     def _reap(self, states_of: Any, dry_run: bool) -> list[str]:
         used, lines = runtimes_used(), []
-        # The clients take up to two seconds to import: only where they are used, and not whenever the DAG is parsed.
+        # The clients take up to two seconds to import: import them only if used, and not when the DAG is parsed.
         if "docker" in used:
             from sim2edge_airflow.runtimes.container_reaper import reap
 
@@ -54,10 +54,10 @@ class ReapOperator(BaseOperator):
 
 
 def runtimes_used() -> set[str]:
-    """Return where stages run here, by the deployment's setting or a stage's own: process, docker, kubernetes.
+    """Return the runtimes in use, by the deployment's setting or a stage's own: process, docker, kubernetes.
 
     Raises:
-        BadInput: the file of stages is wrong.
+        BadInput: the stages file is invalid.
     """
     default, path = conf.get("sim2edge", "runtime"), Path(conf.get("sim2edge", "stages"))
     return {read_stage_settings(path, stage, tag="any").runtime or default for stage in stage_names()}

@@ -1,9 +1,9 @@
-"""The task of the `watch_inbox` DAG: registers what is new in the inbox (`sim2edge/arrivals.py` says how).
+"""Register new batches of the inbox: the task of the `watch_inbox` DAG (protocol: `sim2edge/arrivals.py`).
 
     RegisterOperator(task_id="register", outlet=DELIVERY, starts="ingest_batch")
 
-Each batch that it registers is an event of the outlet, with the batch as its partition. Its log has a line for each
-batch that it registered, refused, or found incomplete.
+Each registered batch emits an event of the outlet, with the batch as its partition. The log has a line for each batch
+that was registered, refused, or found incomplete.
 """
 
 from collections.abc import Collection, Sequence
@@ -27,40 +27,38 @@ from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.number_settings import read_number
 
 MAX_LINES = 50
-"""Lines of one kind in a log: strangers may write into the inbox."""
+"""Lines of one kind in a log: the inbox is writable by untrusted producers."""
 
 
 class RegisterOperator(BaseOperator):
-    """Registers what is complete in the inbox, once; is skipped when nothing is.
+    """Registers each complete batch of the inbox once; skipped when none is new.
 
     Args:
         outlet: the asset that gets an event for each batch.
-        starts: the DAG that those events start: while it is paused nothing is registered, for Airflow starts no run for
-            an event that came in the meantime.
+        starts: the DAG that those events start: while it is paused nothing is registered, because Airflow drops the
+            events of a paused DAG.
     """
 
     ui_color = "#e4e4f4"
 
     def __init__(self, *, outlet: Asset, starts: str, **kwargs: Any) -> None:
-        # As an inlet, too: events that earlier runs gave are asked for.
+        # Also an inlet, because `Ledger` reads the events of earlier runs.
         super().__init__(outlets=[outlet], inlets=[outlet], **kwargs)
         self.outlet = outlet
         self.starts = starts
         self.overdue = timedelta(minutes=read_number("inbox_overdue_minutes", 0, 1_000_000))
 
     def execute(self, context: Context) -> Sequence[str]:
-        """Register; returns the batches.
+        """Register the complete batches and return them.
 
         Raises:
             AirflowSkipException: nothing is new, or the DAG that takes the batches is paused.
-            AirflowFailException: the run is told something, the bus may not be read, or a claim is damaged.
+            AirflowFailException: the run has a conf, access to the bus is denied, or a claim is damaged.
             AirflowException: S3 cannot be reached; the task is retried.
         """
         try:
-            if told := sorted(context["params"]):
-                raise BadInput(
-                    f"conf {quote(told[0])}: this DAG takes none: what is new in the inbox, it finds by itself"
-                )
+            if given := sorted(context["params"]):
+                raise BadInput(f"conf {quote(given[0])}: this DAG takes no conf: it finds new batches by itself")
             return self._register(connect_bus(), context)
         except BadInput as error:
             raise AirflowFailException(str(error)) from None
@@ -70,21 +68,21 @@ class RegisterOperator(BaseOperator):
     def _register(self, bus: Bus, context: Context) -> Sequence[str]:
         if context["ti"].get_dag(self.starts).is_paused:
             found = arrivals.survey(bus)
-            self._tell(found)
+            self._log_problems(found)
             raise AirflowSkipException(f"{self.starts} is paused: {len(found.complete)} complete batches wait for it")
         report = arrivals.register(bus, context["dag_run"].run_id, Ledger(context, self.outlet, self.starts))
         for batch in report.registered:
             before = report.taken_over.get(batch)
             self.log.info("registered %s%s", batch, f", which {before} had claimed and lost" if before else "")
-        self._tell(report)
+        self._log_problems(report)
         if report.left:
-            self.log.info("%d more are complete: the next run registers them", report.left)
+            self.log.info("%d more batches are complete: the next run registers them", report.left)
         if not report.registered:
-            raise AirflowSkipException("nothing new is complete")
+            raise AirflowSkipException("no new batch is complete")
         context["outlet_events"][self.outlet].add_partitions(list(report.registered))
         return report.registered
 
-    def _tell(self, found: Survey | Report) -> None:
+    def _log_problems(self, found: Survey | Report) -> None:
         for line in found.refused[:MAX_LINES]:
             self.log.warning("refused %s", line)
         for batch, since in sorted(found.incomplete.items(), key=lambda item: item[1])[:MAX_LINES]:
@@ -96,11 +94,11 @@ class RegisterOperator(BaseOperator):
                 self.log.info("incomplete %s", how)
         beyond = [max(0, len(each) - MAX_LINES) for each in (found.refused, found.incomplete)]
         if hidden := sum(beyond) + found.more_incomplete:
-            self.log.warning("and %d more that are refused or incomplete", hidden)
+            self.log.warning("and %d more refused or incomplete batches", hidden)
 
 
 class Ledger:
-    """What Airflow knows of the runs of this DAG: see `arrivals.Scheduler`."""
+    """The runs of this DAG by Airflow's records: see `arrivals.Scheduler`."""
 
     def __init__(self, context: Context, outlet: Asset, starts: str) -> None:
         self._task = context["ti"]
@@ -116,11 +114,11 @@ class Ledger:
     def registered(self, run: str, since: datetime) -> Collection[str] | None:
         """See `arrivals.Scheduler`.
 
-        Airflow 3.3 fails to list the events of an asset while a run that one of them started is queued: it is not
-        asked then.
+        Airflow 3.3 fails to list the events of an asset while a run that one of them started is queued: return None
+        then, without a request.
         """
         if run == self._run and not self._was_cleared:
-            return set()  # no try of it has succeeded, else there were no other
+            return set()  # no try of this run has succeeded yet
         if self._task.get_dr_count(self._starts, states=["queued"]):
             return None
         try:

@@ -1,11 +1,11 @@
-"""A person's word between a release and the fleet: `approve`, between `export` and `push`, if the deployment wants it.
+"""Require a person's approval of a release: task `approve`, between `export` and `push`, if the deployment enables it.
 
     [sim2edge]
     release_approval = true
     release_approval_hours = 24
 
-The task waits in Airflow's list of required actions, without a worker. Approved: `push` goes on. Rejected, or not
-answered in time: `push` is skipped and nothing is red; clearing `approve` asks again.
+The task waits in Airflow's list of required actions, deferred, without a worker slot. Approved: `push` runs. Rejected,
+or not answered in time: `push` is skipped and nothing fails; clear `approve` to request an answer again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ RELEASE = ("chosen", "latency", "bundle_bytes")
 
 
 class ApproveRelease(ApprovalOperator):
-    """Shows what a person has to know of a release, and asks whether it may go to the fleet.
+    """Shows a release with the verdict on its model, and requests a person's approval.
 
     Args:
         release: the reference of the release.
@@ -46,10 +46,11 @@ class ApproveRelease(ApprovalOperator):
         self.release = release
 
     def execute(self, context: Context) -> Any:
-        """Ask; the task is then parked until somebody answers, or nobody does in time.
+        """Request the approval and defer the task until it is answered or times out.
 
         Raises:
-            AirflowFailException: the release or its verdict is not what it should be.
+            AirflowFailException: the release or its verdict is missing or invalid.
+            AirflowException: S3 cannot be reached; the task is retried.
         """
         try:
             self.body = describe(connect_bus(), self.release)
@@ -61,14 +62,14 @@ class ApproveRelease(ApprovalOperator):
 
 
 def with_approval(release: Any, push: Any) -> None:
-    """Put `approve` between two tasks, if `[sim2edge] release_approval` says so."""
+    """Put `approve` between two tasks, if `[sim2edge] release_approval` is true."""
     if not conf.getboolean("sim2edge", "release_approval"):
         return
     approve = ApproveRelease(
         task_id="approve",
         release=release.output,
         execution_timeout=timedelta(minutes=10),
-        doc_md="Waits for a person: Approve sends the release to the fleet, Reject, or no answer in time, does not.",
+        doc_md="Waits for a person: Approve sends the release to the fleet; Reject, or no answer in time, does not.",
     )
     release >> approve >> push
 
@@ -88,14 +89,14 @@ def describe(bus: Bus, reference: str) -> str:
 
 
 def verdict_of(verdict: Manifest) -> str:
-    """Return the verdict in a word, or why the gate refused; and the classes and floors that it could not judge."""
+    """Return "accepted" with the classes and floors not judged, or the reason why the gate refused."""
     open_ = ", ".join(name for names in verdict.summary.get("not_judged", {}).values() for name in names)
     word = f"refused: {verdict.refused}" if verdict.refused else "accepted"
     return f"{word} (not judged: {open_})" if open_ and not verdict.refused else word
 
 
 def table(summary: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return the named values of a summary, those that it has, as the lines of a Markdown table."""
+    """Return those of the named values that a summary has, as the lines of a Markdown table."""
     known = [(name, summary[name]) for name in names if isinstance(summary.get(name), int | float | str)]
     rows = [
         f"| {name} | {value:.4g} |" if isinstance(value, float) else f"| {name} | {value} |" for name, value in known

@@ -1,8 +1,8 @@
-"""The tasks around a retraining: `request_training` asks, `decide` waits for the moment, `start` starts one training.
+"""Request, decide on and start trainings: the tasks `request_training`, `decide` and `start`.
 
-What is asked for lies on the bus (`sim2edge/retrain.py`), and when it becomes a training is a pure function
-(`sim2edge/retrain_decision.py`); here they meet Airflow: which runs are going on, when to look again, and the asset
-event that starts `train_model`.
+Requests are stored on the bus (`sim2edge/retrain.py`), and a pure function decides when they start a training
+(`sim2edge/retrain_decision.py`). This module connects them to Airflow: which runs are active, when to check again, and
+the asset event that starts `train_model`.
 """
 
 import time
@@ -26,20 +26,20 @@ from sim2edge_airflow.run_settings import PARAMS as RUN_PARAMS
 from sim2edge_airflow.run_settings import check_names, read_run_settings
 
 DATA_DAGS = ("sim_capture", "ingest_batch", "data_cleaning")
-"""The DAGs whose runs make data that a training learns from."""
+"""The DAGs whose runs produce training data."""
 TRAINING_DAG = "train_model"
 GOING_ON = ("queued", "running")
 CERTAIN_S, CERTAIN_STEP_S = 8.0, 1.0
-"""How long no run may be making data before a backfill is taken to be at its end: between the end of one run and the
-start of the next that follows it, the scheduler may take some seconds."""
+"""Seconds without a run that produces data after which a backfill counts as finished: between the end of one run and
+the start of the next, the scheduler may take some seconds."""
 
 IN_PLACE_S = 8.0
-"""How long a task waits where it is before it makes room and comes back later."""
+"""Seconds a task waits in its process before it is rescheduled."""
 MIN_BREAK_S = 10.0
-"""The least it stays away: one that comes back before the scheduler has seen it go is taken for one that was lost."""
+"""Minimum of a reschedule, seconds: a task that resumes before the scheduler has seen it leave is treated as lost."""
 PARAMS = {
-    "reason": Param("", type="string", maxLength=300, description="One sentence: asks for a training by hand."),
-    "kind": Param("manual", enum=["manual", "drift", "degradation"], description="What the reason is."),
+    "reason": Param("", type="string", maxLength=300, description="One sentence: requests a training by hand."),
+    "kind": Param("manual", enum=["manual", "drift", "degradation"], description="The kind of reason."),
     "now": Param(False, type="boolean", description="Skip the cool-down; of kind manual only."),
     "preset": RUN_PARAMS["preset"],
     "overrides": RUN_PARAMS["overrides"],
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class RequestTraining(BaseOperator):
-    """Asks for a training when a batch's frames are new to it; returns the request's id, nothing when they are not.
+    """Requests a training if the last one did not learn from a batch's frames; returns the request's id, or None.
 
     Args:
         frames: the reference of the frames.
@@ -67,19 +67,20 @@ class RequestTraining(BaseOperator):
         self.request: str | None = None
 
     def execute(self, context: Context) -> str | None:
-        """Ask, unless the last training has learned from these frames, in the way that it would again.
+        """Submit a request, unless the last training learned from these frames with the same settings.
 
         Raises:
-            AirflowFailException: an override or the preset is wrong.
+            AirflowFailException: an override or the preset is invalid.
+            AirflowException: S3 cannot be reached; the task is retried.
         """
-        return plainly(lambda: self._ask(context))
+        return plainly(lambda: self._submit(context))
 
-    def _ask(self, context: Context) -> str | None:
+    def _submit(self, context: Context) -> str | None:
         run, bus = read_run_settings(context), connect_bus()
         settings = retrain.fingerprint(run.preset, run.overrides, self.defaults)
         learned, last = retrain.is_learned(bus, self.frames, settings)
         if learned:
-            self.log.info("Asks for nothing: training %s had %s, with the same settings", last, self.frames)
+            self.log.info("No request: training %s learned from %s with the same settings", last, self.frames)
             return None
         count = int(bus.open(self.frames).summary.get("frames") or 0)
         request = retrain.make_request(
@@ -102,10 +103,10 @@ class RequestTraining(BaseOperator):
 
 
 class Decide(BaseSensorOperator):
-    """Waits until the open requests are to become a training; skipped when there is nothing to do.
+    """Waits until the open requests may start a training; skipped when there is nothing to do.
 
     Args:
-        policy: when that is.
+        policy: when they may.
         defaults: the overrides of the deployment, as `stage.key=value` words.
     """
 
@@ -118,13 +119,14 @@ class Decide(BaseSensorOperator):
         self._look_again_s = 0.0
 
     def poke(self, context: Context) -> bool:
-        """Look, and look again if the moment is near; each look says in the log what was decided, and why.
+        """Decide, and decide again soon if the wait is short; log each decision with its reason.
 
-        The DAG has one run at a time, so one that has to wait for long makes way for the next.
+        The DAG has one active run at a time, so a run with a long wait ends when another is queued.
 
         Raises:
-            AirflowSkipException: there is nothing to do until somebody asks again.
-            AirflowFailException: what the run was told to ask for is wrong.
+            AirflowSkipException: there is nothing to do until the next request, or a queued run takes over.
+            AirflowFailException: the request in the run's conf is invalid.
+            AirflowException: S3 cannot be reached; the task is retried.
         """
         decision = self._look(context)
         end = time.monotonic() + IN_PLACE_S
@@ -132,7 +134,7 @@ class Decide(BaseSensorOperator):
             time.sleep(decision.look_again_s)
             decision = self._look(context)
         if decision.action == "wait" and count_runs(context, self.dag_id, ["queued"]):
-            raise AirflowSkipException(f"the next run goes on: {decision.why}")  # it may bring a wish of a person
+            raise AirflowSkipException(f"the next run takes over: {decision.why}")  # it may carry a manual request
         self._look_again_s = max(decision.look_again_s, MIN_BREAK_S)
         return decision.action == "train"
 
@@ -169,7 +171,7 @@ class Decide(BaseSensorOperator):
     def _make_certain(
         self, requests: Sequence[Request], situation: Situation, decision: Decision, context: Context
     ) -> Decision:
-        """Return the same decision, once no run of a backfill has turned up for a while."""
+        """Return the decision again after waiting for further runs of a backfill."""
         end = time.monotonic() + CERTAIN_S
         while decision.action == "train" and not situation.data_runs and time.monotonic() < end:
             time.sleep(CERTAIN_STEP_S)
@@ -179,7 +181,7 @@ class Decide(BaseSensorOperator):
 
 
 class StartTraining(BaseOperator):
-    """Joins the open requests in one training, and starts it: the same training at every try.
+    """Joins the open requests in one training and starts it; every try starts the same training.
 
     Args:
         defaults: the overrides of the deployment, as `stage.key=value` words.
@@ -196,14 +198,14 @@ class StartTraining(BaseOperator):
 
         Raises:
             AirflowSkipException: other trainings have fulfilled all requests.
-            AirflowFailException: a request's settings are wrong.
-            AirflowException: the DAG that trains is paused: Airflow would drop the event.
+            AirflowFailException: a request's settings are invalid.
+            AirflowException: the DAG that trains is paused, so Airflow would drop the event; or S3 cannot be reached.
         """
         if is_paused(context):
-            raise AirflowException(f"{TRAINING_DAG} is paused: clear this task when it no longer is")
-        training = plainly(lambda: self._serve(context))
+            raise AirflowException(f"{TRAINING_DAG} is paused: unpause it, then clear this task")
+        training = plainly(lambda: self._fulfil(context))
         if training is None:
-            raise AirflowSkipException("others have fulfilled every request")
+            raise AirflowSkipException("other trainings have fulfilled every request")
         for reason in training.reasons:
             self.log.info(reason)
         self.log.info("preset %s, overrides %s", training.preset or "of the deployment", list(training.overrides))
@@ -219,7 +221,7 @@ class StartTraining(BaseOperator):
         }
         return training.id
 
-    def _serve(self, context: Context) -> Training | None:
+    def _fulfil(self, context: Context) -> Training | None:
         bus, run = connect_bus(), context["dag_run"]
         identity = retrain.training_id(run.run_id, run.run_after)
         training = retrain.find_training(bus, identity) or self._join(bus, identity)
@@ -247,29 +249,26 @@ class StartTraining(BaseOperator):
 
 
 def read_open(bus: Bus, defaults: Sequence[str], log: Any) -> Sequence[Request]:
-    """Return the open requests.
-
-    What was fulfilled is removed, what cannot be fulfilled is left and named in the log.
-    """
+    """Return the valid open requests; delete fulfilled ones, log and keep those that cannot be fulfilled."""
     found = retrain.open_requests(bus, datetime.now(UTC))
     retrain.clear_leftovers(bus, found)
     requests, problems = retrain.check_requests(found.requests, conf.get("sim2edge", "preset"), defaults)
     for problem in (*found.bad, *problems):
-        log.warning("Left alone: %s", problem)
+        log.warning("Ignored: %s", problem)
     return requests
 
 
 def request_by_hand(context: Context, defaults: Sequence[str]) -> Request | None:
-    """Return what the person asks for who triggered this run; None when nobody did.
+    """Return the request in the params of a run triggered by hand; None if they have no reason.
 
     Raises:
-        BadInput: a param is wrong, is none that the DAG knows, or says how to train without a reason to.
+        BadInput: a param is invalid, unknown to the DAG, or given without a reason.
     """
     run, params = context["dag_run"], context["params"]
     check_names(params, PARAMS)
     if not params.get("reason"):
-        if said := [name for name, param in PARAMS.items() if params.get(name) not in (None, "", param.value)]:
-            raise BadInput(f"conf '{said[0]}' without a reason: nothing would be asked for")
+        if given := [name for name, param in PARAMS.items() if params.get(name) not in (None, "", param.value)]:
+            raise BadInput(f"conf '{given[0]}' without a reason: a request needs one")
         return None
     request = retrain.make_request(
         params["kind"],
@@ -286,24 +285,21 @@ def request_by_hand(context: Context, defaults: Sequence[str]) -> Request | None
 
 
 def is_paused(context: Context) -> bool:
-    """Return whether the DAG that trains is paused.
-
-    It is started by an event, and a paused DAG misses those for good.
-    """
+    """Return whether the DAG that trains is paused: Airflow drops the events of a paused DAG."""
     return bool(context["ti"].get_dag(TRAINING_DAG).is_paused)
 
 
 def count_runs(context: Context, dag: str, states: Sequence[str] = GOING_ON) -> int:
-    """Runs of a DAG that are in one of the states: by default, queued or running."""
+    """Return the number of runs of a DAG in the given states; by default, queued or running."""
     return int(context["ti"].get_dr_count(dag_id=dag, states=list(states)))
 
 
 def plainly(work: Callable[[], T]) -> T:
-    """Return the result of `work`; what is wrong fails the task without a retry, what may pass has it tried again.
+    """Return the result of `work`; map BadInput to failure and Unavailable to a retry.
 
     Raises:
-        AirflowFailException: bad input.
-        AirflowException: the bus cannot be reached.
+        AirflowFailException: bad input; not retried.
+        AirflowException: the bus cannot be reached; retried.
     """
     try:
         return work()

@@ -1,8 +1,8 @@
-"""A stage whose work several workers may share: one task as ever, or a mapped task a shard and one that gathers them.
+"""Split a stage among several workers: one task, or a mapped task with one instance per shard and one that gathers.
 
     stage_in_shards(stage="capture", setting="capture_shards", outlets=[EPISODES], execution_timeout=...)
 
-How many shards is a setting of the deployment, `[sim2edge] <setting>`; the artifact is the same whatever it says.
+The number of shards is a setting of the deployment, `[sim2edge] <setting>`; the artifact does not depend on it.
 """
 
 from datetime import timedelta
@@ -26,12 +26,12 @@ def stage_in_shards(
     pool_slots: int,
     **more: Any,
 ) -> StageOperator:
-    """Return the task that makes the stage's artifact, with those of its shards above it if there are to be several.
+    """Return the task that makes the stage's artifact, with its shards' tasks upstream if there are several.
 
     A shard takes one slot of the pool, whatever the stage as a whole takes.
 
     Raises:
-        BadInput: the setting is not a number of shards.
+        BadInput: the setting is not a valid number of shards.
     """
     shards = read_count(setting)
     if shards == 1:
@@ -59,10 +59,10 @@ def stage_in_shards(
 
 
 def read_count(setting: str) -> int:
-    """Return how many shards `[sim2edge] <setting>` says.
+    """Return the number of shards that `[sim2edge] <setting>` sets.
 
     Raises:
-        BadInput: it is not a number of shards.
+        BadInput: it is not a valid number of shards.
     """
     try:
         return check_count(conf.get("sim2edge", setting))

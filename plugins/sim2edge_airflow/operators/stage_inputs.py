@@ -1,13 +1,13 @@
-"""What a task's stage reads, from what its DAG says and what started the run.
+"""Resolve the inputs of a task's stage, from its DAG's declaration and the event that started the run.
 
-A DAG says, for each role:
+A DAG declares, for each role:
 
-    episodes/demo-1/3f2a9c0d11e4b7a6    a reference, mostly the output of an upstream task
+    episodes/demo-1/3f2a9c0d11e4b7a6    a reference, usually the output of an upstream task
     refs/models/champion                a ref
-    verdict/{partition}/latest          the newest artifact filed under that batch that no gate refused
-    verdict.model                       the inputs `model` of what is given for `verdict`
+    verdict/{partition}/latest          the newest accepted artifact filed under that batch
+    verdict.model                       the inputs `model` of the artifact given for `verdict`
 
-The artifact whose event started the run stands in for a ref or a latest of its kind.
+The artifact whose event started the run replaces a ref or a `latest` of its kind.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,39 +21,39 @@ from sim2edge.stages import get_stage
 from sim2edge_airflow.run_settings import RunSettings
 
 Inputs = Mapping[str, str | Sequence[str]]
-"""As a task sees them when it runs: the outputs of upstream tasks are references by then."""
+"""Inputs at run time: the outputs of upstream tasks are references by then."""
 DeclaredInputs = Mapping[str, str | Sequence[str] | XComArg]
-"""As a DAG declares them."""
+"""Inputs as a DAG declares them."""
 LATEST = "/latest"
 
 
 def name_inputs(bus: Bus, stage: str, given: Inputs, settings: RunSettings) -> dict[str, list[str]]:
-    """Role to references and refs, for `plan.plan`.
+    """Return role to references and refs, for `plan.plan`.
 
     Raises:
-        BadInput: there is no latest artifact, or `role.role` leads nowhere.
+        BadInput: a latest artifact does not exist, or `role.role` resolves to nothing.
     """
-    words = {role: [value] if isinstance(value, str) else list(value) for role, value in given.items()}
-    named = {role: [word.format(partition=settings.partition) for word in said] for role, said in words.items()}
+    given_words = {role: [value] if isinstance(value, str) else list(value) for role, value in given.items()}
+    named = {role: [word.format(partition=settings.partition) for word in words] for role, words in given_words.items()}
     if settings.started_by:
         named |= stand_in(stage, named, settings.started_by)
-    return {role: [found for word in said for found in follow(bus, word, named)] for role, said in named.items()}
+    return {role: [found for word in words for found in follow(bus, word, named)] for role, words in named.items()}
 
 
 def stand_in(stage: str, named: Mapping[str, Sequence[str]], started_by: str) -> dict[str, list[str]]:
-    """Return the roles of `stage` that the artifact which started the run fills."""
+    """Return the roles of `stage` filled by the artifact that started the run."""
     kind = split_reference(started_by)[0]
     fits = {role for role, what in get_stage(stage).inputs.items() if what.kind == kind and not what.many}
     return {role: [started_by] for role in fits if all(is_movable(word) for word in named.get(role, ()))}
 
 
 def is_movable(word: str) -> bool:
-    """Return whether `word` may mean another artifact tomorrow."""
+    """Return whether `word` may resolve to another artifact later."""
     return word.startswith("refs/") or word.endswith(LATEST)
 
 
 def follow(bus: Bus, word: str, named: Mapping[str, Sequence[str]]) -> Iterable[str]:
-    """Return the references and refs that `word` stands for.
+    """Return the references and refs that `word` resolves to.
 
     Raises:
         BadInput: see `name_inputs`.
@@ -72,10 +72,10 @@ def follow(bus: Bus, word: str, named: Mapping[str, Sequence[str]]) -> Iterable[
 
 
 def latest(bus: Bus, kind: str, partition: str) -> str:
-    """Return the newest artifact of a kind and batch that was not refused and is no shard of one.
+    """Return the newest complete, accepted artifact of a kind and batch.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is no such artifact.
     """
     accepted = [each for each in bus.manifests(kind, partition) if not each.refused and not each.shard]
     if not accepted:

@@ -1,21 +1,20 @@
-"""The one operator for stages: `StageOperator(stage="clean", outlets=[FRAMES], execution_timeout=...)`.
+"""Run a stage as an Airflow task: `StageOperator(stage="clean", outlets=[FRAMES], execution_timeout=...)`.
 
-It plans before anything starts, runs the stage where the deployment says (`runtime.py`), streams its log, and returns
-the artifact's reference and nothing else. The stage is given the whole plan and refuses to make anything else, such as
-an image of another version would (`sim2edge/expectation.py`). How the stage ends decides how the task does:
+The operator plans the artifact first, runs the stage in the deployment's runtime (`runtime.py`), streams its log, and
+returns only the artifact's reference. The stage receives the whole plan and refuses to make any other artifact, as an
+image of another version would (`sim2edge/expectation.py`). The exit code of the stage decides the task's state:
 
-    exit code 0             success, once the planned artifact is seen on the bus; the asset event carries the
-                            reference, the preset and the overrides on
+    0                       success, once the planned artifact is committed; the asset event passes on the reference,
+                            the preset and the overrides
     2, bad input            failed, without a retry: it would fail again
     3, refused by a gate    skipped, so nothing downstream runs; the reason is in the log and in XCom `refused`
-    anything else           retried, such as 75, S3 was not reached; the stage goes on from its checkpoints
+    any other               retried, such as 75, S3 cannot be reached; the stage resumes from its checkpoints
 
-A container or a pod outlives a worker that is killed: the next try finds it, by the name that Airflow keeps for the
-task (`ResumableJobMixin`, https://github.com/apache/airflow/pull/67118) or by its labels, and goes on with it and its
-log.
+A container or a pod outlives a worker that is killed: the next try finds it, by the run id that Airflow stores for the
+task (`ResumableJobMixin`, https://github.com/apache/airflow/pull/67118) or by its labels, and resumes it and its log.
 
-What a task did is in its field `outcome`, for people, and in the XCom `outcome`, for pages: whether it found its
-artifact made, and what that saved (`Saving`).
+The result of a task is in its field `outcome`, for people, and in the XCom `outcome`, for the pages: whether the
+artifact was cached, and what that saved (`Saving`).
 """
 
 import contextlib
@@ -63,7 +62,7 @@ SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|PASSPHRASE|PRIVATE_KEY")
 
 @dataclass(frozen=True)
 class Saving:
-    """Whether a task found its artifact made, and what that saved: the XCom `outcome`."""
+    """Whether a task's artifact was cached, and what that saved: the XCom `outcome`."""
 
     cached: bool
     saved_s: float
@@ -72,7 +71,7 @@ class Saving:
 
     @classmethod
     def of(cls, planned: plan.Plan) -> "Saving":
-        """Return what a plan saves; of a batch that is there whole, each shard its share."""
+        """Return what a plan saves: if the whole batch is cached, each shard saves its share."""
         found = planned.manifest
         if found is None:
             return cls(False, 0.0, 0, planned.reference)
@@ -88,15 +87,15 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
 
     Args:
         stage: the stage's name; also the task id, unless another is given.
-        inputs: role to what the stage reads, see `stage_inputs.py`; roles that are left out take the stage's default.
+        inputs: role to the stage's inputs, see `stage_inputs.py`; omitted roles take the stage's default.
         overrides: `key=value` words that win over the preset; those of the run win over these.
-        execution_timeout: required: every stage has an end.
-        shard: do this share of the work only, `3/8`; see `stage_in_shards.py`.
+        execution_timeout: required: the runtime derives the stage's deadline from it.
+        shard: do only this share of the work, `3/8`; see `stage_in_shards.py`.
         gather: make the artifact out of this many shards.
     """
 
     template_fields: Sequence[str] = ("inputs", "overrides", "shard", "artifact", "outcome")
-    overwrite_rtif_after_execution = True  # the task's "rendered" page shows what was really used
+    overwrite_rtif_after_execution = True  # the task's "rendered" page shows the resolved values
     operator_extra_links = LINKS
     external_id_key = "stage_run"
     ui_color = "#dff3e4"
@@ -128,15 +127,12 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         self._killed = False
 
     def execute(self, context: Context) -> str:
-        """Make the artifact, or find it made.
-
-        Returns:
-            the artifact's reference.
+        """Make the artifact unless it is cached, and return its reference.
 
         Raises:
-            AirflowFailException: bad config or bad input, or the stage ended well without the planned artifact.
+            AirflowFailException: bad config or bad input, or the stage succeeded without the planned artifact.
             AirflowSkipException: a gate refused.
-            AirflowException: the stage ended some other way; the task is retried.
+            AirflowException: the stage ended in any other way; the task is retried.
         """
         mask_secrets(os.environ)
         try:
@@ -148,7 +144,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
             raise AirflowException(str(error)) from None
 
     def on_kill(self) -> None:
-        """End the stage when its task is ended; the runtime sees to it that it ends for certain."""
+        """End the stage when its task is killed; the runtime forces it if needed."""
         self._killed = True
         if self._runtime and self._run:
             self._runtime.cancel(self._run)
@@ -176,13 +172,13 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         return manifest.reference
 
     def _find_made(self, bus: Bus, planned: plan.Plan) -> Manifest:
-        """Look for the planned artifact on the bus: a stage that ended well may have made another one, or none."""
+        """Return the planned artifact; fail if a stage that exited with 0 committed another one, or none."""
         made = plan.find_made(bus, planned)
         if made is None:
             self.outcome = "not committed"
             raise AirflowFailException(
                 f"{self.stage} ended with exit code 0, but {planned.reference} is not on the bus: "
-                f"it says that it committed {self._output.committed or 'nothing'}"
+                f"it reports that it committed {self._output.committed or 'nothing'}"
             )
         return made
 
@@ -213,38 +209,35 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         self._job = make_job(planned, settings, self.overrides, owner, timeout, limits, worker_environment(os.environ))
         mask_secrets(self._job.secrets)
         if "AWS_SESSION_TOKEN" in self._job.secrets:
-            self.log.info("%s has a session of S3 that is not renewed while it runs: docs/connections.md", self.stage)
+            self.log.info("%s has an S3 session that is not renewed while it runs: docs/connections.md", self.stage)
         self._runtime = make_runtime(limits.runtime or conf.get("sim2edge", "runtime"))
         self.durable = self._runtime.resumable
 
     def _left_behind(self, context: Context) -> bool:
-        """Return whether a try that was killed left a run.
-
-        It is gone through and removed, although its result is there.
-        """
+        """Return whether a killed try left a run: it is followed and removed, even if its artifact exists."""
         return bool(context["ti"].try_number > 1 and self.runtime.find(self.job))
 
     @property
     def job(self) -> StageJob:
-        """What runs; known once the task does."""
+        """The job; set once the task is prepared."""
         assert self._job  # noqa: S101
         return self._job
 
     @property
     def runtime(self) -> Runtime:
-        """Where it runs; known once the task does."""
+        """The runtime; set once the task is prepared."""
         assert self._runtime  # noqa: S101
         return self._runtime
 
     def submit_job(self, context: Context) -> dict[str, str]:  # noqa: ARG002
-        """See `ResumableJobMixin`. A try that was killed before Airflow knew its run is found by the labels."""
+        """See `ResumableJobMixin`. A run that a killed try did not report to Airflow is found by its labels."""
         run = self.runtime.find(self.job)
         if run is None:
             self._run = run = self.runtime.submit(self.job)
         return {"runtime": self.runtime.name, "run": run, "artifact": self.job.labels["artifact"]}
 
     def get_job_status(self, external_id: Any, context: Context) -> str:  # noqa: ARG002
-        """See `ResumableJobMixin`. A run for another artifact, or by another runtime, is none of this task."""
+        """See `ResumableJobMixin`. A run for another artifact, or of another runtime, counts as lost."""
         if external_id["runtime"] != self.runtime.name or external_id["artifact"] != self.job.labels["artifact"]:
             return LOST
         status = self.runtime.status(external_id["run"])
@@ -255,7 +248,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         return ENDED if status.exit_code in VERDICTS else LOST
 
     def is_job_active(self, status: str) -> bool:
-        """See `ResumableJobMixin`. One that ended meanwhile is waited for, too: its log and its verdict are due."""
+        """See `ResumableJobMixin`. A run that has ended counts as active: its log and exit code are still to be read."""
         return status in (RUNNING, ENDED)
 
     def is_job_succeeded(self, status: str) -> bool:  # noqa: ARG002
@@ -263,12 +256,12 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         return False
 
     def poll_until_complete(self, external_id: Any, context: Context) -> None:
-        """See `ResumableJobMixin`: follow the run's log to its end, leave nothing of it, and judge how it ended."""
+        """See `ResumableJobMixin`: follow the run's log to its end, remove the run, and evaluate its exit code."""
         run = str(external_id["run"])
         if run != self._run:
-            self.log.info("Going on with %s, which an earlier try started; its log from the beginning:", run)
+            self.log.info("Resuming %s, which an earlier try started; its log from the beginning:", run)
         self._run = run
-        if self._killed:  # before the run had a name that `on_kill` could have used
+        if self._killed:  # `on_kill` was called before the run had a name
             self.runtime.clean(run)
             raise AirflowException(f"{self.stage} was ended while it was being started")
         try:
@@ -278,7 +271,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
             if not self.runtime.resumable:
                 self.runtime.clean(run)
             raise
-        except BaseException:  # the task is ended, and the stage with it
+        except BaseException:  # the task is being killed: end its stage, too
             with contextlib.suppress(Unavailable):
                 self.runtime.clean(run)
             raise
@@ -290,18 +283,18 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
     def _judge(self, status: RunStatus | None, context: Context) -> None:
         if self._killed:
             self.outcome = "ended with its task"
-            raise AirflowException(f"{self.stage} was ended, because its task was")
+            raise AirflowException(f"{self.stage} was ended with its task")
         if status is None:
             self.outcome = "removed"
-            raise AirflowException(f"{self.stage} was removed while it ran, by somebody else than its task")
+            raise AirflowException(f"{self.stage} was removed while it ran, but not by its task")
         if status.exit_code == EXIT_BAD_INPUT:
             raise BadInput(self._output.error)
         if status.exit_code == EXIT_REFUSED:
             self._refuse(self._output.error, context)
         if status.exit_code != 0:
             self.outcome = status.explanation or f"exit code {status.exit_code}"
-            said = status.explanation or self._output.error
-            raise AirflowException(f"{self.stage} ended with exit code {status.exit_code}: {said}")
+            why = status.explanation or self._output.error
+            raise AirflowException(f"{self.stage} ended with exit code {status.exit_code}: {why}")
 
     def _refuse(self, reason: str, context: Context) -> None:
         self.outcome = f"refused: {reason.removeprefix('refused: ')}"
@@ -311,7 +304,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
 
 
 def mask_secrets(environment: Mapping[str, str]) -> None:
-    """Keep the values of secret variables out of the task's log, whoever prints them."""
+    """Mask the values of secret variables in the task's log."""
     for name, value in environment.items():
         if SECRET.search(name) and value:
             mask_secret(value)

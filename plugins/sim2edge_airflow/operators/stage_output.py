@@ -1,7 +1,7 @@
-"""Turns what a stage prints into a task log that people can read.
+"""Turn the output of a stage into a readable task log.
 
-A stage prints one JSON event a line (`sim2edge.progress`); anything else it prints, such as a warning of a library, is
-logged as it is.
+A stage prints one JSON event per line (`sim2edge.progress`); any other output, such as a library's warning, is logged
+unchanged.
 """
 
 import json
@@ -15,7 +15,7 @@ TAIL = 5
 
 
 class StageOutput:
-    """Listens to one stage: logs its lines, progress not too often, and remembers how it ended."""
+    """Logs the output of one stage, throttles its progress, and keeps its result or error."""
 
     def __init__(self, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
@@ -24,10 +24,10 @@ class StageOutput:
         self._tail: deque[str] = deque(maxlen=TAIL)
         self._error: str | None = None
         self.committed: str | None = None
-        """Reference of the artifact the stage says it committed, or found."""
+        """Reference of the artifact that the stage reports as committed or cached."""
 
     def hear(self, line: str) -> None:
-        """Take in one line."""
+        """Log one line of output, and record its event."""
         event = parse_event(line)
         if event is None:
             if line.strip():
@@ -39,8 +39,8 @@ class StageOutput:
 
     @property
     def error(self) -> str:
-        """Why the stage failed, in its own words: its error event, or the last it printed."""
-        return self._error or " | ".join(self._tail) or "it did not say why"
+        """Why the stage failed: its error event, or the last lines it printed."""
+        return self._error or " | ".join(self._tail) or "it printed no reason"
 
     def _progress(self, event: dict[str, Any]) -> None:
         finished = event.get("done") == event.get("total")
@@ -63,7 +63,7 @@ class StageOutput:
 
 
 def parse_event(line: str) -> dict[str, Any] | None:
-    """Return the JSON event on a line; None when the line is something else."""
+    """Return the JSON event on a line; None if the line is not an event."""
     if not line.startswith("{"):
         return None
     try:
@@ -74,7 +74,7 @@ def parse_event(line: str) -> dict[str, Any] | None:
 
 
 def details(fields: dict[str, Any]) -> str:
-    """Named values as text that follows a sentence; numbers short, nested values left out."""
+    """Return named values as text to append to a sentence; numbers rounded, nested values omitted."""
     plain = {name: value for name, value in fields.items() if isinstance(value, str | int | float)}
     return "".join(
         f"  {name}={value:.4g}" if isinstance(value, float) else f"  {name}={value}" for name, value in plain.items()

@@ -1,6 +1,6 @@
 """Choose where a stage runs, by name: `process`, `docker` or `kubernetes`.
 
-Each runtime is imported when it is chosen, so that nobody needs the libraries of the others.
+Each runtime is imported when it is chosen, so that the libraries of the others need not be installed.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ def make_runtime(name: str) -> Runtime:
     """Return the runtime called `name`.
 
     Raises:
-        BadInput: there is no such runtime.
+        BadInput: the name is unknown.
     """
     runtimes: dict[str, Callable[[], Runtime]] = {"process": _process, "docker": _docker, "kubernetes": _kubernetes}
     if name not in runtimes:

@@ -1,8 +1,8 @@
-"""Removes containers of this deployment that no task owns any more: a worker was killed and its task never tried again.
+"""Remove orphaned containers of this deployment: their worker was killed and their task was never retried.
 
-A container belongs to a task instance by its labels. What happens to it is decided by how that instance is (`doom`); no
-name, no list that somebody keeps, and nothing of other deployments on the same engine. A task's own `on_kill` is not
-enough, as DockerOperator has it: https://github.com/apache/airflow/issues/56149.
+Labels tie a container to a task instance, whose state decides whether it is orphaned (`why_orphaned`): no names, no
+separate registry, and no effect on other deployments of the same engine. A task's own `on_kill`, as DockerOperator has
+it, is not enough: https://github.com/apache/airflow/issues/56149.
 """
 
 import time
@@ -20,36 +20,36 @@ from sim2edge_airflow.runtimes.docker_engine import connect, engine_errors
 from sim2edge_airflow.runtimes.docker_runtime import remove_container
 
 GRACE_S = 60
-"""A container younger than this is left alone: its task may just be starting it."""
+"""A younger container is kept: its task may be about to start it."""
 STARTING_S = 600
-"""A container that was created, and not started for so long, lost its task in between."""
+"""A container created this long ago and never started has lost its task."""
 KEPT_S = 3600
-"""How long one that ended is kept for the next try, which wants its log and exit code."""
+"""Seconds an exited container is kept for the next try, which reads its log and exit code."""
 ENDED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 ABSENT = "absent"
-"""The state of a task instance that there is no more: its DAG run was deleted, or the task left the DAG."""
+"""The state of a deleted task instance: its DAG run was deleted, or the task left the DAG."""
 
 StatesOfRuns = Callable[[str, list[str]], Mapping[str, Mapping[str, str | None]]]
-"""DAG id and run ids to run id to task id (with `_<map index>`, if it is mapped) to state, as Airflow gives it."""
+"""Maps DAG id and run ids to run id to task id (`_<map index>` appended if mapped) to state, as Airflow returns it."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """One stage container, as far as its fate depends on it."""
+    """The properties of a stage container that decide whether it is orphaned."""
 
     id: str
     labels: Mapping[str, str]
     """Without prefix: dag, run, task, map_index, stage, try, artifact."""
     status: str
-    """As the engine says: created, running, exited, ..."""
+    """The engine's status: created, running, exited, ..."""
     age_s: float
-    """Since it was created."""
+    """Seconds since it was created."""
     ended_s: float | None
-    """Since it ended; None while it has not."""
+    """Seconds since it ended; None while it has not."""
 
     @property
     def task(self) -> str:
-        """Its task as Airflow's table of states names it."""
+        """The id of its task, as a key of `StatesOfRuns`."""
         index = self.labels.get("map_index", "-1")
         return self.labels.get("task", "") + ("" if index == "-1" else f"_{index}")
 
@@ -58,10 +58,10 @@ class Container:
         return f"{self.id[:12]} ({self.status}, {owner}, try {self.labels.get('try')}, {self.labels.get('artifact')})"
 
 
-def doom(container: Container, state: str | None) -> str | None:
-    """Return why a container has to go, given the state of its task instance; None: it stays.
+def why_orphaned(container: Container, state: str | None) -> str | None:
+    """Return why a container is orphaned, given the state of its task instance; None if it is not.
 
-    A task that runs, waits, or is to be tried again comes for its container by itself.
+    A task that is running, pending or to be retried removes its container by itself.
     """
     if container.age_s < GRACE_S:
         return None
@@ -72,35 +72,35 @@ def doom(container: Container, state: str | None) -> str | None:
     if container.status == "created" and container.age_s > STARTING_S:
         return "it was never started"
     if container.ended_s is not None and container.ended_s > KEPT_S:
-        return f"it ended {container.ended_s / 60:.0f} minutes ago and no try came for it"
+        return f"it ended {container.ended_s / 60:.0f} minutes ago and no retry resumed it"
     return None
 
 
-def find_doomed(containers: Iterable[Container], states_of: StatesOfRuns) -> list[tuple[Container, str]]:
-    """Return the containers that have to go, each with the reason. Airflow is asked once a DAG, after the engine."""
+def find_orphaned(containers: Iterable[Container], states_of: StatesOfRuns) -> list[tuple[Container, str]]:
+    """Return the orphaned containers, each with the reason; call `states_of` once per DAG."""
     by_dag: dict[str, list[Container]] = {}
     for container in containers:
         by_dag.setdefault(container.labels.get("dag", ""), []).append(container)
-    doomed = []
+    orphaned = []
     for dag, theirs in by_dag.items():
         states = states_of(dag, sorted({each.labels.get("run", "") for each in theirs}))
         for each in theirs:
-            reason = doom(each, states.get(each.labels.get("run", ""), {}).get(each.task, ABSENT))
+            reason = why_orphaned(each, states.get(each.labels.get("run", ""), {}).get(each.task, ABSENT))
             if reason:
-                doomed.append((each, reason))
-    return doomed
+                orphaned.append((each, reason))
+    return orphaned
 
 
 def reap(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
-    """Remove what no task owns, with its volumes; returns a line for each container that was removed.
+    """Remove orphaned containers with their volumes, and return a line for each.
 
     Args:
-        states_of: asks Airflow.
-        dry_run: say what would be removed, and remove nothing.
+        states_of: returns the states of Airflow's tasks.
+        dry_run: list what would be removed, and remove nothing.
 
     Raises:
         Unavailable: the engine does not answer.
-        BadInput: this user may not use the engine.
+        BadInput: this user is not permitted to use the engine.
     """
     connection = docker_connection()
     engine = connect(connection)
@@ -109,11 +109,11 @@ def reap(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
             all=True, filters=owner_filter({"deployment": conf.get("sim2edge", "deployment")})
         )
         containers = [each for each in (_look(engine, one["Id"]) for one in found) if each]
-        doomed = find_doomed(containers, states_of)
-        for container, _ in doomed:
+        orphaned = find_orphaned(containers, states_of)  # after the listing, so that no state is older than it
+        for container, _ in orphaned:
             if not dry_run:
                 remove_container(engine, container.id)
-    return [f"{'would remove' if dry_run else 'removed'} {container}: {reason}" for container, reason in doomed]
+    return [f"{'would remove' if dry_run else 'removed'} {container}: {reason}" for container, reason in orphaned]
 
 
 def _look(engine: Any, container: str) -> Container | None:

@@ -1,10 +1,10 @@
-"""What a stage's container is, as the engine's API takes it. Pure: no engine is asked.
+"""Build the request that creates a stage's container. Pure: no engine is contacted.
 
-Hardened by default: a user without rights, a read-only root, no capabilities, limits of memory, CPU and processes. A
-stage may write `/scratch` (a volume of its own), `/tmp` (memory) and nothing else. Its credentials are a file in a
-second volume, written before the start (`secret_files`), so they are in no inspection, no process list and no image;
-both volumes go with the container. Airflow's own operator passes them as variables, which anybody sees who may inspect
-a container, and once pages showed as well: https://github.com/apache/airflow/issues/30089.
+Hardened by default: an unprivileged user, a read-only root, no capabilities, limits of memory, CPU and processes. A
+stage may write only `/scratch` (a volume of its own) and `/tmp` (memory). Its credentials are a file in a second
+volume, written before the start (`secret_files`), so that they appear in no inspection, process list or image; both
+volumes are removed with the container. Airflow's own operator passes them as variables, visible to every user who may
+inspect a container, and once also in Airflow's UI: https://github.com/apache/airflow/issues/30089.
 """
 
 import io
@@ -23,21 +23,21 @@ SECRETS_FOLDER = "/run/sim2edge"
 SECRETS_FILE = f"{SECRETS_FOLDER}/secrets.env"
 KEYS_FOLDER = f"{SECRETS_FOLDER}/keys"
 KILL_AFTER_S = 30
-"""What a stage gets to end by itself at its deadline."""
+"""Seconds between SIGTERM and SIGKILL at the deadline."""
 MB = 1024 * 1024
 LOG_MB = 64
-"""Size of a log file of the engine; it keeps two of them."""
+"""Size of a log file; the engine keeps two per container."""
 
 
 def container_spec(job: StageJob, image: str, network: str) -> dict[str, Any]:
     """Return the body of the request that creates the container.
 
     Args:
-        job: what runs.
-        image: the image's id, which also goes into the manifest of what the stage makes.
+        job: the stage to run.
+        image: the image's id, which also goes into the manifest of the stage's artifact.
         network: the network of stage containers.
     """
-    # An end by the engine's client needs a client that lives: https://github.com/apache/airflow/issues/9732
+    # A deadline enforced by the client would die with the client: https://github.com/apache/airflow/issues/9732
     deadline = ["timeout", "--signal=TERM", f"--kill-after={KILL_AFTER_S}s", f"{job.deadline_s}s"]
     return {
         "Image": image,
@@ -52,19 +52,19 @@ def container_spec(job: StageJob, image: str, network: str) -> dict[str, Any]:
 
 
 def container_environment(job: StageJob, image: str) -> dict[str, str]:
-    """Return the variables of the container: nothing secret."""
+    """Return the variables of the container, none of them secret."""
     keys = {"SIM2EDGE_KEYS": KEYS_FOLDER} if job.keys else {}
     own = {"SIM2EDGE_IMAGE": image, "SIM2EDGE_SECRETS_FILE": SECRETS_FILE, "SIM2EDGE_SCRATCH": SCRATCH, "HOME": TMP}
     return {**job.environment, **own, **keys, "PYTHONUNBUFFERED": "1"}
 
 
 def container_labels(job: StageJob) -> dict[str, str]:
-    """Whose container it is, and the deadline, which its end is explained with."""
+    """Return the labels of the container: its owner, and its deadline, to explain a timeout."""
     return {LABEL + name: value for name, value in {**job.labels, "deadline_s": str(job.deadline_s)}.items()}
 
 
 def host_config(job: StageJob, network: str) -> dict[str, Any]:
-    """Return what the container may take of its host."""
+    """Return the container's limits and privileges on its host."""
     settings = job.settings
     config = {
         "Init": True,
@@ -93,7 +93,7 @@ def owner_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def secret_files(job: StageJob) -> bytes:
-    """Return a tar archive of the credentials, and the keys if there are any: readable by the stage's user alone."""
+    """Return a tar archive of the credentials, and of the keys if any, readable only by the stage's user."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         _add(archive, "secrets.env", 0o400, format_secrets(job.secrets).encode())

@@ -1,8 +1,8 @@
-"""Connect to the Docker engine, pull images, open logs, and say in one line what is wrong with any of it.
+"""Connect to the Docker engine, pull images, open logs, and map errors of the client to one line.
 
-The engine is the one of Airflow's Docker connection, or else of `DOCKER_HOST` (`connections.py`). Who calls has read
-the connection: a task that is being ended has no time to ask Airflow for it. Nothing but this module knows what
-docker-py keeps to itself; `tests/plugins/test_docker_client.py` says what an upgrade of it breaks.
+The engine is the one of Airflow's Docker connection, or else of `DOCKER_HOST` (`connections.py`). The caller passes the
+connection: a task being killed has no time to request it from Airflow. Only this module uses private methods of
+docker-py; `tests/plugins/test_docker_client.py` shows which of them an upgrade breaks.
 """
 
 import contextlib
@@ -17,33 +17,34 @@ from docker.errors import APIError, DockerException, TLSParameterError
 from requests.exceptions import RequestException
 
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge.lines import join_lines
 from sim2edge_airflow.connections import DockerConnection
 
 TIMEOUT_S = 60
-"""For one answer of the engine: creating a container may take that long on a disk that is busy."""
+"""Timeout of one request: creating a container may take that long on a busy disk."""
 HINTS = (
     (
         r"network (\S+) (?:could )?not (?:be )?found|network (\S+) not found",
         "create it, or set [sim2edge] docker_network",
     ),
-    (r"no space left on device", "free some of the engine's disk (`docker system df` says what takes it)"),
+    (r"no space left on device", "free some of the engine's disk (`docker system df` lists its use)"),
 )
 CAUSES = {
-    FileNotFoundError: "there is no such socket",
-    ConnectionRefusedError: "nothing listens there",
-    TimeoutError: "it does not answer",
+    FileNotFoundError: "the socket does not exist",
+    ConnectionRefusedError: "connection refused",
+    TimeoutError: "timed out",
 }
 
 
 def connect(connection: DockerConnection | None = None) -> docker.DockerClient:
-    """Return a client of the engine, which has just answered.
+    """Return a client of the engine, after a successful ping.
 
     `DockerHook.get_conn` is not used: since it takes several hosts (https://github.com/apache/airflow/pull/38466) it
-    says in the log alone why none answers, and it logs in at the registry each time, whether or not it pulls.
+    only logs why none answers, and it logs in to the registry each time, whether or not it pulls.
 
     Raises:
-        BadInput: this user may not use the engine's socket, its address is none, or a TLS file is missing.
-        Unavailable: no engine answers.
+        BadInput: this user is not permitted to use the engine's socket, the address is invalid, or a TLS file is missing.
+        Unavailable: the engine does not answer.
     """
     with engine_errors("the engine", connection):
         if connection is None or not connection.engine:
@@ -54,25 +55,25 @@ def connect(connection: DockerConnection | None = None) -> docker.DockerClient:
 
 
 def tls_of(connection: DockerConnection) -> docker.TLSConfig | bool:
-    """Return the TLS settings of a connection as docker-py takes them; False: none."""
+    """Return docker-py's TLS settings of a connection; False if it has none."""
     from airflow.providers.docker.hooks.docker import DockerHook
 
     return DockerHook.construct_tls_config(**connection.tls)
 
 
 def engine_address(connection: DockerConnection | None) -> str:
-    """Return where the engine is, for people."""
+    """Return the engine's address, for messages."""
     return (connection and connection.engine) or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
 
 def resolve_image(engine: docker.DockerClient, name: str, connection: DockerConnection | None = None) -> str:
     """Return the id of the image called `name`, pulled if the engine lacks it and its name has a registry.
 
-    An image that is there is taken as it is, and its registry is not asked: a tag that moved counts once the engine has
-    it, a digest (`name@sha256:...`) never moves.
+    An image that the engine has is used without a request to its registry: a moved tag takes effect once the engine has
+    pulled it, a digest (`name@sha256:...`) never moves.
 
     Raises:
-        BadInput: there is no such image, its registry refuses the login, or it is for another architecture.
+        BadInput: the image does not exist, its registry refuses the login, or it is for another architecture.
         Unavailable: its registry does not answer.
     """
     with engine_errors(f"image '{name}'", connection):
@@ -85,20 +86,20 @@ def resolve_image(engine: docker.DockerClient, name: str, connection: DockerConn
 
 
 def check_architecture(name: str, image: str, engine: str) -> None:
-    """Check that the engine runs such an image by itself.
+    """Check that an image's architecture is the engine's own, so that it runs without emulation.
 
     Raises:
-        BadInput: it does not.
+        BadInput: it is another one.
     """
     if image != engine:
         raise BadInput(f"image '{name}' is for {image}, the engine runs {engine}: build or pull it for {engine}")
 
 
 def check_reachable(endpoint: str, network: str) -> None:
-    """Check that a container in `network` can mean the same as its worker by an endpoint.
+    """Check that an endpoint is the same server for a container in `network` as for its worker.
 
     Raises:
-        BadInput: the endpoint is this machine's loopback, which is another one in there.
+        BadInput: the endpoint is on loopback, which inside the container is the container itself.
     """
     host = urlsplit(endpoint).hostname or ""
     if network != "host" and (host == "localhost" or host.startswith("127.") or host == "::1"):
@@ -109,19 +110,19 @@ def check_reachable(endpoint: str, network: str) -> None:
 
 
 def registry_of(name: str) -> str | None:
-    """Return the registry in an image's name; None when it has none: such images are built here (`make images`)."""
+    """Return the registry in an image's name; None if it has none: such images are built locally (`make images`)."""
     first, slash, _ = name.partition("/")
     return first if slash and (set(first) & {".", ":"} or first == "localhost") else None
 
 
 def open_log(engine: docker.DockerClient, container: str, parameters: Mapping[str, Any]) -> BinaryIO:
-    """Open a container's log as the engine sends it: frames, each with its stream and time.
+    """Open a container's log in the engine's format: frames, each with its stream and time.
 
-    docker-py's own `logs` joins the two streams and drops which is which (https://github.com/docker/docker-py/issues/3253)
-    and rounds `since` to seconds (https://github.com/docker/docker-py/issues/2825).
+    docker-py's own `logs` merges the two streams (https://github.com/docker/docker-py/issues/3253) and rounds `since` to
+    seconds (https://github.com/docker/docker-py/issues/2825).
 
     Raises:
-        DockerException, RequestException: as docker-py does.
+        DockerException, RequestException: as docker-py raises them.
     """
     api = engine.api
     response = api._get(api._url("/containers/{0}/logs", container), params=dict(parameters), stream=True)
@@ -147,32 +148,34 @@ def _pull(engine: docker.DockerClient, name: str, connection: DockerConnection |
 
 
 def describe_login(connection: DockerConnection | None, used: bool) -> str:
-    """Return which login a pull went with, for people."""
+    """Return which login a pull used, for messages."""
     if connection is None:
-        return "without a login, for there is no connection to take one from ([sim2edge] docker_conn_id)"
+        return "without a login: no Docker connection is defined ([sim2edge] docker_conn_id)"
     if used:
         return f"with the login of connection '{connection.name}'"
-    return f"without a login, for connection '{connection.name}' has one for {connection.registry} only"
+    return f"without a login: connection '{connection.name}' has one for {connection.registry} only"
 
 
-def pull_error(name: str, registry: str, used: str, said: str) -> BadInput | Unavailable:
-    """Return what a registry's answer to a pull means; `used` says with which login it was asked."""
-    said = one_line(said)
-    if "refused by the engine proxy" in said:
-        return BadInput(f"image '{name}' is not on the engine: pull it there, or start the proxy with --pull: {said}")
-    if re.search(r"manifest unknown|not found|name unknown", said):
-        return BadInput(f"image '{name}' is neither on the engine nor in registry {registry}, asked {used}: {said}")
-    if re.search(r"denied|unauthorized|no basic auth|repository does not exist", said):
-        return BadInput(f"image '{name}': registry {registry} does not let this engine pull it {used}: {said}")
-    return Unavailable(f"image '{name}' is not on the engine, and registry {registry} cannot be reached: {said}")
+def pull_error(name: str, registry: str, used: str, message: str) -> BadInput | Unavailable:
+    """Return the error for a registry's answer to a pull; `used` describes the login (`describe_login`)."""
+    message = join_lines(message)
+    if "refused by the engine proxy" in message:
+        return BadInput(f"image '{name}' is not on the engine: pull it, or start the proxy with --pull: {message}")
+    if re.search(r"manifest unknown|not found|name unknown", message):
+        return BadInput(
+            f"image '{name}' is neither on the engine nor in registry {registry}, requested {used}: {message}"
+        )
+    if re.search(r"denied|unauthorized|no basic auth|repository does not exist", message):
+        return BadInput(f"image '{name}': registry {registry} denies this engine the pull {used}: {message}")
+    return Unavailable(f"image '{name}' is not on the engine, and registry {registry} cannot be reached: {message}")
 
 
 @contextlib.contextmanager
 def engine_errors(what: str, connection: DockerConnection | None = None) -> Iterator[None]:
-    """Turn what the client raises into one line about `what`.
+    """Map errors of the client to one line about `what`.
 
     Raises:
-        BadInput: the engine refuses, and would refuse again.
+        BadInput: the engine refuses the request, and would refuse it again.
         Unavailable: the engine does not answer, or it failed.
     """
     try:
@@ -184,13 +187,13 @@ def engine_errors(what: str, connection: DockerConnection | None = None) -> Iter
 def translate(what: str, error: Exception, address: str) -> BadInput | Unavailable:
     """Return the line for an error of the client of the engine at `address`; see `engine_errors`."""
     if isinstance(error, APIError):
-        said = one_line(str(error.explanation or error))
-        hint = next((f": {hint}" for pattern, hint in HINTS if re.search(pattern, said)), "")
-        failed = error.is_server_error() or "no space left" in said
-        return (Unavailable if failed and "network" not in said else BadInput)(f"{what}: {said}{hint}")
+        message = join_lines(error.explanation or error)
+        hint = next((f": {hint}" for pattern, hint in HINTS if re.search(pattern, message)), "")
+        failed = error.is_server_error() or "no space left" in message
+        return (Unavailable if failed and "network" not in message else BadInput)(f"{what}: {message}{hint}")
     if isinstance(error, TLSParameterError):
         return BadInput(
-            f"TLS of the Docker engine at {address}: {one_line(str(error).partition('TLS configurations')[0])}"
+            f"TLS of the Docker engine at {address}: {join_lines(str(error).partition('TLS configurations')[0])}"
         )
     causes = list(_causes(error))
     if any(isinstance(cause, PermissionError) for cause in causes):
@@ -198,18 +201,13 @@ def translate(what: str, error: Exception, address: str) -> BadInput | Unavailab
             f"no permission on the Docker engine at {address}: add this user to the group that owns the socket, "
             "or set DOCKER_HOST to the engine proxy"
         )
-    known = (said for cause in causes for kind, said in CAUSES.items() if isinstance(cause, kind))
-    why = next(known, one_line(str(error)))
+    known = (words for cause in causes for kind, words in CAUSES.items() if isinstance(cause, kind))
+    why = next(known, join_lines(error))
     return Unavailable(f"the Docker engine does not answer at {address}: {why}: start it, or set DOCKER_HOST")
 
 
-def one_line(text: str) -> str:
-    """`text` without line breaks, and not too long."""
-    return " ".join(text.split())[:400]
-
-
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what it came from; clients wrap errors in arguments as well as in causes."""
+    """Yield the error and its causes; clients wrap errors in arguments as well as in `__cause__`."""
     seen: list[BaseException] = []
     pending = [error]
     while pending:

@@ -1,7 +1,7 @@
-"""Follows the log of a container: complete from its first line, whatever happens to the connection meanwhile.
+"""Follow the log of a container, complete from its first line even if the connection breaks.
 
-The engine sends messages, each with its stream and time; a line that is long comes in several. `LogPosition` knows what
-was read, so that a stream that broke is taken up where it was left.
+The engine sends messages, each with its stream and time; a long line comes in several. `LogPosition` keeps what was
+read, so that a broken stream is resumed where it stopped.
 """
 
 import queue
@@ -21,22 +21,22 @@ from sim2edge_airflow.runtimes.process_runtime import LineReader
 
 HEADER = struct.Struct(">BxxxL")
 OVERLAP_S = 5
-"""What is read again when a stream is taken up: the two streams of a container are not written in order of time."""
+"""Seconds read again when a stream is resumed: the two streams of a container are not written in order of time."""
 BROKEN = (OSError, RequestException, DockerException, HTTPError, struct.error)
 
 
 class Message(NamedTuple):
-    """What the container wrote at once: a line with its end, or a part of a long one."""
+    """One message of the engine: a line with its line break, or a part of a long line."""
 
     stream: int
     """1: standard output, 2: standard error."""
     time: str
-    """As the engine writes it: of fixed length, so it sorts as text."""
+    """The engine's time stamp: of fixed length, so it sorts as text."""
     content: bytes
 
 
 class LogPosition:
-    """How far a container's log was read; each stream has a reader of its own, so parts of lines do not mix."""
+    """The position up to which a log was read; each stream has its own reader, so that parts of lines do not mix."""
 
     def __init__(self) -> None:
         self._readers = {1: LineReader(), 2: LineReader()}
@@ -44,14 +44,14 @@ class LogPosition:
 
     @property
     def since(self) -> str | None:
-        """A time that every new message is later than, as the engine takes it; None: from the beginning."""
+        """A time before every unread message, as the engine's `since`; None: from the beginning."""
         if not self._last:
             return None
         earliest = datetime.fromisoformat(min(time for time, _ in self._last.values()))
         return f"{earliest.timestamp() - OVERLAP_S:.0f}"
 
     def read(self, messages: Iterator[Message]) -> Iterator[str]:
-        """Yield the lines that new messages complete; those that were read before are passed over."""
+        """Yield the lines that new messages complete; skip messages that were read before."""
         known = dict(self._last)
         repeated: dict[int, int] = {}
         for stream, time, content in messages:
@@ -66,13 +66,13 @@ class LogPosition:
             yield from self._readers[stream].feed(content)
 
     def end(self) -> Iterator[str]:
-        """Yield the last lines, when they do not end with a newline."""
+        """Yield the last lines if they lack a newline."""
         for reader in self._readers.values():
             yield from reader.end()
 
 
 def stream_messages(engine: docker.DockerClient, container: str, since: str | None, follow: bool) -> Iterator[Message]:
-    """Yield the messages of a container since a time; ends when the container has, or when the stream breaks."""
+    """Yield the messages of a container since a time, until the container ends or the stream breaks."""
     parameters: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow)}
     if since:
         parameters["since"] = since
@@ -90,10 +90,7 @@ def stream_messages(engine: docker.DockerClient, container: str, since: str | No
 
 
 def in_background(messages: Iterator[Message]) -> "queue.SimpleQueue[Message | None]":
-    """Return a queue that a thread fills with the messages, then with None.
-
-    So that who reads can look around meanwhile.
-    """
+    """Read the messages in a thread and return their queue, closed by None, so that the caller can poll."""
     filled: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
 
     def fill() -> None:

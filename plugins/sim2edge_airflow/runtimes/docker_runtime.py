@@ -1,9 +1,8 @@
-"""Runs stages as containers of the Docker engine of the Docker connection, or of `DOCKER_HOST`.
+"""Run stages as containers of the Docker engine of the Docker connection, or of `DOCKER_HOST`.
 
-A container belongs to a task instance by its labels, not by a name, and outlives a worker that is killed: the next try
-finds it and goes on with it. The task removes it with its volumes when it has ended; what no task owns any more is
-removed by the `reap_containers` DAG. `container_spec.py` says what a container is. Why this is not Airflow's
-`DockerOperator`: docs/connections.md.
+Labels, not names, tie a container to a task instance. It outlives a killed worker: the next try finds and resumes it.
+The task removes it with its volumes when it has ended; the `reap_containers` DAG removes orphaned ones.
+`container_spec.py` defines the container. Why Airflow's `DockerOperator` is not used: docs/connections.md.
 """
 
 import contextlib
@@ -36,18 +35,18 @@ from sim2edge_airflow.runtimes.runtime import VERDICTS, Orphaned, RunStatus, Sta
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
-"""How often who waits for a line looks whether its worker still lives."""
+"""Seconds between two checks, while waiting for a line, whether the worker is alive."""
 SILENT_S = 20.0
-"""A log that says nothing for so long is asked about: the container may have ended, the connection may be dead."""
+"""Seconds without a line after which the container's status is read: it may have ended, or the connection be dead."""
 PATIENCE_S = 180.0
-"""How long an engine that does not answer is waited for: its restart is no reason to end a task."""
+"""Seconds to wait for an engine that does not answer: its restart should not fail a task."""
 END_S = 3.0
-"""What a stage gets to end when its task is ended; Airflow kills the task after 5."""
+"""Seconds a stage gets to end when its task is killed; Airflow forces the task after 5."""
 POLL_S = 0.05
 
 
 class DockerRuntime:
-    """See `runtimes.Runtime`. A run is named by its container's id."""
+    """Runs stages as Docker containers, see `runtimes.Runtime`. The name of a run is its container's id."""
 
     name: ClassVar[str] = "docker"
     resumable: ClassVar[bool] = True
@@ -87,16 +86,16 @@ class DockerRuntime:
         return run
 
     def logs(self, run: str) -> Iterator[str]:
-        """See `Runtime`. A stream that breaks is taken up again while the container runs.
+        """See `Runtime`. A broken stream is resumed while the container runs.
 
-        With DockerOperator it fails the task, and the container runs on: https://github.com/apache/airflow/issues/23159
+        DockerOperator fails the task, and the container runs on: https://github.com/apache/airflow/issues/23159
         """
         position = LogPosition()
         while True:
             yield from position.read(self._follow(run, position.since))
             if self._has_ended(run):
                 break
-            log.warning("The log of container %s broke off; taking it up again", short(run))
+            log.warning("The log of container %s broke off; resuming it", short(run))
         yield from position.read(stream_messages(self._engine, run, position.since, follow=False))
         yield from position.end()
 
@@ -107,7 +106,7 @@ class DockerRuntime:
         return run_status(state) if state else None
 
     def cancel(self, run: str) -> None:
-        """See `Runtime`. It uses a socket of its own: it may be called in the midst of any other method."""
+        """See `Runtime`. It opens its own socket: a signal handler may call it in the middle of any other method."""
         engine = connect(self._connection)
         with self._errors("the engine"), contextlib.suppress(NotFound):
             with contextlib.suppress(APIError):  # it is not running
@@ -131,7 +130,7 @@ class DockerRuntime:
         return engine_errors(what, self._connection)
 
     def _follow(self, run: str, since: str | None) -> Iterator[Message]:
-        """Yield the messages of a container that runs; ends when the container has, or when the stream breaks."""
+        """Yield the messages of a running container, until it ends or the stream breaks."""
         messages = in_background(stream_messages(self._engine, run, since, follow=True))
         silent_since = time.monotonic()
         while True:
@@ -139,7 +138,7 @@ class DockerRuntime:
                 message = messages.get(timeout=TICK_S)
             except queue.Empty:
                 if os.getppid() != self._worker:
-                    raise Orphaned("the worker of this task is gone; its container goes on") from None
+                    raise Orphaned("the worker of this task is gone; its container keeps running") from None
                 if time.monotonic() - silent_since > SILENT_S:
                     if self._has_ended(run):
                         return
@@ -151,10 +150,10 @@ class DockerRuntime:
             yield message
 
     def _has_ended(self, run: str) -> bool:
-        """Return whether the container has ended or is gone; waits for an engine that does not answer just now.
+        """Return whether the container has ended or is gone; wait for an engine that does not answer.
 
         Raises:
-            Unavailable: it did not answer in `PATIENCE_S`. The container may go on.
+            Unavailable: it did not answer in `PATIENCE_S`. The container may still be running.
             Orphaned: see `Runtime.logs`.
         """
         until = time.monotonic() + PATIENCE_S
@@ -167,7 +166,7 @@ class DockerRuntime:
                     raise
                 log.warning("Waiting: %s", error)
             if os.getppid() != self._worker:
-                raise Orphaned("the worker of this task is gone; its container may go on")
+                raise Orphaned("the worker of this task is gone; its container may still be running")
             time.sleep(TICK_S)
 
     def _inspect(self, run: str) -> dict[str, Any] | None:
@@ -178,7 +177,7 @@ class DockerRuntime:
 
 
 def remove_container(engine: docker.DockerClient, run: str) -> None:
-    """Remove a container with its volumes, running or not; one that is being removed already is left to it."""
+    """Remove a container with its volumes, running or not; ignore one that is gone or being removed already."""
     try:
         engine.api.remove_container(run, v=True, force=True)
     except APIError as error:
@@ -187,9 +186,9 @@ def remove_container(engine: docker.DockerClient, run: str) -> None:
 
 
 def choose_run(states: list[dict[str, Any]], artifact: str) -> str | None:
-    """Return the container that a new try goes on with.
+    """Return the container that a new try resumes.
 
-    It makes the same artifact, and runs or ended with a verdict.
+    It makes the same artifact, and is running or has a final exit code.
     """
     for state in states:
         same = state["Config"]["Labels"].get(f"{LABEL}artifact") == artifact
@@ -200,7 +199,7 @@ def choose_run(states: list[dict[str, Any]], artifact: str) -> str | None:
 
 
 def run_status(state: dict[str, Any]) -> RunStatus:
-    """Return how a container is, from its inspection."""
+    """Return the status of a run from its container's inspection."""
     if state["State"]["Status"] in ("created", "running", "paused", "restarting"):
         return RunStatus()
     code = int(state["State"]["ExitCode"])
@@ -208,7 +207,7 @@ def run_status(state: dict[str, Any]) -> RunStatus:
 
 
 def explain(code: int, state: dict[str, Any]) -> str:
-    """Return why a container ended so, as far as the engine knows; empty: the stage itself has to say."""
+    """Return why a container failed, as far as the engine knows; empty if only the stage's output can explain it."""
     labels, how = state["Config"]["Labels"], state["State"]
     stage = labels.get(f"{LABEL}stage")
     if how["OOMKilled"]:
@@ -216,26 +215,26 @@ def explain(code: int, state: dict[str, Any]) -> str:
         return f"out of memory: limit {limit} MB (containers/stages.yaml, {stage}.memory_mb)"
     deadline = int(labels.get(f"{LABEL}deadline_s", 0))
     if code == 124 or (code == 137 and seconds_run(how) >= deadline):
-        return f"it took longer than its deadline in the container, {deadline} s"
+        return f"it exceeded its deadline in the container, {deadline} s"
     if code in (126, 127):
-        return f"its image holds no stage (containers/stages.yaml, {stage}.image)"
+        return f"its image contains no stage (containers/stages.yaml, {stage}.image)"
     if how["Error"]:
         return str(how["Error"])
-    return "killed by somebody else than its task, or with its engine" if code == 137 else ""
+    return "killed, but not by its task: by an operator, or with its engine" if code == 137 else ""
 
 
 def seconds_run(how: dict[str, Any]) -> float:
-    """Return how long a container ran, s."""
+    """Return how long a container ran, seconds."""
     started, finished = (datetime.fromisoformat(how[when]) for when in ("StartedAt", "FinishedAt"))
     return (finished - started).total_seconds()
 
 
 def describe(state: dict[str, Any]) -> str:
-    """Return one container in a few words."""
+    """Return a container's status and artifact, for the log."""
     code = "" if state["State"]["Running"] else f" with exit code {state['State']['ExitCode']}"
     return f"{state['State']['Status']}{code}, made for {state['Config']['Labels'].get(f'{LABEL}artifact')}"
 
 
 def short(run: str) -> str:
-    """Return the id as people know it."""
+    """Return the short form of a container's id, as the docker CLI prints it."""
     return run[:12]

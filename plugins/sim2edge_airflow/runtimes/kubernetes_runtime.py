@@ -1,11 +1,11 @@
-"""Runs stages as pods of a Kubernetes cluster.
+"""Run stages as pods of a Kubernetes cluster.
 
-The cluster is the one of Airflow's connection `kubernetes_default`, or of that which `[sim2edge] kubernetes_conn_id`
-names; without the former, the one that Airflow itself runs in, or that of `~/.kube/config`. KubernetesPodOperator
-builds the pod (`pod_spec.py`) and its hook connects. Its `execute` is not used: it would push two XComs of its own,
-replace the exit code by one kind of error, run a stage again whose pod had ended unseen
-(https://github.com/apache/airflow/pull/51158), end a pod whose worker is being ended
-(https://github.com/apache/airflow/issues/21900), and log every line of the stage a second time.
+The cluster is the one of the Airflow connection that `[sim2edge] kubernetes_conn_id` names; if the default one,
+`kubernetes_default`, is undefined, the cluster that Airflow itself runs in, or that of `~/.kube/config`.
+KubernetesPodOperator builds the pod (`pod_spec.py`) and its hook connects. Its `execute` is not used: it would push two
+XComs of its own, replace the exit code by a single kind of error, rerun a stage whose pod ended unobserved
+(https://github.com/apache/airflow/pull/51158), end the pod of a worker that shuts down
+(https://github.com/apache/airflow/issues/21900), and log every line of the stage twice.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from urllib3.exceptions import HTTPError
 from yaml import YAMLError
 
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge.lines import join_lines
 from sim2edge_airflow.runtimes.pod_spec import (
     ARTIFACT,
     CONTAINER,
@@ -47,15 +48,15 @@ from sim2edge_airflow.runtimes.runtime import Orphaned, RunStatus, StageJob
 POLL_S = 1.0
 SOON_S = 0.2
 SLOWEST_S = 3.0
-"""Between two looks at a pod that pulls its image."""
+"""Maximum seconds between two polls of a pending pod."""
 REQUEST_S = 30
-"""Limit of one request; of one that follows a log: how long that may be silent before it is asked for anew."""
+"""Timeout of a request, seconds; of one that follows a log: maximum silence before the log is requested again."""
 EVENTS_S = 5
-"""How often the events of a pod that does not start are read: a cluster reads all of a namespace for it."""
+"""Seconds between two reads of a pending pod's events: for each, the cluster scans the whole namespace."""
 CLOCKS_S = 60
-"""How much of a log is read again when it is taken up: clocks differ by less; lines that are known are left out."""
+"""Seconds of a log read again when it is resumed, more than clocks differ by; known lines are skipped."""
 PATIENCE_S = 120
-"""How long a cluster that does not answer is asked again: an upgrade of its control plane is no reason to fail."""
+"""Seconds for which requests to a cluster that does not answer are retried: long enough for a control plane upgrade."""
 LAST_LINES_TRIES = 5
 TRANSIENT = (409, 429, 500, 502, 503, 504)
 FORBIDDEN = (401, 403)
@@ -64,7 +65,7 @@ Answer = TypeVar("Answer")
 
 
 class KubernetesRuntime:
-    """See `runtimes.Runtime`. A run is named `<namespace>/<pod>`; all else that is known of it is in the cluster."""
+    """Runs stages as pods, see `runtimes.Runtime`. A run is named `<namespace>/<pod>`; the cluster stores its state."""
 
     name: ClassVar[str] = "kubernetes"
     resumable: ClassVar[bool] = True
@@ -93,7 +94,7 @@ class KubernetesRuntime:
         """See `Runtime`."""
         pod = build_pod(self._place(job))
         namespace = pod.metadata.namespace
-        with contextlib.suppress(AlreadyThere):  # a request whose answer was lost made it: nothing else has its name
+        with contextlib.suppress(AlreadyThere):  # created by a request whose answer was lost: the name is unique
             ask(
                 f"a pod for {job.stage}",
                 lambda: self._cluster.create_namespaced_pod(namespace, pod, _request_timeout=REQUEST_S),
@@ -101,12 +102,12 @@ class KubernetesRuntime:
         return name_run(pod)
 
     def logs(self, run: str) -> Iterator[str]:
-        """See `Runtime`; before the first line, it says what the pod waits for."""
+        """See `Runtime`; before the first line, yield what a pending pod waits for."""
         yield from self._await_start(run)
         last, failed = "", 0
         while True:
             self._check_supervisor()
-            ended = self._has_ended(run)  # asked before the log, so that its last line is read for certain
+            ended = self._has_ended(run)  # read before the log, so that no last line is missed
             try:
                 for stamp, line in self._follow(run, last):
                     last, failed = stamp, 0
@@ -126,12 +127,12 @@ class KubernetesRuntime:
         return pod_status(pod) if pod else None
 
     def cancel(self, run: str) -> None:
-        """See `Runtime`: the pod is deleted; its stage is asked to end, and is ended `GRACE_S` seconds later."""
-        with contextlib.suppress(ApiException, HTTPError):  # `clean` insists
+        """See `Runtime`: delete the pod; its stage gets SIGTERM, and SIGKILL `GRACE_S` seconds later."""
+        with contextlib.suppress(ApiException, HTTPError):  # `clean` retries
             self._delete(run, GRACE_S, limit_s=4)
 
     def clean(self, run: str) -> RunStatus | None:
-        """See `Runtime`. A pod whose node is lost is forgotten: should it still run, what it makes does no harm."""
+        """See `Runtime`. A pod on a lost node is deleted by force: if it still runs, its artifact does no harm."""
         status = self.status(run)
         if status is None:
             return None
@@ -151,28 +152,28 @@ class KubernetesRuntime:
         return replace(job, settings=job.settings.model_copy(update={"kubernetes": cluster}))
 
     def _await_start(self, run: str) -> Iterator[str]:
-        said, pause, next_look = "", SOON_S, time.monotonic() + EVENTS_S
+        logged, pause, next_read = "", SOON_S, time.monotonic() + EVENTS_S
         while (pod := self._read(run)) and pod.status.phase == "Pending" and not pod.metadata.deletion_timestamp:
             self._check_supervisor()
             problem = detect_pod_terminate_early_issues(pod)
-            if not problem and time.monotonic() > next_look:
-                problem, next_look = self._lacks(run), time.monotonic() + EVENTS_S
+            if not problem and time.monotonic() > next_read:
+                problem, next_read = self._lacks(run), time.monotonic() + EVENTS_S
             if problem:
-                raise BadInput(f"{run} cannot start: {one_line(problem)}")
+                raise BadInput(f"{run} cannot start: {join_lines(problem, limit=None)}")
             why, limit_s = waiting_for(pod), annotation(pod, STARTUP)
             if (datetime.now(UTC) - pod.metadata.creation_timestamp).total_seconds() > limit_s:
                 self.cancel(run)
-                raise Unavailable(f"{run} did not start in {limit_s} s: {why or 'the cluster does not say why'}")
-            if why and why != said:
+                raise Unavailable(f"{run} did not start in {limit_s} s: {why or 'the cluster gives no reason'}")
+            if why and why != logged:
                 yield why
-                said = why
+                logged = why
             time.sleep(pause)
             pause = min(pause * 1.5, SLOWEST_S)
 
     def _lacks(self, run: str) -> str:
-        """Return the Secret, or the key of one, that the pod's node looks for in vain.
+        """Return the event about a Secret, or a key of one, that does not exist; empty if there is none.
 
-        The pod's status does not tell.
+        The pod's status does not report this.
         """
         namespace, name = run.split("/")
         events = ask(
@@ -196,10 +197,7 @@ class KubernetesRuntime:
             return None
 
     def _follow(self, run: str, last: str) -> Iterator[tuple[str, str]]:
-        """Yield the lines later than `last`, each with its time stamp.
-
-        Stamps are of one clock, so they sort as text.
-        """
+        """Yield the lines later than `last`, each with its time stamp; stamps of one node sort as text."""
         namespace, name = run.split("/")
         recent = {"since_seconds": seconds_since(last) + CLOCKS_S} if last else {}
         response = self._cluster.read_namespaced_pod_log(
@@ -232,28 +230,28 @@ class KubernetesRuntime:
 
 
 class Gone(BadInput):
-    """What was asked for is not in the cluster."""
+    """The requested object is not in the cluster."""
 
 
 class AlreadyThere(BadInput):
-    """What was to be made is in the cluster."""
+    """The object to create exists in the cluster already."""
 
 
 def open_hook() -> KubernetesHook:
-    """Return the hook of the connection that `[sim2edge] kubernetes_conn_id` names; nothing is sent yet."""
+    """Return the hook of the connection that `[sim2edge] kubernetes_conn_id` names, without any request."""
     return KubernetesHook(kubernetes_conn_id=connection_name())
 
 
 def connection_name() -> str:
-    """Return the name of the connection; empty: none."""
+    """Return the name of the connection; empty if there is none."""
     return conf.get("sim2edge", "kubernetes_conn_id", fallback=KubernetesHook.default_conn_name)
 
 
 def connect(hook: KubernetesHook | None = None) -> CoreV1Api:
-    """Return a client of the cluster of Airflow's connection, see above.
+    """Return a client of the configured cluster, see the module.
 
     Raises:
-        BadInput: nothing says which cluster, or the connection says it wrongly.
+        BadInput: no cluster is configured, or the connection is invalid.
         Unavailable: the connection cannot be read.
     """
     with connection_errors():
@@ -261,7 +259,7 @@ def connect(hook: KubernetesHook | None = None) -> CoreV1Api:
 
 
 def default_namespace(hook: KubernetesHook) -> str | None:
-    """Return the namespace of the connection; None where it names none.
+    """Return the namespace of the connection; None if it names none.
 
     Raises:
         BadInput, Unavailable: see `connect`.
@@ -272,7 +270,7 @@ def default_namespace(hook: KubernetesHook) -> str | None:
 
 @contextlib.contextmanager
 def connection_errors() -> Iterator[None]:
-    """Turn what the hook raises into one line that names the connection."""
+    """Map errors of the hook to one line that names the connection."""
     name = connection_name()
     try:
         yield
@@ -280,18 +278,18 @@ def connection_errors() -> Iterator[None]:
         raise Unavailable(f"connection '{name}' ([sim2edge] kubernetes_conn_id) is not defined: add it") from None
     except (ConfigException, OSError) as error:
         where = f"the connection {name or '(none)'}, a service account of the cluster, ~/.kube/config"
-        raise BadInput(f"no Kubernetes cluster is configured ({where}): {one_line(str(error))}") from None
+        raise BadInput(f"no Kubernetes cluster is configured ({where}): {join_lines(error, limit=None)}") from None
     except AirflowException as error:
-        raise BadInput(f"connection '{name}': {one_line(str(error))}") from None
-    except (YAMLError, ValueError, TypeError, AttributeError) as error:  # their texts quote the configuration
-        raise BadInput(f"connection '{name}': its kube_config cannot be read ({type(error).__name__})") from None
+        raise BadInput(f"connection '{name}': {join_lines(error, limit=None)}") from None
+    except (YAMLError, ValueError, TypeError, AttributeError) as error:  # their texts quote the kube_config, a secret
+        raise BadInput(f"connection '{name}': its kube_config cannot be parsed ({type(error).__name__})") from None
 
 
 def ask(what: str, request: Callable[[], Answer]) -> Answer:
-    """Return what the cluster answers to `request`, which is made again while that may help.
+    """Send `request` and return the cluster's answer; retry transient errors.
 
     Raises:
-        BadInput: the cluster refuses; `Gone` and `AlreadyThere` are two of its reasons.
+        BadInput: the cluster refuses the request; `Gone` and `AlreadyThere` for two of its reasons.
         Unavailable: it did not answer for `PATIENCE_S` seconds.
     """
     until = time.monotonic() + PATIENCE_S
@@ -306,36 +304,37 @@ def ask(what: str, request: Callable[[], Answer]) -> Answer:
 
 
 def explain(error: ApiException | HTTPError, what: str) -> BadInput | Unavailable:
-    """Return what an error means for who asked for `what`."""
+    """Return the error to raise for a failed request about `what`."""
     if isinstance(error, HTTPError):
-        return Unavailable(f"the cluster does not answer: {one_line(str(getattr(error, 'reason', None) or error))}")
+        reason = getattr(error, "reason", None) or error
+        return Unavailable(f"the cluster does not answer: {join_lines(reason, limit=None)}")
     reason, message = read_refusal(error)
     if error.status == 404:
         return Gone(f"{what}: {message}")
     if reason == "AlreadyExists":
         return AlreadyThere(f"{what}: {message}")
     if error.status in TRANSIENT or "exceeded quota" in message:
-        return Unavailable(f"the cluster cannot give {what} now: {message}")
+        return Unavailable(f"the cluster cannot provide {what} now: {message}")
     return BadInput(f"the cluster refuses {what}: {message}")
 
 
 def read_refusal(error: ApiException) -> tuple[str, str]:
-    """Return the reason, one word, and the message of the cluster's `Status`; what HTTP says where it sent none."""
+    """Return the reason, one word, and the message of the cluster's `Status`; without one, HTTP's status line."""
     try:
         status = json.loads(error.body)
-        return str(status.get("reason", "")), one_line(str(status["message"]))
+        return str(status.get("reason", "")), join_lines(status["message"], limit=None)
     except (TypeError, ValueError, KeyError, AttributeError):
         return "", f"{error.status} {error.reason}"
 
 
 def refuse_forbidden(error: ApiException | HTTPError, what: str) -> None:
-    """Raise `BadInput` where asking again would never help."""
+    """Raise `BadInput` if the cluster denies permission, which no retry overcomes."""
     if isinstance(error, ApiException) and error.status in FORBIDDEN:
         raise explain(error, what) from None
 
 
 def later_than(last: str, lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """Time stamp and text of the lines that begin with a later stamp than `last`."""
+    """Yield time stamp and text of the lines with a stamp later than `last`."""
     for line in lines:
         stamp, _, text = line.partition(" ")
         if stamp > last:
@@ -343,15 +342,10 @@ def later_than(last: str, lines: Iterator[str]) -> Iterator[tuple[str, str]]:
 
 
 def seconds_since(stamp: str) -> int:
-    """Whole seconds, rounded up, since an RFC 3339 time."""
+    """Return whole seconds, rounded up and at least 1, since an RFC 3339 time."""
     return max(1, math.ceil((datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()))
 
 
 def name_run(pod: V1Pod) -> str:
-    """Return what the run in `pod` is called."""
+    """Return the name of the run in `pod`."""
     return f"{pod.metadata.namespace}/{pod.metadata.name}"
-
-
-def one_line(text: str) -> str:
-    """`text` without line breaks."""
-    return " ".join(text.split())

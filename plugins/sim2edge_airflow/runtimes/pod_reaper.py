@@ -1,6 +1,6 @@
-"""Removes pods of this deployment that no task owns any more; `container_reaper.py` decides which, as for containers.
+"""Remove orphaned pods of this deployment; `container_reaper.py` decides which, as for containers.
 
-A pod whose worker was killed, and whose task is not tried again, ends at its deadline and would be listed for ever.
+A pod whose worker was killed, and whose task is not retried, ends at its deadline but would be listed for ever.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from airflow.sdk.configuration import conf
 from kubernetes.client import CoreV1Api, V1Pod
 
 from sim2edge.stages import stage_names
-from sim2edge_airflow.runtimes.container_reaper import Container, StatesOfRuns, find_doomed
+from sim2edge_airflow.runtimes.container_reaper import Container, StatesOfRuns, find_orphaned
 from sim2edge_airflow.runtimes.kubernetes_runtime import (
     REQUEST_S,
     Gone,
@@ -26,31 +26,31 @@ from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
 
 def reap_pods(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
-    """Remove what no task owns; returns a line for each pod that was removed.
+    """Remove orphaned pods, and return a line for each.
 
     Args:
-        states_of: asks Airflow.
-        dry_run: say what would be removed, and remove nothing.
+        states_of: returns the states of Airflow's tasks.
+        dry_run: list what would be removed, and remove nothing.
 
     Raises:
         Unavailable: the cluster does not answer.
-        BadInput: Airflow may not list or delete pods.
+        BadInput: Airflow is not permitted to list or delete pods.
     """
     hook, now = open_hook(), datetime.now(UTC)
     cluster = connect(hook)
     pods = [pod for namespace in namespaces(default_namespace(hook)) for pod in list_pods(cluster, namespace)]
-    doomed = find_doomed([describe_pod(pod, now) for pod in pods], states_of)
-    for pod, _ in doomed:
+    orphaned = find_orphaned([describe_pod(pod, now) for pod in pods], states_of)
+    for pod, _ in orphaned:
         if not dry_run:
             delete_pod(cluster, pod.id)
-    return [f"{'would remove' if dry_run else 'removed'} {pod.id} ({pod.status}): {reason}" for pod, reason in doomed]
+    return [f"{'would remove' if dry_run else 'removed'} {pod.id} ({pod.status}): {reason}" for pod, reason in orphaned]
 
 
 def namespaces(of_connection: str | None) -> list[str]:
-    """Return where pods of stages run, by the settings and the connection; empty when none runs in a cluster.
+    """Return the namespaces of stage pods, by the settings and the connection; empty if no stage runs in a cluster.
 
     Raises:
-        BadInput: the file of stages is wrong.
+        BadInput: the stages file is invalid.
     """
     default, path = conf.get("sim2edge", "runtime"), Path(conf.get("sim2edge", "stages"))
     settings = [read_stage_settings(path, stage, tag="any") for stage in stage_names()]
@@ -61,7 +61,7 @@ def namespaces(of_connection: str | None) -> list[str]:
 
 
 def list_pods(cluster: CoreV1Api, namespace: str) -> list[V1Pod]:
-    """Return the pods of this deployment that nobody is removing already."""
+    """Return the pods of this deployment that are not being deleted already."""
     ours = selector({"deployment": conf.get("sim2edge", "deployment")})
     found = ask(
         f"the pods of {namespace}",
@@ -71,9 +71,9 @@ def list_pods(cluster: CoreV1Api, namespace: str) -> list[V1Pod]:
 
 
 def describe_pod(pod: V1Pod, now: datetime) -> Container:
-    """Return a pod as far as its fate depends on it.
+    """Return the properties of a pod that decide whether it is orphaned.
 
-    One that waits for a node is its task's affair, however long it waits.
+    A pod without a node is pending, not `created`: its task enforces the startup limit.
     """
     annotations = pod.metadata.annotations or {}
     labels = {name.removeprefix(LABEL): value for name, value in annotations.items() if name.startswith(LABEL)}
@@ -90,7 +90,7 @@ def describe_pod(pod: V1Pod, now: datetime) -> Container:
 
 
 def delete_pod(cluster: CoreV1Api, run: str) -> None:
-    """End and remove a pod; it may have gone by itself."""
+    """Delete a pod with its grace period; ignore one that is gone already."""
     namespace, name = run.split("/")
     with contextlib.suppress(Gone):
         ask(

@@ -1,10 +1,11 @@
-"""What the pod of a stage is: pure, from a job and the stage's settings, built by Airflow's own KubernetesPodOperator.
+"""Build the pod of a stage from its job with Airflow's KubernetesPodOperator, and read a pod's status. Pure.
 
     pod = build_pod(job)     a V1Pod, ready for the cluster; tests check it against the API's schema
-    end = pod_status(pod)    how a pod that the cluster shows is doing
+    end = pod_status(pod)    the status of the run in a pod that the cluster returned
 
-A pod gets nothing secret from Airflow: its credentials are a Secret of the cluster, mounted as the file that a stage
-reads in every mode. Labels must be short and plain, so they carry cleaned values; the true ones are annotations.
+Airflow passes no secret to a pod: its credentials are a Secret of the cluster, mounted as the file that a stage reads
+in every runtime. Label values are restricted in length and characters, so labels carry sanitized values; annotations
+carry the exact ones.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
 from kubernetes.client import models as k8s
 
+from sim2edge.lines import join_lines
 from sim2edge_airflow.runtimes.runtime import RunStatus, StageJob
 from sim2edge_airflow.runtimes.stage_settings import StageSettings
 
@@ -22,22 +24,22 @@ CONTAINER = "stage"
 LABEL = "sim2edge."
 USER = 10001
 GRACE_S = 30
-"""Seconds between asking a stage to end and forcing it."""
+"""Seconds between SIGTERM and SIGKILL."""
 LOST_AFTER_S = 90
-"""Seconds after its grace at which a pod that should be gone is taken for one whose node is lost."""
+"""Seconds after its grace period after which the node of a pod that is still listed counts as lost."""
 EXIT_DEADLINE = 124
 EXIT_KILLED = 137
 READABLE_BY_GROUP = 0o440
-"""A Secret's files belong to root and to the pod's group; nobody else may read them."""
+"""Mode of a Secret's files, which belong to root and to the pod's group."""
 SECRETS_FILE = "/run/sim2edge/secrets.env"
 KEYS_FOLDER = "/run/sim2edge/keys"
 ARTIFACT, STARTUP, DEADLINE = f"{LABEL}artifact", f"{LABEL}startup_s", f"{LABEL}deadline_s"
 UNDISTURBED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
-"""A node that is hardly used is not worth a training run."""
+"""Annotations that keep autoscalers from evicting a stage to free an underused node."""
 
 
 def build_pod(job: StageJob) -> k8s.V1Pod:
-    """Return the pod of `job`, under a name that no other pod has.
+    """Return the pod of `job`, with a unique name.
 
     `pod_mutation_hook` of the deployment's airflow_local_settings applies, as to every pod of Airflow.
     """
@@ -45,7 +47,7 @@ def build_pod(job: StageJob) -> k8s.V1Pod:
 
 
 def pod_arguments(job: StageJob) -> dict[str, Any]:
-    """Return what KubernetesPodOperator is given for `job`."""
+    """Return the arguments of KubernetesPodOperator for `job`."""
     settings, cluster = job.settings, job.settings.kubernetes
     volumes, mounts = pod_volumes(job)
     return {
@@ -80,7 +82,7 @@ def pod_arguments(job: StageJob) -> dict[str, Any]:
             run_as_non_root=True,
             capabilities=k8s.V1Capabilities(drop=["ALL"]),
         ),
-        # The cluster's own end of the pod comes after that inside the container, which says so in the log.
+        # Later than the deadline inside the container, which is logged and has an exit code of its own.
         "active_deadline_seconds": job.deadline_s + cluster.startup_s + GRACE_S,
         "termination_grace_period": GRACE_S,
         "full_pod_spec": k8s.V1Pod(spec=k8s.V1PodSpec(containers=[], enable_service_links=False)),
@@ -89,20 +91,20 @@ def pod_arguments(job: StageJob) -> dict[str, Any]:
 
 
 def pod_annotations(job: StageJob) -> dict[str, str]:
-    """Whose the pod is, in full, and for how long it may wait."""
+    """Return the annotations of the pod: its owner's exact labels and its limits."""
     owner = {f"{LABEL}{name}": value for name, value in job.labels.items()}
     limits = {STARTUP: str(job.settings.kubernetes.startup_s), DEADLINE: str(job.deadline_s)}
     return {**owner, **limits, **UNDISTURBED}
 
 
 def pod_command(deadline_s: int) -> list[str]:
-    """Return the program of the container; the stage's arguments follow."""
+    """Return the command of the container; the stage's arguments follow it."""
     timeout = ["timeout", "--signal=TERM", f"--kill-after={GRACE_S}s", f"{deadline_s}s"]
     return ["tini", "-g", "--", *timeout, "sim2edge"]
 
 
 def pod_environment(job: StageJob) -> dict[str, str]:
-    """Return the variables of the container: where things are, never what is secret."""
+    """Return the variables of the container: settings and paths, no secrets."""
     keys = {"SIM2EDGE_KEYS": KEYS_FOLDER} if job.signs else {}
     return {
         **job.environment,
@@ -116,12 +118,12 @@ def pod_environment(job: StageJob) -> dict[str, str]:
 
 
 def literal(text: str) -> str:
-    """`text` as Kubernetes must be given it: it would replace `$(NAME)` in arguments and variables."""
+    """Escape `$`: Kubernetes expands `$(NAME)` in arguments and variables."""
     return text.replace("$", "$$")
 
 
 def pod_resources(settings: StageSettings) -> k8s.V1ResourceRequirements:
-    """Return what the stage is given is what it may take: it is neither throttled by others nor evicted for them."""
+    """Return the resources, with requests equal to limits: the stage is neither throttled nor evicted for others."""
     amounts = {
         "cpu": f"{round(settings.cpus * 1000)}m",
         "memory": f"{settings.memory_mb}Mi",
@@ -133,7 +135,7 @@ def pod_resources(settings: StageSettings) -> k8s.V1ResourceRequirements:
 
 
 def pod_volumes(job: StageJob) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMount]]:
-    """Return what is writable, and the Secrets."""
+    """Return the volumes and their mounts: the writable folders and the Secrets."""
     settings, cluster = job.settings, job.settings.kubernetes
     secret = cluster.secret.format(stage=job.stage)
     volumes = [
@@ -155,48 +157,48 @@ def pod_volumes(job: StageJob) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMou
 
 
 def memory_volume(name: str, size_mb: int) -> k8s.V1Volume:
-    """Return a folder in memory, which counts as the container's."""
+    """Return a volume in memory, which counts towards the container's memory limit."""
     return k8s.V1Volume(name=name, empty_dir=k8s.V1EmptyDirVolumeSource(medium="Memory", size_limit=f"{size_mb}Mi"))
 
 
 def secret_volume(name: str, secret: str, items: list[k8s.V1KeyToPath] | None = None) -> k8s.V1Volume:
-    """Return a Secret's keys as files."""
+    """Return a volume with a Secret's keys as files."""
     source = k8s.V1SecretVolumeSource(secret_name=secret, default_mode=READABLE_BY_GROUP, items=items)
     return k8s.V1Volume(name=name, secret=source)
 
 
 def megabytes(gigabytes: float) -> str:
-    """Gigabytes as a quantity of Kubernetes."""
+    """Return gigabytes as a Kubernetes quantity."""
     return f"{round(gigabytes * 1000)}M"
 
 
 def selector(labels: Mapping[str, str]) -> str:
-    """Return the label selector that finds the pods made with `labels`."""
+    """Return the label selector for the pods with these `labels`."""
     return ",".join(f"{LABEL}{name}={make_safe_label_value(value)}" for name, value in sorted(labels.items()))
 
 
 def pod_status(pod: k8s.V1Pod, now: datetime | None = None) -> RunStatus:
-    """Return how the stage in `pod` is, with what only the cluster knows of its end."""
+    """Return the status of the stage in `pod`, with the cluster's explanation if it failed."""
     ended = terminated(pod)
-    reason, message = pod.status.reason or "", " ".join((pod.status.message or "").split())
-    said = f"{reason}: {message}" if reason and message else reason or message
+    reason, message = pod.status.reason or "", join_lines(pod.status.message or "", limit=None)
+    explanation = f"{reason}: {message}" if reason and message else reason or message
     if ended and ended.reason == "OOMKilled":
         limit = pod.spec.containers[0].resources.limits["memory"]
         return RunStatus(EXIT_KILLED, f"out of memory: its limit is {limit} (memory_mb in containers/stages.yaml)")
     if reason == "DeadlineExceeded" or (ended and passed_deadline(pod, ended)):
         return RunStatus(EXIT_DEADLINE, f"ended at its deadline of {annotation(pod, DEADLINE)} s")
     if ended:
-        return RunStatus(ended.exit_code, said if ended.exit_code else "")
+        return RunStatus(ended.exit_code, explanation if ended.exit_code else "")
     if pod.status.phase in ("Failed", "Succeeded"):
-        return RunStatus(EXIT_KILLED, said or "the pod ended before its stage did")
+        return RunStatus(EXIT_KILLED, explanation or "the pod ended before its stage did")
     leaving = pod.metadata.deletion_timestamp
     if leaving and (now or datetime.now(UTC)) > leaving + timedelta(seconds=LOST_AFTER_S):
-        return RunStatus(EXIT_KILLED, f"its node {pod.spec.node_name or ''} does not answer any more")
+        return RunStatus(EXIT_KILLED, f"its node {pod.spec.node_name or ''} no longer responds")
     return RunStatus()
 
 
 def terminated(pod: k8s.V1Pod) -> k8s.V1ContainerStateTerminated | None:
-    """Return how the stage's container ended; None while it has not."""
+    """Return the final state of the stage's container; None while it has not ended."""
     for status in pod.status.container_statuses or ():
         if status.name == CONTAINER and status.state:
             return status.state.terminated
@@ -204,10 +206,7 @@ def terminated(pod: k8s.V1Pod) -> k8s.V1ContainerStateTerminated | None:
 
 
 def passed_deadline(pod: k8s.V1Pod, ended: k8s.V1ContainerStateTerminated) -> bool:
-    """Return whether `timeout` ended the stage.
-
-    Gently, or by force, which looks like any other kill but for the time.
-    """
+    """Return whether `timeout` ended the stage: by SIGTERM, exit code 124, or by SIGKILL, recognized by its run time."""
     if ended.exit_code == EXIT_DEADLINE:
         return True
     ran = ended.finished_at - ended.started_at if ended.finished_at and ended.started_at else timedelta()
@@ -215,17 +214,17 @@ def passed_deadline(pod: k8s.V1Pod, ended: k8s.V1ContainerStateTerminated) -> bo
 
 
 def annotation(pod: k8s.V1Pod, name: str) -> int:
-    """Return one of the limits that a pod carries, in seconds."""
+    """Return a limit from a pod's annotations, seconds; 0 if absent."""
     return int((pod.metadata.annotations or {}).get(name, 0))
 
 
 def waiting_for(pod: k8s.V1Pod) -> str:
-    """Return what keeps a pod from starting, as its scheduler or its node says; empty when neither says anything."""
+    """Return why a pod is pending, as its scheduler or its node reports; empty if neither does."""
     for condition in pod.status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "False":
-            return f"no node takes it: {' '.join((condition.message or condition.reason or '').split())}"
+            return f"no node accepts it: {join_lines(condition.message or condition.reason or '', limit=None)}"
     for status in pod.status.container_statuses or ():
         waiting = status.state.waiting if status.state else None
         if waiting and waiting.message:
-            return f"{waiting.reason}: {' '.join(waiting.message.split())}"
+            return f"{waiting.reason}: {join_lines(waiting.message, limit=None)}"
     return ""

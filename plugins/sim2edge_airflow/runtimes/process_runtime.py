@@ -1,8 +1,8 @@
-"""Runs stages as local processes: no engine needed.
+"""Run stages as local processes, without a container engine.
 
 A stage runs under `stage_guard.py`, in a session of its own. The guard holds one end of a pipe whose other end only the
 task's process has: when the task ends, however it ends, the guard ends the stage and all its children. A stage
-therefore never outlives its task, and a retry starts anew (from the stage's checkpoints, if it keeps any).
+therefore never outlives its task, and a retry starts a new one (from the stage's checkpoints, if it keeps any).
 """
 
 import contextlib
@@ -21,14 +21,14 @@ from sim2edge_airflow.runtimes.stage_job import CREDENTIALS_VARIABLE, SECRET_VAR
 
 GUARD = Path(__file__).with_name("stage_guard.py")
 GRACE_S = 15
-"""Longer than the guard waits between asking and forcing."""
+"""Longer than the guard waits between SIGTERM and SIGKILL."""
 POLL_S = 1.0
 LINE_LIMIT = 16 * 1024
-"""Bytes of a line that are kept; a stage's own events are far shorter."""
+"""Maximum length of a line, bytes; a stage's own events are far shorter."""
 
 
 class ProcessRuntime:
-    """See `runtimes.Runtime`. Its runs are children of this very process, so they cannot be re-attached."""
+    """Runs stages as processes, see `runtimes.Runtime`. Runs are children of this process, so none can be resumed."""
 
     name: ClassVar[str] = "process"
     resumable: ClassVar[bool] = False
@@ -76,7 +76,7 @@ class ProcessRuntime:
                 if os.getppid() != self._supervisor:
                     raise Orphaned("the worker of this task is gone")
                 if not selector.select(POLL_S):
-                    if guard.poll() is not None:  # killed, and something of the stage still holds the pipe
+                    if guard.poll() is not None:  # killed, and a process of the stage still holds the pipe
                         return
                     continue
                 chunk = os.read(stdout.fileno(), 1 << 16)
@@ -92,13 +92,13 @@ class ProcessRuntime:
         return RunStatus(128 - code if code is not None and code < 0 else code)
 
     def cancel(self, run: str) -> None:
-        """See `Runtime`: closing the pipe tells the guard."""
+        """See `Runtime`: closing the pipe makes the guard end the stage."""
         stdin = self._runs[run].stdin
         if stdin and not stdin.closed:
             stdin.close()
 
     def clean(self, run: str) -> RunStatus | None:
-        """See `Runtime`: if the guard itself was killed, its session is ended here."""
+        """See `Runtime`: if the guard itself was killed, kill its session."""
         self.cancel(run)
         guard = self._runs[run]
         try:
@@ -114,7 +114,7 @@ class ProcessRuntime:
 
 
 class LineReader:
-    """Cuts a stream of bytes into lines of text; what of a line exceeds `LINE_LIMIT` is dropped and counted."""
+    """Splits a stream of bytes into lines of text; bytes of a line beyond `LINE_LIMIT` are dropped and counted."""
 
     def __init__(self) -> None:
         self._line = bytearray()
@@ -129,7 +129,7 @@ class LineReader:
         self._keep(rest)
 
     def end(self) -> Iterator[str]:
-        """Yield the last line, when the stream does not end with a newline."""
+        """Yield the last line if the stream does not end with a newline."""
         if self._line:
             yield self._take()
 
@@ -148,7 +148,7 @@ class LineReader:
 
 
 def printable(text: str) -> str:
-    """`text` without control characters, so that a log viewer or terminal shows it as it is."""
+    """Replace control characters, so that a log viewer or terminal shows the text literally."""
     return "".join(
         char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text.rstrip("\r")
     )
@@ -158,7 +158,7 @@ def stage_python() -> str:
     """Return the interpreter of the stages' environment, from `SIM2EDGE_STAGE_PYTHON`.
 
     Raises:
-        BadInput: it is not set, or is not a program.
+        BadInput: it is not set, or is not an executable.
     """
     python = os.environ.get("SIM2EDGE_STAGE_PYTHON", "")
     if not os.access(python, os.X_OK):
@@ -167,9 +167,9 @@ def stage_python() -> str:
 
 
 def stage_environment(environment: Mapping[str, str], job: StageJob) -> dict[str, str]:
-    """Return what a stage gets: what its worker has, but the stage's own credentials instead of the worker's.
+    """Return a stage's variables: those of its worker, with the stage's own credentials instead of the worker's.
 
-    Airflow's own settings are left out: their keys and passwords are not a stage's business.
+    Airflow's own settings are left out: they contain keys and passwords that no stage needs.
     """
     withheld = {*SECRET_VARIABLES, CREDENTIALS_VARIABLE}
     kept = {

@@ -1,8 +1,8 @@
-"""Runs a command so that nothing of it outlives its task: `python stage_guard.py <command> [argument]...`
+"""Run a command so that no process of it outlives its task: `python stage_guard.py <command> [argument]...`
 
-The task holds the other end of this process's standard input. When that end closes, because the task cancels or because
-it was killed, the command gets SIGTERM, and SIGKILL after `GRACE_S` seconds. However the command ends, what it left
-running is killed, wherever it hid, and its scratch folder is removed. The exit code is the command's own, or
+The task holds the other end of this process's standard input. When that end closes, because the task cancels or was
+killed, the command gets SIGTERM, and SIGKILL after `GRACE_S` seconds. When the command has ended, every descendant it
+left running is killed, in other sessions too, and its scratch folder is removed. The exit code is the command's own, or
 128 + signal.
 """
 
@@ -22,7 +22,7 @@ GRACE_S = 10
 
 
 def main(command: list[str]) -> int:
-    """Run `command` in a scratch folder of its own; returns its exit code."""
+    """Run `command` with a scratch folder of its own, and return its exit code."""
     adopt_orphans()
     scratch = make_scratch()
     try:
@@ -34,7 +34,7 @@ def main(command: list[str]) -> int:
 
 
 def make_scratch() -> str | None:
-    """Return a folder for this run below `SIM2EDGE_SCRATCH`; None when there can be none: the stage then says why."""
+    """Create a folder for this run below `SIM2EDGE_SCRATCH`; None if that fails: the stage then reports the error."""
     base = Path(os.environ.get("SIM2EDGE_SCRATCH") or tempfile.gettempdir())
     try:
         base.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def make_scratch() -> str | None:
 
 
 def run(command: list[str], environment: dict[str, str]) -> int:
-    """Run `command` until it ends or the task's end of standard input closes."""
+    """Run `command` until it ends or the task's end of standard input closes; return its exit code."""
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, preexec_fn=die_with_parent)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     ended = os.pidfd_open(child.pid)

@@ -1,8 +1,8 @@
-"""What a stage is given when it runs: arguments, labels, plain settings, and credentials of its own.
+"""Build the job of a stage: arguments, labels, plain settings, and the stage's own credentials.
 
-Credentials come from `$SIM2EDGE_CREDENTIALS/<stage>.env`: with them the stage may do what it needs and nothing else.
-Without such a file it gets the worker's own. Plain settings may be read by everybody; credentials and keys travel apart
-from them, and no runtime shows them.
+Credentials come from `$SIM2EDGE_CREDENTIALS/<stage>.env`, with the least privileges the stage needs. Without such a
+file it gets the worker's own. Plain settings are not secret; credentials and keys are passed separately, and no runtime
+shows them.
 """
 
 import logging
@@ -28,7 +28,7 @@ PLAIN_VARIABLES = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_EXPERIMENT_NAME",
 )
-"""The variables of the worker that a stage elsewhere is told, too."""
+"""The worker's variables that are passed to a stage in a container or pod, too."""
 SECRET_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -41,7 +41,7 @@ LOG = logging.getLogger(__name__)
 CREDENTIALS_VARIABLE = "SIM2EDGE_CREDENTIALS"
 KEYS_VARIABLE = "SIM2EDGE_KEYS"
 DEADLINE_MARGIN_S = 60
-"""What a run may take longer than its task: the task ends it by then, unless the task was killed."""
+"""Seconds that a run may exceed its task's timeout: by then the task has ended it, unless the task was killed."""
 MAX_KEY = 64 * 1024
 
 
@@ -54,9 +54,9 @@ def make_job(
     settings: StageSettings,
     environment: Mapping[str, str],
 ) -> StageJob:
-    """The job that makes the planned artifact for a task instance, the `owner`, with what its worker's environment has.
+    """Return the job that makes the planned artifact, for the task instance `owner` in its worker's `environment`.
 
-    The plan travels whole: every role of the inputs, what was pinned, and what is expected of it.
+    The arguments carry the whole plan: every role of the inputs, resolved config values, and the expected result.
 
     Raises:
         BadInput: the stage's credentials or keys cannot be read.
@@ -81,27 +81,27 @@ def make_job(
 
 
 def stage_secrets(stage: Stage, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the stage's own credentials, or else those of the stage that it works instead of, or the worker's.
+    """Return the stage's own credentials, or else those of the stage that it replaces, or the worker's.
 
-    The second is for deployments whose credentials were made before the stage had a role of its own.
+    The second is for deployments whose credentials were created before the stage had a role of its own.
 
     Raises:
-        BadInput: the stage's file of credentials is wrong.
+        BadInput: the stage's credentials file is invalid.
     """
     folder = environment.get(CREDENTIALS_VARIABLE)
     own = read_role(Path(folder), stage.name) if folder else {}
     if folder and not own and stage.instead_of and (own := read_role(Path(folder), stage.instead_of)):
         LOG.warning(
-            "%s/%s.env is not there: %s runs with the credentials of %s; `sim2edge access init` makes its own",
+            "%s/%s.env does not exist: %s runs with the credentials of %s; `sim2edge access init` creates its own",
             *(folder, stage.name, stage.name, stage.instead_of),
         )
     return own or {name: environment[name] for name in SECRET_VARIABLES if environment.get(name)}
 
 
 def signing_keys(folder: str | None) -> dict[str, bytes]:
-    """Return the online keys and the root of a key folder; the offline keys below it are not looked at.
+    """Return the online keys and the root of a key folder, without the offline keys below it.
 
-    No folder, no keys: the stage says itself what it lacks.
+    Empty without a folder: the stage reports the missing key itself.
 
     Raises:
         BadInput: a file cannot be read.

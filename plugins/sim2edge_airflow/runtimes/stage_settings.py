@@ -1,8 +1,8 @@
-"""How each stage runs outside Airflow's own process: `containers/stages.yaml`, or the file `[sim2edge] stages` names.
+"""Read the image and limits of each stage: `containers/stages.yaml`, or the file that `[sim2edge] stages` names.
 
     settings = read_stage_settings(path, "train", tag="0.1.0")
 
-`all` in the file holds for every stage, a stage's own lines win.
+`all` in the file applies to every stage; a stage's own fields win.
 """
 
 from pathlib import Path
@@ -15,12 +15,12 @@ from sim2edge.errors import Misconfigured
 from sim2edge.stages import stage_names
 
 NO_FILE = Path()
-"""`[sim2edge] stages` when it is empty: every stage has the defaults."""
+"""`[sim2edge] stages` when it is empty: every stage uses the defaults."""
 RuntimeName = Literal["process", "docker", "kubernetes"]
 
 
 class Toleration(NumbersAreNumbers):
-    """A taint of nodes that the stage's pod puts up with, as Kubernetes defines it."""
+    """A toleration of the stage's pod, as Kubernetes defines it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,21 +31,21 @@ class Toleration(NumbersAreNumbers):
 
 
 class KubernetesSettings(NumbersAreNumbers):
-    """What only a cluster knows."""
+    """The settings that apply only in a Kubernetes cluster."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    namespace: str = Field("sim2edge", description="where the pods run; unset: the connection's, if it names one")
+    namespace: str = Field("sim2edge", description="namespace of the pods; unset: the connection's, if it names one")
     service_account: str = Field("sim2edge-stage", description="the pods' identity; needs no rights in the cluster")
     secret: str = Field(
-        "sim2edge-{stage}", description="the Secret whose key secrets.env holds the stage's credentials"
+        "sim2edge-{stage}", description="the Secret whose key secrets.env contains the stage's credentials"
     )
     keys_secret: str = Field("sim2edge-keys", description="the Secret with the signing keys, for stages that sign")
     pull_secret: str | None = Field(None, description="the Secret to pull images with")
     node_selector: dict[str, str] = Field(default_factory=dict, description="labels a node must have")
-    tolerations: list[Toleration] = Field(default_factory=list, description="taints the pod puts up with")
+    tolerations: list[Toleration] = Field(default_factory=list, description="taints the pod tolerates")
     scratch_gb: float = Field(20.0, gt=0, description="limit of the scratch folder, GB of a node's disk")
-    gpu: str = Field("nvidia.com/gpu", description="what the cluster calls the GPUs that `gpus` counts")
+    gpu: str = Field("nvidia.com/gpu", description="the cluster's resource name of the GPUs that `gpus` counts")
     startup_s: int = Field(900, ge=10, description="seconds a pod may wait for a node, its volumes and its image")
 
     def in_namespace(self, default: str | None) -> "KubernetesSettings":
@@ -60,8 +60,8 @@ class StageSettings(NumbersAreNumbers):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    runtime: RuntimeName | None = Field(None, description="where this stage runs; empty: [sim2edge] runtime")
-    image: str = Field("sim2edge/{stage}:{tag}", description="image; {stage} and {tag} are filled in", min_length=1)
+    runtime: RuntimeName | None = Field(None, description="runtime of this stage; empty: [sim2edge] runtime")
+    image: str = Field("sim2edge/{stage}:{tag}", description="image; {stage} and {tag} are substituted", min_length=1)
     cpus: float = Field(2.0, gt=0, le=512, description="CPU limit, cores")
     memory_mb: int = Field(2048, ge=64, description="memory limit, MB, swap included")
     pids: int = Field(512, ge=16, description="limit of processes and threads")
@@ -72,10 +72,10 @@ class StageSettings(NumbersAreNumbers):
 
 
 def read_stage_settings(path: Path, stage: str, tag: str) -> StageSettings:
-    """Return the settings of `stage`, with its image's name filled in.
+    """Return the settings of `stage`, with its image's name substituted.
 
     Raises:
-        Misconfigured: the named file is missing or not YAML, names a stage that does not exist, or a field is wrong.
+        Misconfigured: the file is missing or not YAML, names an unknown stage, or a field is invalid.
     """
     content = _load(path)
     for name in content:
@@ -90,12 +90,12 @@ def read_stage_settings(path: Path, stage: str, tag: str) -> StageSettings:
         raise Misconfigured(f"{path}, {stage}: {'; '.join(problems)}") from error
     except (KeyError, IndexError, ValueError) as error:
         raise Misconfigured(
-            f"{path}, {stage}: image '{merged.get('image')}': only {{stage}} and {{tag}} are filled in"
+            f"{path}, {stage}: image '{merged.get('image')}': only {{stage}} and {{tag}} are substituted"
         ) from error
 
 
 def _load(path: Path) -> dict[str, Any]:
     content = (read_yaml(path) if path != NO_FILE else None) or {}
     if not isinstance(content, dict) or not all(isinstance(part, dict | None) for part in content.values()):
-        raise Misconfigured(f"{path}: expected stages, each with fields of its own")
+        raise Misconfigured(f"{path}: expected stages, each with its fields")
     return content

@@ -1,1 +1,1 @@
-"""Decide what starts when and where: the timetable, triggers, pools and listeners."""
+"""Decide when and where tasks start: the timetable, triggers, pools and listeners."""

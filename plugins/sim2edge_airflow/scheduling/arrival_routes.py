@@ -1,9 +1,9 @@
-"""What wakes `watch_inbox`: the watcher of the inbox that this deployment chose.
+"""Choose the asset watcher that wakes `watch_inbox`, by the deployment's settings.
 
-    [sim2edge] inbox_queue = <URL of an SQS queue>    S3 tells the queue of each READY.json, the queue wakes the DAG
-    [sim2edge] inbox_poll_seconds = 5                 otherwise: look at the inbox that often; 0: not at all
+    [sim2edge] inbox_queue = <URL of an SQS queue>    S3 notifies the queue of each READY.json, the queue wakes the DAG
+    [sim2edge] inbox_poll_seconds = 5                 otherwise: poll the inbox that often; 0: not at all
 
-With 0 and no queue, only the sweep wakes it, which there always is.
+The DAG's five-minute sweep runs in any case; with 0 and no queue, it alone wakes the DAG.
 """
 
 from airflow.sdk import Asset, AssetWatcher
@@ -14,14 +14,14 @@ from sim2edge_airflow.number_settings import read_number
 
 MIN_POLL_S = 0.5
 QUEUE_WAIT_S = 10
-"""Seconds that one request waits for messages: the queue answers at once when there is one."""
+"""Seconds one request waits for messages (long polling): the queue answers at once when it has one."""
 
 
 def watched(asset: Asset) -> Asset:
-    """Return the asset, with a watcher if this deployment wants one.
+    """Return the asset, with a watcher if this deployment configures one.
 
     Raises:
-        BadInput: the setting is wrong.
+        BadInput: the setting is invalid.
     """
     trigger = _trigger()
     watchers = [AssetWatcher(name=f"{asset.name}_watcher", trigger=trigger)] if trigger else []

@@ -1,7 +1,7 @@
-"""The timetable of the head of the pipeline: one batch a tick of a cron, named by its date; other names by hand.
+"""Schedule the first DAG of the pipeline: one batch per cron tick, named by its date; triggered runs name their own.
 
 BatchTimetable("0 2 * * *")                     a batch every night at two, and backfills
-BatchTimetable("0 2 * * *", automatic=False)    backfills, and runs that someone triggers
+BatchTimetable("0 2 * * *", automatic=False)    backfills and triggered runs only
 """
 
 from datetime import datetime
@@ -16,7 +16,7 @@ from sim2edge.manifest import check_partition
 
 
 class BatchTimetable(CronPartitionTimetable):
-    """A daily `CronPartitionTimetable` that takes other names than dates, too, and can be told to start nothing."""
+    """A daily `CronPartitionTimetable` that also accepts names that are not dates, and whose schedule can be off."""
 
     def __init__(self, cron: str, automatic: bool = True) -> None:
         super().__init__(cron, timezone="UTC", key_format="%Y-%m-%d")
@@ -25,16 +25,16 @@ class BatchTimetable(CronPartitionTimetable):
     def next_dagrun_info_v2(
         self, *, last_dagrun_info: DagRunInfo | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        """Return the next run that the scheduler starts by itself, if it may."""
+        """Return the next scheduled run; None if nothing starts automatically."""
         if not self._automatic:
             return None
         return super().next_dagrun_info_v2(last_dagrun_info=last_dagrun_info, restriction=restriction)
 
     def resolve_partition_date(self, partition_key: str | None) -> datetime | None:
-        """Return the date a batch is named by; None when its name is no date.
+        """Return the date that a batch is named by; None when its name is not a date.
 
         Raises:
-            InvalidPartitionKeyError: no batch may be named so; whoever triggers the run is told.
+            InvalidPartitionKeyError: the name of the batch is invalid; Airflow reports it to the caller.
         """
         if partition_key is None:
             return None
@@ -49,7 +49,7 @@ class BatchTimetable(CronPartitionTimetable):
 
     @property
     def summary(self) -> str:
-        """What the UI shows as the schedule."""
+        """The schedule as the UI shows it."""
         return super().summary if self._automatic else "when triggered"
 
     def serialize(self) -> dict[str, Any]:

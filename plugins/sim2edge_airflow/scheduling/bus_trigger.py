@@ -1,12 +1,11 @@
-"""The one trigger of assets that S3 knows more about than Airflow: `AssetWatcher("...", BusTrigger("arrivals"))`.
+"""Emit asset events for work that is pending on the bus: `AssetWatcher("...", BusTrigger("arrivals"))`.
 
-It looks at the bus every few seconds for what asks for attention, and gives an event when there is something new, and
-again every minute for as long as something does. So an event is a hint and carries nothing that anybody relies on:
-whoever is started by it looks at the bus, too. Nothing has to be kept: a triggerer that was killed, wherever, comes
-back, sees what asks for attention, and says so.
+The trigger polls the bus every few seconds for pending items. It emits an event when an item is new, and repeats it
+every minute while any is pending. An event is only a hint: the task it starts reads the bus itself. The trigger keeps
+no state: after a restart of the triggerer it finds the pending items again and emits an event.
 
-It never ends and never raises: Airflow would start it again every two seconds. A bus that cannot be reached is said in
-the triggerer's log, once a minute.
+It never ends and never raises: Airflow would restart it every two seconds. If the bus cannot be reached, it logs a
+warning in the triggerer's log, once a minute.
 """
 
 import asyncio
@@ -22,22 +21,22 @@ from sim2edge_airflow.connections import connect_bus
 
 REMIND_S = 60.0
 NAMED = 5
-"""Names that an event carries, for whoever reads it."""
+"""Number of item names in an event, for people."""
 
 LOOKS: Mapping[str, Callable[[Bus], Collection[str]]] = {
     "arrivals": arrivals.pending,
     "requests": retrain.pending,
 }
-"""By name, so that a trigger can be written down: what lists the names of all that asks for attention on a bus."""
+"""Name, so that a trigger can be serialized, to the function that lists the pending items of a bus."""
 
 
 class BusTrigger(BaseEventTrigger):
-    """Gives an event when what it looks for is there.
+    """Emits an event while items are pending.
 
     Args:
-        look: what to look for, of `LOOKS`.
-        poll_s: seconds between two looks.
-        remind_s: seconds between two events about the same.
+        look: which items, a key of `LOOKS`.
+        poll_s: seconds between two polls.
+        remind_s: seconds between two events about the same items.
     """
 
     def __init__(self, look: str, poll_s: float = 5.0, remind_s: float = REMIND_S) -> None:
@@ -73,7 +72,7 @@ class BusTrigger(BaseEventTrigger):
 
 
 class Attention:
-    """Decides when to speak of what is seen: when some of it is new, and again after `remind_s` seconds."""
+    """Decides when an event is due: when an item is new, and again after `remind_s` seconds."""
 
     def __init__(self, remind_s: float = REMIND_S) -> None:
         self._remind_s = remind_s
@@ -81,9 +80,9 @@ class Attention:
         self._again = 0.0
 
     def is_due(self, seen: set[str], now: float) -> bool:
-        """Return whether to speak now, `now` in seconds of a steady clock, of what is `seen`.
+        """Return whether to emit an event for the items `seen`; forget items no longer present.
 
-        What vanishes is forgotten.
+        `now` is in seconds of a monotonic clock.
         """
         due = bool(seen - self._spoken_of) or (bool(seen) and now >= self._again)
         self._spoken_of = seen

@@ -1,4 +1,4 @@
-"""Read a pipeline file such as `dags/train_model.yml`: how each stage of a pipeline runs, without editing its DAG."""
+"""Read a pipeline file such as `dags/train_model.yml`, which sets how the stages of a DAG run without editing it."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -17,11 +17,11 @@ class PipelineStage(NumbersAreNumbers):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout_minutes: float = Field(
-        gt=0, le=60 * 24 * 365, description="minutes after which the stage is ended and tried again"
+        gt=0, le=60 * 24 * 365, description="minutes after which the stage is ended and retried"
     )
-    retries: int = Field(default=2, ge=1, description="tries after the first; each goes on from the last checkpoint")
-    slots: int = Field(default=1, ge=1, description="slots of the pool it takes")
-    pool: str = Field(default="default_pool", description="the pool that bounds what runs at once")
+    retries: int = Field(default=2, ge=1, description="retries; each resumes from the last checkpoint")
+    slots: int = Field(default=1, ge=1, description="pool slots it takes")
+    pool: str = Field(default="default_pool", description="the pool that limits how many run at once")
     overrides: tuple[str, ...] = Field(default=(), description="key=value words that win over the preset")
 
     @field_validator("overrides")
@@ -34,7 +34,7 @@ class PipelineStage(NumbersAreNumbers):
         return overrides
 
     def task_arguments(self) -> dict[str, Any]:
-        """Return the arguments of `StageOperator` that the file decides."""
+        """Return the arguments of `StageOperator` that the file sets."""
         return {
             "execution_timeout": timedelta(minutes=self.timeout_minutes),
             "retries": self.retries,
@@ -45,12 +45,12 @@ class PipelineStage(NumbersAreNumbers):
 
 
 class Pipeline(NumbersAreNumbers):
-    """A pipeline: when it starts by itself, how many of its runs go at once, and how each stage runs."""
+    """A pipeline: when it is started, how many of its runs are active at once, and how each stage runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_active_runs: int = Field(default=1, ge=1, description="runs of the DAG at once; others wait in the queue")
-    retrain: Policy = Field(default=Policy(), description="when requests for a training become one")
+    max_active_runs: int = Field(default=1, ge=1, description="active runs of the DAG; others stay queued")
+    retrain: Policy = Field(default=Policy(), description="when requests start a training")
     stages: dict[str, PipelineStage]
 
     @property
@@ -63,7 +63,7 @@ def read_pipeline(path: Path) -> Pipeline:
     """Read a pipeline file.
 
     Raises:
-        BadInput: it is not YAML, or a field is wrong; names file and field.
+        BadInput: it is not YAML, or a field is invalid; names file and field.
     """
     try:
         return Pipeline.model_validate(read_yaml(path))

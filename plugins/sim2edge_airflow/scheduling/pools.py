@@ -1,12 +1,12 @@
-"""The pools that bound what runs at once, and which of them a task goes to.
+"""Choose the pool, slots and priority of each task, and create the pools.
 
-    capture    episodes and frames: stages that take all the cores they get, two slots each
+    capture    episodes and frames: stages that use every core they get, two slots each
     train      from dataset to release, two slots each
-    backfill   whatever a backfill started, whichever stage it is: a live batch never waits for it
+    backfill   every task that a backfill started, of any stage: a live batch never waits for it
 
-Their first sizes are `[sim2edge] pool_<name>` in airflow.cfg; from then on a person resizes them in the UI (Admin,
-Pools). They are made when a part of Airflow that has the database starts (`on_starting`), and again when a task needs
-one that somebody has removed: a task without a pool would wait for ever, and only the scheduler's log would say so.
+Their initial sizes are `[sim2edge] pool_<name>` in airflow.cfg; from then on they are resized in the UI (Admin, Pools).
+They are created when an Airflow component with database access starts (`on_starting`), and recreated when a task needs
+one that was deleted: a task without a pool would wait for ever, and only the scheduler's log would show it.
 """
 
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ CAPTURE, TRAIN, BACKFILL = "capture", "train", "backfill"
 POOLS = {
     CAPTURE: "Stages that make episodes and frames; two slots each.",
     TRAIN: "Stages from dataset to release; two slots each.",
-    BACKFILL: "Whatever a backfill started, so that it never holds up a live batch.",
+    BACKFILL: "Tasks started by a backfill, so that they never hold up a live batch.",
 }
 INFINITE = -1
-"""Slots of a pool without a bound, as Airflow stores it."""
+"""Slots of an unlimited pool, as Airflow stores it."""
 
 HEAD_WEIGHT, FOLLOWER_WEIGHT = -2, -1
-"""Priority of a backfill's tasks: below all others; what makes a batch complete goes before what begins another."""
+"""Priority of a backfill's tasks: below all others; tasks that complete a batch go before those that begin one."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a task instance waits for its turn."""
+    """The pool, slots and priority of a task instance."""
 
     pool: str
     slots: int
@@ -45,7 +45,7 @@ class Place:
 
 
 def choose_place(declared: Place, is_backfill: bool, follows_backfill: bool) -> Place:
-    """Where a task goes that declares `declared`, in a run of a backfill or in one that a backfill's batch started."""
+    """Return where a task is queued: as declared, or in the backfill pool if its run belongs to or follows one."""
     if is_backfill:
         return Place(BACKFILL, declared.slots, HEAD_WEIGHT)
     if follows_backfill:
@@ -54,28 +54,28 @@ def choose_place(declared: Place, is_backfill: bool, follows_backfill: bool) -> 
 
 
 def fit_slots(wanted: int, size: int) -> int:
-    """Return the slots a task takes of a pool of `size`: more than there are, and it would wait for ever."""
+    """Return the wanted slots, at most the pool's size: a task that wants more would wait for ever."""
     return wanted if size == INFINITE else max(1, min(wanted, size))
 
 
 def follows(sources_in_backfill: Sequence[bool]) -> bool:
-    """Return whether a run follows a backfill.
+    """Return whether a run follows a backfill: every event that started it came from one.
 
-    All that started it came of one. What a live batch started, too, is live.
+    A run that a live batch started as well is live.
     """
     return bool(sources_in_backfill) and all(sources_in_backfill)
 
 
 def follows_backfill(run: "DagRun", session: "Session") -> bool:
-    """Return whether the batch that started this run came of a backfill.
+    """Return whether the batch that started this run came from a backfill.
 
-    A run of a backfill is known by its tasks' pool, so this holds for the runs after the next, too.
+    Runs of a backfill are recognized by their tasks' pool, so this holds further down the chain, too.
     """
     return follows(database.started_in_pool(session, run, BACKFILL))
 
 
 def pool_size(name: str, session: "Session") -> int:
-    """Return the slots of a pool; one of ours that is missing is made first."""
+    """Return the slots of a pool; create it first if it is one of ours and missing."""
     size = database.pool_slots(session, name)
     if size is None and name in POOLS:
         make_pool(name, session)
@@ -84,14 +84,14 @@ def pool_size(name: str, session: "Session") -> int:
 
 
 def make_pool(name: str, session: "Session") -> None:
-    """Add one of our pools with its first size, unless it is there: a size that somebody chose stays."""
+    """Create one of our pools with its initial size, unless it exists: a size chosen in the UI stays."""
     database.add_pool(session, name, int(read_number(f"pool_{name}", INFINITE, 100_000)), POOLS[name])
 
 
 @hookimpl
 def on_starting(component: Any) -> None:
-    """Make the pools that are missing when the scheduler, or another part with the database, starts."""
-    if type(component).__name__ != "Job":  # each task's process says so, too, and has no database
+    """Create missing pools when the scheduler, or another component with database access, starts."""
+    if type(component).__name__ != "Job":  # task processes call this too, and have no database
         return
     with database.open_session() as session:
         for name in POOLS:

@@ -1,6 +1,6 @@
-"""Shows on a run why it was started: its note, in the list of runs and on its page, names the reasons of its training.
+"""Write the reasons of a training into the note of its DAG run, shown in the list of runs and on the run's page.
 
-Airflow calls this in the scheduler when a run starts to run. A note that somebody wrote is left as it is.
+Airflow calls this listener in the scheduler when a run changes to running. An existing note is kept.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,34 +8,35 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
+from sim2edge.lines import join_lines
 from sim2edge_airflow.airflow_database import events_of
 
 MAX_NOTE = 1000
-"""As many characters as Airflow's database takes."""
+"""Size limit of Airflow's database, characters."""
 MIN_LINE = 40
 
 
 @hookimpl
 def on_dag_run_running(dag_run: Any, msg: str) -> None:  # noqa: ARG001
-    """Write the note of a run that the event of a training started."""
+    """Write the note of a run that a training's event started."""
     trainings = [extra for _, extra in events_of(dag_run) if extra.get("training")]
     if trainings and not dag_run.note:
         dag_run.note = make_note(trainings)
 
 
 def make_note(trainings: Iterable[dict[str, Any]]) -> str:
-    """Return the note for the extras of the events of trainings: a line a reason, as long as there is room for it."""
-    told = list(trainings)
-    names = ", ".join(str(each["training"]) for each in told)
-    reasons = [" ".join(str(reason).split()) for each in told for reason in each.get("reasons") or ()]
+    """Return the note for the `extra` of training events: one line per reason, up to `MAX_NOTE` characters."""
+    extras = list(trainings)
+    names = ", ".join(str(each["training"]) for each in extras)
+    reasons = [join_lines(reason, limit=None) for each in extras for reason in each.get("reasons") or ()]
     head = f"Training {names}"[: MAX_NOTE // 4] + ":"
     return head + fit(reasons, MAX_NOTE - len(head))
 
 
 def fit(reasons: Sequence[str], room: int) -> str:
-    """Return the reasons as a list of at most `room` characters.
+    """Return the reasons as a Markdown list of at most `room` characters.
 
-    Shortened when they are long, counted when they are many.
+    Long reasons are truncated; those that do not fit are counted.
     """
     rest = "\n- and {} more: see retrain/trainings/ on S3"
     shown = min(len(reasons), (room - len(rest) - 8) // (MIN_LINE + 3))

@@ -1,7 +1,7 @@
-"""Loads what every task loads, once, in the process that tasks are forked from: each then starts a second sooner.
+"""Import the modules that every task needs in the process that tasks are forked from: tasks start a second sooner.
 
-Airflow's LocalExecutor forks its workers from the scheduler, and each task from a worker; the DAG processor does the
-same with the files that it parses. What is imported before is there; nothing is connected or started.
+Airflow's LocalExecutor forks its workers from the scheduler, and each task from a worker; the DAG processor forks for
+each file that it parses. Forked processes inherit the imported modules; nothing is connected or started here.
 """
 
 from importlib import import_module
@@ -19,13 +19,13 @@ MODULES = (
     "sim2edge_airflow.operators.stage_in_shards",
     "sim2edge_airflow.operators.stage_operator",
 )
-"""Airflow's reader of DAG files, and what the DAG files and their tasks import."""
+"""Airflow's DAG file parser, and the modules that the DAG files and their tasks import."""
 
 
 @hookimpl
 def on_starting(component: Any) -> None:
-    """Import, where a part of Airflow starts that others are forked from."""
-    if type(component).__name__ == "Job":  # a task's process says that it starts, too
+    """Import the modules when an Airflow component starts that forks other processes."""
+    if type(component).__name__ == "Job":  # task processes call this too
         for name in MODULES:
             import_module(name)
         import_module("sim2edge.stages").installed()  # the declarations
