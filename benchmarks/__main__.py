@@ -1,4 +1,4 @@
-"""Runs the measurements and reports: `python -m benchmarks [NAME...] [--json]`."""
+"""Run the measurements and print a report: `python -m benchmarks [NAME...] [--json]`."""
 
 import argparse
 import importlib
@@ -20,7 +20,7 @@ NAMES = ("overhead", "capture", "clean", "augment", "train", "detector", "ota", 
 
 
 def main() -> int:
-    """Measure what is asked for; 1 if something crashed, however slow the rest was."""
+    """Run the selected measurements; return 1 if one crashed, however slow the others were, else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(NAMES)}; all by default")
     parser.add_argument("--json", action="store_true", help="JSON lines on stdout, the table on stderr")
@@ -29,7 +29,7 @@ def main() -> int:
     if unknown:
         parser.error(f"'{min(unknown)}' is not one of: {', '.join(NAMES)}")
     pin_code_paths()
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the workplace is cleared away first
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # exit, so that the workplace is removed
     start = time.monotonic()
     results: list[Result] = []
     crashed = False
@@ -42,14 +42,14 @@ def main() -> int:
                 crashed = True
                 traceback.print_exc()
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    title = f"{len(os.sched_getaffinity(0))} cores, load {load}, {time.monotonic() - start:.0f} s; a line again: "
+    title = f"{len(os.sched_getaffinity(0))} cores, load {load}, {time.monotonic() - start:.0f} s; to repeat a line: "
     title += "python -m benchmarks <first word of its name>"
     Console(stderr=arguments.json, width=None if sys.stdout.isatty() else 200).print(make_table(results, title))
     return int(crashed)
 
 
 def measure(place: Workplace, name: str, as_json: bool) -> Sequence[Result]:
-    """Return the results of one measurement; as JSON lines, each is printed as it comes."""
+    """Return the results of one measurement; with `as_json`, print each as a JSON line as it comes."""
     results = []
     for result in importlib.import_module(f"benchmarks.{name}").measure(place):
         results.append(result)

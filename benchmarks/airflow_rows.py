@@ -1,4 +1,4 @@
-"""Fills Airflow's database with the runs of made-up batches; run by Airflow's interpreter, for `benchmarks/page.py`.
+"""Fill Airflow's database with runs of synthetic batches; run by Airflow's interpreter, for `benchmarks/page.py`.
 
 python benchmarks/airflow_rows.py 1000
 """
@@ -18,7 +18,7 @@ CHAIN = {"sim_capture": ("capture",), "data_cleaning": ("clean",), "train_model"
 
 
 def main(batches: int) -> None:
-    """One run of each DAG a batch; each task has a reference in XCom."""
+    """Insert one run of each DAG for each batch, each task with an XCom `outcome`."""
     runs, tasks, values = [], [], []
     start, number = utcnow() - timedelta(hours=batches), 0
     for batch in range(batches):

@@ -1,4 +1,4 @@
-"""The augment stage's path from a table of frames to a table of varied copies, against bare OpenCV, on one core."""
+"""Measure the augment stage, from a table of frames to a table of varied copies, against bare OpenCV, on one core."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ ROUNDS = 7
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Yield frames varied a second against decoding them, and copies a second against decoding and encoding as many."""
+    """Yield frames/s against decoding them, and copies/s against decoding and encoding as many."""
     config = configs.load(AugmentConfig, "augment", overrides=[*QUICK["augment"], "workers=1"])
     batches = open_frames([place.fetch("clean")])
     lidar, found = batches[0].stats.lidar, survey(batches, config)
@@ -47,7 +47,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def recode(images: Sequence[np.ndarray], copies: int, quality: int) -> None:
-    """Decode every image, and encode `copies` of them, and nothing else."""
+    """Decode every image and encode `copies` of them, without other work."""
     decoded = [np.asarray(cv2.imdecode(image, cv2.IMREAD_COLOR), np.uint8) for image in images]
     for number in range(copies):
         cv2.imencode(".jpg", decoded[number % len(decoded)], [cv2.IMWRITE_JPEG_QUALITY, quality])

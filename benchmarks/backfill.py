@@ -1,12 +1,12 @@
-"""Thirty days backfilled through the real pipeline: a scheduler on PostgreSQL, real stages on tiny batches.
+"""Measure a backfill of thirty days through the real pipeline: a scheduler on PostgreSQL, real stages on tiny batches.
 
     make bench-backfill                    # DAYS=30
     .venvs/stages/bin/python -m benchmarks.backfill --days 7 --json
 
-Three times the same days: everything is made; everything is there already; the settings of `augment` have changed. The
-overhead of a task is what the machine has spent on it besides its stage: the seconds of as many cores as could be busy,
-less those of the stages (`cost.wall_s` of what they made), shared among the tasks. The work and the waiting of the
-scheduler, the start of the task's process, the look on the bus and the end of the run are all in it.
+The same days three times: nothing cached; everything cached; the settings of `augment` changed. The overhead of a task
+is the core time not spent in its stage: the seconds of as many cores as could be busy, less those of the stages
+(`cost.wall_s` of their artifacts), divided by the number of tasks. It includes the scheduler's work and waiting, the
+start of the task's process, the lookup on the bus and the end of the run.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from sim2edge.stack.settings import StackSettings
 FIRST = date(2026, 1, 1)
 PARALLELISM = 8
 HEAVY = 2
-"""Slots that a stage takes of its pool."""
+"""Pool slots that a stage takes."""
 AIRFLOW = {
     "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
@@ -52,21 +52,21 @@ class Part:
     """Stages that may run at once."""
     cores: int
     wall_s: float
-    """From the request to the end of the last task of the last batch."""
+    """Seconds from the request to the end of the last task of the last batch."""
     tasks: int
     stage_s: float
     """Seconds of all stages that ran."""
     wait_s: float
-    """Median of a task's time between queued and started."""
+    """Median seconds between queued and started, over all tasks."""
     outcomes: Mapping[str, int]
-    """`<stage> made` or `<stage> cached` to how many; of trainings, too."""
+    """`<stage> made` or `<stage> cached` to the number of tasks, trainings included."""
     trainings: int
-    """Runs of `train_model` that followed, and took `training_s` more."""
+    """Number of runs of `train_model` that followed, and took `training_s` more."""
     training_s: float
 
     @property
     def overhead_s(self) -> float:
-        """Seconds that a core spent on a task besides its stage; means something where no stage has several cores."""
+        """Core seconds per task outside its stage; meaningful only if each stage uses one core."""
         return (min(self.places, self.cores) * self.wall_s - self.stage_s) / self.tasks
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class Part:
 
 
 def main() -> int:
-    """Measure and print; 1 when the second time took more than two seconds a batch."""
+    """Measure and print; return 1 if the second backfill took more than two seconds a batch, else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.backfill", description=__doc__)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--json", action="store_true", help="JSON lines")
@@ -101,28 +101,28 @@ def main() -> int:
 
 
 def settings(home: Path) -> StackSettings:
-    """Return a stack on ports of its own."""
+    """Return the settings of a stack on free ports."""
     ports = free_ports(3)
     names = ("s3_port", "mlflow_port", "airflow_port")
     return StackSettings(home=home / "stack", preset="tiny", **dict(zip(names, ports, strict=True)))
 
 
 def prepare(stack: PostgresStack) -> None:
-    """Wait for the DAGs; what comes after a training is not measured."""
+    """Wait for the DAGs, and pause those after a training, which are not measured."""
     wait_for(lambda: set(DATA) <= set(dags(stack)), "the DAGs")
     for dag in RELEASE:
         call(stack, "PATCH", f"dags/{dag}", {"is_paused": True})
 
 
 def measure(stack: PostgresStack, days: int) -> Iterator[Part]:
-    """Yield the three backfills; two stages at once where they work, else as many as Airflow has places for."""
+    """Yield the three backfills: two stages at once if all are made, else as many as Airflow's parallelism allows."""
     yield backfill(stack, "made", days, places=2)
-    yield backfill(stack, "all hits", days, places=PARALLELISM)
+    yield backfill(stack, "all cached", days, places=PARALLELISM)
     yield backfill(stack, "augment changed", days, places=PARALLELISM, overrides=CHANGED)
 
 
 def backfill(stack: PostgresStack, name: str, days: int, places: int, overrides: Sequence[str] = ()) -> Part:
-    """Backfill the days, follow what comes of it, and look at the tasks."""
+    """Backfill the days, wait for the downstream runs, and return the figures of all tasks."""
     pool = {"pool": "backfill", "slots": places * HEAVY, "include_deferred": False}
     call(stack, "PATCH", "pools/backfill", pool)
     wait_for(lambda: not active(stack), "the end of the backfill before")
@@ -135,7 +135,7 @@ def backfill(stack: PostgresStack, name: str, days: int, places: int, overrides:
     wait_for(lambda: has_ended(stack, before, DATA, days), "the end of the backfill", HOURS_S)
     data = tasks(stack, before, DATA)
     wait_for(lambda: has_ended(stack, before, TRAINING, 0), "the end of the trainings", HOURS_S)
-    time.sleep(15)  # a request may be on its way to a training
+    time.sleep(15)  # a request may still be about to start a training
     wait_for(lambda: has_ended(stack, before, TRAINING, 0), "the end of the trainings", HOURS_S)
     trained = tasks(stack, before, ["train_model"])
     ended = max(time_of(task["end_date"]) for task in data)
@@ -156,23 +156,23 @@ def backfill(stack: PostgresStack, name: str, days: int, places: int, overrides:
 
 
 def call(stack: PostgresStack, method: str, path: str, body: Any = None) -> dict[str, Any]:
-    """Airflow's REST API."""
+    """Call Airflow's REST API and return its JSON answer."""
     return stack.client._call(method, f"/api/v2/{path}", body)
 
 
 def dags(stack: PostgresStack) -> list[str]:
-    """Return the DAGs that there are."""
+    """Return the ids of all DAGs."""
     return [dag["dag_id"] for dag in call(stack, "GET", "dags")["dags"]]
 
 
 def active(stack: PostgresStack) -> list[Any]:
-    """Return the backfills that Airflow has not noticed the end of: there may be one a DAG."""
+    """Return the backfills that Airflow has not marked as completed; it allows one per DAG."""
     found = call(stack, "GET", f"backfills?dag_id={DATA[0]}")["backfills"]
     return [each for each in found if not each["completed_at"]]
 
 
 def pages(stack: PostgresStack, path: str, key: str) -> Iterator[dict[str, Any]]:
-    """Yield every entry of a list that the API gives in pages."""
+    """Yield every entry of a paginated list of the API."""
     offset = 0
     while True:
         page = call(stack, "GET", f"{path}?limit=100&offset={offset}")[key]
@@ -188,7 +188,7 @@ def ids(stack: PostgresStack, dag: str) -> set[str]:
 
 
 def has_ended(stack: PostgresStack, before: Mapping[str, set[str]], names: Sequence[str], runs: int) -> bool:
-    """Return whether each of the DAGs has had so many new runs at least, and none of its runs is left to do."""
+    """Return whether each of the DAGs has at least `runs` new runs, and all of its new runs have ended."""
     for dag in (name for name in names if name in before):
         found = [run for run in pages(stack, f"dags/{dag}/dagRuns", "dag_runs") if run["dag_run_id"] not in before[dag]]
         if len(found) < runs or any(run["state"] in ("queued", "running") for run in found):
@@ -207,20 +207,20 @@ def tasks(stack: PostgresStack, before: Mapping[str, set[str]], names: Sequence[
 
 
 def outcome(task: Mapping[str, Any]) -> str:
-    """`made`, `cached`, or the state of a task that is no stage."""
+    """Return `made`, `cached`, or the state of a task without a stage."""
     said = (task["rendered_fields"] or {}).get("outcome") if task["state"] == "success" else None
     return str(said).partition(":")[0] if said else str(task["state"])
 
 
 def seconds_of_stage(task: Mapping[str, Any]) -> float:
-    """Return seconds that the stage of a task ran; of a hit, none."""
+    """Return the seconds that a task's stage ran; 0 for a cache hit."""
     if outcome(task) != "made":
         return 0.0
     return Bus.from_environment().open(task["rendered_fields"]["artifact"]).cost.wall_s
 
 
 def time_of(text: str) -> float:
-    """Unix time of a time as Airflow writes it."""
+    """Parse a time of Airflow's API into Unix time, seconds."""
     return datetime.fromisoformat(text).timestamp()
 
 

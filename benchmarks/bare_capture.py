@@ -1,8 +1,8 @@
-"""A process that captures episodes, and then makes the simulator calls of each alone: CPU time of both, as JSON.
+"""Capture episodes, then repeat only the simulator calls of each, and print the CPU time of both as JSON.
 
     python -m benchmarks.bare_capture FOLDER 3 episode_seconds=10
 
-It is a process of its own because MuJoCo's drawing is chosen before its import.
+It is a process of its own because MuJoCo's rendering backend is chosen before its import.
 """
 
 import json
@@ -25,7 +25,7 @@ BATCH = "bench-overhead"
 
 
 class Noting:
-    """A simulator that notes its commands."""
+    """A simulator that records its commands."""
 
     def __init__(self, simulator: "Simulator") -> None:
         self._simulator = simulator
@@ -33,21 +33,21 @@ class Noting:
         self.commands: list[Command] = []
 
     def reset(self, spec: "EpisodeSpec") -> None:
-        """As `Simulator.reset`."""
+        """See `Simulator.reset`."""
         self.commands = []
         self._simulator.reset(spec)
 
     def observe(self) -> "Observation":
-        """As `Simulator.observe`."""
+        """See `Simulator.observe`."""
         return self._simulator.observe()
 
     def step(self, command: "Command") -> "Advance":
-        """As `Simulator.step`."""
+        """See `Simulator.step`."""
         self.commands.append(command)
         return self._simulator.step(command)
 
     def close(self) -> None:
-        """As `Simulator.close`."""
+        """See `Simulator.close`."""
         self._simulator.close()
 
 
@@ -61,7 +61,7 @@ def main(folder: Path, episodes: int, overrides: Sequence[str]) -> None:
 
     cv2.setNumThreads(1)
     simulator = MujocoSimulator(config, config.camera.backend)
-    capture(config, simulator, folder, episodes)  # the first one pays for what is loaded once
+    capture(config, simulator, folder, episodes)  # a warm-up: the first episode includes one-time loading
     whole, bare, frames = 0.0, 0.0, 0
     for index in range(episodes):
         start = time.process_time()
@@ -76,7 +76,7 @@ def main(folder: Path, episodes: int, overrides: Sequence[str]) -> None:
 def capture(
     config: CaptureConfig, simulator: "Simulator", folder: Path, index: int
 ) -> tuple["EpisodeSpec", Sequence["Command"]]:
-    """Capture an episode as a worker does; what was drawn, and the commands that the motors got."""
+    """Capture an episode as a worker does; return its spec, and the commands sent to the motors."""
     from sim2edge.capture.episode import capture_episode
     from sim2edge.capture.room_simulator import draw_episode
 
@@ -88,7 +88,7 @@ def capture(
 
 
 def replay(spec: "EpisodeSpec", simulator: "Simulator", commands: Sequence["Command"]) -> None:
-    """The same drive with nobody at the wheel, and nothing made of what is seen."""
+    """Repeat the simulator calls of an episode, without control loop and without recording."""
     simulator.reset(spec)
     for command in commands:
         simulator.observe()

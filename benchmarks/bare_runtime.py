@@ -1,6 +1,6 @@
-"""The peer of the detector: the runtime alone, called as its documentation says, without anything of sim2edge.
+"""Call the inference runtime alone, as its documentation shows, without sim2edge: the peer of the detector.
 
-python -m benchmarks.bare_runtime model.tflite      # {"import_ms": ..., "memory_mb": ...} of a process of its own
+python -m benchmarks.bare_runtime model.tflite      # {"ready_ms": ..., "memory_mb": ...} of a process of its own
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 Call = Callable[[Any], Any]
-"""From the network's input, float32 NHWC, to its raw outputs."""
+"""Maps the network's input, float32 NHWC, to its raw outputs."""
 
 
 def load_bare(model: Path) -> Call:
@@ -21,7 +21,7 @@ def load_bare(model: Path) -> Call:
 
 
 def load_tflite(model: Path) -> Call:
-    """Return the LiteRT interpreter."""
+    """Return the bare call of a LiteRT interpreter."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(model), num_threads=1)
@@ -38,7 +38,7 @@ def load_tflite(model: Path) -> Call:
 
 
 def load_onnx(model: Path) -> Call:
-    """Return the ONNX Runtime session."""
+    """Return the bare call of an ONNX Runtime session."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -49,7 +49,7 @@ def load_onnx(model: Path) -> Call:
 
 
 def main() -> None:
-    """Import what any detector needs, load the model, and say what that took."""
+    """Import the libraries that any detector needs, load the model, and print time and memory."""
     start = time.perf_counter()
     import cv2  # noqa: F401
     import numpy  # noqa: F401

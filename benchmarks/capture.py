@@ -1,4 +1,4 @@
-"""Capturing: episodes a second on one and on two processes, and an episode's CPU time against the bare simulator's."""
+"""Measure capture: episodes/s on one and two processes, and an episode's CPU time against the bare simulator's."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from sim2edge.config import load
 
 SHORT = ("episode_seconds=10", "camera.width=160", "camera.height=120", "verify_every=0")
 EVERYTHING = ("lidar_3d.enabled=true", "camera.masks=true")
-"""What a robot can have besides camera, LiDAR and IMU."""
+"""Optional sensors besides camera, LiDAR and IMU."""
 
 ROUNDS = 2
 EPISODES_A_ROUND = 4
@@ -30,7 +30,7 @@ MAX_OVERHEAD = 1.25
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Rates, the gain of a second process, and the overhead; with EGL where there is one, and with the ray camera."""
+    """Yield rates, the speed-up of a second process, and the overhead; with the ray camera, and with EGL if present."""
     renderer = probe_egl()
     cameras = {"ray": ("camera.backend=ray",)}
     if renderer:
@@ -44,7 +44,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def measure_rates(place: Workplace, backend: str, camera: Sequence[str], note: str) -> Iterator[Result]:
-    """Yield episodes a second of one process and of two, which take turns with the same episodes."""
+    """Yield episodes/s of one process and of two, which alternate on the same episodes."""
     seconds = {1: 0.0, 2: 0.0}
     with ExitStack() as stack:
         pools = {count: stack.enter_context(open_pool(place, backend, camera, count)) for count in seconds}
@@ -56,39 +56,39 @@ def measure_rates(place: Workplace, backend: str, camera: Sequence[str], note: s
     one, two = (ROUNDS * EPISODES_A_ROUND / seconds[count] for count in (1, 2))
     yield Result(f"capture.rate_{backend}", one, "episodes/s", note=f"10 s of 160x120, one process, {note}")
     cores = len(os.sched_getaffinity(0))
-    said = f"{cores} cores; whatever else runs on them counts"
+    said = f"{cores} cores; other load on them lowers the figure"
     yield Result(f"capture.two_{backend}", two, "episodes/s", "one process", one, least=MIN_SPEED_UP, note=said)
 
 
 def open_pool(place: Workplace, name: str, camera: Sequence[str], count: int) -> AbstractContextManager[Submit]:
-    """Worker processes with a folder of their own."""
+    """Start `count` worker processes with a folder of their own."""
     config = load(CaptureConfig, "capture", overrides=[*SHORT, *camera, f"workers={count}"])
     return worker_pool(config, "bench", place.new_folder(f"capture-{name}-{count}"), place.folder)
 
 
 def warm_up(submit: Submit, count: int) -> None:
-    """Have every process of a pool capture its first episode, which pays for what is loaded once."""
+    """Let every process of a pool capture its first episode, which includes one-time loading."""
     first = ROUNDS * EPISODES_A_ROUND
     processes = {future.result() for future in [submit(capture_and_wait, first + k) for k in range(count)]}
     if len(processes) != count:
-        raise RuntimeError(f"{count} worker processes were wanted, {len(processes)} work")
+        raise RuntimeError(f"expected {count} worker processes, {len(processes)} run")
 
 
 def capture_and_wait(index: int) -> int:
-    """Capture an episode and wait until the other processes have begun theirs; this process's id."""
+    """Capture an episode, wait until the other processes have begun theirs, and return this process's id."""
     capture_one(index)
     time.sleep(SETTLING_S)
     return os.getpid()
 
 
 def burst(submit: Submit, first: int) -> None:
-    """Capture some episodes."""
+    """Capture `EPISODES_A_ROUND` episodes from index `first` on."""
     for future in [submit(capture_one, first + k) for k in range(EPISODES_A_ROUND)]:
         future.result()
 
 
 def measure_overhead(place: Workplace, name: str, more: Sequence[str], most: float | None) -> Result:
-    """CPU time of a frame against that of the simulator's calls alone."""
+    """Measure the CPU time per frame against that of the simulator's calls alone."""
     done = run_alone(place.new_folder("alone"), (*SHORT, *more))
     whole, bare = (1000 * done[part] / done["frames"] for part in ("whole_s", "bare_s"))
     note = f"CPU time, {EPISODES_ALONE} episodes" + (f", {' '.join(more)}" if more else "")
@@ -96,7 +96,7 @@ def measure_overhead(place: Workplace, name: str, more: Sequence[str], most: flo
 
 
 def run_alone(folder: Path, overrides: Sequence[str]) -> Mapping[str, float]:
-    """Return what `benchmarks.bare_capture` measures."""
+    """Run `benchmarks.bare_capture` and return its figures."""
     command = [sys.executable, "-m", "benchmarks.bare_capture", str(folder), str(EPISODES_ALONE), *overrides]
     measured: Mapping[str, float] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return measured

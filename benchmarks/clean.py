@@ -1,4 +1,4 @@
-"""The clean stage's path of one episode, log to table of frames, against bare OpenCV on the same JPEGs, on one core."""
+"""Measure the clean stage, from an episode's log to its table of frames, against bare OpenCV, on one core."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +19,7 @@ ROUNDS = 7
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Yield frames a second of the path, of bare decoding, and of bare decoding, resizing and encoding."""
+    """Yield frames/s against bare decoding, and against bare decoding, resizing and encoding of the same JPEGs."""
     folder = place.fetch("capture").folder
     config = configs.load(CleanConfig, "clean", overrides=[*QUICK["clean"], "workers=1"])
     wanted = choose_episodes(folder, config, BATCH).wanted
@@ -47,12 +47,12 @@ def read_images(task: Task) -> Sequence[bytes]:
 
 
 def decode(image: bytes) -> NDArray[np.uint8]:
-    """Decode a JPEG, and nothing else."""
+    """Decode a JPEG, without other work."""
     decoded = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
     return np.asarray(decoded, np.uint8)
 
 
 def prepare(image: bytes, config: CleanConfig) -> bool:
-    """Decode, resize and encode a JPEG, and nothing else."""
+    """Decode, resize and encode a JPEG, without other work."""
     resized = cv2.resize(decode(image), (config.width, config.height), interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])[0]

@@ -1,7 +1,7 @@
-"""How long Airflow takes to read each DAG file: every task reads its own again before it starts.
+"""Measure how long Airflow takes to parse each DAG file: every task parses its own again before it starts.
 
-In a process of its own, forked from one that has Airflow imported, as the DAG processor does it; what a file imports
-besides is counted.
+Each file is parsed in a process forked from one that has imported Airflow, as the DAG processor does; the file's other
+imports count.
 """
 
 import json
@@ -33,7 +33,7 @@ for path in sorted(Path(sys.argv[1], "dags").glob("*.py")):
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Yield a line a DAG file: the median seconds of reading it."""
+    """Yield a result per DAG file: the median seconds of parsing it."""
     seconds: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for name, taken in read_files(place):
@@ -43,10 +43,10 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def read_files(place: Workplace) -> Iterator[tuple[str, float]]:
-    """Yield the files' names and the seconds that each took, in a new Airflow.
+    """Yield each file's name and parse time in seconds, in a new Airflow home.
 
     Raises:
-        RuntimeError: a file cannot be read.
+        RuntimeError: a file has an import error.
     """
     home = place.folder / "airflow"
     environment = {

@@ -1,8 +1,8 @@
-"""The detector as the device runs it, against the bare interpreter call on the same frames, on one core.
+"""Measure the device's detector against the bare interpreter call on the same frames, on one core.
 
-From a frame of the network's size, BGR, to named obstacles; and the same through the service's bookkeeping. Through
-HTTP for information: there, the frame arrives as a JPEG. The network has hardly been trained: its threshold is lowered
-until it reports as many obstacles as a good one, or post-processing would have nothing to do.
+Measured from a frame of the network's size, BGR, to named obstacles, without and with the service's bookkeeping. HTTP
+is for information: there, the frame arrives as a JPEG. The network is barely trained: its threshold is lowered until it
+reports as many obstacles as a good one, or post-processing would have nothing to do.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from sim2edge.recipes.perception_frames import DatasetTable, read_frames
 
 ROUNDS = 1500
 SEEN = 3.0
-"""Obstacles a frame, on average, of a network that works."""
+"""Mean obstacles per frame of a well-trained network."""
 BISECTIONS = 30
 MAXIMUM = 1.2
 PEER = "bare interpreter call"
@@ -39,7 +39,7 @@ REQUESTS = 200
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Milliseconds a frame: detector, service and HTTP, each against the bare call."""
+    """Yield milliseconds per frame of detector, service and HTTP, each against the bare call."""
     bundle = unpack_bundle(place.fetch("export").path("bundle.tar"), place.new_folder("slot") / "a")
     images = test_images(place)
     make_it_see(bundle.folder, images)
@@ -56,7 +56,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def time_calls(bundle: Bundle, images: Sequence[Image]) -> dict[str, float]:
-    """Median milliseconds of the bare call, the detector and the service, by turns, frame by frame, on one core."""
+    """Return median milliseconds of the bare call, the detector and the service, alternating, on one core."""
     bare, values = load_bare(bundle.model), network_input(images[0])
     detector = ObstacleDetector(bundle.folder)
     service = DetectorService(detector)
@@ -72,7 +72,7 @@ def time_calls(bundle: Bundle, images: Sequence[Image]) -> dict[str, float]:
 
 
 def make_it_see(folder: Path, images: Sequence[Image]) -> None:
-    """Set the score threshold of an unpacked bundle, by bisection, so that it finds about `SEEN` obstacles a frame."""
+    """Set the score threshold of an unpacked bundle, by bisection, to report about `SEEN` obstacles per frame."""
     low, high = 0.0, 1.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -84,7 +84,7 @@ def make_it_see(folder: Path, images: Sequence[Image]) -> None:
 
 
 def set_threshold(folder: Path, score: float) -> None:
-    """Change the score threshold of an unpacked bundle, and the hash that guards it."""
+    """Change the score threshold of an unpacked bundle, and the hash of the changed file."""
     signature, release = (json.loads((folder / name).read_bytes()) for name in (SIGNATURE_FILE, RELEASE_FILE))
     signature["postprocess"]["score_threshold"] = score
     text = json.dumps(signature).encode()
@@ -94,7 +94,7 @@ def set_threshold(folder: Path, score: float) -> None:
 
 
 def count_obstacles(detector: ObstacleDetector, images: Sequence[Image]) -> float:
-    """Obstacles a frame, on average."""
+    """Return the mean number of obstacles per frame."""
     return statistics.mean(len(detector.detect(image).obstacles) for image in images)
 
 
@@ -106,12 +106,12 @@ def test_images(place: Workplace) -> Sequence[Image]:
 
 
 def network_input(image: Image) -> NDArray[np.float32]:
-    """Return a frame of the network's size as the bare call takes it."""
+    """Convert a BGR frame of the network's size to the bare call's input, float32 NHWC, RGB in 0..1."""
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)[None] / np.float32(255), np.float32)
 
 
 def time_requests(folder: Path, images: Sequence[Image]) -> float:
-    """Return median milliseconds of a prediction over HTTP, on one connection that is kept open."""
+    """Return median milliseconds of a prediction over HTTP, on one keep-alive connection."""
     bodies = [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
     with running_service(folder) as process:
         connection = http.client.HTTPConnection("127.0.0.1", process.port)

@@ -1,4 +1,4 @@
-"""What the parts that run for long, or many at a time, hold in memory: the device's service and a capture worker."""
+"""Measure the memory of long-running or replicated processes: the device's service and a capture worker."""
 
 import json
 import os
@@ -23,7 +23,7 @@ LONE_WORKER = ("episodes=2", "episode_seconds=3", "workers=1")
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Time until the detector is ready, memory of its service, peak memory of a capture worker."""
+    """Yield the time until the detector is ready, its service's memory, and a capture worker's peak memory."""
     bundle = unpack_bundle(place.fetch("export").path("bundle.tar"), place.new_folder("slot") / "a")
     ours, bare = [], []
     for _ in range(ROUNDS):
@@ -41,14 +41,14 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def measure_bare(model: Path) -> Mapping[str, float]:
-    """Time and memory of a process with the runtime alone."""
+    """Return time and memory of a process with the inference runtime alone."""
     command = [sys.executable, "-m", "benchmarks.bare_runtime", str(model)]
     measured: Mapping[str, float] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return measured
 
 
 def measure_capture(place: Workplace) -> Result:
-    """Peak memory of the one worker of a capture, and of the process that started it."""
+    """Measure the peak memory of a capture's only worker, against that of its parent process."""
     command = [sys.executable, "-m", "sim2edge", "capture", "--partition", "bench-lone", *LONE_WORKER]
     with subprocess.Popen(command, env=place.environment, stdout=subprocess.DEVNULL) as process:
         peaks: dict[int, float] = {}
@@ -64,7 +64,7 @@ def measure_capture(place: Workplace) -> Result:
 
 
 def peak_memory_mb(root: int) -> dict[int, float]:
-    """Peak resident memory so far, MB, of a process and everything below it, by process id."""
+    """Return process id to peak resident memory so far, MB, of a process and its descendants."""
     try:
         family = [root, *(child.pid for child in psutil.Process(root).children(recursive=True))]
     except psutil.NoSuchProcess:
@@ -73,7 +73,7 @@ def peak_memory_mb(root: int) -> dict[int, float]:
 
 
 def high_water_mb(pid: int) -> float | None:
-    """`VmHWM` of a process (proc(5)), MB; None when it has ended."""
+    """Return `VmHWM` of a process (proc(5)), MB; None if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

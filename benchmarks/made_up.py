@@ -1,8 +1,9 @@
-"""A bucket full of made-up batches: real manifests of every kind, chained as the stages chain them, with small files.
+"""Fill a bucket with synthetic batches: real manifests of every kind, linked as the stages link them, with small files.
 
     fill(bus, batches=1000, trainings=50)
 
-Nothing is simulated or trained; what is read and shown is the same as of real artifacts. Needs the light core only.
+Nothing is simulated or trained; readers and pages see the same structure as of real artifacts. Needs the light core
+only.
 """
 
 import hashlib
@@ -28,12 +29,12 @@ def fill(
     """Commit `batches` batches, an hour apart, and `trainings` trainings, each on all batches until then.
 
     Args:
-        bus: where.
+        bus: the bus to fill.
         batches: how many batches.
         trainings: how many trainings.
         devices: how many devices run the last release.
         first: when the first batch was captured.
-        current: have the refs of champion and ring name what is made up.
+        current: whether to set the refs of champion and ring to the synthetic artifacts.
 
     Returns:
         the verdicts, oldest first.
@@ -55,7 +56,7 @@ def fill(
 
 
 def make_batch(bus: Bus, number: int, start: datetime) -> Manifest:
-    """Return the episodes and the frames of one batch; returns the frames."""
+    """Commit the episodes and the frames of one batch, and return the frames."""
     batch = f"night-{number:04d}"
     success = 0.7 + number % 7 / 25
     seeds = {f"{batch}.{index:04d}": hashlib.sha256(f"{batch}{index}".encode()).hexdigest()[:32] for index in range(20)}
@@ -74,7 +75,7 @@ def make_batch(bus: Bus, number: int, start: datetime) -> Manifest:
 
 
 def train(bus: Bus, frames: Sequence[Manifest], champion: Manifest | None, number: int) -> Manifest:
-    """Return a dataset, a model and its verdict; returns the verdict."""
+    """Commit a dataset, a model and its verdict, and return the verdict."""
     batch, start = frames[-1].partition, frames[-1].finished + timedelta(minutes=5)
     splits = {name: {"frames": share * len(frames), "originals": share * len(frames), "episodes": len(frames)}
               for name, share in (("train", 7900), ("validation", 560), ("test", 640))}  # fmt: skip
@@ -110,7 +111,7 @@ def train(bus: Bus, frames: Sequence[Manifest], champion: Manifest | None, numbe
 
 
 def release(bus: Bus, model: Manifest, verdict: Manifest, devices: int) -> Manifest:
-    """Return a release, its rollout, and devices that run it; returns the rollout."""
+    """Commit a release and its rollout, write the status of devices that run it, and return the rollout."""
     variants = [
         {"name": name, "precision": precision, "bytes": 800_000, "latency_ms": 0.6, "latency": "0.6 ms on x86-64",
          "quality": {"map50": 0.46, "floor_accuracy": 0.97}, "distance": {"agreement": 0.999},
@@ -143,7 +144,7 @@ def commit(
     finished: datetime, wall_s: float, files: Mapping[str, bytes], *, listed: Mapping[str, bytes] | None = None,
     size: int | None = None, refused: str | None = None,
 ) -> Manifest:  # fmt: skip
-    """Commit an artifact whose payload is `files`; those in `listed` stand in its manifest alone."""
+    """Commit an artifact with the payload `files`; those in `listed` are only in its manifest."""
     identity = hashlib.sha256(f"{stage}{batch}{json.dumps(inputs)}".encode()).hexdigest()[:16]
     for path, content in files.items():
         bus.put(f"{kind}/{batch}/{identity}/made-up/{path}", content)
@@ -180,7 +181,7 @@ def commit(
 
 
 def as_json(content: Any) -> bytes:
-    """JSON, as stages write it."""
+    """Return the content as JSON, encoded as stages encode it."""
     return json.dumps(content).encode()
 
 

@@ -1,4 +1,4 @@
-"""Updates over the air: a check that finds nothing new, a first update, and the memory of the agent that makes them.
+"""Measure over-the-air updates: a check without news, a first update, and the agent's memory.
 
 The peer is the TUF client of the reference implementation on the same repository, over the same connection.
 """
@@ -29,7 +29,7 @@ BARE_AGENT = "import obstore, psutil, tuf.ngclient; print(psutil.Process().memor
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Milliseconds of a check and of a first update, megabytes of the agent."""
+    """Yield milliseconds of a check and of a first update, and megabytes of the agent."""
     release = place.stage("push").manifest.summary
     root = (place.keys / "root.json").read_bytes()
     yield measure_check(place, root)
@@ -38,7 +38,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def measure_check(place: Workplace, root: bytes) -> Result:
-    """Return a check by a device that has the release already."""
+    """Measure a check by a device that has the release already."""
     device = new_device(place, root)
     if device.update().step is not Step.INSTALL:
         raise RuntimeError("the first check did not install")
@@ -50,7 +50,7 @@ def measure_check(place: Workplace, root: bytes) -> Result:
 
 
 def measure_update(place: Workplace, root: bytes, size: int) -> Result:
-    """From an empty device to a release in its slot, on disk, ready for its trial."""
+    """Measure an update from an empty device to a release in its slot, on disk, ready for its trial."""
     contestants = {
         "update": lambda: new_device(place, root).update(),
         "bare": lambda: download_bare(place, root),
@@ -61,7 +61,7 @@ def measure_update(place: Workplace, root: bytes, size: int) -> Result:
 
 
 def new_device(place: Workplace, root: bytes) -> OtaUpdater:
-    """Return the updater of a device that has nothing yet."""
+    """Return the updater of a device without any release."""
     return OtaUpdater(place.bus, RING, Slots(place.new_folder("device")), root)
 
 
@@ -80,7 +80,7 @@ def download_bare(place: Workplace, root: bytes) -> None:
 
 
 def measure_agent(place: Workplace) -> Result:
-    """Resident memory of the agent, without its detector, once its first release has passed its trial."""
+    """Measure the agent's resident memory, without its detector, once its first release has passed its trial."""
     home, camera = place.new_folder("agent"), place.new_folder("camera")
     write_unseen_frames(place.bus, place.stage("augment").manifest.reference, camera)
     command = [sys.executable, "-m", "sim2edge", "device", "run", "--id", "bench", "--ring", RING, "--home", str(home)]
@@ -102,7 +102,7 @@ def wait_until_accepted(home: Path, deadline: float) -> None:
     """Wait until the detector runs outside of a trial.
 
     Raises:
-        RuntimeError: it did not in time.
+        RuntimeError: it does not in time.
     """
     status = home / "status.json"
     while time.monotonic() < deadline:

@@ -1,8 +1,8 @@
-"""What a stage costs outside its own work: each of the seven run as a real process on a tiny batch, against real S3.
+"""Measure each stage's overhead outside its own work, as a real process on a tiny batch, against real S3.
 
-Overhead is the wall time of the process less the stage's own function (`work_s` of its manifest, its imports included),
-less what a process takes that does nothing but start, import the same modules and end. What is left: the lookup, S3 in
-and out, hashing, manifest, refs. Then the same command again: a cache hit.
+Overhead is the wall time of the process, less the stage's own function (`work_s` of its manifest, which includes its
+imports), less the time of a process that only starts, imports the same modules and ends. It consists of the lookup, S3
+in and out, hashing, manifest and refs. Then the same command again: a cache hit.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ IMPORTS = "import {core}, time; start = time.perf_counter(); import {module}; pr
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Yield two lines a stage: overhead against the limit, and a cache hit against the start of Python."""
+    """Yield two results per stage: overhead against the limit, and a cache hit against the start of Python."""
     for name in stage_names():
         run = place.stage(name)
         imports_s, idle_s = time_imports(place, name)
@@ -32,7 +32,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def time_imports(place: Workplace, name: str) -> tuple[float, float]:
-    """Return seconds that the imports of a stage's function take, and those that such a process takes besides."""
+    """Return the seconds of importing a stage's function, and the other seconds of such a process."""
     module = get_stage(name).entry.partition(":")[0]
     start = time.perf_counter()
     imports_s = float(run_python(place, IMPORTS.format(core=CORE, module=module)))
@@ -40,7 +40,7 @@ def time_imports(place: Workplace, name: str) -> tuple[float, float]:
 
 
 def time_hit(place: Workplace, name: str) -> tuple[float, float]:
-    """Return seconds that Python with the light core takes to start, and those of a cache hit, by turns."""
+    """Return the median seconds of starting Python with the light core, and of a cache hit, alternating."""
     command = place.stage_command(name)
     seconds = take_turns(
         {"start": lambda: run_python(place, f"import {CORE}"), "cached": lambda: place.run(*command)}, HITS
@@ -49,7 +49,7 @@ def time_hit(place: Workplace, name: str) -> tuple[float, float]:
 
 
 def describe_run(name: str, run: StageRun, imports_s: float, idle_s: float) -> Result:
-    """Return the overhead of one run, and what its seconds went into."""
+    """Return the overhead of one run, with the breakdown of its seconds."""
     cost = run.manifest.cost
     inside = cost.wall_s - cost.work_s
     around = run.process_s - cost.wall_s - idle_s
@@ -63,6 +63,6 @@ def describe_run(name: str, run: StageRun, imports_s: float, idle_s: float) -> R
 
 
 def run_python(place: Workplace, code: str) -> str:
-    """Run code in a Python of its own; what it prints."""
+    """Run code in a new Python process and return its output."""
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=place.environment, check=True, capture_output=True, text=True).stdout

@@ -1,7 +1,7 @@
-"""The pages in Airflow's UI, on a real API server and a real S3 server, with 1,000 batches in the bucket.
+"""Measure the pages in Airflow's UI, on a real API server and a real S3 server, with 1,000 batches in the bucket.
 
-Batches are made up (`made_up.py`), with 50 trainings and their runs in Airflow's database. What a page takes is timed
-by whoever asks for it, on loopback; S3 requests are counted on their way to S3.
+The batches are synthetic (`made_up.py`), with 50 trainings and their runs in Airflow's database. The client times each
+page, on loopback; a proxy in front of S3 counts requests.
 """
 
 import json
@@ -39,7 +39,7 @@ PASSWORD = "benchmark"  # noqa: S105 - on loopback, for a minute
 
 
 class RequestCounter:
-    """Passes connections on to S3, counting the HTTP requests in them."""
+    """Forwards connections to S3 and counts the HTTP requests in them."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -67,7 +67,7 @@ class RequestCounter:
 
 
 class Server:
-    """An API server that answers."""
+    """A running API server."""
 
     def __init__(self, url: str, pid: int) -> None:
         self.url = url
@@ -75,7 +75,7 @@ class Server:
         self._token = ""
 
     def log_in(self) -> None:
-        """Get a token."""
+        """Log in as admin and keep the token."""
         body = json.dumps({"username": "admin", "password": PASSWORD}).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}/auth/token", body, headers)  # noqa: S310
@@ -102,7 +102,7 @@ class Server:
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Cold start, memory, then each page: median and p95, and S3 requests a view."""
+    """Yield cold start and memory, then for each page median, p95 and S3 requests."""
     fill(place.bus, BATCHES, TRAININGS)
     model = list(place.bus.artifacts("model"))[-1]
     episodes = next(iter(place.bus.artifacts("episodes", "night-0000")))
@@ -124,7 +124,7 @@ def measure(place: Workplace) -> Iterator[Result]:
             asked, cpu_ms = counter.count - before, (server.cpu_s - cpu_s) / VIEWS * 1e3
             median, p95 = statistics.median(seconds) * 1e3, statistics.quantiles(seconds, n=20)[18] * 1e3
             note = (
-                f"median {median:.0f} ms, {cpu_ms:.0f} ms of CPU; {asked} S3 requests in {VIEWS} views, all refreshes'"
+                f"median {median:.0f} ms, {cpu_ms:.0f} ms of CPU; {asked} S3 requests in {VIEWS} views, all refreshes"
             )
             yield Result(f"page.{name}", p95, "ms (p95)", "limit", LIMIT_MS, most=1.0, note=note)
         yield from measure_idle_refresh(counter)
@@ -132,7 +132,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 
 def measure_cold_start(server: Server, counter: RequestCounter) -> Iterator[Result]:
-    """Yield the first look after a start, and how long until everything is read."""
+    """Yield the time from a start until the catalog is read, with that of the first page, and the memory growth."""
     before_mb, before = server.memory_mb, counter.count
     start = time.perf_counter()
     first = server.view("flywheel")
@@ -148,21 +148,21 @@ def measure_cold_start(server: Server, counter: RequestCounter) -> Iterator[Resu
 
 
 def shows_all(page: str) -> bool:
-    """Return whether the page counts every made-up batch; what other measurements left in the bucket comes on top."""
+    """Return whether the page counts every synthetic batch; other measurements may have left more in the bucket."""
     found = COUNTED.search(page)
     return found is not None and int(found[1].replace(",", "")) >= BATCHES and "Still reading" not in page
 
 
 def measure_idle_refresh(counter: RequestCounter) -> Iterator[Result]:
-    """Yield what keeping the catalog, refs and fleet fresh costs S3 when nothing is new."""
+    """Yield the S3 requests of refreshing catalog, refs and fleet when nothing is new."""
     before, start = counter.count, time.perf_counter()
     time.sleep(30)
     rate = (counter.count - before) / (time.perf_counter() - start)
-    yield Result("page.refresh", rate * 60, "S3 requests a minute", note="while somebody looks and nothing is new")
+    yield Result("page.refresh", rate * 60, "S3 requests a minute", note="while pages are requested and nothing is new")
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Return seconds that a call takes; then a breath, so that refreshes fall in between."""
+    """Return the seconds of a call, then sleep briefly, so that refreshes run between calls."""
     start = time.perf_counter()
     call()
     taken = time.perf_counter() - start
@@ -172,7 +172,7 @@ def timed(call: Callable[[], object]) -> float:
 
 @contextmanager
 def running_server(place: Workplace, s3_port: int) -> Iterator[Server]:
-    """Provide an API server with a database of its own, and the runs of the made-up batches in it."""
+    """Provide an API server with a database of its own that contains the runs of the synthetic batches."""
     home, (port,) = place.new_folder("airflow"), free_ports(1)
     environment = {
         **place.environment,
@@ -199,7 +199,11 @@ def running_server(place: Workplace, s3_port: int) -> Iterator[Server]:
 
 
 def run_airflow(environment: Mapping[str, str], *words: str) -> None:
-    """Run Airflow's interpreter to its end."""
+    """Run Airflow's interpreter and wait for its end.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     command: Sequence[str] = [str(AIRFLOW), *words]
     done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -207,7 +211,11 @@ def run_airflow(environment: Mapping[str, str], *words: str) -> None:
 
 
 def wait_until_healthy(url: str) -> None:
-    """Wait for the server's answer."""
+    """Wait until the server answers its health check.
+
+    Raises:
+        OSError: it does not in time.
+    """
     deadline = time.monotonic() + SECONDS_TO_START
     while True:
         try:

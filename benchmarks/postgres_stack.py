@@ -1,11 +1,11 @@
-"""The local stack with Airflow on PostgreSQL, part by part: each can be taken down and started again.
+"""Run the local stack with Airflow on PostgreSQL, service by service: each can be killed and restarted.
 
     with open_stack(settings, {"AIRFLOW__CORE__PARALLELISM": "8"}) as stack:
         stack.client.trigger("sim_capture", "b1", {})
         stack.kill("s3")
         stack.start("s3")
 
-The same services as `sim2edge up` starts, without its supervisor. It takes Debian's package `postgresql`; the server
+The same services as `sim2edge up` starts, without its supervisor. It needs Debian's package `postgresql`; the server
 has a socket in a folder of its own and listens on no port.
 """
 
@@ -39,18 +39,18 @@ DATABASE = "postgres"
 START_S = 300.0
 PATIENCE_S = 300.0
 MIN_PAUSE_S, MAX_PAUSE_S = 0.2, 1.0
-"""Between two looks: what takes long is looked at less often, for each look is work, too."""
+"""Seconds between two checks: they grow, because each check costs time, too."""
 T = TypeVar("T")
 
 
 def postgres_program(name: str) -> str | None:
-    """Return where a program of PostgreSQL is; None when it is not installed."""
+    """Return the path of a PostgreSQL program; None if it is not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return shutil.which(name) or (str(found[-1]) if found else None)
 
 
 class PostgresStack:
-    """The processes of a stack, by the names of its services, and `postgres`."""
+    """The processes of a stack, by service name, with `postgres`."""
 
     def __init__(self, settings: StackSettings, airflow: Mapping[str, str]) -> None:
         self.settings = settings
@@ -67,11 +67,11 @@ class PostgresStack:
 
     @cached_property
     def client(self) -> AirflowClient:
-        """Airflow's API, as its admin."""
+        """A client of Airflow's API, logged in as admin."""
         return AirflowClient(self.settings.airflow_url, USER, self._credentials.airflow_password)
 
     def environment(self) -> dict[str, str]:
-        """Return what a person's shell needs for the bus and MLflow."""
+        """Return the variables that a user's shell needs for the bus and MLflow."""
         return person_environment(self.settings, self._credentials)
 
     def airflow(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -81,10 +81,11 @@ class PostgresStack:
         return subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=120, check=False)
 
     def start(self, *names: str) -> None:
-        """Start services, all at once, and wait until they are well.
+        """Start services in parallel, and wait until they are healthy.
 
         Raises:
-            TimeoutError: one is not, in time.
+            TimeoutError: one is not healthy in time.
+            RuntimeError: one has ended.
         """
         began = time.time()
         for name in names:
@@ -114,16 +115,16 @@ class PostgresStack:
             raise TimeoutError(f"{error}; its log ends with:\n{tail(service.log)}") from error
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
-        """End a service and all that it started, at once."""
+        """Kill a service and all its descendants at once."""
         process = self.processes.pop(name)
-        if name == DATABASE:  # its own children need its word to end, or shared memory is left
+        if name == DATABASE:  # it has to end its own children, or shared memory is left
             process.send_signal(signal.SIGQUIT if how is signal.SIGKILL else how)
         else:
             end([*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)], grace_s=0)
         process.wait()
 
     def restart_ended(self) -> list[str]:
-        """Start again what has ended by itself, as the stack's supervisor does; the names of those services."""
+        """Restart services that have ended by themselves, as the stack's supervisor does, and return their names."""
         ended = [
             name
             for name, process in self.processes.items()
@@ -147,7 +148,7 @@ class PostgresStack:
 
     def _define_postgres(self) -> Service:
         folder = self._sockets / "data"
-        # Durable enough for a process that is killed: it is the machine that must not lose its power.
+        # Without fsync, data survives a killed process, though not a power failure.
         options = ("-h", "", "-k", str(self._sockets), "-c", "fsync=off", "-c", "max_connections=300")
         return Service(
             name=DATABASE,
@@ -177,7 +178,7 @@ class PostgresStack:
 
 
 def as_postgres() -> tuple[str, ...]:
-    """Before a command: the server refuses to run as root."""
+    """Return the prefix of a command that must not run as root: PostgreSQL refuses to."""
     if os.geteuid() != 0:
         return ()
     user = pwd.getpwnam("postgres")
@@ -185,21 +186,21 @@ def as_postgres() -> tuple[str, ...]:
 
 
 def end_session(process: subprocess.Popen[bytes]) -> None:
-    """End what a process that has ended left behind: a scheduler that gives up leaves its idle workers."""
+    """Kill the session of an ended process: a scheduler that exits leaves its idle workers."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def tail(log: Path, lines: int = 20) -> str:
-    """Return the end of a log."""
+    """Return the last lines of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T:
-    """Return what `look` finds, once it finds something; who is too busy to answer is asked again.
+    """Call `look` until its result is true, and return it; `Unavailable` counts as not yet.
 
     Raises:
-        TimeoutError: it finds nothing in time.
+        TimeoutError: it is not true in time.
     """
     deadline = time.monotonic() + seconds
     pause = MIN_PAUSE_S
@@ -213,12 +214,12 @@ def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T
             last = error
         time.sleep(pause)
         pause = min(1.2 * pause, MAX_PAUSE_S)
-    raise TimeoutError(f"{what}: not there after {seconds:.0f} s, but {last}")
+    raise TimeoutError(f"{what}: not reached after {seconds:.0f} s; last: {last}")
 
 
 @contextmanager
 def open_stack(settings: StackSettings, airflow: Mapping[str, str]) -> Iterator[PostgresStack]:
-    """Start everything, and end it with the context; `airflow` are variables for all of Airflow's processes."""
+    """Provide a running stack, ended with the context; `airflow` are variables for all of Airflow's processes."""
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     stack = PostgresStack(settings, airflow)
     try:

@@ -1,4 +1,4 @@
-"""What a measurement gives: a value beside its peer or limit, the ratio of the two, and whether that is as wanted."""
+"""Define the result of a measurement: a value, its peer or limit, their ratio, and whether the ratio is acceptable."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,33 +14,33 @@ class Result:
     """One line of the report."""
 
     name: str
-    """`<measurement>.<what>`; the first part repeats it alone."""
+    """`<measurement>.<figure>`; the first part is the name of its module."""
     value: float
     unit: str
     against: str = ""
-    """What the value is held against: the name of a peer, or `limit`."""
+    """What the value is compared with: the name of a peer, or `limit`."""
     peer: float | None = None
     """The peer's value, or the limit, in the same unit."""
     least: float | None = None
-    """Ratio below which the result is over its limit."""
+    """Minimum ratio; below it the verdict is `over`."""
     most: float | None = None
-    """Ratio above which it is."""
+    """Maximum ratio; above it the verdict is `over`."""
     note: str = ""
 
     @property
     def ratio(self) -> float | None:
-        """Value by peer; None without a peer."""
+        """The value divided by the peer's; None without a peer."""
         return self.value / self.peer if self.peer else None
 
     @property
     def wanted(self) -> str:
-        """The ratio wanted, in words; empty when none is."""
+        """The bounds of the ratio as text; empty without bounds."""
         bounds = ((">=", self.least), ("<=", self.most))
         return " ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
     @property
     def verdict(self) -> str:
-        """`ok` or `over`; empty when no ratio is wanted."""
+        """`ok` or `over`; empty without bounds."""
         ratio = self.ratio
         if ratio is None or not self.wanted:
             return ""
@@ -49,7 +49,7 @@ class Result:
 
     @property
     def command(self) -> str:
-        """What repeats this measurement alone."""
+        """The command that repeats this measurement alone."""
         return f"{REPEAT} {self.name.partition('.')[0]}"
 
     def to_json(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Result:
 
 
 def make_table(results: Sequence[Result], title: str) -> Table:
-    """Return all results for a person."""
+    """Return a table of all results, for the terminal."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for heading in ("measurement", "value", "", "peer or limit", "", "ratio", "wanted", "verdict", "note"):
         table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left", overflow="fold")

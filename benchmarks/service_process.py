@@ -1,4 +1,4 @@
-"""The detector's service as a process: `with running_service(folder) as process: process.port, process.pid`."""
+"""Run the detector's service as a process: `with running_service(folder) as process: process.port, process.pid`."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ DEADLINE_S = 60.0
 
 @dataclass(frozen=True)
 class ServiceProcess:
-    """A service that answers."""
+    """A running service."""
 
     pid: int
     port: int
@@ -48,10 +48,10 @@ def running_service(folder: Path) -> Iterator[ServiceProcess]:
 
 
 def wait_for_port(process: subprocess.Popen[bytes], ready: Path, log: Path) -> int:
-    """Return the port the service says it listens on.
+    """Wait for the service and return the port that it reports.
 
     Raises:
-        RuntimeError: it ended, or did not answer in time.
+        RuntimeError: it ended, or did not start in time.
     """
     deadline = time.monotonic() + DEADLINE_S
     while (port := read_port(ready)) is None:
@@ -69,5 +69,5 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process, MB."""
+    """Return the resident memory of a process, MB."""
     return float(psutil.Process(pid).memory_info().rss) / 2**20

@@ -1,4 +1,4 @@
-"""Times things by turns, so that whatever else the machine does hits all of them alike."""
+"""Time functions by turns, so that other load on the machine affects all of them alike."""
 
 import os
 import statistics
@@ -8,11 +8,7 @@ from contextlib import contextmanager
 
 
 def take_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Call each contestant once a round, after one round that is not counted.
-
-    Returns:
-        the median seconds of each.
-    """
+    """Call each contestant once per round, after a warm-up round, and return the median seconds of each."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(rounds + 1):
         for name, call in contestants.items():
@@ -23,7 +19,7 @@ def take_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> 
 
 
 def time_once(call: Callable[[], object]) -> float:
-    """Return seconds that one call takes."""
+    """Return the seconds of one call."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
@@ -31,7 +27,7 @@ def time_once(call: Callable[[], object]) -> float:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep this thread, and threads it starts, on a single core."""
+    """Pin this thread, and threads it starts, to a single core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(before)})
     try:

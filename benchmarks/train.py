@@ -1,8 +1,8 @@
-"""The real training loop against the bare training step on in-memory tensors: same network, same batch size.
+"""Measure the real training loop against the bare training step on in-memory tensors: same network and batch size.
 
 The loop is an epoch as the stage runs it: drawing and mirroring batches, the step with its checks, progress lines,
-validation on a handful of frames, and the checkpoint, written and put on a bus in memory. The bare step is forward,
-loss, backward, optimiser; one is made after each step of the loop, so that whatever else the machine does hits both.
+validation on a few frames, and the checkpoint, written and put on a bus in memory. The bare step is forward, loss,
+backward, optimiser; one is run after each step of the loop, so that other load on the machine affects both.
 Validation of a full split is shown for information.
 """
 
@@ -33,10 +33,10 @@ from sim2edge.train.losses import perception_losses
 from sim2edge.train.run import build_network, train_epoch
 
 STEPS = 24
-"""Steps of an epoch; a real one has more, and the cost of its end weighs less."""
+"""Steps of an epoch; a real one has more, so that the cost of its end weighs less."""
 
 BATCHES = 8
-"""Different batches that the bare step is given, again and again: as many as memory need not notice."""
+"""Different batches that the bare step cycles through, few enough to fit in memory easily."""
 
 ROUNDS = 3
 MINIMUM = 0.9
@@ -45,7 +45,7 @@ MANY_EPOCHS = 10_000
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Images a second of the loop and of the bare step, and of validation."""
+    """Yield images/s of the loop against the bare step, and frames/s of validation."""
     dataset = place.fetch("augment")
     table = DatasetTable.read(dataset.path("dataset.json"))
     config = TrainConfig(epochs=MANY_EPOCHS, patience=MANY_EPOCHS, device="cpu")
@@ -87,7 +87,7 @@ def make_job(place: Workplace, config: TrainConfig, progress: JsonProgress) -> J
 
 
 class BareStep:
-    """Nothing but steps, on batches that were made beforehand."""
+    """Bare training steps on batches prepared beforehand."""
 
     def __init__(self, config: TrainConfig, table: DatasetTable, split: Split) -> None:
         self._network = build_network(config, table).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -100,7 +100,7 @@ class BareStep:
         self._network.train()
 
     def run(self, number: int) -> None:
-        """One step, on batch `number`."""
+        """Run one step, on batch `number` modulo `BATCHES`."""
         batch = self._batches[number % BATCHES]
         floor, obstacles = self._network(batch.images)
         loss = perception_losses(floor, obstacles, batch, self._cells, self._weights).total
@@ -110,7 +110,7 @@ class BareStep:
 
 
 class StepByStep(JsonProgress):
-    """The stage's progress as JSON lines, with a bare step after each step that is told."""
+    """The stage's progress as JSON lines, with a bare step after each reported step."""
 
     def __init__(self, bare: BareStep) -> None:
         super().__init__("train")
@@ -123,7 +123,7 @@ class StepByStep(JsonProgress):
         self._bare_s += time_once(lambda: self._bare.run(done))
 
     def time_epoch(self, job: Job[TrainConfig], trainer: Trainer) -> dict[str, float]:
-        """Return seconds of one epoch of the stage, and of as many bare steps; what it prints goes nowhere."""
+        """Return the seconds of one epoch of the stage, and of as many bare steps; discard the stage's output."""
         self._bare_s = 0.0
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
             together_s = time_once(lambda: train_epoch(job, trainer))
@@ -131,7 +131,7 @@ class StepByStep(JsonProgress):
 
 
 def measure_validation(trainer: Trainer, validation: Frames) -> Result:
-    """Return frames a second of judging a split, against the network alone."""
+    """Measure frames/s of validating a split, against the network's forward pass alone."""
     images = torch.from_numpy(validation.images).permute(0, 3, 1, 2).float().div_(255)
 
     def forward() -> None:

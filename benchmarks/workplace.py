@@ -1,10 +1,10 @@
-"""Where measurements are made: a folder, an S3 server, and artifacts of the real stages on one small batch.
+"""Provide the workplace of measurements: a folder, an S3 server, and artifacts of the real stages on one small batch.
 
     with open_workplace() as place:
-        place.stage("clean").manifest           # runs `sim2edge capture` and `sim2edge clean` first, if need be
+        place.stage("clean").manifest           # runs `sim2edge capture` and `sim2edge clean` first, if needed
         place.fetch("clean").path("frames.parquet")
 
-Each stage runs as a process of its own, as in production, with settings that make it quick, not good.
+Each stage runs as a process of its own, as in production, with settings for speed, not quality.
 """
 
 import json
@@ -24,7 +24,7 @@ from sim2edge.services.seaweedfs import start_seaweedfs
 from sim2edge.stage import Artifact
 
 BATCH = "bench-2"
-"""Of its 4 episodes, 2 are for training, 1 for validation and 1 for the test, by the hash of their names."""
+"""A batch id whose 4 episodes split, by the hash of their names, into 2 for training, 1 for validation, 1 for test."""
 
 RING = "canary"
 SECONDS_A_STAGE = 300
@@ -55,7 +55,7 @@ QUICK: Mapping[str, Sequence[str]] = {
     ),
     "push": (f"ring={RING}",),
 }
-"""Overrides: a network that has hardly been trained has to get through every gate."""
+"""Overrides with which a barely trained network passes every gate."""
 
 INPUTS: Mapping[str, Mapping[str, str]] = {
     "capture": {},
@@ -71,7 +71,7 @@ INPUTS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class StageRun:
-    """A stage that was run as a process."""
+    """A completed run of a stage as a process."""
 
     manifest: Manifest
     process_s: float
@@ -79,7 +79,7 @@ class StageRun:
 
 
 class Workplace:
-    """Makes artifacts on demand, each once."""
+    """Produces artifacts on demand, each once."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
@@ -93,7 +93,7 @@ class Workplace:
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
 
     def run(self, *words: str) -> str:
-        """Run `sim2edge <words>`; what it prints.
+        """Run `sim2edge <words>` and return its output.
 
         Raises:
             RuntimeError: it failed.
@@ -107,7 +107,7 @@ class Workplace:
         return done.stdout
 
     def stage(self, name: str) -> StageRun:
-        """Return the run of a stage, made now with all it needs if it was not made before."""
+        """Return the run of a stage; run it and its upstream stages first if needed."""
         if name not in self._runs:
             words = self.stage_command(name)
             if name == "push":
@@ -120,18 +120,18 @@ class Workplace:
         return self._runs[name]
 
     def stage_command(self, name: str) -> Sequence[str]:
-        """Return the words that run a stage on the batch, once all its inputs are made."""
+        """Return the arguments that run a stage on the batch; run the stages of its inputs first if needed."""
         inputs = [f"--input={role}={self.stage(source).manifest.reference}" for role, source in INPUTS[name].items()]
         return [name, "--partition", BATCH, *inputs, *QUICK[name]]
 
     def fetch(self, name: str) -> Artifact:
-        """Return what a stage made, in a folder."""
+        """Return a stage's artifact, fetched into a folder."""
         return self.bus.fetch(self.stage(name).manifest, self.new_folder(name))
 
 
 @contextmanager
 def open_workplace() -> Iterator[Workplace]:
-    """Provide a workplace in a temporary folder; the S3 server and all data are gone afterwards."""
+    """Provide a workplace in a temporary folder; afterwards stop the S3 server and delete all data."""
     with tempfile.TemporaryDirectory(prefix="sim2edge-bench-") as name:
         folder = Path(name)
         with start_seaweedfs(folder / "s3") as server:
@@ -140,5 +140,5 @@ def open_workplace() -> Iterator[Workplace]:
             os.environ.update(server.environment())
             keys = {"SIM2EDGE_KEYS": str(folder / "keys"), "SIM2EDGE_SCRATCH": str(folder / "scratch")}
             place = Workplace(folder, {**os.environ, **keys})
-            place.bus.put("warm-up", b"warm")  # a server's first write makes its volumes
+            place.bus.put("warm-up", b"warm")  # a server's first write creates its volumes
             yield place

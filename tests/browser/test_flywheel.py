@@ -93,7 +93,7 @@ def test_a_device_leads_back_to_the_seeds_and_a_batch_on_to_the_device(walk, air
     walk.page.get_by_role("link", name=DEVICE).click()
     expect(walk.page.get_by_role("link", name=release)).to_be_visible()
     walk.look("device")
-    walk.page.get_by_role("link", name="from here back to the seeds").click()
+    walk.page.get_by_role("link", name="lineage back to the seeds").click()
     walk.look("lineage-of-device")
     walk.follow(episodes)
     walk.open(f"/lineage/{episodes}", "made with it")

@@ -26,7 +26,9 @@ def said_by(error: BaseException) -> str:
 
 def test_an_engine_that_does_not_run(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
-    with pytest.raises(Unavailable, match=r"does not answer at unix://.*absent\.sock: the socket does not exist: start"):
+    with pytest.raises(
+        Unavailable, match=r"does not answer at unix://.*absent\.sock: the socket does not exist: start"
+    ):
         DockerRuntime()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sim2edge_airflow.operators.reap_operator import runtimes_used
-from sim2edge_airflow.runtimes.container_reaper import ABSENT, Container, why_orphaned, find_orphaned
+from sim2edge_airflow.runtimes.container_reaper import ABSENT, Container, find_orphaned, why_orphaned
 
 LABELS = {"dag": "d", "run": "r", "task": "train", "map_index": "-1", "try": "1", "artifact": "model/b/1"}
 

@@ -136,7 +136,10 @@ def test_bad_input_found_by_the_stage_is_not_retried_and_said_in_its_words(fake_
         ),
         ("other presets", r"^capture: {planned} was planned, but .*: config field 'episodes' is 7 \(planned: \d+\)$"),
         ("commit nothing", r"^capture ended with exit code 0, but {planned} is not on the bus: it reports .* nothing$"),
-        ("ignore what is expected", r"^capture ended with .* 0, but {planned} is not on the bus: it reports .* episodes/"),
+        (
+            "ignore what is expected",
+            r"^capture ended with .* 0, but {planned} is not on the bus: it reports .* episodes/",
+        ),
     ],
 )
 def test_a_stage_that_makes_something_else_or_nothing_is_red_and_starts_nothing(

@@ -80,7 +80,7 @@ def report_failure(context: Context) -> None:
 
 
 async def report_late(context: Mapping[str, Any], owner: str, when_it_fails: str) -> None:
-    """Send the alert that a run missed its deadline, except of a backfill, which the operator who started it watches."""
+    """Send the alert that a run missed its deadline, except for a backfill, which its operator watches."""
     try:
         if context["dag_run"]["run_type"] != "backfill":
             await asyncio.to_thread(deliver, describe_late(context, owner, when_it_fails))

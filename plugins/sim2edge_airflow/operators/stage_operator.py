@@ -248,7 +248,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         return ENDED if status.exit_code in VERDICTS else LOST
 
     def is_job_active(self, status: str) -> bool:
-        """See `ResumableJobMixin`. A run that has ended counts as active: its log and exit code are still to be read."""
+        """See `ResumableJobMixin`. A run that has ended counts as active: its log and exit code are still unread."""
         return status in (RUNNING, ENDED)
 
     def is_job_succeeded(self, status: str) -> bool:  # noqa: ARG002

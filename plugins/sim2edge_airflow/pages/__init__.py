@@ -1,1 +1,1 @@
-"""Show the bus and its lineage inside Airflow's UI."""
+"""Render pages about the bus and its lineage inside Airflow's UI."""

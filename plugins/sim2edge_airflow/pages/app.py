@@ -1,8 +1,8 @@
 """Build the pages inside Airflow's UI: one application that Airflow's API server mounts under `/sim2edge`.
 
-Read-only, to whoever may read assets and runs in Airflow, with the credentials of the bus that the server has in its
-environment. Everything is rendered here (`rendering.py`); the one script only lets links leave the frame that Airflow
-puts pages into.
+Read-only, for users with permission to read assets and runs in Airflow; the server reads the bus with its own
+credentials. Pages are rendered on the server (`rendering.py`); the only script lets links leave the frame in which
+Airflow shows the pages.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,13 +30,13 @@ STATUS: Mapping[type[Exception], int] = {
     Misconfigured: 503,
     Unavailable: 503,
 }
-"""What went wrong to the answer that says so; the nearest class of an error counts."""
+"""Error class to HTTP status; the most derived class of an error applies."""
 ALL_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
 def make_app(view: BusView | None = None) -> FastAPI:
-    """Return the application; `view` is what its pages know of the bus."""
-    logged_in = [  # without them the pages would be public
+    """Return the application; `view` is its cached view of the bus."""
+    logged_in = [  # Airflow does not protect mounted applications: without these the pages would be public
         Depends(get_user),
         Depends(requires_access_asset("GET")),
         Depends(requires_access_dag("GET", DagAccessEntity.RUN)),
@@ -63,7 +63,7 @@ def show_static(name: str) -> FileResponse:
 
 
 async def add_headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Return what every answer carries."""
+    """Add the headers that every response has."""
     response = await call(request)
     response.headers.update(ALL_HEADERS)
     return response

@@ -1,6 +1,6 @@
-"""What matters of an artifact, by its kind: read from its small JSON files, ready for the templates.
+"""Collect the details of an artifact that its page shows, by kind, from the artifact's small JSON files.
 
-The files may hold anything, or not be readable now: what is as it should be is shown, the rest left out or noted.
+The files may have any content or be unreadable: valid values are shown, others are omitted, read errors are noted.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,13 +18,13 @@ CURVE_WIDTH, CURVE_HEIGHT = 560, 160
 
 
 def describe(view: BusView, manifest: Manifest, notes: list[str]) -> Mapping[str, Any]:
-    """Return the details of an artifact; empty for a kind that has none. What cannot be read is noted."""
+    """Return the details of an artifact, empty for a kind without any; append read errors to `notes`."""
     describer = DESCRIBERS.get(manifest.kind)
     return describer(view, manifest, notes) if describer else {}
 
 
 def describe_dataset(view: BusView, manifest: Manifest, notes: list[str]) -> Mapping[str, Any]:
-    """Splits, and the batches with the share that each gives."""
+    """Return splits, class and floor counts, and the batches of a dataset."""
     content = as_dict(read_or_note(notes, view.json, manifest.reference, "dataset.json"))
     frames = manifest.inputs.get("frames", [])
     batches = [each.split("/")[1] for each in reversed(frames) if each.count("/") == 2]
@@ -38,7 +38,7 @@ def describe_dataset(view: BusView, manifest: Manifest, notes: list[str]) -> Map
 
 
 def describe_model(view: BusView, manifest: Manifest, notes: list[str]) -> Mapping[str, Any]:
-    """Return metrics, pictures, the loss as a curve where there is no picture, and the verdicts on it."""
+    """Return a model's pictures, or else its loss curve, its latest verdict and its releases."""
     catalog = view.catalog()
     below = [catalog.get(each) for each in catalog.children(manifest.reference)]
     verdicts = sorted((r for r in below if r and r.kind == "verdict"), key=lambda r: r.finished)
@@ -56,7 +56,7 @@ def describe_model(view: BusView, manifest: Manifest, notes: list[str]) -> Mappi
 
 
 def describe_verdict(view: BusView, manifest: Manifest, notes: list[str]) -> Mapping[str, Any]:
-    """Return every rule with value, interval and limit, the metrics beside those of the champion, the pictures."""
+    """Return the rules with value, interval and limit, the metrics next to the champion's, and the pictures."""
     content = as_dict(read_or_note(notes, view.json, manifest.reference, "verdict.json"))
     metrics, champion = as_dict(content.get("metrics")), as_dict(content.get("champion_metrics"))
     scalars = [name for name, value in metrics.items() if is_number(value)]
@@ -70,7 +70,7 @@ def describe_verdict(view: BusView, manifest: Manifest, notes: list[str]) -> Map
 
 
 def describe_release(view: BusView, manifest: Manifest, notes: list[str]) -> Mapping[str, Any]:
-    """Return every variant with parity, latency and size, which was chosen and why, and the rings that have it."""
+    """Return the variants with parity, latency and size, the chosen one, and the rings and devices that have it."""
     report = as_dict(read_or_note(notes, view.json, manifest.reference, "export_report.json"))
     rings = [
         name.removeprefix("refs/rings/")
@@ -89,21 +89,21 @@ def describe_release(view: BusView, manifest: Manifest, notes: list[str]) -> Map
 
 
 def rollout_of(view: BusView, rollout: str) -> list[str]:
-    """Return the releases that a rollout rolls out."""
+    """Return the releases of a rollout."""
     record = view.catalog().get(rollout)
     return list(record.inputs.get("release", ())) if record else []
 
 
 def pictures(manifest: Manifest, *names: str) -> list[str]:
-    """Return those of the named files that there are."""
+    """Return those of the named files that the artifact has."""
     paths = {file.path for file in manifest.files}
     return [name for name in names if name in paths]
 
 
 def draw_curve(history: Any, name: str) -> Mapping[str, Any]:
-    """Return a metric over epochs.
+    """Return a metric over epochs as the points of an SVG polyline, first and last value, and number of epochs.
 
-    The points of an SVG polyline, its ends, how many; empty when there is nothing to draw.
+    Empty if there are fewer than two values.
     """
     values = [row[name] for row in dicts_in(history, MAX_EPOCHS) if is_number(row.get(name))]
     if len(values) < 2:
@@ -116,12 +116,12 @@ def draw_curve(history: Any, name: str) -> Mapping[str, Any]:
 
 
 def as_dict(value: Any) -> dict[str, Any]:
-    """Return the value if it is an object; what a stage wrote may be anything."""
+    """Return the value if it is a JSON object, else {}: a stage may have written anything."""
     return value if isinstance(value, dict) else {}
 
 
 def dicts_in(value: Any, most: int = MAX_ROWS) -> list[dict[str, Any]]:
-    """Return the objects in a list, the first of them; none when it is no list."""
+    """Return at most `most` JSON objects of a list; empty if the value is not a list."""
     found: Iterable[Any] = value if isinstance(value, list) else ()
     return [each for each in found if isinstance(each, dict)][:most]
 

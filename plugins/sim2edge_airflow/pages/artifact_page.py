@@ -1,7 +1,7 @@
-"""Pages of artifacts: what one is made of and from, with what matters of its kind first; its files; the refs.
+"""Serve the pages of artifacts: details, inputs, files, refs.
 
-A file is handed out as what a stranger made: in a sandbox, and never from a browser's memory without asking again, so
-that it is shown to those alone who may see it now. Asking again costs S3 nothing: a file never changes.
+Files are served as untrusted content: in a sandbox, and revalidated by the browser at every view, so that only users
+with permission see them. Revalidation costs S3 nothing: a file never changes.
 """
 
 import mimetypes
@@ -22,24 +22,24 @@ from sim2edge_airflow.pages.rendering import get_view, render
 
 ROUTES = APIRouter()
 SHOWN = ("text/", "image/", "application/json")
-"""What a browser may show; the rest it downloads."""
+"""Prefixes of media types that a browser may show; it downloads all others."""
 DOWNLOAD = "application/octet-stream"
 SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
-"""A report is data that a stage wrote: it is shown without scripts and without the session of who looks at it."""
+"""A report is untrusted data that a stage wrote: it is shown without scripts and without the viewer's session."""
 ASK_AGAIN = {"Cache-Control": "private, no-cache"}
 MAX_PARTS = 200
 
 
 @ROUTES.get("/artifacts", response_class=HTMLResponse)
 def show_refs(request: Request) -> HTMLResponse:
-    """Return what is current: champion, dataset, rings."""
+    """Return the page of the current refs: champion, dataset, rings."""
     refs = sorted(get_view(request).refs().values(), key=lambda ref: ref.name)
     return render(request, "refs.html", refs=refs)
 
 
 @ROUTES.get("/artifacts/{kind}/{partition}/{identity}", response_class=HTMLResponse)
 def show_artifact(request: Request, kind: str, partition: str, identity: str) -> HTMLResponse:
-    """Return one artifact: what matters of its kind, summary, inputs, files, config, cost, environment."""
+    """Return the page of an artifact: details of its kind, summary, inputs, files, config, cost, environment."""
     view = get_view(request)
     manifest = find(request, kind, partition, identity)
     champion = view.refs().get(CHAMPION)
@@ -62,14 +62,14 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
 
 @ROUTES.get("/manifests/{kind}/{partition}/{identity}")
 def show_manifest(request: Request, kind: str, partition: str, identity: str) -> Response:
-    """Return the manifest, as it lies on the bus."""
+    """Return the manifest as JSON."""
     manifest = find(request, kind, partition, identity)
     return Response(manifest.to_json(), media_type="application/json", headers=SANDBOX | ASK_AGAIN)
 
 
 @ROUTES.get("/reports/{kind}/{partition}/{identity}")
 def open_report(request: Request, kind: str, partition: str, identity: str) -> RedirectResponse:
-    """Leads to what an artifact has to look at: a report, a picture; else to its page."""
+    """Redirect to an artifact's report or picture, else to its page."""
     manifest = find(request, kind, partition, identity)
     file = find_report(manifest)
     root = request.scope.get("root_path", "")
@@ -78,7 +78,7 @@ def open_report(request: Request, kind: str, partition: str, identity: str) -> R
 
 @ROUTES.get("/tracking/{kind}/{partition}/{identity}")
 def open_tracking(request: Request, kind: str, partition: str, identity: str) -> RedirectResponse:
-    """Leads to the MLflow run of a model."""
+    """Redirect to the MLflow run of a model."""
     manifest = find(request, kind, partition, identity)
     address = find_tracking(manifest)
     if address is None:
@@ -88,7 +88,7 @@ def open_tracking(request: Request, kind: str, partition: str, identity: str) ->
 
 @ROUTES.get("/artifacts/{kind}/{partition}/{identity}/{path:path}")
 def show_file(request: Request, kind: str, partition: str, identity: str, path: str) -> Response:
-    """Return one file of an artifact: shown when a browser can, downloaded otherwise."""
+    """Return a file of an artifact, to be shown if a browser can show it safely, else to be downloaded."""
     manifest = find(request, kind, partition, identity)
     file = next((each for each in manifest.files if each.path == path), None)
     if file is None:
@@ -96,7 +96,7 @@ def show_file(request: Request, kind: str, partition: str, identity: str, path: 
     headers = SANDBOX | ASK_AGAIN | {"ETag": f'"{file.sha256}"'}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    get_view(request).check(manifest, file)  # what is missing is said at once, not after the head of the answer
+    get_view(request).check(manifest, file)  # while the status can still be an error: streaming sends it first
     media = name_media(path)
     headers |= {"Content-Length": str(file.bytes)}
     headers |= {"Content-Disposition": "attachment"} if media == DOWNLOAD else {}
@@ -105,10 +105,7 @@ def show_file(request: Request, kind: str, partition: str, identity: str, path: 
 
 
 def name_media(path: str) -> str:
-    """Return the media type that a file is handed out as.
-
-    Of none that a page could run as its script or take as its style.
-    """
+    """Return the media type to serve a file as, never one that a page could load as script or style sheet."""
     media, packed = mimetypes.guess_type(path)
     if packed or not media or not media.startswith(SHOWN) or "script" in media:
         return DOWNLOAD
@@ -116,11 +113,12 @@ def name_media(path: str) -> str:
 
 
 def find(request: Request, kind: str, partition: str, identity: str) -> Manifest:
-    """Return the manifest that three parts of an address name.
+    """Return the manifest that three segments of a URL name.
 
     Raises:
-        NotFound: there is none, or no stage makes such a kind.
-        BadInput: they can name none.
+        NotFound: no installed stage makes this kind.
+        Missing: the artifact does not exist.
+        BadInput: the segments are not a valid reference.
     """
     reference = f"{kind[:80]}/{partition[:80]}/{identity[:80]}"
     if split_reference(reference)[0] not in kinds():
@@ -129,14 +127,14 @@ def find(request: Request, kind: str, partition: str, identity: str) -> Manifest
 
 
 def find_report(manifest: Manifest) -> str | None:
-    """Return the file to look at first, as its stage declares it; None when there is none."""
+    """Return the artifact's report, the file that its stage declares; None if it has none."""
     maker = maker_of(manifest.kind, manifest.stage)
     report = maker.shown.report if maker else None
     return report if any(file.path == report for file in manifest.files) else None
 
 
 def find_tracking(manifest: Manifest) -> str | None:
-    """Return the address of the MLflow run, as people reach it; None when it was not tracked."""
+    """Return the browser URL of the MLflow run; None if it was not tracked or `mlflow_url` is not set."""
     base = conf.get("sim2edge", "mlflow_url", fallback="").rstrip("/")
     where: Any = manifest.summary.get("mlflow")
     if not base or not isinstance(where, dict):

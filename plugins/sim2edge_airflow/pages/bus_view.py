@@ -1,7 +1,7 @@
-"""What the pages know of the bus: the catalog, refs and fleet, kept fresh by threads, and files that never change.
+"""Cache the bus for the pages: catalog, refs and fleet, refreshed by threads, and immutable files.
 
-A page never lists the bucket. What is immutable (manifests, small JSON files) is fetched once and kept, least used
-dropped first; a request for it is given up after `PATIENCE_S`, and then others are for a while not even tried.
+A page never lists the bucket. Immutable objects (manifests, small JSON files) are fetched once and kept in an LRU
+cache; a request for one times out after `PATIENCE_S`, and then further requests fail at once for `PAUSE_S`.
 """
 
 import json
@@ -20,21 +20,21 @@ from sim2edge_airflow.pages.watched import Watched
 
 PATIENCE_S = 3.0
 CATALOG_S, REFS_S, FLEET_S = 5.0, 10.0, 15.0
-"""Seconds between two reads of each, while somebody looks."""
+"""Seconds between two reads of each, while pages are requested."""
 REF_FOLDERS = ("refs/models", "refs/rings", "refs/datasets")
-"""Those of which there are few; the refs of batches are as many as there are batches."""
+"""Folders with few refs; the refs of batches are as many as the batches."""
 CHAMPION = "refs/models/champion"
 MAX_DEVICES = 2000
 MAX_JSON_BYTES = 1 << 20
 MANIFESTS_KEPT, FILES_KEPT = 128, 64
 PAUSE_S = 5.0
-"""Seconds after a request was given up during which others are not tried: the threads of the server are few."""
+"""Seconds after a timeout during which requests fail at once: the server has few threads."""
 
 T = TypeVar("T")
 
 
 def read_or_note(notes: list[str], read: Callable[..., T], *what: str) -> T | None:
-    """Return what `read(*what)` gives; None, and a line in `notes`, when S3 does not answer or has something else."""
+    """Return the result of `read(*what)`; if S3 does not answer or the file is invalid, append a note, return None."""
     try:
         return read(*what)
     except (BadInput, Unavailable) as error:
@@ -44,7 +44,7 @@ def read_or_note(notes: list[str], read: Callable[..., T], *what: str) -> T | No
 
 
 class BusView:
-    """One a server process; safe to share between threads."""
+    """The cached view of the bus: one per server process, safe to share between threads."""
 
     def __init__(self, connect: Callable[[], Bus] = lambda: connect_bus(patience_s=PATIENCE_S)) -> None:
         self._connect = connect
@@ -52,17 +52,17 @@ class BusView:
         self._refs: Watched[Mapping[str, Ref]] = Watched(self._read_refs, first={}, seconds=REFS_S)
         self._fleet: Watched[Sequence[Device]] = Watched(self._read_fleet, first=(), seconds=FLEET_S)
         self.devices = 0
-        """How many devices there are, those whose status is not read included."""
+        """Number of devices, including those whose status is not read."""
         self._given_up: tuple[float, str] | None = None
         self.manifest = lru_cache(MANIFESTS_KEPT)(self._open)
-        """The manifest of an artifact, by reference; raises what `Bus.open` does."""
+        """The manifest of an artifact, by reference; raises the errors of `Bus.open`."""
         self.json = lru_cache(FILES_KEPT)(self._load)
-        """The content of a JSON file, by reference and path; None when the artifact has no such file."""
+        """The content of a JSON file, by reference and path; None if the artifact has no such file."""
         self._releases: tuple[int, dict[str, Record]] = (-1, {})
 
     @cached_property
     def bus(self) -> Bus:
-        """The bucket, impatiently.
+        """The bucket, with a short timeout.
 
         Raises:
             BadInput: no bucket is named.
@@ -74,21 +74,21 @@ class BusView:
         return Catalog(self.bus)
 
     def catalog(self) -> Catalog:
-        """Return every commit, as far as it is read.
+        """Return the catalog, with every commit read so far.
 
         Raises:
             BadInput: no bucket is named.
         """
-        self._refs.look(wait_s=0)  # most pages ask for both: they are read at the same time
+        self._refs.look(wait_s=0)  # most pages need both: start reading the refs in parallel
         self._catalog.look()
         return self._whole
 
     def record(self, reference: str) -> Record:
-        """Return what the catalog says of an artifact.
+        """Return the catalog's record of an artifact.
 
         Raises:
-            BadInput: it does not list it.
-            Unavailable: it is not read yet.
+            BadInput: the catalog does not list it.
+            Unavailable: the catalog is not read yet.
         """
         record = self.catalog().get(reference)
         if record is None and (self.pending or self.age_s is None):
@@ -102,28 +102,29 @@ class BusView:
         return self._refs.look()
 
     def fleet(self) -> Sequence[Device]:
-        """Return the status of every device, of the first `MAX_DEVICES` when there are more."""
+        """Return the status of every device, at most of the first `MAX_DEVICES`."""
         return self._fleet.look()
 
     def device(self, name: str) -> Device:
         """Return the status of one device.
 
         Raises:
-            BadInput: no such device has said anything yet.
-            Unavailable: nothing is known of the fleet.
+            BadInput: no device of this name has reported yet.
+            Unavailable: the fleet has not been read yet.
         """
         known = next((each for each in self.fleet() if each.device == name), None)
         if known is None and self._fleet.age_s is None and self._fleet.error:
             raise Unavailable(self._fleet.error)
         if known is None and self.devices <= MAX_DEVICES:
-            raise BadInput(f"'{name[:80]}': no such device has said anything yet")
+            raise BadInput(f"'{name[:80]}': no device of this name has reported yet")
         return known or self._try(lambda: read_device(self.bus, name))
 
     def check(self, manifest: Manifest, file: File) -> None:
-        """Raise unless the file is there, and as long as its manifest says.
+        """Check that a file exists with the size in its manifest.
 
         Raises:
-            Corrupt: it is not.
+            Missing: it does not exist.
+            Corrupt: it has another size.
         """
         key = f"{manifest.reference}/{manifest.attempt}/{file.path}"
         found = self._try(lambda: self.bus.size(key))
@@ -133,7 +134,7 @@ class BusView:
             raise Corrupt(f"{key}: {found} bytes, not {file.bytes}")
 
     def release_named(self, identity: str | None) -> Record | None:
-        """Return the release whose id a device gives; None when there is none."""
+        """Return the release with the id that a device reports; None if the catalog lists none."""
         if identity is None:
             return None
         catalog = self.catalog()
@@ -143,22 +144,22 @@ class BusView:
         return self._releases[1].get(identity)
 
     def troubles(self) -> Sequence[str]:
-        """Return what cannot be read now, one line each, without saying the same twice."""
+        """Return the current read errors, one line each, without duplicates."""
         return list(dict.fromkeys(w.error for w in (self._catalog, self._refs, self._fleet) if w.error))
 
     @property
     def age_s(self) -> float | None:
-        """Seconds since the catalog was read; None before that."""
+        """Seconds since the catalog was read; None before the first read."""
         return self._catalog.age_s
 
     @property
     def fleet_age_s(self) -> float | None:
-        """Seconds since the status of all devices was read; None before that."""
+        """Seconds since the fleet was read; None before the first read."""
         return self._fleet.age_s
 
     @property
     def pending(self) -> int:
-        """Manifests that are still to be read."""
+        """Number of manifests still to be read."""
         return self._whole.pending if "_whole" in self.__dict__ else 0
 
     def _read_catalog(self) -> None:
@@ -190,19 +191,23 @@ class BusView:
         except (ValueError, RecursionError) as error:
             raise Corrupt(f"{reference}/{path}: not JSON") from error
 
-    def _try(self, ask: Callable[[], T]) -> T:
-        """Ask S3, unless it has just let somebody else wait in vain."""
+    def _try(self, request: Callable[[], T]) -> T:
+        """Send a request to S3; fail at once if another one has just timed out.
+
+        Raises:
+            Unavailable: S3 does not answer.
+        """
         if self._given_up and time.monotonic() - self._given_up[0] < PAUSE_S:
             raise Unavailable(self._given_up[1])
         try:
-            return ask()
+            return request()
         except Unavailable as error:
             self._given_up = time.monotonic(), str(error)
             raise
 
 
 def is_reference(text: Any) -> bool:
-    """Return whether it is the reference of an artifact: a ref or an XCom may hold anything."""
+    """Return whether a value is the reference of an artifact: a ref or an XCom may contain anything."""
     try:
         return isinstance(text, str) and bool(split_reference(text))
     except BadInput:

@@ -1,4 +1,4 @@
-"""The fleet: rings and what they were given, every device, one device with what it runs and how it is."""
+"""Serve the pages of the fleet: rings with their releases, all devices, one device with its release and health."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -17,9 +17,9 @@ from sim2edge_airflow.pages.rendering import cut, get_view, render
 
 ROUTES = APIRouter()
 SIGNS = {"running": "committed", "trial": "running", "starting": "running"}
-"""A device's state to the sign it is shown with; any other is shown as failed."""
+"""A device's state to the class it is shown with; any other state is shown as failed."""
 SILENT = timedelta(minutes=15)
-"""Without a word for so long, a device counts as silent, whatever its last word was."""
+"""A device without a report for this long is silent, whatever state it reported last."""
 
 
 @ROUTES.get("/devices", response_class=HTMLResponse)
@@ -29,7 +29,7 @@ def show_devices(
     health: Literal["", "unhealthy"] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
-    """Rings, and the devices of the fleet."""
+    """Return the page of rings and devices."""
     view, now = get_view(request), datetime.now(UTC)
     known = [(device, *judge(device, now)) for device in sorted(view.fleet(), key=natural)]
     unhealthy = sum(sign == "failed" for _, sign, _ in known)
@@ -54,7 +54,7 @@ def show_devices(
 
 @ROUTES.get("/devices/{device}", response_class=HTMLResponse)
 def show_device(request: Request, device: str) -> HTMLResponse:
-    """Return one device."""
+    """Return the page of a device."""
     if not DEVICE.fullmatch(f"device-{device}"):
         raise BadInput(f"'{device[:80]}' is not the id of a device: a-z, 0-9 and '-', at most 63")
     view = get_view(request)
@@ -76,19 +76,19 @@ def show_device(request: Request, device: str) -> HTMLResponse:
 
 
 def judge(device: Device, now: datetime) -> tuple[str, str]:
-    """Return the class of the style sheet that a device is shown by, and the word for how it is."""
+    """Return a device's class in the style sheet, and its state in a word."""
     if device.updated and now - device.updated > SILENT:
         return "failed", "silent"
     return SIGNS.get(device.state, "failed"), short(device.state, 24)
 
 
 def natural(device: Device) -> list[tuple[int, str]]:
-    """Return what sorts `pi-9` before `pi-10`."""
+    """Return a sort key that puts `pi-9` before `pi-10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", device.device)]
 
 
 def list_rings(view: BusView) -> list[dict[str, Any]]:
-    """Return each ring with the rollout and the release that it was given, and how many of its devices run that."""
+    """Return each ring with its current rollout and release, and how many of its devices run that release."""
     catalog = view.catalog()
     rings = []
     for name, ref in sorted(view.refs().items()):
@@ -106,7 +106,7 @@ def list_rings(view: BusView) -> list[dict[str, Any]]:
 
 
 def newest_rollout(view: BusView, release: Record | None, ring: str | None) -> Record | None:
-    """Return the rollout by which a ring got a release; None when there was none."""
+    """Return the newest rollout of a release to a ring; None if there is none."""
     if release is None:
         return None
     catalog = view.catalog()

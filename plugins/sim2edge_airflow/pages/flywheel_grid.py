@@ -1,4 +1,4 @@
-"""Batches x stages: what each stage made of each batch. Pure: records and runs in, rows out.
+"""Compute the grid of batches x stages: each stage's result for each batch. Pure: records and runs in, rows out.
 
 rows = filter_rows(index.rows(), text="demo", state="refused", stage="validate")
 fill(rows[:100], runs)
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from sim2edge_airflow.pages.run_states import StageRun
 
 STAGE_OF = {stage.produces: stage.name for stage in chain()}
-"""Kind to the stage whose column it is in."""
+"""Kind to the stage whose column shows it."""
 STATES = ("committed", "cached", "running", "refused", "failed", "missing")
 LIVE_STATES = ("running", "failed")
-"""Those that only Airflow's database knows."""
+"""States that only Airflow's database has."""
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 RUNNING = ("running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred", "restarting")
 
@@ -32,14 +32,14 @@ class Cell:
     state: str = "missing"
     record: Record | None = None
     quality: str = ""
-    """The one figure that says how good it is."""
+    """The headline quality figure."""
     cost: str = ""
     """Time and size."""
     note: str = ""
-    """What else is to be said: the rule that refused, Airflow's word for a state."""
+    """Further detail: the rule that refused, Airflow's name of a state."""
     run: "StageRun | None" = None
     elsewhere: Record | None = None
-    """Where the batch went on, when that is filed under a later batch."""
+    """The dataset that used the batch, if it is filed under a later batch."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Row:
 
 
 class GridIndex:
-    """The rows of a catalog without runs, made anew only when the catalog changed."""
+    """The rows of a catalog without runs, recomputed only when the catalog changed."""
 
     def __init__(self) -> None:
         self._known: tuple[Catalog | None, int] = (None, -1)
@@ -60,7 +60,7 @@ class GridIndex:
         self._order: list[tuple[datetime, str]] = []
 
     def update(self, catalog: Catalog) -> None:
-        """Take in what the catalog says now."""
+        """Recompute the rows if the catalog changed."""
         now = catalog, catalog.changes
         if now == self._known:
             return
@@ -75,23 +75,23 @@ class GridIndex:
         self._newest, self._order, self._known = newest, sorted(order, reverse=True), now
 
     def batches(self, started: Mapping[str, datetime]) -> Sequence[str]:
-        """Return every batch, newest first: by its newest commit, or by its start when nothing was committed."""
+        """Return every batch, newest first: by its newest commit, or by its start if it has none."""
         new = [(then, batch) for batch, then in started.items() if batch not in self._newest]
         return [batch for _, batch in sorted([*self._order, *new], reverse=True)]
 
     def newest(self, batch: str) -> Mapping[str, Record]:
-        """Kind to the batch's newest artifact of it."""
+        """Return kind to the batch's newest artifact of that kind."""
         return self._newest.get(batch, {})
 
     def matches(self, batch: str, state: str, stage: str) -> bool:
-        """Return whether some stage of the batch, or the one named, is in a state that the catalog knows."""
+        """Return whether any stage of the batch, or the given one, is in `state`, by the catalog."""
         kinds = self.newest(batch)
         states = [state_of(kinds.get(kind)) for kind, name in STAGE_OF.items() if stage in ("", name)]
         return state in states
 
 
 def state_of(record: Record | None) -> str:
-    """Return the state as far as the record tells it."""
+    """Return the state by the record alone: missing, refused or committed."""
     return "missing" if record is None else "refused" if record.refused else "committed"
 
 
@@ -106,17 +106,17 @@ def choose_batches(
     """Return the batches to show, newest first.
 
     Args:
-        index: what is committed.
-        started: batches that may have committed nothing yet, with when they were started.
-        text: what the batch's name holds.
+        index: the committed artifacts.
+        started: batches that may have committed nothing yet, with their start.
+        text: substring of the batch's name.
         state: one of `STATES`, or empty.
         stage: the stage that is in the state; empty: any.
-        live: the batches in a state of `LIVE_STATES`, when one is asked for.
+        live: the batches in `state`, if it is one of `LIVE_STATES`.
     """
     found = [batch for batch in index.batches(started) if text.lower() in batch.lower()]
     if state in LIVE_STATES:
         return [batch for batch in found if batch in (live or ())]
-    if state in ("", "cached"):  # any that is committed may be a hit, which only its newest run tells
+    if state in ("", "cached"):  # any committed one may be a cache hit, which only its newest run shows
         return found if not stage or state else [b for b in found if not index.matches(b, "missing", stage)]
     return [batch for batch in found if index.matches(batch, state, stage)]
 
@@ -141,13 +141,13 @@ def _make_row(index: GridIndex, catalog: Catalog, batch: str, runs: Mapping[tupl
 
 
 def first_dataset(catalog: Catalog, frames: Record) -> Record | None:
-    """Return the first dataset that frames went into."""
+    """Return the first dataset that contains these frames."""
     datasets = [catalog.get(each) for each in catalog.children(frames.reference) if each.startswith("dataset/")]
     return min((each for each in datasets if each), key=lambda each: each.finished, default=None)
 
 
 def make_cell(record: Record | None, run: "StageRun | None", find: Callable[[str], Record | None]) -> Cell:
-    """Return what to say of one stage of one batch, from its newest artifact and its newest run."""
+    """Return the cell of a stage and batch, from its newest artifact and its newest run."""
     if run and run.state == "success" and run.reference:
         record = find(run.reference) or record
     cell = Cell(state_of(record), record, run=run)
@@ -177,10 +177,7 @@ def _apply(cell: Cell, run: "StageRun") -> None:
 
 
 def is_cached(record: Record | None, run: "StageRun") -> bool:
-    """Return whether the run found the artifact made.
-
-    As it says itself, or because the artifact is older than the run.
-    """
+    """Return whether the run's artifact was cached: by the XCom `outcome`, else if it is older than the run."""
     if run.cached is not None:
         return run.cached
     return bool(record and run.started and record.finished < run.started)

@@ -1,4 +1,4 @@
-"""The Flywheel: batches x stages as a grid, one batch with all that came of it, and every model."""
+"""Serve the Flywheel pages: the grid of batches x stages, one batch with its downstream artifacts, all models."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def check_stage(name: str) -> str:
-    """Return the name if it is that of a column, or empty.
+    """Return the name if it is the name of a column, or empty.
 
     Raises:
         ValueError: it is neither.
@@ -48,7 +48,7 @@ def show_flywheel(
     stage: Annotated[str, AfterValidator(check_stage)] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
-    """Return batches x stages, a hundred batches a page, the newest first."""
+    """Return the page of batches x stages, a hundred batches a page, the newest first."""
     view = get_view(request)
     catalog = view.catalog()
     INDEX.update(catalog)
@@ -74,10 +74,10 @@ def show_flywheel(
     )
 
 
-def ask(notes: list[str], question: Callable[[], T], otherwise: T) -> T:
-    """Return what Airflow's database says; without it the page goes on, and says so."""
+def ask(notes: list[str], query: Callable[[], T], otherwise: T) -> T:
+    """Return the result of a query of Airflow's database; if it does not answer, append a note, return `otherwise`."""
     try:
-        return question()
+        return query()
     except Exception as error:
         if not is_database_error(error):
             raise
@@ -87,14 +87,14 @@ def ask(notes: list[str], question: Callable[[], T], otherwise: T) -> T:
 
 
 def target(view: BusView, ref: str) -> str | None:
-    """Return where a ref points; None when it is not set, or not known yet."""
+    """Return the target of a ref; None if it is not set, or not read yet."""
     found = view.refs().get(ref)
     return found.target if found else None
 
 
 @ROUTES.get("/batches/{batch}", response_class=HTMLResponse)
 def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLResponse:
-    """Return one batch: how it looks, how it was cleaned, its runs, and what came of it."""
+    """Return the page of a batch: its pictures, its quality, its runs, and its downstream artifacts."""
     check_partition(batch if len(batch) <= 63 else batch[:64])
     view = get_view(request)
     catalog = view.catalog()
@@ -125,7 +125,7 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
 
 
 def find_pictures(view: BusView, newest: Mapping[str, Record], notes: list[str]) -> dict[str, Any]:
-    """The contact sheet of the episodes, the report of the frames, and their summaries, as far as they are there."""
+    """Return the summaries of a batch's episodes and frames, with contact sheet and report if they exist."""
     found: dict[str, Any] = {}
     for kind, file in (("episodes", "contact_sheet.png"), ("frames", "report.html")):
         manifest = read_or_note(notes, view.manifest, newest[kind].reference) if kind in newest else None
@@ -138,7 +138,7 @@ def find_pictures(view: BusView, newest: Mapping[str, Record], notes: list[str])
 
 
 def sort_downstream(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str, Sequence[Record]]:
-    """Return what was made with a batch's episodes or frames, by kind, newest first."""
+    """Return the artifacts downstream of a batch's episodes or frames, by kind, newest first."""
     start = newest.get("episodes") or newest.get("frames")
     found = [catalog.get(each) for each in catalog.descendants(start.reference)] if start else []
     records = sorted((each for each in found if each), key=lambda each: each.finished, reverse=True)
@@ -149,7 +149,7 @@ def sort_downstream(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str,
 
 @ROUTES.get("/models", response_class=HTMLResponse)
 def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> HTMLResponse:
-    """Return every training, newest first: what it learned from, how it was judged, where it went."""
+    """Return the page of all models, newest first, with dataset, verdict, release and rings."""
     view = get_view(request)
     catalog = view.catalog()
     models = sorted((r for r in catalog.records() if r.kind == "model"), key=lambda r: r.finished, reverse=True)

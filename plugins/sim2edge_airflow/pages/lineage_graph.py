@@ -1,4 +1,4 @@
-"""Where the boxes and lines of a lineage graph go. Pure: artifacts and what they were made from in, coordinates out.
+"""Lay out the boxes and lines of a lineage graph. Pure: artifacts and their inputs in, coordinates out.
 
 graph = draw(focus, nodes, edges)       # columns by kind, few boxes a column, "and 960 more" for the rest
 """
@@ -27,24 +27,24 @@ class Node:
     state: str = ""
     """A class of the style sheet: `refused`, `champion`."""
     order: float = 0.0
-    """The higher, the sooner it is shown: seconds since 1970."""
+    """Seconds since 1970; nodes with higher values are shown first."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A node, or those that collapsed, with its place in pixels."""
+    """A node, or a group of collapsed nodes, with its position in pixels."""
 
     node: Node
     x: int
     y: int
     focus: bool = False
     more: int = 0
-    """How many nodes it stands for, when it stands for several."""
+    """Number of collapsed nodes it stands for; 0: a single node."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """What is drawn."""
+    """The laid-out graph, ready to draw."""
 
     width: int
     height: int
@@ -67,10 +67,10 @@ def draw(focus: str, nodes: Iterable[Node], edges: Collection[tuple[str, str]], 
     """Lay out a graph.
 
     Args:
-        focus: key of the node that it is about.
-        nodes: all of them.
-        edges: pairs of keys, from what was used to what was made.
-        more_href: where a box that stands for several leads.
+        focus: key of the central node.
+        nodes: all nodes.
+        edges: pairs of keys, from input to output.
+        more_href: link of a box of collapsed nodes.
     """
     by_key = {node.key: node for node in nodes}
     columns = _choose(focus, by_key, edges)
@@ -82,10 +82,7 @@ def draw(focus: str, nodes: Iterable[Node], edges: Collection[tuple[str, str]], 
 
 
 def _choose(focus: str, by_key: Mapping[str, Node], edges: Collection[tuple[str, str]]) -> dict[str, _Column]:
-    """Return which nodes of each column are shown, from the focus outwards.
-
-    First those tied to what is shown already.
-    """
+    """Return the nodes to show in each column, from the focus outwards, neighbours of shown nodes first."""
     neighbours: dict[str, set[str]] = defaultdict(set)
     for one, other in edges:
         neighbours[one].add(other)
@@ -108,7 +105,7 @@ def _choose(focus: str, by_key: Mapping[str, Node], edges: Collection[tuple[str,
 
 
 def reduce(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Without the edges that a way over other nodes says already."""
+    """Return the transitive reduction: without edges that a longer path implies."""
     after: dict[str, set[str]] = defaultdict(set)
     for one, other in edges:
         after[one].add(other)

@@ -1,4 +1,4 @@
-"""Lineage as a graph to click through: from a device back to the seeds, from a batch on to all that it reached."""
+"""Serve the lineage pages, a clickable graph: from a device back to the seeds, from a batch to all downstream."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ MAX_LISTED = 200
 
 @ROUTES.get("/lineage/devices/{device}", response_class=HTMLResponse)
 def show_device_lineage(request: Request, device: str) -> HTMLResponse:
-    """From what a device runs back to the episodes."""
+    """Return the lineage page of a device: from its release back to the episodes."""
     view = get_view(request)
     found = view.device(device)
     release = view.release_named(found.release)
@@ -33,7 +33,7 @@ def show_device_lineage(request: Request, device: str) -> HTMLResponse:
 
 @ROUTES.get("/lineage/{kind}/{partition}/{identity}", response_class=HTMLResponse)
 def show_lineage(request: Request, kind: str, partition: str, identity: str) -> HTMLResponse:
-    """Return both ways from an artifact."""
+    """Return the lineage page of an artifact, upstream and downstream."""
     view = get_view(request)
     reference = "/".join(split_reference(f"{kind[:80]}/{partition[:80]}/{identity[:80]}"))
     view.record(reference)
@@ -84,10 +84,7 @@ def make_node(record: Record, root: str, champion: str | None) -> Node:
 
 
 def sources(records: Sequence[Record], device: Device) -> Sequence[str]:
-    """Return where the line to a device begins.
-
-    At the rollout of what it runs to its ring; without one, at the release.
-    """
+    """Return the nodes with a line to a device: the rollouts of its release to its ring, else the release."""
     releases = [record.reference for record in records if record.kind == "release" and record.id == device.release]
     rollouts = [
         record.reference

@@ -1,6 +1,6 @@
-"""How the pages write times, sizes and numbers. Pure functions, the filters of the templates.
+"""Format times, sizes and numbers for the pages. Pure functions, the filters of the templates.
 
-What they are given may come from a stage or a device: there is no value that they fail for, or write at length.
+Values may come from a stage or a device: no value raises an error, and every result is bounded in length.
 """
 
 import json
@@ -15,7 +15,7 @@ MAX_TEXT = 400
 
 
 def ago(then: datetime | None, now: datetime | None = None) -> str:
-    """Return how long ago: `12 s ago`, `3 h ago`; a date when it is more than a month; what is to come is said so."""
+    """Return how long ago: `12 s ago`, `3 h ago`; a date after 30 days; future times are labelled as such."""
     if then is None:
         return "never"
     seconds = ((now or datetime.now(UTC)) - then).total_seconds()
@@ -27,7 +27,7 @@ def ago(then: datetime | None, now: datetime | None = None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a time in the unit that suits it: `0.8 s`, `57 s`, `12 min`, `3.4 h`, `2 d`."""
+    """Return a duration in a suitable unit: `0.8 s`, `57 s`, `12 min`, `3.4 h`, `2 d`."""
     if not is_number(seconds):
         return ""
     for limit, divisor, unit, digits in (
@@ -42,7 +42,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    """Return bytes, in the unit that suits them."""
+    """Return a number of bytes in a suitable unit: `12 B`, `3.4 MB`."""
     if not is_number(count):
         return ""
     unit = "B"
@@ -54,10 +54,7 @@ def size(count: float | None) -> str:
 
 
 def number(value: Any) -> str:
-    """Return a number with three significant digits, thousands separated, large ones as `400 k`.
-
-    Anything else as it is.
-    """
+    """Return a number with three significant digits, thousands separated, large ones as `400 k`; else `str(value)`."""
     if isinstance(value, bool) or not is_number(value):
         return "" if value is None else short(str(value), MAX_TEXT)
     if abs(value) >= 100_000:
@@ -68,18 +65,18 @@ def number(value: Any) -> str:
 
 
 def moment(then: datetime | None) -> str:
-    """Return a time in full, UTC."""
+    """Return a time as `YYYY-MM-DD HH:MM:SS UTC`; empty for None."""
     return then.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if then else ""
 
 
 def short(value: Any, most: int = 60) -> str:
-    """At most so many characters of a text."""
+    """Truncate a text to `most` characters."""
     text = str(value)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def words(value: Any) -> str:
-    """Any value of a config or a summary: what is small in words, other objects and lists as JSON."""
+    """Format any value of a config or a summary: small objects and lists in words, others as JSON."""
     if not isinstance(value, dict | list):
         return number(value)
     plain = _flat(value)

@@ -1,6 +1,6 @@
-"""Render a page, its table of rows, or the page of an error.
+"""Render a page, one page of a table, or an error page.
 
-Every page says how old what it shows is, and still comes when S3 does not answer.
+Every page shows the age of its data, and is still served when S3 does not answer.
 """
 
 import math
@@ -37,13 +37,13 @@ for filter_name in ("ago", "duration", "size", "number", "moment", "short", "wor
 
 
 def get_view(request: Request) -> BusView:
-    """Return what the pages of this application know of the bus."""
+    """Return the application's cached view of the bus."""
     view: BusView = request.app.state.view
     return view
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
-    """Return a page. Links begin with `root`, those into Airflow itself with `airflow`."""
+    """Return a page. Links to other pages begin with `root`, links into Airflow with `airflow`."""
     view = get_view(request)
     root = request.scope.get("root_path", "")
     shared = {
@@ -55,42 +55,39 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         "pending": view.pending,
     }
     text = TEMPLATES.get_template(template).render(shared | context)
-    return HTMLResponse(text.encode(errors="replace"), status, PAGE_HEADERS)  # a stage's JSON may hold half a character
+    return HTMLResponse(text.encode(errors="replace"), status, PAGE_HEADERS)  # a stage's JSON may hold lone surrogates
 
 
 def cut(items: Sequence[T], page: int) -> tuple[Sequence[T], dict[str, int]]:
-    """Return the items of one page, and what `pager` of the templates is told.
-
-    The last page when there are not so many.
-    """
+    """Return the items of one page, or of the last if there are fewer pages, and the arguments of the `pager` macro."""
     pages = max(math.ceil(len(items) / PAGE), 1)
     page = min(page, pages)
     return items[(page - 1) * PAGE : page * PAGE], {"page": page, "pages": pages, "total": len(items)}
 
 
 def explain(request: Request, status: int, message: str) -> HTMLResponse:
-    """Return a page that says in one line what is wrong."""
+    """Return an error page with a one-line message."""
     return render(request, "error.html", status, code=status, message=page_words.short(message, MAX_MESSAGE))
 
 
 def explain_error(request: Request, error: Exception, status: int) -> HTMLResponse:
-    """Return an error that was foreseen, in its own words."""
+    """Render an expected error with its own message."""
     return explain(request, status, str(error))
 
 
 def explain_http(request: Request, error: Exception) -> HTMLResponse:
-    """Return an answer of FastAPI's or Airflow's own, such as that one has to log in."""
+    """Render an HTTP error of FastAPI or Airflow, such as that a login is required."""
     assert isinstance(error, HTTPException)  # noqa: S101
     return explain(request, error.status_code, str(error.detail))
 
 
 def explain_validation(request: Request, error: Exception) -> HTMLResponse:
-    """Return a parameter that is none."""
+    """Render status 422 for an invalid parameter."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
     return explain(request, 422, f"{first['loc'][-1]}: {first['msg']}")
 
 
 def explain_failure(request: Request, error: Exception) -> HTMLResponse:
-    """Return a mistake of ours: the log of the API server says more."""
-    return explain(request, 500, f"{type(error).__name__}: the log of the API server says where")
+    """Render status 500 for an unexpected error; the API server logs its traceback."""
+    return explain(request, 500, f"{type(error).__name__}: see the log of the API server")

@@ -1,4 +1,4 @@
-"""The tab on a DAG run: what each task made or found made, what that saved, and why the run was started."""
+"""Serve the tab on a DAG run: each task's artifact, made or cached, what caching saved, and why the run was started."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ MAX_REASONS = 50
 
 @ROUTES.get("/runs/{dag_id}/{run_id:path}", response_class=HTMLResponse)
 def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) -> HTMLResponse:
-    """Return one run of a DAG."""
+    """Return the page of a DAG run."""
     run = run_states.read_run(session, dag_id[:250], run_id[:250])
     if run is None:
         raise HTTPException(404, f"DAG '{short(dag_id)}' has no run '{short(run_id)}'")
@@ -41,13 +41,11 @@ def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) ->
 
 
 def make_row(view: BusView, task: TaskOutcome) -> dict[str, Any]:
-    """Return a task with its artifact, its state in the words of the grid, and what a hit saved."""
-    told = task.said.get("outcome")
-    outcome = told if isinstance(told, Mapping) else {}
-    refused = task.said.get("refused")
-    refusal = refused if isinstance(refused, Mapping) else {}
-    said = outcome.get("reference") or task.said.get("return_value") or refusal.get("artifact")
-    reference = said if is_reference(said) else None
+    """Return a task with its artifact, its state as the grid names it, and what a cache hit saved."""
+    outcome = as_mapping(task.xcom.get("outcome"))
+    refusal = as_mapping(task.xcom.get("refused"))
+    returned = outcome.get("reference") or task.xcom.get("return_value") or refusal.get("artifact")
+    reference = returned if is_reference(returned) else None
     record = view.catalog().get(reference) if reference else None
     cached = outcome.get("cached")
     if cached is None:
@@ -65,8 +63,13 @@ def make_row(view: BusView, task: TaskOutcome) -> dict[str, Any]:
     }
 
 
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return the value if it is a mapping, else {}: an XCom may contain anything."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def name_state(state: str, cached: bool, refused: bool) -> str:
-    """Airflow's word for a state, as the grid says it."""
+    """Return the grid's name of an Airflow state."""
     if refused:
         return "refused"
     if state == "success":

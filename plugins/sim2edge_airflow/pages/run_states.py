@@ -1,6 +1,6 @@
-"""Tell from Airflow's own database how runs are: which stages run or failed, for the batches that a page shows.
+"""Read the states of runs from Airflow's database: which stages are running or failed, for the batches of a page.
 
-The queries are in `airflow_database.py`. `task_id` of a stage is the stage's name; stages that make the same kind share
+The queries are in `airflow_database.py`. A stage's `task_id` is the stage's name; stages that make the same kind share
 a column, as `ingest` and `capture` do.
 """
 
@@ -20,7 +20,7 @@ STAGE_OF_TASK = {
     **{stage.name: column_of(stage) for stage in installed()},
     **{f"{stage.name}_shard": column_of(stage) for stage in installed() if stage.gather},
 }
-"""Id of a task to the stage whose column shows it."""
+"""Task id to the stage whose column shows it."""
 HEADS = ("sim_capture", "ingest_batch")
 """The DAGs that begin a batch."""
 ACTIVE = ("running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred", "restarting")
@@ -36,17 +36,17 @@ class StageRun:
     run_id: str
     task_id: str
     state: str
-    """Airflow's word for it."""
+    """Airflow's name of the state."""
     started: datetime | None
     ended: datetime | None
     reference: str | None
     """The artifact that it returned."""
     cached: bool | None
-    """Whether it found the artifact made; None when it does not say."""
+    """Whether the artifact was cached; None if the task has no XCom `outcome`."""
 
 
 def newest_runs(session: "Session", batches: Collection[str]) -> Mapping[tuple[str, str], StageRun]:
-    """By batch and stage, how the stage's task went in the newest run of each DAG for the batch."""
+    """Return batch and stage to the stage's newest run, from the newest run of each DAG for the batch."""
     if not batches:
         return {}
     rows = database.newest_task_rows(session, batches, STAGE_OF_TASK)
@@ -54,7 +54,7 @@ def newest_runs(session: "Session", batches: Collection[str]) -> Mapping[tuple[s
 
 
 def choose(runs: Iterable[StageRun]) -> Mapping[tuple[str, str], StageRun]:
-    """Return one run a batch and stage; of several tasks of a run (shards) the one that runs, else one that failed."""
+    """Return one run per batch and stage; of several tasks of a run (shards) a running one, else a failed one."""
     found: dict[tuple[str, str], StageRun] = {}
     for run in runs:
         key = run.batch, run.stage
@@ -72,10 +72,7 @@ def _urgency(run: StageRun) -> int:
 
 
 def started_batches(session: "Session") -> Mapping[str, datetime]:
-    """Return batches whose first run is under way or failed, with when it was due.
-
-    They may have committed nothing yet.
-    """
+    """Return batches whose first run is active or failed, with its due date; they may have committed nothing yet."""
     started: dict[str, datetime] = {}
     for batch, then in database.unfinished_partitions(session, HEADS):
         started.setdefault(batch, then)
@@ -83,7 +80,7 @@ def started_batches(session: "Session") -> Mapping[str, datetime]:
 
 
 def batches_in_state(session: "Session", state: str) -> Collection[str]:
-    """Return the batches of which some stage is `running` or `failed` in a newest run."""
+    """Return the batches with a stage that is `running` or `failed` in a newest run."""
     return database.partitions_with_tasks(session, ACTIVE if state == "running" else (state,), STAGE_OF_TASK)
 
 
@@ -106,7 +103,7 @@ def runs_of_batch(session: "Session", batch: str) -> Sequence[BatchRun]:
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """A task of a run, with what it left in XCom."""
+    """A task of a run, with its XComs."""
 
     task_id: str
     map_index: int
@@ -114,8 +111,8 @@ class TaskOutcome:
     started: datetime | None
     ended: datetime | None
     tries: int
-    said: Mapping[str, Any]
-    """XCom: `return_value`, `outcome`, `refused`."""
+    xcom: Mapping[str, Any]
+    """XCom key to value: `return_value`, `outcome`, `refused`."""
 
 
 @dataclass(frozen=True)
@@ -134,22 +131,22 @@ class RunDetails:
 
 
 def read_run(session: "Session", dag_id: str, run_id: str) -> RunDetails | None:
-    """Return a run, its tasks and its events; None when there is no such run."""
+    """Return a run, its tasks and its events; None if it does not exist."""
     run = database.find_run(session, dag_id, run_id)
     if run is None:
         return None
-    said: dict[tuple[str, int], dict[str, Any]] = {}
+    xcoms: dict[tuple[str, int], dict[str, Any]] = {}
     for task_id, index, key, value in database.xcom_rows(session, run):
-        said.setdefault((task_id, index), {})[key] = plain(value)
+        xcoms.setdefault((task_id, index), {})[key] = plain(value)
     tasks = database.task_rows(session, dag_id, run_id)
-    outcomes = [TaskOutcome(t[0], t[1], t[2] or "none", t[3], t[4], t[5], said.get((t[0], t[1]), {})) for t in tasks]
+    outcomes = [TaskOutcome(t[0], t[1], t[2] or "none", t[3], t[4], t[5], xcoms.get((t[0], t[1]), {})) for t in tasks]
     outcomes.sort(key=lambda task: (task.started is None, task.started, task.task_id, task.map_index))
     events = database.events_of(run)
     return RunDetails(dag_id, run_id, run.partition_key, str(run.state), run.start_date, run.end_date, outcomes, events)
 
 
 def plain(value: Any) -> Any:
-    """Return what an XCom holds; it is stored as JSON, of text that may be JSON itself."""
+    """Decode an XCom; it is stored as JSON, whose text may be JSON again."""
     if isinstance(value, str):
         try:
             return json.loads(value)
@@ -161,7 +158,7 @@ def plain(value: Any) -> Any:
 def _stage_run(
     batch: str, dag_id: str, run_id: str, task_id: str, state: Any, started: Any, ended: Any, value: Any, outcome: Any
 ) -> StageRun:
-    reference, told = plain(value), plain(outcome)
+    reference, details = plain(value), plain(outcome)
     return StageRun(
         batch=batch,
         stage=STAGE_OF_TASK[task_id],
@@ -172,5 +169,5 @@ def _stage_run(
         started=started,
         ended=ended,
         reference=reference if isinstance(reference, str) else None,
-        cached=told.get("cached") if isinstance(told, dict) else None,
+        cached=details.get("cached") if isinstance(details, dict) else None,
     )

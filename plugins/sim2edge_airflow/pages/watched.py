@@ -1,9 +1,9 @@
-"""A value that a thread keeps fresh while somebody looks at it, so that no request waits for where it comes from.
+"""Cache a value that a background thread refreshes while it is in use, so that no request waits for its source.
 
     fleet = Watched(read_everything, first=(), seconds=15)
-    fleet.look()        # at once, but for the first look in a while
+    fleet.look()        # the cached value, at once except for the first call after idling
 
-The thread ends by itself a minute after the last look, and starts anew with the next.
+The thread ends a minute after the last call, and the next call starts a new one.
 """
 
 import threading
@@ -16,20 +16,20 @@ from sim2edge.errors import BadInput, Unavailable
 T = TypeVar("T")
 
 IDLE_S = 60.0
-"""Seconds without a look after which the thread ends."""
+"""Seconds without a call after which the thread ends."""
 FIRST_WAIT_S = 1.5
-"""The longest that a look waits, and only for the first read of a new thread."""
+"""Maximum seconds a call waits, only for the first read of a new thread."""
 SHARE = 0.1
-"""The most of a thread's time that goes into reading: what takes long is read less often."""
+"""Maximum share of the thread's time spent reading: slow sources are read less often."""
 MAX_S = 60.0
-"""The longest between two reads, however long the first of all took."""
+"""Maximum seconds between two reads of a slow source."""
 
 
 class Watched(Generic[T]):
-    """A value, how old it is, and what is wrong with its source."""
+    """A cached value, its age, and the last error of its source."""
 
     def __init__(self, read: Callable[[], T], first: T, seconds: float) -> None:
-        """`first` is the value until `read` gave one; `seconds` lie between two reads."""
+        """Take `first` as the value until `read` returns one, called every `seconds`."""
         self._read = read
         self._seconds = seconds
         self._lock = threading.Lock()
@@ -40,15 +40,15 @@ class Watched(Generic[T]):
         self._value = first
         self._fresh: float | None = None
         self.error: str | None = None
-        """One line on why the last read failed; None when it did not."""
+        """Why the last read failed, one line; None if it succeeded."""
 
     @property
     def age_s(self) -> float | None:
-        """Seconds since the value was read; None before the first time."""
+        """Seconds since the value was read; None before the first read."""
         return None if self._fresh is None else time.monotonic() - self._fresh
 
     def look(self, wait_s: float = FIRST_WAIT_S) -> T:
-        """Return the value as it is known now; waits, and not long, only when nobody looked for a while."""
+        """Return the cached value; block, at most `wait_s` seconds, only for the first read after idling."""
         self._looked = time.monotonic()
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -72,12 +72,12 @@ class Watched(Generic[T]):
             self._fresh, self.error = time.monotonic(), None
         except (BadInput, Unavailable) as error:
             self.error = str(error)
-        except Exception as error:  # whatever it is, the page goes on with what it has, and says so
+        except Exception as error:  # any error: the pages keep the cached value, and show the error
             self.error = f"{type(error).__name__}: {error}".splitlines()[0]
         finally:
             self._tried.set()
 
 
 def pause(took: float, seconds: float) -> float:
-    """Return seconds until the next read, after one that took so long."""
+    """Return the seconds to wait before the next read, after one that took `took` seconds."""
     return min(max(seconds, took / SHARE - took), max(seconds, MAX_S))

@@ -43,7 +43,7 @@ def connect(connection: DockerConnection | None = None) -> docker.DockerClient:
     only logs why none answers, and it logs in to the registry each time, whether or not it pulls.
 
     Raises:
-        BadInput: this user is not permitted to use the engine's socket, the address is invalid, or a TLS file is missing.
+        BadInput: this user has no permission on the engine's socket, the address is invalid, or a TLS file is missing.
         Unavailable: the engine does not answer.
     """
     with engine_errors("the engine", connection):
@@ -118,8 +118,8 @@ def registry_of(name: str) -> str | None:
 def open_log(engine: docker.DockerClient, container: str, parameters: Mapping[str, Any]) -> BinaryIO:
     """Open a container's log in the engine's format: frames, each with its stream and time.
 
-    docker-py's own `logs` merges the two streams (https://github.com/docker/docker-py/issues/3253) and rounds `since` to
-    seconds (https://github.com/docker/docker-py/issues/2825).
+    docker-py's own `logs` merges the two streams (https://github.com/docker/docker-py/issues/3253) and rounds `since`
+    to seconds (https://github.com/docker/docker-py/issues/2825).
 
     Raises:
         DockerException, RequestException: as docker-py raises them.

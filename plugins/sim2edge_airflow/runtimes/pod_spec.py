@@ -206,7 +206,7 @@ def terminated(pod: k8s.V1Pod) -> k8s.V1ContainerStateTerminated | None:
 
 
 def passed_deadline(pod: k8s.V1Pod, ended: k8s.V1ContainerStateTerminated) -> bool:
-    """Return whether `timeout` ended the stage: by SIGTERM, exit code 124, or by SIGKILL, recognized by its run time."""
+    """Return whether `timeout` ended the stage: by SIGTERM, exit code 124, or by SIGKILL, known by its run time."""
     if ended.exit_code == EXIT_DEADLINE:
         return True
     ran = ended.finished_at - ended.started_at if ended.finished_at and ended.started_at else timedelta()

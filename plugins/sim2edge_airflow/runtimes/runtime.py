@@ -24,7 +24,7 @@ class StageJob:
     arguments: Sequence[str]
     """The arguments of `sim2edge`. Never secrets: every user of the host can read command lines."""
     labels: Mapping[str, str]
-    """The owner of the run: deployment, stage, dag, run, task, map_index, try, artifact; later tries find it by them."""
+    """The owner of the run: deployment, stage, dag, run, task, map_index, try, artifact; later tries search by them."""
     deadline_s: int
     """Seconds after which the run ends itself, in case its task was killed: more than the task's timeout."""
     settings: StageSettings

@@ -1,5 +1,5 @@
-// Airflow shows these pages in a frame that may not open windows: links that lead out are followed by the page around it.
-// The frame also takes the colours that were chosen there.
+// Airflow shows these pages in a sandboxed frame that may not open windows: the parent page follows outgoing links.
+// The frame also adopts the parent's light or dark colour scheme.
 if (window.parent !== window) {
   const outside = window.parent.document
   const dark = () => outside.documentElement.classList.contains("dark")
