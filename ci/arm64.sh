@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Lets this machine run arm64 containers under emulation, and makes the stand-in base their image needs.
+# Enable arm64 containers under emulation on this machine, and build the stand-in base their image needs.
 #
 #     ci/arm64.sh
 #
 # qemu comes from trixie: bookworm's own (7.2) crashes in ONNX Runtime. The kernel keeps the interpreter open (flag F),
-# so containers need nothing of it. Does nothing where arm64 programs run already.
+# so containers need not contain it. Does nothing if arm64 programs run already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# Runs the README's commands on a bare machine: a container with what the README names and nothing else.
+# Run the README's commands on a bare machine: a container with only the README's prerequisites.
 #
 #     ci/bare.sh start                  # a fresh clone of HEAD, installed; then the network is cut
 #     ci/bare.sh run make demo KEEP=0   # a command in that clone, as a user without root
 #     ci/bare.sh stop
 #
-# The package index is reached while `make install` runs and never after: a demo or a test that fetches something fails.
-# What this machine has installed cannot be seen inside; of its settings only those of pip and its authorities are there.
+# The package index is reachable only while `make install` runs: a demo or a test that downloads anything fails. Programs
+# of this machine are not visible inside; of its settings only pip's and the certificate authorities are copied.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 docker=${DOCKER:-docker}
-name=sim2edge-bare-$(pwd | cksum | cut -d' ' -f1) # one a checkout
+name=sim2edge-bare-$(pwd | cksum | cut -d' ' -f1) # one per checkout
 image=sim2edge-ci/bare:bookworm-$(dpkg --print-architecture)
 user=somebody
 home=/home/$user
 
 stop() { "$docker" rm --force --volumes "$name" >/dev/null 2>&1 || true; }
 
-inside() { # command...; PYTEST_ADDOPTS is handed on, for running again what failed
+inside() { # command...; PYTEST_ADDOPTS is passed on, to rerun failed tests
   "$docker" exec --user "$user" --workdir "$home/sim2edge" --env "HOME=$home" --env "PYTHONUNBUFFERED=1" \
     --env "PYTEST_ADDOPTS=${PYTEST_ADDOPTS:-}" "${links[@]/#/--env=}" "$name" "$@"
 }
 
-# Folders of wheels of this machine, where pip is told to look: one with the locked build of torch.
+# This machine's wheel folders, with the locked build of torch: mounted, and passed to pip.
 links=() mounts=()
 for variable in PIP_FIND_LINKS UV_FIND_LINKS; do
   [ -z "${!variable:-}" ] || links+=("$variable=${!variable}")
@@ -33,10 +33,10 @@ for folder in $(echo "${PIP_FIND_LINKS:-} ${UV_FIND_LINKS:-}" | tr ',' ' '); do
 done
 
 start() {
-  [ -z "$(git status --porcelain)" ] || echo "bare: what is not committed is not tested" >&2
+  [ -z "$(git status --porcelain)" ] || echo "bare: uncommitted changes are not tested" >&2
   ci/base.sh bare
   stop
-  # Shared memory as a machine has it; a container's would be 64 MB, and run no programs.
+  # Shared memory as on a machine; a container's default is 64 MB and noexec.
   "$docker" run --detach --init --name "$name" --tmpfs /dev/shm:exec,mode=1777,size=4g "${mounts[@]}" "$image" \
     sleep infinity >/dev/null
   "$docker" exec "$name" useradd --create-home --shell /bin/bash "$user"
@@ -52,7 +52,7 @@ start() {
 }
 
 run() {
-  # A limit from outside ends the client alone: the command inside ends with its machine, which then goes on.
+  # A signal ends only the docker client: restarting the container ends the command inside, too.
   trap '"$docker" restart --time 5 "$name" >/dev/null; exit 143' TERM INT
   inside "$@" &
   wait $!

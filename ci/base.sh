@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Makes the stand-ins for what `make images` would pull: the base image, and the wheels this machine has on disk.
+# Build the stand-ins for what `make images` would pull: the base image, and the wheels this machine has on disk.
 #
 #     ci/base.sh             # for this machine's architecture
-#     ci/base.sh arm64       # the base of another architecture (nothing of it is run here)
-#     ci/base.sh bare        # a machine with what the README names and nothing else, for ci/bare.sh
+#     ci/base.sh arm64       # the base of another architecture (none of its programs run here)
+#     ci/base.sh bare        # a machine with only the README's prerequisites, for ci/bare.sh
 #
-# Writes the build variables to source before `make images` (BASE_IMAGE, WHEELHOUSE_IMAGE, ...): build/ci/environment, and
-# for another architecture build/ci/environment-<architecture>:
+# Writes the build variables to source before `make images` (BASE_IMAGE, WHEELHOUSE_IMAGE, ...) into build/ci/environment,
+# for another architecture into build/ci/environment-<architecture>:
 #
 #     set -a; . build/ci/environment; set +a; make images
 #     set -a; . build/ci/environment-arm64; set +a; make images IMAGES=device
 #
-# The base is Debian bookworm with Python, as python:3.11-slim-bookworm is, made by mmdebstrap; it also carries this
-# machine's certificate authorities and pip settings, without which nothing could be installed behind a proxy.
+# The base is Debian bookworm with Python, as python:3.11-slim-bookworm is, built by mmdebstrap; it also contains this
+# machine's certificate authorities and pip settings, needed to install anything behind a proxy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 docker=${DOCKER:-docker}
 export DOCKER_BUILDKIT=1
 suite=bookworm
-# Where this machine takes Debian's packages from.
+# The Debian mirror of this machine.
 mirror=$(apt-get indextargets --format '$(REPO_URI)' "Release: $suite" 'Created-By: Packages' | head -n 1)
 own=$(dpkg --print-architecture)
 arch=${1:-$own}
@@ -33,7 +33,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# What of this machine goes into the base; its digest is the image's label, so an unchanged one is not made again.
+# Copy this machine's settings into the base; their digest is the image's label, so that an unchanged base is not rebuilt.
 collect_settings() {
   mkdir -p "$work/context/etc/ssl/certs" "$work/context/usr/local/share"
   cp -L /etc/ssl/certs/ca-certificates.crt "$work/context/etc/ssl/certs/"
@@ -54,7 +54,7 @@ make_base() { # image
     echo "base: $image is up to date" >&2
     return
   fi
-  # A foreign architecture is only unpacked: its scripts cannot run here, so the links they make are made below.
+  # A foreign architecture is only unpacked: its scripts cannot run here, so the hooks create the links they would.
   local variant=minbase extra=()
   if [ "$arch" != "$own" ]; then
     variant=extract
@@ -65,7 +65,7 @@ make_base() { # image
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
     "${extra[@]}" "$suite" "$work/context/base.tar" "$mirror"
-  # Built rather than imported: an import is always labelled with the architecture of this machine.
+  # Built, not imported: an import always has the architecture of this machine.
   cat >"$work/context/Dockerfile" <<'DOCKERFILE'
 FROM scratch
 ADD base.tar /
@@ -74,10 +74,10 @@ COPY usr /usr
 CMD ["python3"]
 DOCKERFILE
   "$docker" build --quiet --platform "linux/$arch" --label "sim2edge.ci=$print" --tag "$image" "$work/context" >/dev/null
-  echo "base: made $image" >&2
+  echo "base: built $image" >&2
 }
 
-make_wheelhouse() { # image; prints its name where there is a wheel of the locked torch
+make_wheelhouse() { # image; prints its name if a wheel of the locked torch exists
   local image=$1 folder version
   version=$(sed -n 's/^torch==//p' requirements-stages.txt)
   for folder in $(echo "${UV_FIND_LINKS:-} ${PIP_FIND_LINKS:-}" | tr ',' ' '); do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, on a Debian machine, what `make test-browser` needs beside the environments: Chromium, and a font.
+# Install, on a Debian machine, what `make test-browser` needs besides the environments: Chromium and a font.
 #
 #     ci/browser.sh && make test-browser
 set -euo pipefail

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes a Docker engine answer, with buildx and compose, on a Debian machine that has nothing but apt and root.
+# Install and start a Docker engine with buildx and compose on a Debian machine, with only apt and root.
 #
 #     ci/engine.sh
 #
-# Does nothing where one answers already. Bookworm's own engine is 20.10 without buildx or compose, so the packages
-# come from trixie, from a source pinned so low that nothing else is ever taken from it.
+# Does nothing if an engine answers already. Bookworm's own engine is 20.10 without buildx or compose, so the packages
+# come from trixie, from a source pinned so low that no other package is ever taken from it.
 set -euo pipefail
 
 docker=${DOCKER:-docker}
@@ -13,7 +13,7 @@ tools=(iptables mmdebstrap procps docker-registry) # the last: tests pull from a
 log=/var/log/sim2edge-dockerd.log
 
 say() { echo "engine: $*" >&2; }
-# Not `docker info`: it prints an empty version and succeeds where no engine listens.
+# Not `docker info`: it prints an empty version and succeeds if no engine listens.
 answers() { timeout 20 "$docker" version --format '{{.Server.Version}}' 2>/dev/null; }
 installed() { # programs...
   local program
@@ -21,7 +21,7 @@ installed() { # programs...
 }
 has_plugins() { "$docker" compose version >/dev/null 2>&1 && "$docker" buildx version >/dev/null 2>&1; }
 
-# Where this machine takes bookworm from.
+# The bookworm mirror of this machine.
 debian_mirror() { apt-get indextargets --format '$(REPO_URI)' 'Release: bookworm' 'Created-By: Packages' | head -n 1; }
 
 install_packages() {
@@ -39,7 +39,7 @@ install_packages() {
   fi
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  # policy-rc.d keeps the package from starting an engine of its own: it is started below, once, with our log.
+  # policy-rc.d keeps the package from starting the engine: it is started below, once, with our log.
   local policy=/usr/sbin/policy-rc.d made=""
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -52,7 +52,7 @@ install_packages() {
 
 start_engine() {
   [ "$(id -u)" = 0 ] || { say "starting the engine needs root"; exit 2; }
-  # A second engine beside a slow one would delete its networks: wait for that one instead.
+  # A second engine would delete the networks of a slow one: wait for that one instead.
   if pgrep -x dockerd >/dev/null; then
     say "dockerd runs but does not answer yet"
   else

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, on a Debian machine, what `make test-e2e` and `make test-celery` need beside the environments: Redis, PostgreSQL, ip, nsenter.
+# Install, on a Debian machine, what `make test-e2e` and `make test-celery` need besides the environments: Redis, PostgreSQL, ip, nsenter.
 #
 #     ci/servers.sh && make test-e2e test-celery
 set -euo pipefail
@@ -12,7 +12,7 @@ command -v nsenter >/dev/null || packages+=(util-linux)
 [ ${#packages[@]} -gt 0 ] || exit 0
 [ "$(id -u)" = 0 ] || { echo "servers: installing ${packages[*]} needs root" >&2; exit 2; }
 
-# The test starts servers of its own: those that Debian would start on installation have no business here.
+# The tests start servers of their own: keep Debian from starting others on installation.
 hold=/usr/sbin/policy-rc.d
 if [ ! -e "$hold" ]; then
   printf '#!/bin/sh\nexit 101\n' >"$hold"

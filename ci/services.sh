@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the stand-ins for the services' images that cannot be pulled, from Debian's packages (ci/base.sh comes first).
+# Build the stand-ins for the services' images that cannot be pulled, from Debian's packages (run ci/base.sh first).
 #
 #     ci/services.sh && set -a && . ci/compose.env && set +a && make up
 set -euo pipefail
@@ -9,7 +9,7 @@ docker=${DOCKER:-docker}
 export DOCKER_BUILDKIT=1
 # shellcheck source=/dev/null
 . build/ci/environment
-# Side by side: they wait for packages more than they compute.
+# In parallel: they mostly wait for packages.
 builds=()
 for target in postgres redis prometheus alertmanager blackbox-exporter statsd-exporter; do
   "$docker" build --quiet --build-arg "BASE_IMAGE=$BASE_IMAGE" --target "$target" --tag "sim2edge-ci/$target:1" \

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Does in an unpacked base of another architecture what its packages' scripts would: users, and the C library's links.
-# Run by mmdebstrap with the base's folder.
+# Do in an unpacked base of another architecture what its packages' scripts would: create users and the link of sh.
+# mmdebstrap calls this hook with the base's folder.
 set -eu
 root=$1
 cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"

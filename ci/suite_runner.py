@@ -1,10 +1,10 @@
-"""Runs suites, side by side as far as the machine's cores go: what ci/suites.py does once it has decided.
+"""Run suites in parallel on the machine's cores, as ci/suites.py decided.
 
-A step begins as soon as what it needs is done and enough cores are left: the `first` suites, then the others in the
-order of ci/suites.toml. A step that suites need is done once, and only if one of them runs. The failure of a `first`
-suite ends the run; of the others each gets its turn, and what failed is said at the end. What fails may run once more,
-and the log has both. A suite that might not end in time is not begun, and named: the run has failed then. Each step's
-output is shown when it ends, and until then is in build/ci.
+A step starts as soon as its needs are done and enough cores are free: the `first` suites, then the others in the order
+of ci/suites.toml. A need runs once, and only if a suite that needs it runs. The failure of a `first` suite ends the
+run; other failures do not, and are listed at the end. A failed step may be retried once, and the log has both tries. A
+suite that might not end in time is not started, and counts as failed. Each step's output is printed when it ends; until
+then it is in build/ci.
 """
 
 import contextlib
@@ -20,19 +20,19 @@ from pathlib import Path
 from suites import Checkout, Decision, Plan, Step, Unusable
 
 GRACE_S = 45
-"""What a command gets to clean up after itself when its limit strikes."""
+"""Seconds a command gets to clean up after its timeout."""
 LOOK_S = 0.1
 MINUTE_S = 60
 TIMED_OUT = 124
 ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-"""Signals by which somebody ends the run."""
+"""Signals that end the run."""
 NARROWING = ("PYTEST_ADDOPTS", "TESTS", "NAMES", "IMAGES", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")
-"""Variables of the caller that would have less run than the suite's record says."""
+"""Variables of the caller that would restrict a suite, and are removed: its record covers all of it."""
 
 
 @dataclass
 class Running:
-    """A step that runs."""
+    """A running step."""
 
     step: Step
     process: subprocess.Popen[bytes]
@@ -40,9 +40,9 @@ class Running:
     began: float
     ends: float
     again: bool = False
-    """It runs once more."""
+    """Whether this is its second try."""
     struck: bool = False
-    """Its limit struck: it has been asked to end."""
+    """Whether it timed out and was sent SIGTERM."""
 
 
 @dataclass
@@ -55,23 +55,23 @@ class Runner:
     cores: float = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     began: float = field(default_factory=time.monotonic)
     decided: dict[Step, Decision] = field(default_factory=dict)
-    """The suites that are to run."""
+    """The suites to run."""
     waiting: list[Step] = field(default_factory=list)
     running: list[Running] = field(default_factory=list)
     ended: dict[Step, bool] = field(default_factory=dict)
-    """Whether each step that has ended passed."""
+    """Ended step to whether it passed."""
     results: dict[str, str] = field(default_factory=dict)
-    """How each step ended, with its seconds."""
+    """Label of a step to its result, with its seconds."""
     failed: list[str] = field(default_factory=list)
     unclean: dict[Step, str] = field(default_factory=dict)
-    """Steps that began or ended while a file of theirs was not as committed, with its path."""
+    """Steps that started or ended with an uncommitted file, with its path."""
     is_over: bool = False
-    """Nothing more begins: a `first` suite failed, or the run ends."""
+    """Whether no further step starts: a `first` suite failed, or the run ends."""
 
     def run(self, decisions: Sequence[Decision]) -> int:
-        """Run what is decided; the exit code."""
+        """Run the decided suites and return the exit code."""
         before = {number: signal.getsignal(number) for number in ENDINGS}
-        for number in (signal.SIGTERM, signal.SIGHUP):  # so that what runs is ended, too
+        for number in (signal.SIGTERM, signal.SIGHUP):  # exit by an exception, so that running steps are ended, too
             signal.signal(number, lambda number, _: sys.exit(128 + number))
         for decision in decisions:
             print(f"{'run' if decision.run else 'NOT run'}: {decision.suite.name}: {decision.why}", flush=True)
@@ -92,7 +92,7 @@ class Runner:
         return code
 
     def _end_all(self) -> None:
-        """Judge what has ended by itself meanwhile, and end the rest, side by side; no signal interrupts that."""
+        """Evaluate the steps that have ended by themselves, and end the others in parallel, ignoring signals."""
         self.is_over = True
         for number in ENDINGS:
             signal.signal(number, signal.SIG_IGN)
@@ -104,7 +104,7 @@ class Runner:
             self._show(each, "ended with the run")
 
     def _drop(self) -> None:
-        """Take out of the queue what cannot run any more: for time, for a failed need, for being needed by none."""
+        """Remove steps that can no longer run from the queue: out of time, a need failed, or no longer needed."""
         for suite in [step for step in self.waiting if step in self.decided]:
             failed = [need.name for need in self.plan.before(suite) if self.ended.get(need) is False]
             if failed:
@@ -117,7 +117,7 @@ class Runner:
         self.waiting = [step for step in self.waiting if step in self.decided or step in needed]
 
     def _next(self) -> Step | None:
-        """Return the first step that may begin now; before the last `first` suite has begun, no other suite does."""
+        """Return the first step that may start now; until every `first` suite has started, no other suite may."""
         free = self.cores - sum(self._cores(each.step) for each in self.running)
         in_front = any(step.first for step in self.waiting)
         for step in self.waiting:
@@ -125,7 +125,7 @@ class Runner:
             if is_ready and self._cores(step) <= free and (step.first or step.kind == "need" or not in_front):
                 return step
             if is_ready and step.first:
-                return None  # what is behind it would take the cores that it waits for
+                return None  # a later step would take the cores that it waits for
         return None
 
     def _cores(self, step: Step) -> float:
@@ -145,12 +145,12 @@ class Runner:
         return Running(step, process, log, now, now + minutes * MINUTE_S, again)
 
     def _note_files(self, step: Step) -> None:
-        """Remember if a file of the step is not the committed one at this moment."""
+        """Record an uncommitted file of the step, if there is one now."""
         if path := self.checkout.uncommitted(self.plan, step):
             self.unclean.setdefault(step, path)
 
     def _look(self) -> None:
-        """Wait until a step has ended, by itself or by its limit; judge it."""
+        """Wait until a step has ended, by itself or by its timeout, and evaluate it."""
         while self.running:
             for each in self.running:
                 code = each.process.poll()
@@ -158,7 +158,7 @@ class Runner:
                     self.running.remove(each)
                     self._judge(each, TIMED_OUT if each.struck else code)
                     return
-                if time.monotonic() > each.ends:  # asked first, then forced; the others are looked after meanwhile
+                if time.monotonic() > each.ends:  # SIGTERM, later SIGKILL; meanwhile the loop polls the other steps
                     send(each.process, signal.SIGKILL if each.struck else signal.SIGTERM)
                     each.struck, each.ends = True, time.monotonic() + GRACE_S
             time.sleep(LOOK_S)
@@ -166,9 +166,9 @@ class Runner:
     def _judge(self, ended: Running, code: int) -> None:
         step, seconds = ended.step, round(time.monotonic() - ended.began)
         self._note_files(step)
-        how = "its limit struck" if ended.struck else f"exit code {code}"
+        how = "timed out" if ended.struck else f"exit code {code}"
         if step.kind == "suite":
-            send(ended.process, signal.SIGKILL)  # what it left running would disturb the next
+            send(ended.process, signal.SIGKILL)  # processes it left running would disturb the next
         elif code == 0 and (missing := self._find_missing(step)):
             code, how = 1, missing
         self._show(ended, how if code else "passed")
@@ -190,7 +190,7 @@ class Runner:
             self.results[step.name] = f"{tries}, {seconds} s" + (f"; not recorded: {unrecorded}" if unrecorded else "")
 
     def _find_missing(self, need: Step) -> str:
-        """Say which of the files that a step was to write cannot be read; nothing, if all can."""
+        """Return the first of a step's exported files that cannot be read, with the error; "" if all can."""
         for path in need.exports:
             try:
                 read_variables((self.checkout.root / path).read_text())
@@ -199,7 +199,7 @@ class Runner:
         return ""
 
     def _record(self, suite: Step, seconds: int) -> str:
-        """Record that a suite passed; the reason why not, or nothing."""
+        """Record that a suite passed; return the reason if it cannot be recorded, else ""."""
         for step in (*self.plan.before(suite), suite):
             if step in self.unclean:
                 return f"not committed: {self.unclean[step]}"
@@ -214,9 +214,9 @@ class Runner:
         self.is_over |= suite.first
 
     def _environment(self, step: Step) -> dict[str, str]:
-        """This process's variables, but for those that narrow; and those that what it needs has exported."""
+        """Return this process's variables without `NARROWING`, and those exported by the step's needs."""
         found = {name: value for name, value in os.environ.items() if name not in NARROWING}
-        found["CACHE"] = f".pytest_cache/{step.name}"  # what failed is written there by each for itself
+        found["CACHE"] = f".pytest_cache/{step.name}"  # one per step: pytest writes the failed tests there
         for need in self.plan.before(step):
             for path in need.exports:
                 found |= read_variables((self.checkout.root / path).read_text())
@@ -224,7 +224,7 @@ class Runner:
 
     def _show(self, ended: Running, how: str) -> None:
         self._say(f"{ended.step.label}: {how}; its output:")
-        with contextlib.suppress(FileNotFoundError):  # a suite may clear `build` away
+        with contextlib.suppress(FileNotFoundError):  # a suite may remove `build`
             print(ended.log.read_text(errors="replace"), flush=True)
 
     def _minutes(self) -> float:
@@ -254,7 +254,7 @@ def read_variables(text: str) -> dict[str, str]:
 
 
 def start(command: str, environment: Mapping[str, str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start a shell command as the leader of a process group, its output in a file; it ends at its first failure."""
+    """Start a shell command in a process group of its own, with output to `log`; it stops at the first error."""
     with log.open("wb") as file:
         return subprocess.Popen(
             ["bash", "-e", "-o", "pipefail", "-c", command],
@@ -268,13 +268,13 @@ def start(command: str, environment: Mapping[str, str], folder: Path, log: Path)
 
 
 def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to a command and its process group, as far as there still is one."""
+    """Send a signal to a command's process group, if it still exists."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End commands with their process groups, side by side: asked first, then forced."""
+    """End commands with their process groups, in parallel: SIGTERM, then SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for process in processes:
             send(process, number)
@@ -286,7 +286,7 @@ def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _is_group(number: int) -> bool:
-    """Return whether a process group has a member left."""
+    """Return whether a process group still has a member."""
     try:
         os.killpg(number, 0)
     except ProcessLookupError:

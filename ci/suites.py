@@ -1,14 +1,14 @@
-"""Runs the suites of ci/suites.toml whose files changed since they last passed; needs nothing but Python 3.11 and git.
+"""Run the suites of ci/suites.toml whose files changed since they last passed; needs only Python 3.11 and git.
 
-    python3 ci/suites.py plan               # what would run, and why
-    python3 ci/suites.py run                # run that
-    python3 ci/suites.py run browser docker # these, whatever changed
-    python3 ci/suites.py run --all          # all of them
+    python3 ci/suites.py plan               # list what would run, and why
+    python3 ci/suites.py run                # run these
+    python3 ci/suites.py run browser docker # run the named ones, whatever changed
+    python3 ci/suites.py run --all          # run all of them
 
-A suite that passes is written into ci/passed.json with the digest of the files it depends on, as committed; commit that
-file with the change. How a suite is described: docs/testing.md.
+A suite that passes is recorded in ci/passed.json with the digest of the committed files it depends on; commit that file
+with the change. How to describe a suite: docs/testing.md.
 
-Exit codes: 0 all passed; 1 one failed or was not run; 2 ci/suites.toml, ci/passed.json or the checkout is wrong.
+Exit codes: 0 all passed; 1 one failed or was not run; 2 ci/suites.toml, ci/passed.json or the checkout is invalid.
 """
 
 import argparse
@@ -36,55 +36,55 @@ FIELDS = {
     "minutes": int,
     "cores": float,
 }
-"""What a suite may say in ci/suites.toml, and of which type."""
+"""The fields of a suite in ci/suites.toml, with their types."""
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 MAXIMUM = {"minutes": 24 * 60, "cores": 1024}
 
 
 class Unusable(Exception):
-    """The description, the record or the checkout cannot be used; the message is one line."""
+    """The description, the record or the checkout is invalid; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """Something to run: a suite, or what suites need before them."""
+    """A command to run: a suite, or a need, a prerequisite of suites."""
 
     kind: str
     """`suite` or `need`."""
     name: str
     command: str
     minutes: int
-    """It is stopped then."""
+    """Timeout."""
     paths: tuple[str, ...] = ()
-    """What it depends on: globs of committed files, `!` takes away again."""
+    """Globs of the committed files it depends on; `!` excludes."""
     needs: tuple[str, ...] = ()
-    """Steps to do before, once a run."""
+    """Names of the steps to run before it, once per run."""
     exports: tuple[str, ...] = ()
-    """Files of NAME=value that it writes, for all that needs it."""
+    """Files of NAME=value that it writes, for the steps that need it."""
     always: bool = False
-    """Run it whatever changed."""
+    """Whether to run it whatever changed."""
     first: bool = False
-    """Its failure ends the run."""
+    """Whether its failure ends the run."""
     retry: bool = False
-    """When it fails it is run once more."""
+    """Whether to run it once more if it fails."""
     cores: float = 0.0
     """Cores that it keeps busy; 0: all of them."""
 
     @property
     def label(self) -> str:
-        """Its name in a log; what suites need is in brackets."""
+        """Its name in a log; needs are in parentheses."""
         return self.name if self.kind == "suite" else f"({self.name})"
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Every step, and the suites among them in their order."""
+    """Needs by name, and suites in their order."""
 
     needs: Mapping[str, Step]
     suites: tuple[Step, ...]
 
     def before(self, step: Step) -> list[Step]:
-        """List what has to be done before a step, in order; each once."""
+        """Return the steps to run before a step, in order, each once."""
         found: dict[str, Step] = {}
         for name in step.needs:
             for each in (*self.before(self.needs[name]), self.needs[name]):
@@ -94,7 +94,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Passed:
-    """When a suite last passed."""
+    """The record of a suite that passed."""
 
     digest: str
     commit: str
@@ -103,14 +103,14 @@ class Passed:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """Whether a suite is to run, and why."""
+    """Whether to run a suite, and why."""
 
     suite: Step
     run: bool
     why: str
     digest: str
     uncommitted: str = ""
-    """A path of it that is not as committed."""
+    """A path it depends on with uncommitted changes; empty if none."""
 
 
 # --- The description ------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def read_plan(text: str) -> Plan:
     """Parse ci/suites.toml.
 
     Raises:
-        Unusable: names the suite and the field.
+        Unusable: it is invalid; names the suite and the field.
     """
     try:
         said = tomllib.loads(text)
@@ -146,7 +146,7 @@ def _read_step(kind: str, name: str, table: Mapping[str, Any], sets: Mapping[str
         if field not in FIELDS:
             raise Unusable(f"{SUITES}: {where}: unknown field {field!r}")
         if type(value) is not FIELDS[field] and not (field == "cores" and type(value) is int):
-            raise Unusable(f"{SUITES}: {where}.{field}: {value!r} is of the wrong kind")
+            raise Unusable(f"{SUITES}: {where}.{field}: {value!r} has the wrong type")
         if isinstance(value, (int, float)) and field in MAXIMUM and not 0 < value <= MAXIMUM[field]:
             raise Unusable(f"{SUITES}: {where}.{field}: {value!r} is not above 0 and at most {MAXIMUM[field]}")
     if missing := {"command", "minutes"} - table.keys():
@@ -156,7 +156,7 @@ def _read_step(kind: str, name: str, table: Mapping[str, Any], sets: Mapping[str
 
 
 def _expand(where: str, paths: Iterable[str], sets: Mapping[str, list[str]]) -> Iterable[str]:
-    """Put the named sets (`@name`) of paths in."""
+    """Return the paths with the named sets (`@name`) expanded."""
     for path in paths:
         if not path.startswith("@"):
             yield path
@@ -179,17 +179,17 @@ def _check_needs(step: Step, needs: Mapping[str, Step], above: tuple[str, ...] =
 
 
 def compile_glob(pattern: str) -> re.Pattern[str]:
-    """Compile a glob: `*` and `?` stop at a slash, `**` does not."""
+    """Compile a glob: `*` and `?` do not match a slash, `**` does."""
     words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
     return re.compile("".join(words.get(part, re.escape(part)) for part in parts), re.DOTALL)
 
 
 def select(patterns: Sequence[str], paths: Collection[str], where: str) -> set[str]:
-    """Pick the paths that a step depends on; the order of patterns has no meaning, `!` wins.
+    """Return the paths that a step depends on; `!` wins, whatever the order of the patterns.
 
     Raises:
-        Unusable: a pattern that matches no path, for it would stay silent after files were moved.
+        Unusable: a pattern matches no path, which happens unnoticed when files are moved.
     """
     taken: set[str] = set()
     refused: set[str] = set()
@@ -203,10 +203,10 @@ def select(patterns: Sequence[str], paths: Collection[str], where: str) -> set[s
 
 
 def depends_on(plan: Plan, suite: Step, paths: Collection[str]) -> set[str]:
-    """Return every committed file that a suite depends on, by itself or by what it needs.
+    """Return every committed file that a suite depends on, directly or through its needs.
 
     Raises:
-        Unusable: it has none of its own and does not always run; or see `select`.
+        Unusable: it depends on no file of its own and is not `always` run; or see `select`.
     """
     found: set[str] = set()
     for step in (*plan.before(suite), suite):
@@ -217,7 +217,7 @@ def depends_on(plan: Plan, suite: Step, paths: Collection[str]) -> set[str]:
 
 
 def digest(plan: Plan, suite: Step, blobs: Mapping[str, str], paths: Collection[str]) -> str:
-    """Hash what a suite runs and the committed files it depends on: `blobs` maps a path to its mode and blob."""
+    """Hash a suite's commands and the committed files it depends on; `blobs` maps a path to its mode and blob."""
     steps = [[step.name, step.command, *step.exports] for step in (*plan.before(suite), suite)]
     lines = [json.dumps(steps), *(f"{blobs[path]} {path}" for path in sorted(paths))]
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:24]
@@ -229,12 +229,13 @@ def digest(plan: Plan, suite: Step, blobs: Mapping[str, str], paths: Collection[
 def decide(
     plan: Plan, blobs: Mapping[str, str], dirty: Collection[str], passed: Mapping[str, Passed]
 ) -> list[Decision]:
-    """Decide for each suite whether it is to run.
+    """Decide for each suite whether to run it.
 
     Args:
-        blobs: mode and blob of each committed file.
-        dirty: paths whose content is not the committed one.
-        passed: what is recorded, by suite.
+        plan: needs and suites.
+        blobs: path to mode and blob, of each committed file.
+        dirty: paths with uncommitted changes.
+        passed: suite to its record.
     """
     decisions = []
     for suite in plan.suites:
@@ -259,7 +260,7 @@ def _judge(suite: Step, now: str, uncommitted: str, passed: Mapping[str, Passed]
 
 
 def find_uncommitted(plan: Plan, step: Step, paths: Collection[str], dirty: Collection[str]) -> str:
-    """Find the first path of a step that is not as committed: changed, deleted, or new where its patterns look."""
+    """Return the first uncommitted path of a step: changed, deleted, or new and matched by its patterns; else ""."""
     if SUITES in dirty:
         return SUITES
     patterns = [pattern for each in (*plan.before(step), step) for pattern in each.paths]
@@ -278,7 +279,7 @@ def read_passed(text: str) -> dict[str, Passed]:
     """Parse ci/passed.json.
 
     Raises:
-        Unusable: it is damaged, for instance by a merge; without the file everything runs.
+        Unusable: it is damaged, for instance by a merge. Without the file every suite runs.
     """
     try:
         return {name: Passed(**fields) for name, fields in json.loads(text).items()}
@@ -289,7 +290,7 @@ def read_passed(text: str) -> dict[str, Passed]:
 
 
 def write_passed(passed: Mapping[str, Passed]) -> str:
-    """Format ci/passed.json, a line a suite, so that changes of different suites merge."""
+    """Format ci/passed.json, one line per suite, so that changes of different suites merge."""
     lines = [f"{json.dumps(name)}: {json.dumps(dataclasses.asdict(passed[name]))}" for name in sorted(passed)]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -308,40 +309,40 @@ class Checkout:
         return read_plan(self._read(SUITES) or "")
 
     def passed(self) -> dict[str, Passed]:
-        """Read the record; empty where there is none."""
+        """Read the record; empty if there is none."""
         return read_passed(self._read(PASSED) or "{}")
 
     def decide(self, plan: Plan) -> list[Decision]:
-        """Decide by what is committed and what is recorded."""
+        """Decide by the committed files and the record."""
         return decide(plan, self.blobs(), self.dirty(), self.passed())
 
     def blobs(self) -> dict[str, str]:
-        """Mode and blob of each file of HEAD."""
+        """Return path to mode and blob, of each file of HEAD."""
         listed = self._git("ls-tree", "-r", "-z", "--full-tree", "HEAD").split("\0")
         parts = [entry.split("\t", 1) for entry in listed if entry]
         return {path: meta for meta, path in parts}
 
     def dirty(self) -> set[str]:
-        """Return paths that are not as in HEAD: changed, deleted, renamed (both names), new and not ignored."""
+        """Return paths that differ from HEAD: changed, deleted, renamed (both names), new and not ignored."""
         listed = self._git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames").split("\0")
         return {entry[3:] for entry in listed if entry}
 
     def uncommitted(self, plan: Plan, step: Step) -> str:
-        """Find a path of a step that is not as committed now."""
+        """Return an uncommitted path of a step; "" if there is none."""
         blobs = self.blobs()
         paths = {path for each in (*plan.before(step), step) for path in select(each.paths, blobs, each.name)}
         return find_uncommitted(plan, step, paths, self.dirty())
 
     def record(self, plan: Plan, before: Decision, seconds: int) -> str:
-        """Record that a suite passed; the reason why not, or nothing.
+        """Record that a suite passed; return the reason if it cannot be recorded, else "".
 
-        What ran is known only if the files were the committed ones when it was decided on and are now.
+        The tested files are known only if they equalled the committed ones at the decision, and do so now.
         """
         after = next(each for each in self.decide(plan) if each.suite.name == before.suite.name)
         if uncommitted := before.uncommitted or after.uncommitted:
             return f"not committed: {uncommitted}"
         if after.digest != before.digest:
-            return "what it depends on was changed while it ran"
+            return "a file it depends on changed while it ran"
         if before.suite.always:
             return ""
         self._write(
@@ -350,16 +351,16 @@ class Checkout:
         return ""
 
     def forget(self, suite: Step) -> None:
-        """Take back that a suite passed."""
+        """Remove the record of a suite."""
         if suite.name in (passed := self.passed()):
             self._write({name: record for name, record in passed.items() if name != suite.name})
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other runs out of this checkout.
+        """Lock the checkout against other runs.
 
         Raises:
-            Unusable: there is one.
+            Unusable: another run holds the lock.
         """
         folder = os.open(self.root / "ci", os.O_RDONLY)
         try:
@@ -392,10 +393,10 @@ class Checkout:
 
 
 def choose(decisions: Sequence[Decision], names: Sequence[str], everything: bool) -> list[Decision]:
-    """Apply what was asked for on the command line.
+    """Apply the suites selected on the command line to the decisions.
 
     Raises:
-        Unusable: a name is no suite's.
+        Unusable: a name is not a suite.
     """
     known = [decision.suite.name for decision in decisions]
     for name in names:
@@ -404,19 +405,19 @@ def choose(decisions: Sequence[Decision], names: Sequence[str], everything: bool
     if not names and not everything:
         return list(decisions)
     return [
-        dataclasses.replace(each, run=True, why=each.why if each.run else f"asked for; {each.why}")
+        dataclasses.replace(each, run=True, why=each.why if each.run else f"requested; {each.why}")
         for each in decisions
         if everything or each.suite.name in names
     ]
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Run a command; the exit code."""
+    """Run a command and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("plan", "run"))
-    parser.add_argument("names", nargs="*", metavar="SUITE", help="these, whatever changed")
+    parser.add_argument("names", nargs="*", metavar="SUITE", help="run these, whatever changed")
     parser.add_argument("--all", action="store_true", help="all suites, whatever changed")
-    parser.add_argument("--until", type=int, default=24 * 60, help="begin nothing that might not end by this minute")
+    parser.add_argument("--until", type=int, default=24 * 60, help="start no step whose timeout ends after this minute")
     options = parser.parse_intermixed_args(argv)
     checkout = Checkout(root)
     try:

@@ -2,7 +2,7 @@
 #
 #     docker buildx bake --file containers/bake.hcl --file containers/images.json
 #
-# images.json lists the stages as they declare themselves (`make image-list`). Each variable may be set in the environment.
+# images.json lists the declared stages (`make image-list`). Each variable may be set in the environment.
 variable "SIM2EDGE_TAG" { default = "0.1.0" }
 variable "VERSION" { default = "0.1.0" }
 variable "REVISION" { default = "unknown" }
@@ -48,7 +48,7 @@ target "services" {
   tags     = ["sim2edge/${service}:${SIM2EDGE_TAG}"]
 }
 
-# Capture in Webots, on Webots' own image: never part of the default group (docs/webots.md).
+# Capture in Webots, on Webots' own image: not in the default group (docs/webots.md).
 target "capture-webots" {
   context    = "."
   dockerfile = "containers/webots/Dockerfile"
@@ -57,7 +57,7 @@ target "capture-webots" {
   tags       = ["sim2edge/capture-webots:${SIM2EDGE_TAG}"]
 }
 
-# The only images made for another machine than this one: PLATFORM=linux/arm64.
+# The only images built for another architecture than this machine's: PLATFORM=linux/arm64.
 target "devices" {
   inherits  = ["common"]
   name      = device

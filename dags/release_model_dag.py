@@ -1,19 +1,18 @@
 """
 ### release_model: an accepted model goes to the fleet
 
-`export` converts the model, compares every variant through the device's own runtime and chooses the cheapest for its
-class of device: the **release**;
-`push` signs it into the update repository for a ring. Devices of the ring install it by themselves, try it, and roll
-back if it does not work.
+`export` converts the model, compares every variant in the device's own runtime and chooses the cheapest for its device
+class: the **release**. `push` signs it into the update repository for a ring. The devices of the ring install it, run a
+trial, and roll back if the trial fails.
 
 **Starts** when `train_model` accepted a model. By hand: *Trigger*, with a batch id as the partition key: the latest
 accepted verdict filed under that batch (a model is filed under the last batch it learned from) is released; a release
-that is there already is a cache hit.
+made before is a cache hit.
 
-**When it fails**: `export` red and not retried: no variant passed, its log has the table of variants. `push` red: the
-update repository is as it was before; the log says which key or file is missing.
+**When it fails**: `export` failed without a retry: no variant passed; its log has the table of variants. `push` failed:
+the update repository is unchanged; the log names the missing key or file.
 
-Owner: whoever owns the robots.
+Owner: robotics.
 """
 
 from datetime import timedelta
@@ -33,12 +32,12 @@ from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
     schedule=PartitionedAssetTimetable(assets=VERDICT),
     catchup=False,
     max_active_runs=1,
-    default_args=DEFAULT_ARGS | {"owner": "whoever owns the robots"},
+    default_args=DEFAULT_ARGS | {"owner": "robotics"},
     params=PARAMS,
     tags=["sim2edge", "model"],
 )
 def release_model() -> None:
-    """Export, push."""
+    """Export a model, and push its release."""
     release = StageOperator(
         stage="export",
         inputs={"verdict": "verdict/{partition}/latest", "model": "verdict.model", "dataset": "verdict.dataset"},

@@ -1,25 +1,24 @@
 """
 ### retrain: requests become one training
 
-`decide` waits for the moment: there is enough new data, or somebody asks for other reasons; who asks at the same time
-is joined; no training is going on; a cool-down has passed. `start` records the **training** with all its reasons and
-starts `train_model`, whose run shows them as its note.
+`decide` waits until the open requests may start a training: there is enough new data, or a request for another reason;
+requests that come together are joined; no training is running; the cool-down has passed. `start` records the
+**training** with all its reasons and starts `train_model`, whose run shows them as its note.
 
-**Starts** by itself when something lies in `retrain/open/` on S3: `data_cleaning` puts a request there for frames that
-are new, others do it with `sim2edge retrain`. Every ten minutes it looks in any case. A run that finds nothing to do
-is *skipped*.
+**Starts** when a request is stored in `retrain/open/` on S3: `data_cleaning` submits one for new frames, users and
+programs with `sim2edge retrain`; and every ten minutes in any case. A run without open requests is *skipped*.
 
-**By hand**: *Trigger*, with a reason. With `now` the cool-down is skipped. (To train without asking, trigger
+**By hand**: *Trigger*, with a reason. With `now` the cool-down is skipped. (To train without a request, trigger
 `train_model` with a batch id as its partition key.)
 
-**Look at** the log of `decide`: each look says why it waits or rests. `sim2edge retrain --list` shows what is open, and
-the last trainings with their reasons. When to train is in `dags/train_model.yml`, under `retrain:`.
+**Look at** the log of `decide`: each decision is logged with its reason. `sim2edge retrain --list` lists the open
+requests, and the last trainings with their reasons. The policy is in `dags/train_model.yml`, under `retrain:`.
 
-**To stop trainings**, pause this DAG or `train_model`: requests then wait here.
+**To stop trainings**, pause this DAG or `train_model`: requests then stay open.
 
-**When it fails**: `decide` red names what is wrong with the request of this run, or that S3 does not answer. `start`
-red: clear it; it goes on with the same training and the same requests. A request that cannot be served is named in the
-log and left in `retrain/open/`; remove it there.
+**When it fails**: `decide` failed: the log names the error in this run's request, or reports that S3 does not answer.
+`start` failed: clear it; it continues with the same training and the same requests. A request that cannot be fulfilled
+is named in the log and stays in `retrain/open/`; delete it there.
 
 Owner: machine learning.
 """
@@ -49,7 +48,7 @@ PIPELINE = read_pipeline(Path(__file__).with_name("train_model.yml"))
     tags=["sim2edge", "model"],
 )
 def retrain() -> None:
-    """Decide, start."""
+    """Decide on a training, and start it."""
     decided = Decide(
         task_id="decide",
         policy=PIPELINE.retrain,
@@ -57,14 +56,14 @@ def retrain() -> None:
         timeout=timedelta(days=7),
         retries=10,
         execution_timeout=timedelta(minutes=5),
-        doc_md="Waits until the open requests are to become a training; its log says why it waits.",
+        doc_md="Waits until the open requests may start a training; logs why it waits.",
     )
     started = StartTraining(
         task_id="start",
         defaults=PIPELINE.overrides,
         outlets=[TRAINING],
         execution_timeout=timedelta(minutes=10),
-        doc_md="Joins the open requests in one training and starts it; the same training at every try.",
+        doc_md="Joins the open requests in one training and starts it; every try starts the same training.",
     )
     decided >> started
 

@@ -1,31 +1,31 @@
 """
 ### sim_capture: one batch of simulated drives
 
-`capture` drives a robot through random rooms and commits the batch's **episodes**; `data_cleaning` follows by itself.
+`capture` drives a robot through random rooms and commits the batch's **episodes**; `data_cleaning` follows.
 
 **Start a batch**: *Trigger*, with the batch id (`demo-1`) as the partition key, or
 
     POST /api/v2/dags/sim_capture/dagRuns
     {"logical_date": null, "partition_key": "demo-1", "conf": {"preset": "demo"}}
 
-A batch that is there already is a cache hit, and the chain goes on with it.
+A batch that was captured before is a cache hit, and the chain continues with it.
 
 **Backfill**, one batch a day, named by its date:
 
     airflow backfill create --dag-id sim_capture --from-date 2026-01-01 --to-date 2026-01-07
 
-It runs in the pool `backfill`, behind live batches. `docs/backfills.md`: its settings, and how to do things again.
+It runs in the pool `backfill`, with lower priority than live batches. `docs/backfills.md`: settings and reprocessing.
 
-**Every night**: `[sim2edge] capture_cron = 0 2 * * *` in `airflow.cfg`. Empty: nothing starts by itself.
+**Every night**: `[sim2edge] capture_cron = 0 2 * * *` in `airflow.cfg`. Empty: no schedule.
 
-**On several workers**: `[sim2edge] capture_shards = 8`. Then `capture_shard` captures eight shares of the batch, each
-on whatever worker is free, and `capture` makes the batch of them: the same batch as when it is captured whole. Clear a
-share that failed alone; the others are there.
+**On several workers**: `[sim2edge] capture_shards = 8`. Then `capture_shard` captures eight shards of the batch, each
+on any free worker, and `capture` gathers them: the same batch as if captured as a whole. Clear only the shard that
+failed; the others are kept.
 
-**When it fails**: red and not retried is bad config: the last line of the log names the field. Anything else was
-retried; clear the task once its cause is gone. Nothing half-written is ever visible.
+**When it fails**: failed without a retry means bad config: the last line of the log names the field. Other failures
+were retried; clear the task once the cause is fixed. Partial results are never visible.
 
-Owner: whoever owns the simulators.
+Owner: simulation engineering.
 """
 
 from datetime import timedelta
@@ -49,13 +49,13 @@ CRON = conf.get("sim2edge", "capture_cron")
     schedule=BatchTimetable(CRON or "@daily", automatic=bool(CRON)),
     catchup=False,
     max_active_runs=100,
-    default_args=DEFAULT_ARGS | {"owner": "whoever owns the simulators"},
+    default_args=DEFAULT_ARGS | {"owner": "simulation engineering"},
     deadline=late_batch(__doc__),
     params=PARAMS,
     tags=["sim2edge", "data"],
 )
 def sim_capture() -> None:
-    """Capture."""
+    """Capture a batch."""
     stage_in_shards(
         stage="capture",
         setting="capture_shards",

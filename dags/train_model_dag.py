@@ -1,19 +1,19 @@
 """
 ### train_model: frames become a model that may replace the champion
 
-`augment` freezes a **dataset** of the frames of all batches, split by episode; `train` trains the **model**, tracked
-in MLflow; `validate` compares it with floors and with the champion on the same data and gives the **verdict**. An
-accepted model starts `release_model`. A refused one starts nothing: `validate` is then *skipped*, with the rule that
-refused it in its log and in its XCom `refused`; that is a verdict, not a failure.
+`augment` builds a frozen **dataset** from the frames of all batches, split by episode; `train` trains the **model**,
+tracked in MLflow; `validate` compares it with fixed limits and with the champion on the same data and commits the
+**verdict**. An accepted model starts `release_model`. A refused one starts nothing: `validate` is then *skipped*, with
+the rule that refused it in its log and in its XCom `refused`; that is a verdict, not a failure.
 
-**Starts** when `retrain` has decided on a training; the note of the run names the reasons. By hand: *Trigger*, with a
-batch id as the partition key, and no questions are asked; overrides such as `augment.noise=0.1` re-run that stage and
-what depends on it, the rest are cache hits.
+**Starts** when `retrain` has started a training; the note of the run names the reasons. By hand: *Trigger*, with a
+batch id as the partition key, without any request or policy; overrides such as `augment.noise=0.1` re-run that stage
+and those downstream, the others are cache hits.
 
 **Tune** timeouts, retries and settings in `dags/train_model.yml`, next to this file.
 
-**When it fails**: `train` goes on from the last epoch's checkpoint when it is retried or cleared. Red and not retried
-is bad config or data: the last line of the log names it.
+**When it fails**: `train` resumes from the last epoch's checkpoint when it is retried or cleared. Failed without a
+retry means bad config or data: the last line of the log names it.
 
 Owner: machine learning.
 """
@@ -43,7 +43,7 @@ HOW = {stage: how.task_arguments() for stage, how in PIPELINE.stages.items()}
     tags=["sim2edge", "model"],
 )
 def train_model() -> None:
-    """Augment, train, validate."""
+    """Augment a dataset, train a model on it, and validate the model."""
     dataset = StageOperator(
         stage="augment",
         outlets=[DATASET],
@@ -61,7 +61,7 @@ def train_model() -> None:
         stage="validate",
         inputs={"model": model.output, "dataset": dataset.output},
         outlets=[VERDICT],
-        doc_md="Metrics on held-out episodes against floors and against the champion.",
+        doc_md="Metrics on held-out episodes against fixed limits and against the champion.",
         **HOW["validate"],
     )
 

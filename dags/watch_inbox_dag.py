@@ -1,18 +1,18 @@
 """
-### watch_inbox: what arrives in the inbox is registered, once
+### watch_inbox: each new batch of the inbox is registered once
 
-Robots and simulator farms put batches into `inbox/<batch>/` of the bucket, `READY.json` last. This DAG is woken when
-one is complete, and every five minutes besides; `register` compares what is there with what was registered before, and
-registers what is new. Each registered batch starts one run of `ingest_batch`, with the batch id as its partition key.
+Robots and simulator farms upload batches to `inbox/<batch>/` of the bucket, `READY.json` last. This DAG starts when one
+is complete, and every five minutes; `register` compares the inbox with the batches registered before, and registers new
+ones. Each registered batch starts one run of `ingest_batch`, with the batch id as its partition key.
 
-**Starts** by itself. By hand: *Trigger*, without a partition key; nothing is registered twice.
+**Starts** automatically. By hand: *Trigger*, without a partition key; no batch is registered twice.
 
-**Look at** the log of `register`: a line for each batch that it registered, refused (with the reason) or found
+**Look at** the log of `register`: a line for each batch that was registered, refused (with the reason) or found
 incomplete, with a warning when nothing was written to an incomplete batch for an hour (`[sim2edge]
-inbox_overdue_minutes`). *Skipped* means that nothing new was complete.
+inbox_overdue_minutes`). *Skipped* means that no new batch was complete.
 
-**When it fails**: the last line of the log says whether S3 does not answer or its keys are refused. Nothing is lost:
-the next run goes on with what this one left. A batch that is *refused* waits until its producer has mended it.
+**When it fails**: the last line of the log reports that S3 does not answer, or refuses the keys. Nothing is lost: the
+next run registers what this one did not. A *refused* batch stays pending until its producer has fixed it.
 
 **Redo** a batch: *Trigger* `ingest_batch` with the batch id as the partition key.
 
@@ -42,14 +42,14 @@ from sim2edge_airflow.scheduling.arrival_routes import watched
     tags=["sim2edge", "data"],
 )
 def watch_inbox() -> None:
-    """Register."""
+    """Register new batches."""
     RegisterOperator(
         task_id="register",
         outlet=DELIVERY,
         starts="ingest_batch",
         execution_timeout=timedelta(minutes=10),
         priority_weight=1000,
-        doc_md="Registers each batch that is complete and new; says which were refused or are incomplete.",
+        doc_md="Registers each complete new batch; logs refused and incomplete ones.",
     )
 
 

@@ -1,11 +1,11 @@
-"""Whether a pinned package is known to be vulnerable, by OSV records on disk; it never asks the network.
+"""Check the pinned packages for known vulnerabilities, by OSV records on disk, without network access.
 
     SIM2EDGE_OSV=/data/osv/PyPI/all.zip python scripts/audit.py
     python scripts/audit.py --osv folder-of-records --require
 
 The records are those of https://osv.dev for PyPI: its `all.zip`, or a folder of its JSON files. Exit codes: 0 no pin is
-known to be vulnerable; 1 one is; 2 the data cannot be read; 3 there is no data and `--require` was given. Without data
-and without `--require` it says that it could not look, and ends with 0. Packages of Debian are not looked up.
+known to be vulnerable; 1 one is; 2 the data cannot be read; 3 no data and `--require` given. Without data and without
+`--require` it prints that nothing was checked, and exits with 0. Debian packages are not checked.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Finding:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Look the pins up; the exit code."""
+    """Check the pins and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--osv", type=Path, default=os.environ.get("SIM2EDGE_OSV") or None, help="records (SIM2EDGE_OSV)"
@@ -53,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("locks", nargs="*", type=Path, default=[CHECKOUT / name for name in LOCKS])
     arguments = parser.parse_args(argv)
     if arguments.osv is None:
-        print("audit: NOT LOOKED: no OSV records; set SIM2EDGE_OSV to a folder or an all.zip of them", file=sys.stderr)
+        print("audit: NOT CHECKED: no OSV records; set SIM2EDGE_OSV to a folder or an all.zip of them", file=sys.stderr)
         return EXIT_NOT_LOOKED if arguments.require else 0
     try:
         pins = read_pins(arguments.locks)
         records = list(read_records(arguments.osv))
         if not records:
-            raise Unreadable(f"{arguments.osv}: holds no OSV record")
+            raise Unreadable(f"{arguments.osv}: contains no OSV record")
     except Unreadable as error:
         print(f"audit: {error}", file=sys.stderr)
         return EXIT_UNREADABLE
@@ -71,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_pins(locks: Iterable[Path]) -> set[tuple[str, str]]:
-    """Return the pins of lock files: names in their normal form, and versions.
+    """Return the pins of lock files: normalized names, and versions.
 
     Raises:
-        Unreadable: a file is missing, or a line pins nothing.
+        Unreadable: a file is missing, or a line is not a pin.
     """
     pins = set()
     for lock in locks:
@@ -135,10 +135,7 @@ def _unzip(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def find(pins: Iterable[tuple[str, str]], records: Iterable[Mapping[str, Any]]) -> list[Finding]:
-    """Return the pins that a record names, sorted.
-
-    Withdrawn records and those of other ecosystems count for nothing.
-    """
+    """Return the pins that a record names, sorted; ignore withdrawn records and other ecosystems."""
     versions: dict[str, set[str]] = {}
     for name, version in pins:
         versions.setdefault(name, set()).add(version)
@@ -158,7 +155,7 @@ def find(pins: Iterable[tuple[str, str]], records: Iterable[Mapping[str, Any]]) 
 
 
 def summary_of(record: Mapping[str, Any]) -> str:
-    """Return one line on what a record is about."""
+    """Return a record's summary on one line."""
     text = record.get("summary") or record.get("details") or ""
     return " ".join(text.split())[:120]
 
@@ -180,7 +177,7 @@ def _same(version: Version, listed: str) -> bool:
 
 
 def in_range(version: Version, events: Sequence[Mapping[str, str]]) -> bool:
-    """Return whether a version lies in a range, evaluated as the OSV schema says: the events up to it, in order."""
+    """Return whether a version is in a range, by the OSV schema's algorithm: the events up to it, in order."""
     limits = [_parse_event(event["limit"]) for event in events if "limit" in event]
     if limits and not any(limit is None or version < limit for limit in limits):
         return False
@@ -195,9 +192,9 @@ def in_range(version: Version, events: Sequence[Mapping[str, str]]) -> bool:
 
 
 def _parse_event(at: str) -> Version | None:
-    """Return the version of an event; None for `0`, which is before all, and for what is no version of PyPI.
+    """Return the version of an event; None for `0`, which is before all versions, and for an invalid version.
 
-    So an unreadable fix mends nothing, and an unreadable beginning was always there: better one finding too many.
+    So an invalid `fixed` fixes nothing, and an invalid `introduced` affects all versions: rather a false positive.
     """
     try:
         return None if at == "0" else Version(at)

@@ -1,7 +1,7 @@
-"""Writes docs/dags.md from the DAGs: `make docs`, or `.venvs/airflow/bin/python scripts/dags_page.py [--check]`.
+"""Write docs/dags.md from the DAGs: `make docs`, or `.venvs/airflow/bin/python scripts/dags_page.py [--check]`.
 
-What the page says is what Airflow reads: schedules, assets, params, tasks with their limits, runbooks. A test compares
-the page with the DAGs.
+The page contains what Airflow parses: schedules, assets, params, tasks with their limits, runbooks. A test compares the
+page with the DAGs.
 """
 
 import os
@@ -15,19 +15,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "dags.md"
 ORDER = ("sim_capture", "watch_inbox", "ingest_batch", "data_cleaning", "retrain", "train_model", "release_model")
-"""Along the chain; others follow by name."""
+"""Order along the chain; other DAGs follow by name."""
 OPENING = """# The DAGs
 
-Written by `make docs` from the files in `dags/`: change those. Assets are rounded: what a DAG makes starts the next.
-A dotted line is a hint, which only wakes a DAG.
+Written by `make docs` from the files in `dags/`: edit those. Rounded boxes are assets: updating one starts the next
+DAG. A dotted line is a hint, which only wakes a DAG.
 """
 
 
 def read_dags() -> dict[str, Any]:
-    """Return every DAG, with the settings of `airflow.cfg` and of nobody's environment.
-
-    Those for containers included.
-    """
+    """Return every DAG, those for containers included, with the settings of `airflow.cfg` and a clean environment."""
     for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "SIM2EDGE_", "AWS_"))]:
         del os.environ[name]
     os.environ.update(
@@ -55,7 +52,7 @@ def render(dags: Mapping[str, Any]) -> str:
 
 
 def picture(dags: Iterable[Any]) -> str:
-    """Return the DAGs and the assets between them, for Mermaid."""
+    """Return a Mermaid flowchart of the DAGs and the assets between them."""
     lines = ["```mermaid", "flowchart LR"]
     for dag in dags:
         lines.append(f'    {dag.dag_id}["<b>{dag.dag_id}</b><br>{" → ".join(task_names(dag))}"]')
@@ -65,24 +62,21 @@ def picture(dags: Iterable[Any]) -> str:
 
 
 def starts(dag: Any) -> Iterator[tuple[str, str]]:
-    """Yield the assets that start a DAG, each with the arrow to draw.
-
-    Partitioned ones one run a batch, others are hints.
-    """
+    """Yield the assets that start a DAG, each with its arrow: solid if partitioned, dotted for a hint."""
     arrow = "-->" if type(dag.timetable).__name__.startswith("Partitioned") else "-.->"
     for asset in assets_in(getattr(dag.timetable, "asset_condition", None)):
         yield asset.name, arrow
 
 
 def assets_in(condition: Any) -> list[Any]:
-    """Return the assets that a condition names; empty without a condition, or where it names none."""
+    """Return the assets that a condition names; empty without a condition, or if it names none."""
     if hasattr(condition, "objects"):
         return [asset for part in condition.objects for asset in assets_in(part)]
     return [condition] if hasattr(condition, "name") else []
 
 
 def makes(dag: Any) -> list[str]:
-    """Return the assets that a DAG's tasks make, in their order."""
+    """Return the assets that a DAG's tasks update, in their order."""
     return list(dict.fromkeys(asset.name for task in dag.topological_sort() for asset in task.outlets))
 
 
@@ -92,14 +86,14 @@ def task_names(dag: Any) -> list[str]:
 
 
 def describe(dag: Any) -> str:
-    """Return one DAG: facts, tasks, runbook."""
+    """Return the section of a DAG: facts, tasks, runbook."""
     from sim2edge_airflow.alerts.runbook import owner
 
     facts = {
         "starts": schedule(dag),
-        "makes": ", ".join(f"`{asset}`" for asset in makes(dag)) or "no asset",
+        "updates": ", ".join(f"`{asset}`" for asset in makes(dag)) or "no asset",
         "params": params(dag) or "none",
-        "runs at once": str(dag.max_active_runs),
+        "active runs": f"at most {dag.max_active_runs}",
         "late": f"{span(dag.deadline[0].interval)} after it was queued" if dag.deadline else "never",
         "owner": owner(dag.doc_md),
         "tags": ", ".join(sorted(dag.tags)),
@@ -111,7 +105,7 @@ def describe(dag: Any) -> str:
 
 
 def schedule(dag: Any) -> str:
-    """Return when a DAG starts by itself, in words."""
+    """Return the schedule of a DAG, in words."""
     names = [f"`{asset}`" for asset, _ in starts(dag)]
     clock = getattr(dag.timetable, "timetable", None if names else dag.timetable)
     cron = getattr(clock, "expression", None) or getattr(clock, "summary", "")
@@ -120,7 +114,7 @@ def schedule(dag: Any) -> str:
 
 
 def params(dag: Any) -> str:
-    """Return the params, each with what it is for."""
+    """Return the params with their descriptions."""
     found = []
     for name in dag.params:
         param = dag.params.get_param(name)
@@ -130,7 +124,7 @@ def params(dag: Any) -> str:
 
 def tasks(dag: Any) -> list[str]:
     """Return a table of the tasks."""
-    lines = ["| task | does | ends after | retries | pool (slots) |", "|---|---|---|---|---|"]
+    lines = ["| task | description | timeout | retries | pool (slots) |", "|---|---|---|---|---|"]
     for task in dag.topological_sort():
         does = " ".join((task.doc_md or "").split())
         limits = (span(task.execution_timeout), str(task.retries), f"{task.pool} ({task.pool_slots})")
@@ -139,20 +133,20 @@ def tasks(dag: Any) -> list[str]:
 
 
 def span(time: timedelta) -> str:
-    """Return a length of time in hours or minutes."""
+    """Return a duration in hours or minutes."""
     minutes = time.total_seconds() / 60
     return f"{minutes / 60:g} h" if minutes >= 60 else f"{minutes:g} min"
 
 
 def main(argv: list[str]) -> int:
-    """Write the page; with `--check` only say whether it is as the DAGs are (0) or not (1)."""
+    """Write the page; with `--check` only report whether it is current, and return 0 if so, else 1."""
     page, name = render(read_dags()), PAGE.relative_to(ROOT)
     if argv != ["--check"]:
         PAGE.write_text(page, encoding="utf-8")
         print(f"{name}: written")
         return 0
     current = PAGE.exists() and PAGE.read_text(encoding="utf-8") == page
-    print(f"{name}: current" if current else f"{name}: not as the DAGs are: `make docs` writes it")
+    print(f"{name}: current" if current else f"{name}: outdated: run `make docs`")
     return 0 if current else 1
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images, all in one cached build: `scripts/images.sh` or `scripts/images.sh train device`.
+# Build the images, all in one cached build: `scripts/images.sh` or `scripts/images.sh train device`.
 #
 #     PLATFORM=linux/arm64 scripts/images.sh device     for a Raspberry Pi; its tag ends in -arm64
 #     TORCH_BACKEND=cu128 scripts/images.sh train       with torch for GPUs
@@ -33,7 +33,7 @@ answer=$("$docker" version --format '{{.Server.Version}}' 2>&1) || fail "no Dock
 root=$("$docker" info --format '{{.DockerRootDir}}')
 if [ -d "$root" ]; then
   free_gb=$(df --output=avail -BG "$root" | tail -n 1 | tr -dc 0-9)
-  [ "$free_gb" -ge "$minimum_gb" ] || fail "$root has $free_gb GB free; building all images wants $minimum_gb"
+  [ "$free_gb" -ge "$minimum_gb" ] || fail "$root has $free_gb GB free; building all images needs $minimum_gb"
 fi
 
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)

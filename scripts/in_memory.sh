@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs a command whose temporary files lie in memory, where there is room: `scripts/in_memory.sh python -m pytest ...`.
+# Run a command with its temporary files in memory, if there is room: `scripts/in_memory.sh python -m pytest ...`.
 #
-# The tests flush thousands of files, because the code that they try does; on a disk each flush takes up to 30 ms.
-# The folder goes with the command; when that fails it stays, and is named.
+# The tests flush thousands of files, because the code under test does; on a disk each flush takes up to 30 ms.
+# The folder is removed when the command succeeds; when it fails, the folder is kept and printed.
 set -uo pipefail
 memory=/dev/shm
 needed_kb=$((1024 * 1024))
 
-may_run_programs() { # the tests start some there
+may_run_programs() { # the tests start programs there: it must not be mounted noexec
   printf '#!/bin/sh\n' >"$1/probe" && chmod 700 "$1/probe" && "$1/probe" 2>/dev/null && rm "$1/probe"
 }
 
@@ -17,5 +17,5 @@ folder=$(mktemp -d "$memory/t.XXXX" 2>/dev/null) || exec "$@"
 may_run_programs "$folder" || { rm -rf "$folder"; exec "$@"; }
 TMPDIR=$folder "$@"
 code=$?
-if [ "$code" = 0 ]; then rm -rf "$folder"; else echo "files of what failed: $folder (in memory: remove them)" >&2; fi
+if [ "$code" = 0 ]; then rm -rf "$folder"; else echo "files of the failed run: $folder (in memory: remove them)" >&2; fi
 exit "$code"

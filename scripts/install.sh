@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Creates one environment from its exact lock: `scripts/install.sh airflow` or `scripts/install.sh stages`.
+# Create one environment from its exact lock: `scripts/install.sh airflow` or `scripts/install.sh stages`.
 #
 # torch: a wheel of the pinned version in a folder of PIP_FIND_LINKS or UV_FIND_LINKS wins; otherwise uv chooses
-# the build that fits this machine (TORCH_BACKEND=auto): the CPU build where there is no GPU, CUDA where there is.
+# the build for this machine (TORCH_BACKEND=auto): CUDA if it has a GPU, else CPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,7 @@ venv=.venvs/$name
 stamp=$venv/.installed
 fingerprint=$(cat "$lock" "$0" pyproject.toml | sha256sum | cut -c1-16)
 mkdir -p .venvs
-exec 9>.venvs/.lock # two commands that begin at the same time: one installs, the other waits
+exec 9>.venvs/.lock # of two concurrent commands, one installs and the other waits
 flock 9
 if [ "$(cat "$stamp" 2>/dev/null)" = "$fingerprint" ]; then exit 0; fi
 

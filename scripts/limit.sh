@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs a command with a limit of its own, and says so in a last line when it strikes: scripts/limit.sh MINUTES COMMAND...
+# Run a command with a time limit, and print a last line when it is exceeded: scripts/limit.sh MINUTES COMMAND...
 #
-# Interrupted first, as by Ctrl-C, so that pytest still says what failed until then; killed a minute later.
+# First SIGINT, as by Ctrl-C, so that pytest still reports the failures so far; SIGKILL a minute later.
 set -uo pipefail
 
 minutes=$1

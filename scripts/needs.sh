@@ -1,6 +1,6 @@
 #!/bin/sh
-# Says in one line what of the README's list this machine lacks, and ends with 2; prints nothing when all is there.
-# Plain sh, for bash may be what is missing; `make` calls it before anything else.
+# Print in one line which of the README's prerequisites this machine lacks, and exit with 2; print nothing if none.
+# Plain sh, because bash may be missing; `make` calls it before anything else.
 missing=""
 need() { missing="${missing:+$missing, }$1"; }
 
@@ -11,7 +11,7 @@ esac
 for program in bash git; do
   command -v "$program" >/dev/null || need "$program"
 done
-# What comes with every distribution, but not with every container.
+# Part of every distribution, but not of every container image.
 for program in flock sha256sum timeout; do
   command -v "$program" >/dev/null || need "$program (coreutils, util-linux)"
 done

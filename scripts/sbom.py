@@ -1,10 +1,10 @@
-"""Writes the bill of materials of each image, CycloneDX 1.6 JSON: Python packages and Debian packages.
+"""Write the bill of materials of each image, CycloneDX 1.6 JSON: Python packages and Debian packages.
 
     python scripts/sbom.py                       # every image, into build/sbom/<name>.cdx.json
     python scripts/sbom.py train device --tag 0.1.0 --output /tmp/sbom
 
-What is in an image is asked of the image itself, by its own Python and dpkg, without a network. Each file is checked
-against the schema of CycloneDX. The same image gives the same file. Exit code 2: an image is missing, or no engine.
+Each image lists its own packages, with its Python and dpkg, without a network. Each file is validated against the
+CycloneDX schema. The same image gives the same file. Exit code 2: an image is missing, or no engine answers.
 """
 
 import argparse
@@ -36,7 +36,7 @@ IMAGES = (
 DEFAULT_OUTPUT = CHECKOUT / "build" / "sbom"
 NAMESPACE = uuid.UUID("6b7f0f2e-52c5-5cbb-9d3a-0d6a3b1f7a10")
 LICENSE_LENGTH = 80
-"""Longer than that, the license field of a package holds the text of the license instead of its name."""
+"""A longer license field of a package contains the text of the license instead of its name."""
 
 PROBE = """
 import importlib.metadata, json, platform, subprocess
@@ -53,11 +53,11 @@ print(json.dumps({"python": python, "debian": debian, "distro": f"{release['ID']
 
 
 class Unusable(Exception):
-    """What was asked for cannot be done; the message is one line."""
+    """An image or the engine cannot be used; the message is one line."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the files; the exit code."""
+    """Write the files and return the exit code."""
     version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("images", nargs="*", help="names of images (all)")
@@ -80,10 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def docker(*words: str) -> str:
-    """Return what a docker command prints.
+    """Run a docker command and return its output.
 
     Raises:
-        Unusable: it failed, or there is no docker.
+        Unusable: it failed, or docker is not installed.
     """
     try:
         done = subprocess.run(
@@ -97,16 +97,13 @@ def docker(*words: str) -> str:
 
 
 def inspect(image: str) -> dict[str, Any]:
-    """Return what the engine knows of an image."""
+    """Return the engine's inspection of an image."""
     found: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
     return found
 
 
 def probe(image: str) -> dict[str, Any]:
-    """Return what is installed in an image.
-
-    `python` (name: version, license), `debian` (name, version, arch), `distro`.
-    """
+    """Return the packages of an image: `python` (name: version, license), `debian` (name, version, arch), `distro`."""
     locked = ("--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
     found: dict[str, Any] = json.loads(docker("run", *locked, "--entrypoint", "python", image, "-c", PROBE))
     return found
@@ -121,7 +118,7 @@ def describe(name: str, image: dict[str, Any], installed: dict[str, Any]) -> Bom
         version=labels.get("org.opencontainers.image.version"),
         bom_ref=image["Id"],
     )
-    # Images carry nine digits of a second, Python reads six.
+    # Images have nine digits of a second; `fromisoformat` keeps six.
     metadata = BomMetaData(timestamp=datetime.fromisoformat(f"{image['Created'][:19]}+00:00"), component=root)
     components = [python_component(*item) for item in sorted(installed["python"].items())]
     components += [debian_component(fields, installed["distro"]) for fields in sorted(installed["debian"])]
@@ -131,7 +128,7 @@ def describe(name: str, image: dict[str, Any], installed: dict[str, Any]) -> Bom
 
 
 def python_component(name: str, about: Sequence[str]) -> Component:
-    """Return a package of PyPI; `about` is its version and what it says of its license."""
+    """Return a package of PyPI; `about` is its version and its license field."""
     version, license_name = about
     short = 0 < len(license_name) <= LICENSE_LENGTH and "\n" not in license_name
     purl = PackageURL("pypi", name=name, version=version)
@@ -153,10 +150,10 @@ def render(bom: Bom) -> str:
 
 
 def check(text: str) -> None:
-    """Check a bill against the schema.
+    """Validate a bill against the schema.
 
     Raises:
-        Unusable: it breaks the schema.
+        Unusable: it is not valid.
     """
     error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     if error:

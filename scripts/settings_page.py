@@ -7,8 +7,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "settings.md"
 OPENING = """# The settings of `[sim2edge]`
 
-Written by `make docs` from `plugins/sim2edge_airflow/provider_info.py`: change that. A deployment sets only what it
-wants otherwise: in airflow.cfg, or as `AIRFLOW__SIM2EDGE__<OPTION>`. Airflow shows the same by
+Written by `make docs` from `plugins/sim2edge_airflow/provider_info.py`: edit that. A deployment sets only the options
+that differ from the defaults, in airflow.cfg or as `AIRFLOW__SIM2EDGE__<OPTION>`. Airflow prints the same list with
 `airflow config list --section sim2edge --include-descriptions`.
 
 | option | type | default | |
@@ -31,13 +31,13 @@ def render() -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Write the page; with `--check` only say whether it is current (0) or not (1)."""
+    """Write the page; with `--check` only report whether it is current, and return 0 if so, else 1."""
     page = render()
     if argv != ["--check"]:
         PAGE.write_text(page, encoding="utf-8")
         return 0
     current = PAGE.exists() and PAGE.read_text(encoding="utf-8") == page
-    print(f"{PAGE.relative_to(ROOT)}: {'current' if current else 'not as the settings are: make docs'}")
+    print(f"{PAGE.relative_to(ROOT)}: {'current' if current else 'outdated: run `make docs`'}")
     return 0 if current else 1
 
 

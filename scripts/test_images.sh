@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs each part's tests inside its built image, as deployed: its user, a read-only root, no capabilities, no network.
+# Run each part's tests inside its built image, as deployed: its user, a read-only root, no capabilities, no network.
 #
 #     scripts/test_images.sh               # every image
 #     scripts/test_images.sh train device  # some; run `make images` first
 #
-# The images hold no tests and no pytest: both are mounted beside, read-only.
+# The images contain neither tests nor pytest: both are mounted, read-only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 docker=${DOCKER:-docker}
 mkdir -p build
-tools=$(mktemp --directory --tmpdir="$PWD/build" test-tools.XXXXXX) # two runs may go on side by side
+tools=$(mktemp --directory --tmpdir="$PWD/build" test-tools.XXXXXX) # unique, for concurrent runs
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 tag=${SIM2EDGE_TAG:-$version}
 stages=$(sed -n 's/.*"name": "\([a-z0-9]*\)".*/\1/p' containers/images.json | tr '\n' ' ')
@@ -25,7 +25,7 @@ trap clear_away EXIT
 
 fail() { echo "test-images: $1" >&2; exit 2; }
 
-# pytest comes last on the path, so that the image's own packages are the ones under test.
+# pytest's folder is last on the path, so that the image's own packages are tested.
 launcher='import sys; sys.path.append("/test-tools/site"); import pytest; sys.exit(pytest.main(sys.argv[1:]))'
 
 run_tests() { # image root-of-the-tests marks folders...
@@ -40,7 +40,7 @@ run_tests() { # image root-of-the-tests marks folders...
     "sim2edge/$image:$tag" -c "$launcher" -p no:cacheprovider -m "$marks" "$@"
 }
 
-# Without the tools beside it: whatever the part imports has to be in its image.
+# Without the mounted tools: every import of the part has to be in its image.
 import_all() { # image packages...
   local image=$1
   shift
@@ -52,7 +52,7 @@ for package in map(importlib.import_module, sys.argv[1:]):
 ' "$@"
 }
 
-serve() { # image, words of docker run and of the command...: its health check has to pass
+serve() { # image, arguments of docker run and the command...; its health check has to pass
   local image=$1 id state
   shift
   id=$("$docker" run "${hardened[@]/--rm/--detach}" --volume /data --health-start-period 1s --health-interval 1s "$@")
@@ -70,12 +70,12 @@ serve() { # image, words of docker run and of the command...: its health check h
 test_image() {
   local name=$1 image="sim2edge/$1:$tag" quick="not slow and not engine"
   case "$name" in
-    # The four that want MLflow's own SQLite store: the image has its client only, as it talks to a server.
+    # Without the four tests that need MLflow's SQLite store: the image has only MLflow's client.
     train) import_all train sim2edge.train && run_tests train /opt/sim2edge "$quick" tests/train \
       --ignore tests/train/test_mlflow_tracking.py ;;
     validate) import_all validate sim2edge.validate && run_tests validate /opt/sim2edge "$quick" tests/validate \
       --deselect tests/validate/test_run.py::test_mlflow_learns_who_is_champion ;;
-    # Those that follow a batch through several stages need several images: here each stage has its own alone.
+    # Without the tests that follow a batch through several stages: each image has one stage.
     capture) import_all capture sim2edge.capture && run_tests capture /opt/sim2edge "$quick" tests/capture \
       --deselect tests/capture/test_gather.py::test_gathered_from_shards_it_is_the_same_batch ;;
     ingest) import_all ingest sim2edge.ingest && run_tests ingest /opt/sim2edge "$quick" tests/ingest \
@@ -85,7 +85,7 @@ test_image() {
       --ignore tests/augment/test_stages.py ;;
     device) import_all device sim2edge.edge && run_tests device /opt/sim2edge "$quick" tests/edge ;;
     device-tflite) import_all device-tflite sim2edge.edge tflite_runtime.interpreter ;;
-    # Its tests put a stand-in for the stages' Python into /tmp, which is otherwise no place to run programs from.
+    # Its tests put a stand-in for the stages' Python into /tmp, which is noexec otherwise.
     airflow) (
       hardened=("${hardened[@]/#\/tmp/\/tmp:exec}")
       run_tests airflow /opt/airflow "$quick" tests/plugins tests/dags
@@ -100,7 +100,7 @@ test_image() {
   esac
 }
 
-# As one stream: `type=local` sends files side by side, and was seen to wait for itself for ever.
+# As one stream: `type=local` sends files in parallel, and was observed to deadlock.
 "$docker" buildx build --progress plain --file containers/Dockerfile --target test-tools --output "type=tar,dest=$tools.tar" \
   ${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"} ${WHEELHOUSE_IMAGE:+--build-arg "WHEELHOUSE_IMAGE=$WHEELHOUSE_IMAGE"} . 2>"$tools.log" || fail "$(tail -n 5 "$tools.log")"
 tar -xf "$tools.tar" -C "$tools"

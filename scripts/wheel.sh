@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the distribution, stages and Airflow provider, as a wheel: `scripts/wheel.sh FOLDER`. From a copy, for a build
-# leaves its metadata beside what it builds, and Python run from the checkout would find us installed twice.
+# Build the distribution, stages and Airflow provider, as a wheel: `scripts/wheel.sh FOLDER`. From a copy, because a build
+# leaves metadata in its source folder, and Python run from the checkout would find the distribution twice.
 set -euo pipefail
 folder=$(realpath -m "${1:?usage: scripts/wheel.sh FOLDER}")
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the entrypoint of the official image does that docker-compose.yaml relies on: a new cluster with one user and one
-# database, its password from a file, connections from the network by that password.
+# Do what docker-compose.yaml needs of the official image's entrypoint: create a cluster with one user and one database,
+# with the password from a file, and accept connections from the network with that password.
 set -eu
 
 if [ ! -s "$PGDATA/PG_VERSION" ]; then

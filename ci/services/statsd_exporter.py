@@ -1,8 +1,8 @@
-"""A StatsD exporter for CI: counters, gauges and timings over UDP 9125, Prometheus' text format on 9102.
+"""Export StatsD metrics to Prometheus, for CI: counters, gauges and timings over UDP 9125, text format on 9102.
 
     statsd_exporter.py --statsd.mapping-config=mapping.yml
 
-Understands `match` with `*`, `name`, `labels` and `action: drop` of the mapping; what is not matched keeps its name with
+Supports `match` with `*`, `name`, `labels` and `action: drop` of the mapping; unmatched metrics keep their name with
 underscores.
 """
 

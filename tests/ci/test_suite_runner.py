@@ -168,7 +168,7 @@ def test_a_stubborn_suite_holds_up_no_other(
     )
     assert repository.call("run") == 1
     said = capfd.readouterr().out
-    assert "clean            FAILED (its limit struck)" in said
+    assert "clean            FAILED (timed out)" in said
     assert "train            passed, 1 s" in said or "train            passed, 0 s" in said
 
 

@@ -29,7 +29,7 @@ def test_a_dag_shows_what_starts_it_what_it_makes_and_how_its_tasks_end(page, da
     for line in (
         "## data_cleaning: a batch's episodes become frames",
         "| starts | on `episodes` |",
-        "| makes | `frames` |",
+        "| updates | `frames` |",
         "| late | 12 h after it was queued |",
         "**When it fails**:",
     ):

@@ -178,6 +178,4 @@ def test_the_proxy_pulls_nothing_unless_it_is_told_to(connection, registry, priv
     connection()
     with proxied(registry):
         said = refusal(connect(), private_image)
-    assert said.startswith(
-        f"image '{private_image}' is not on the engine: pull it there, or start the proxy with --pull"
-    )
+    assert said.startswith(f"image '{private_image}' is not on the engine: pull it, or start the proxy with --pull")

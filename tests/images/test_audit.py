@@ -110,7 +110,7 @@ def test_pins_that_no_record_names_pass(records, tmp_path):
 def test_without_data_it_says_that_it_could_not_look(lock, monkeypatch, capsys):
     monkeypatch.delenv("SIM2EDGE_OSV", raising=False)
     assert audit.main([str(lock)]) == 0
-    assert "NOT LOOKED" in capsys.readouterr().err
+    assert "NOT CHECKED" in capsys.readouterr().err
     assert audit.main(["--require", str(lock)]) == audit.EXIT_NOT_LOOKED
 
 
@@ -130,7 +130,7 @@ def test_data_that_cannot_be_read_passes_nothing(lock, tmp_path, capsys, content
 def test_a_folder_without_records_passes_nothing(lock, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert audit.main(["--osv", str(tmp_path / "empty"), str(lock)]) == audit.EXIT_UNREADABLE
-    assert "holds no OSV record" in capsys.readouterr().err
+    assert "contains no OSV record" in capsys.readouterr().err
 
 
 def test_a_line_that_pins_nothing_is_named(records, tmp_path, capsys):

@@ -174,7 +174,7 @@ def test_loopback_means_the_same_in_the_network_of_the_host_only():
 @pytest.mark.parametrize(
     ("status", "said", "kind", "advice"),
     [
-        (500, "mkdir /var/lib/docker/overlay2/1: no space left on device", Unavailable, "`docker system df` says"),
+        (500, "mkdir /var/lib/docker/overlay2/1: no space left on device", Unavailable, "`docker system df` lists"),
         (400, "no space left on device", Unavailable, "free some of the engine's disk"),
         (404, "network sim2edge-stages not found", BadInput, "create it, or set [sim2edge] docker_network"),
         (403, "HostConfig.Binds is not let through", BadInput, "HostConfig.Binds"),

@@ -77,7 +77,7 @@ def test_each_batch_is_a_partition_and_a_line(register):
 
 
 def test_nothing_new_is_skipped_and_emits_nothing(register):
-    with pytest.raises(AirflowSkipException, match="nothing new"):
+    with pytest.raises(AirflowSkipException, match="no new batch"):
         register(NOTHING)
     assert register.emitted == []
 
@@ -107,7 +107,7 @@ def test_incomplete_batches_that_nobody_was_asked_of_are_counted(register):
 
 
 def test_a_run_that_is_told_something_says_that_it_takes_nothing(register):
-    with pytest.raises(AirflowFailException, match=r"conf 'batch': this DAG takes none"):
+    with pytest.raises(AirflowFailException, match=r"conf 'batch': this DAG takes no conf"):
         register(AssertionError("not to be called"), params=["batch"])
 
 

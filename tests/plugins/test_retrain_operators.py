@@ -148,7 +148,7 @@ def test_while_trainings_are_paused_requests_wait_and_none_is_lost(frames):
     request_training()
     with pytest.raises(AirflowSkipException, match="train_model is paused: 1 requests are pending"):
         look(paused=True)
-    with pytest.raises(AirflowException, match="train_model is paused: clear this task") as caught:
+    with pytest.raises(AirflowException, match="train_model is paused: unpause it, then clear this task") as caught:
         start(paused=True)
     assert not isinstance(caught.value, AirflowFailException), "it is tried again"
     assert len(open_requests(frames, datetime.now(UTC)).requests) == 1

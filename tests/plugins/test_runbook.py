@@ -16,13 +16,13 @@ RUNBOOK = """
 **When it fails**: red and not retried is **bad config**:
 the last line names the field.
 
-Owner: whoever owns the simulators.
+Owner: simulation engineering.
 """
 
 
 def test_its_parts_are_found():
     assert purpose(RUNBOOK) == "one batch of simulated drives"
-    assert owner(RUNBOOK) == "whoever owns the simulators"
+    assert owner(RUNBOOK) == "simulation engineering"
     assert part(RUNBOOK, "when it fails") == "red and not retried is **bad config**: the last line names the field."
     assert part(RUNBOOK, "Start a batch") == "*Trigger*, with the batch id, or"
 

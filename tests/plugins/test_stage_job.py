@@ -69,7 +69,7 @@ def test_where_ingest_has_no_credentials_yet_it_has_those_of_capture_and_says_so
     (tmp_path / "capture.env").write_text("AWS_ACCESS_KEY_ID=capture's\n")
     environment = {"SIM2EDGE_CREDENTIALS": str(tmp_path), "AWS_ACCESS_KEY_ID": "worker's"}
     assert stage_secrets(get_stage("ingest"), environment) == {"AWS_ACCESS_KEY_ID": "capture's"}
-    assert "ingest runs with the credentials of capture; `sim2edge access init` makes its own" in caplog.text
+    assert "ingest runs with the credentials of capture; `sim2edge access init` creates its own" in caplog.text
     (tmp_path / "ingest.env").write_text("AWS_ACCESS_KEY_ID=ingest's\n")
     assert stage_secrets(get_stage("ingest"), environment) == {"AWS_ACCESS_KEY_ID": "ingest's"}
 
