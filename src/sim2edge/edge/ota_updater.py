@@ -6,7 +6,7 @@
 The TUF client decides what is authentic. It neither resumes downloads nor flushes to disk: this module does. A release
 that is not authentic, too large, too old or unfit for this device is refused with one line (`BadInput`); the old one
 keeps running.
-The client reads from the bus (`BusFetcher`): a URL is an object's key. It limits lengths and stops reading at the limit.
+The client reads from the bus (`BusFetcher`): a URL is an object's key; lengths are limited, reading stops at the limit.
 """
 
 import errno
