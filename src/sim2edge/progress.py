@@ -1,4 +1,4 @@
-"""Print for the reader: a stage's progress as a bar or JSON lines; tables and trees for a terminal or a pipe.
+"""Print for the reader: a stage's progress as a bar or JSON lines; tables and trees for a terminal or a pipe."""
 
 import json
 import sys
