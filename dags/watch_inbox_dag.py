@@ -23,10 +23,9 @@ from datetime import timedelta
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 
-from sim2edge_airflow.assets import ARRIVED, DELIVERY
+from sim2edge_airflow.assets import ARRIVED, DELIVERY, watched
 from sim2edge_airflow.operators.register_operator import RegisterOperator
 from sim2edge_airflow.run_settings import DEFAULT_ARGS
-from sim2edge_airflow.scheduling.arrival_routes import watched
 
 
 @dag(

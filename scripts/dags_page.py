@@ -87,7 +87,7 @@ def task_names(dag: Any) -> list[str]:
 
 def describe(dag: Any) -> str:
     """Return the section of a DAG: facts, tasks, runbook."""
-    from sim2edge_airflow.alerts.runbook import owner
+    from sim2edge_airflow.alerts.report import owner
 
     facts = {
         "starts": schedule(dag),

@@ -7,7 +7,8 @@ from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 from sim2edge_airflow.alerts.deadlines import QueuedAt
-from sim2edge_airflow.scheduling import pools, run_notes, warm_start
+from sim2edge_airflow.scheduling import listeners as process_listeners
+from sim2edge_airflow.scheduling import pools
 from sim2edge_airflow.scheduling.batch_timetable import BatchTimetable
 
 PREFIX = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/") + "/sim2edge"
@@ -20,7 +21,7 @@ class Sim2EdgePlugin(AirflowPlugin):
     name = "sim2edge"
     timetables = [BatchTimetable]  # noqa: RUF012
     deadline_references = [QueuedAt]  # noqa: RUF012
-    listeners = [pools, run_notes, warm_start]  # noqa: RUF012
+    listeners = [pools, process_listeners]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {"name": "Flywheel", "href": f"{PREFIX}/flywheel", "destination": "nav", "url_route": "flywheel"},
         {

@@ -177,10 +177,10 @@ class Bus:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; missing ones are no error."""
-        doomed = list(keys)
-        with _errors(doomed[0] if doomed else ""):
-            if doomed:
-                obstore.delete(self._store, doomed)
+        names = list(keys)
+        with _errors(names[0] if names else ""):
+            if names:
+                obstore.delete(self._store, names)
 
     def first_page(self, prefix: str, most: int = 1000) -> Sequence[Head]:
         """Return the first objects below folder `prefix`, in the order of the server, by one request.

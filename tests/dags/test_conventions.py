@@ -61,7 +61,7 @@ def test_tags_are_of_the_known_ones(dags, dag_id):
 
 @pytest.mark.parametrize("dag_id", IDS)
 def test_the_runbook_has_its_parts(dags, dag_id):
-    from sim2edge_airflow.alerts.runbook import owner, part, purpose
+    from sim2edge_airflow.alerts.report import owner, part, purpose
 
     runbook = dags[dag_id].doc_md
     assert runbook.strip().startswith(f"### {dag_id}: ")
@@ -74,7 +74,7 @@ def test_the_runbook_has_its_parts(dags, dag_id):
 
 @pytest.mark.parametrize("dag_id", IDS)
 def test_every_task_belongs_to_the_owner_whom_the_runbook_names(dags, dag_id):
-    from sim2edge_airflow.alerts.runbook import owner
+    from sim2edge_airflow.alerts.report import owner
 
     assert {task.owner for task in dags[dag_id].tasks} == {owner(dags[dag_id].doc_md)}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sim2edge_airflow.alerts.runbook import owner, part, purpose
+from sim2edge_airflow.alerts.report import owner, part, purpose
 
 RUNBOOK = """
 ### sim_capture: one batch of simulated drives

@@ -132,7 +132,7 @@ def test_bad_input_found_by_the_stage_is_not_retried_and_said_in_its_words(fake_
     [
         (
             "ahead",
-            r"^capture: {planned} was planned, but .* make \S+: version is (\d+) \(planned: (?!\1)\d+\)$",
+            r"^capture: {planned} was planned, but .* makes \S+: version is (\d+) \(planned: (?!\1)\d+\)$",
         ),
         ("other presets", r"^capture: {planned} was planned, but .*: config field 'episodes' is 7 \(planned: \d+\)$"),
         ("commit nothing", r"^capture ended with exit code 0, but {planned} is not on the bus: it reports .* nothing$"),

@@ -11,8 +11,7 @@ from airflow.sdk import AsyncCallback, DeadlineAlert
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
 from sim2edge_airflow.airflow_database import queued_at
-from sim2edge_airflow.alerts.report import report_late
-from sim2edge_airflow.alerts.runbook import owner, part
+from sim2edge_airflow.alerts.report import owner, part, report_late
 from sim2edge_airflow.number_settings import read_number
 
 if TYPE_CHECKING:

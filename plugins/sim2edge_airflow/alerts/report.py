@@ -7,6 +7,7 @@ deadlines (`deadlines.py`), in the triggerer. Neither ever raises, and both are 
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -17,8 +18,8 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.log import redact
 
 from sim2edge import lines
+from sim2edge.lines import join_lines
 from sim2edge_airflow.alerts.channels import deliver
-from sim2edge_airflow.alerts.runbook import part
 
 log = logging.getLogger(__name__)
 
@@ -155,3 +156,29 @@ def named_inputs(task: Any) -> dict[str, list[str]]:
 def address() -> str:
     """Return the base URL of Airflow."""
     return str(conf.get("api", "base_url", fallback="")).rstrip("/")
+
+
+HEADING = re.compile(r"^\s*###\s*\w+:\s*(.+)$", re.MULTILINE)
+OWNER = re.compile(r"^Owner:\s*(.+?)\.?\s*$", re.MULTILINE)
+PART = re.compile(r"\*\*(.+?)\*\*[:,.]?\s*(.*)", re.DOTALL)
+
+
+def purpose(runbook: str) -> str:
+    """Return the DAG's purpose from the heading; empty without one."""
+    found = HEADING.search(runbook)
+    return found[1].strip() if found else ""
+
+
+def owner(runbook: str) -> str:
+    """Return the owner of the DAG; empty if none is named."""
+    found = OWNER.search(runbook)
+    return found[1] if found else ""
+
+
+def part(runbook: str, title: str) -> str:
+    """Return the paragraph that begins with `**title**`, on one line; empty if there is none."""
+    for paragraph in re.split(r"\n\s*\n", runbook):
+        found = PART.match(paragraph.strip())
+        if found and found[1].lower() == title.lower():
+            return join_lines(found[2], limit=None)
+    return ""

@@ -38,8 +38,7 @@ from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import Manifest
 from sim2edge.progress import make_progress
 from sim2edge_airflow.connections import connect_bus, worker_environment
-from sim2edge_airflow.operators.links import LINKS
-from sim2edge_airflow.operators.openlineage_facets import StageLineage
+from sim2edge_airflow.operators.links import LINKS, StageLineage
 from sim2edge_airflow.operators.stage_inputs import DeclaredInputs, name_inputs
 from sim2edge_airflow.operators.stage_output import StageOutput
 from sim2edge_airflow.run_settings import RunSettings, read_run_settings

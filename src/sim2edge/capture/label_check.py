@@ -105,8 +105,8 @@ def _bearing(box: Box, scene: Scene, bounds: Window) -> Iterator[str]:
     pose, camera = scene.view.obstacles[box.instance], scene.camera
     away = math.dist(pose[:2], camera[:2])
     heading = camera.yaw_rad + box.bearing_rad
-    told = Pose(camera.x_m + away * math.cos(heading), camera.y_m + away * math.sin(heading), 0)
-    local = in_frame(told, scene.view.pose)
+    labelled = Pose(camera.x_m + away * math.cos(heading), camera.y_m + away * math.sin(heading), 0)
+    local = in_frame(labelled, scene.view.pose)
     # In a doorway, the frame's middle is beside the part in front of the camera.
     if away < _reach(scene.spec.room.obstacles[box.instance]) or abs(box.bearing_rad) > math.radians(60):
         return

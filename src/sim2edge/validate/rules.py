@@ -191,8 +191,8 @@ def hold(
 ) -> Rule:
     """Compare a value, and if `by_end` both ends of its interval, with a limit; a value that is not finite fails."""
     number = _finite(value)
-    decisive = [number, *(between if between and by_end else ())] if number is not None else []
-    passed = bool(decisive) and all(each >= limit if higher_is_better else each <= limit for each in decisive)
+    compared = [number, *(between if between and by_end else ())] if number is not None else []
+    passed = bool(compared) and all(each >= limit if higher_is_better else each <= limit for each in compared)
     return Rule(rule, number, between, limit, passed, reference)
 
 

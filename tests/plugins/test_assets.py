@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk import Asset
 
 from sim2edge.errors import BadInput
-from sim2edge_airflow.scheduling.arrival_routes import watched
+from sim2edge_airflow.assets import watched
 
 ARRIVED = Asset("inbox_arrived")
 

@@ -1,9 +1,13 @@
-"""Write the reasons of a training into the note of its DAG run, shown in the list of runs and on the run's page.
+"""Listen to Airflow: warm its processes when they start, and note the reasons of a training when its run starts.
 
-Airflow calls this listener in the scheduler when a run changes to running. An existing note is kept.
+Airflow's LocalExecutor forks its workers from the scheduler, and each task from a worker; the DAG processor does the
+same with the files it parses. Modules imported before the fork are shared, so each task starts a second sooner; no
+connection is opened and no thread started. The reasons go into the note of the DAG run, shown in the list of runs and
+on the run's page; an existing note is kept.
 """
 
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Any
 
 from airflow.listeners import hookimpl
@@ -44,3 +48,25 @@ def fit(reasons: Sequence[str], room: int) -> str:
     width = (room - len(tail)) // max(shown, 1) - 3
     lines = [reason if len(reason) <= width else f"{reason[: width - 1]}…" for reason in reasons[:shown]]
     return "".join(f"\n- {line}" for line in lines) + tail
+
+
+MODULES = (
+    "airflow.dag_processing.dagbag",
+    "sim2edge_airflow.alerts.deadlines",
+    "sim2edge_airflow.runtimes.process_runtime",
+    "sim2edge_airflow.scheduling.pipeline_file",
+    "sim2edge_airflow.operators.register_operator",
+    "sim2edge_airflow.operators.retrain_operators",
+    "sim2edge_airflow.operators.stage_in_shards",
+    "sim2edge_airflow.operators.stage_operator",
+)
+"""Airflow's DAG file parser, and the modules that the DAG files and their tasks import."""
+
+
+@hookimpl
+def on_starting(component: Any) -> None:
+    """Import the modules when an Airflow component starts that forks other processes."""
+    if type(component).__name__ == "Job":  # task processes call this too
+        for name in MODULES:
+            import_module(name)
+        import_module("sim2edge.stages").installed()  # the declarations
