@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from sim2edge.capture.camera_effects import develop
 from sim2edge.capture.camera_mount import focal_pixels
@@ -161,3 +162,12 @@ def failure_reason(touched: bool, path_length_m: float, cruised_m: float) -> str
     if touched:
         return "collision"
     return "stuck" if path_length_m < MIN_PACE * cruised_m else ""
+
+
+class Outcome(BaseModel):
+    """The return value of `capture_episode` inside Webots."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    result: EpisodeResult
+    drive: Drive

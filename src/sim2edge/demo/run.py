@@ -20,8 +20,7 @@ from rich.console import Console
 
 from sim2edge.bus import Bus
 from sim2edge.demo.memory import MemoryWatch
-from sim2edge.demo.unseen_frames import write_unseen_frames
-from sim2edge.demo.virtual_device import VirtualDevice
+from sim2edge.demo.virtual_device import VirtualDevice, write_unseen_frames
 from sim2edge.fleet import Device
 from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.follow.pipeline import Pipeline, highlights, judge

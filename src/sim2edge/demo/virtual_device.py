@@ -1,8 +1,9 @@
-"""Run one virtual device: the device agent as a process, with a folder of frames as its camera."""
+"""Run one virtual device: the device agent as a process, with frames that no training has seen as its camera.
 
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +11,11 @@ from types import TracebackType
 from typing import Self
 
 import psutil
+import pyarrow.parquet as parquet
 from pydantic import ValidationError
 
-from sim2edge.errors import Unavailable
+from sim2edge.bus import Bus
+from sim2edge.errors import BadInput, Unavailable
 from sim2edge.fleet import Device
 from sim2edge.processes import end, spawn
 
@@ -87,3 +90,33 @@ class VirtualDevice:
 
     def _log_tail(self) -> str:
         return (self.home / "device.log").read_text(errors="replace")[-500:]
+
+
+def write_unseen_frames(bus: Bus, dataset: str, folder: Path, most: int = 300) -> int:
+    """Write frames of a dataset's test split as `<episode>-<frame>.jpg` files into `folder`.
+
+    Args:
+        bus: the bucket with the dataset.
+        dataset: its reference.
+        folder: created if missing; frames of an earlier call are replaced.
+        most: the number of frames at most, spread evenly over the split.
+
+    Returns:
+        the number of frames written.
+
+    Raises:
+        BadInput: the test split is empty.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        artifact = bus.fetch(bus.open(dataset), Path(scratch), ("test.parquet",))
+        table = parquet.read_table(artifact.path("test.parquet"), columns=["episode_id", "frame", "image"])
+    if table.num_rows == 0:
+        raise BadInput(f"{dataset}/test.parquet: no frames for the device's camera")
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.jpg"):
+        old.unlink()
+    step = max(1, table.num_rows // most)
+    rows = table.take(list(range(0, table.num_rows, step))).to_pylist()
+    for row in rows:
+        (folder / f"{row['episode_id']}-{row['frame']:04d}.jpg").write_bytes(row["image"])
+    return len(rows)

@@ -9,10 +9,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from sim2edge.capture.episode import capture_episode
+from sim2edge.capture.episode import Outcome, capture_episode
 from sim2edge.capture.simulator import Simulator
 from sim2edge.capture.webots.observing import Observing
-from sim2edge.capture.webots.outcome import Outcome
 from sim2edge.capture.webots.project import Failure, Project, Task, write_whole
 from sim2edge.capture.webots.simulator import WebotsSimulator
 from sim2edge.errors import BadInput

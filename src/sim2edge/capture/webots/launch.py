@@ -21,10 +21,9 @@ from pathlib import Path
 
 import sim2edge
 from sim2edge.capture.config import CaptureConfig
-from sim2edge.capture.episode import Drive
+from sim2edge.capture.episode import Drive, Outcome
 from sim2edge.capture.specs import EpisodeSpec
 from sim2edge.capture.webots.installed import Webots, find_webots, webots_command, webots_environment
-from sim2edge.capture.webots.outcome import Outcome
 from sim2edge.capture.webots.project import Failure, Project, write_project
 from sim2edge.episodes.result import EpisodeResult
 from sim2edge.errors import BadInput
