@@ -1,4 +1,4 @@
-"""Run one virtual device: the device agent as a process, with frames that no training has seen as its camera.
+"""Run one virtual device: the device agent as a process, with frames that no training has seen as its camera."""
 
 import os
 import subprocess
