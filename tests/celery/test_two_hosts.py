@@ -125,7 +125,7 @@ def test_again_every_task_is_a_cache_hit(cluster, ready, client, bus):
     before = set(bus.list("episodes"))
     run = Run(cluster, client, "together", "episode_seconds=3")
     run.finished(200)
-    assert {shard["rendered_fields"]["outcome"].partition(":")[0] for shard in run.shards()} == {"cache hit"}
+    assert {shard["rendered_fields"]["outcome"].partition(":")[0] for shard in run.shards()} == {"cached"}
     assert set(bus.list("episodes")) == before
 
 

@@ -85,7 +85,7 @@ def test_a_task_that_fails_is_told_by_webhook_and_mail(operated):
     alert = operated.told("task_failed", "sim_capture", "b-bad")
     assert (alert["task"], alert["attempt"], alert["problem"]) == ("capture", 1, "capture.nonsense: unknown key")
     assert alert["log"].startswith(f"{airflow.url}/dags/sim_capture/runs/")
-    assert alert["what_to_do"].startswith("red and not retried is bad config")
+    assert alert["what_to_do"].startswith("failed without a retry means bad config")
     assert alert["owner"] == "simulation engineering"
     wait_for(lambda: any("sim_capture.capture failed" in mail["Subject"] for mail in operated.mail.mails), "the mail")
     airflow.log("sim_capture", run, "capture", "Alert by webhook: sent")

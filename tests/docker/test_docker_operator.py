@@ -176,7 +176,7 @@ def test_a_retry_goes_on_with_the_container_and_its_log(behave, task, monkeypatc
     operator = task.run("capture")
     logged = capsys.readouterr().out
     assert operator.artifact
-    assert f"Going on with {running.id}" in logged
+    assert f"Resuming {running.id}" in logged
     assert logged.index("first line") < logged.index("last line")
 
 

@@ -96,11 +96,11 @@ def test_a_killed_task_or_worker_is_replaced_by_one_that_goes_on_with_the_contai
     for process in {"task": [task], "worker": [worker], "both": [worker, task]}[victim]:
         process.kill()
     wait_for(lambda: airflow.task("sim_capture", run, "capture")["try_number"] == 2, 90)
-    wait_for(lambda: "Going on with" in airflow.log("sim_capture", run, "capture", attempt=2), 60)
+    wait_for(lambda: "Resuming" in airflow.log("sim_capture", run, "capture", attempt=2), 60)
     behave.go()
     assert airflow.ended("sim_capture", run, "capture")["state"] == "success"
     log = airflow.log("sim_capture", run, "capture", attempt=2)
-    assert f"Going on with {container.id}" in log
+    assert f"Resuming {container.id}" in log
     assert log.index("first line") < log.index("last line") < log.index("committed episodes/")
     assert airflow.containers(run) == []
 

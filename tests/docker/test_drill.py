@@ -161,7 +161,7 @@ def test_twenty_kills_at_random_moments_lose_nothing_and_leave_nothing(airflow, 
     failures = {run["dag_run_id"]: reason_of(airflow, run) for run in ended if run["state"] == "failed"}
     reaped = reap(airflow)
     logs = [path.read_text(errors="replace") for path in (airflow.home / "airflow" / "logs").rglob("attempt=*.log")]
-    reattached = sum("Going on with" in log for log in logs)
+    reattached = sum("Resuming" in log for log in logs)
     swept = airflow.bus.sweep(timedelta(0))
     with capsys.disabled():
         seconds = time.monotonic() - began
