@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim2edge.errors import BadInput
+from sim2edge.errors import BadInput, NotFound
 from sim2edge.stage import Grants, Stage
 from sim2edge.stages import get_stage, installed, kinds, stage_names
 
@@ -46,7 +46,7 @@ def grants_of(role: str) -> Grants:
     """Return the permissions of a role; those of `admin` are `*`.
 
     Raises:
-        BadInput: there is no such role.
+        NotFound: there is no such role.
     """
     if role in stage_names():
         return _stage_grants(get_stage(role))
@@ -61,7 +61,7 @@ def grants_of(role: str) -> Grants:
         return Grants(read=("mlflow/*",), write=("mlflow/*",), delete=("mlflow/*",))
     if role == ADMIN:
         return Grants(read=("*",), write=("*",), delete=("*",))
-    raise BadInput(f"role '{role}' is not one of: {', '.join(fixed_roles())}, device-<id>, producer-<name>")
+    raise NotFound(f"role '{role}' is not one of: {', '.join(fixed_roles())}, device-<id>, producer-<name>")
 
 
 def _stage_grants(stage: Stage) -> Grants:

@@ -19,6 +19,7 @@ from sim2edge.services.role_files import (
     read_keys,
     read_variables,
     rotate_role,
+    unknown_roles,
 )
 from sim2edge.stack.credentials import load_credentials
 from sim2edge.stack.definitions import define_services
@@ -103,7 +104,6 @@ def test_rotating_changes_the_keys_of_one_role(folder: Path) -> None:
         ("train", "AWS_ACCESS_KEY_ID=abc\n", "train.env: AWS_SECRET_ACCESS_KEY is missing"),
         ("train", "AWS_ACCESS_KEY_ID=abc\nAWS_SECRET_ACCESS_KEY=short\n", "shorter than 16"),
         ("train", "hunter2\n", "train.env, line 1: expected NAME=value"),
-        ("intruder", "", "role 'intruder' is not one of"),
     ],
 )
 def test_a_file_that_is_wrong_is_named(folder: Path, name: str, text: str, complaint: str) -> None:
@@ -111,6 +111,16 @@ def test_a_file_that_is_wrong_is_named(folder: Path, name: str, text: str, compl
     (folder / f"{name}.env").write_text(text)
     with pytest.raises(BadInput, match=complaint):
         read_keys(folder)
+
+
+def test_the_file_of_a_stage_that_is_not_installed_is_left_out_and_named(folder: Path) -> None:
+    init_roles(folder)
+    before = read_keys(folder)
+    assert unknown_roles(folder) == []
+    (folder / "stats.env").write_text(f"{ACCESS_KEY}=abcdef\n{SECRET_KEY}=0123456789abcdef\n")
+    assert read_keys(folder) == before
+    (warning,) = unknown_roles(folder)
+    assert warning.startswith(f"{folder}/stats.env: left out: ")
 
 
 def test_without_an_admin_there_is_no_folder_of_roles(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from sim2edge.services.role_files import add_role, init_roles, read_variables, r
 HOST = "127.0.0.2"
 """Stands for the address that others reach: not the loopback address of the internal ports."""
 
+STATS = "AWS_ACCESS_KEY_ID=of-a-stage\nAWS_SECRET_ACCESS_KEY=that-was-removed\n"
+
 
 @dataclass
 class Serving:
@@ -56,6 +58,7 @@ def serving(
     roles, port, home = tmp_path / "credentials", free_range(10), tmp_path / "home"
     init_roles(roles, ["pi-1"])
     add_role(roles, "producer-farm")
+    write_private(roles / "stats.env", STATS)
     command = [sys.executable, "-m", "sim2edge", "s3", "serve", "--home", str(home), "--host", HOST]
     command += ["--port", str(port), "--credentials", str(roles), "--bucket", "fleet"]
     command += ["--inbox-webhook", "http://127.0.0.1:9/arrived"]  # as a manifest of an earlier version may say
@@ -75,6 +78,7 @@ def test_a_day_of_the_server(serving: Serving, capsys: pytest.CaptureFixture[str
     check = ["s3", "check", "--port", str(serving.port), "--credentials", str(serving.roles), "--bucket", "fleet"]
     assert cli.main(check) == EXIT_RETRY
     assert "--inbox-webhook has no effect any more" in serving.said("error")["message"]
+    assert "stats.env: left out" in serving.said("warning")["message"]
     assert serving.said("ready")["bucket"] == "fleet"
     assert cli.main(check) == 0
 
@@ -96,6 +100,8 @@ def test_a_day_of_the_server(serving: Serving, capsys: pytest.CaptureFixture[str
         assert refused(lambda key=key: producer.put_object(Bucket="fleet", Key=key, Body=b"{}"))
     assert refused(lambda: producer.get_object(Bucket="fleet", Key="fleet/pi-1/status.json"))
 
+    write_private(serving.roles / "heat.env", STATS)
+    assert "heat.env: left out" in serving.said("warning")["message"]  # the other is not warned of again
     add_role(serving.roles, "device-pi-2")
     assert serving.said("roles")["changed"] == ["device-pi-2"]
     rotate_role(serving.roles, "device-pi-1")

@@ -2,6 +2,7 @@
 
     init_roles(folder, devices=["pi-7"])       creates missing files; existing ones stay
     read_keys(folder)                           role to key pair: the S3 server's accounts
+    unknown_roles(folder)                       a warning for each file that these accounts leave out
 
 Each file can be given to a process on its own (`SIM2EDGE_SECRETS_FILE`). Those of `train` and `validate` contain the
 login of MLflow, too, and that of `mlflow` the secrets of the server itself.
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sim2edge.access import ADMIN, Keys, fixed_roles, grants_of
-from sim2edge.errors import BadInput
+from sim2edge.errors import BadInput, NotFound
 from sim2edge.secrets_file import format_secrets, read_role
 
 ACCESS_KEY, SECRET_KEY = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
@@ -85,15 +86,33 @@ def rotate_role(folder: Path, role: str) -> None:
 
 
 def read_keys(folder: Path) -> dict[str, Keys]:
-    """Return the key pair of every role that has a file.
+    """Return the key pair of every role that has a file; files of unknown roles are left out (`unknown_roles`).
 
     Raises:
-        BadInput: there is no file, one is not that of a role, or one is invalid.
+        BadInput: the admin has no file, or one is invalid.
     """
-    found = {path.stem: _read(folder, path.stem) for path in sorted(folder.glob("*.env"))}
+    names = (path.stem for path in sorted(folder.glob("*.env")))
+    found = {name: _read(folder, name) for name in names if _is_role(name)}
     if ADMIN not in found:
         raise BadInput(f"{folder}: no {ADMIN}.env: create the role files with `sim2edge access init`")
     return {role: Keys(variables[ACCESS_KEY], variables[SECRET_KEY]) for role, variables in found.items()}
+
+
+def unknown_roles(folder: Path) -> list[str]:
+    """Return a warning for each file that belongs to no role here, such as that of a stage that was removed."""
+    return [
+        f"{path}: left out: no stage of this installation, service, device or producer is called '{path.stem}'"
+        for path in sorted(folder.glob("*.env"))
+        if not _is_role(path.stem)
+    ]
+
+
+def _is_role(name: str) -> bool:
+    try:
+        grants_of(name)
+    except NotFound:
+        return False
+    return True
 
 
 def read_variables(folder: Path, role: str) -> dict[str, str]:

@@ -4,7 +4,8 @@
     sim2edge s3 check                                                  exit code 0 when it answers: the health check
 
 Its open ports are that of S3, and one of gRPC, which requires a client certificate; the others are on loopback. A role
-file that is added, changed or removed takes effect within seconds.
+file that is added, changed or removed takes effect within seconds; one of no role here, such as that of a stage that
+is not installed, is left out with a warning.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def serve(arguments: argparse.Namespace) -> int:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
-    problem, ready = "", False
+    problem, ready, warned = "", False, list[str]()
     where = (arguments.home, _roles(arguments), arguments.host, arguments.port, arguments.bucket)
     if arguments.inbox_webhook:  # an obsolete option does not prevent the start
         emit(
@@ -84,12 +85,22 @@ def serve(arguments: argparse.Namespace) -> int:
         while not asked:
             time.sleep(LOOK_EVERY_S)
             server.check_alive()
+            warned = _warn_of_left_out(server, warned)
             problem = _look_at_roles(server, problem)
             if not ready and is_healthy(_client(arguments)):
                 ready = True
                 emit("ready", port=arguments.port, bucket=arguments.bucket, roles=len(server.keys))
     emit("stopped")
     return 0
+
+
+def _warn_of_left_out(server: SplitServer, warned: Sequence[str]) -> list[str]:
+    """Log the warnings about role files that are new; return all of them."""
+    found = server.left_out()
+    for message in found:
+        if message not in warned:
+            emit("warning", message=message)
+    return found
 
 
 def _look_at_roles(server: SplitServer, problem: str) -> str:

@@ -18,7 +18,7 @@ from sim2edge.errors import Unavailable
 from sim2edge.processes import end, spawn
 from sim2edge.services import seaweedfs
 from sim2edge.services.loopback import HOST
-from sim2edge.services.role_files import read_keys
+from sim2edge.services.role_files import read_keys, unknown_roles
 
 STORAGE_MEMORY = {"GOMEMLIMIT": "450MiB", "GOGC": "50"}
 GATEWAY_MEMORY = {"GOMEMLIMIT": "250MiB", "GOGC": "50"}
@@ -88,6 +88,10 @@ class SplitServer:
             self._processes["gateway"].send_signal(signal.SIGHUP)
             self.keys = found
         return changed
+
+    def left_out(self) -> list[str]:
+        """Return a warning for each role file that the server leaves out, as there is no such role here."""
+        return unknown_roles(self._roles)
 
     def _start(self, name: str, command: list[str], memory: Mapping[str, str]) -> None:
         environment = seaweedfs.plain_environment() | dict(memory)
