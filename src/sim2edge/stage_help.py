@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
+from sim2edge.discovery import find_entry
 from sim2edge.stage import Input, Stage
 
 
@@ -27,9 +28,10 @@ class StageParser(argparse.ArgumentParser):
 
 
 def about(stage: Stage) -> tuple[str, str]:
-    """Return the sentences of a stage's module docstring, and the command lines in it as examples."""
-    module = importlib.import_module(stage.entry.partition(":")[0].rpartition(".")[0])
-    lines = (inspect.getdoc(module) or f"{stage.name}: makes {stage.produces}").splitlines()
+    """Return the docstring of the module that declares a stage, and the command lines in it as examples."""
+    entry = find_entry(stage.name)
+    module = importlib.import_module(entry.module) if entry else None
+    lines = ((module and inspect.getdoc(module)) or f"{stage.name}: makes {stage.produces}").splitlines()
     examples = [f"  {line.strip()}" for line in lines if line.strip().startswith("sim2edge ")]
     rest = "\n".join(line for line in lines if not line.strip().startswith("sim2edge "))
     while "\n\n\n" in rest:
