@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim2edge.discovery import find_entry
-from sim2edge.errors import EXIT_BAD_INPUT, EXIT_RETRY, BadInput, Conflict, Unavailable
+from sim2edge.errors import EXIT_BAD_INPUT, EXIT_RETRY, BadInput, Conflict, Terminated, Unavailable
 from sim2edge.lines import join_lines
 from sim2edge.manifest import split_reference
 from sim2edge.numerics import pin_code_paths
@@ -133,7 +133,7 @@ def guard(command: Callable[[], int]) -> int:
 
 
 def _terminate(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
+    raise Terminated(128 + number)
 
 
 def _fail(message: str, code: int) -> int:

@@ -29,6 +29,10 @@ class Missing(NotFound, Corrupt):
     """An object that should be on the bus does not exist."""
 
 
+class Terminated(SystemExit):
+    """SIGTERM came: the process ends, whatever it is in the middle of."""
+
+
 class Conflict(Exception):
     """A compare-and-swap lost against another writer; a retry from the new value may succeed (exit code 75)."""
 

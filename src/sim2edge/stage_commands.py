@@ -3,7 +3,7 @@
     sim2edge stages             # in order: inputs and output of each, and the distribution it comes from
     sim2edge stages --json      # how our images are built: containers/images.json (`make image-list`)
 
-Exit code 2 when a stage cannot be used; the error is on stderr.
+Exit code 2 when a stage cannot be used; the error is on stderr, as are notes about what may be a mistake.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from sim2edge.declaration import notes
 from sim2edge.discovery import DISTRIBUTION, distribution_name
 from sim2edge.errors import EXIT_BAD_INPUT
 from sim2edge.stage import Stage
@@ -28,6 +29,8 @@ def main(argv: Sequence[str]) -> int:
     else:
         for stage in installed():
             print(describe(stage))
+        for note in notes(installed()):
+            print(f"sim2edge: note: {note}", file=sys.stderr)
     for problem in problems():
         print(f"sim2edge: {problem}", file=sys.stderr)
     return EXIT_BAD_INPUT if problems() else 0

@@ -8,51 +8,16 @@
 A stage comes after the stages that make the kinds it reads; stages of the same depth are sorted by name.
 """
 
-import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import cache, lru_cache
-from importlib.metadata import EntryPoint
 
 from sim2edge import discovery
+from sim2edge.declaration import find_conflict, find_problem
 from sim2edge.discovery import distribution_of
-from sim2edge.errors import BadInput, NotFound
-from sim2edge.manifest import KIND, RESERVED, is_kind
+from sim2edge.errors import BadInput, NotFound, Terminated
 from sim2edge.stage import Stage
-
-NAME = re.compile("[a-z][a-z0-9]{0,30}")
-"""Valid as a Python package, a role, an image and a Secret in a cluster alike."""
-TAKEN = frozenset(
-    [
-        "access",
-        "admin",
-        "airflow",
-        "all",
-        "compose",
-        "config",
-        "demo",
-        "device",
-        "down",
-        "env",
-        "gc",
-        "lineage",
-        "ls",
-        "mlflow",
-        "ota",
-        "producer",
-        "reindex",
-        "reproduce",
-        "retrain",
-        "s3",
-        "schema",
-        "show",
-        "stages",
-        "status",
-        "summarize",
-        "up",
-        "webots",
-    ]
-)
-"""Names that a command, a role or an image has."""
 
 
 def get_stage(name: str) -> Stage:
@@ -65,46 +30,52 @@ def get_stage(name: str) -> Stage:
     entry = discovery.find_entry(name)
     if entry is None:
         raise NotFound(f"stage '{name}' is not one of: {', '.join(stage_names())}")
-    return _load(entry.name)
+    if name in discovery.own_entries():  # without reading those of others
+        return _load(name)
+    if name in _installed()[1]:
+        raise BadInput(_installed()[1][name])
+    return next(stage for stage in installed() if stage.name == name)
 
 
 @lru_cache(maxsize=256)
 def _load(name: str) -> Stage:
     entry = discovery.find_entry(name)
     assert entry is not None  # noqa: S101 (the caller has found it)
-    whose = f"stage '{name}' of distribution '{distribution_of(entry)}'"
     try:
-        stage = entry.load()
-    except Exception as error:
-        raise BadInput(f"{whose} cannot be imported: {type(error).__name__}: {error}") from error
+        with redirect_stdout(sys.stderr):  # what a module prints must not mix with the output of a command
+            stage = entry.load()
+    except Terminated:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"{_whose(name)} cannot be imported: {type(error).__name__}: {error}") from error
     if problem := find_problem(stage, entry):
-        raise BadInput(f"{whose}: {problem}")
+        raise BadInput(f"{_whose(name)}: {problem}")
     declared: Stage = stage
     return declared
 
 
-def find_problem(stage: object, entry: EntryPoint) -> str | None:
-    """Return why a declaration is unusable; None when it is valid."""
-    if not isinstance(stage, Stage):
-        return f"{entry.value} is a {type(stage).__name__}, not a sim2edge.stage.Stage"
-    if stage.name != entry.name:
-        return f"declares the name '{stage.name}'"
-    if not NAME.fullmatch(stage.name) or stage.name in TAKEN:
-        return f"its name is reserved, or not of the form {NAME.pattern}"
-    if not is_kind(stage.produces):
-        return f"produces '{stage.produces}': expected {KIND.pattern}, and none of {', '.join(sorted(RESERVED))}"
-    return None
+def _whose(name: str) -> str:
+    entry = discovery.find_entry(name)
+    return f"stage '{name}' of distribution '{distribution_of(entry) if entry else '?'}'"
 
 
 @cache
-def _installed() -> tuple[tuple[Stage, ...], tuple[str, ...]]:
-    stages, troubles = [], list(discovery.duplicates())
+def _installed() -> tuple[tuple[Stage, ...], Mapping[str, str]]:
+    """Return the usable stages, and an error line for each other one by its name."""
+    loaded: list[Stage] = []
+    troubles: dict[str, str] = {}
     for name in discovery.all_entries():
         try:
-            stages.append(_load(name))
+            loaded.append(_load(name))
         except BadInput as error:
-            troubles.append(" ".join(str(error).split()))
-    return tuple(in_order(stages)), tuple(troubles)
+            troubles[name] = " ".join(str(error).split())
+    accepted: dict[str, Stage] = {}
+    for stage in sorted(loaded, key=lambda stage: stage.instead_of is not None):  # after those that they name
+        if problem := find_conflict(stage, accepted):
+            troubles[stage.name] = f"{_whose(stage.name)}: {problem}"
+        else:
+            accepted[stage.name] = stage
+    return tuple(in_order(tuple(accepted.values()))), troubles
 
 
 def installed() -> tuple[Stage, ...]:
@@ -114,7 +85,7 @@ def installed() -> tuple[Stage, ...]:
 
 def problems() -> tuple[str, ...]:
     """Return an error line for each unusable stage."""
-    return _installed()[1]
+    return (*discovery.duplicates(), *_installed()[1].values())
 
 
 def stage_names() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import pytest
 from new_stage import FACTS, TEST, commit_frames, events, install_foreign, write_package
 
 from sim2edge.cli import COMMANDS
-from sim2edge.stages import TAKEN
+from sim2edge.declaration import TAKEN
 
 CHECKOUT = Path(__file__).parents[2]
 COPIED = ("src", "plugins", "containers", "conf", "docs", "scripts", "tests/core", "tests/images", "tests/conftest.py")
@@ -158,6 +158,54 @@ def test_one_that_cannot_be_imported_or_has_a_name_that_is_taken_hinders_no_othe
     assert len(refused.stderr.splitlines()) == 1
     assert "distribution 'acme-heat' cannot be imported" in refused.stderr
     assert "usage: sim2edge clean" in run(["-m", "sim2edge", "clean", "--help"], path).stdout
+
+
+def lay_out_module(site, name, text):
+    """Lay out a distribution of one module, which registers a stage of its name."""
+    meta = site / f"acme_{name}-1.0.dist-info"
+    meta.mkdir(parents=True)
+    (site / f"{name}.py").write_text(text)
+    (meta / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme-{name}\nVersion: 1.0\n")
+    (meta / "entry_points.txt").write_text(f"[sim2edge.stages]\n{name} = {name}:STAGE\n")
+    return site
+
+
+MODULE = '''"""Count: counts.
+
+sim2edge count --partition demo-1
+"""
+from sim2edge.config import StageConfig
+from sim2edge.stage import Outcome, Stage
+
+print("imported")
+STAGE = Stage("count", 1, "counts", StageConfig, "count:run")
+
+
+def run(job):
+    return Outcome({})
+'''
+
+
+def test_a_stage_in_one_module_explains_itself_and_what_it_prints_does_not_mix_with_output(s3, tmp_path):
+    path = [lay_out_module(tmp_path, "count", MODULE)]
+    assert "Count: counts." in run(["-m", "sim2edge", "count", "--help"], path).stdout
+    listed = run(["-m", "sim2edge", "stages", "--json"], path)
+    assert json.loads(listed.stdout)
+    assert listed.stderr == "imported\n"
+
+
+def test_a_module_that_exits_or_declares_wrongly_hinders_no_other(s3, tmp_path):
+    lay_out_module(tmp_path, "leaves", 'raise SystemExit("bye")\n')
+    lay_out_module(tmp_path, "typed", MODULE.replace('"count", 1', '"typed", "1"'))
+    path = [lay_out_module(tmp_path, "count", MODULE)]
+    listed = run(["-m", "sim2edge", "stages"], path, code=2)
+    assert "count      v1  nothing -> counts  (acme-count)" in listed.stdout
+    assert [line for line in listed.stderr.splitlines() if line != "imported"] == [
+        "sim2edge: stage 'leaves' of distribution 'acme-leaves' cannot be imported: SystemExit: bye",
+        "sim2edge: stage 'typed' of distribution 'acme-typed': version: expected int, not '1'",
+    ]
+    for words in (["ls"], ["config", "count"], ["access", "roles"]):
+        assert "Traceback" not in run(["-m", "sim2edge", *words], path).stderr
 
 
 def test_no_stage_can_have_the_name_of_a_command():

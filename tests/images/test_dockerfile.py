@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sim2edge import declaration
 from sim2edge.discovery import DISTRIBUTION, distribution_name
 from sim2edge.stage_commands import image_list
 from sim2edge.stages import installed
@@ -122,6 +123,10 @@ def test_no_tool_and_no_list_of_packages_stays():
 
 def test_the_list_of_images_is_that_of_the_declarations():
     assert (CHECKOUT / "containers/images.json").read_text() == image_list() + "\n", "run `make image-list`"
+
+
+def test_the_parents_that_a_declaration_may_name_exist():
+    assert set(declaration.PARENTS) <= set(STAGES)
 
 
 @pytest.mark.parametrize("name", PARENTS)
