@@ -76,6 +76,7 @@ def plan(
     config = configs.load(stage.config, name, preset, overrides)
     if stage.resolve:
         config = load_function(stage.resolve)(config)
+        check_config(stage, stage.resolve, config)
     if partition is not None:
         check_partition(partition)
     references = choose_inputs(bus, stage, partition, inputs or {})
@@ -119,7 +120,18 @@ def pin_source(
         BadInput: it does not exist, or may not be read.
     """
     pinned: StageConfig = load_function(source.pin)(bus, stage, config, partition)
+    check_config(stage, source.pin, pinned)
     return pinned, [f"{name}={getattr(pinned, name)}" for name in source.pins]
+
+
+def check_config(stage: Stage, hook: str, returned: object) -> None:
+    """Check that a hook returned a config of the stage.
+
+    Raises:
+        BadInput: it returned something else.
+    """
+    if not isinstance(returned, stage.config):
+        raise BadInput(f"{hook} returned a {type(returned).__name__}, not a {stage.config.__name__}")
 
 
 def find_made(bus: Bus, planned: Plan) -> Manifest | None:
@@ -137,6 +149,8 @@ def choose_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs) 
     references = resolve_inputs(bus, stage, partition, given)
     if stage.choose and stage.inputs.keys() - given.keys():
         chosen = load_function(stage.choose)(bus, references)
+        if not isinstance(chosen, Mapping) or stage.inputs.keys() - chosen.keys():
+            raise BadInput(f"{stage.choose} returned no references for each of: {', '.join(stage.inputs)}")
         references |= {role: chosen[role] for role in stage.inputs if role not in given}
     return references
 

@@ -8,11 +8,13 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+
+from pydantic_core import to_json
 
 from sim2edge import config as configs
 from sim2edge.bookkeeping import BusCheckpoints, Clock, NoCheckpoints
@@ -74,7 +76,7 @@ def produce(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
     try:
         job = make_job(bus, planned, work, progress, shards)
         entry = planned.stage.gather.entry if planned.stage.gather and shards else planned.stage.entry
-        outcome = clock.time(lambda: load_function(entry)(job))  # a stage's imports are part of its work
+        outcome = clock.time(lambda: run_function(entry, job))  # a stage's imports are part of its work
         return commit(bus, planned, job, outcome, clock)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -101,8 +103,39 @@ def find_shards(bus: Bus, planned: Plan) -> Sequence[Manifest]:
 def dry_run(bus: Bus, planned: Plan, progress: Progress, work: Path) -> tuple[Sequence[File], Outcome]:
     """Run the stage's function in folder `work` without committing; return its files and outcome."""
     job = replace(make_job(bus, planned, work, progress), dry_run=True, checkpoints=NoCheckpoints())
-    outcome: Outcome = load_function(planned.stage.entry)(job)
+    outcome = run_function(planned.stage.entry, job)
     return describe_files(job.output), outcome
+
+
+def run_function(entry: str, job: Job[StageConfig]) -> Outcome:
+    """Run a stage's function and check what it returns.
+
+    Raises:
+        BadInput: there is no such function, or it returns no valid outcome: another run would return the same.
+    """
+    outcome: object = load_function(entry)(job)
+    if problem := find_outcome_problem(outcome):
+        raise BadInput(f"{entry} returned {problem}")
+    assert isinstance(outcome, Outcome)  # noqa: S101 - else there is a problem
+    return outcome
+
+
+def find_outcome_problem(outcome: object) -> str | None:
+    """Return what is wrong with the value that a stage's function returned; None when nothing is."""
+    if not isinstance(outcome, Outcome):
+        return f"a {type(outcome).__name__}, not a sim2edge.stage.Outcome"
+    if not isinstance(outcome.summary, Mapping):
+        return f"a summary that is a {type(outcome.summary).__name__}, not a dict"
+    if not isinstance(outcome.refused, str | None):
+        return f"refused={outcome.refused!r}: expected the reason, or None"
+    for name, value in outcome.summary.items():
+        if not isinstance(name, str):
+            return f"a summary with the key {name!r}: expected words"
+        try:
+            to_json(value)
+        except ValueError as error:  # of pydantic, which writes the manifest
+            return f"a summary that is not JSON: '{name}': {error}"
+    return None
 
 
 def scratch_folder() -> Path | None:
@@ -168,11 +201,14 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
 
     Returns:
         the manifest on the bus: this run's, or that of the run that was first.
+
+    Raises:
+        BadInput: the payload has a folder of the name that measurements get.
     """
     kind, partition, identity = split_reference(planned.reference)
     attempt = uuid.uuid4().hex[:12]
     if (job.output / MEASUREMENTS).exists():
-        raise RuntimeError(f"{planned.stage.name}: payload '{MEASUREMENTS}': measurements belong in job.measurements")
+        raise BadInput(f"{planned.stage.name}: payload '{MEASUREMENTS}': measurements belong in job.measurements")
     files = bus.upload(planned.reference, attempt, job.output)
     measurements = bus.upload(planned.reference, f"{attempt}/{MEASUREMENTS}", job.measurements)
     resolved = configs.resolve(planned.config)

@@ -240,7 +240,13 @@ class Outcome:
 
 
 def load_function(path: str) -> Callable[..., Any]:
-    """Return the function that a `"module:function"` string of a `Stage` names."""
+    """Return the function that a `"module:function"` string of a `Stage` names.
+
+    Raises:
+        BadInput: its module has no such function.
+    """
     module, _, name = path.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    function: Callable[..., Any] | None = getattr(importlib.import_module(module), name, None)
+    if not callable(function):
+        raise BadInput(f"'{path}': module '{module}' has no function '{name}'")
     return function

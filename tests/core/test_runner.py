@@ -10,7 +10,7 @@ from sim2edge import plan as plans
 from sim2edge import runner
 from sim2edge.errors import BadInput
 from sim2edge.progress import JsonProgress
-from sim2edge.stage import Input
+from sim2edge.stage import Input, Outcome
 
 
 def plan(bus, name="capture", partition="demo-1", overrides=(), **inputs):
@@ -88,8 +88,44 @@ def test_what_a_run_measured_is_kept_beside_the_payload(bus, toy_stages):
 
 def test_payload_may_not_hide_among_the_measurements(bus, toy_stages, monkeypatch):
     monkeypatch.setenv("TOY_STAGE_STRAYS", "1")
-    with pytest.raises(RuntimeError, match="measurements belong"):
+    with pytest.raises(BadInput, match="measurements belong"):
         execute(bus, plan(bus))
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ({"lines": 3}, "a dict, not a sim2edge.stage.Outcome"),
+        (None, "a NoneType, not a sim2edge.stage.Outcome"),
+        (Outcome(["lines"]), "a summary that is a list, not a dict"),
+        (Outcome({"lines": {"all": object()}}), "a summary that is not JSON: 'lines': Unable to serialize"),
+        (Outcome({3: 4}), "a summary with the key 3: expected words"),
+        (Outcome({}, True), "refused=True: expected the reason, or None"),
+    ],
+)
+def test_a_function_that_returns_no_outcome_is_a_mistake_that_no_retry_fixes(
+    bus, toy_stages, monkeypatch, returned, said
+):
+    monkeypatch.setattr(toy_stage, "run", lambda job: returned)
+    with pytest.raises(BadInput, match=f"^toy_stage:run returned {said}"):
+        execute(bus, plan(bus))
+    assert list(bus.list("episodes")) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "named", "said"),
+    [
+        ("entry", "toy_stage:nosuch", "'toy_stage:nosuch': module 'toy_stage' has no function 'nosuch'"),
+        ("entry", "toy_stage:SOURCE", "module 'toy_stage' has no function 'SOURCE'"),
+        ("resolve", "builtins:dict", "builtins:dict returned a dict, not a ToyConfig"),
+        ("choose", "builtins:print", "builtins:print returned no references for each of: episodes"),
+    ],
+)
+def test_a_function_that_a_declaration_names_wrongly_is_named(bus, toy_stages, monkeypatch, field, named, said):
+    execute(bus, plan(bus))
+    monkeypatch.setitem(toy_stages, "clean", replace(toy_stages["clean"], **{field: named}))
+    with pytest.raises(BadInput, match=said):
+        execute(bus, plan(bus, "clean"))
 
 
 @pytest.mark.parametrize("failure", ["bad", "bug"])
