@@ -102,7 +102,7 @@ test-browser: install  ## Chromium against a running stack (ci/browser.sh instal
 
 .PHONY: image-list
 image-list: install  ## write containers/images.json, the list of the stages' images, from their declarations
-	@$(STAGES)/sim2edge stages --json >build/images.json && mv build/images.json containers/images.json
+	@mkdir -p build && $(STAGES)/sim2edge stages --json >build/images.json && mv build/images.json containers/images.json
 
 images:  ## build the images, all or IMAGES="train device"; PLATFORM=linux/arm64 for a Raspberry Pi
 	@scripts/images.sh $(IMAGES)
