@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, Va
 
 from sim2edge.access import DEVICE
 from sim2edge.bus import Bus, in_threads
-from sim2edge.errors import BadInput, Corrupt
+from sim2edge.errors import Corrupt, NotFound
 
 MAX_BYTES = 64 * 1024
 RUNNING = "running"
@@ -62,11 +62,11 @@ def read_device(bus: Bus, device: str) -> Device:
     """Return the status of a device.
 
     Raises:
-        BadInput: the id is invalid.
-        Corrupt: it has no status, or an invalid one.
+        NotFound: the id is invalid, or it has no status.
+        Corrupt: its status is invalid.
     """
     if not DEVICE.fullmatch(f"device-{device}"):
-        raise BadInput(f"'{device[:80]}' is not the id of a device: a-z, 0-9 and '-', at most 63")
+        raise NotFound(f"'{device[:80]}' is not the id of a device: a-z, 0-9 and '-', at most 63")
     key = f"fleet/{device}/status.json"
     content = bus.get(key)
     try:

@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from sim2edge.bus import Bus
 from sim2edge.catalog import Catalog, made_from, walk
-from sim2edge.errors import BadInput, Corrupt
+from sim2edge.errors import Corrupt, NotFound
 from sim2edge.fleet import list_devices, read_fleet
 from sim2edge.manifest import Manifest
 from sim2edge.progress import PATIENCE_S, print_whole
@@ -68,12 +68,12 @@ def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
     """Return the descendants of an artifact by kind, in the order of stages, and the devices that run a release of it.
 
     Raises:
-        BadInput: the catalog does not list the artifact.
+        NotFound: the catalog does not list the artifact.
     """
     catalog = Catalog(bus)
     catalog.refresh()
     if catalog.get(reference) is None:
-        raise BadInput(f"{reference}: the catalog does not list it (sim2edge reindex adds what is missing)")
+        raise NotFound(f"{reference}: the catalog does not list it (sim2edge reindex adds what is missing)")
     made = catalog.descendants(reference)
     found = {kind: sorted(each for each in made if each.startswith(f"{kind}/")) for kind in kinds()}
     releases = {each.rpartition("/")[2] for each in (reference, *found["release"]) if each.startswith("release/")}

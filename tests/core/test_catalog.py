@@ -12,8 +12,9 @@ from obstore.store import MemoryStore
 from sim2edge import cli
 from sim2edge.bus import Bus
 from sim2edge.catalog import FULL, WINDOW, Catalog, reindex, slim, walk
-from sim2edge.errors import Conflict
+from sim2edge.errors import Conflict, NotFound
 from sim2edge.fleet import read_device, read_fleet
+from sim2edge.lineage import downstream
 from sim2edge.manifest import Cost, Manifest, entry_key, parse_entry
 
 NOW = datetime(2026, 5, 6, 12, tzinfo=UTC)
@@ -263,6 +264,11 @@ def test_the_command_line_tells_what_a_batch_reached(s3, capsys):
     assert "devices (2)\n  pi-1\n  pi-2" in said
     assert cli.main(["reindex"]) == 0
     assert "0 entries written" in capsys.readouterr().out
+
+
+def test_the_descendants_of_an_artifact_that_is_not_there_are_not_found(bus):
+    with pytest.raises(NotFound, match="the catalog does not list it"):
+        downstream(bus, "model/b/ffffffffffffffff")
 
 
 def test_what_a_stage_wrote_is_printed_as_it_is(s3, capsys):

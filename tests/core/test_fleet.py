@@ -2,7 +2,8 @@
 
 import pytest
 
-from sim2edge.fleet import Device, read_fleet
+from sim2edge.errors import NotFound
+from sim2edge.fleet import Device, read_device, read_fleet
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,9 @@ def test_a_device_that_never_spoke_hides_no_other(bus):
     silent, other = read_fleet(bus, ["pi-1", "pi-2"])
     assert (silent.state, silent.runs("r1")) == ("unreadable", False)
     assert other.runs("r1")
+
+
+@pytest.mark.parametrize("device", ["pi-1", "PI 1", "../pi-1"])
+def test_a_device_that_does_not_exist_is_not_found(bus, device):
+    with pytest.raises(NotFound):
+        read_device(bus, device)
