@@ -208,5 +208,10 @@ def test_a_module_that_exits_or_declares_wrongly_hinders_no_other(s3, tmp_path):
         assert "Traceback" not in run(["-m", "sim2edge", *words], path).stderr
 
 
+def test_a_command_that_is_ended_while_it_imports_a_stage_ends(tmp_path):
+    ends = "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n"
+    run(["-m", "sim2edge", "stages"], [lay_out_module(tmp_path, "ends", ends)], code=143)
+
+
 def test_no_stage_can_have_the_name_of_a_command():
     assert set(COMMANDS) - {"engine-proxy"} <= TAKEN  # a stage's name has no sign

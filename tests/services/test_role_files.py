@@ -177,6 +177,17 @@ def test_the_commands_say_what_they_did_and_no_secret(
             assert value == "admin" or value not in said.out + said.err
 
 
+def test_init_names_the_file_of_a_stage_that_was_removed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--credentials", str(folder), "--home", str(tmp_path / "no-stack"))
+    assert run("init", *where) == 0
+    assert capsys.readouterr().err == ""
+    (folder / "stats.env").touch()
+    assert run("init", *where) == 0
+    assert capsys.readouterr().err.startswith(f"sim2edge: {folder}/stats.env: left out: no stage")
+
+
 def test_the_commands_refuse_in_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.env").write_text("")
     where = ("--credentials", str(folder))

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from sim2edge.services.role_files import (
     init_roles,
     read_keys,
     rotate_role,
+    unknown_roles,
 )
 from sim2edge.stack.settings import StackSettings
 
@@ -112,6 +114,8 @@ def init(arguments: argparse.Namespace) -> None:
     devices = [name.strip() for name in arguments.devices.split(",") if name.strip()]
     made = init_roles(folder, devices, mlflow=_mlflow_secrets(arguments.mlflow_env))
     print(f"{folder}: {', '.join(made) if made else 'nothing was missing'}")
+    for warning in unknown_roles(folder):
+        print(f"sim2edge: {warning}", file=sys.stderr)
     _tell_server(arguments)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sim2edge.errors import Unavailable
 from sim2edge.processes import end
 from sim2edge.services.loopback import fetch_json
-from sim2edge.services.role_files import USER, Login
+from sim2edge.services.role_files import USER, Login, unknown_roles
 from sim2edge.stack.client_environment import person_environment, role_environment
 from sim2edge.stack.credentials import Credentials, load_credentials
 from sim2edge.stack.definitions import define_services
@@ -168,6 +168,8 @@ class Stack:
         settings = self._given
         check_interpreters(settings)
         define_services(settings, self._credentials())
+        for warning in unknown_roles(settings.roles):
+            print(f"sim2edge: {warning}", file=sys.stderr)
         check_ports(settings)
         state_path(settings.home).unlink(missing_ok=True)
         logs = settings.home / "logs"
