@@ -125,7 +125,8 @@ def check_pair(name: str, fields: tuple[str, str], values: tuple[Any, Any]) -> N
     """
     for field, value in zip(fields, values, strict=True):
         if not value and any(values):
-            raise Misconfigured(f"connection '{name}': {field}: missing or empty: {fields[0]} and {fields[1]} go together")
+            both = " and ".join(fields)
+            raise Misconfigured(f"connection '{name}': {field}: missing or empty: {both} go together")
         if value and not (str(value).isascii() and str(value).isprintable()):
             raise Misconfigured(f"connection '{name}': {field}: contains a character that is not printable ASCII")
 

@@ -209,7 +209,7 @@ def test_wrong_credentials_say_so_where_boto3_lists(s3, monkeypatch):
 
 def test_another_answer_of_the_server_is_one_line_with_its_code_and_without_xml(s3, monkeypatch):
     monkeypatch.setenv("SIM2EDGE_BUCKET", "no-such-bucket")
-    with pytest.raises(Unavailable, match="404 Not Found: NoSuchBucket$") as raised:
+    with pytest.raises(Unavailable, match=r"404 Not Found: NoSuchBucket$") as raised:
         Bus.from_environment(3).folders("refs")
     assert "<" not in str(raised.value)
 

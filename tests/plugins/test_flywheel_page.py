@@ -173,7 +173,7 @@ def test_a_page_beyond_the_last_is_the_last(visitor):
 
 
 @pytest.mark.parametrize(
-    "path", ["devices/nosuch", "lineage/devices/nosuch", f"lineage/frames/night-0005/{ID}", f"lineage/frames/nobody/{ID}"]
+    "path", ["devices/nosuch", "lineage/devices/nosuch", f"lineage/frames/night-0005/{ID}", f"lineage/frames/no/{ID}"]
 )
 def test_what_nobody_has_heard_of_is_not_found(visitor, path):
     assert visitor.get(f"/sim2edge/{path}").status_code == 404

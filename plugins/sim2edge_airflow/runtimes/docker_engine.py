@@ -125,8 +125,8 @@ def check_reachable(endpoint: str, network: str) -> None:
     host = urlsplit(endpoint).hostname or ""
     if network != "host" and (host == "localhost" or host.startswith("127.") or host == "::1"):
         raise BadInput(
-            f"'{without_users(endpoint)}' is the container's own loopback in network {network}: name a server that is on the network, "
-            "or set [sim2edge] docker_network = host"
+            f"'{without_users(endpoint)}' is the container's own loopback in network {network}: "
+            "name a server that is on the network, or set [sim2edge] docker_network = host"
         )
 
 
