@@ -1,7 +1,7 @@
 """Map errors of the S3 clients to one line: refused credentials are the user's to fix, the rest may be retried.
 
-    with storage_errors("refs/x", "AWS_ACCESS_KEY_ID"):     # the key, and where the credentials come from
-        obstore.get(store, "refs/x")
+with storage_errors("refs/x", "AWS_ACCESS_KEY_ID"):     # the key, and where the credentials come from
+    obstore.get(store, "refs/x")
 """
 
 import re

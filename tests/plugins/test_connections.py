@@ -353,7 +353,9 @@ def test_a_tls_file_that_is_missing_is_named_with_its_connection(monkeypatch):
         connect(docker_connection())
 
 
-@pytest.mark.parametrize("host", [f"tcp://ann:{HIDDEN}@127.0.0.1:1", f"nosuch://ann:{HIDDEN}@x", "tcp://127.0.0.1:99999"])
+@pytest.mark.parametrize(
+    "host", [f"tcp://ann:{HIDDEN}@127.0.0.1:1", f"nosuch://ann:{HIDDEN}@x", "tcp://127.0.0.1:99999"]
+)
 def test_the_variable_of_the_engine_is_one_line_without_its_user(monkeypatch, host):
     monkeypatch.setenv("DOCKER_HOST", host)
     with pytest.raises((BadInput, Unavailable)) as raised:

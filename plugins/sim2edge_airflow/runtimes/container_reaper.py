@@ -105,9 +105,7 @@ def reap(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
     connection = docker_connection()
     engine = connect(connection)
     with engine_errors("the engine", connection):
-        found = engine.api.containers(
-            all=True, filters=owner_filter({"deployment": read_deployment()})
-        )
+        found = engine.api.containers(all=True, filters=owner_filter({"deployment": read_deployment()}))
         containers = [each for each in (_look(engine, one["Id"]) for one in found) if each]
         orphaned = find_orphaned(containers, states_of)  # after the listing, so that no state is older than it
         for container, _ in orphaned:
