@@ -31,15 +31,15 @@ Owner: simulation engineering.
 from datetime import timedelta
 
 from airflow.sdk import dag
-from airflow.sdk.configuration import conf
 
 from sim2edge_airflow.alerts.deadlines import late_batch
 from sim2edge_airflow.assets import EPISODES
+from sim2edge_airflow.deployment_settings import read_cron
 from sim2edge_airflow.operators.stage_in_shards import stage_in_shards
 from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
 from sim2edge_airflow.scheduling.batch_timetable import BatchTimetable
 
-CRON = conf.get("sim2edge", "capture_cron")
+CRON = read_cron("capture_cron")
 
 
 @dag(

@@ -11,9 +11,9 @@ Whatever is chosen, the sweep every five minutes finds what no event announced.
 """
 
 from airflow.sdk import Asset, AssetWatcher
-from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseEventTrigger
 
+from sim2edge_airflow.deployment_settings import read_url
 from sim2edge_airflow.number_settings import read_number
 from sim2edge_airflow.scheduling.bus_trigger import BusTrigger
 
@@ -57,7 +57,7 @@ def watched(asset: Asset) -> Asset:
 
 def _trigger() -> BaseEventTrigger | None:
     poll_s = read_number("inbox_poll_seconds", MIN_POLL_S, 3600, or_zero=True)
-    if queue := conf.get("sim2edge", "inbox_queue"):
+    if queue := read_url("inbox_queue"):
         from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
 
         pause = round(max(poll_s, 1))

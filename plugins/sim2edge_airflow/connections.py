@@ -21,12 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException, AirflowSecretsBackendAccessDenied
 
 from sim2edge.bucket import S3Access
 from sim2edge.bus import Bus
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.errors import BadInput, Misconfigured, Unavailable
 from sim2edge.lines import join_lines
+from sim2edge_airflow.connection_fields import (
+    AwsExtra,
+    DockerExtra,
+    check_endpoints,
+    check_fields,
+    check_keys,
+    check_pair,
+    check_variable,
+)
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -39,6 +48,7 @@ EARLY_S = 300
 DOCKER_HUB = "docker.io"
 HUB_NAMES = ("", "docker.io", "index.docker.io", "registry-1.docker.io", "hub.docker.com")
 SCHEMES = ("http://", "https://")
+TLS_FILES = ("ca_cert", "client_cert", "client_key")
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class DockerConnection:
     registry: str = DOCKER_HUB
     login: str = ""
     password: str = field(default="", repr=False)
-    engine: str = ""
+    engine: str = field(default="", repr=False)
     """`docker_url` of the extra; empty: DOCKER_HOST applies."""
     tls: Mapping[str, str] = field(default_factory=dict)
     """`ca_cert`, `client_cert` and `client_key`: paths of files; empty: no TLS."""
@@ -103,7 +113,9 @@ def connect_bus(patience_s: float | None = None) -> Bus:
 
 def s3_access(connection: S3Connection) -> S3Access:
     """Return how to access the S3 server by a connection; credentials are refreshed before they expire."""
-    return S3Access(connection.endpoint, connection.region, _credentials_now if connection.key else None)
+    if not connection.key:
+        return S3Access(connection.endpoint, connection.region)
+    return S3Access(connection.endpoint, connection.region, _credentials_now, f"connection '{connection.name}'")
 
 
 def s3_connection() -> S3Connection | None:
@@ -135,7 +147,7 @@ def docker_connection() -> DockerConnection | None:
     """Return the connection that `[sim2edge] docker_conn_id` names; None if it is empty or the default is undefined.
 
     Raises:
-        BadInput: the connection's extra has an invalid value.
+        Misconfigured: a field of the connection is invalid or missing.
         Unavailable: a connection other than the default one is not defined.
     """
     from airflow.providers.docker.hooks.docker import DockerHook
@@ -155,12 +167,17 @@ def get_connection(name: str, option: str) -> Connection:
     """Return the connection that an option of `[sim2edge]` names.
 
     Raises:
-        Unavailable: it cannot be read. Airflow reports "not defined" also when its API server fails to answer
+        Misconfigured: its variable cannot be parsed, which Airflow reports as "not defined" too.
+        BadInput: Airflow does not let this task read it.
+        Unavailable: it is not defined. Airflow reports "not defined" also when its API server fails to answer
             (`airflow.sdk.execution_time.secrets.execution_api`), so a retry may find it.
     """
     try:
         return BaseHook.get_connection(name)
+    except AirflowSecretsBackendAccessDenied:
+        raise BadInput(f"connection '{name}' ([sim2edge] {option}): Airflow denies access to it") from None
     except AirflowNotFoundException:
+        check_variable(name)
         raise Unavailable(f"connection '{name}' ([sim2edge] {option}) is not defined: add it to Airflow") from None
 
 
@@ -168,20 +185,24 @@ def read_docker_connection(connection: Connection) -> DockerConnection:
     """Parse a Docker connection; `host` and `port` are the registry, as for the provider's own operators.
 
     Raises:
-        BadInput: a field of the extra is invalid; names it.
+        Misconfigured: a field is invalid, or one that belongs to another is missing; names it.
     """
-    extra = connection.extra_dejson
-    names = {"ca_cert": "tls_ca_cert", "client_cert": "tls_client_cert", "client_key": "tls_client_key"}
-    tls = {ours: str(extra[theirs]) for ours, theirs in names.items() if extra.get(theirs)}
-    if missing := [theirs for ours, theirs in names.items() if ours not in tls] if tls else []:
-        raise BadInput(f"connection '{connection.conn_id}': extra has TLS files, but no {' and no '.join(missing)}")
+    extra = check_fields(connection, "docker", DockerExtra)
+    name = str(connection.conn_id)
+    check_pair(name, ("login", "password"), (connection.login, connection.password))
+    given = extra.model_dump()
+    tls = {each: given[f"tls_{each}"] for each in TLS_FILES if given[f"tls_{each}"]}
+    if missing := [f"tls_{each}" for each in TLS_FILES if each not in tls] if tls else []:
+        raise Misconfigured(f"connection '{name}': extra has TLS files, but no {' and no '.join(missing)}")
+    if tls and not extra.docker_url:
+        raise Misconfigured(f"connection '{name}': extra has TLS files, but no docker_url: they would be ignored")
     host = f"{connection.host or ''}:{connection.port}" if connection.port else connection.host or ""
     return DockerConnection(
-        name=str(connection.conn_id),
+        name=name,
         registry=registry_name(host),
         login=connection.login or "",
         password=connection.password or "",
-        engine=str(extra.get("docker_url") or ""),
+        engine=extra.docker_url or "",
         tls=tls,
     )
 
@@ -196,7 +217,11 @@ def registry_name(address: str) -> str:
 
 @lru_cache(maxsize=2)
 def _read_s3_connection(name: str, _when: int) -> S3Connection:
-    get_connection(name, "aws_conn_id")  # if it is not defined, AwsBaseHook would fall back to the environment
+    # If it is not defined, AwsBaseHook would fall back to the environment.
+    connection = get_connection(name, "aws_conn_id")
+    extra = check_fields(connection, "aws", AwsExtra)
+    check_keys(connection, extra)
+    check_endpoints(name, extra)
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
     with _aws_errors(name):
@@ -205,8 +230,12 @@ def _read_s3_connection(name: str, _when: int) -> S3Connection:
         found = S3Connection(name, config.get_service_endpoint_url("s3") or "", config.region_name or "")
         if not has_credentials(config):
             return found
-        given = hook.get_credentials()
-    return replace(found, key=given.access_key, secret=given.secret_key, token=given.token or "")
+        given = hook.get_session().get_credentials()
+    if given is None:
+        raise Misconfigured(f"connection '{name}': extra.profile_name: the profile has no credentials")
+    with _aws_errors(name):
+        keys = given.get_frozen_credentials()
+    return replace(found, key=keys.access_key, secret=keys.secret_key, token=keys.token or "")
 
 
 def has_credentials(config: Any) -> bool:
@@ -217,7 +246,7 @@ def has_credentials(config: Any) -> bool:
 @contextlib.contextmanager
 def _aws_errors(name: str) -> Iterator[None]:
     """Map errors of the AWS client to one line that names the connection; their texts quote no secret."""
-    from botocore.exceptions import BotoCoreError, ClientError, PartialCredentialsError, ProfileNotFound
+    from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
 
     try:
         yield
@@ -225,10 +254,12 @@ def _aws_errors(name: str) -> Iterator[None]:
         failed = error.response["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR
         kind = Unavailable if failed or "Throttl" in error.response["Error"]["Code"] else BadInput
         raise kind(f"connection '{name}': {join_lines(error)}") from None
-    except (ProfileNotFound, PartialCredentialsError, NotImplementedError) as error:
-        raise BadInput(f"connection '{name}': {join_lines(error)}") from None
-    except BotoCoreError as error:
+    except (HTTPClientError, CredentialRetrievalError) as error:
         raise Unavailable(f"connection '{name}': {join_lines(error)}") from None
+    except (BotoCoreError, NotImplementedError) as error:
+        raise Misconfigured(f"connection '{name}': {join_lines(error)}") from None
+    except (AirflowException, TypeError, ValueError, AttributeError, KeyError, OSError) as error:  # may quote a field
+        raise Misconfigured(f"connection '{name}': extra: the provider rejects it ({type(error).__name__})") from None
 
 
 def _credentials_now() -> "S3Credential":

@@ -11,12 +11,12 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Context, Param
-from airflow.sdk.configuration import conf
 
 from sim2edge.config import parse_overrides
 from sim2edge.errors import BadInput
 from sim2edge.stages import stage_names
 from sim2edge_airflow.alerts.report import report_failure
+from sim2edge_airflow.deployment_settings import read_default_preset
 
 PARAMS = {
     "preset": Param(
@@ -71,12 +71,13 @@ def read_run_settings(context: Context) -> RunSettings:
     """Return the settings of the run that a task belongs to.
 
     Raises:
-        BadInput: the run has no partition key, its conf has an unknown name, or an override does not name a stage.
+        BadInput: the run has no partition key, its conf has an unknown name, an override does not name a stage, or
+            `[sim2edge] preset` cannot be the name of a preset.
     """
     run = context["dag_run"]
     check_names(context["params"], context["dag"].params if "dag" in context else PARAMS)
     events = [event for events in context["triggering_asset_events"].values() for event in events]
-    settings = merge_settings(run.partition_key, context["params"], events, conf.get("sim2edge", "preset"))
+    settings = merge_settings(run.partition_key, context["params"], events, read_default_preset())
     return replace(settings, backfill=True) if run.run_type == "backfill" else settings
 
 

@@ -32,6 +32,9 @@ RETRIES: "RetryConfig" = {
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 ENDPOINT = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+PRINTABLE = re.compile(r"[ -~]*")
+
 
 @dataclass(frozen=True)
 class S3Access:
@@ -41,6 +44,8 @@ class S3Access:
     region: str = ""
     credentials: "Callable[[], S3Credential] | None" = field(default=None, repr=False)
     """Called for the first request and again before its result expires, in a thread of the client."""
+    source: str = "AWS_ACCESS_KEY_ID"
+    """Where the credentials come from, for messages."""
 
     def for_obstore(self) -> dict[str, str]:
         """Return the given settings in obstore's form, without the credentials."""
@@ -67,6 +72,7 @@ def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) 
         Misconfigured: no bucket is named, or a variable has an invalid value.
     """
     bucket, endpoint = read_bucket(), check_endpoint(access.endpoint) or read_endpoint()
+    check_variables()
     client: dict[str, Any] = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
     retries: RetryConfig = RETRIES
     if patience_s is not None:
@@ -101,6 +107,17 @@ def read_bucket() -> str:
     return bucket
 
 
+def check_variables() -> None:
+    """Check the credentials in the variables: the client would panic over a line break.
+
+    Raises:
+        Misconfigured: one is not printable ASCII; names the variable.
+    """
+    for name in CREDENTIALS:
+        if not PRINTABLE.fullmatch(os.environ.get(name, "")):
+            raise Misconfigured(f"{name}: contains a character that is not printable ASCII")
+
+
 def read_endpoint() -> str:
     """Return the address in `AWS_ENDPOINT_URL`; empty: AWS itself.
 
@@ -114,8 +131,10 @@ def check_endpoint(endpoint: str, name: str = "endpoint_url") -> str:
     """Return `endpoint` if it is empty or a valid address; the client would end the process over an invalid one.
 
     Raises:
-        Misconfigured: it is not `http(s)://<host>[:<port>][/<path>]`.
+        Misconfigured: it is not `http(s)://<host>[:<port>][/<path>]`, or contains a user, which is not quoted.
     """
+    if "@" in endpoint:  # the value is a secret
+        raise Misconfigured(f"{name}: contains a user or an '@': give the credentials as key and secret")
     if endpoint and not _is_address(endpoint):
         raise Misconfigured(f"{name} {endpoint[:100]!r}: expected http://<host>:<port> or https://<host>")
     return endpoint

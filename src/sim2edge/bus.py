@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,19 +23,17 @@ from typing import Any, TypeVar
 import obstore
 from obstore.exceptions import (
     AlreadyExistsError,
-    BaseError,
     InvalidPathError,
-    PermissionDeniedError,
     PreconditionError,
-    UnauthenticatedError,
 )
 from obstore.store import MemoryStore, S3Store
 
 from sim2edge.bucket import S3Access, open_bucket
-from sim2edge.errors import BadInput, Conflict, Corrupt, Forbidden, Missing, NotFound, Unavailable
+from sim2edge.errors import BadInput, Conflict, Corrupt, Missing, NotFound, Unavailable
 from sim2edge.manifest import IDENTITY, File, Manifest, entry_key, parse_manifest, split_reference
 from sim2edge.stage import Artifact
 from sim2edge.stages import kinds
+from sim2edge.storage_errors import first_line, storage_errors, translate
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -112,7 +110,7 @@ class Bus:
 
     def get_tagged(self, key: str) -> tuple[bytes, str] | None:
         """Return the object's content and entity tag; None when there is no such object."""
-        with _errors(key):
+        with self._errors(key):
             try:
                 result = obstore.get(self._store, key)
                 return bytes(result.bytes()), str(result.meta["e_tag"])
@@ -121,7 +119,7 @@ class Bus:
 
     def size(self, key: str) -> int | None:
         """Return the object's size in bytes; None when there is no such object."""
-        with _errors(key):
+        with self._errors(key):
             try:
                 return int(obstore.head(self._store, key)["size"])
             except FileNotFoundError:
@@ -129,7 +127,7 @@ class Bus:
 
     def head(self, key: str) -> Head | None:
         """Return size, tag and time of the object without reading it; None when there is no such object."""
-        with _errors(key):
+        with self._errors(key):
             try:
                 meta = obstore.head(self._store, key)
                 return Head(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
@@ -142,7 +140,7 @@ class Bus:
         Raises:
             Missing: there is no such object.
         """
-        with _errors(key):
+        with self._errors(key):
             try:
                 options: Any = {"range": {"offset": start}} if start else None
                 for chunk in obstore.get(self._store, key, options=options).stream(min_chunk_size=1 << 20):
@@ -157,7 +155,7 @@ class Bus:
             Conflict: the condition does not hold.
         """
         mode: Any = "create" if only_new else {"e_tag": if_tag} if if_tag else "overwrite"
-        with _errors(key):
+        with self._errors(key):
             try:
                 obstore.put(self._store, key, data, mode=mode, use_multipart=False if mode != "overwrite" else None)
             except (AlreadyExistsError, PreconditionError) as error:
@@ -165,7 +163,7 @@ class Bus:
             except FileNotFoundError as error:
                 if if_tag:
                     raise Conflict(f"{key}: removed by another writer") from error
-                raise BadInput(f"{key}: {_first_line(error)}") from error
+                raise BadInput(f"{key}: {first_line(error)}") from error
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[str]:
         """Yield the keys below folder `prefix`, in no particular order; with `after` only those that sort after it.
@@ -178,7 +176,7 @@ class Bus:
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; missing ones are no error."""
         names = list(keys)
-        with _errors(names[0] if names else ""):
+        with self._errors(names[0] if names else ""):
             if names:
                 obstore.delete(self._store, names)
 
@@ -189,7 +187,7 @@ class Bus:
             BadInput: one of the keys is not a valid path.
         """
         try:
-            with _errors(prefix):
+            with self._errors(prefix):
                 found = next(iter(obstore.list(self._store, prefix=prefix.rstrip("/") + "/", chunk_size=most)), [])
         except Unavailable as error:
             if isinstance(error.__cause__, InvalidPathError):
@@ -199,7 +197,7 @@ class Bus:
 
     def files(self, prefix: str) -> Sequence[str]:
         """Return the names of the objects directly below folder `prefix`, sorted."""
-        with _errors(prefix):
+        with self._errors(prefix):
             found = obstore.list_with_delimiter(self._store, prefix=prefix.rstrip("/") + "/")["objects"]
         return sorted(meta["path"].rpartition("/")[2] for meta in found)
 
@@ -234,17 +232,17 @@ class Bus:
             pages = client.get_paginator("list_objects_v2").paginate(**wanted)
             found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())]
         except (BotoCoreError, ClientError) as error:
-            raise Unavailable(f"{prefix}: {_first_line(error)}") from error
+            raise translate(error, prefix, self._access.source) from error
         return sorted(name[len(wanted["Prefix"]) : -1] for name in found)
 
     def _list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, datetime]]:
-        with _errors(prefix):
+        with self._errors(prefix):
             for chunk in obstore.list(self._store, prefix=prefix.rstrip("/") + "/", offset=after, chunk_size=1000):
                 for meta in chunk:
                     yield meta["path"], meta["last_modified"]
 
     def _folders(self, prefix: str) -> Sequence[str]:
-        with _errors(prefix):
+        with self._errors(prefix):
             found = obstore.list_with_delimiter(self._store, prefix=prefix.rstrip("/") + "/")["common_prefixes"]
         return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
 
@@ -449,6 +447,9 @@ class Bus:
         refs = in_threads(self.read_ref, sorted(self.list(prefix)))
         return [ref for ref in refs if ref is not None]
 
+    def _errors(self, key: str) -> AbstractContextManager[None]:
+        return storage_errors(key, self._access.source)
+
 
 def describe_files(folder: Path) -> Sequence[File]:
     """Return path, size and SHA-256 of every file below `folder`, sorted by path."""
@@ -467,24 +468,3 @@ def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         return [function(item) for item in items]
     with ThreadPoolExecutor(min(THREADS, len(items))) as pool:
         return list(pool.map(function, items))
-
-
-@contextmanager
-def _errors(key: str) -> Iterator[None]:
-    """Map storage errors: rejected credentials are the user's to fix, the rest may be retried."""
-    try:
-        yield
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise Forbidden(f"{key}: the S3 server refused the credentials (AWS_ACCESS_KEY_ID)") from error
-    except (AlreadyExistsError, PreconditionError):
-        raise
-    except ValueError as error:  # obstore rejects paths with an empty part, `..` or a control character
-        raise BadInput(f"{key!r}: not a valid object name") from error
-    except BaseError as error:
-        if "code: AccessDenied" in str(error):  # how a bulk delete reports a forbidden key
-            raise Forbidden(f"{key}: {_first_line(error)}") from error
-        raise Unavailable(f"{key}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

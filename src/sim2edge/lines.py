@@ -1,11 +1,13 @@
 """Format untrusted text for a line of a log or an error: no control characters, limited length.
 
     quote("a\\tb")                 'a\\tb'                            a name, in quotes
+    without_users("http://me:x@h")  http://h                         no user, no password
     first_problem(error)           files.0.sha256: Field required    the first error of pydantic
 
 Readers of `inbox/` and `retrain/open/` show its content by these.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the detector on the device runs without pydantic
@@ -34,6 +36,11 @@ def join_lines(text: object, limit: int | None = MAX_LINE) -> str:
     For errors of libraries, which are trusted; untrusted text takes `one_line`.
     """
     return " ".join(str(text).split())[:limit]
+
+
+def without_users(text: str) -> str:
+    """Return text without the users and passwords of the URLs in it."""
+    return re.sub(r"(?<=://)[^\s'\"]*@", "", text)
 
 
 def first_problem(error: "ValidationError", whole: str = "") -> str:

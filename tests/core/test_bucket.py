@@ -11,7 +11,7 @@ import pytest
 
 from sim2edge import bucket, cli
 from sim2edge.bus import Bus
-from sim2edge.errors import Unavailable
+from sim2edge.errors import Misconfigured, Unavailable
 
 FASTER = 30
 
@@ -72,6 +72,22 @@ def test_a_bucket_that_cannot_be_is_one_clear_line(closed_port, monkeypatch, cap
     err = capsys.readouterr().err
     assert said in err
     assert (err.count("\n"), "Traceback" in err) == (1, False)
+
+
+@pytest.mark.parametrize("value", ["http://me:hidden@127.0.0.1", "http://me:hid/den@x", "//me:hidden@x"])
+def test_the_user_of_an_address_is_refused_and_never_printed(closed_port, monkeypatch, capsys, value):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", value)
+    assert cli.main(["ls"]) == cli.EXIT_BAD_INPUT
+    err = capsys.readouterr().err
+    assert "AWS_ENDPOINT_URL: contains a user" in err
+    assert not [part for part in ("me:", "hid") if part in err]
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_a_key_with_a_line_break_is_named(closed_port, monkeypatch, name):
+    monkeypatch.setenv(name, "hidden\nX")
+    with pytest.raises(Misconfigured, match=f"^{name}: contains a character that is not printable ASCII$"):
+        bucket.open_bucket()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sim2edge import plan as plans
 from sim2edge import runner
 from sim2edge.bus import Bus
-from sim2edge.errors import BadInput, Conflict, Corrupt
+from sim2edge.errors import BadInput, Conflict, Corrupt, Forbidden, Unavailable
 from sim2edge.manifest import File, parse_manifest, split_reference
 from sim2edge.progress import JsonProgress
 
@@ -179,6 +179,39 @@ def test_wrong_credentials_say_so(s3, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(BadInput, match="refused the credentials"):
         Bus.from_environment().get("anything")
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda bus: list(bus.list("refs")),
+        lambda bus: bus.files("refs"),
+        lambda bus: bus.folders("refs"),
+        lambda bus: bus.first_page("refs"),
+        lambda bus: bus.list_refs(),
+        lambda bus: list(bus.manifests("model")),
+        lambda bus: bus.delete(["refs/x"]),
+    ],
+)
+def test_wrong_credentials_say_so_in_one_line_wherever_the_bus_is_listed(s3, monkeypatch, request_of, name):
+    monkeypatch.setenv(name, "wrong")
+    with pytest.raises(Forbidden, match=r"^[\w/]+: the S3 server refused the credentials \(AWS_ACCESS_KEY_ID\): \w+$"):
+        request_of(Bus.from_environment())
+
+
+def test_wrong_credentials_say_so_where_boto3_lists(s3, monkeypatch):
+    pytest.importorskip("boto3")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(Forbidden, match=r"^refs: the S3 server refused the credentials"):
+        Bus.from_environment()._folders_of_any_name("refs")
+
+
+def test_another_answer_of_the_server_is_one_line_with_its_code_and_without_xml(s3, monkeypatch):
+    monkeypatch.setenv("SIM2EDGE_BUCKET", "no-such-bucket")
+    with pytest.raises(Unavailable, match=r"404 Not Found: NoSuchBucket$") as raised:
+        Bus.from_environment(3).folders("refs")
+    assert "<" not in str(raised.value)
 
 
 def test_no_bucket_says_so(monkeypatch):

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.errors import BadInput, Forbidden, Misconfigured, Unavailable
 from sim2edge.stages import get_stage
 from sim2edge_airflow import connections
 from sim2edge_airflow.connections import (
@@ -18,6 +18,7 @@ from sim2edge_airflow.connections import (
     s3_connection,
     worker_environment,
 )
+from sim2edge_airflow.runtimes.docker_engine import connect, engine_address
 from sim2edge_airflow.runtimes.stage_job import stage_secrets
 
 ELSEWHERE = {
@@ -29,7 +30,7 @@ ELSEWHERE = {
 }
 
 
-def describe(kind: str, extra: dict[str, object], **fields: object) -> str:
+def describe(kind: str, extra: object, **fields: object) -> str:
     """A connection as a variable `AIRFLOW_CONN_<ID>` has it."""
     return json.dumps({"conn_type": kind, "extra": extra, **fields})
 
@@ -110,7 +111,7 @@ def test_a_key_that_changes_is_taken_up_by_who_is_connected(lab, s3_server, monk
     bus.put("refs/x", b"1")
     monkeypatch.setenv("AIRFLOW_CONN_LAB", of_server(s3_server, password="another-secret"))
     time.sleep(0.5)
-    with pytest.raises(BadInput, match="refused the credentials"):
+    with pytest.raises(Forbidden, match=r"refused the credentials \(connection 'lab'\)"):
         bus.get("refs/x")
 
 
@@ -122,7 +123,7 @@ def test_a_connection_that_is_not_defined_is_named(lab, monkeypatch):
 
 def test_an_endpoint_that_is_none_is_named(lab, s3_server, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_LAB", describe("aws", {"endpoint_url": "s3.example.org"}, login="a", password="b"))
-    with pytest.raises(BadInput, match=r"^endpoint_url 's3.example.org': expected http://<host>"):
+    with pytest.raises(BadInput, match=r"^connection 'lab': extra.endpoint_url 's3.example.org': expected http"):
         connect_bus()
 
 
@@ -250,3 +251,131 @@ def test_tls_files_come_together(monkeypatch):
     docker(monkeypatch, host="r.example", extra={"docker_url": "tcp://engine:2376", "tls_ca_cert": "/ca.pem"})
     with pytest.raises(BadInput, match=r"connection 'docker_default': .* no tls_client_cert and no tls_client_key"):
         docker_connection()
+
+
+HIDDEN = "hunter2hidden"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (describe("aws", {}, password=HIDDEN)[:-1], "AIRFLOW_CONN_LAB cannot be read: not valid JSON at character"),
+        (describe("aws", {}, login="a", password=HIDDEN, port="abc"), "AIRFLOW_CONN_LAB cannot be read: port: not a"),
+        (describe("aws", {}, login="a", secret=HIDDEN), "AIRFLOW_CONN_LAB cannot be read: unknown field 'secret'"),
+        (f"aws://a:{HIDDEN[:3]}/{HIDDEN}@host:99999/x", "AIRFLOW_CONN_LAB cannot be read: not a valid URI"),
+        (HIDDEN, "conn_type: expected 'aws'"),
+        (describe("docker", {}, login="a", password=HIDDEN), "conn_type: expected 'aws'"),
+        (describe("aws", "not JSON", login="a", password=HIDDEN), "extra: expected a JSON object"),
+        (describe("aws", [1], login="a", password=HIDDEN), "extra: expected a JSON object"),
+        (describe("aws", {}, login="a", password=""), "password: missing or empty: login and password go together"),
+        (describe("aws", {}, login="", password=HIDDEN), "login: missing or empty"),
+        (describe("aws", {"aws_access_key_id": "a"}), "extra.aws_secret_access_key: missing or empty"),
+        (describe("aws", {"aws_session_token": HIDDEN}), "extra.aws_session_token: there is no key to it"),
+        (describe("aws", {}, login="a\nb", password=HIDDEN), "login: contains a character that is not printable ASCII"),
+        (describe("aws", {}, login="a", password=HIDDEN + "\n"), "password: contains a character that is not "),
+        (describe("aws", {"aws_session_token": HIDDEN + "\n"}, login="a", password="b"), "extra.aws_session_token: "),
+        (describe("aws", {"endpoint_url": 5}), "extra.endpoint_url: Input should be a valid string"),
+        (describe("aws", {"endpoint_url": f"http://me:{HIDDEN}@127.0.0.1"}), "extra.endpoint_url: contains a user"),
+        (
+            describe("aws", {"service_config": {"sts": {"endpoint_url": f"http://me:{HIDDEN}@h"}}}),
+            "extra.service_config.sts.endpoint_url: contains a user",
+        ),
+        (describe("aws", {"region_name": 5}), "extra.region_name: Input should be a valid string"),
+        (describe("aws", {"region_name": "no such region!"}), "extra.region_name: String should match"),
+        (describe("aws", {"service_config": "x"}), "extra.service_config: Input should be a valid dictionary"),
+        (describe("aws", {"service_config": {"s3": HIDDEN}}), "extra.service_config.s3: Input should be a valid dict"),
+        (describe("aws", {"config_kwargs": {"nosuch": 1}}), "extra.config_kwargs: Got unexpected keyword argument"),
+        (describe("aws", {"role_arn": "r", "assume_role_kwargs": "x"}), "extra.assume_role_kwargs: Input should be a"),
+    ],
+)
+def test_an_aws_connection_that_cannot_be_is_named_with_its_field_and_never_replaced(lab, monkeypatch, value, said):
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", value)
+    with pytest.raises(Misconfigured) as raised:
+        connect_bus()
+    assert str(raised.value).startswith(f"connection 'lab': {said}")
+    assert HIDDEN not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_profile_without_credentials_is_named(lab, monkeypatch, tmp_path):
+    (tmp_path / "config").write_text("[profile empty]\nregion = x\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", describe("aws", {"profile_name": "empty"}))
+    with pytest.raises(Misconfigured, match=r"^connection 'lab': extra.profile_name: the profile has no credentials$"):
+        connect_bus()
+
+
+ENGINE = {"docker_url": "tcp://127.0.0.1:2376"}
+TLS = {"tls_ca_cert": "/no/ca", "tls_client_cert": "/no/cert", "tls_client_key": "/no/key"}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (describe("docker", {}, password=HIDDEN)[:-1], "AIRFLOW_CONN_DOCKER_DEFAULT cannot be read: not valid JSON"),
+        (describe("docker", {}, port="abc"), "AIRFLOW_CONN_DOCKER_DEFAULT cannot be read: port: not a number"),
+        (HIDDEN, "conn_type: expected 'docker'"),
+        (describe("docker", "not JSON"), "extra: expected a JSON object"),
+        (describe("docker", [1]), "extra: expected a JSON object"),
+        (describe("docker", {}, host="r.example", login="ann"), "password: missing or empty"),
+        (describe("docker", {}, host="r.example", password=HIDDEN), "login: missing or empty"),
+        (describe("docker", TLS), "extra has TLS files, but no docker_url"),
+        (describe("docker", {"docker_url": 5}), "extra.docker_url: Input should be a valid string"),
+        (describe("docker", {"docker_url": "nosuch://x"}), "extra.docker_url: expected tcp://<host>:<port>"),
+        (describe("docker", {"docker_url": "tcp://127.0.0.1:99999"}), "extra.docker_url: expected tcp://<host>:<port>"),
+        (describe("docker", {"docker_url": f"tcp://ann:{HIDDEN}@h:1"}), "extra.docker_url: contains a user"),
+        (describe("docker", {"docker_url": f"ssh://ann:{HIDDEN}@h"}), "extra.docker_url: contains a user"),
+    ],
+)
+def test_a_docker_connection_that_cannot_be_is_named_with_its_field_and_never_replaced(monkeypatch, value, said):
+    monkeypatch.setenv("AIRFLOW_CONN_DOCKER_DEFAULT", value)
+    with pytest.raises(Misconfigured) as raised:
+        docker_connection()
+    assert str(raised.value).startswith(f"connection 'docker_default': {said}")
+    assert HIDDEN not in str(raised.value)
+
+
+def test_a_user_for_ssh_is_taken_and_not_printed(monkeypatch):
+    docker(monkeypatch, extra={"docker_url": "ssh://ann@engine"})
+    connection = docker_connection()
+    assert connection
+    assert connection.engine == "ssh://ann@engine"
+    assert "ann" not in repr(connection)
+    assert engine_address(connection) == "ssh://engine"
+
+
+def test_a_tls_file_that_is_missing_is_named_with_its_connection(monkeypatch):
+    docker(monkeypatch, extra=ENGINE | TLS)
+    named = "^connection 'docker_default': extra.tls_ca_cert: no such file on this worker: /no/ca$"
+    with pytest.raises(BadInput, match=named):
+        connect(docker_connection())
+
+
+@pytest.mark.parametrize(
+    "host", [f"tcp://ann:{HIDDEN}@127.0.0.1:1", f"nosuch://ann:{HIDDEN}@x", "tcp://127.0.0.1:99999"]
+)
+def test_the_variable_of_the_engine_is_one_line_without_its_user(monkeypatch, host):
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises((BadInput, Unavailable)) as raised:
+        connect()
+    assert not [part for part in ("ann", HIDDEN, "\n") if part in str(raised.value)]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (describe("kubernetes", HIDDEN)[:-1], "AIRFLOW_CONN_KUBERNETES_DEFAULT cannot be read: not valid JSON"),
+        (HIDDEN, "conn_type: expected 'kubernetes'"),
+        (describe("kubernetes", HIDDEN), "extra: expected a JSON object"),
+    ],
+)
+def test_a_kubernetes_connection_that_cannot_be_is_named_and_never_replaced(monkeypatch, value, said):
+    from sim2edge_airflow.runtimes import kubernetes_runtime
+
+    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", value)
+    with pytest.raises(Misconfigured) as raised:
+        kubernetes_runtime.connect()
+    assert str(raised.value).startswith(f"connection 'kubernetes_default': {said}")
+    assert HIDDEN not in str(raised.value)

@@ -121,3 +121,14 @@ def test_a_browser_that_has_a_file_asks_again_and_gets_it_only_while_logged_in(a
     nobody = log_in(api, None)
     pages_of(api).state.view = view
     assert nobody.get(address, headers=held).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["flywheel", "models", "devices", "devices/pi-1", f"lineage/frames/b/{ID}", "lineage/devices/pi-1", "batches/b"],
+)
+def test_wrong_keys_are_not_taken_for_a_server_that_is_away(api, s3, monkeypatch, path):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    answer = log_in(api, "viewer").get(f"/sim2edge/{path}")
+    assert (answer.status_code, "refused the credentials (AWS_ACCESS_KEY_ID)" in answer.text) == (403, True)
+    assert "Code&gt;" not in answer.text

@@ -280,7 +280,8 @@ def test_a_namespace_that_is_missing_is_named(cluster, runtime, job):
 def test_without_a_cluster_it_is_said_where_one_is_looked_for(monkeypatch, tmp_path):
     extra = json.dumps({"conn_type": "kubernetes", "extra": {"kube_config_path": str(tmp_path / "missing")}})
     monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", extra)
-    with pytest.raises(BadInput, match=r"^no Kubernetes cluster is configured .*kubernetes_default"):
+    named = rf"^connection 'kubernetes_default': extra.kube_config_path: no such file .*: {tmp_path}/missing$"
+    with pytest.raises(BadInput, match=named):
         KubernetesRuntime()
 
 

@@ -1,15 +1,13 @@
 """Remove orphaned containers and pods: the task of the `reap_containers` DAG."""
 
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
-from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.stages import stage_names
-from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
+from sim2edge_airflow.deployment_settings import read_runtime, read_stage
 
 
 class ReapOperator(BaseOperator):
@@ -57,7 +55,7 @@ def runtimes_used() -> set[str]:
     """Return the runtimes in use, by the deployment's setting or a stage's own: process, docker, kubernetes.
 
     Raises:
-        BadInput: the stages file is invalid.
+        BadInput: the runtime is unknown, or the stages file is invalid.
     """
-    default, path = conf.get("sim2edge", "runtime"), Path(conf.get("sim2edge", "stages"))
-    return {read_stage_settings(path, stage, tag="any").runtime or default for stage in stage_names()}
+    default = read_runtime()
+    return {read_stage(stage, tag="any").runtime or default for stage in stage_names()}

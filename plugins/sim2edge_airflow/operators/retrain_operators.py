@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, Context, Param
-from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from sim2edge import retrain
@@ -22,6 +21,7 @@ from sim2edge.manifest import latest_partition
 from sim2edge.retrain import Request, Training
 from sim2edge.retrain_decision import Decision, Policy, Situation, decide, is_backfill, is_urgent
 from sim2edge_airflow.connections import connect_bus
+from sim2edge_airflow.deployment_settings import read_default_preset
 from sim2edge_airflow.run_settings import PARAMS as RUN_PARAMS
 from sim2edge_airflow.run_settings import check_names, read_run_settings
 
@@ -242,7 +242,7 @@ class StartTraining(BaseOperator):
             batch=latest_partition(frames),
             preset=preset,
             overrides=overrides,
-            settings=retrain.fingerprint(preset or conf.get("sim2edge", "preset"), overrides, self.defaults),
+            settings=retrain.fingerprint(preset or read_default_preset(), overrides, self.defaults),
             frames=tuple(frames),
             requests=tuple(requests),
         )
@@ -252,7 +252,7 @@ def read_open(bus: Bus, defaults: Sequence[str], log: Any) -> Sequence[Request]:
     """Return the valid open requests; delete fulfilled ones, log and keep those that cannot be fulfilled."""
     found = retrain.open_requests(bus, datetime.now(UTC))
     retrain.clear_leftovers(bus, found)
-    requests, problems = retrain.check_requests(found.requests, conf.get("sim2edge", "preset"), defaults)
+    requests, problems = retrain.check_requests(found.requests, read_default_preset(), defaults)
     for problem in (*found.bad, *problems):
         log.warning("Ignored: %s", problem)
     return requests
@@ -280,7 +280,7 @@ def request_by_hand(context: Context, defaults: Sequence[str]) -> Request | None
         submitted=run.run_after.astimezone(UTC),
         now=params.get("now") is True,
     )
-    retrain.fingerprint(request.preset or conf.get("sim2edge", "preset"), request.overrides, defaults)
+    retrain.fingerprint(request.preset or read_default_preset(), request.overrides, defaults)
     return request
 
 

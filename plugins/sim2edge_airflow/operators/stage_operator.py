@@ -24,11 +24,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context, ResumableJobMixin
-from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.log import mask_secret
 
@@ -38,6 +36,7 @@ from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import Manifest
 from sim2edge.progress import make_progress
 from sim2edge_airflow.connections import connect_bus, worker_environment
+from sim2edge_airflow.deployment_settings import read_deployment, read_runtime, read_stage
 from sim2edge_airflow.operators.links import LINKS, StageLineage
 from sim2edge_airflow.operators.stage_inputs import DeclaredInputs, name_inputs
 from sim2edge_airflow.operators.stage_output import StageOutput
@@ -53,7 +52,6 @@ from sim2edge_airflow.runtimes.runtime import (
     StageJob,
 )
 from sim2edge_airflow.runtimes.stage_job import make_job
-from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
 RUNNING, ENDED, LOST = "running", "ended", "lost"
 SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|PASSPHRASE|PRIVATE_KEY")
@@ -194,22 +192,21 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
     def _prepare(self, planned: plan.Plan, settings: RunSettings, context: Context) -> None:
         instance = context["ti"]
         owner = {
-            "deployment": conf.get("sim2edge", "deployment"),
+            "deployment": read_deployment(),
             "dag": instance.dag_id,
             "run": instance.run_id,
             "task": instance.task_id,
             "map_index": str(instance.map_index),
             "try": str(instance.try_number),
         }
-        stages = Path(conf.get("sim2edge", "stages"))
-        limits = read_stage_settings(stages, self.stage, os.environ.get("SIM2EDGE_TAG") or version("sim2edge"))
+        limits = read_stage(self.stage, os.environ.get("SIM2EDGE_TAG") or version("sim2edge"))
         assert self.execution_timeout  # noqa: S101
         timeout = self.execution_timeout
         self._job = make_job(planned, settings, self.overrides, owner, timeout, limits, worker_environment(os.environ))
         mask_secrets(self._job.secrets)
         if "AWS_SESSION_TOKEN" in self._job.secrets:
             self.log.info("%s has an S3 session that is not renewed while it runs: docs/connections.md", self.stage)
-        self._runtime = make_runtime(limits.runtime or conf.get("sim2edge", "runtime"))
+        self._runtime = make_runtime(limits.runtime or read_runtime())
         self.durable = self._runtime.resumable
 
     def _left_behind(self, context: Context) -> bool:

@@ -8,7 +8,6 @@ import mimetypes
 from typing import Any
 from urllib.parse import quote
 
-from airflow.sdk.configuration import conf
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
@@ -16,6 +15,7 @@ from sim2edge.errors import NotFound
 from sim2edge.manifest import Manifest, split_reference
 from sim2edge.stages import kinds, maker_of
 from sim2edge_airflow.connections import connect_bus
+from sim2edge_airflow.deployment_settings import read_url
 from sim2edge_airflow.pages.artifact_details import as_dict, describe
 from sim2edge_airflow.pages.bus_view import CHAMPION
 from sim2edge_airflow.pages.rendering import get_view, render
@@ -134,8 +134,12 @@ def find_report(manifest: Manifest) -> str | None:
 
 
 def find_tracking(manifest: Manifest) -> str | None:
-    """Return the browser URL of the MLflow run; None if it was not tracked or `mlflow_url` is not set."""
-    base = conf.get("sim2edge", "mlflow_url", fallback="").rstrip("/")
+    """Return the browser URL of the MLflow run; None if it was not tracked or `mlflow_url` is not set.
+
+    Raises:
+        Misconfigured: `mlflow_url` is not an http(s) URL.
+    """
+    base = read_url("mlflow_url").rstrip("/")
     where: Any = manifest.summary.get("mlflow")
     if not base or not isinstance(where, dict):
         return None

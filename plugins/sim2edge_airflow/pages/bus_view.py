@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sim2edge.bus import Bus, Ref
 from sim2edge.catalog import Catalog, Record
-from sim2edge.errors import BadInput, Corrupt, Missing, Unavailable
+from sim2edge.errors import BadInput, Corrupt, Forbidden, Missing, NotFound, Unavailable
 from sim2edge.fleet import Device, list_devices, read_device, read_fleet
 from sim2edge.manifest import File, Manifest, split_reference
 from sim2edge_airflow.connections import connect_bus
@@ -78,23 +78,26 @@ class BusView:
 
         Raises:
             BadInput: no bucket is named.
+            Forbidden: S3 refuses the credentials, and has never accepted them.
         """
         self._refs.look(wait_s=0)  # most pages need both: start reading the refs in parallel
         self._catalog.look()
+        if isinstance(failure := self._catalog.failure(), Forbidden):
+            raise failure
         return self._whole
 
     def record(self, reference: str) -> Record:
         """Return the catalog's record of an artifact.
 
         Raises:
-            BadInput: the catalog does not list it.
+            NotFound: the catalog does not list it.
             Unavailable: the catalog is not read yet.
         """
         record = self.catalog().get(reference)
         if record is None and (self.pending or self.age_s is None):
             raise Unavailable(self._catalog.error or "the catalog is still being read: reload in some seconds")
         if record is None:
-            raise BadInput(f"{reference}: the catalog does not list it")
+            raise NotFound(f"{reference}: the catalog does not list it")
         return record
 
     def refs(self) -> Mapping[str, Ref]:
@@ -109,14 +112,15 @@ class BusView:
         """Return the status of one device.
 
         Raises:
-            BadInput: no device of this name has reported yet.
+            NotFound: no device of this name has reported yet.
+            Forbidden: S3 refuses the credentials.
             Unavailable: the fleet has not been read yet.
         """
         known = next((each for each in self.fleet() if each.device == name), None)
-        if known is None and self._fleet.age_s is None and self._fleet.error:
-            raise Unavailable(self._fleet.error)
+        if known is None and (failure := self._fleet.failure()):
+            raise failure
         if known is None and self.devices <= MAX_DEVICES:
-            raise BadInput(f"'{name[:80]}': no device of this name has reported yet")
+            raise NotFound(f"'{name[:80]}': no device of this name has reported yet")
         return known or self._try(lambda: read_device(self.bus, name))
 
     def check(self, manifest: Manifest, file: File) -> None:

@@ -82,10 +82,10 @@ def explain_http(request: Request, error: Exception) -> HTMLResponse:
 
 
 def explain_validation(request: Request, error: Exception) -> HTMLResponse:
-    """Render status 422 for an invalid parameter."""
+    """Render status 400 for an invalid parameter."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
-    return explain(request, 422, f"{first['loc'][-1]}: {first['msg']}")
+    return explain(request, 400, f"{first['loc'][-1]}: {first['msg']}")
 
 
 def explain_failure(request: Request, error: Exception) -> HTMLResponse:

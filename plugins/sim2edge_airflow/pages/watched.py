@@ -41,11 +41,16 @@ class Watched(Generic[T]):
         self._fresh: float | None = None
         self.error: str | None = None
         """Why the last read failed, one line; None if it succeeded."""
+        self._kind: type[BadInput | Unavailable] = Unavailable
 
     @property
     def age_s(self) -> float | None:
         """Seconds since the value was read; None before the first read."""
         return None if self._fresh is None else time.monotonic() - self._fresh
+
+    def failure(self) -> BadInput | Unavailable | None:
+        """Return the error of the last read, in its class, if no read has succeeded yet; else None."""
+        return self._kind(self.error) if self._fresh is None and self.error else None
 
     def look(self, wait_s: float = FIRST_WAIT_S) -> T:
         """Return the cached value; block, at most `wait_s` seconds, only for the first read after idling."""
@@ -71,9 +76,9 @@ class Watched(Generic[T]):
             self._value = self._read()
             self._fresh, self.error = time.monotonic(), None
         except (BadInput, Unavailable) as error:
-            self.error = str(error)
+            self._kind, self.error = type(error), str(error)
         except Exception as error:  # any error: the pages keep the cached value, and show the error
-            self.error = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._kind, self.error = Unavailable, f"{type(error).__name__}: {error}".splitlines()[0]
         finally:
             self._tried.set()
 

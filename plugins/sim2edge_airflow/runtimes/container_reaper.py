@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow.sdk.configuration import conf
 from docker.errors import NotFound
 
 from sim2edge_airflow.connections import docker_connection
+from sim2edge_airflow.deployment_settings import read_deployment
 from sim2edge_airflow.runtimes.container_spec import LABEL, owner_filter
 from sim2edge_airflow.runtimes.docker_engine import connect, engine_errors
 from sim2edge_airflow.runtimes.docker_runtime import remove_container
@@ -105,9 +105,7 @@ def reap(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
     connection = docker_connection()
     engine = connect(connection)
     with engine_errors("the engine", connection):
-        found = engine.api.containers(
-            all=True, filters=owner_filter({"deployment": conf.get("sim2edge", "deployment")})
-        )
+        found = engine.api.containers(all=True, filters=owner_filter({"deployment": read_deployment()}))
         containers = [each for each in (_look(engine, one["Id"]) for one in found) if each]
         orphaned = find_orphaned(containers, states_of)  # after the listing, so that no state is older than it
         for container, _ in orphaned:

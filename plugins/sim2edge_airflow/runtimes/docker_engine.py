@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from docker.errors import APIError, DockerException, TLSParameterError
 from requests.exceptions import RequestException
 
 from sim2edge.errors import BadInput, Unavailable
-from sim2edge.lines import join_lines
+from sim2edge.lines import join_lines, without_users
 from sim2edge_airflow.connections import DockerConnection
 
 TIMEOUT_S = 60
@@ -48,22 +49,42 @@ def connect(connection: DockerConnection | None = None) -> docker.DockerClient:
     """
     with engine_errors("the engine", connection):
         if connection is None or not connection.engine:
-            return docker.DockerClient.from_env(timeout=TIMEOUT_S)
+            return connect_by_variables()
         client = docker.DockerClient(base_url=connection.engine, tls=tls_of(connection), timeout=TIMEOUT_S)
         client.ping()
         return client
 
 
+def connect_by_variables() -> docker.DockerClient:
+    """Return a client of the engine that `DOCKER_HOST` names.
+
+    Raises:
+        BadInput: it is not an address.
+    """
+    try:
+        return docker.DockerClient.from_env(timeout=TIMEOUT_S)
+    except ValueError as error:  # such as a port beyond 65535
+        raise BadInput(f"DOCKER_HOST '{engine_address(None)}': {join_lines(error)}") from None
+
+
 def tls_of(connection: DockerConnection) -> docker.TLSConfig | bool:
-    """Return docker-py's TLS settings of a connection; False if it has none."""
+    """Return docker-py's TLS settings of a connection; False if it has none.
+
+    Raises:
+        BadInput: a file is missing; names the connection and the file.
+    """
+    for name, path in connection.tls.items():
+        if not Path(path).is_file():
+            raise BadInput(f"connection '{connection.name}': extra.tls_{name}: no such file on this worker: {path}")
     from airflow.providers.docker.hooks.docker import DockerHook
 
     return DockerHook.construct_tls_config(**connection.tls)
 
 
 def engine_address(connection: DockerConnection | None) -> str:
-    """Return the engine's address, for messages."""
-    return (connection and connection.engine) or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    """Return the engine's address, without a user, for messages."""
+    given = (connection and connection.engine) or os.environ.get("DOCKER_HOST")
+    return without_users(given or "unix:///var/run/docker.sock")
 
 
 def resolve_image(engine: docker.DockerClient, name: str, connection: DockerConnection | None = None) -> str:
@@ -104,8 +125,8 @@ def check_reachable(endpoint: str, network: str) -> None:
     host = urlsplit(endpoint).hostname or ""
     if network != "host" and (host == "localhost" or host.startswith("127.") or host == "::1"):
         raise BadInput(
-            f"'{endpoint}' is the container's own loopback in network {network}: name a server that is on the network, "
-            "or set [sim2edge] docker_network = host"
+            f"'{without_users(endpoint)}' is the container's own loopback in network {network}: "
+            "name a server that is on the network, or set [sim2edge] docker_network = host"
         )
 
 
@@ -202,7 +223,7 @@ def translate(what: str, error: Exception, address: str) -> BadInput | Unavailab
             "or set DOCKER_HOST to the engine proxy"
         )
     known = (words for cause in causes for kind, words in CAUSES.items() if isinstance(cause, kind))
-    why = next(known, join_lines(error))
+    why = next(known, without_users(join_lines(error)))
     return Unavailable(f"the Docker engine does not answer at {address}: {why}: start it, or set DOCKER_HOST")
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
@@ -28,8 +29,10 @@ from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 from yaml import YAMLError
 
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.errors import BadInput, Misconfigured, Unavailable
 from sim2edge.lines import join_lines
+from sim2edge_airflow.connection_fields import Extra, check_fields, read_extra
+from sim2edge_airflow.connections import get_connection
 from sim2edge_airflow.runtimes.pod_spec import (
     ARTIFACT,
     CONTAINER,
@@ -254,8 +257,28 @@ def connect(hook: KubernetesHook | None = None) -> CoreV1Api:
         BadInput: no cluster is configured, or the connection is invalid.
         Unavailable: the connection cannot be read.
     """
+    check_connection(connection_name())
     with connection_errors():
         return (hook or open_hook()).core_v1_client
+
+
+def check_connection(name: str) -> None:
+    """Check what the hook would ignore or not name: fields that cannot be parsed, and a missing kubeconfig.
+
+    Raises:
+        Misconfigured: names the connection and the field.
+    """
+    if not name:
+        return
+    try:
+        connection = get_connection(name, "kubernetes_conn_id")
+    except Unavailable:
+        return  # not defined: the hook decides what that means
+    check_fields(connection, "kubernetes", Extra)
+    extra = read_extra(connection)
+    path = extra.get("kube_config_path") or extra.get("extra__kubernetes__kube_config_path")
+    if path and not Path(str(path)).expanduser().is_file():
+        raise Misconfigured(f"connection '{name}': extra.kube_config_path: no such file on this worker: {path}")
 
 
 def default_namespace(hook: KubernetesHook) -> str | None:

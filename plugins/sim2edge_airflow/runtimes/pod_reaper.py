@@ -5,12 +5,11 @@ A pod whose worker was killed, and whose task is not retried, ends at its deadli
 
 import contextlib
 from datetime import UTC, datetime
-from pathlib import Path
 
-from airflow.sdk.configuration import conf
 from kubernetes.client import CoreV1Api, V1Pod
 
 from sim2edge.stages import stage_names
+from sim2edge_airflow.deployment_settings import read_deployment, read_runtime, read_stage
 from sim2edge_airflow.runtimes.container_reaper import Container, StatesOfRuns, find_orphaned
 from sim2edge_airflow.runtimes.kubernetes_runtime import (
     REQUEST_S,
@@ -22,7 +21,6 @@ from sim2edge_airflow.runtimes.kubernetes_runtime import (
     open_hook,
 )
 from sim2edge_airflow.runtimes.pod_spec import GRACE_S, LABEL, selector, terminated
-from sim2edge_airflow.runtimes.stage_settings import read_stage_settings
 
 
 def reap_pods(states_of: StatesOfRuns, dry_run: bool = False) -> list[str]:
@@ -50,10 +48,10 @@ def namespaces(of_connection: str | None) -> list[str]:
     """Return the namespaces of stage pods, by the settings and the connection; empty if no stage runs in a cluster.
 
     Raises:
-        BadInput: the stages file is invalid.
+        BadInput: the runtime is unknown, or the stages file is invalid.
     """
-    default, path = conf.get("sim2edge", "runtime"), Path(conf.get("sim2edge", "stages"))
-    settings = [read_stage_settings(path, stage, tag="any") for stage in stage_names()]
+    default = read_runtime()
+    settings = [read_stage(stage, tag="any") for stage in stage_names()]
     clusters = [
         each.kubernetes.in_namespace(of_connection) for each in settings if (each.runtime or default) == "kubernetes"
     ]
@@ -62,7 +60,7 @@ def namespaces(of_connection: str | None) -> list[str]:
 
 def list_pods(cluster: CoreV1Api, namespace: str) -> list[V1Pod]:
     """Return the pods of this deployment that are not being deleted already."""
-    ours = selector({"deployment": conf.get("sim2edge", "deployment")})
+    ours = selector({"deployment": read_deployment()})
     found = ask(
         f"the pods of {namespace}",
         lambda: cluster.list_namespaced_pod(namespace, label_selector=ours, _request_timeout=REQUEST_S),
