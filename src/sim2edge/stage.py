@@ -110,7 +110,7 @@ class Image:
 class Stage:
     """A stage as declared in `sim2edge/<name>/__init__.py`. Light to import: heavy code is named, not imported.
 
-    `entry`, `resolve`, `choose` and `post_commit` are `"module:function"` strings:
+    `entry`, `resolve`, `choose` and `post_commit` are `"module:function"` strings.
     `ref` is the pointer that names the stage's latest artifact (`{partition}` is filled in).
 
     `entry(job) -> Outcome` does the work. Two hooks run during planning, before the id is computed, in the light core:

@@ -20,7 +20,6 @@ SHARED = {
     "episodes",
     "frames",
     "lines",
-    "terminal",
     "inbox",
     "stage",
     "config",
