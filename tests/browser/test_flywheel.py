@@ -96,7 +96,7 @@ def test_a_device_leads_back_to_the_seeds_and_a_batch_on_to_the_device(walk, air
     walk.page.get_by_role("link", name="lineage back to the seeds").click()
     walk.look("lineage-of-device")
     walk.follow(episodes)
-    walk.open(f"/lineage/{episodes}", "made with it")
+    walk.open(f"/lineage/{episodes}", "everything downstream")
     expect(walk.page.locator("a.box title", has_text=DEVICE)).to_have_count(1)
     walk.look("lineage-of-batch")
 

@@ -31,7 +31,7 @@ LIST_ROUTES = """
 import json, sys
 sys.path.append(sys.argv[1])
 from airflow.api_fastapi.core_api.routes.ui import ui_router
-from sim2edge_plugin import Sim2EdgePlugin
+from sim2edge_airflow.plugin import Sim2EdgePlugin
 found = [[method.lower(), route.path] for route in ui_router.routes for method in route.methods]
 for app in Sim2EdgePlugin().fastapi_apps:
     for route in app["app"].routes:

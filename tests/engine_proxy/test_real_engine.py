@@ -127,7 +127,7 @@ def test_the_container_is_as_hard_as_it_was_asked_for(engine, proxied):
     proxied.api.start(container)
     proxied.api.wait(container)
     said = proxied.api.logs(container).decode()
-    assert said.startswith("10001\n")
+    assert "10001\n" in said, "which of the two streams comes first is a matter of chance"
     assert "Read-only file system" in said
     assert "scratch" in said
     assert re.search(r"CapEff:\s+0+\n", said)

@@ -64,7 +64,7 @@ def _show(
         graph=draw(focus, nodes, edges, "#all"),
         title=title,
         focus=focus,
-        lists=[("Made from", list_kinds(catalog, above, ())), ("Made with it", list_kinds(catalog, below, others))],
+        lists=[("Made from", list_kinds(catalog, above, ())), ("Downstream", list_kinds(catalog, below, others))],
         most=MAX_LISTED,
     )
 
