@@ -51,7 +51,9 @@ def options_read(path):
             continue
         called = ast.unparse(node.func)
         arguments = [ast.literal_eval(a) if isinstance(a, ast.Constant) else ast.unparse(a) for a in node.args]
-        if called in {"read_number", "read_url", "read_cron"} or (called == "_read" and isinstance(node.args[0], ast.Constant)):
+        if called in {"read_number", "read_url", "read_cron"} or (
+            called == "_read" and isinstance(node.args[0], ast.Constant)
+        ):
             yield arguments[0]
         elif called in {f"conf.{reader}" for reader in READERS} and arguments[0] == SECTION:
             yield arguments[1]
