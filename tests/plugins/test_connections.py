@@ -85,8 +85,9 @@ def test_what_the_connection_leaves_out_the_variables_say(lab, s3_server, monkey
     assert connect_bus().get("refs/x") == b"1"
 
 
-def test_names_that_only_boto3_lists_are_listed_with_the_connection_too(lab):
-    assert connect_bus()._folders_of_any_name("refs") == []
+def test_names_that_only_boto3_lists_are_listed_with_the_connection_too(lab, partition):
+    lab.put(f"{partition}/deep/x", b"1")
+    assert connect_bus()._folders_of_any_name(partition) == ["deep"]
 
 
 def test_a_connection_in_airflows_database_is_read_where_the_api_server_reads_it(

@@ -59,7 +59,8 @@ def test_the_operator_runs_it_and_the_pages_show_it(s3, partition, tmp_path, int
         "SIM2EDGE_CONF": str(conf),
         "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]),
     }
-    task = TASK.format(tests=[str(here), str(here.parent)], partition=partition)
+    tests = [here, here.parent, Path(pytest.__file__).parents[1]]  # in an image, pytest is beside the packages
+    task = TASK.format(tests=list(map(str, tests)), partition=partition)
     done = subprocess.run(
         [sys.executable, "-c", task], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
