@@ -13,6 +13,7 @@ TASK = """
 import json, sys
 from datetime import timedelta
 sys.path[:0] = {tests!r}
+sys.path.append({pytest!r})  # in an image it is beside the packages
 from airflow.sdk.bases.operator import ExecutorSafeguard
 ExecutorSafeguard.test_mode = True
 from test_stage_operator import Task
@@ -59,8 +60,8 @@ def test_the_operator_runs_it_and_the_pages_show_it(s3, partition, tmp_path, int
         "SIM2EDGE_CONF": str(conf),
         "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]),
     }
-    tests = [here, here.parent, Path(pytest.__file__).parents[1]]  # in an image, pytest is beside the packages
-    task = TASK.format(tests=list(map(str, tests)), partition=partition)
+    beside = str(Path(pytest.__file__).parents[1])
+    task = TASK.format(tests=[str(here), str(here.parent)], pytest=beside, partition=partition)
     done = subprocess.run(
         [sys.executable, "-c", task], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
