@@ -135,7 +135,9 @@ def test_the_engine_may_be_named_by_the_connection(connection, engine, stage_ima
 def test_a_tls_file_that_is_not_there(connection):
     tls = {"tls_ca_cert": "/no/ca.pem", "tls_client_cert": "/no/cert.pem", "tls_client_key": "/no/key.pem"}
     connection(extra={"docker_url": "tcp://127.0.0.1:2376", **tls})
-    with pytest.raises(BadInput, match=r"TLS of the Docker engine at tcp://127\.0\.0\.1:2376: .*file"):
+    with pytest.raises(
+        BadInput, match=r"^connection 'docker_default': extra\.tls_ca_cert: no such file .*/no/ca\.pem$"
+    ):
         DockerRuntime()
 
 

@@ -9,7 +9,7 @@ import pytest
 from tuf.ngclient import Updater
 
 from sim2edge.bus import Bus
-from sim2edge.edge.ota_updater import BusFetcher
+from sim2edge.edge.tuf_fetcher import BusFetcher
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder

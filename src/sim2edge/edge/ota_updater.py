@@ -6,7 +6,6 @@
 The TUF client decides what is authentic. It neither resumes downloads nor flushes to disk: this module does. A release
 that is not authentic, too large, too old or unfit for this device is refused with one line (`BadInput`); the old one
 keeps running.
-The client reads from the bus (`BusFetcher`): a URL is an object's key; lengths are limited, reading stops at the limit.
 """
 
 import errno
@@ -16,15 +15,13 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import psutil
 from tuf.api import exceptions as tuf
-from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.api.metadata import TargetFile
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.ngclient import Updater, UpdaterConfig
 
 from sim2edge.bus import Bus
 from sim2edge.edge import trial
@@ -33,7 +30,8 @@ from sim2edge.edge.durable import flush_folder, write_durably
 from sim2edge.edge.runtime import available_runtimes
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.trial import Installed, Step
-from sim2edge.errors import BadInput, Corrupt, Unavailable
+from sim2edge.edge.tuf_fetcher import BusFetcher
+from sim2edge.errors import BadInput, Unavailable
 
 METADATA = "ota/metadata/"
 TARGETS = "ota/targets/"
@@ -294,24 +292,3 @@ def disk_full_is_bad_input() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise BadInput(f"update refused: no space left on device: {error.filename or 'the home folder'}") from error
-
-
-class BusFetcher(FetcherInterface):
-    """Fetches objects of the bus and maps errors to those the TUF client expects."""
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        chunks = self._chunks(url)
-        return chain([next(chunks, b"")], chunks)  # read the first chunk eagerly, so that a missing object fails here
-
-    def _chunks(self, key: str) -> Iterator[bytes]:
-        try:
-            yield from self._bus.stream(key)
-        except Corrupt as error:
-            raise DownloadHTTPError(str(error), 404) from error
-        except BadInput as error:
-            raise DownloadHTTPError(str(error), 403) from error
-        except Unavailable as error:
-            raise DownloadError(str(error)) from error
