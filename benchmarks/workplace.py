@@ -26,6 +26,9 @@ from sim2edge.stage import Artifact
 BATCH = "bench-2"
 """A batch id whose 4 episodes split, by the hash of their names, into 2 for training, 1 for validation, 1 for test."""
 
+LOGS = "bench-logs"
+"""The batch that `ingest` makes of the same drives, delivered as another producer would."""
+
 RING = "canary"
 SECONDS_A_STAGE = 300
 
@@ -59,6 +62,7 @@ QUICK: Mapping[str, Sequence[str]] = {
 
 INPUTS: Mapping[str, Mapping[str, str]] = {
     "capture": {},
+    "ingest": {},
     "clean": {"episodes": "capture"},
     "augment": {"frames": "clean"},
     "train": {"dataset": "augment"},
@@ -121,8 +125,20 @@ class Workplace:
 
     def stage_command(self, name: str) -> Sequence[str]:
         """Return the arguments that run a stage on the batch; run the stages of its inputs first if needed."""
+        if name == "ingest":
+            return [name, str(self.logs()), "--partition", LOGS]
         inputs = [f"--input={role}={self.stage(source).manifest.reference}" for role, source in INPUTS[name].items()]
         return [name, "--partition", BATCH, *inputs, *QUICK[name]]
+
+    def logs(self) -> Path:
+        """Return a folder with the MCAP log of each captured episode."""
+        folder = self.folder / LOGS
+        if not folder.exists():
+            episodes = self.fetch("capture")
+            folder.mkdir()
+            for log in episodes.folder.rglob("*.mcap"):
+                log.rename(folder / f"{log.parent.name}.mcap")
+        return folder
 
     def fetch(self, name: str) -> Artifact:
         """Return a stage's artifact, fetched into a folder."""

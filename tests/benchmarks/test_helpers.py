@@ -56,3 +56,17 @@ def test_the_batch_has_episodes_for_every_split():
 
     splits = [split_of(f"{BATCH}.{index:04d}", validation=0.25, test=0.25) for index in range(4)]
     assert sorted(splits) == ["test", "train", "train", "validation"]
+
+
+def test_every_declared_stage_can_be_run_on_the_inputs_it_declares():
+    from benchmarks.workplace import INPUTS, QUICK
+
+    from sim2edge.stages import get_stage, stage_names
+
+    assert sorted(INPUTS) == sorted(stage_names())
+    for name in stage_names():
+        stage = get_stage(name)
+        given = set(INPUTS[name])
+        assert given <= set(stage.inputs), name
+        assert not {key for key, each in stage.inputs.items() if not each.optional} - given, name
+    assert set(QUICK) <= set(INPUTS)
