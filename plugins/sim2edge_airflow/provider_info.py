@@ -42,6 +42,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "alert_webhook": ("string", "", "URL to which failures and late batches are posted; usually a secret."),
     "alert_email_to": ("string", "", "E-mail addresses for the same, separated by commas; server: `smtp_default`."),
     "late_after_hours": ("float", "12", "Hours after which an unfinished batch is late; 0: never."),
+    "reconcile_after_minutes": ("float", "5", "Minutes after which an event without a run counts as dropped."),
     "inbox_poll_seconds": ("float", "5", "Seconds between two polls of the inbox; 0: only the five-minute sweep."),
     "inbox_queue": ("string", "", "URL of an SQS queue with S3's notifications of new objects: polled, not the inbox."),
     "inbox_overdue_minutes": ("float", "60", "Minutes without a new file after which an incomplete batch is overdue."),
@@ -49,7 +50,14 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
 SENSITIVE = {"alert_webhook"}
 """Options that Airflow masks, and also reads from a command (`..._CMD`) or a secrets backend (`..._SECRET`)."""
 
-OPERATORS = ("stage_operator", "register_operator", "retrain_operators", "release_approval", "reap_operator")
+OPERATORS = (
+    "stage_operator",
+    "register_operator",
+    "retrain_operators",
+    "release_approval",
+    "reap_operator",
+    "reconcile_operators",
+)
 LINKS = ("ArtifactLink", "ManifestLink", "ReportLink", "TrackingLink")
 
 

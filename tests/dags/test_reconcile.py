@@ -1,0 +1,129 @@
+"""What pauses lose is started, once: under Airflow's own scheduler, with a real S3 server; the stages are stand-ins.
+
+.venvs/airflow/bin/python -m pytest -m slow tests/dags/test_reconcile.py
+RECONCILE_BATCHES=200 ...                       the same for longer; RECONCILE_SEED repeats one
+"""
+
+import collections
+import os
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+from airflow_stack import RUN_ENDED, RunningAirflow, running_airflow, wait_for
+
+from sim2edge.bus import Bus
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+DAGS = ("sim_capture", "data_cleaning")
+CONSUMERS = ("data_cleaning", "ingest_batch", "release_model", "train_model")
+OWN = {
+    "AIRFLOW__SIM2EDGE__RECONCILE_AFTER_MINUTES": "0.1",
+    "AIRFLOW__SIM2EDGE__POOL_CAPTURE": "8",
+    "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "600",
+}
+BATCHES = int(os.environ.get("RECONCILE_BATCHES", "30"))
+SEED = int(os.environ.get("RECONCILE_SEED", str(time.time_ns() % 10_000)))
+PAUSED_S = 4.0
+"""Largest time between two pauses."""
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory) -> Iterator[RunningAirflow]:
+    with running_airflow(tmp_path_factory.mktemp("reconcile"), OWN, unpaused=DAGS) as airflow:
+        yield airflow
+
+
+def pause(airflow: RunningAirflow, dag: str, paused: bool = True) -> None:
+    airflow.call("PATCH", f"dags/{dag}", {"is_paused": paused})
+
+
+def reconcile(airflow: RunningAirflow) -> dict[str, str]:
+    """Run the DAG by hand; task to state. It may be paused otherwise, so that no schedule comes between."""
+    pause(airflow, "reconcile", False)
+    run = airflow.trigger("reconcile")
+    airflow.run_ended("reconcile", run)
+    pause(airflow, "reconcile")
+    tasks = airflow.client.tasks("reconcile", run)
+    return {dag: tasks[f"start_{dag}"]["state"] for dag in CONSUMERS}
+
+
+def cleaned(airflow: RunningAirflow, batch: str) -> list[str]:
+    return [run["state"] for run in airflow.client.runs("data_cleaning", batch)]
+
+
+def test_a_batch_captured_while_cleaning_was_paused_is_cleaned_afterwards_with_its_settings(airflow):
+    pause(airflow, "data_cleaning")
+    run = airflow.trigger("sim_capture", "lost", preset="default", overrides=["clean.only_successful=false"])
+    airflow.run_ended("sim_capture", run)
+    assert reconcile(airflow)["data_cleaning"] == "skipped"
+    pause(airflow, "data_cleaning", False)
+    time.sleep(7)
+    assert cleaned(airflow, "lost") == []
+    assert reconcile(airflow) == dict.fromkeys(CONSUMERS, "skipped") | {"data_cleaning": "success"}
+    run = airflow.run("data_cleaning", "lost")
+    assert airflow.run_ended("data_cleaning", run)["state"] == "success"
+    frames = Bus.from_environment().open(airflow.client.result("data_cleaning", run, "clean"))
+    assert frames.config["only_successful"] is False
+
+
+def test_it_is_started_once(airflow):
+    assert reconcile(airflow) == dict.fromkeys(CONSUMERS, "skipped")
+    assert cleaned(airflow, "lost") == ["success"]
+
+
+def test_a_batch_that_was_cleaned_by_hand_meanwhile_is_left_alone(airflow):
+    pause(airflow, "data_cleaning")
+    airflow.run_ended("sim_capture", airflow.trigger("sim_capture", "by-hand"))
+    pause(airflow, "data_cleaning", False)
+    airflow.run_ended("data_cleaning", airflow.trigger("data_cleaning", "by-hand"))
+    time.sleep(7)
+    assert reconcile(airflow)["data_cleaning"] == "skipped"
+    assert len(cleaned(airflow, "by-hand")) == 1
+
+
+def test_a_run_that_failed_is_not_started_again(airflow):
+    airflow.behave(clean="bad input")
+    airflow.run_ended("sim_capture", airflow.trigger("sim_capture", "bad"))
+    run = airflow.run("data_cleaning", "bad")
+    assert airflow.run_ended("data_cleaning", run)["state"] == "failed"
+    airflow.behave()
+    time.sleep(7)
+    assert reconcile(airflow)["data_cleaning"] == "skipped"
+    assert cleaned(airflow, "bad") == ["failed"]
+
+
+def test_random_pauses_lose_nothing_and_start_nothing_twice(airflow):
+    print(f"RECONCILE_SEED={SEED}")
+    rng, names = random.Random(SEED), [f"r-{number:03d}" for number in range(BATCHES)]
+    waiting = list(names)
+    while waiting or not all(run["state"] in RUN_ENDED for run in captures(airflow)):
+        for name in waiting[:3]:
+            airflow.trigger("sim_capture", name)
+        del waiting[:3]
+        pause(airflow, rng.choice(DAGS), rng.random() < 0.5)
+        if rng.random() < 0.2:
+            reconcile(airflow)
+        time.sleep(rng.uniform(0, PAUSED_S))
+        if not waiting:
+            pause(airflow, "sim_capture", False)
+    pause(airflow, "data_cleaning", False)
+
+    def all_cleaned() -> bool:
+        reconcile(airflow)
+        return all(set(cleaned(airflow, name)) == {"success"} for name in names)
+
+    wait_for(all_cleaned, "every batch to be cleaned", 1800)
+    time.sleep(7)
+    reconcile(airflow)
+    runs = [run for name in names for run in airflow.client.runs("data_cleaning", name)]
+    assert collections.Counter(run["partition_key"] for run in runs) == dict.fromkeys(names, 1)
+    again = [event for event in airflow.client.events("reconcile") if event["partition_key"] in names]
+    print(f"{len(names)} batches, {len(again)} or more events emitted again")
+    assert again
+
+
+def captures(airflow: RunningAirflow) -> list[dict[str, object]]:
+    return [run for run in airflow.runs("sim_capture") if str(run["partition_key"]).startswith("r-")]
