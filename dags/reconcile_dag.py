@@ -2,8 +2,8 @@
 ### reconcile: what a paused DAG missed is started
 
 Airflow drops the event that should start a DAG while the DAG is paused. Events stay recorded, with the runs they
-started: the `find_` tasks look for events that started no run of a DAG, and the `start_` tasks emit them again, with the
-same batch and settings, once the DAG is not paused.
+started: the `find_` tasks look for events that started no run of a DAG, and the `start_` tasks emit them again, with
+the same batch and settings, once the DAG is not paused.
 
 **Starts** every five minutes. By hand: *Trigger*, without a partition key; nothing is started twice.
 
@@ -13,8 +13,8 @@ the DAG is still paused.
 **Pause this DAG** only to keep what was missed from starting; it starts when this DAG is unpaused, up to thirty days
 later. A run that failed is not started again: clear it.
 
-**When it fails**: the last line of the log reports that S3 does not answer, or that the DAG has an import error. Nothing
-is lost: the next run starts what this one did not.
+**When it fails**: the last line of the log reports that S3 does not answer, or that the DAG does not exist.
+Nothing is lost: the next run starts what this one did not.
 
 Owner: Airflow operations.
 """

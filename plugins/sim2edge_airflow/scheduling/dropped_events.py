@@ -1,8 +1,8 @@
 """Decide which asset events started no run, though they should have. Pure.
 
-Airflow drops an event whose consumer is paused (`register_asset_change` in airflow/assets/manager.py), and a pending one
-if the consumer's schedule is edited before its run is created. The event itself stays recorded, with the runs that it
-started: an event without any, older than the scheduler takes to create one, was dropped.
+Airflow drops an event whose consumer is paused (`register_asset_change` in airflow/assets/manager.py), and a pending
+one if the consumer's schedule is edited before its run is created. The event itself stays recorded, with the runs that
+it started: an event without any, older than the scheduler takes to create one, was dropped.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
