@@ -26,7 +26,7 @@ from sim2edge_airflow.alerts.deadlines import late_batch
 from sim2edge_airflow.assets import EPISODES, FRAMES
 from sim2edge_airflow.operators.retrain_operators import RequestTraining
 from sim2edge_airflow.operators.stage_operator import StageOperator
-from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
+from sim2edge_airflow.run_settings import DEFAULT_ARGS, run_params
 from sim2edge_airflow.scheduling.pipeline_file import read_pipeline
 
 PIPELINE = read_pipeline(Path(__file__).with_name("train_model.yml"))
@@ -41,7 +41,7 @@ PIPELINE = read_pipeline(Path(__file__).with_name("train_model.yml"))
     max_active_runs=100,
     default_args=DEFAULT_ARGS | {"owner": "data engineering"},
     deadline=late_batch(__doc__),
-    params=PARAMS,
+    params=run_params("data_cleaning"),
     tags=["sim2edge", "data"],
 )
 def data_cleaning() -> None:

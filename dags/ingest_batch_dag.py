@@ -24,7 +24,7 @@ from airflow.sdk import PartitionedAssetTimetable, dag
 from sim2edge_airflow.alerts.deadlines import late_batch
 from sim2edge_airflow.assets import DELIVERY, EPISODES
 from sim2edge_airflow.operators.stage_operator import StageOperator
-from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
+from sim2edge_airflow.run_settings import DEFAULT_ARGS, run_params
 
 
 @dag(
@@ -36,7 +36,7 @@ from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
     max_active_runs=100,
     default_args=DEFAULT_ARGS | {"owner": "data engineering"},
     deadline=late_batch(__doc__),
-    params=PARAMS,
+    params=run_params("ingest_batch"),
     tags=["sim2edge", "data"],
 )
 def ingest_batch() -> None:

@@ -22,7 +22,7 @@ from airflow.sdk import PartitionedAssetTimetable, dag
 from sim2edge_airflow.assets import RELEASE, ROLLOUT, VERDICT
 from sim2edge_airflow.operators.release_approval import with_approval
 from sim2edge_airflow.operators.stage_operator import StageOperator
-from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
+from sim2edge_airflow.run_settings import DEFAULT_ARGS, run_params
 
 
 @dag(
@@ -33,7 +33,7 @@ from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS | {"owner": "robotics"},
-    params=PARAMS,
+    params=run_params("release_model"),
     tags=["sim2edge", "model"],
 )
 def release_model() -> None:

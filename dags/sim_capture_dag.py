@@ -36,7 +36,7 @@ from sim2edge_airflow.alerts.deadlines import late_batch
 from sim2edge_airflow.assets import EPISODES
 from sim2edge_airflow.deployment_settings import read_cron
 from sim2edge_airflow.operators.stage_in_shards import stage_in_shards
-from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
+from sim2edge_airflow.run_settings import DEFAULT_ARGS, run_params
 from sim2edge_airflow.scheduling.batch_timetable import BatchTimetable
 
 CRON = read_cron("capture_cron")
@@ -51,7 +51,7 @@ CRON = read_cron("capture_cron")
     max_active_runs=100,
     default_args=DEFAULT_ARGS | {"owner": "simulation engineering"},
     deadline=late_batch(__doc__),
-    params=PARAMS,
+    params=run_params("sim_capture"),
     tags=["sim2edge", "data"],
 )
 def sim_capture() -> None:

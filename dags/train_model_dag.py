@@ -24,7 +24,7 @@ from airflow.sdk import PartitionedAssetTimetable, dag
 
 from sim2edge_airflow.assets import DATASET, MODEL, TRAINING, VERDICT
 from sim2edge_airflow.operators.stage_operator import StageOperator
-from sim2edge_airflow.run_settings import DEFAULT_ARGS, PARAMS
+from sim2edge_airflow.run_settings import DEFAULT_ARGS, run_params
 from sim2edge_airflow.scheduling.pipeline_file import read_pipeline
 
 PIPELINE = read_pipeline(Path(__file__).with_name("train_model.yml"))
@@ -39,7 +39,7 @@ HOW = {stage: how.task_arguments() for stage, how in PIPELINE.stages.items()}
     catchup=False,
     max_active_runs=PIPELINE.max_active_runs,
     default_args=DEFAULT_ARGS | {"owner": "machine learning"},
-    params=PARAMS,
+    params=run_params("train_model"),
     tags=["sim2edge", "model"],
 )
 def train_model() -> None:

@@ -3,6 +3,10 @@
 A run has a partition (the batch), a preset and overrides. A triggered run gets them as params; a run started by an
 asset event, which has no params of its own, takes them from the event's `extra`; otherwise the preset comes from
 `[sim2edge] preset` in airflow.cfg.
+
+Settings reach as far as the permission to trigger the DAG should (`SCOPES`): a run that makes data changes the stages
+of data, a training those of training. What decides about the fleet is not in either: the gate (`validate`) has the
+settings of the deployment, ring and limits of a release are set by whoever may trigger `release_model`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,25 +16,51 @@ from typing import Any
 
 from airflow.sdk import Context, Param
 
-from sim2edge.config import parse_overrides
+from sim2edge.config import load, parse_overrides
 from sim2edge.errors import BadInput
-from sim2edge.stages import stage_names
+from sim2edge.stages import get_stage, stage_names
 from sim2edge_airflow.alerts.report import report_failure
 from sim2edge_airflow.deployment_settings import read_default_preset
 
-PARAMS = {
-    "preset": Param(
-        None,
-        type=["null", "string"],
-        description="A file of conf/, without .yaml. Empty: that of the run before this one, or the deployment's.",
-    ),
-    "overrides": Param(
-        [],
-        type="array",
-        items={"type": "string", "pattern": r"^[a-z]+\.[^=]+="},
-        description="Settings of this run and of the DAGs it starts: stage.key=value, one a line.",
-    ),
+SCOPES: Mapping[str, Sequence[str]] = {
+    "sim_capture": ("capture", "clean", "augment"),
+    "ingest_batch": ("ingest", "clean", "augment"),
+    "data_cleaning": ("clean", "augment"),
+    "retrain": ("augment", "train"),
+    "train_model": ("augment", "train"),
+    "release_model": ("export", "push"),
 }
+"""DAG to the stages whose settings its runs may change: its own, and those of the runs that it starts. Other DAGs: all."""
+NOT_INHERITING = ("release_model",)
+"""DAGs that take no settings from the run that started them."""
+
+
+def scope_of(dag_id: str) -> Sequence[str]:
+    """Return the stages whose settings a run of a DAG may change."""
+    return SCOPES.get(dag_id) or stage_names()
+
+
+def run_params(dag_id: str | None = None) -> dict[str, Param]:
+    """Return the params of a DAG, for its trigger form; None: of a DAG that may change the settings of every stage."""
+    stages = scope_of(dag_id or "")
+    names = ", ".join(stages)
+    return {
+        "preset": Param(
+            None,
+            type=["null", "string"],
+            description=f"A file of conf/, without .yaml, for {names}. Empty: that of the run before this one, or the "
+            "deployment's.",
+        ),
+        "overrides": Param(
+            [],
+            type="array",
+            items={"type": "string", "pattern": rf"^({'|'.join(stages)})\.[^=]+="},
+            description=f"Settings of {names} in this run and those it starts: stage.key=value, one a line.",
+        ),
+    }
+
+
+PARAMS = run_params()
 
 DEFAULT_ARGS = {
     "owner": "sim2edge",
@@ -55,11 +85,19 @@ class RunSettings:
     """Reference of the artifact whose event started the run."""
     backfill: bool = False
     """Whether the batch belongs to a backfill."""
+    scope: Sequence[str] | None = None
+    """The stages that preset and overrides are for; None: all."""
+    default_preset: str = ""
+    """The deployment's, for the others."""
 
     def for_stage(self, stage: str) -> list[str]:
         """Return the overrides of one stage, as its own `key=value` words."""
         prefix = f"{stage}."
         return [word.removeprefix(prefix) for word in self.overrides if word.startswith(prefix)]
+
+    def preset_of(self, stage: str) -> str:
+        """Return the preset of one stage."""
+        return self.preset if self.scope is None or stage in self.scope else self.default_preset
 
     def for_event(self, reference: str) -> dict[str, Any]:
         """Return the `extra` of the event of a new artifact."""
@@ -71,33 +109,58 @@ def read_run_settings(context: Context) -> RunSettings:
     """Return the settings of the run that a task belongs to.
 
     Raises:
-        BadInput: the run has no partition key, its conf has an unknown name, an override does not name a stage, or
-            `[sim2edge] preset` cannot be the name of a preset.
+        BadInput: the run has no partition key, its conf has an unknown name, an override is not one of the DAG's, or a
+            stage's settings are invalid.
     """
     run = context["dag_run"]
     check_names(context["params"], context["dag"].params if "dag" in context else PARAMS)
     events = [event for events in context["triggering_asset_events"].values() for event in events]
-    settings = merge_settings(run.partition_key, context["params"], events, read_default_preset())
+    settings = merge_settings(run.dag_id, run.partition_key, context["params"], events, read_default_preset())
+    check_settings(settings)
     return replace(settings, backfill=True) if run.run_type == "backfill" else settings
 
 
 def merge_settings(
-    partition: str | None, params: Mapping[str, Any], events: Iterable[Any], default_preset: str
+    dag_id: str, partition: str | None, params: Mapping[str, Any], events: Iterable[Any], default_preset: str
 ) -> RunSettings:
     """Return settings from params, else from the latest event that carries some, else from the deployment.
 
     Raises:
-        BadInput: the partition is missing, or an override does not name a stage.
+        BadInput: the partition is missing, or an override names no stage that the DAG may change.
     """
     if not partition:
         raise BadInput("this run has no partition key: trigger the DAG with the batch id as its partition key")
     extras = [event.extra for event in sorted(events, key=lambda event: event.timestamp)]
     brought = [extra for extra in extras if extra.get("reference") or extra.get("training")]
     extra = brought[-1] if brought else {}
-    overrides = tuple(params.get("overrides") or extra.get("overrides") or ())
-    check_overrides(overrides)
-    preset = params.get("preset") or extra.get("preset") or default_preset
-    return RunSettings(partition, preset, overrides, extra.get("reference"), extra.get("backfill") is True)
+    inherited = {} if dag_id in NOT_INHERITING else extra
+    scope = scope_of(dag_id)
+    overrides = tuple(params.get("overrides") or within(scope, inherited.get("overrides") or ()))
+    check_overrides(overrides, scope, dag_id)
+    return RunSettings(
+        partition,
+        params.get("preset") or inherited.get("preset") or default_preset,
+        overrides,
+        extra.get("reference"),
+        extra.get("backfill") is True,
+        scope,
+        default_preset,
+    )
+
+
+def within(scope: Sequence[str], overrides: Iterable[str]) -> list[str]:
+    """Return the overrides of the stages of a scope: those of a run upstream may be of other stages, too."""
+    return [word for word in overrides if word.partition(".")[0] in scope]
+
+
+def check_settings(settings: RunSettings) -> None:
+    """Check the preset and the overrides for every stage of the scope: a typo must not surface after hours of work.
+
+    Raises:
+        BadInput: unknown preset, unknown key, or a wrong value; names it.
+    """
+    for name in settings.scope or stage_names():
+        load(get_stage(name).config, name, settings.preset, settings.for_stage(name))
 
 
 def check_names(given: Iterable[str], known: Iterable[str]) -> None:
@@ -110,15 +173,24 @@ def check_names(given: Iterable[str], known: Iterable[str]) -> None:
         raise BadInput(f"conf '{unknown[0][:100]}' is not one of: {', '.join(sorted(known))}")
 
 
-def check_overrides(overrides: Iterable[str]) -> None:
-    """Check that each override is `stage.key=value` with an existing stage.
+def check_overrides(overrides: Iterable[str], scope: Sequence[str], dag_id: str) -> None:
+    """Check that each override is `stage.key=value` with a stage of the scope.
 
     Raises:
         BadInput: an override is not; names it.
     """
     for word in overrides:
         stage, dot, rest = word.partition(".")
-        known = stage_names()
-        if stage not in known or not dot:
-            raise BadInput(f"override '{word}': expected stage.key=value with a stage of: {', '.join(known)}")
+        if stage not in stage_names() or not dot:
+            raise BadInput(f"override '{word}': expected stage.key=value with a stage of: {', '.join(scope)}")
+        if stage not in scope:
+            raise BadInput(f"override '{word}': {dag_id} takes settings of {', '.join(scope)}; {whose(stage)}")
         parse_overrides([rest])
+
+
+def whose(stage: str) -> str:
+    """Return where the settings of a stage belong, for an error message."""
+    owners = [dag for dag, stages in SCOPES.items() if stage in stages]
+    if owners:
+        return f"those of {stage} are given to {' or '.join(owners)}"
+    return f"those of {stage} are the deployment's: its preset, or dags/train_model.yml"

@@ -42,6 +42,8 @@ from sim2edge.stages import between, stage_names
 
 OPEN, FULFILLED, TRAININGS = "retrain/open", "retrain/served", "retrain/trainings"
 FRAMES = "refs/frames"
+TUNABLE = ("augment", "train")
+"""The stages whose settings a request may change: those of the gate and of a release are the deployment's."""
 MAX_BYTES = 8192
 """The largest request, bytes of JSON."""
 MAX_JOINED = 5000
@@ -202,25 +204,45 @@ def make_request(
         raise BadInput(f"request: evidence: not JSON: {error}") from error
 
 
-def fingerprint(preset: str | None, overrides: Sequence[str], defaults: Sequence[str] = ()) -> str:
+def fingerprint(
+    preset: str | None, overrides: Sequence[str], defaults: Sequence[str] = (), deployment: str | None = None
+) -> str:
     """Return 16 hex digits that identify versions and settings of the stages from `augment` to `push`.
 
     They are part of the evidence of a `data` request: after a change of settings or code, known frames count as new.
 
     Args:
-        preset: a file of conf/.
-        overrides: `stage.key=value` words.
+        preset: a file of conf/, for the stages in `TUNABLE`; None: the deployment's.
+        overrides: `stage.key=value` words for these stages; others have no effect.
         defaults: words of the same form from the deployment; `overrides` take precedence.
+        deployment: the deployment's preset, for the other stages.
 
     Raises:
         BadInput: unknown preset, unknown key, or a wrong value.
     """
     found = []
     for stage in between("dataset", "rollout"):  # what a training and its release depend on
-        name = stage.name
-        words = [word.removeprefix(f"{name}.") for word in (*defaults, *overrides) if word.startswith(f"{name}.")]
-        found.append([name, stage.version, cache_key_fields(load(stage.config, name, preset, words))])
+        name, chosen = stage.name, stage.name in TUNABLE
+        given = [*defaults, *overrides] if chosen else defaults
+        words = [word.removeprefix(f"{name}.") for word in given if word.startswith(f"{name}.")]
+        config = load(stage.config, name, preset or deployment if chosen else deployment, words)
+        found.append([name, stage.version, cache_key_fields(config)])
     return digest(found)[:16]
+
+
+def tunable(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides of the stages in `TUNABLE`."""
+    return tuple(word for word in overrides if word.partition(".")[0] in TUNABLE)
+
+
+def check_tunable(overrides: Sequence[str]) -> None:
+    """Check that every override is one that a request may have.
+
+    Raises:
+        BadInput: an override is of another stage; names it.
+    """
+    if other := next((word for word in overrides if word not in tunable(overrides)), None):
+        raise BadInput(f"override '{other}': a training takes settings of {', '.join(TUNABLE)}")
 
 
 def check_requests(
@@ -236,7 +258,7 @@ def check_requests(
     fit, problems = [], []
     for request in requests:
         try:
-            fingerprint(request.preset or preset, request.overrides, defaults)
+            fingerprint(request.preset, request.overrides, defaults, preset)
             fit.append(request)
         except BadInput as error:
             problems.append(f"{OPEN}/{request.id}.json: {error}")
@@ -382,7 +404,7 @@ def merge_settings(requests: Sequence[Request]) -> tuple[str | None, tuple[str, 
     """Return preset and overrides of joined requests: those of the newest that names some."""
     naming = [request for request in requests if request.preset or request.overrides]
     newest = max(naming, key=lambda request: (request.submitted, request.id), default=None)
-    return (newest.preset, newest.overrides) if newest else (None, ())
+    return (newest.preset, tunable(newest.overrides)) if newest else (None, ())
 
 
 def fulfil(bus: Bus, training: Training) -> Training | None:

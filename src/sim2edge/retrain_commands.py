@@ -23,6 +23,7 @@ from sim2edge.progress import print_whole
 from sim2edge.retrain import (
     Kind,
     Request,
+    check_tunable,
     find_training,
     fingerprint,
     make_request,
@@ -113,6 +114,7 @@ def put_request(bus: Bus, request: Request) -> int:
     Raises:
         BadInput: its settings are not valid for a training.
     """
+    check_tunable(request.overrides)
     fingerprint(request.preset, request.overrides)
     fulfilled = submit(bus, request)
     said = f"was fulfilled by training {fulfilled}: submit other evidence for a new one" if fulfilled else "is open"

@@ -39,7 +39,7 @@ class System:
             "SIM2EDGE_DEPLOYMENT": self.name,
             "SIM2EDGE_DOCKER_GID": str(host.socket_group({})),
             "SIM2EDGE_SECRETS": str(self.secrets),
-            "SIM2EDGE_PRESET": "demo",
+            "SIM2EDGE_PRESET": "demo" if os.environ.get("WHOLE") == "1" else "tiny",
         }
         make_secrets(self.secrets)
 

@@ -195,12 +195,26 @@ def test_the_record_of_the_largest_training_can_be_read_again():
 def test_the_fingerprint_changes_with_what_a_training_would_come_to_and_with_nothing_else():
     usual = fingerprint("demo", [])
     assert fingerprint("demo", ["clean.width=96"]) == usual
-    different = [["augment.copies=3"], ["train.epochs=9"], ["export.parity_frames=9"]]
-    assert len({usual, *(fingerprint("demo", words) for words in different), fingerprint("default", [])}) == 5
-    assert fingerprint("demo", ["train.epochs=9"], defaults=["train.epochs=8"]) == fingerprint(
-        "demo", ["train.epochs=9"]
-    )
-    assert fingerprint("demo", [], defaults=["train.epochs=9"]) == fingerprint("demo", ["train.epochs=9"])
+    different = [["augment.copies=3"], ["train.epochs=9"]]
+    assert len({usual, *(fingerprint("demo", words) for words in different), fingerprint("default", [])}) == 4
+    assert fingerprint("demo", [], ["export.parity_frames=9"]) != usual
+    assert fingerprint("demo", [], deployment="tiny") != usual, "the gate's and the release's are the deployment's"
+    assert fingerprint(None, [], deployment="demo") == fingerprint("demo", [], deployment="demo")
+
+
+@pytest.mark.parametrize("word", ["push.ring=stable", "validate.floors.map_50=0", "export.limits.min_classes=0"])
+def test_a_request_cannot_change_what_decides_about_the_fleet(word):
+    assert fingerprint("demo", [word]) == fingerprint("demo", [])
+    sneaky = make_request("manual", "why not", {"x": 1}, by="eva", overrides=[word, "train.epochs=9"], submitted=NOW)
+    assert retrain.merge_settings([sneaky]) == (None, ("train.epochs=9",))
+    with pytest.raises(BadInput, match=f"override '{word}': a training takes settings of augment, train"):
+        retrain.check_tunable(sneaky.overrides)
+
+
+def test_the_deployments_settings_count_in_a_fingerprint_and_those_of_the_run_win():
+    own = fingerprint("demo", ["train.epochs=9"])
+    assert fingerprint("demo", ["train.epochs=9"], defaults=["train.epochs=8"]) == own
+    assert fingerprint("demo", [], defaults=["train.epochs=9"]) == own
 
 
 def test_only_the_last_training_counts_as_what_was_learned(bus):

@@ -93,7 +93,7 @@ def airflow(tmp_path_factory) -> Iterator[RunningAirflow]:
 
 
 def test_new_data_starts_a_training_and_an_approved_release_goes_out(airflow):
-    airflow.trigger("sim_capture", "b1", overrides=["train.epochs=2"])
+    airflow.trigger("sim_capture", "b1", overrides=["augment.copies=2"])
     training = airflow.new_run("train_model", [])
     assert training["partition_key"] == "b1"
     assert "data: batch b1: 0 frames (data_cleaning)" in note(airflow, training)

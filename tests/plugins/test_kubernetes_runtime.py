@@ -408,7 +408,7 @@ def test_the_pipeline_runs_in_pods_by_one_setting(cluster, s3, partition, monkey
         instance = SimpleNamespace(**names, stats_tags={}, xcom_push=lambda **_: None)
         context = Context(
             ti=instance,
-            dag_run=SimpleNamespace(partition_key=partition, run_type="asset_triggered"),
+            dag_run=SimpleNamespace(dag_id="dag", partition_key=partition, run_type="asset_triggered"),
             params={},
             triggering_asset_events={},
             outlet_events={},

@@ -38,6 +38,7 @@ def context(runs=None, run=1, paused=False, **params):
     going_on = dict(runs or {})
     return {
         "dag_run": SimpleNamespace(
+            dag_id="data_cleaning",
             run_id=f"r{run}",
             run_after=moment,
             triggering_user_name="eva",
@@ -102,8 +103,8 @@ def test_other_settings_ask_again_and_so_do_the_first_ones_after_them(frames):
 
 
 def test_a_wrong_override_fails_with_the_field(frames):
-    with pytest.raises(AirflowFailException, match=r"train\.nonsense: unknown key"):
-        request_training(["train.nonsense=1"])
+    with pytest.raises(AirflowFailException, match=r"augment\.nonsense: unknown key"):
+        request_training(["augment.nonsense=1"])
     assert list(frames.list(retrain.OPEN)) == []
 
 

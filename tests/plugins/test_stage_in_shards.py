@@ -34,7 +34,7 @@ def run(partition):
         )
         context = Context(
             ti=instance,
-            dag_run=SimpleNamespace(partition_key=partition, run_type="asset_triggered"),
+            dag_run=SimpleNamespace(dag_id="dag", partition_key=partition, run_type="asset_triggered"),
             params={},
             triggering_asset_events={},
             outlet_events=events,

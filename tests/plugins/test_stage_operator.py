@@ -39,7 +39,7 @@ class Task:
         )
         self.context = Context(
             ti=instance,
-            dag_run=SimpleNamespace(partition_key=partition, run_type="asset_triggered"),
+            dag_run=SimpleNamespace(dag_id="dag", partition_key=partition, run_type="asset_triggered"),
             params=params or {},
             triggering_asset_events=events,
             outlet_events=self.outlet_events,

@@ -22,8 +22,7 @@ from sim2edge.retrain import Request, Training
 from sim2edge.retrain_decision import Decision, Policy, Situation, decide, is_backfill, is_urgent
 from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.deployment_settings import read_default_preset
-from sim2edge_airflow.run_settings import PARAMS as RUN_PARAMS
-from sim2edge_airflow.run_settings import check_names, read_run_settings
+from sim2edge_airflow.run_settings import check_names, read_run_settings, run_params
 
 DATA_DAGS = ("sim_capture", "ingest_batch", "data_cleaning")
 """The DAGs whose runs produce training data."""
@@ -41,8 +40,7 @@ PARAMS = {
     "reason": Param("", type="string", maxLength=300, description="One sentence: requests a training by hand."),
     "kind": Param("manual", enum=["manual", "drift", "degradation"], description="The kind of reason."),
     "now": Param(False, type="boolean", description="Skip the cool-down; of kind manual only."),
-    "preset": RUN_PARAMS["preset"],
-    "overrides": RUN_PARAMS["overrides"],
+    **run_params("retrain"),
 }
 
 T = TypeVar("T")
@@ -77,7 +75,8 @@ class RequestTraining(BaseOperator):
 
     def _submit(self, context: Context) -> str | None:
         run, bus = read_run_settings(context), connect_bus()
-        settings = retrain.fingerprint(run.preset, run.overrides, self.defaults)
+        overrides = retrain.tunable(run.overrides)
+        settings = retrain.fingerprint(run.preset, overrides, self.defaults, run.default_preset)
         learned, last = retrain.is_learned(bus, self.frames, settings)
         if learned:
             self.log.info("No request: training %s learned from %s with the same settings", last, self.frames)
@@ -89,7 +88,7 @@ class RequestTraining(BaseOperator):
             {"frames": self.frames, "settings": settings, "after": last},
             by=self.dag_id,
             preset=run.preset,
-            overrides=run.overrides,
+            overrides=overrides,
             batch=run.partition,
             frames=count,
             backfill=run.backfill,
@@ -234,7 +233,8 @@ class StartTraining(BaseOperator):
             return None
         preset, overrides = retrain.merge_settings(requests)
         for request in requests:
-            if (request.preset or request.overrides) and (request.preset, request.overrides) != (preset, overrides):
+            chosen = request.preset, retrain.tunable(request.overrides)
+            if chosen != (None, ()) and chosen != (preset, overrides):
                 self.log.warning("Request %s is fulfilled with the settings of a newer one", request.id)
         return Training(
             id=identity,
@@ -242,7 +242,7 @@ class StartTraining(BaseOperator):
             batch=latest_partition(frames),
             preset=preset,
             overrides=overrides,
-            settings=retrain.fingerprint(preset or read_default_preset(), overrides, self.defaults),
+            settings=retrain.fingerprint(preset, overrides, self.defaults, read_default_preset()),
             frames=tuple(frames),
             requests=tuple(requests),
         )
@@ -280,7 +280,8 @@ def request_by_hand(context: Context, defaults: Sequence[str]) -> Request | None
         submitted=run.run_after.astimezone(UTC),
         now=params.get("now") is True,
     )
-    retrain.fingerprint(request.preset or read_default_preset(), request.overrides, defaults)
+    retrain.check_tunable(request.overrides)
+    retrain.fingerprint(request.preset, request.overrides, defaults, read_default_preset())
     return request
 
 

@@ -183,10 +183,11 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         self.overrides = [*self.overrides, *settings.for_stage(self.stage)]
         named = name_inputs(bus, self.stage, self.inputs, settings)
         cut = {"shard": self.shard, "gather": self.gather}
-        planned = plan.plan(bus, self.stage, settings.partition, settings.preset, self.overrides, named, **cut)
+        preset = settings.preset_of(self.stage)
+        planned = plan.plan(bus, self.stage, settings.partition, preset, self.overrides, named, **cut)
         self.inputs = {role: list(references) for role, references in planned.inputs.items()}
         self.artifact = planned.reference
-        self.log.info("%s of batch %s, preset %s: %s", self.stage, settings.partition, settings.preset, self.artifact)
+        self.log.info("%s of batch %s, preset %s: %s", self.stage, settings.partition, preset, self.artifact)
         return planned
 
     def _prepare(self, planned: plan.Plan, settings: RunSettings, context: Context) -> None:

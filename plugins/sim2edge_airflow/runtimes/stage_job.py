@@ -66,7 +66,7 @@ def make_job(
     inputs += [f"--no-input={role}" for role, given in planned.inputs.items() if not given]
     expect = f"--expect={Expectation.of(planned).to_word()}"
     cut = [f"--shard={planned.shard}"] if planned.shard else [f"--gather={len(planned.parts)}"] if planned.parts else []
-    options = [f"--partition={run.partition}", f"--preset={run.preset}", *cut, *inputs, expect]
+    options = [f"--partition={run.partition}", f"--preset={run.preset_of(planned.stage.name)}", *cut, *inputs, expect]
     return StageJob(
         stage=stage,
         arguments=[stage, *options, *overrides, *planned.pinned],

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     example = "sim2edge compose batch --batch demo-2 --preset demo --set augment.copies=2"
     verb = add_command(verbs, "batch", "run one batch and follow it until the canary device runs the release", example)
     verb.add_argument("--batch", default="demo-1", help="the batch to capture (default demo-1)")
-    verb.add_argument("--preset", default="demo", help="a file of conf/, without .yaml (default demo)")
+    verb.add_argument("--preset", help="a file of conf/, without .yaml (default: SIM2EDGE_PRESET of .env)")
     verb.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="override a stage's config")
     verb.add_argument("--report", type=Path, metavar="FILE", help="also write the summary as JSON")
     verb.set_defaults(run=batch)
@@ -71,6 +71,7 @@ def init(arguments: argparse.Namespace, console: Console) -> int:
     found = {
         "COMPOSE_PROJECT_NAME": settings.get("COMPOSE_PROJECT_NAME") or "sim2edge",
         "COMPOSE_PROFILES": settings.get("COMPOSE_PROFILES") or "s3,dashboards",
+        "SIM2EDGE_PRESET": settings.get("SIM2EDGE_PRESET") or "demo",
         "SIM2EDGE_DOCKER_GID": settings.get("SIM2EDGE_DOCKER_GID") or str(host.socket_group(settings)),
     }
     if not has_passwords(folder):
@@ -128,4 +129,5 @@ def batch(arguments: argparse.Namespace, console: Console) -> int:
     check_partition(arguments.batch)
     settings = host.read_settings()
     run = BatchRun(host.secrets_folder(settings), settings, console)
-    return run.run(arguments.batch, arguments.preset, arguments.set, arguments.report)
+    preset = arguments.preset or settings.get("SIM2EDGE_PRESET") or "demo"
+    return run.run(arguments.batch, preset, arguments.set, arguments.report)
