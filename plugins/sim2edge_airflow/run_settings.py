@@ -30,7 +30,7 @@ SCOPES: Mapping[str, Sequence[str]] = {
     "train_model": ("augment", "train"),
     "release_model": ("export", "push"),
 }
-"""DAG to the stages whose settings its runs may change: its own, and those of the runs that it starts. Other DAGs: all."""
+"""DAG to the stages whose settings its runs may change, in themselves and in the runs they start. Other DAGs: all."""
 NOT_INHERITING = ("release_model",)
 """DAGs that take no settings from the run that started them."""
 

@@ -147,6 +147,8 @@ def test_the_command_shows_no_secret(tmp_path: Path):
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     passwords = load_passwords(tmp_path / "s").model_dump().values()
     assert not [value for value in passwords if value in ended.stdout + ended.stderr]
-    assert (
-        tmp_path / ".env"
-    ).read_text() == "COMPOSE_PROJECT_NAME=sim2edge\nCOMPOSE_PROFILES=s3,dashboards\nSIM2EDGE_DOCKER_GID=1\n"
+    lines = ["COMPOSE_PROJECT_NAME=sim2edge", "COMPOSE_PROFILES=s3,dashboards", "SIM2EDGE_DOCKER_GID=1"]
+    assert (tmp_path / ".env").read_text().splitlines() == [*lines, "SIM2EDGE_PRESET=demo"]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert "SIM2EDGE_PRESET" not in (tmp_path / ".env").read_text(), "the gate of a system that exists is not changed"

@@ -24,6 +24,9 @@ from sim2edge.compose.secrets import has_passwords, load_passwords, logins, make
 from sim2edge.errors import BadInput
 from sim2edge.manifest import check_partition
 
+NEW_PRESET = "demo"
+"""The preset of a new system, with the gate that belongs to it; never set where there is one."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Run `sim2edge compose ...` and return the exit code."""
@@ -71,11 +74,11 @@ def init(arguments: argparse.Namespace, console: Console) -> int:
     found = {
         "COMPOSE_PROJECT_NAME": settings.get("COMPOSE_PROJECT_NAME") or "sim2edge",
         "COMPOSE_PROFILES": settings.get("COMPOSE_PROFILES") or "s3,dashboards",
-        "SIM2EDGE_PRESET": settings.get("SIM2EDGE_PRESET") or "demo",
         "SIM2EDGE_DOCKER_GID": settings.get("SIM2EDGE_DOCKER_GID") or str(host.socket_group(settings)),
     }
     if not has_passwords(folder):
         host.check_no_data(found["COMPOSE_PROJECT_NAME"])
+        found["SIM2EDGE_PRESET"] = settings.get("SIM2EDGE_PRESET") or NEW_PRESET
     made = make_secrets(folder, webhook)
     added = host.complete_env_file(host.ROOT / ".env", found)
     console.print(f"secrets {'created' if made else 'exist'}: {folder}", soft_wrap=True)
@@ -129,5 +132,5 @@ def batch(arguments: argparse.Namespace, console: Console) -> int:
     check_partition(arguments.batch)
     settings = host.read_settings()
     run = BatchRun(host.secrets_folder(settings), settings, console)
-    preset = arguments.preset or settings.get("SIM2EDGE_PRESET") or "demo"
+    preset = arguments.preset or settings.get("SIM2EDGE_PRESET") or NEW_PRESET
     return run.run(arguments.batch, preset, arguments.set, arguments.report)
