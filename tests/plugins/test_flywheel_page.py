@@ -189,6 +189,13 @@ def test_what_nobody_has_heard_of_is_not_found(visitor, path):
     assert visitor.get(f"/sim2edge/{path}").status_code == 404
 
 
+def test_one_device_is_spoken_of_in_the_singular(api, visitor):
+    bus = Bus(MemoryStore())
+    fill(bus, batches=1, trainings=1, devices=1)
+    pages_of(api).state.view = BusView(lambda: bus)
+    assert "1 device runs it" in visitor.get(f"/sim2edge/artifacts/{newest(bus, 'release', 'night-0000')}").text
+
+
 def test_an_unknown_batch_has_no_row_of_stages(visitor):
     answer = visitor.get("/sim2edge/batches/nosuch")
     assert answer.status_code == 404
