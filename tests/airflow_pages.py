@@ -11,6 +11,11 @@ PHONE = (390, 844)
 
 def log_in(page: Page, user: str, password: str) -> None:
     page.goto("/")
+    fill_in(page, user, password)
+
+
+def fill_in(page: Page, user: str, password: str) -> None:
+    """Fill in the form of the login."""
     page.get_by_label("Username").fill(user)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()

@@ -233,3 +233,11 @@ def test_a_scan_that_cannot_be_mirrored(tmp_path, augment):
 def test_shares_must_leave_something_for_training():
     with pytest.raises(ValidationError, match="leave nothing for training"):
         AugmentConfig(validation=0.5, test=0.5)
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [(7_901, "9,101 frames"), (98_799, "99,999 frames"), (398_800, "400 k frames"), (2_498_800, "2,500 k frames")],
+)
+def test_the_number_of_frames_fits_into_a_cell(train, words):
+    assert STAGE.shown.headline({"train": train, "validation": 560, "test": 640}) == words

@@ -76,6 +76,13 @@ def test_the_grid_leads_to_a_batch(walk, batch):
     walk.look("batch")
 
 
+def test_that_nothing_matches_is_said_across_the_whole_table(walk):
+    walk.open("/flywheel?text=no-such-batch", "No batch matches.")
+    walk.look("flywheel-without-rows")
+    said, table = walk.page.locator("td[colspan]").bounding_box(), walk.page.locator("table.grid").bounding_box()
+    assert said["width"] > 0.95 * table["width"]
+
+
 def test_a_model_leads_to_its_verdict(walk, airflow, batch):
     model = airflow.client.result("train_model", airflow.run("train_model", batch), "train")
     walk.open("/models", batch)

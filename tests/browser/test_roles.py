@@ -6,7 +6,7 @@ import subprocess
 
 import httpx
 import pytest
-from airflow_pages import run_page
+from airflow_pages import fill_in, run_page
 from airflow_stack import AIRFLOW_PYTHON
 from playwright.sync_api import expect
 
@@ -61,6 +61,15 @@ def test_a_visitor_is_sent_to_the_login_and_sees_nothing(visit, airflow, batch):
         assert answer.status == 401 or "/auth/login" in page.url, address
         assert batch not in shown
         assert "train_model" not in shown
+
+
+def test_a_visitor_of_our_pages_logs_in_and_comes_to_what_he_asked_for(visit, airflow):
+    page = visit(None)
+    page.goto("/sim2edge/models")
+    page.get_by_role("link").click()
+    fill_in(page, "ann", airflow.password("ann"))
+    page.wait_for_url(f"{airflow.url}/sim2edge/models")
+    expect(page.get_by_role("heading", name="Models")).to_be_visible()
 
 
 def test_every_route_is_closed_to_visitors(airflow, routes):

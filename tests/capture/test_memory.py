@@ -19,16 +19,21 @@ TINY = ("episode_seconds=1", "camera.width=32", "camera.height=24", "lidar.beams
 FEW, MANY = 100, 500
 MAX_GROWTH_MB = 8.0
 """20 kB an episode."""
+LIBC = ctypes.CDLL("libc.so.6")
+PR_SET_THP_DISABLE = 41
+"""prctl(2)"""
 
 
 def memory_after(folder: Path, first: int, last: int) -> tuple[float, float, float]:
     """Capture episodes; what this process then holds, what is resident, and the peak of that so far, MB."""
+    # With huge pages (numpy asks for them) a block of a few bytes may hold 2 MB, or not, as the kernel finds them.
+    LIBC.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
     for index in range(first, last):
         rmtree(folder / capture_one(index).result.episode_id)
     resident = resident_mb()
     gc.collect()
     # What the allocator keeps of freed memory differs by tens of megabytes from run to run.
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    LIBC.malloc_trim(0)
     return held_mb(), resident, getrusage(RUSAGE_SELF).ru_maxrss / 2**10
 
 

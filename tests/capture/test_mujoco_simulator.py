@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -104,6 +105,14 @@ def test_the_ray_camera_shows_the_floor_below_the_walls(small, room_with):
     assert view.image.std() > 10
     assert (view.instances == 0).mean() > 0.02
     assert set(np.unique(view.instances)) == {-1, 0}
+
+
+def test_a_closed_simulator_holds_no_room(small, room_with):
+    simulator = MujocoSimulator(small, "ray")
+    simulator.reset(room_with((1.2, 0, 0.2)))
+    room = weakref.ref(simulator._scene)
+    simulator.close()
+    assert room() is None
 
 
 COMPARE = """

@@ -22,6 +22,8 @@ from sim2edge.services.loopback import basic, free_ports
 
 ROOT = Path(__file__).parents[2]
 UP_S = 600
+ANSWER_S = 120
+"""How long a service may take to answer: the machine is busy with all of them."""
 
 
 class System:
@@ -83,7 +85,7 @@ class System:
         """Status and body of a GET, or with a body of a POST; redirects not followed."""
         request = urllib.request.Request(self.url(service) + path, body, dict(headers or {}))  # noqa: S310
         try:
-            with DIRECT.open(request, timeout=30) as answer:
+            with DIRECT.open(request, timeout=ANSWER_S) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()

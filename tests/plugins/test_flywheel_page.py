@@ -1,6 +1,8 @@
 """The Flywheel's pages on Airflow's real API server: what they show, to whom, and what they do when S3 is away."""
 
 import json
+import re
+import urllib.parse
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +19,7 @@ from benchmarks.made_up import fill
 from fastapi.routing import APIRoute
 from obstore.store import MemoryStore
 from page_visitor import log_in, pages_of
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
@@ -103,6 +105,14 @@ def test_a_batch_that_only_runs_is_there_too(visitor):
     assert "<b>not a batch" not in page
 
 
+@pytest.mark.parametrize("path", ["flywheel", "artifacts"])
+def test_an_empty_bucket_leads_to_the_dag_that_fills_it(api, visitor, path):
+    with create_session() as session:
+        session.execute(delete(DagRun))
+    pages_of(api).state.view = BusView(lambda: Bus(MemoryStore()))
+    assert 'trigger <a href="/dags/sim_capture" target="_top">' in visitor.get(f"/sim2edge/{path}").text
+
+
 def test_a_batch_shows_how_it_looks_and_what_it_reached(visitor, bucket):
     page = visitor.get("/sim2edge/batches/night-0003").text
     episodes, frames = newest(bucket, "episodes", "night-0003"), newest(bucket, "frames", "night-0003")
@@ -177,6 +187,21 @@ def test_a_page_beyond_the_last_is_the_last(visitor):
 )
 def test_what_nobody_has_heard_of_is_not_found(visitor, path):
     assert visitor.get(f"/sim2edge/{path}").status_code == 404
+
+
+def test_one_device_is_spoken_of_in_the_singular(api, visitor):
+    bus = Bus(MemoryStore())
+    fill(bus, batches=1, trainings=1, devices=1)
+    pages_of(api).state.view = BusView(lambda: bus)
+    assert "1 device runs it" in visitor.get(f"/sim2edge/artifacts/{newest(bus, 'release', 'night-0000')}").text
+
+
+def test_an_unknown_batch_has_no_row_of_stages(visitor):
+    answer = visitor.get("/sim2edge/batches/nosuch")
+    assert answer.status_code == 404
+    assert "unknown batch" in answer.text
+    assert 'class="grid one"' not in answer.text
+    assert 'class="grid one"' in visitor.get("/sim2edge/batches/night-0003").text
 
 
 @pytest.mark.parametrize("path", ["flywheel?page=abc", "models?page=0", "devices?page=abc", "flywheel?state=x"])
@@ -281,6 +306,16 @@ def test_an_anonymous_visitor_sees_nothing_whichever_route_he_tries(api, bucket)
         assert answer.status_code in (401, 403), path
         assert "night-" not in answer.text.replace(path, "")
         assert nobody.get(path, headers={"Authorization": "Bearer nonsense"}).status_code in (401, 403)
+
+
+def test_an_anonymous_visitor_gets_one_link_to_the_login_and_from_there_to_what_he_asked_for(api, bucket):
+    nobody = log_in(api, None)
+    answer = nobody.get("/sim2edge/flywheel?state=failed&text=night")
+    (link,) = re.findall(r'(?:href|src)="([^"]+)"', answer.text)
+    login = nobody.get(link)
+    assert login.status_code == 307
+    asked = urllib.parse.parse_qs(urllib.parse.urlsplit(login.headers["Location"]).query)["next"]
+    assert asked == ["/sim2edge/flywheel?state=failed&text=night"]
 
 
 def test_the_pages_only_read(api):

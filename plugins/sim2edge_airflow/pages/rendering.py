@@ -67,7 +67,9 @@ def cut(items: Sequence[T], page: int) -> tuple[Sequence[T], dict[str, int]]:
 
 def explain(request: Request, status: int, message: str) -> HTMLResponse:
     """Return an error page with a one-line message."""
-    return render(request, "error.html", status, code=status, message=page_words.short(message, MAX_MESSAGE))
+    asked = str(request.url.replace(scheme="", netloc=""))
+    message = page_words.short(message, MAX_MESSAGE)
+    return render(request, "error.html", status, code=status, message=message, asked=asked)
 
 
 def explain_error(request: Request, error: Exception, status: int) -> HTMLResponse:

@@ -4,8 +4,19 @@ sim2edge augment
 sim2edge augment --input frames=refs/frames/demo-1 copies=3 noise_max_std=12
 """
 
+from collections.abc import Mapping
+
 from sim2edge.augment.config import AugmentConfig
 from sim2edge.stage import Image, Input, Shown, Stage
+
+
+def count_frames(splits: Mapping[str, int]) -> str:
+    """Return the frames of all splits in words that fit into a cell: `9,101 frames`, from 100,000 on `400 k frames`."""
+    if not splits:
+        return ""
+    count = sum(splits.values())
+    return f"{count / 1000:,.0f} k frames" if count >= 100_000 else f"{count:,} frames"
+
 
 STAGE = Stage(
     name="augment",
@@ -17,7 +28,7 @@ STAGE = Stage(
     ref="refs/datasets/current",
     shown=Shown(
         figures={split: f"splits.{split}.frames" for split in ("train", "validation", "test")},
-        headline=lambda frames: f"{sum(frames.values()):,} frames" if frames else "",
+        headline=count_frames,
     ),
     image=Image(parent="tables"),
 )

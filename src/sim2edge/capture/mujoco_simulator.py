@@ -108,7 +108,8 @@ class MujocoSimulator:
         return Advance(frozenset(touched), (float(left), float(right)), samples)
 
     def close(self) -> None:
-        """Release the camera's rendering context."""
+        """Release the room, and the camera's rendering context: an idle worker holds neither."""
         if self._camera is not None:
             self._camera.close()
             self._camera = None
+            del self._scene, self._data
