@@ -74,6 +74,7 @@ STEP = Stage(
     ToyConfig,
     f"{__name__}:run",
     {"episodes": Input("episodes", default="refs/batches/{partition}")},
+    ref="refs/frames/{partition}",
 )
 GATHER = Stage(
     "augment",

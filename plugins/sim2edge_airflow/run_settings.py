@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow.sdk import Context, Param
 
+from sim2edge.alternates import has_own_ref
 from sim2edge.config import load, parse_overrides
 from sim2edge.errors import BadInput
 from sim2edge.stages import get_stage, stage_names
@@ -33,6 +34,10 @@ SCOPES: Mapping[str, Sequence[str]] = {
 """DAG to the stages whose settings its runs may change, in themselves and in the runs they start. Other DAGs: all."""
 NOT_INHERITING = ("release_model",)
 """DAGs that take no settings from the run that started them."""
+REPLACE = (
+    "Take the place of the batch's data made with other settings. Otherwise a capture is refused, and frames are kept "
+    "beside, where trainings do not read them."
+)
 
 
 def scope_of(dag_id: str) -> Sequence[str]:
@@ -44,6 +49,7 @@ def run_params(dag_id: str | None = None) -> dict[str, Param]:
     """Return the params of a DAG, for its trigger form; None: of a DAG that may change the settings of every stage."""
     stages = scope_of(dag_id or "")
     names = ", ".join(stages)
+    replacing = {"replace": Param(False, type="boolean", description=REPLACE)} if changes_batches(stages) else {}
     return {
         "preset": Param(
             None,
@@ -57,7 +63,13 @@ def run_params(dag_id: str | None = None) -> dict[str, Param]:
             items={"type": "string", "pattern": rf"^({'|'.join(stages)})\.[^=]+="},
             description=f"Settings of {names} in this run and those it starts: stage.key=value, one a line.",
         ),
+        **replacing,
     }
+
+
+def changes_batches(stages: Iterable[str]) -> bool:
+    """Return whether one of the stages makes the data of a batch."""
+    return any(has_own_ref(get_stage(name)) for name in stages)
 
 
 PARAMS = run_params()
@@ -89,6 +101,8 @@ class RunSettings:
     """The stages that preset and overrides are for; None: all."""
     default_preset: str = ""
     """The deployment's, for the others."""
+    replace: bool = False
+    """Whether results take the place of the batch's data made with other settings."""
 
     def for_stage(self, stage: str) -> list[str]:
         """Return the overrides of one stage, as its own `key=value` words."""
@@ -102,7 +116,7 @@ class RunSettings:
     def for_event(self, reference: str) -> dict[str, Any]:
         """Return the `extra` of the event of a new artifact."""
         settings = {"preset": self.preset, "overrides": list(self.overrides), "backfill": self.backfill}
-        return {"reference": reference, **settings}
+        return {"reference": reference, **settings} | ({"replace": True} if self.replace else {})
 
 
 def read_run_settings(context: Context) -> RunSettings:
@@ -145,6 +159,7 @@ def merge_settings(
         extra.get("backfill") is True,
         scope,
         default_preset,
+        (params.get("replace") or inherited.get("replace")) is True,
     )
 
 

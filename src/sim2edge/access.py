@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sim2edge.alternates import FOLDER as ALTERNATES
+from sim2edge.alternates import has_own_ref
 from sim2edge.errors import BadInput, NotFound
 from sim2edge.stage import Grants, Stage
 from sim2edge.stages import get_stage, installed, kinds, stage_names
@@ -92,7 +94,8 @@ def _airflow_grants() -> Grants:
 
 
 def _own_ref(stage: Stage) -> list[str]:
-    return [stage.ref.format(partition="*")] if stage.ref else []
+    beside = [f"{ALTERNATES}/{stage.produces}/*"] if has_own_ref(stage) else []
+    return [stage.ref.format(partition="*"), *beside] if stage.ref else []
 
 
 def policy(role: str, bucket: str, *, conditional: bool = True) -> dict[str, Any]:

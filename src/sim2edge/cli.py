@@ -146,6 +146,7 @@ def _fail(message: str, code: int) -> int:
 
 def stage_parser(name: str) -> argparse.ArgumentParser:
     """Build the parser with the options that every stage takes; its help is the stage's (`stage_help.py`)."""
+    from sim2edge.alternates import has_own_ref
     from sim2edge.stage_help import StageParser
 
     stage = get_stage(name)
@@ -158,6 +159,9 @@ def stage_parser(name: str) -> argparse.ArgumentParser:
     ):
         parser.add_argument(option, action="append", default=[], metavar=metavar, help=what)
     parser.add_argument("--expect", metavar="REFERENCE|PLAN", help="fail unless this is the result")
+    if has_own_ref(stage):
+        what = "take the place of the batch's data made with other settings"
+        parser.add_argument("--replace", action="store_true", help=what)
     if stage.gather:
         parser.add_argument("--shard", metavar="N/M", help="do only this share of the work, such as 3/8")
         parser.add_argument("--gather", metavar="M", help="combine M committed shards into the artifact")
@@ -235,8 +239,9 @@ def plan_stage(bus: "Bus", name: str, arguments: argparse.Namespace) -> "Plan":
 
     inputs = parse_inputs(arguments.input, arguments.no_input)
     cut = {option: getattr(arguments, option, None) for option in ("shard", "gather")}
+    replace = getattr(arguments, "replace", False)
     overrides = deliver(bus, name, arguments) if takes_folder(get_stage(name)) else arguments.override
-    planned = plan.plan(bus, name, arguments.partition, arguments.preset, overrides, inputs, **cut)
+    planned = plan.plan(bus, name, arguments.partition, arguments.preset, overrides, inputs, **cut, replace=replace)
     if arguments.expect is None:
         check_partition_counts(planned, arguments.partition, inputs)
     else:  # a scheduler names its run's batch, which may differ from the inputs'

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from sim2edge import config as configs
+from sim2edge.alternates import check_settings_of_batch, has_own_ref
 from sim2edge.bus import Bus, in_threads
 from sim2edge.config import StageConfig
 from sim2edge.errors import BadInput, NotFound
@@ -42,6 +43,8 @@ class Plan:
     """For a shard: the reference of the artifact that it is a share of."""
     parts: Sequence[str] = ()
     """References of the shards to gather the artifact from; empty: it is produced by one run."""
+    replace: bool = False
+    """Whether the result takes the place of its batch's data made with other settings (`alternates.py`)."""
 
 
 def plan(
@@ -53,6 +56,7 @@ def plan(
     inputs: Inputs | None = None,
     shard: str | None = None,
     gather: str | int | None = None,
+    replace: bool = False,
 ) -> Plan:
     """Decide what a run of stage `name` would produce.
 
@@ -67,10 +71,11 @@ def plan(
             with an empty list stays empty.
         shard: do this share of the work only, `3/8`.
         gather: build the artifact from this many committed shards.
+        replace: take the place of the batch's data made with other settings.
 
     Raises:
         BadInput: bad config, unknown role, missing or superfluous input, an input that is not on the bus or of the
-            wrong kind, work that cannot be cut that way.
+            wrong kind, work that cannot be cut that way, a batch that was begun with other settings.
     """
     stage = get_stage(name)
     config = configs.load(stage.config, name, preset, overrides)
@@ -84,8 +89,8 @@ def plan(
     filed_under = latest_partition(used) if used else partition
     if filed_under is None:
         raise BadInput(f"{name}: --partition is missing: name the batch")
-    if not used:
-        check_owner(bus, stage, filed_under)
+    if not used and not replace:
+        check_settings_of_batch(bus, stage, config, filed_under)
     pinned: Sequence[str] = ()
     if stage.source:
         config, pinned = pin_source(bus, stage, stage.source, config, filed_under)
@@ -108,6 +113,7 @@ def plan(
         shard=one,
         whole=whole if one else "",
         parts=[f"{folder}/{identity(each)}" for each in all_shards(many)] if many else (),
+        replace=replace and has_own_ref(stage),
     )
 
 
@@ -166,18 +172,6 @@ def check_inputs(bus: Bus, name: str, inputs: Inputs) -> None:
     for (role, reference), size in zip(named, sizes, strict=True):
         if size is None:
             raise NotFound(f"{name}: input '{role}': {reference}: no such artifact on the bus")
-
-
-def check_owner(bus: Bus, stage: Stage, batch: str) -> None:
-    """Check that no other stage owns the batch: a batch id stands for one set of data, that of its first stage.
-
-    Raises:
-        BadInput: another stage does.
-    """
-    ref = bus.read_ref(stage.ref.format(partition=batch)) if stage.ref else None
-    made = bus.find(ref.target) if ref else None
-    if made and made.stage != stage.name:
-        raise BadInput(f"batch '{batch}' is {made.reference}, made by {made.stage}: name another batch")
 
 
 def check_cut(stage: Stage, config: StageConfig, shard: Shard | None, gather: int | None) -> None:

@@ -17,6 +17,8 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from sim2edge import config as configs
+from sim2edge.alternates import FOLDER as ALTERNATES
+from sim2edge.alternates import choose_ref
 from sim2edge.bookkeeping import BusCheckpoints, Clock, NoCheckpoints
 from sim2edge.bus import Bus, describe_files, in_threads
 from sim2edge.config import StageConfig
@@ -56,14 +58,16 @@ def finalize_cached(bus: Bus, planned: Plan, progress: Progress) -> bool:
 def finalize(bus: Bus, planned: Plan, manifest: Manifest, progress: Progress) -> None:
     """Run the post-commit steps of an artifact, new or cached (idempotent).
 
-    The catalog indexes it, the stage's ref is moved to it, and the stage's own hook, which needs the stage's libraries,
-    runs. A shard is only indexed.
+    The catalog indexes it, the stage's ref is moved to it, or that of an alternate, and the stage's own hook, which
+    needs the stage's libraries, runs. A shard is only indexed.
     """
     bus.index(manifest)
     if planned.shard:
         return
-    if planned.stage.ref:
-        bus.move_ref(planned.stage.ref.format(partition=manifest.partition), manifest.reference)
+    if ref := choose_ref(bus, planned.stage, manifest, planned.config, replace=planned.replace):
+        bus.move_ref(ref, manifest.reference)
+        if ref.startswith(ALTERNATES):
+            progress.log(f"kept beside the data of its batch, which trainings read: {ref}")
     if planned.stage.post_commit:
         load_function(planned.stage.post_commit)(bus, manifest, progress)
 

@@ -215,7 +215,7 @@ def test_a_scheduler_may_name_the_batch_of_its_run(command, s3, partition):
 @pytest.mark.parametrize("circle", [1, 2])
 @pytest.mark.parametrize("verb", ["lineage", "reproduce"])
 def test_an_artifact_that_is_a_part_of_itself_is_one_clear_line(command, s3, partition, circle, verb):
-    outs = [command("capture", "--partition", "{partition}", f"lines={n}")[1] for n in range(circle)]
+    outs = [command("capture", "--partition", "{partition}", "--replace", f"lines={n}")[1] for n in range(circle)]
     manifests = [s3.open(events(out)[-1]["reference"]) for out in outs]
     for number, manifest in enumerate(manifests):
         part = manifests[(number + 1) % circle].reference

@@ -53,7 +53,8 @@ def test_config_fields_are_named_with_both_values_and_the_rest_counted(bus, toy_
 
 
 def test_another_input_is_named_by_its_role(bus, toy_stages):
-    made = [runner.execute(bus, plan(bus, overrides=[f"lines={n}"]), JsonProgress("toy")).reference for n in (1, 2)]
+    plans_ = [plan(bus, overrides=[f"lines={n}"]) for n in (1, 2)]
+    made = [runner.execute(bus, each, JsonProgress("toy")).reference for each in plans_]
     one, two = (plan(bus, "clean", inputs={"episodes": [each]}) for each in made)
     assert refusal(one, two) == "input 'episodes' is another one"
 

@@ -85,7 +85,7 @@ def check_facts(path):
     assert facts["kinds"] == ["episodes", "frames", "dataset", "heatmap", "model", "verdict", "release", "rollout"]
     assert (facts["reads"], facts["writes"]) == (
         ["heatmap/*", "frames/*", "refs/*"],
-        ["heatmap/*/*/*/*", "refs/heatmaps/*"],
+        ["heatmap/*/*/*/*", "refs/heatmaps/*", "refs/alternates/heatmap/*"],
     )
     assert "refs/heatmaps/*" in facts["airflow"]
     assert facts["cells"] == ["hottest 2"]

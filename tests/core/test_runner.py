@@ -49,7 +49,8 @@ def test_how_the_work_is_shared_does_not_change_the_id(bus, toy_stages):
 
 
 def test_a_changed_input_changes_the_id(bus, toy_stages):
-    one, two = (execute(bus, plan(bus, overrides=[f"lines={n}"])).reference for n in (1, 2))
+    plans_ = [plan(bus, overrides=[f"lines={n}"]) for n in (1, 2)]
+    one, two = (execute(bus, each).reference for each in plans_)
     assert plan(bus, "clean", episodes=[one]).reference != plan(bus, "clean", episodes=[two]).reference
 
 

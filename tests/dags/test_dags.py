@@ -53,7 +53,8 @@ def test_a_dag_explains_itself(dagbag, dag_id):
     assert dag.description
     assert "sim2edge" in dag.tags
     assert dag.catchup is False
-    assert set(dag.params) == {"preset", "overrides"}
+    assert set(dag.params) - {"replace"} == {"preset", "overrides"}
+    assert ("replace" in dag.params) == (dag.dag_id in ("sim_capture", "ingest_batch", "data_cleaning"))
 
 
 @pytest.mark.parametrize("dag_id", [*PIPELINE, *BETWEEN])

@@ -103,7 +103,11 @@ def test_a_delivery_that_changes_after_it_was_taken_is_refused(ingest, drop, s3,
 
 def test_another_config_makes_another_artifact_of_the_same_delivery(ingest, drop):
     drop()
-    assert ingest().committed["reference"] != ingest("floor=wood").committed["reference"]
+    first = ingest().committed["reference"]
+    refused = ingest("floor=wood")
+    assert refused.code == cli.EXIT_BAD_INPUT
+    assert "made with other settings (floor , now wood): name another batch, or replace it" in refused.err
+    assert ingest("floor=wood", "--replace").committed["reference"] != first
 
 
 def test_a_second_delivery_under_the_same_id_is_refused(ingest, folder, s3, partition):

@@ -44,7 +44,7 @@ def test_clean_leaves_an_unlabelled_episode_out_with_the_reason(folder, ingest, 
     aside, rows = quarantine(s3, partition, tmp_path / "frames")
     assert aside == [f"{partition}.0001,,failed: unlabelled"]
     assert {row["episode_id"] for row in rows} == {f"{partition}.0000"}
-    code, _ = clean(partition, capsys, "only_successful=false")
+    code, _ = clean(partition, capsys, "only_successful=false", "--replace")
     assert code == 0
     aside, rows = quarantine(s3, partition, tmp_path / "more")
     assert aside == [f"{partition}.0001,,unreadable: no messages on /labels"]

@@ -19,12 +19,13 @@ import psutil
 
 from sim2edge import cli, config, runner
 from sim2edge import plan as plans
+from sim2edge.alternates import choose_ref
 from sim2edge.bus import Bus
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.progress import emit
 
 SLOW_S = 4
-REFS = {"capture": "refs/batches", "ingest": "refs/batches", "clean": "refs/frames"}
+REFS = ("capture", "ingest", "clean")
 
 
 def commit(name: str, argv: list[str], refused: str | None = None) -> int:
@@ -36,7 +37,8 @@ def commit(name: str, argv: list[str], refused: str | None = None) -> int:
         emit("progress", stage=name, done=done, total=3, loss=1.0 / done)
     manifest = planned.manifest or produce(bus, planned, refused)
     if name in REFS and not manifest.refused and not planned.shard:
-        bus.move_ref(f"{REFS[name]}/{manifest.partition}", manifest.reference)
+        ref = choose_ref(bus, planned.stage, manifest, planned.config, replace=planned.replace)
+        bus.move_ref(str(ref), manifest.reference)
     emit("committed", reference=manifest.reference, cached=planned.manifest is not None, summary=manifest.summary)
     if manifest.refused:
         emit("error", message=f"refused: {manifest.refused}", code=3)

@@ -94,12 +94,30 @@ def test_settings_travel_with_the_event(partition):
 
 def test_the_artifact_that_started_the_run_is_its_input(partition):
     old = make("capture", partition)
-    new, _ = Task(partition, {"overrides": ["capture.episodes=7"]}).run("capture")
+    new, _ = Task(partition, {"overrides": ["capture.episodes=7"], "replace": True}).run("capture")
     assert old != new
     _, operator = Task(partition, event={"reference": old, "preset": "other", "overrides": []}).run("clean")
     assert operator.inputs == {"episodes": [old]}
     _, by_hand = Task(partition).run("clean")
     assert by_hand.inputs == {"episodes": [new]}, "without an event: the batch as it is now"
+
+
+def test_a_batch_with_other_settings_is_refused_and_what_began_meanwhile_is_kept_beside(partition, s3):
+    old = make("capture", partition)
+    other = Task(partition, {"overrides": ["capture.episodes=7"]})
+    with pytest.raises(AirflowFailException, match=r"made with other settings \(episodes \d+, now 7\)"):
+        other.run("capture")
+    s3.delete([f"refs/batches/{partition}"])  # as it was when both began
+
+    def begin(*_):
+        s3.move_ref(f"refs/batches/{partition}", old)
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StageOperator, "_left_behind", begin)
+        with pytest.raises(AirflowFailException, match=r"was begun with other settings|made with other settings"):
+            other.run("capture")
+    assert s3.read_ref(f"refs/batches/{partition}").target == old
 
 
 def test_a_release_finds_what_its_verdict_judged_by_event_and_by_hand(s3, partition):

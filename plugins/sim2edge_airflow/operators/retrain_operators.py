@@ -15,6 +15,7 @@ from airflow.sdk import BaseOperator, BaseSensorOperator, Context, Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from sim2edge import retrain
+from sim2edge.alternates import is_alternate
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import latest_partition
@@ -75,6 +76,9 @@ class RequestTraining(BaseOperator):
 
     def _submit(self, context: Context) -> str | None:
         run, bus = read_run_settings(context), connect_bus()
+        if is_alternate(bus, self.frames):
+            self.log.info("No request: %s is kept beside the frames of its batch, which trainings read", self.frames)
+            return None
         overrides = retrain.tunable(run.overrides)
         settings = retrain.fingerprint(run.preset, overrides, self.defaults, run.default_preset)
         learned, last = retrain.is_learned(bus, self.frames, settings)

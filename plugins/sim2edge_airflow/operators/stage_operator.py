@@ -31,6 +31,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.log import mask_secret
 
 from sim2edge import plan, runner
+from sim2edge.alternates import is_alternate
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import Manifest
@@ -160,6 +161,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         manifest = self._find_made(bus, planned)
         if manifest.refused:
             self._refuse(manifest.refused, context)
+        self._check_batch(bus, planned, manifest)
         self.artifact = manifest.reference
         for asset in self.outlets:
             context["outlet_events"][asset].extra = settings.for_event(manifest.reference)
@@ -167,6 +169,15 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         if not saved.cached:
             context["ti"].xcom_push(key="outcome", value=asdict(saved))
         return manifest.reference
+
+    def _check_batch(self, bus: Bus, planned: plan.Plan, manifest: Manifest) -> None:
+        """Fail if another run, with other settings, has begun the batch while this one did: nothing follows from it."""
+        if any(planned.inputs.values()) or planned.shard or not is_alternate(bus, manifest.reference):
+            return
+        raise BadInput(
+            f"batch '{manifest.partition}' was begun with other settings meanwhile, and {manifest.reference} is kept "
+            "beside: trigger another batch, or with `replace`"
+        )
 
     def _find_made(self, bus: Bus, planned: plan.Plan) -> Manifest:
         """Return the planned artifact; fail if a stage that exited with 0 committed another one, or none."""
@@ -182,7 +193,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
     def _plan(self, bus: Bus, settings: RunSettings) -> plan.Plan:
         self.overrides = [*self.overrides, *settings.for_stage(self.stage)]
         named = name_inputs(bus, self.stage, self.inputs, settings)
-        cut = {"shard": self.shard, "gather": self.gather}
+        cut = {"shard": self.shard, "gather": self.gather, "replace": settings.replace}
         preset = settings.preset_of(self.stage)
         planned = plan.plan(bus, self.stage, settings.partition, preset, self.overrides, named, **cut)
         self.inputs = {role: list(references) for role, references in planned.inputs.items()}

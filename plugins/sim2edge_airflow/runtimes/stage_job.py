@@ -67,6 +67,7 @@ def make_job(
     expect = f"--expect={Expectation.of(planned).to_word()}"
     cut = [f"--shard={planned.shard}"] if planned.shard else [f"--gather={len(planned.parts)}"] if planned.parts else []
     options = [f"--partition={run.partition}", f"--preset={run.preset_of(planned.stage.name)}", *cut, *inputs, expect]
+    options += ["--replace"] if planned.replace else []
     return StageJob(
         stage=stage,
         arguments=[stage, *options, *overrides, *planned.pinned],
