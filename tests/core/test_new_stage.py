@@ -237,7 +237,8 @@ def test_whatever_foreign_code_raises_leaves_out_its_own_stage_alone(s3, tmp_pat
     assert [line for line in listed.stderr.splitlines() if line != "imported"] == [
         "sim2edge: stage 'colours' of distribution 'acme-colours' cannot be imported: ValueError: a \\x1b[31mred",
         "sim2edge: stage 'mute' of distribution 'acme-mute' cannot be imported: Mute",
-        "sim2edge: stage 'odd' of distribution 'acme-odd' cannot be imported: TypeError: 'NoneType' object is not callable",
+        "sim2edge: stage 'odd' of distribution 'acme-odd' cannot be imported: TypeError: "
+        "'NoneType' object is not callable",
         "sim2edge: stage 'panic' of distribution 'acme-panic' cannot be imported: PanicException: no such codec",
         "sim2edge: stage 'unnamed' of distribution 'acme-unnamed': its entry point 'a b!:STAGE' is not of the form "
         "module:name",
