@@ -101,7 +101,7 @@ def initial_size(name: str) -> int:
     try:
         return int(read_number(f"pool_{name}", INFINITE, 100_000))
     except BadInput as error:
-        LOG.error("%s; the pool gets %d slots", error, DEFAULT_SLOTS)  # noqa: TRY400 - the line is all there is
+        LOG.error("%s; the pool gets %d slots", error, DEFAULT_SLOTS)
         return DEFAULT_SLOTS
 
 
