@@ -27,7 +27,7 @@ from sim2edge_airflow.operators.stage_operator import StageOperator
 from sim2edge_airflow.run_settings import DEFAULT_ARGS, run_params
 from sim2edge_airflow.scheduling.pipeline_file import read_pipeline
 
-PIPELINE = read_pipeline(Path(__file__).with_name("train_model.yml"))
+PIPELINE = read_pipeline(Path(__file__).with_name("train_model.yml"), ("augment", "train", "validate"))
 HOW = {stage: how.task_arguments() for stage, how in PIPELINE.stages.items()}
 
 

@@ -9,24 +9,40 @@ absent, and an extra that is not JSON as empty; the stage would then use the wor
 
 import json
 import os
+import re
 from typing import Annotated, Any, TypeVar
 
 from airflow.sdk import Connection
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sim2edge.bucket import check_endpoint
-from sim2edge.errors import Misconfigured
+from sim2edge.errors import BadInput, Misconfigured
 from sim2edge.lines import first_problem, join_lines
 
 Printable = Annotated[str, Field(pattern=r"^[ -~]*\z")]
 """Printable ASCII: the S3 client panics over a line break in a key."""
+Namespace = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?\z")]
 Region = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*\z")]
+
+SCHEME = re.compile("^https?://")
+REGISTRY = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+HAS_PORT = re.compile(":[0-9]+$")
+MAX_PORT = 65535
+TEXTS = ("conn_type", "host", "login", "password", "schema")
 
 
 class Extra(BaseModel):
     """The extra of a connection; fields that are not listed are the provider's own business."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+
+class SessionKwargs(Extra):
+    """Where older AWS connections have their credentials."""
+
+    aws_access_key_id: Printable | None = None
+    aws_secret_access_key: Printable | None = None
+    aws_session_token: Printable | None = None
 
 
 class AwsExtra(Extra):
@@ -40,7 +56,7 @@ class AwsExtra(Extra):
     assume_role_kwargs: dict[str, Any] = {}
     service_config: dict[str, dict[str, Any]] = {}
     config_kwargs: dict[str, Any] | None = None
-    session_kwargs: dict[str, Any] | None = None
+    session_kwargs: SessionKwargs = SessionKwargs()
     aws_access_key_id: Printable | None = None
     aws_secret_access_key: Printable | None = None
     aws_session_token: Printable | None = None
@@ -84,6 +100,12 @@ class DockerExtra(Extra):
         return value
 
 
+class KubernetesExtra(Extra):
+    """The extra of a Kubernetes connection; its hook checks the rest."""
+
+    namespace: Namespace | None = None
+
+
 AnyExtra = TypeVar("AnyExtra", bound=Extra)
 
 
@@ -96,6 +118,8 @@ def check_fields(connection: Connection, kind: str, model: type[AnyExtra]) -> An
     name = f"connection '{connection.conn_id}'"
     if connection.conn_type is not None and connection.conn_type != kind:
         raise Misconfigured(f"{name}: conn_type: expected '{kind}'")
+    if "@" in (connection.schema or ""):  # what follows the first '/' of a URI: the rest of a secret
+        raise Misconfigured(f"{name}: schema: contains an '@': in a URI, encode '/', ':' and '@' of login and password")
     try:
         return model.model_validate(read_extra(connection))
     except ValidationError as error:
@@ -127,6 +151,16 @@ def check_pair(name: str, fields: tuple[str, str], values: tuple[Any, Any]) -> N
         if not value and any(values):
             both = " and ".join(fields)
             raise Misconfigured(f"connection '{name}': {field}: missing or empty: {both} go together")
+        check_printable(name, field, value)
+
+
+def check_printable(name: str, field: str, *values: Any) -> None:
+    """Check that values of a field can be sent in a request.
+
+    Raises:
+        Misconfigured: one contains a character that is not printable ASCII; names the field.
+    """
+    for value in values:
         if value and not (str(value).isascii() and str(value).isprintable()):
             raise Misconfigured(f"connection '{name}': {field}: contains a character that is not printable ASCII")
 
@@ -140,7 +174,7 @@ def check_keys(connection: Connection, extra: AwsExtra) -> None:
     name, (key, secret) = str(connection.conn_id), ("aws_access_key_id", "aws_secret_access_key")
     check_pair(name, ("login", "password"), (connection.login, connection.password))
     keys = [connection.login]
-    for where, given in (("extra", extra.model_dump()), ("extra.session_kwargs", extra.session_kwargs or {})):
+    for where, given in (("extra", extra.model_dump()), ("extra.session_kwargs", extra.session_kwargs.model_dump())):
         check_pair(name, (f"{where}.{key}", f"{where}.{secret}"), (given.get(key), given.get(secret)))
         keys.append(given.get(key))
     if extra.aws_session_token and not any(keys):
@@ -161,6 +195,38 @@ def check_endpoints(name: str, extra: AwsExtra) -> None:
         check_endpoint(value or "", f"connection '{name}': extra.{field}")
 
 
+def check_unused_host(connection: Connection, extra: AwsExtra) -> None:
+    """Check that an AWS connection without an endpoint has no host either: the provider ignores it, and would use AWS.
+
+    Raises:
+        Misconfigured: it has; names the field.
+    """
+    for field, value in (("host", connection.host), ("extra.host", extra.model_dump().get("host"))):
+        if value:
+            raise Misconfigured(f"connection '{connection.conn_id}': {field}: is ignored: use extra.endpoint_url")
+
+
+def read_registry(connection: Connection) -> str:
+    """Return the registry of a Docker connection, `<host>[:<port>]`; empty: Docker Hub.
+
+    Raises:
+        Misconfigured: host or port is none, and the login would never be sent; names the field.
+    """
+    name, given, port = f"connection '{connection.conn_id}'", connection.host or "", connection.port
+    if "@" in given:
+        raise Misconfigured(f"{name}: host: contains a user or an '@': give the login as login and password")
+    host = SCHEME.sub("", given).partition("/")[0]
+    if given and not REGISTRY.fullmatch(host):
+        raise Misconfigured(f"{name}: host: expected a registry, <host> or <host>:<port>")
+    if port and not given:
+        raise Misconfigured(f"{name}: port: there is no host to it")
+    if port and HAS_PORT.search(host):
+        raise Misconfigured(f"{name}: port: host has one already")
+    if port and not 0 < port <= MAX_PORT:
+        raise Misconfigured(f"{name}: port: expected a number from 1 to {MAX_PORT}")
+    return f"{host}:{port}" if port else host
+
+
 def check_variable(name: str) -> None:
     """Check that the variable `AIRFLOW_CONN_<NAME>` can be parsed, if it is set.
 
@@ -171,15 +237,28 @@ def check_variable(name: str) -> None:
     text = os.environ.get(variable, "")
     try:
         if text.lstrip().startswith("{"):
-            Connection.from_json(text, conn_id=name)
+            check_types(Connection.from_json(text, conn_id=name))
         elif text:
             Connection.from_uri(text, conn_id=name)
     except Exception as error:  # any: Airflow would ignore it, and its text may quote a secret
         raise Misconfigured(f"connection '{name}': {variable} cannot be read: {explain(text, error)}") from None
 
 
+def check_types(connection: Connection) -> None:
+    """Check that the fields of a connection are texts.
+
+    Raises:
+        BadInput: one is not; names it.
+    """
+    for field in TEXTS:
+        if not isinstance(getattr(connection, field), str | None):
+            raise BadInput(f"{field}: expected a string")
+
+
 def explain(text: str, error: Exception) -> str:
     """Return why the text of a connection cannot be parsed, without its values."""
+    if isinstance(error, BadInput):
+        return str(error)
     if isinstance(error, json.JSONDecodeError):
         return f"not valid JSON at character {error.pos}"
     if "`port`" in str(error):

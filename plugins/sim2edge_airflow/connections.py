@@ -34,7 +34,10 @@ from sim2edge_airflow.connection_fields import (
     check_fields,
     check_keys,
     check_pair,
+    check_printable,
+    check_unused_host,
     check_variable,
+    read_registry,
 )
 
 if TYPE_CHECKING:
@@ -196,10 +199,9 @@ def read_docker_connection(connection: Connection) -> DockerConnection:
         raise Misconfigured(f"connection '{name}': extra has TLS files, but no {' and no '.join(missing)}")
     if tls and not extra.docker_url:
         raise Misconfigured(f"connection '{name}': extra has TLS files, but no docker_url: they would be ignored")
-    host = f"{connection.host or ''}:{connection.port}" if connection.port else connection.host or ""
     return DockerConnection(
         name=name,
-        registry=registry_name(host),
+        registry=registry_name(read_registry(connection)),
         login=connection.login or "",
         password=connection.password or "",
         engine=extra.docker_url or "",
@@ -228,6 +230,9 @@ def _read_s3_connection(name: str, _when: int) -> S3Connection:
         hook = AwsBaseHook(aws_conn_id=name, client_type="s3")
         config = hook.conn_config
         found = S3Connection(name, config.get_service_endpoint_url("s3") or "", config.region_name or "")
+    if not found.endpoint:
+        check_unused_host(connection, extra)
+    with _aws_errors(name):
         if not has_credentials(config):
             return found
         given = hook.get_session().get_credentials()
@@ -235,6 +240,7 @@ def _read_s3_connection(name: str, _when: int) -> S3Connection:
         raise Misconfigured(f"connection '{name}': extra.profile_name: the profile has no credentials")
     with _aws_errors(name):
         keys = given.get_frozen_credentials()
+    check_printable(name, "extra.profile_name", keys.access_key, keys.secret_key, keys.token)
     return replace(found, key=keys.access_key, secret=keys.secret_key, token=keys.token or "")
 
 

@@ -151,8 +151,10 @@ def seaweedfs_config(keys: Mapping[str, Keys], bucket: str) -> dict[str, Any]:
     Raises:
         BadInput: a name is not a role, or two roles have the same access key.
     """
-    if len({pair.access for pair in keys.values()}) < len(keys):
-        raise BadInput("two roles have the same access key: remove the file of one of them")
+    owners: dict[str, str] = {}
+    for role, pair in keys.items():
+        if (owner := owners.setdefault(pair.access, role)) != role:
+            raise BadInput(f"roles '{owner}' and '{role}' have the same access key: remove the file of one of them")
     roles = sorted(keys, key=lambda role: (role != ADMIN, role))
     scoped = [role for role in roles if role != ADMIN]
     return {

@@ -131,9 +131,10 @@ def headline(record: Record) -> str:
     if maker is None:
         return ""
     try:
-        return maker.shown.headline(record.numbers)[:MAX_WORD]
-    except (LookupError, TypeError, ValueError, ArithmeticError):  # a missing figure, or a word instead of a number
+        text = maker.shown.headline(record.numbers)
+    except Exception:  # a missing figure, a word instead of a number, or any mistake of a package that is not ours
         return ""
+    return text[:MAX_WORD] if isinstance(text, str) else ""
 
 
 def is_number(value: Any) -> TypeGuard[float]:

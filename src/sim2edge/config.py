@@ -123,9 +123,9 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from error
+        raise BadInput(f"{path}: {error.strerror}") from None
     except NOT_YAML as error:
-        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:

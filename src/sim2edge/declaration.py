@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
-from sim2edge.lines import first_problem
+from sim2edge.lines import describe_error, first_problem
 from sim2edge.manifest import KIND, RESERVED, is_kind
 from sim2edge.stage import Input, Stage
 
@@ -157,11 +157,16 @@ def _wrong_config(stage: Stage) -> Iterator[str]:
             if each not in stage.config.model_fields:
                 yield f"{where}: {stage.config.__name__} has no field '{each}'"
     try:
-        stage.config()
+        config = stage.config()
+        config.model_dump_json()
     except ValidationError as error:
         yield f"config: {stage.config.__name__}: every field needs a valid default: {first_problem(error)}"
     except Exception as error:
-        yield f"config: {stage.config.__name__}() fails: {type(error).__name__}: {error}"
+        yield f"config: {stage.config.__name__}() cannot be written as JSON: {describe_error(error)}"
+    else:
+        units = getattr(config, stage.gather.units, 1) if stage.gather else 1
+        if not isinstance(units, int):
+            yield f"gather.units: expected a field with a whole number, not {_shorten(units)}"
 
 
 def find_conflict(stage: Stage, accepted: Mapping[str, Stage]) -> str | None:

@@ -51,6 +51,11 @@ def find_entry(name: str) -> EntryPoint | None:
     return own_entries().get(name) or all_entries().get(name)
 
 
+def is_importable(entry: EntryPoint) -> bool:
+    """Return whether an entry point is `module` or `module:name`: the standard library fails over any other."""
+    return EntryPoint.pattern.match(entry.value) is not None
+
+
 def distribution_of(entry: EntryPoint) -> str:
     """Return the name of the distribution that an entry point comes from."""
     return entry.dist.name if entry.dist else "?"

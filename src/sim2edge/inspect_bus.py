@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
     what = "print the fields of a stage's config, with defaults and meanings"
     verb = add_command(verbs, "config", what, "sim2edge config train")
-    verb.add_argument("stage", choices=stage_names(), help="name of a stage")
+    verb.add_argument("stage", help=f"name of a stage: {', '.join(stage_names())}")
     verb.set_defaults(run=show_config)
 
     verb = add_command(verbs, "schema", "print the JSON schema of a manifest", "sim2edge schema > manifest.schema.json")

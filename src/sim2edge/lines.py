@@ -38,6 +38,15 @@ def join_lines(text: object, limit: int | None = MAX_LINE) -> str:
     return " ".join(str(text).split())[:limit]
 
 
+def describe_error(error: BaseException) -> str:
+    """Return an error of foreign code on one line: `KeyError: 'x'`; only its type if it cannot be printed."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # any: `__str__` is foreign, too
+        text = ""
+    return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
 def without_users(text: str) -> str:
     """Return text without the users and passwords of the URLs in it."""
     return re.sub(r"(?<=://)[^\s'\"]*@", "", text)

@@ -24,7 +24,8 @@ from sim2edge.bus import Bus, describe_files, in_threads
 from sim2edge.config import StageConfig
 from sim2edge.discovery import distribution_name
 from sim2edge.environment import describe_environment
-from sim2edge.errors import BadInput, Misconfigured
+from sim2edge.errors import BadInput, Misconfigured, Terminated
+from sim2edge.lines import describe_error
 from sim2edge.manifest import MEASUREMENTS, File, Manifest, split_reference
 from sim2edge.plan import Plan
 from sim2edge.shards import all_shards, name_shards
@@ -115,9 +116,15 @@ def run_function(entry: str, job: Job[StageConfig]) -> Outcome:
     """Run a stage's function and check what it returns.
 
     Raises:
-        BadInput: there is no such function, or it returns no valid outcome: another run would return the same.
+        BadInput: there is no such function, or it returns no valid outcome, or it calls `sys.exit`, whose code would be
+            taken for that of a run: another run would do the same.
     """
-    outcome: object = load_function(entry)(job)
+    try:
+        outcome: object = load_function(entry)(job)
+    except Terminated:
+        raise
+    except SystemExit as error:
+        raise BadInput(f"{entry} ended the process: {describe_error(error)}") from error
     if problem := find_outcome_problem(outcome):
         raise BadInput(f"{entry} returned {problem}")
     assert isinstance(outcome, Outcome)  # noqa: S101 - else there is a problem

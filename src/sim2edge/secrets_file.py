@@ -43,7 +43,11 @@ def read_role(folder: Path, role: str) -> dict[str, str]:
     if not ROLE.fullmatch(role):
         raise BadInput(f"role '{role}': expected small letters, digits and '-', 70 at most")
     path = folder / f"{role}.env"
-    return read_secrets(path) if path.exists() else {}
+    if not path.exists():
+        return {}
+    if not path.is_file():  # such as a pipe, which would be waited for
+        raise BadInput(f"{path}: not a file")
+    return read_secrets(path)
 
 
 def read_secrets(path: Path) -> dict[str, str]:

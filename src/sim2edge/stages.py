@@ -15,8 +15,9 @@ from functools import cache, lru_cache
 
 from sim2edge import discovery
 from sim2edge.declaration import find_conflict, find_problem
-from sim2edge.discovery import distribution_of
+from sim2edge.discovery import distribution_of, is_importable
 from sim2edge.errors import BadInput, NotFound, Terminated
+from sim2edge.lines import describe_error, quote
 from sim2edge.stage import Stage
 
 
@@ -41,14 +42,17 @@ def get_stage(name: str) -> Stage:
 def _load(name: str) -> Stage:
     entry = discovery.find_entry(name)
     assert entry is not None  # noqa: S101 (the caller has found it)
+    if not is_importable(entry):
+        raise BadInput(f"{_whose(name)}: its entry point {quote(entry.value)} is not of the form module:name")
     try:
         with redirect_stdout(sys.stderr):  # what a module prints must not mix with the output of a command
             stage = entry.load()
-    except Terminated:
+            problem = find_problem(stage, entry)
+    except (Terminated, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
-        raise BadInput(f"{_whose(name)} cannot be imported: {type(error).__name__}: {error}") from error
-    if problem := find_problem(stage, entry):
+    except BaseException as error:  # also SystemExit, and the panic of a package written in Rust
+        raise BadInput(f"{_whose(name)} cannot be imported: {describe_error(error)}") from error
+    if problem:
         raise BadInput(f"{_whose(name)}: {problem}")
     declared: Stage = stage
     return declared

@@ -173,7 +173,7 @@ def test_seaweedfs_gets_each_role_with_its_policy_and_the_admin_without():
 
 
 def test_two_roles_may_not_share_an_access_key():
-    with pytest.raises(BadInput, match="same access key"):
+    with pytest.raises(BadInput, match="roles 'train' and 'clean' have the same access key"):
         seaweedfs_config({"train": Keys("same", "a"), "clean": Keys("same", "b")}, "bucket")
 
 

@@ -1,6 +1,7 @@
 """The catalog: what is committed is found, in whatever order it came and wherever a writer was killed."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,13 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
+from sim2edge import catalog as catalog_module
 from sim2edge import cli
 from sim2edge.bus import Bus
-from sim2edge.catalog import FULL, WINDOW, Catalog, reindex, slim, walk
+from sim2edge.catalog import FULL, WINDOW, Catalog, headline, reindex, slim, walk
 from sim2edge.errors import Conflict, NotFound
 from sim2edge.fleet import read_device, read_fleet
 from sim2edge.lineage import downstream
 from sim2edge.manifest import Cost, Manifest, entry_key, parse_entry
+from sim2edge.stage import Shown
+from sim2edge.stages import get_stage
 
 NOW = datetime(2026, 5, 6, 12, tzinfo=UTC)
 
@@ -307,3 +311,13 @@ def test_an_entry_is_written_once(bus):
     with pytest.raises(Conflict):
         bus.put(entry_key(manifest.reference, manifest.finished), b"", only_new=True)
     bus.index(manifest)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [lambda _: 1 / 0, lambda figures: figures["frames"].upper(), lambda _: 5, lambda _: ["a"], lambda _: None],
+)
+def test_a_headline_that_fails_or_is_no_text_is_empty(monkeypatch, mistake):
+    declared = replace(get_stage("clean"), shown=Shown({"frames": "frames"}, mistake))
+    monkeypatch.setattr(catalog_module, "maker_of", lambda *_: declared)
+    assert headline(slim(make(1))) == ""

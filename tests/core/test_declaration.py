@@ -24,6 +24,18 @@ class NeedyConfig(StageConfig):
     cells: int
 
 
+class RawConfig(StageConfig):
+    """A config without a JSON form."""
+
+    raw: bytes = b"\xff"
+
+
+class WordConfig(StageConfig):
+    """A config without a number."""
+
+    word: str = "x"
+
+
 HEAT = Stage("heat", 1, "heatmap", HeatConfig, "acme_heat:run", {"frames": Input("frames")})
 ENTRY = EntryPoint("heat", "acme_heat:STAGE", "sim2edge.stages")
 SOURCES = Source("a:pin", ("cells",), "a:fetch")
@@ -80,6 +92,8 @@ def test_a_declaration_with_every_field_is_valid() -> None:
         ({"ref": "refs/heat/*"}, "ref: 'refs/heat/*' is not a ref"),
         ({"choose": "nope"}, "choose: 'nope' is not of the form module:function"),
         ({"gather": Gather("rows", "a:b")}, "gather.units: HeatConfig has no field 'rows'"),
+        ({"config": RawConfig}, "config: RawConfig() cannot be written as JSON: PydanticSerializationError"),
+        ({"gather": Gather("word", "a:b"), "config": WordConfig}, "gather.units: expected a field with a whole number"),
         ({"gather": Gather("cells", "a")}, "gather.entry: 'a' is not of the form module:function"),
         ({"source": "x"}, "source: expected Source, not 'x'"),
         ({"source": replace(SOURCES, pins=("ready",))}, "source.pins: HeatConfig has no field 'ready'"),

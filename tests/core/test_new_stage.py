@@ -208,6 +208,48 @@ def test_a_module_that_exits_or_declares_wrongly_hinders_no_other(s3, tmp_path):
         assert "Traceback" not in run(["-m", "sim2edge", *words], path).stderr
 
 
+PANIC = """class PanicException(BaseException):  # as of a package written in Rust
+    pass
+
+
+raise PanicException("no such codec")
+"""
+MUTE = """class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+raise Mute
+"""
+ODD = 'from sim2edge.stage import *\nclass Odd:\n    __repr__ = None\nSTAGE = Stage("odd", Odd(), "odds", 5, "x")\n'
+
+
+def test_whatever_foreign_code_raises_leaves_out_its_own_stage_alone(s3, tmp_path):
+    lay_out_module(tmp_path, "panic", PANIC)
+    lay_out_module(tmp_path, "mute", MUTE)
+    lay_out_module(tmp_path, "colours", "raise ValueError('a\\n\\x1b[31mred')\n")
+    lay_out_module(tmp_path, "odd", ODD)
+    site = lay_out_module(tmp_path, "unnamed", "")
+    (site / "acme_unnamed-1.0.dist-info/entry_points.txt").write_text("[sim2edge.stages]\nunnamed = a b!:STAGE\n")
+    path = [lay_out_module(tmp_path, "count", MODULE)]
+    listed = run(["-m", "sim2edge", "stages"], path, code=2)
+    assert "count      v1  nothing -> counts  (acme-count)" in listed.stdout
+    assert [line for line in listed.stderr.splitlines() if line != "imported"] == [
+        "sim2edge: stage 'colours' of distribution 'acme-colours' cannot be imported: ValueError: a \\x1b[31mred",
+        "sim2edge: stage 'mute' of distribution 'acme-mute' cannot be imported: Mute",
+        "sim2edge: stage 'odd' of distribution 'acme-odd' cannot be imported: TypeError: "
+        "'NoneType' object is not callable",
+        "sim2edge: stage 'panic' of distribution 'acme-panic' cannot be imported: PanicException: no such codec",
+        "sim2edge: stage 'unnamed' of distribution 'acme-unnamed': its entry point 'a b!:STAGE' is not of the form "
+        "module:name",
+    ]
+    asked = run(["-m", "sim2edge", "config", "mute"], path, code=2)
+    assert asked.stderr.splitlines()[1:] == [
+        "sim2edge: stage 'mute' of distribution 'acme-mute' cannot be imported: Mute"
+    ]
+    assert "'nosuch' is not one of: " in run(["-m", "sim2edge", "config", "nosuch"], path, code=2).stderr
+
+
 def test_a_command_that_is_ended_while_it_imports_a_stage_ends(tmp_path):
     ends = "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n"
     run(["-m", "sim2edge", "stages"], [lay_out_module(tmp_path, "ends", ends)], code=143)

@@ -1,5 +1,6 @@
 """Planning and running stages: ids, cache hits, refusals, what is left after a failure."""
 
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -90,6 +91,13 @@ def test_what_a_run_measured_is_kept_beside_the_payload(bus, toy_stages):
 def test_payload_may_not_hide_among_the_measurements(bus, toy_stages, monkeypatch):
     monkeypatch.setenv("TOY_STAGE_STRAYS", "1")
     with pytest.raises(BadInput, match="measurements belong"):
+        execute(bus, plan(bus))
+
+
+@pytest.mark.parametrize("code", [0, 3, None])
+def test_a_function_that_exits_is_no_success_and_no_refusal(bus, toy_stages, monkeypatch, code):
+    monkeypatch.setattr(toy_stage, "run", lambda job: sys.exit(code))
+    with pytest.raises(BadInput, match=r"^toy_stage:run ended the process: SystemExit"):
         execute(bus, plan(bus))
 
 

@@ -1,6 +1,7 @@
 """Every DAG parses, is known by name, explains itself, and has tasks that end, are retried, belong to someone."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -194,3 +195,23 @@ def test_a_batch_in_shards_is_a_mapped_task_and_one_that_gathers(read_capture_da
 def test_a_wrong_number_of_shards_is_named(read_capture_dag, shards):
     (error,), _ = read_capture_dag(shards)
     assert f"[sim2edge] capture_shards: '{shards}' is not a number of shards: expected 1 to 1000" in error
+    assert "\n" not in error
+
+
+IMPORT_ERRORS = """
+bag = DagBag(FOLDER)
+print(json.dumps({path.rpartition("/")[2]: error for path, error in bag.import_errors.items()}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line"),
+    [
+        ("cooldown_minutes", "cooldown", "train_model.yml: retrain.cooldown: Extra inputs are not permitted"),
+        ("  train:", "  trian:", "train_model.yml: stages.trian: is not one of: augment, train, validate"),
+    ],
+)
+def test_a_mistake_in_the_pipeline_file_is_one_line_in_the_ui(dag_reader, tmp_path, right, wrong, line):
+    shutil.copy(DAGS / "train_model_dag.py", tmp_path)
+    (tmp_path / "train_model.yml").write_text((DAGS / "train_model.yml").read_text().replace(right, wrong))
+    assert dag_reader.ask(f"FOLDER = {str(tmp_path)!r}{IMPORT_ERRORS}") == {"train_model_dag.py": line}

@@ -248,6 +248,14 @@ def test_a_registry_has_one_name(address, name):
     assert registry_name(address) == name
 
 
+def test_a_registry_is_its_host_and_port_whatever_the_form(monkeypatch):
+    for fields in ({"host": "https://r.example/v2/", "port": 5000}, {"host": "R.example:5000"}):
+        docker(monkeypatch, login="ann", password="b", **fields)
+        connection = docker_connection()
+        assert connection
+        assert connection.registry == "r.example:5000"
+
+
 def test_tls_files_come_together(monkeypatch):
     docker(monkeypatch, host="r.example", extra={"docker_url": "tcp://engine:2376", "tls_ca_cert": "/ca.pem"})
     with pytest.raises(BadInput, match=r"connection 'docker_default': .* no tls_client_cert and no tls_client_key"):
@@ -281,6 +289,24 @@ HIDDEN = "hunter2hidden"
             describe("aws", {"service_config": {"sts": {"endpoint_url": f"http://me:{HIDDEN}@h"}}}),
             "extra.service_config.sts.endpoint_url: contains a user",
         ),
+        (
+            describe("aws", {}, login="a", password=[HIDDEN]),
+            "AIRFLOW_CONN_LAB cannot be read: password: expected a string",
+        ),
+        (describe("aws", {}, host="127.0.0.1", login="a", password=HIDDEN), "host: is ignored: use extra.endpoint_url"),
+        (describe("aws", {"host": "http://h"}, login="a", password=HIDDEN), "extra.host: is ignored: use extra.endp"),
+        (
+            f"aws://a:{HIDDEN[:3]}%2F@/{HIDDEN}@/?region_name=x",
+            "schema: contains an '@': in a URI, encode '/', ':' and",
+        ),
+        (
+            describe("aws", {"session_kwargs": {"aws_access_key_id": "a", "aws_session_token": HIDDEN + "\n"}}),
+            "extra.session_kwargs.aws_session_token: ",
+        ),
+        (
+            describe("aws", {"session_kwargs": {"aws_access_key_id": 5}}),
+            "extra.session_kwargs.aws_access_key_id: Input",
+        ),
         (describe("aws", {"region_name": 5}), "extra.region_name: Input should be a valid string"),
         (describe("aws", {"region_name": "no such region!"}), "extra.region_name: String should match"),
         (describe("aws", {"service_config": "x"}), "extra.service_config: Input should be a valid dictionary"),
@@ -308,6 +334,16 @@ def test_a_profile_without_credentials_is_named(lab, monkeypatch, tmp_path):
         connect_bus()
 
 
+def test_a_profile_whose_secret_cannot_be_sent_is_named(lab, monkeypatch, tmp_path):
+    (tmp_path / "config").write_text("[profile odd]\naws_access_key_id = a\naws_secret_access_key = s\u00fc\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AIRFLOW_CONN_LAB", describe("aws", {"profile_name": "odd"}))
+    with pytest.raises(
+        Misconfigured, match=r"^connection 'lab': extra.profile_name: contains a character that is not "
+    ):
+        connect_bus()
+
+
 ENGINE = {"docker_url": "tcp://127.0.0.1:2376"}
 TLS = {"tls_ca_cert": "/no/ca", "tls_client_cert": "/no/cert", "tls_client_key": "/no/key"}
 
@@ -322,6 +358,24 @@ TLS = {"tls_ca_cert": "/no/ca", "tls_client_cert": "/no/cert", "tls_client_key":
         (describe("docker", [1]), "extra: expected a JSON object"),
         (describe("docker", {}, host="r.example", login="ann"), "password: missing or empty"),
         (describe("docker", {}, host="r.example", password=HIDDEN), "login: missing or empty"),
+        (
+            describe("docker", {}, login=5, password=HIDDEN),
+            "AIRFLOW_CONN_DOCKER_DEFAULT cannot be read: login: expected",
+        ),
+        (describe("docker", {}, port=5000), "port: there is no host to it"),
+        (describe("docker", {}, host="r.example", port=99999), "port: expected a number from 1 to 65535"),
+        (describe("docker", {}, host="r.example", port=-1), "port: expected a number from 1 to 65535"),
+        (describe("docker", {}, host="r.example:5000", port=5000), "port: host has one already"),
+        (describe("docker", {}, host=" r.example"), "host: expected a registry, <host> or <host>:<port>"),
+        (
+            describe("docker", {}, host="unix:///var/run/docker.sock"),
+            "host: expected a registry, <host> or <host>:<port>",
+        ),
+        (describe("docker", {}, host=f"ann:{HIDDEN}@r.example"), "host: contains a user or an '@'"),
+        (
+            f"docker://ann:{HIDDEN[:3]}@/{HIDDEN}@r.example:5000",
+            "schema: contains an '@': in a URI, encode '/', ':' and",
+        ),
         (describe("docker", TLS), "extra has TLS files, but no docker_url"),
         (describe("docker", {"docker_url": 5}), "extra.docker_url: Input should be a valid string"),
         (describe("docker", {"docker_url": "nosuch://x"}), "extra.docker_url: expected tcp://<host>:<port>"),
@@ -370,6 +424,8 @@ def test_the_variable_of_the_engine_is_one_line_without_its_user(monkeypatch, ho
         (describe("kubernetes", HIDDEN)[:-1], "AIRFLOW_CONN_KUBERNETES_DEFAULT cannot be read: not valid JSON"),
         (HIDDEN, "conn_type: expected 'kubernetes'"),
         (describe("kubernetes", HIDDEN), "extra: expected a JSON object"),
+        (describe("kubernetes", {"namespace": 5}), "extra.namespace: Input should be a valid string"),
+        (describe("kubernetes", {"namespace": "A b"}), "extra.namespace: String should match pattern"),
     ],
 )
 def test_a_kubernetes_connection_that_cannot_be_is_named_and_never_replaced(monkeypatch, value, said):

@@ -8,13 +8,11 @@ from sim2edge_airflow.alerts.deadlines import late_batch
 from sim2edge_airflow.number_settings import read_number
 from sim2edge_airflow.operators.register_operator import RegisterOperator
 from sim2edge_airflow.operators.release_approval import ApproveRelease
-from sim2edge_airflow.scheduling.pools import make_pool
 
 READERS = {
     "late_after_hours": lambda: late_batch(""),
     "release_approval_hours": lambda: ApproveRelease(task_id="approve", release=None),
     "inbox_overdue_minutes": lambda: RegisterOperator(task_id="register", outlet=Asset("delivery"), starts="d"),
-    "pool_train": lambda: make_pool("train", None),
 }
 
 

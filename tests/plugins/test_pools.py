@@ -96,6 +96,15 @@ def test_the_pools_are_made_when_airflow_starts_and_a_persons_size_stays(airflow
         remove("train", session)
 
 
+@pytest.mark.parametrize("said", ["", "lots", "nan", "-2"])
+def test_a_wrong_size_is_named_in_the_log_and_stops_no_scheduler(session, monkeypatch, caplog, said):
+    monkeypatch.setenv("AIRFLOW__SIM2EDGE__POOL_TRAIN", said)
+    remove("train", session)
+    assert pools.pool_size("train", session) == 2
+    line = f"[sim2edge] pool_train: '{said}': expected a number from -1 to 100000; the pool gets 2 slots"
+    assert line in caplog.messages
+
+
 def test_a_task_process_makes_none(monkeypatch):
     monkeypatch.setattr(pools, "make_pool", pytest.fail)
     pools.on_starting(SimpleNamespace())

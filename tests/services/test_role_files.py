@@ -1,6 +1,7 @@
 """The folder of role files: made once, kept, completed, rotated; and the commands that do it."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from sim2edge.secrets_file import read_role
 from sim2edge.services.role_files import (
     ACCESS_KEY,
     SECRET_KEY,
+    TRACKING_PASSWORD,
     MlflowSecrets,
     add_role,
     init_roles,
     read_keys,
+    read_valid_keys,
     read_variables,
     rotate_role,
     unknown_roles,
@@ -111,6 +114,41 @@ def test_a_file_that_is_wrong_is_named(folder: Path, name: str, text: str, compl
     (folder / f"{name}.env").write_text(text)
     with pytest.raises(BadInput, match=complaint):
         read_keys(folder)
+
+
+@pytest.mark.parametrize(
+    ("role", "command"), [("train", "sim2edge access init"), ("device-pi-7", "sim2edge access add device-pi-7")]
+)
+@pytest.mark.parametrize("text", ["AWS_ACCESS_KEY_ID=abc\nAWS_SEC", "", "AWS_ACCESS_KEY_ID=abc\n"])
+def test_a_half_written_file_is_left_out_and_the_line_tells_how_to_replace_it(
+    folder: Path, role: str, command: str, text: str
+) -> None:
+    init_roles(folder, ["pi-7"])
+    before = read_keys(folder)
+    (folder / f"{role}.env").write_text(text)
+    found, (problem,) = read_valid_keys(folder)
+    assert found == {name: keys for name, keys in before.items() if name != role}
+    assert problem.startswith(f"{folder}/{role}.env")
+    assert problem.endswith(f"; delete the file, and create it again with `{command}`")
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(folder: Path) -> None:
+    init_roles(folder)
+    (folder / "train.env").unlink()
+    os.mkfifo(folder / "train.env")
+    _, (problem,) = read_valid_keys(folder)
+    assert problem.startswith(f"{folder}/train.env: not a file; ")
+
+
+@pytest.mark.parametrize("text", ["", "HF_TOKEN=a\nAWS_ACCESS_KEY_ID=abc\nAWS_SECRET_ACCESS_KEY=abc\n"])
+def test_half_a_pair_of_keys_is_replaced(folder: Path, text: str) -> None:
+    init_roles(folder)
+    (folder / "train.env").write_text(text)
+    assert init_roles(folder) == ["train"]
+    variables = read_variables(folder, "train")
+    assert variables[ACCESS_KEY] != "abc"
+    assert variables.get("HF_TOKEN") == ("a" if text else None)
+    assert TRACKING_PASSWORD in variables
 
 
 def test_the_file_of_a_stage_that_is_not_installed_is_left_out_and_named(folder: Path) -> None:

@@ -59,6 +59,7 @@ def serving(
     init_roles(roles, ["pi-1"])
     add_role(roles, "producer-farm")
     write_private(roles / "stats.env", STATS)
+    write_private(roles / "device-pi-0.env", "AWS_ACCESS_KEY_ID=half-writ")
     command = [sys.executable, "-m", "sim2edge", "s3", "serve", "--home", str(home), "--host", HOST]
     command += ["--port", str(port), "--credentials", str(roles), "--bucket", "fleet"]
     command += ["--inbox-webhook", "http://127.0.0.1:9/arrived"]  # as a manifest of an earlier version may say
@@ -79,6 +80,7 @@ def test_a_day_of_the_server(serving: Serving, capsys: pytest.CaptureFixture[str
     assert cli.main(check) == EXIT_RETRY
     assert "--inbox-webhook has no effect any more" in serving.said("error")["message"]
     assert "stats.env: left out" in serving.said("warning")["message"]
+    assert "device-pi-0.env: AWS_SECRET_ACCESS_KEY is missing" in serving.said("error")["message"]
     assert serving.said("ready")["bucket"] == "fleet"
     assert cli.main(check) == 0
 
@@ -113,6 +115,10 @@ def test_a_day_of_the_server(serving: Serving, capsys: pytest.CaptureFixture[str
 
     write_private(serving.roles / "device-pi-2.env", "half a li")  # whole at once: the server may look at any time
     assert "device-pi-2.env, line 1" in serving.said("error")["message"]
+    rotate_role(serving.roles, "device-pi-1")
+    assert serving.said("roles")["changed"] == ["device-pi-1"]  # the others go on, and it keeps its keys
+    time.sleep(0.5)
+    client(serving.environment("device-pi-1")).put_object(Bucket="fleet", Key="fleet/pi-1/status.json", Body=b"{}")
     (serving.roles / "device-pi-2.env").unlink()
     assert serving.said("roles")["changed"] == ["device-pi-2"]
 

@@ -31,7 +31,7 @@ from yaml import YAMLError
 
 from sim2edge.errors import BadInput, Misconfigured, Unavailable
 from sim2edge.lines import join_lines
-from sim2edge_airflow.connection_fields import Extra, check_fields, read_extra
+from sim2edge_airflow.connection_fields import KubernetesExtra, check_fields, read_extra
 from sim2edge_airflow.connections import get_connection
 from sim2edge_airflow.runtimes.pod_spec import (
     ARTIFACT,
@@ -274,7 +274,7 @@ def check_connection(name: str) -> None:
         connection = get_connection(name, "kubernetes_conn_id")
     except Unavailable:
         return  # not defined: the hook decides what that means
-    check_fields(connection, "kubernetes", Extra)
+    check_fields(connection, "kubernetes", KubernetesExtra)
     extra = read_extra(connection)
     path = extra.get("kube_config_path") or extra.get("extra__kubernetes__kube_config_path")
     if path and not Path(str(path)).expanduser().is_file():

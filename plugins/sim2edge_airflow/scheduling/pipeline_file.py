@@ -1,5 +1,6 @@
 """Read a pipeline file such as `dags/train_model.yml`, which sets how the stages of a DAG run without editing it."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ class PipelineStage(NumbersAreNumbers):
     timeout_minutes: float = Field(
         gt=0, le=60 * 24 * 365, description="minutes after which the stage is ended and retried"
     )
-    retries: int = Field(default=2, ge=1, description="retries; each resumes from the last checkpoint")
-    slots: int = Field(default=1, ge=1, description="pool slots it takes")
+    retries: int = Field(default=2, ge=1, le=1000, description="retries; each resumes from the last checkpoint")
+    slots: int = Field(default=1, ge=1, le=1000, description="pool slots it takes")
     pool: str = Field(default="default_pool", description="the pool that limits how many run at once")
     overrides: tuple[str, ...] = Field(default=(), description="key=value words that win over the preset")
 
@@ -49,7 +50,7 @@ class Pipeline(NumbersAreNumbers):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_active_runs: int = Field(default=1, ge=1, description="active runs of the DAG; others stay queued")
+    max_active_runs: int = Field(default=1, ge=1, le=1000, description="active runs of the DAG; others stay queued")
     retrain: Policy = Field(default=Policy(), description="when requests start a training")
     stages: dict[str, PipelineStage]
 
@@ -59,14 +60,25 @@ class Pipeline(NumbersAreNumbers):
         return [f"{name}.{word}" for name, stage in self.stages.items() for word in stage.overrides]
 
 
-def read_pipeline(path: Path) -> Pipeline:
+def read_pipeline(path: Path, stages: Collection[str] = ()) -> Pipeline:
     """Read a pipeline file.
+
+    Args:
+        path: of the file.
+        stages: the stages that it has to name, and no other; empty: not checked.
 
     Raises:
         BadInput: it is not YAML, or a field is invalid; names file and field.
     """
     try:
-        return Pipeline.model_validate(read_yaml(path))
-    except ValidationError as error:
+        pipeline = Pipeline.model_validate(read_yaml(path))
+    except ValidationError as error:  # without its text, which an import error in the UI would show first
         first = error.errors()[0]
-        raise BadInput(f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise BadInput(f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    for name in pipeline.stages if stages else ():
+        if name not in stages:
+            raise BadInput(f"{path.name}: stages.{name}: is not one of: {', '.join(stages)}")
+    for name in stages:
+        if name not in pipeline.stages:
+            raise BadInput(f"{path.name}: stages.{name}: Field required")
+    return pipeline

@@ -9,12 +9,14 @@ They are created when an Airflow component with database access starts (`on_star
 one that was deleted: a task without a pool would wait for ever, and only the scheduler's log would show it.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 
+from sim2edge.errors import BadInput
 from sim2edge_airflow import airflow_database as database
 from sim2edge_airflow.number_settings import read_number
 
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from sqlalchemy.orm import Session
 
+LOG = logging.getLogger(__name__)
+
 CAPTURE, TRAIN, BACKFILL = "capture", "train", "backfill"
 POOLS = {
     CAPTURE: "Stages that make episodes and frames; two slots each.",
     TRAIN: "Stages from dataset to release; two slots each.",
     BACKFILL: "Tasks started by a backfill, so that they never hold up a live batch.",
 }
+DEFAULT_SLOTS = 2
 INFINITE = -1
 """Slots of an unlimited pool, as Airflow stores it."""
 
@@ -85,7 +90,19 @@ def pool_size(name: str, session: "Session") -> int:
 
 def make_pool(name: str, session: "Session") -> None:
     """Create one of our pools with its initial size, unless it exists: a size chosen in the UI stays."""
-    database.add_pool(session, name, int(read_number(f"pool_{name}", INFINITE, 100_000)), POOLS[name])
+    database.add_pool(session, name, initial_size(name), POOLS[name])
+
+
+def initial_size(name: str) -> int:
+    """Return the slots that `[sim2edge] pool_<name>` sets; log an invalid value and return the default.
+
+    An error here would end the scheduler, which creates a missing pool while it creates a run.
+    """
+    try:
+        return int(read_number(f"pool_{name}", INFINITE, 100_000))
+    except BadInput as error:
+        LOG.error("%s; the pool gets %d slots", error, DEFAULT_SLOTS)
+        return DEFAULT_SLOTS
 
 
 @hookimpl

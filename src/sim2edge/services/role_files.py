@@ -1,7 +1,8 @@
 """Keep the folder of role files: `<role>.env` with the keys of each role, created once.
 
     init_roles(folder, devices=["pi-7"])       creates missing files; existing ones stay
-    read_keys(folder)                           role to key pair: the S3 server's accounts
+    read_keys(folder)                           role to key pair; an invalid file is an error
+    read_valid_keys(folder)                     the same without invalid files: the S3 server's accounts
     unknown_roles(folder)                       a warning for each file that these accounts leave out
 
 Each file can be given to a process on its own (`SIM2EDGE_SECRETS_FILE`). Those of `train` and `validate` contain the
@@ -27,7 +28,8 @@ TRACKING_USER, TRACKING_PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_
 SERVER_PASSWORD, SERVER_KEY = "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"
 MLFLOW_USER = "admin"
 TRACKING_STAGES = ("train", "validate")
-MIN_SECRET = 16
+SHORTEST = {ACCESS_KEY: 3, SECRET_KEY: 16}
+"""Characters that a key and its secret have at least: the server would refuse shorter ones."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def rotate_role(folder: Path, role: str) -> None:
         BadInput: the role has no file.
     """
     with _locked(folder):
-        before = read_role(folder, role)
+        before = _parse(folder, role)
         if not before:
             raise BadInput(f"{folder / role}.env: no such role to rotate")
         _write(folder, role, before | _new_keys())
@@ -91,11 +93,28 @@ def read_keys(folder: Path) -> dict[str, Keys]:
     Raises:
         BadInput: the admin has no file, or one is invalid.
     """
-    names = (path.stem for path in sorted(folder.glob("*.env")))
-    found = {name: _read(folder, name) for name in names if _is_role(name)}
-    if ADMIN not in found:
+    found, problems = read_valid_keys(folder)
+    for problem in problems:
+        raise BadInput(problem)
+    return found
+
+
+def read_valid_keys(folder: Path) -> tuple[dict[str, Keys], list[str]]:
+    """Return the key pair of every role whose file is valid, and an error line for each other one.
+
+    Raises:
+        BadInput: the admin has no file, or it is invalid.
+    """
+    if not (folder / f"{ADMIN}.env").exists():
         raise BadInput(f"{folder}: no {ADMIN}.env: create the role files with `sim2edge access init`")
-    return {role: Keys(variables[ACCESS_KEY], variables[SECRET_KEY]) for role, variables in found.items()}
+    found, problems = {ADMIN: _read(folder, ADMIN)}, list[str]()
+    for path in sorted(folder.glob("*.env")):
+        try:
+            if _is_role(path.stem):
+                found[path.stem] = _read(folder, path.stem)
+        except BadInput as error:
+            problems.append(str(error))
+    return {role: Keys(variables[ACCESS_KEY], variables[SECRET_KEY]) for role, variables in found.items()}, problems
 
 
 def unknown_roles(folder: Path) -> list[str]:
@@ -128,11 +147,30 @@ def read_variables(folder: Path, role: str) -> dict[str, str]:
 
 def _read(folder: Path, role: str) -> dict[str, str]:
     grants_of(role)
-    variables = read_role(folder, role)
-    for name, shortest in ((ACCESS_KEY, 3), (SECRET_KEY, MIN_SECRET)):
+    variables = _parse(folder, role)
+    for name, shortest in SHORTEST.items():
         if len(variables.get(name, "")) < shortest:
-            raise BadInput(f"{folder / role}.env: {name} is missing or shorter than {shortest} characters")
+            reason = f"{folder / role}.env: {name} is missing or shorter than {shortest} characters"
+            raise BadInput(f"{reason}{_remedy(role)}")
     return variables
+
+
+def _parse(folder: Path, role: str) -> dict[str, str]:
+    """Return the variables in the file of a role; empty when there is none.
+
+    Raises:
+        BadInput: it is invalid, such as half-written; the message tells how to replace it.
+    """
+    try:
+        return read_role(folder, role)
+    except BadInput as error:
+        raise BadInput(f"{error}{_remedy(role)}") from None
+
+
+def _remedy(role: str) -> str:
+    """Return what to do about an invalid file; nobody but a person knows which of its lines are still needed."""
+    command = "init" if role in fixed_roles() else f"add {role}"
+    return f"; delete the file, and create it again with `sim2edge access {command}`"
 
 
 def _imposed(role: str, login: MlflowSecrets, admin: Keys | None) -> dict[str, str]:
@@ -147,10 +185,11 @@ def _imposed(role: str, login: MlflowSecrets, admin: Keys | None) -> dict[str, s
 
 
 def _complete(folder: Path, role: str, imposed: Mapping[str, str]) -> bool:
-    """Write the file of a role unless it is complete; other variables in it stay."""
+    """Write the file of a role unless it is complete; other variables in it stay, half a pair of keys does not."""
     grants_of(role)
-    before = read_role(folder, role)
-    after = {**_new_keys(), **before, **imposed}
+    before = _parse(folder, role)
+    usable = all(len(before.get(name, "")) >= shortest for name, shortest in SHORTEST.items())
+    after = {**_new_keys(), **before, **({} if usable else _new_keys()), **imposed}
     if after == before:
         return False
     _write(folder, role, after)
@@ -171,7 +210,7 @@ def _new_keys() -> dict[str, str]:
 
 def _mlflow_secrets(folder: Path) -> MlflowSecrets:
     """Return the secrets in the folder, or new ones."""
-    found = read_role(folder, "mlflow")
+    found = _parse(folder, "mlflow")
     return MlflowSecrets(
         found.get(SERVER_PASSWORD) or secrets.token_urlsafe(15), found.get(SERVER_KEY) or secrets.token_hex(48)
     )
@@ -197,6 +236,8 @@ def write_private(path: Path, text: str) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut may leave an empty file under the final name
     temporary.replace(path)
 
 

@@ -5,7 +5,8 @@
 
 Its open ports are that of S3, and one of gRPC, which requires a client certificate; the others are on loopback. A role
 file that is added, changed or removed takes effect within seconds; one of no role here, such as that of a stage that
-is not installed, is left out with a warning.
+is not installed, is left out with a warning. An invalid one, such as half-written, is an error line that names it, and
+hinders no other role.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def serve(arguments: argparse.Namespace) -> int:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: asked.append(number))
-    problem, ready, warned = "", False, list[str]()
+    ready, warned, reported = False, list[str](), list[str]()
     where = (arguments.home, _roles(arguments), arguments.host, arguments.port, arguments.bucket)
     if arguments.inbox_webhook:  # an obsolete option does not prevent the start
         emit(
@@ -85,8 +86,8 @@ def serve(arguments: argparse.Namespace) -> int:
         while not asked:
             time.sleep(LOOK_EVERY_S)
             server.check_alive()
-            warned = _warn_of_left_out(server, warned)
-            problem = _look_at_roles(server, problem)
+            warned = _report("warning", server.left_out(), warned)
+            reported = _report("error", _look_at_roles(server), reported)
             if not ready and is_healthy(_client(arguments)):
                 ready = True
                 emit("ready", port=arguments.port, bucket=arguments.bucket, roles=len(server.keys))
@@ -94,25 +95,22 @@ def serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _warn_of_left_out(server: SplitServer, warned: Sequence[str]) -> list[str]:
-    """Log the warnings about role files that are new; return all of them."""
-    found = server.left_out()
+def _report(event: str, found: Sequence[str], before: Sequence[str]) -> list[str]:
+    """Log the messages that were not found `before`; return all that are found now."""
     for message in found:
-        if message not in warned:
-            emit("warning", message=message)
-    return found
+        if message not in before:
+            emit(event, message=message)
+    return list(found)
 
 
-def _look_at_roles(server: SplitServer, problem: str) -> str:
-    """Reload changed roles in the server; return their error, logged once, or an empty text."""
+def _look_at_roles(server: SplitServer) -> Sequence[str]:
+    """Reload changed roles in the server; return the error lines about role files."""
     try:
         if changed := server.reload_roles():
             emit("roles", changed=changed)
     except BadInput as error:  # half-written, or invalid: the server keeps its roles
-        if str(error) != problem:
-            emit("error", message=str(error))
-        return str(error)
-    return ""
+        return [str(error)]
+    return server.problems
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@
 
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,7 @@ from sim2edge.errors import Unavailable
 from sim2edge.processes import end, spawn
 from sim2edge.services import seaweedfs
 from sim2edge.services.loopback import HOST
-from sim2edge.services.role_files import read_keys, unknown_roles
+from sim2edge.services.role_files import read_valid_keys, unknown_roles
 
 STORAGE_MEMORY = {"GOMEMLIMIT": "450MiB", "GOGC": "50"}
 GATEWAY_MEMORY = {"GOMEMLIMIT": "250MiB", "GOGC": "50"}
@@ -40,14 +40,17 @@ class SplitServer:
             bucket: created if missing.
 
         Raises:
-            BadInput: the role files are missing or invalid.
+            BadInput: the admin's role file is missing or invalid.
         """
         self._home = home.resolve()
         self._roles = roles
         self._host = host
         self._bucket = bucket
         self._ports = {flag: port + offset for offset, flag in enumerate(("s3.port", *seaweedfs.INTERNAL_PORTS))}
-        self.keys: Mapping[str, Keys] = read_keys(roles)
+        self.problems: Sequence[str]
+        """An error line for each role file that is invalid: its role has the keys it had before, if any."""
+        self.keys: Mapping[str, Keys]
+        self.keys, self.problems = read_valid_keys(roles)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -79,9 +82,10 @@ class SplitServer:
         """Reload the role files in the server; return the roles whose keys were added, removed or changed.
 
         Raises:
-            BadInput: the role files are invalid; the server keeps the roles it has.
+            BadInput: the admin's role file is invalid, or two roles share a key; the server keeps the roles it has.
         """
-        found = read_keys(self._roles)
+        found, self.problems = read_valid_keys(self._roles)
+        found = {role: keys for role, keys in self.keys.items() if (self._roles / f"{role}.env").exists()} | found
         changed = [role for role in sorted({*found, *self.keys}) if found.get(role) != self.keys.get(role)]
         if changed:
             seaweedfs.write_roles(self._home, found, self._bucket)
