@@ -23,7 +23,7 @@ ROUNDS = 7
 def measure(place: Workplace) -> Iterator[Result]:
     """Yield frames/s against decoding them, and copies/s against decoding and encoding as many."""
     config = configs.load(AugmentConfig, "augment", overrides=[*QUICK["augment"], "workers=1"])
-    batches = open_frames([place.fetch("clean")])
+    batches, _ = open_frames([place.fetch("clean")])
     lidar, found = batches[0].stats.lidar, survey(batches, config)
     variation = Variation(config, found.factors(config), find_mirror(lidar, config), lidar.beams)
     table = pa.concat_tables(batches[0].tables())

@@ -168,9 +168,26 @@ def test_one_episode_in_two_batches(tmp_path, augment):
     assert refused(augment, one, other).startswith("frames/two/0000000000000000: episode one.0000 is in frames/one/")
 
 
-def test_batches_of_different_size(tmp_path, augment):
-    message = refused(augment, write_batch(tmp_path, "one"), write_batch(tmp_path, "two", height=48))
-    assert message.startswith("frames/two/0000000000000000: height is 48, but 24 in frames/one/0000000000000000")
+def test_a_batch_that_does_not_fit_most_frames_is_set_aside_with_the_reason(tmp_path, augment, capsys):
+    usual = write_batch(tmp_path, "one")
+    alone = read(augment(usual))
+    misfit = write_batch(tmp_path, "two", episodes=2, height=48)
+    dataset = json.loads((augment(usual, misfit) / "dataset.json").read_text())
+    line = (
+        "frames/two/0000000000000000: height is 48, not 24: clean it with the settings of frames/one/0000000000000000"
+    )
+    assert dataset.pop("set_aside") == [line]
+    assert f"set aside {line}" in capsys.readouterr().out
+    assert dataset == json.loads(alone["dataset.json"])
+
+
+def test_what_most_frames_are_like_counts_not_most_batches_nor_the_order(tmp_path, augment):
+    few = [write_batch(tmp_path, name, episodes=2, width=16) for name in ("a", "b", "c")]
+    many = write_batch(tmp_path, "many", episodes=24)
+    for order in ([many, *few], [*few, many]):
+        dataset = json.loads((augment(*order) / "dataset.json").read_text())
+        assert dataset["frames_artifacts"] == ["frames/many/0000000000000000"]
+        assert len(dataset["set_aside"]) == 3
 
 
 def change_column(name: str, values: Any) -> pa.Table:

@@ -1,6 +1,7 @@
-"""Read the cleaned frames of several batches as one table, and check that they are compatible."""
+"""Read the cleaned frames of several batches as one table; set aside batches that do not fit the others."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from sim2edge.stage import Artifact
 
 MAX_ERROR = 200
 """Longest error of the Parquet library that is reported, characters."""
+
+SHAPE = ("height", "width", "lidar")
+"""Fields of `stats.json` that must be the same in all batches of a dataset."""
 
 Triple = tuple[float, float, float]
 
@@ -47,6 +51,11 @@ class Frames:
     reference: str
     stats: Stats
     file: pq.ParquetFile
+
+    @property
+    def shape(self) -> str:
+        """What must be the same in all batches of a dataset: image size and LiDAR."""
+        return "; ".join(_show(getattr(self.stats, name)) for name in SHAPE)
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the row groups, one at a time.
@@ -81,23 +90,39 @@ def dataset_schema(beams: int) -> pa.Schema:
     return frames_schema(beams).append(pa.field("augmentation", pa.string()))
 
 
-def open_frames(artifacts: Sequence[Artifact]) -> Sequence[Frames]:
-    """Open every batch, in the order given.
+def open_frames(artifacts: Sequence[Artifact]) -> tuple[Sequence[Frames], Sequence[str]]:
+    """Open every batch, in the order given; set aside those that do not fit most frames in image size or LiDAR.
+
+    A single batch of another preset must not stop every training from then on.
+
+    Returns:
+        the batches that fit together, and a line for each of the others.
 
     Raises:
-        BadInput: a file is damaged, has a wrong column, or differs from the first batch in image size or LiDAR.
+        BadInput: a file is damaged, or has a wrong column.
     """
     opened = [_open(artifact) for artifact in artifacts]
-    first = opened[0]
-    for other in opened[1:]:
-        for name in ("height", "width", "lidar"):
-            here, there = getattr(first.stats, name), getattr(other.stats, name)
-            if here != there:
-                raise BadInput(
-                    f"{other.reference}: {name} is {_show(there)}, but {_show(here)} in {first.reference}: "
-                    "clean both with the same settings"
-                )
-    return opened
+    usual = choose_shape(opened)
+    kept = [batch for batch in opened if batch.shape == usual.shape]
+    return kept, [describe_misfit(batch, usual) for batch in opened if batch.shape != usual.shape]
+
+
+def choose_shape(batches: Sequence[Frames]) -> Frames:
+    """Return a batch of the shape that most frames have; of equally frequent ones, that of the last batch by name."""
+    counts: Counter[str] = Counter()
+    for batch in batches:
+        counts[batch.shape] += batch.stats.frames
+    return max(batches, key=lambda batch: (counts[batch.shape], batch.reference))
+
+
+def describe_misfit(batch: Frames, usual: Frames) -> str:
+    """Return in one line why a batch does not fit: what differs from the batch `usual`."""
+    found = [
+        f"{name} is {_show(there)}, not {_show(here)}"
+        for name in SHAPE
+        if (there := getattr(batch.stats, name)) != (here := getattr(usual.stats, name))
+    ]
+    return f"{batch.reference}: {'; '.join(found)}: clean it with the settings of {usual.reference}"
 
 
 def _open(artifact: Artifact) -> Frames:

@@ -34,10 +34,12 @@ def run(job: Job[AugmentConfig]) -> Outcome:
     """Build one dataset of all batches.
 
     Raises:
-        BadInput: batches are incompatible, a split is empty, or a frame is invalid.
+        BadInput: a batch is damaged, a split is empty, or a frame is invalid.
     """
     cv2.setNumThreads(1)  # the images are small: parallelise over images instead
-    batches = open_frames(job.inputs["frames"])
+    batches, misfits = open_frames(job.inputs["frames"])
+    for line in misfits:
+        job.progress.log(f"set aside {line}")
     found = survey(batches, job.config)
     lidar = batches[0].stats.lidar
     variation = Variation(job.config, found.factors(job.config), find_mirror(lidar, job.config), lidar.beams)
@@ -48,7 +50,7 @@ def run(job: Job[AugmentConfig]) -> Outcome:
         }
         pool = stack.enter_context(ThreadPoolExecutor(job.config.workers))
         write_splits(batches, found, variation, writers, pool, job.progress)
-    dataset = describe(batches, found, writers, job.config)
+    dataset = describe(batches, found, writers, job.config) | ({"set_aside": list(misfits)} if misfits else {})
     (job.output / "dataset.json").write_text(json.dumps(dataset, indent=1, allow_nan=False) + "\n")
     return Outcome(dataset)
 
