@@ -235,3 +235,9 @@ def test_what_no_training_can_have_is_left_alone_and_hinders_nobody(frames):
     assert look() is True
     assert len(start()[1].extra["requests"]) == 1
     assert len(list(frames.list(retrain.OPEN))) == 2
+
+
+def test_frames_that_a_task_marked_as_success_has_not_left_are_one_line(frames):
+    task = RequestTraining(task_id="request_training", frames=None)
+    with pytest.raises(AirflowFailException, match="frames: the task upstream has left no artifact"):
+        task.execute(context(preset="demo"))

@@ -269,3 +269,9 @@ def test_ingest_makes_the_episodes_of_a_batch_of_the_inbox_and_hands_them_on(s3,
 def test_ingest_of_what_was_not_delivered_is_bad_input(partition):
     with pytest.raises(AirflowFailException, match=r"READY.json: missing: nothing was delivered"):
         make("ingest", partition)
+
+
+def test_a_task_marked_as_success_that_never_ran_is_one_line_downstream_and_no_retry(partition):
+    says = "input 'episodes': the task upstream has left no artifact; if it was marked as success without having run"
+    with pytest.raises(AirflowFailException, match=says):
+        Task(partition).run("clean", inputs={"episodes": None})

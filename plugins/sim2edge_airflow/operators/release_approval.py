@@ -22,6 +22,7 @@ from sim2edge.errors import BadInput, Unavailable
 from sim2edge.manifest import Manifest
 from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.number_settings import read_number
+from sim2edge_airflow.operators.stage_inputs import check_left
 
 METRICS = ("floor_accuracy", "map_50", "map_50_95", "distance_error_m", "frames")
 RELEASE = ("chosen", "latency", "bundle_bytes")
@@ -53,6 +54,7 @@ class ApproveRelease(ApprovalOperator):
             AirflowException: S3 cannot be reached; the task is retried.
         """
         try:
+            check_left(self.release, "release")
             self.body = describe(connect_bus(), self.release)
         except BadInput as error:
             raise AirflowFailException(str(error)) from None

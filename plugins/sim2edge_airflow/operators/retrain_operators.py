@@ -23,6 +23,7 @@ from sim2edge.retrain import Request, Training
 from sim2edge.retrain_decision import Decision, Policy, Situation, decide, is_backfill, is_urgent
 from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.deployment_settings import read_default_preset
+from sim2edge_airflow.operators.stage_inputs import check_left
 from sim2edge_airflow.run_settings import check_names, read_run_settings, run_params
 
 DATA_DAGS = ("sim_capture", "ingest_batch", "data_cleaning")
@@ -75,6 +76,7 @@ class RequestTraining(BaseOperator):
         return plainly(lambda: self._submit(context))
 
     def _submit(self, context: Context) -> str | None:
+        check_left(self.frames, "frames")
         run, bus = read_run_settings(context), connect_bus()
         if is_alternate(bus, self.frames):
             self.log.info("No request: %s is kept beside the frames of its batch, which trainings read", self.frames)

@@ -31,13 +31,27 @@ def name_inputs(bus: Bus, stage: str, given: Inputs, settings: RunSettings) -> d
     """Return role to references and refs, for `plan.plan`.
 
     Raises:
-        BadInput: a latest artifact does not exist, or `role.role` resolves to nothing.
+        BadInput: the task upstream left no artifact, a latest one does not exist, or `role.role` resolves to nothing.
     """
+    for role, value in given.items():
+        check_left(value, f"input '{role}'")
     given_words = {role: [value] if isinstance(value, str) else list(value) for role, value in given.items()}
     named = {role: [word.format(partition=settings.partition) for word in words] for role, words in given_words.items()}
     if settings.started_by:
         named |= stand_in(stage, named, settings.started_by)
     return {role: [found for word in words for found in follow(bus, word, named)] for role, words in named.items()}
+
+
+def check_left(value: object, what: str) -> None:
+    """Check that a task upstream has left its output: one that was marked as success by hand has not.
+
+    Raises:
+        BadInput: it has left none.
+    """
+    if value is None:
+        raise BadInput(
+            f"{what}: the task upstream has left no artifact; if it was marked as success without having run, clear it"
+        )
 
 
 def stand_in(stage: str, named: Mapping[str, Sequence[str]], started_by: str) -> dict[str, list[str]]:
