@@ -177,6 +177,20 @@ def run_rows(session: "Session", partition: str) -> Iterable[Any]:
     )
 
 
+def active_runs(session: "Session", dag_id: str, partition: str) -> Sequence[tuple[str, datetime, str, dict[str, Any]]]:
+    """Return run id, time of its start, user and conf of the queued and running runs of a DAG for a partition."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import select
+
+    rows = session.execute(
+        select(DagRun.run_id, DagRun.run_after, DagRun.triggering_user_name, DagRun.conf)
+        .where(DagRun.dag_id == dag_id, DagRun.partition_key == partition, DagRun._state.in_(("queued", "running")))
+        .order_by(DagRun.id)
+        .limit(MAX_RUNS)
+    )
+    return [(run, since, user or "Airflow", conf or {}) for run, since, user, conf in rows]
+
+
 def find_run(session: "Session", dag_id: str, run_id: str) -> "DagRun | None":
     """Return a run with the events that started it; None if it does not exist."""
     from airflow.models.dagrun import DagRun

@@ -38,3 +38,10 @@ class Sim2EdgePlugin(AirflowPlugin):
         from sim2edge_airflow.pages.app import make_app
 
         return [{"app": make_app(), "url_prefix": "/sim2edge", "name": "sim2edge"}]
+
+    @property
+    def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """What answers requests to start a run with a mistake in it."""
+        from sim2edge_airflow.pages.trigger_guard import TriggerGuard
+
+        return [{"middleware": TriggerGuard, "name": "sim2edge trigger guard"}]

@@ -35,6 +35,8 @@ MODELS = {
         "backfill_id": "the tasks of backfills would go to the pools of live batches",
         "consumed_asset_events": "the reasons of a training, on its page and in its note",
         "dag_run_note": "the note of a run that a training started",
+        "triggering_user_name": "who started the run that has the batch",
+        "conf": "whether a batch is being made with other settings",
     },
     "airflow.models.taskinstance.TaskInstance": {
         "dag_id": "no task is found",

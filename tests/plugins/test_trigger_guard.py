@@ -1,0 +1,115 @@
+"""A request that would start a run with a mistake in it is answered at once; every other passes to Airflow.
+
+Airflow has no DAGs in its database here: 404 from it says that a request has passed.
+"""
+
+from datetime import UTC, datetime
+
+import pytest
+from page_visitor import log_in
+from plugins.fake_stage import produce
+
+from sim2edge import plan as plans
+
+NOW = datetime.now(UTC)
+
+
+def trigger(client, dag="sim_capture", batch="demo-1", **conf):
+    body = {"logical_date": None, "partition_key": batch, "conf": conf}
+    answer = client.post(f"/api/v2/dags/{dag}/dagRuns", json=body)
+    return answer.status_code, answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("conf", "says"),
+    [
+        ({"presett": "demo"}, "conf 'presett' is not one of: overrides, preset, replace"),
+        ({"preset": "demoo"}, "preset 'demoo' is not one of: default, demo, tiny"),
+        ({"preset": 7}, "conf 'preset': expected the name of a file"),
+        ({"preset": "../../etc/passwd"}, "preset '../../etc/passwd' is not one of"),
+        ({"overrides": ["capture.episodez=4"]}, "capture.episodez: unknown key"),
+        ({"overrides": ["capture.episodes=many"]}, "capture.episodes: input should be a valid integer"),
+        ({"overrides": ["augment.copiez=4"]}, "augment.copiez: unknown key"),
+        ({"overrides": ["train.epochs=4"]}, "sim_capture takes settings of capture, clean, augment"),
+        ({"overrides": ["push.ring=stable"]}, "those of push are given to release_model"),
+        ({"overrides": "capture.episodes=4"}, "conf 'overrides': expected a list"),
+        ({"overrides": [{"a": 1}]}, "conf 'overrides': expected a list"),
+    ],
+)
+def test_a_mistake_in_the_conf_is_named(browser, conf, says):
+    status, detail = trigger(browser, **conf)
+    assert status == 422
+    assert says in detail
+
+
+@pytest.mark.parametrize("batch", [None, "", "Demo 1", "../demo", 7, "x" * 200])
+def test_so_is_a_missing_or_wrong_batch(browser, batch):
+    assert trigger(browser, batch=batch)[0] == 422
+
+
+def test_a_backfill_is_checked_before_it_makes_a_run(browser):
+    dates = {"from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-02T00:00:00Z"}
+    for path in ("backfills", "backfills/dry_run"):
+        body = {"dag_id": "sim_capture", **dates, "dag_run_conf": {"overrides": ["clean.widht=48"]}}
+        answer = browser.post(f"/api/v2/{path}", json=body)
+        assert (answer.status_code, "clean.widht: unknown key" in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("dag", "batch", "conf"),
+    [
+        ("sim_capture", "demo-1", {"preset": "tiny", "overrides": ["capture.episodes=4"]}),
+        ("release_model", "demo-1", {"overrides": ["push.ring=stable"]}),
+        ("retrain", None, {"reason": "why not", "now": True, "overrides": ["train.epochs=2"]}),
+        ("watch_inbox", None, {}),
+        ("somebody_elses", None, {"anything": 1}),
+    ],
+)
+def test_what_is_right_or_not_ours_passes(browser, dag, batch, conf):
+    status, detail = trigger(browser, dag, batch, **conf)
+    assert (status, dag in str(detail)) == (404, True)
+
+
+def test_what_is_no_json_or_huge_is_airflows_to_answer(browser):
+    url = "/api/v2/dags/sim_capture/dagRuns"
+    assert browser.post(url, content=b"{").status_code in (400, 404, 422)
+    assert browser.post(url, content=b"[" * 100_000).status_code in (400, 404, 422)
+    assert browser.post(url, content=b'{"conf": "' + b"x" * (3 << 20) + b'"}').status_code in (400, 404, 413, 422)
+
+
+def test_who_is_not_logged_in_learns_nothing(api, browser):
+    status, detail = trigger(log_in(api, None), preset="demoo")
+    assert status == 401
+    assert "demo, tiny" not in detail
+
+
+def test_a_batch_that_exists_with_other_settings_is_named(browser, s3, partition):
+    made = produce(s3, plans.plan(s3, "capture", partition, "demo"), None)
+    s3.move_ref(f"refs/batches/{partition}", made.reference)
+    status, detail = trigger(browser, batch=partition, overrides=["capture.episodes=4"])
+    assert status == 409
+    assert f"batch '{partition}' is {made.reference}, made with other settings (episodes 250, now 4)" in detail
+    assert trigger(browser, batch=partition, overrides=["capture.episodes=4"], replace=True)[0] == 404
+    assert trigger(browser, batch=partition)[0] == 404
+    assert trigger(browser, batch=partition, overrides=["clean.width=48"])[0] == 404
+
+
+def test_while_s3_does_not_answer_a_request_passes_and_the_first_task_compares(browser, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert trigger(browser)[0] == 404
+
+
+def test_a_run_with_other_settings_that_is_going_on_is_named(browser, airflow_database):
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        run = DagRun(dag_id="data_cleaning", run_id="r1", run_type="manual", state="running", run_after=NOW)
+        run.partition_key, run.conf, run.triggering_user_name = "demo-1", {"preset": "demo"}, "ann"
+        session.add(run)
+    status, detail = trigger(browser, "data_cleaning", preset="tiny")
+    assert status == 409
+    assert "data_cleaning of batch 'demo-1' is going on since" in detail
+    assert "with other settings (run r1, by ann): wait for its end, or name another batch" in detail
+    assert trigger(browser, "data_cleaning", preset="demo")[0] == 404
+    assert trigger(browser, "data_cleaning", batch="demo-2", preset="tiny")[0] == 404
