@@ -47,9 +47,11 @@ def test_one_trigger_takes_a_batch_through_all_dags_with_its_settings(airflow):
     assert {name for name, event in events.items() if event["partition_key"] == "b1"} == {*kinds, "training"}
     for kind in kinds:
         assert events[kind]["extra"]["reference"].startswith(f"{kind}/b1/")
-    for kind in (*kinds, "training"):
+    for kind in ("episodes", "frames"):
         extra = events[kind]["extra"]
         assert (extra["preset"], extra["overrides"]) == ("default", overrides)
+    assert events["training"]["extra"]["preset"] == "default"
+    assert (events["release"]["extra"]["preset"], events["release"]["extra"]["overrides"]) == ("demo", [])
     frames = Bus.from_environment().open(events["frames"]["extra"]["reference"])
     assert frames.config["only_successful"] is False
 
@@ -61,7 +63,7 @@ def test_the_second_time_every_stage_is_a_cache_hit_and_training_has_to_be_asked
     again = airflow.new_run("data_cleaning", cleaned)["dag_run_id"]
     assert airflow.ended("data_cleaning", again, "request_training")["state"] == "success"
     assert airflow.client.result("data_cleaning", again, "request_training") is None
-    airflow.trigger("train_model", "b1", **settings)
+    airflow.trigger("train_model", "b1", preset="default")
     new = airflow.new_run("release_model", released)["dag_run_id"]
     airflow.ended("release_model", new, "push")
     for dag, task in (("sim_capture", "capture"), ("train_model", "train"), ("release_model", "push")):
@@ -101,7 +103,8 @@ def test_a_refused_model_is_skipped_not_failed_and_starts_nothing(airflow):
 
 
 def test_bad_input_fails_at_once_and_a_crash_is_tried_again(airflow):
-    run = airflow.trigger("sim_capture", "b2", overrides=["capture.nonsense=1"])
+    airflow.behave(capture="bad input")
+    run = airflow.trigger("sim_capture", "b2")
     ended = airflow.ended("sim_capture", run, "capture")
     assert (ended["state"], ended["try_number"]) == ("failed", 1)
     airflow.behave(capture="crash")
