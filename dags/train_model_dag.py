@@ -12,17 +12,20 @@ and those downstream, the others are cache hits.
 
 **Tune** timeouts, retries and settings in `dags/train_model.yml`, next to this file.
 
-**When it fails**: `train` resumes from the last epoch's checkpoint when it is retried or cleared. Failed without a
+**When it fails**: `give_back` opens the requests of the training again; they join the next one, so that new data or a
+person starts it. `train` resumes from the last epoch's checkpoint when it is retried or cleared. Failed without a
 retry means bad config or data: the last line of the log names it.
 
 Owner: machine learning.
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import PartitionedAssetTimetable, dag
 
 from sim2edge_airflow.assets import DATASET, MODEL, TRAINING, VERDICT
+from sim2edge_airflow.operators.retrain_operators import GiveBack
 from sim2edge_airflow.operators.stage_operator import StageOperator
 from sim2edge_airflow.run_settings import DEFAULT_ARGS, run_params
 from sim2edge_airflow.scheduling.pipeline_file import read_pipeline
@@ -57,13 +60,19 @@ def train_model() -> None:
         doc_md="The perception recipe, tracked in MLflow, with a checkpoint every epoch.",
         **HOW["train"],
     )
-    StageOperator(
+    verdict = StageOperator(
         stage="validate",
         inputs={"model": model.output, "dataset": dataset.output},
         outlets=[VERDICT],
         doc_md="Metrics on held-out episodes against fixed limits and against the champion.",
         **HOW["validate"],
     )
+    again = GiveBack(
+        task_id="give_back",
+        execution_timeout=timedelta(minutes=5),
+        doc_md="Opens the requests of a training again that has failed; they join the next training.",
+    )
+    verdict >> again.as_teardown()
 
 
 train_model()

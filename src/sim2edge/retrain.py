@@ -35,7 +35,7 @@ from pydantic import (
 
 from sim2edge.bus import Bus, in_threads
 from sim2edge.config import cache_key_fields, digest, load, parse_overrides
-from sim2edge.errors import BadInput, Conflict, Corrupt
+from sim2edge.errors import BadInput, Conflict, Corrupt, NotFound
 from sim2edge.lines import first_problem
 from sim2edge.manifest import check_partition
 from sim2edge.stages import between, stage_names
@@ -52,6 +52,9 @@ MAX_TRAINING_BYTES = 64 << 20
 CLOCKS_DIFFER_BY = timedelta(minutes=2)
 
 TRAINING_ID = re.compile("[0-9]{8}t[0-9]{6}-[0-9a-f]{8}")
+
+FAILED = "failed_training"
+"""Key of the evidence of a request that a failed training gave back: the training's id."""
 
 Kind = Literal["data", "drift", "degradation", "manual"]
 
@@ -401,10 +404,45 @@ def training_id(run: str, moment: datetime) -> str:
 
 
 def merge_settings(requests: Sequence[Request]) -> tuple[str | None, tuple[str, ...]]:
-    """Return preset and overrides of joined requests: those of the newest that names some."""
-    naming = [request for request in requests if request.preset or request.overrides]
+    """Return preset and overrides of joined requests: those of the newest that names some.
+
+    Settings with which a training has failed do not count.
+    """
+    naming = [request for request in requests if (request.preset or request.overrides) and not is_given_back(request)]
     newest = max(naming, key=lambda request: (request.submitted, request.id), default=None)
     return (newest.preset, tunable(newest.overrides)) if newest else (None, ())
+
+
+def is_given_back(request: Request) -> bool:
+    """Return whether a failed training gave the request back."""
+    return FAILED in request.evidence
+
+
+def give_back(bus: Bus, training: str) -> Sequence[Request]:
+    """Submit the requests of a failed training again, each with its id in the evidence; return them.
+
+    They join the next training, and start none by themselves: it would fail like this one.
+
+    Raises:
+        NotFound: there is no such training.
+    """
+    found = find_training(bus, training)
+    if found is None:
+        raise NotFound(f"{TRAININGS}/{training}.json: there is no such training")
+    again = [_again(request, training) for request in found.requests]
+    in_threads(lambda request: submit(bus, request), again)
+    return again
+
+
+def _again(request: Request, training: str) -> Request:
+    kept = {
+        name: getattr(request, name)
+        for name in ("by", "preset", "overrides", "submitted", "batch", "frames", "backfill")
+    }
+    try:
+        return make_request(request.kind, request.reason, {**request.evidence, FAILED: training}, **kept)
+    except BadInput:  # the evidence is as large as it may be
+        return make_request(request.kind, request.reason, {"request": request.id, FAILED: training}, **kept)
 
 
 def fulfil(bus: Bus, training: Training) -> Training | None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sim2edge.retrain import Request
+from sim2edge.retrain import FAILED, Request, is_given_back
 
 HANDOVER_S = 5.0
 """Seconds that a training may take from the decision until its run exists."""
@@ -86,6 +86,8 @@ def decide(requests: Sequence[Request], situation: Situation, policy: Policy, no
     """Decide whether to train now, to wait, or to rest."""
     if not requests:
         return Decision("rest", "no open requests for a training")
+    if all(map(is_given_back, requests)):
+        return Decision("rest", describe_failure(requests))
     if situation.batch is None:
         return Decision("rest", "there are no frames to learn from yet")
     if situation.paused:
@@ -104,6 +106,12 @@ def decide(requests: Sequence[Request], situation: Situation, policy: Policy, no
     for left, why in filter(None, waits):
         return Decision("wait", why, min(look, max(left, 0.1)))
     return Decision("train", "; ".join(count_kinds(requests)))
+
+
+def describe_failure(requests: Sequence[Request]) -> str:
+    """Return, in words, why requests that failed trainings gave back start none."""
+    trainings = ", ".join(sorted({str(request.evidence[FAILED]) for request in requests}))
+    return f"{len(requests)} requests were given back by failed trainings ({trainings}): they join the next one"
 
 
 Wait = tuple[float, str] | None

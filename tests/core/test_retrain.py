@@ -11,7 +11,7 @@ from obstore.store import MemoryStore
 
 from sim2edge import retrain
 from sim2edge.bus import Bus
-from sim2edge.errors import BadInput
+from sim2edge.errors import BadInput, NotFound
 from sim2edge.retrain import (
     Training,
     fingerprint,
@@ -359,3 +359,38 @@ class Retraining(RuleBasedStateMachine):
 
 Retraining.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
 TestRetraining = Retraining.TestCase
+
+
+def test_the_requests_of_a_failed_training_are_open_again_once_however_often_they_are_given_back(bus):
+    asked = [drift(1), make_request("manual", "mine", {"x": 1}, by="eva", overrides=["train.epochs=9"], submitted=NOW)]
+    for request in asked:
+        submit(bus, request)
+    failed = training("r1", asked)
+    fulfil(bus, failed)
+    assert open_requests(bus, NOW + timedelta(hours=1)).requests == []
+    for _ in range(2):
+        again = retrain.give_back(bus, failed.id)
+    found = open_requests(bus, NOW + timedelta(hours=1)).requests
+    assert {request.id for request in found} == {request.id for request in again}
+    assert {request.reason for request in found} == {request.reason for request in asked}
+    assert all(request.evidence["failed_training"] == failed.id for request in found)
+    assert retrain.merge_settings(found) == (None, ()), "settings with which a training failed do not count"
+    second = training("r2", found, minute=9)
+    fulfil(bus, second)
+    retrain.give_back(bus, second.id)
+    assert len(open_requests(bus, NOW + timedelta(hours=1)).requests) == len(asked)
+
+
+def test_a_request_whose_evidence_is_as_large_as_it_may_be_is_given_back_too(bus):
+    largest = make_request("drift", "reason", {"x": "y" * 7800}, by="monitor", submitted=NOW)
+    room = retrain.MAX_BYTES - len(largest.to_json()) - 10
+    largest = make_request("drift", "reason", {"x": "y" * (7800 + room)}, by="monitor", submitted=NOW)
+    failed = training("r1", [largest])
+    fulfil(bus, failed)
+    (again,) = retrain.give_back(bus, failed.id)
+    assert again.evidence == {"request": largest.id, "failed_training": failed.id}
+
+
+def test_a_training_that_was_never_recorded_gives_nothing_back(bus):
+    with pytest.raises(NotFound, match="there is no such training"):
+        retrain.give_back(bus, "20260101t000000-00000000")

@@ -182,3 +182,11 @@ def test_never_two_at_a_time_never_without_a_request_and_no_wait_is_for_ever(sub
 
 
 LONG = timedelta(days=60)
+
+
+def test_what_a_failed_training_gave_back_waits_for_company():
+    returned = make_request("drift", "because", {"what": "x", "failed_training": "t1"}, by="somebody", submitted=NOW)
+    alone = decide([returned], at(), USUAL, NOW + timedelta(hours=1))
+    assert (alone.action, "given back by failed trainings (t1)" in alone.why) == ("rest", True)
+    assert decide([returned, data()], at(), USUAL, NOW + timedelta(hours=1)).action == "train"
+    assert decide([returned, now_by_hand()], at(), USUAL, NOW + timedelta(hours=1)).action == "train"

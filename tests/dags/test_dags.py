@@ -15,10 +15,10 @@ DAGS = Path(__file__).parents[2] / "dags"
 PIPELINE = {
     "sim_capture": ["capture"],
     "data_cleaning": ["clean", "request_training"],
-    "train_model": ["augment", "train", "validate"],
+    "train_model": ["augment", "train", "validate", "give_back"],
     "release_model": ["export", "push"],
 }
-HELPERS = {"request_training"}
+HELPERS = {"request_training", "give_back"}
 """Tasks of those DAGs that run no stage."""
 BETWEEN = {"retrain": ["decide", "start"]}
 """DAGs without a partition: they decide what the others do."""

@@ -187,3 +187,21 @@ def test_a_backfill_is_one_training_at_its_end_and_none_the_second_time(airflow)
     airflow.log("data_cleaning", last, "request_training", "No request: training ")
     assert list(Bus.from_environment().list(OPEN)) == []
     assert len(airflow.runs("train_model")) == len(known) + 1
+
+
+def test_a_training_that_fails_gives_its_requests_back_and_they_join_the_next(airflow):
+    cool_down(airflow, 0)
+    airflow.behave(train="bad input")
+    bus, known = Bus.from_environment(), airflow.runs("train_model")
+    airflow.trigger("retrain", reason="this one fails", now=True)
+    failed = airflow.new_run("train_model", known)
+    assert airflow.run_ended("train_model", failed["dag_run_id"])["state"] == "failed"
+    (again,) = wait_for(lambda: list(bus.list(OPEN)), "the request to be open again")
+    airflow.behave()
+    time.sleep(5)
+    assert len(airflow.runs("train_model")) == len(known) + 1, "it starts no training by itself"
+    airflow.trigger("retrain", reason="now it is mended", now=True)
+    trained = airflow.new_run("train_model", [*known, failed])
+    assert "manual: this one fails (admin)" in note(airflow, trained)
+    assert airflow.run_ended("train_model", trained["dag_run_id"])["state"] == "success"
+    assert again not in bus.list(OPEN)

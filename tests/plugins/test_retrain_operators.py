@@ -16,7 +16,7 @@ from sim2edge import retrain
 from sim2edge.retrain import make_request, open_requests
 from sim2edge.retrain_decision import Policy
 from sim2edge_airflow.operators import retrain_operators
-from sim2edge_airflow.operators.retrain_operators import Decide, RequestTraining, StartTraining
+from sim2edge_airflow.operators.retrain_operators import Decide, GiveBack, RequestTraining, StartTraining
 
 FRAMES = "frames/b1/0123456789abcdef"
 AT_ONCE = Policy(debounce_s=0)
@@ -241,3 +241,25 @@ def test_frames_that_a_task_marked_as_success_has_not_left_are_one_line(frames):
     task = RequestTraining(task_id="request_training", frames=None)
     with pytest.raises(AirflowFailException, match="frames: the task upstream has left no artifact"):
         task.execute(context(preset="demo"))
+
+
+def give_back(states, extra):
+    told = context()
+    told["ti"].get_task_states = lambda dag_id, run_ids: {run_ids[0]: states}
+    told["triggering_asset_events"] = {Asset("training"): [SimpleNamespace(extra=extra)]}
+    return GiveBack(task_id="give_back").execute(told)
+
+
+def test_a_training_that_failed_gives_its_requests_back_and_one_that_did_not_keeps_them(frames):
+    request_training()
+    training, _ = start()
+    for states, extra, says in (
+        ({"augment": "success", "validate": "skipped"}, {"training": training}, "no task has failed"),
+        ({"augment": "failed"}, {}, "the run has no requests to give back"),
+    ):
+        with pytest.raises(AirflowSkipException, match=says):
+            give_back(states, extra)
+        assert list(frames.list(retrain.OPEN)) == []
+    again = give_back({"augment": "failed", "train": "upstream_failed"}, {"training": training})
+    assert retrain.pending(frames) == set(again)
+    assert len(again) == 1

@@ -254,6 +254,32 @@ class StartTraining(BaseOperator):
         )
 
 
+class GiveBack(BaseOperator):
+    """Opens the requests of a training again if its run has a failed task; else skipped. A teardown: it always runs."""
+
+    ui_color = "#fdf1d3"
+
+    def execute(self, context: Context) -> Sequence[str]:
+        """Give the requests back and return their new ids.
+
+        Raises:
+            AirflowSkipException: no task has failed, or the run is of no recorded training.
+            AirflowException: S3 cannot be reached; the task is retried.
+        """
+        run, events = context["dag_run"], context["triggering_asset_events"]
+        states = context["ti"].get_task_states(dag_id=run.dag_id, run_ids=[run.run_id]).get(run.run_id, {})
+        failed = sorted(task for task, state in states.items() if state == "failed")
+        training = next(
+            (each.extra["training"] for of in events.values() for each in of if "training" in each.extra), ""
+        )
+        if not failed or not training:
+            raise AirflowSkipException("no task has failed" if not failed else "the run has no requests to give back")
+        again = plainly(lambda: retrain.give_back(connect_bus(), training))
+        for request in again:
+            self.log.warning("%s failed: request %s is open again: %s", ", ".join(failed), request.id, request.reason)
+        return [request.id for request in again]
+
+
 def read_open(bus: Bus, defaults: Sequence[str], log: Any) -> Sequence[Request]:
     """Return the valid open requests; delete fulfilled ones, log and keep those that cannot be fulfilled."""
     found = retrain.open_requests(bus, datetime.now(UTC))
