@@ -155,11 +155,11 @@ def test_a_person_asks_in_the_ui_and_does_not_wait_and_a_refused_model_starts_no
         ({"reason": 7}, "reason"),
         ({"kind": "data"}, "kind"),
         ({"reason": "r", "now": "yes"}, "now"),
-        ({"reason": "r", "overrides": ["<b>"]}, "overrides"),
+        ({"reason": "r", "overrides": ["<b>"]}, "override"),
     ],
 )
 def test_params_of_wrong_types_are_refused(airflow, conf, field):
-    with pytest.raises(Unavailable, match=f"(?s)40[0-9].*{field}"):
+    with pytest.raises(Unavailable, match=f"(?s)4[0-9]{{2}}.*{field}"):
         airflow.trigger("retrain", **conf)
 
 
@@ -173,7 +173,7 @@ def test_a_hostile_reason_fails_with_one_line_and_the_next_run_is_well(airflow):
 def test_a_backfill_is_one_training_at_its_end_and_none_the_second_time(airflow):
     cool_down(airflow, 0)
     known = airflow.runs("train_model")
-    conf = {"overrides": ["train.epochs=4"]}
+    conf = {"overrides": ["augment.copies=4"]}
     airflow.backfill("2026-01-01", "2026-01-04", dag_run_conf=conf)
     training = airflow.new_run("train_model", known)
     said = note(airflow, training)
@@ -193,7 +193,7 @@ def test_a_training_that_fails_gives_its_requests_back_and_they_join_the_next(ai
     cool_down(airflow, 0)
     airflow.behave(train="bad input")
     bus, known = Bus.from_environment(), airflow.runs("train_model")
-    airflow.trigger("retrain", reason="this one fails", now=True)
+    airflow.trigger("retrain", reason="this one fails", now=True, overrides=["train.epochs=7"])
     failed = airflow.new_run("train_model", known)
     assert airflow.run_ended("train_model", failed["dag_run_id"])["state"] == "failed"
     (again,) = wait_for(lambda: list(bus.list(OPEN)), "the request to be open again")
