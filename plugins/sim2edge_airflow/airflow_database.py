@@ -191,6 +191,14 @@ def active_runs(session: "Session", dag_id: str, partition: str) -> Sequence[tup
     return [(run, since, user or "Airflow", conf or {}) for run, since, user, conf in rows]
 
 
+def paused_dags(session: "Session", dags: Collection[str]) -> set[str]:
+    """Return those of the DAGs that are paused."""
+    from airflow.models.dag import DagModel
+    from sqlalchemy import select
+
+    return set(session.scalars(select(DagModel.dag_id).where(DagModel.dag_id.in_(dags), DagModel.is_paused.is_(True))))
+
+
 def find_run(session: "Session", dag_id: str, run_id: str) -> "DagRun | None":
     """Return a run with the events that started it; None if it does not exist."""
     from airflow.models.dagrun import DagRun

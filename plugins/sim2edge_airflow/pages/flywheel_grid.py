@@ -83,6 +83,10 @@ class GridIndex:
         """Return kind to the batch's newest artifact of that kind."""
         return self._newest.get(batch, {})
 
+    def waiting(self, have: str, lack: str) -> Sequence[str]:
+        """Return the batches with an artifact of one kind and none of another, newest first."""
+        return [batch for _, batch in self._order if have in self._newest[batch] and lack not in self._newest[batch]]
+
     def matches(self, batch: str, state: str, stage: str) -> bool:
         """Return whether any stage of the batch, or the given one, is in `state`, by the catalog."""
         kinds = self.newest(batch)

@@ -12,10 +12,11 @@ from pydantic import AfterValidator
 from sim2edge.catalog import Catalog, Record
 from sim2edge.manifest import PARTITION, check_partition
 from sim2edge.stages import kinds
-from sim2edge_airflow.airflow_database import is_database_error
+from sim2edge_airflow.airflow_database import is_database_error, paused_dags
 from sim2edge_airflow.pages import flywheel_grid as grid
 from sim2edge_airflow.pages import run_states
 from sim2edge_airflow.pages.bus_view import CHAMPION, BusView, read_or_note
+from sim2edge_airflow.pages.paused import WATCHED, describe_paused
 from sim2edge_airflow.pages.rendering import cut, get_view, render
 
 ROUTES = APIRouter()
@@ -60,6 +61,7 @@ def show_flywheel(
     shown, pages = cut(grid.choose_batches(INDEX, started, text, state, stage, live), page)
     runs = ask(notes, lambda: run_states.newest_runs(session, shown), {})
     rows = grid.make_rows(INDEX, catalog, shown, runs)
+    paused = ask(notes, lambda: paused_dags(session, WATCHED), set())
     chosen = {"text": text, "state": state, "stage": stage}
     return render(
         request,
@@ -71,6 +73,7 @@ def show_flywheel(
         **pages,
         champion=target(view, CHAMPION),
         notes=notes,
+        paused=describe_paused(paused, INDEX, catalog),
     )
 
 
