@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION_REF = "refs/models/champion"
+ACCEPTED_REF = "refs/models/accepted"
 REGISTERED_MODEL = "perception"
 ARTIFACT_TAG = "sim2edge.artifact"
 """Tag of runs and model versions in MLflow: the artifact's reference."""

@@ -13,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, BaseOperator, Context
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRuntimeError, AirflowSkipException
+from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from sim2edge.bus import Bus
-from sim2edge.errors import BadInput, Unavailable
 from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.number_settings import read_number
+from sim2edge_airflow.operators.failures import plainly
 from sim2edge_airflow.scheduling.dropped_events import Event, find_dropped
 
 SETTLED = "reconciled_until"
@@ -76,12 +76,7 @@ class FindDropped(BaseOperator):
         """
         if context["ti"].get_dag(self.starts).is_paused:
             raise AirflowSkipException(f"{self.starts} is paused: what it misses is started once it is not")
-        try:
-            dropped = self._find(context)
-        except BadInput as error:
-            raise AirflowFailException(str(error)) from None
-        except Unavailable as error:
-            raise AirflowException(str(error)) from None
+        dropped = plainly(lambda: self._find(context))
         if not dropped:
             raise AirflowSkipException(f"every event of {self.asset.name} has started its run of {self.starts}")
         for event in dropped:

@@ -6,23 +6,24 @@ the asset event that starts `train_model`.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, Context, Param
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from sim2edge import retrain
 from sim2edge.alternates import is_alternate
 from sim2edge.bus import Bus
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.errors import BadInput
 from sim2edge.manifest import latest_partition
 from sim2edge.retrain import Request, Training
 from sim2edge.retrain_decision import Decision, Policy, Situation, decide, is_backfill, is_urgent
 from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.deployment_settings import read_default_preset
+from sim2edge_airflow.operators.failures import plainly
 from sim2edge_airflow.operators.stage_inputs import check_left
 from sim2edge_airflow.run_settings import check_names, read_run_settings, run_params
 
@@ -44,8 +45,6 @@ PARAMS = {
     "now": Param(False, type="boolean", description="Skip the cool-down; of kind manual only."),
     **run_params("retrain"),
 }
-
-T = TypeVar("T")
 
 
 class RequestTraining(BaseOperator):
@@ -325,18 +324,3 @@ def is_paused(context: Context) -> bool:
 def count_runs(context: Context, dag: str, states: Sequence[str] = GOING_ON) -> int:
     """Return the number of runs of a DAG in the given states; by default, queued or running."""
     return int(context["ti"].get_dr_count(dag_id=dag, states=list(states)))
-
-
-def plainly(work: Callable[[], T]) -> T:
-    """Return the result of `work`; map BadInput to failure and Unavailable to a retry.
-
-    Raises:
-        AirflowFailException: bad input; not retried.
-        AirflowException: the bus cannot be reached; retried.
-    """
-    try:
-        return work()
-    except BadInput as error:
-        raise AirflowFailException(str(error)) from None
-    except Unavailable as error:
-        raise AirflowException(str(error)) from None
