@@ -190,9 +190,10 @@ def deliver(bus: "Bus", name: str, arguments: argparse.Namespace) -> list[str]:
         the overrides among the words.
 
     Raises:
-        BadInput: no batch is named, or the folder cannot be delivered.
+        BadInput: no batch is named, it is withdrawn, or the folder cannot be delivered.
     """
     from sim2edge.config import load
+    from sim2edge.withdrawal import Withdrawn
 
     stage = get_stage(name)
     folder, overrides = split_folder(arguments.override)
@@ -200,6 +201,7 @@ def deliver(bus: "Bus", name: str, arguments: argparse.Namespace) -> list[str]:
         if arguments.partition is None:
             raise BadInput(f"{name}: --partition is missing: name the batch")
         config = load(stage.config, name, arguments.preset, overrides)
+        Withdrawn(bus).check_batch(name, arguments.partition)
         with make_progress(name) as progress:
             load_function(str(stage.source and stage.source.deliver))(
                 bus, arguments.partition, Path(folder), config, progress

@@ -228,7 +228,7 @@ class StartTraining(BaseOperator):
 
     def _join(self, bus: Bus, identity: str) -> Training | None:
         requests = read_open(bus, self.defaults, self.log)
-        frames = [ref.target for ref in bus.list_refs(retrain.FRAMES)]
+        frames = retrain.current_frames(bus)
         if not requests or not frames:
             return None
         preset, overrides = retrain.merge_settings(requests)
@@ -249,8 +249,10 @@ class StartTraining(BaseOperator):
 
 
 def read_open(bus: Bus, defaults: Sequence[str], log: Any) -> Sequence[Request]:
-    """Return the valid open requests; delete fulfilled ones, log and keep those that cannot be fulfilled."""
+    """Return the valid open requests; delete fulfilled ones and those of withdrawn batches, log and keep invalid ones."""
     found = retrain.open_requests(bus, datetime.now(UTC))
+    for line in found.dropped.values():
+        log.warning("Dropped: %s", line)
     retrain.clear_leftovers(bus, found)
     requests, problems = retrain.check_requests(found.requests, read_default_preset(), defaults)
     for problem in (*found.bad, *problems):
