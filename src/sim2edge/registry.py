@@ -90,7 +90,8 @@ def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
     else:
         champion = [ref.target]
         best = list(accepted[-1].summary.get("best", {}).values()) if accepted else []
-    return [[each for each in models if is_usable(bus, each, withdrawn)] for models in (champion, best)]
+    champion = [each for each in champion if is_usable(bus, each, withdrawn)]
+    return champion, [each for each in best if is_usable(bus, each, withdrawn)]
 
 
 def is_usable(bus: Bus, model: str, withdrawn: Withdrawn) -> bool:

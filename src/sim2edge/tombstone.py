@@ -23,9 +23,8 @@ def _line(text: str) -> str:
     return text
 
 
-Line = Annotated[str, AfterValidator(_line)]
-Reason = Annotated[Line, Field(max_length=300)]
-Person = Annotated[Line, Field(max_length=120)]
+Reason = Annotated[str, Field(max_length=300), AfterValidator(_line)]
+Person = Annotated[str, Field(max_length=120), AfterValidator(_line)]
 
 
 class Event(BaseModel):

@@ -151,8 +151,12 @@ class Withdrawn:
 
         Reads the manifests between the artifact and its frames; of `frames` and `episodes` none.
         """
-        source = find_source(reference, self.batches, self._read_parents, self._single) if self._names else None
-        return self.get(source) if source else None
+        wanted = set(self._names)
+        while source := find_source(reference, wanted, self._read_parents, self._single):
+            if record := self.get(source):
+                return record
+            wanted.remove(source)  # lifted
+        return None
 
     def _read_parents(self, reference: str) -> Sequence[str]:
         if reference not in self._parents:
