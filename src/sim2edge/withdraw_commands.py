@@ -28,10 +28,11 @@ from sim2edge.erasure import erase_all, find_targets
 from sim2edge.errors import BadInput, NotFound
 from sim2edge.fleet import list_devices, read_fleet
 from sim2edge.lines import first_problem
-from sim2edge.manifest import check_partition
+from sim2edge.manifest import check_partition, parse_entry
 from sim2edge.progress import make_progress
 from sim2edge.registry import CHAMPION_REF, set_alias
 from sim2edge.retrain_commands import user
+from sim2edge.stages import kinds
 from sim2edge.tombstone import Event, Tombstone
 from sim2edge.withdrawal import Withdrawn, derived, now, read_tombstone, record, single_batch_kinds
 
@@ -262,9 +263,10 @@ def erase(bus: Bus, report: Report, arguments: argparse.Namespace) -> None:
     """Erase the batch's data and what derives from it.
 
     Raises:
-        BadInput: a model of the batch is in use, and neither `--force` nor `--keep-models` is given.
+        BadInput: see `check_kinds`; or a model of the batch is in use, without `--force` or `--keep-models`.
     """
     batch = arguments.batch
+    check_kinds(bus, arguments.force)
     reindex(bus)  # a run that was killed after its commit is not in the catalog
     affected = look(bus, batch)
     if affected.in_use and not (arguments.force or arguments.keep_models):
@@ -277,3 +279,18 @@ def erase(bus: Bus, report: Report, arguments: argparse.Namespace) -> None:
     targets = find_targets(bus, batch, affected.records, keep_models=arguments.keep_models)
     count = erase_all(bus, batch, targets, report.tombstone.last)
     report.done.append(f"erased: {count} objects of {len([target for target in targets if target.keys])} artifacts")
+
+
+def check_kinds(bus: Bus, force: bool) -> None:
+    """Check that a stage is installed here for every kind in the catalog: of others it is not known what derives.
+
+    Raises:
+        BadInput: one is missing, and `--force` is not given.
+    """
+    references = (parse_entry(key) for key in bus.list("catalog"))
+    unknown = sorted({reference.partition("/")[0] for reference in references if reference} - set(kinds()))
+    if unknown and not force:
+        raise BadInput(
+            f"--erase: no stage installed here makes {', '.join(unknown)}, so what derives from the batch is not "
+            "known: install the package, or leave those artifacts with --force"
+        )

@@ -14,6 +14,7 @@ from sim2edge import plan as plans
 from sim2edge.bus import Bus
 from sim2edge.erasure import erased_names, find_leftovers, tracked_folder
 from sim2edge.errors import BadInput, Erased
+from sim2edge.manifest import entry_key
 from sim2edge.registry import choose_champion
 from sim2edge.tombstone import erasure_key, parse_erasure
 from sim2edge.withdrawal import read_tombstone
@@ -226,6 +227,16 @@ def test_a_device_that_still_runs_it_is_enough_to_refuse(world, command, monkeyp
     assert search(world.bus, WEIGHTS) == set()
 
 
+def test_it_refuses_where_a_stage_is_not_installed_whose_artifacts_may_derive_from_the_batch(world, command):
+    made = world.made["dataset-2"].model_copy(update={"kind": "embeddings"})
+    world.bus.put(entry_key(made.reference, made.finished), b"")
+    words = ("withdraw", BATCH, "--reason", "a wish", "--erase", "--yes", "--keep-models")
+    code, err = command(world.bus, *words)
+    assert (code, "no stage installed here makes embeddings" in err) == (2, True)
+    assert search(world.bus, PATTERN)
+    assert command(world.bus, *words, "--force")[0] == 0
+
+
 # Readers
 
 
@@ -305,4 +316,4 @@ def test_a_delivery_with_an_invalid_listing_is_erased_too(world, erase):
     assert list(world.bus.list(f"inbox/{BATCH}")) == []
     record = parse_erasure(world.bus.get(erasure_key(f"inbox/{BATCH}")), f"inbox/{BATCH}")
     assert len(record.files) == 2
-    assert withdrawn_world.BATCH == record.batch
+    assert record.batch == withdrawn_world.BATCH

@@ -1,5 +1,6 @@
 """Withdrawn batches: what derives from one, and which runs are refused, at planning and wherever a run acts."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,8 +8,9 @@ import toy_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim2edge import cli, runner
 from sim2edge import plan as plans
-from sim2edge import runner
+from sim2edge.bus import Bus
 from sim2edge.catalog import Record
 from sim2edge.errors import BadInput, Corrupt
 from sim2edge.progress import JsonProgress
@@ -237,3 +239,42 @@ def test_a_moment_later_is_another_moment(bus):
     withdraw(bus, "b-1")
     assert before.get("b-1") is None
     assert Withdrawn(bus).get("b-1").last.at - NOW < timedelta(seconds=1)
+
+
+# Reproducing
+
+
+@pytest.fixture
+def reproduce(bus, monkeypatch, capfd, toy_stages):
+    """`reproduce(reference) -> (exit code, standard error)`."""
+    monkeypatch.setattr(Bus, "from_environment", classmethod(lambda cls, *_: bus))
+
+    def run(*words):
+        code = cli.main(list(words))
+        return code, capfd.readouterr().err
+
+    return run
+
+
+def test_what_is_erased_cannot_be_reproduced_and_everything_else_can(bus, reproduce):
+    first, second = (make(bus, "capture", f"b-{number}") for number in (1, 2))
+    both, one = make(bus, "augment"), make(bus, "augment", episodes=[first])
+    cleaned = make(bus, "clean", "b-1")
+    assert reproduce("withdraw", "b-2", "--reason", "a wish", "--by", "ana")[0] == 0
+    assert reproduce("reproduce", both)[0] == 0, "a withdrawn batch is there, for whoever has to look into it"
+    assert reproduce("withdraw", "b-2", "--erase", "--yes", "--by", "ana")[0] == 0
+    for reference in (second, both):
+        code, err = reproduce("reproduce", reference)
+        assert code == 2
+        assert re.fullmatch(rf"sim2edge: {reference}: erased on \S+ by ana: a wish\n", err)
+    for reference in (first, one, cleaned):
+        assert reproduce("reproduce", reference)[0] == 0
+
+
+def test_what_was_made_before_from_other_batches_is_not_touched_by_an_erasure(bus, reproduce, tmp_path):
+    make(bus, "capture", "b-1")
+    make(bus, "capture", "b-2")
+    planned = plans.plan(bus, "augment", inputs={"episodes": ["refs/batches/b-1"]})
+    reproduce("withdraw", "b-2", "--reason", "a wish", "--erase", "--yes")
+    runner.execute(bus, planned, JsonProgress("augment"))
+    assert plans.plan(bus, "augment").reference == planned.reference
