@@ -189,7 +189,7 @@ def test_undoing_brings_it_back_with_its_history(world, withdraw, run):
 )
 def test_bad_words_are_one_line_and_change_nothing(world, run, words, line):
     before = sorted(world.bus.list(""))
-    code, out, err = run("withdraw", *words)
+    code, _, err = run("withdraw", *words)
     assert (code, err.count("\n")) == (2, 1)
     assert line in err
     assert sorted(world.bus.list("")) == before

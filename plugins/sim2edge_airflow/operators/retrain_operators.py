@@ -249,7 +249,7 @@ class StartTraining(BaseOperator):
 
 
 def read_open(bus: Bus, defaults: Sequence[str], log: Any) -> Sequence[Request]:
-    """Return the valid open requests; delete fulfilled ones and those of withdrawn batches, log and keep invalid ones."""
+    """Return the valid open requests; delete fulfilled ones, drop those of withdrawn batches, log invalid ones."""
     found = retrain.open_requests(bus, datetime.now(UTC))
     for line in found.dropped.values():
         log.warning("Dropped: %s", line)
