@@ -28,7 +28,7 @@ from sim2edge_airflow.run_settings import (
 OF_RETRAIN = ("reason", "kind", "now")
 OTHERS: Mapping[str, Collection[str]] = {"watch_inbox": (), "reconcile": (), "reap_containers": ("dry_run",)}
 """DAGs without a batch, and the names in their conf."""
-DECISIVE = ("preset", "overrides", "replace")
+CHOSEN = ("preset", "overrides", "replace")
 """Names in a conf that decide what a run makes."""
 
 
@@ -110,15 +110,15 @@ def check_no_other(dag_id: str, batch: str, conf: Mapping[str, Any], active: Seq
     Raises:
         Taken: there is one; names it, and who started it.
     """
-    chosen = decisive(conf)
+    chosen = settings_of(conf)
     for run in active:
-        if decisive(run.conf) != chosen:
+        if settings_of(run.conf) != chosen:
             raise Taken(
                 f"{dag_id} of batch {quote(batch)} is going on since {run.since:%Y-%m-%d %H:%M} UTC with other "
                 f"settings (run {run.run_id}, by {run.by}): wait for its end, or name another batch"
             )
 
 
-def decisive(conf: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(conf: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings in a conf that decide what a run makes."""
-    return {name: conf[name] for name in DECISIVE if conf.get(name)}
+    return {name: conf[name] for name in CHOSEN if conf.get(name)}

@@ -5,10 +5,11 @@
     seaweedfs_config(keys, "my-bucket")    the roles with their keys, in SeaweedFS's format
 
 Roles are the stages, `airflow`, `mlflow`, `device-<id>`, `producer-<name>` and `admin`. A stage's permissions follow
-from its declaration: it reads the kinds of its inputs and its own, and every ref, because any ref may name an input; it
-writes payload and manifests of its own kind, and its own ref; it deletes payload and checkpoints of its own kind, never
-a manifest; and it has the permissions it declares besides (`Stage.grants`). A role that may read keys may list them,
-too: without that, AWS answers "forbidden" for a missing object.
+from its declaration: it reads the kinds of its inputs and its own, every ref, because any ref may name an input, which
+batches are withdrawn, which only the admin decides, and, if it has inputs, every manifest, to tell whether they derive
+from such a batch; it writes payload and manifests of its own kind, and its own ref; it deletes payload and checkpoints
+of its own kind, never a manifest; and it has the permissions it declares besides (`Stage.grants`). A role that may read
+keys may list them, too: without that, AWS answers "forbidden" for a missing object.
 """
 
 import json
@@ -28,6 +29,10 @@ SERVICES = ("airflow", "mlflow")
 DEVICE = re.compile(r"device-([a-z0-9][a-z0-9-]{0,62})")
 PRODUCER = re.compile(r"producer-([a-z0-9][a-z0-9-]{0,31})")
 """Produces batches for the inbox; their ids begin with its name and a dot, which no name has."""
+COMMON = ("refs/*", "withdrawn/*")
+"""What every stage reads: any ref may name an input, any batch may be withdrawn (`withdrawal.py`)."""
+LINEAGE = ("*/manifest.json",)
+"""What a stage with inputs reads besides: the manifests that tell whether an input derives from a withdrawn batch."""
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -68,9 +73,10 @@ def grants_of(role: str) -> Grants:
 
 def _stage_grants(stage: Stage) -> Grants:
     inputs = (each.kind for each in stage.inputs.values())
+    lineage = LINEAGE if stage.inputs else ()
     payload = f"{stage.produces}/*/*/*/*"  # one level below manifest.json
     return Grants(
-        read=(*dict.fromkeys(f"{kind}/*" for kind in (stage.produces, *inputs)), "refs/*", *stage.grants.read),
+        read=(*dict.fromkeys(f"{kind}/*" for kind in (stage.produces, *inputs)), *COMMON, *lineage, *stage.grants.read),
         write=(payload, *_own_ref(stage), *stage.grants.write),
         create=(f"{stage.produces}/*/*/manifest.json", f"catalog/*Z_{stage.produces}_*", *stage.grants.create),
         delete=(payload,),
@@ -87,7 +93,17 @@ def _airflow_grants() -> Grants:
     refs = dict.fromkeys(ref for stage in installed() for ref in _own_ref(stage))
     artifacts = (f"{kind}/*" for kind in kinds())
     return Grants(
-        read=(*artifacts, "refs/*", "logs/*", "catalog/*", "fleet/*", "retrain/*", "inbox/*", "registered/*"),
+        read=(
+            *artifacts,
+            "refs/*",
+            "withdrawn/*",
+            "logs/*",
+            "catalog/*",
+            "fleet/*",
+            "retrain/*",
+            "inbox/*",
+            "registered/*",
+        ),
         write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*"),
         delete=("retrain/open/*", "registered/runs/*"),
     )

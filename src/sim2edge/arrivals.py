@@ -48,6 +48,7 @@ from sim2edge.errors import BadInput, Conflict, Corrupt
 from sim2edge.inbox import READY, digest, find_ready, parse_ready
 from sim2edge.lines import quote
 from sim2edge.manifest import PARTITION
+from sim2edge.withdrawal import Withdrawn
 
 CLAIMS = "registered"
 JOURNALS = "registered/runs"
@@ -212,7 +213,7 @@ def pending(bus: Bus) -> Collection[str]:
 
 
 def survey(bus: Bus, *, incomplete: bool = True) -> Survey:
-    """List the inbox's batches without a claim: two listings, and a request for each new batch.
+    """List the inbox's batches without a claim: two or three listings, and a request for each new batch.
 
     Args:
         bus: the bucket.
@@ -222,6 +223,10 @@ def survey(bus: Bus, *, incomplete: bool = True) -> Survey:
     names = bus.folders("inbox")
     strange = [f"inbox/{quote(name)}: not a batch id: ignored" for name in names if not PARTITION.fullmatch(name)]
     new = [name for name in names if PARTITION.fullmatch(name) and name not in claimed]
+    withdrawn = Withdrawn(bus)
+    gone = {name: record.why for name in new if (record := withdrawn.get(name))}
+    strange += [f"inbox/{name}: the batch was {why}" for name, why in gone.items()]
+    new = [name for name in new if name not in gone]
     judged = dict(zip(new, in_threads(lambda batch: _judge(bus, batch), new), strict=True))
     bad = [verdict.refusal for verdict in judged.values() if verdict.refusal]
     complete = {batch: verdict.ready for batch, verdict in judged.items() if verdict.ready}

@@ -29,11 +29,12 @@ from obstore.exceptions import (
 from obstore.store import MemoryStore, S3Store
 
 from sim2edge.bucket import S3Access, open_bucket
-from sim2edge.errors import BadInput, Conflict, Corrupt, Missing, NotFound, Unavailable
+from sim2edge.errors import BadInput, Conflict, Corrupt, Erased, Missing, NotFound, Unavailable
 from sim2edge.manifest import IDENTITY, File, Manifest, entry_key, parse_manifest, split_reference
 from sim2edge.stage import Artifact
 from sim2edge.stages import kinds
 from sim2edge.storage_errors import first_line, storage_errors, translate
+from sim2edge.tombstone import erasure_key, parse_erasure
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -278,6 +279,7 @@ class Bus:
 
         Raises:
             Corrupt: an object is missing or its bytes are not those of the manifest.
+            Erased: the artifact, or a part, was erased.
         """
         folder.mkdir(parents=True, exist_ok=True)
         wanted = [(f, of) for f, of in self.payload(manifest) if any(fnmatch.fnmatch(f.path, p) for p in patterns)]
@@ -308,7 +310,20 @@ class Bus:
 
     def _fetch_file(self, manifest: Manifest, file: File, folder: Path) -> None:
         key = f"{manifest.reference}/{manifest.attempt}/{file.path}"
-        self.download(key, folder / file.path, file.sha256, listed=f"the manifest of {manifest.reference}")
+        try:
+            self.download(key, folder / file.path, file.sha256, listed=f"the manifest of {manifest.reference}")
+        except Missing:
+            self.check_not_erased(manifest.reference)
+            raise
+
+    def check_not_erased(self, what: str) -> None:
+        """Check that an artifact, or a delivery `inbox/<batch>`, was not erased: tells why an object is missing.
+
+        Raises:
+            Erased: it was; the message says when, by whom and why.
+        """
+        if found := self.get_tagged(erasure_key(what)):
+            raise Erased(parse_erasure(found[0], what).why)
 
     def download(self, key: str, target: Path, sha256: str, listed: str) -> None:
         """Download an object to `target` and check it against the SHA-256 that `listed` (words for the error) gives.

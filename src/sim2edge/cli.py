@@ -15,6 +15,7 @@ commands (sim2edge <command> --help):
     summarize [BATCH]                        how the episodes of a batch went
     stages [--json]                          list the installed stages
     retrain --reason "..." | --list          submit a request for a training; list requests
+    withdraw BATCH --reason "..."            use a batch no more, roll back, erase; list what derives from it
     up, down, status, env, demo              the local stack; a demonstration of the whole loop
     access ..., s3 serve | check             keys and policies; the S3 server on its own
     ota ..., device ...                      the update repository; a device
@@ -60,6 +61,7 @@ COMMANDS = {
     **dict.fromkeys(("config", "schema"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
     "retrain": "sim2edge.retrain_commands:main",
+    "withdraw": "sim2edge.withdraw_commands:main",
     "stages": "sim2edge.stage_commands:main",
     "summarize": "sim2edge.capture.batch_summary:main",
     "access": "sim2edge.stack.access_commands:main",
@@ -194,9 +196,10 @@ def deliver(bus: "Bus", name: str, arguments: argparse.Namespace) -> list[str]:
         the overrides among the words.
 
     Raises:
-        BadInput: no batch is named, or the folder cannot be delivered.
+        BadInput: no batch is named, it is withdrawn, or the folder cannot be delivered.
     """
     from sim2edge.config import load
+    from sim2edge.withdrawal import Withdrawn
 
     stage = get_stage(name)
     folder, overrides = split_folder(arguments.override)
@@ -204,6 +207,7 @@ def deliver(bus: "Bus", name: str, arguments: argparse.Namespace) -> list[str]:
         if arguments.partition is None:
             raise BadInput(f"{name}: --partition is missing: name the batch")
         config = load(stage.config, name, arguments.preset, overrides)
+        Withdrawn(bus).check_batch(name, arguments.partition)
         with make_progress(name) as progress:
             load_function(str(stage.source and stage.source.deliver))(
                 bus, arguments.partition, Path(folder), config, progress

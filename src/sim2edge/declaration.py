@@ -25,7 +25,8 @@ NAME = re.compile("[a-z][a-z0-9]{0,30}")
 TAKEN = frozenset("""
     access admin airflow all compose config demo device down env gc lineage ls mlflow ota producer reindex
     reproduce retrain s3 schema show stages status summarize up webots
-    """.split())  # noqa: SIM905 - a list of 28 lines otherwise
+    withdraw
+    """.split())  # noqa: SIM905 - a list of 29 lines otherwise
 """Names that a command, a role or an image has."""
 PARENTS = ("core", "vision", "rendering", "tables", "learning", "tracked")
 """Images of `containers/Dockerfile` that a stage's image may be built on."""

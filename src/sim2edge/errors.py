@@ -29,6 +29,10 @@ class Missing(NotFound, Corrupt):
     """An object that should be on the bus does not exist."""
 
 
+class Erased(BadInput):
+    """The payload was erased on purpose, because its batch was withdrawn; the manifest is kept."""
+
+
 class Terminated(SystemExit):
     """SIGTERM came: the process ends, whatever it is in the middle of."""
 

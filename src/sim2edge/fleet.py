@@ -48,6 +48,11 @@ class Device(BaseModel):
     failure: Failure | None = None
     updated: AwareDatetime | None = None
 
+    @property
+    def had(self) -> Sequence[str]:
+        """The releases that it reports besides the one that it runs: of the other slot, and of a failed trial."""
+        return [each for each in (self.previous, self.failure and self.failure.release) if each]
+
     def runs(self, release: str) -> bool:
         """Return whether a release has passed its trial on the device and has made inferences."""
         return self.release == release and self.state == RUNNING and self.inferences > 0

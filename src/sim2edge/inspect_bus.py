@@ -16,6 +16,7 @@ from sim2edge.bus import Bus, in_threads
 from sim2edge.catalog import reindex
 from sim2edge.command_help import add_command
 from sim2edge.config import build
+from sim2edge.erasure import erased_names
 from sim2edge.errors import BadInput, Corrupt
 from sim2edge.lineage import lineage
 from sim2edge.manifest import File, Manifest
@@ -90,19 +91,21 @@ def list_artifacts(arguments: argparse.Namespace) -> int:
     else:
         for column in ("artifact", "made", "seconds", "MB", "summary"):
             table.add_column(column, overflow="fold")
+        erased = erased_names(bus)
         for manifest in bus.manifests(arguments.kind, arguments.partition):
-            table.add_row(*_row(manifest))
+            table.add_row(*_row(manifest, manifest.reference in erased))
     print_whole(table)
     for problem in problems():
         print(f"sim2edge: {problem}", file=sys.stderr)
     return 0
 
 
-def _row(manifest: Manifest) -> tuple[str, ...]:
+def _row(manifest: Manifest, erased: bool) -> tuple[str, ...]:
     counts = {key: value for key, value in manifest.summary.items() if isinstance(value, int | float | str)}
     words = "refused" if manifest.refused else "  ".join(f"{key}={value}" for key, value in list(counts.items())[:4])
     made = manifest.finished.strftime("%Y-%m-%d %H:%M")
     words = f"shard {manifest.shard}  {words}" if manifest.shard else words
+    words = f"erased  {words}" if erased else words
     return manifest.reference, made, f"{manifest.cost.wall_s:.1f}", f"{manifest.size / 1e6:.2f}", words
 
 
@@ -123,6 +126,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     pin_code_paths()
     bus = Bus.from_environment()
     manifest = bus.open(bus.resolve(arguments.artifact))
+    bus.check_not_erased(manifest.reference)
     stage = get_stage(manifest.stage)
     if stage.version != manifest.version:
         raise BadInput(f"{manifest.reference}: made by {stage.name} v{manifest.version}, this is v{stage.version}")

@@ -67,6 +67,8 @@ def lineage(arguments: argparse.Namespace) -> int:
 def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
     """Return the descendants of an artifact by kind, in the order of stages, and the devices that run a release of it.
 
+    `had it`: the devices that have one in their other slot, or whose trial of it failed, as far as they report.
+
     Raises:
         NotFound: the catalog does not list the artifact.
     """
@@ -77,8 +79,10 @@ def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
     made = catalog.descendants(reference)
     found = {kind: sorted(each for each in made if each.startswith(f"{kind}/")) for kind in kinds()}
     releases = {each.rpartition("/")[2] for each in (reference, *found["release"]) if each.startswith("release/")}
-    running = [device.device for device in read_fleet(bus, list_devices(bus)) if device.release in releases]
-    return {kind: names for kind, names in {**found, "devices": running}.items() if names}
+    fleet = read_fleet(bus, list_devices(bus))
+    running = [device.device for device in fleet if device.release in releases]
+    had = [device.device for device in fleet if releases.intersection(device.had)]
+    return {kind: names for kind, names in {**found, "devices": running, "had it": had}.items() if names}
 
 
 def print_downstream(found: dict[str, list[str]], as_json: bool) -> int:

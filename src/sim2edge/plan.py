@@ -18,6 +18,7 @@ from sim2edge.manifest import Manifest, check_partition, latest_partition, split
 from sim2edge.shards import Shard, all_shards, check_count, parse_shard
 from sim2edge.stage import Input, Source, Stage, load_function
 from sim2edge.stages import get_stage
+from sim2edge.withdrawal import Withdrawn
 
 Inputs = Mapping[str, Sequence[str]]
 
@@ -75,7 +76,8 @@ def plan(
 
     Raises:
         BadInput: bad config, unknown role, missing or superfluous input, an input that is not on the bus or of the
-            wrong kind, work that cannot be cut that way, a batch that was begun with other settings.
+            wrong kind, work that cannot be cut that way, a batch that was begun with other settings, or that is
+            withdrawn, also of a committed artifact.
     """
     stage = get_stage(name)
     config = configs.load(stage.config, name, preset, overrides)
@@ -84,11 +86,15 @@ def plan(
         check_config(stage, stage.resolve, config)
     if partition is not None:
         check_partition(partition)
-    references = choose_inputs(bus, stage, partition, inputs or {})
+    withdrawn = Withdrawn(bus)
+    references = choose_inputs(bus, stage, partition, inputs or {}, withdrawn)
     used = [reference for role in references.values() for reference in role]
     filed_under = latest_partition(used) if used else partition
     if filed_under is None:
         raise BadInput(f"{name}: --partition is missing: name the batch")
+    withdrawn.check(name, references)
+    if not used:
+        withdrawn.check_batch(name, filed_under)
     if not used and not replace:
         check_settings_of_batch(bus, stage, config, filed_under)
     pinned: Sequence[str] = ()
@@ -146,13 +152,15 @@ def find_made(bus: Bus, planned: Plan) -> Manifest | None:
     return whole or bus.find(planned.reference)
 
 
-def choose_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs) -> dict[str, Sequence[str]]:
+def choose_inputs(
+    bus: Bus, stage: Stage, partition: str | None, given: Inputs, withdrawn: Withdrawn
+) -> dict[str, Sequence[str]]:
     """Resolve the inputs; the stage's own choice fills only roles that were not given.
 
     Raises:
         BadInput: see `resolve_inputs`.
     """
-    references = resolve_inputs(bus, stage, partition, given)
+    references = resolve_inputs(bus, stage, partition, given, withdrawn)
     if stage.choose and stage.inputs.keys() - given.keys():
         chosen = load_function(stage.choose)(bus, references)
         if not isinstance(chosen, Mapping) or stage.inputs.keys() - chosen.keys():
@@ -211,8 +219,12 @@ def artifact_id(
     return configs.digest([stage.name, stage.version, decided_by, made_from, partition, *which])[:16]
 
 
-def resolve_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs) -> dict[str, Sequence[str]]:
+def resolve_inputs(
+    bus: Bus, stage: Stage, partition: str | None, given: Inputs, withdrawn: Withdrawn
+) -> dict[str, Sequence[str]]:
     """Resolve the given names, or the defaults, to sorted references per role; the order given does not matter.
+
+    A default that names all refs of a folder leaves out those of withdrawn batches.
 
     Raises:
         BadInput: unknown role, missing input, too many, or one of the wrong kind.
@@ -221,12 +233,16 @@ def resolve_inputs(bus: Bus, stage: Stage, partition: str | None, given: Inputs)
         if role not in stage.inputs:
             known = ", ".join(stage.inputs) or "none"
             raise BadInput(f"{stage.name}: input '{role}' is not one of: {known}")
-    return {role: _resolve_role(bus, stage.name, role, what, partition, given) for role, what in stage.inputs.items()}
+    found = {}
+    for role, what in stage.inputs.items():
+        default = _expand_default(bus, what.default, partition, withdrawn) if what.default and role not in given else ()
+        found[role] = _resolve_role(bus, stage.name, role, what, partition, given.get(role, default))
+    return found
 
 
-def _resolve_role(bus: Bus, stage: str, role: str, what: Input, partition: str | None, given: Inputs) -> Sequence[str]:
-    default = _expand_default(bus, what.default, partition) if what.default and role not in given else ()
-    names = given.get(role, default)
+def _resolve_role(
+    bus: Bus, stage: str, role: str, what: Input, partition: str | None, names: Sequence[str]
+) -> Sequence[str]:
     references = sorted({bus.resolve(name) for name in names})
     if not references and not what.optional:
         raise BadInput(f"{stage}: input '{role}' is missing: --input {role}=<reference>{_hint(what, partition)}")
@@ -246,12 +262,13 @@ def _hint(what: Input, partition: str | None) -> str:
     return f" (nothing at {what.default.format(partition=partition)})"
 
 
-def _expand_default(bus: Bus, default: str, partition: str | None) -> list[str]:
+def _expand_default(bus: Bus, default: str, partition: str | None, withdrawn: Withdrawn) -> list[str]:
     if "{partition}" in default:
         if partition is None:
             return []
         default = default.format(partition=partition)
     if default.endswith("/*"):
-        return [ref.artifact for ref in bus.list_refs(default.removesuffix("/*"))]
+        found = [ref.artifact for ref in bus.list_refs(default.removesuffix("/*"))]
+        return [reference for reference in found if not withdrawn.find(reference)]
     ref = bus.read_ref(default)
     return [ref.artifact] if ref else []

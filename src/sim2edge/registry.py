@@ -13,6 +13,7 @@ from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.manifest import Manifest, split_reference
 from sim2edge.stage import Progress
+from sim2edge.withdrawal import Withdrawn
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,7 +44,8 @@ def choose_champion(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[s
 
     `champion`: the current one. `best`: the models that were best in some metric by the verdict that accepted the
     champion. If the model itself is champion, both are as they were when it was promoted, so that validating it
-    again is the same run. `trained_on`: the model's dataset. Artifacts no longer on the bus are left out.
+    again is the same run. `trained_on`: the model's dataset. Artifacts no longer on the bus are left out, and models
+    that learned from a batch that is withdrawn.
 
     Raises:
         BadInput: the given champion is the model itself.
@@ -77,8 +79,8 @@ def choose_judged(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[str
 
 
 def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the champion to beat and the models with the best value of a metric; only those on the bus."""
-    ref = bus.read_ref(CHAMPION_REF)
+    """Return the champion to beat and the models with the best value of a metric; only usable ones."""
+    withdrawn, ref = Withdrawn(bus), bus.read_ref(CHAMPION_REF)
     if ref is None:
         return [], []
     accepted = find_acceptances(bus, ref.target)
@@ -89,7 +91,13 @@ def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
     else:
         champion = [ref.target]
         best = list(accepted[-1].summary.get("best", {}).values()) if accepted else []
-    return [each for each in champion if bus.exists(each)], [each for each in best if bus.exists(each)]
+    champion = [each for each in champion if is_usable(bus, each, withdrawn)]
+    return champion, [each for each in best if is_usable(bus, each, withdrawn)]
+
+
+def is_usable(bus: Bus, model: str, withdrawn: Withdrawn) -> bool:
+    """Return whether a model is on the bus and derives from no withdrawn batch: others are no standard for new ones."""
+    return bus.exists(model) and withdrawn.find(model) is None
 
 
 def find_acceptances(bus: Bus, model: str) -> Sequence[Manifest]:
@@ -110,13 +118,19 @@ def find_training_data(bus: Bus, model: str) -> Sequence[str]:
 
 
 def promote(bus: Bus, manifest: Manifest, progress: Progress) -> None:
-    """Make the model of a passed verdict champion, if it was compared with the current champion and best models."""
+    """Make the model of a passed verdict champion, if it was compared with the current champion and best models.
+
+    Raises:
+        BadInput: a batch that it, or the verdict, derives from was withdrawn.
+    """
     (model,) = manifest.inputs["model"]
     if manifest.refused:
         return
+    withdrawn = Withdrawn(bus)
+    withdrawn.check_artifact(manifest.reference)
     compared = next(iter(manifest.inputs.get("champion", [])), None)
     current = bus.read_ref(CHAMPION_REF)
-    now = current.target if current and bus.exists(current.target) else None
+    now = current.target if current and is_usable(bus, current.target, withdrawn) else None
     if now not in (compared, model):
         progress.log(f"{model} passed, but the champion is {now} now: not promoted", compared_with=compared)
         return
@@ -129,6 +143,7 @@ def promote(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     except Conflict:
         progress.log(f"{model} passed, but the champion moved meanwhile: not promoted", compared_with=compared)
         return
+    Withdrawn(bus).check_artifact(manifest.reference)  # withdrawn meanwhile: the champion is no standard then
     if now != model:
         progress.log(f"{model} is champion", previous=now)
     set_alias(model, "champion", progress)

@@ -17,7 +17,7 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -39,6 +39,7 @@ from sim2edge.errors import BadInput, Conflict, Corrupt, NotFound
 from sim2edge.lines import first_problem
 from sim2edge.manifest import check_partition
 from sim2edge.stages import between, stage_names
+from sim2edge.withdrawal import Withdrawn
 
 OPEN, FULFILLED, TRAININGS = "retrain/open", "retrain/served", "retrain/trainings"
 FRAMES = "refs/frames"
@@ -160,6 +161,8 @@ class Open:
     """Keys of fulfilled requests that are still listed, as the run was killed before it deleted them."""
     bad: Sequence[str] = ()
     """Errors of invalid requests: a line each, naming object and field."""
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    """Keys of requests for the data of a withdrawn batch, with a line each that says who withdrew it and why."""
 
 
 # Requests
@@ -306,13 +309,20 @@ def pending(bus: Bus) -> set[str]:
 
 
 def open_requests(bus: Bus, now: datetime) -> Open:
-    """Return the open requests; separate those already fulfilled and those that are invalid."""
+    """Return the open requests; separate those already fulfilled, invalid ones, and those of withdrawn batches."""
     found = in_threads(lambda key: (key, *_read_open(bus, key, now)), sorted(bus.list(OPEN)))
-    requests = [request for _, request, _ in found if isinstance(request, Request)]
+    requests, withdrawn = [request for _, request, _ in found if isinstance(request, Request)], Withdrawn(bus)
+    dropped = {
+        f"{OPEN}/{each.id}.json": f"request {each.id} ({each.reason}): batch '{each.batch}' was {record.why}"
+        for each in requests
+        if each.kind == "data" and each.batch and (record := withdrawn.get(each.batch))
+    }
+    requests = [each for each in requests if f"{OPEN}/{each.id}.json" not in dropped]
     return Open(
         requests=sorted(requests, key=lambda request: (request.submitted, request.id))[:MAX_JOINED],
         leftovers=[key for key, _, fulfilled in found if fulfilled],
         bad=[str(problem) for _, problem, _ in found if isinstance(problem, BadInput)],
+        dropped=dropped,
     )
 
 
@@ -380,12 +390,25 @@ def training_ids(bus: Bus) -> list[str]:
 
 
 def newest_batch(bus: Bus) -> str | None:
-    """Return the newest batch, by name, that has frames; None when no batch has."""
-    return max((key.removeprefix(f"{FRAMES}/") for key in bus.list(FRAMES)), default=None)
+    """Return the newest batch, by name, that has frames and is not withdrawn; None when there is none."""
+    names = sorted((key.removeprefix(f"{FRAMES}/") for key in bus.list(FRAMES)), reverse=True)
+    withdrawn = Withdrawn(bus)
+    return next((name for name in names if not withdrawn.get(name)), None)
+
+
+def current_frames(bus: Bus) -> list[str]:
+    """Return the frames that a training would learn from: those of every batch that is not withdrawn."""
+    withdrawn = Withdrawn(bus)
+    return [ref.target for ref in bus.list_refs(FRAMES) if not withdrawn.find(ref.artifact)]
 
 
 def is_learned(bus: Bus, frames: str, settings: str) -> tuple[bool, str]:
-    """Return whether the last training had these frames and settings; and its id, empty when there was none."""
+    """Return whether the last training had these frames and settings; and its id, empty when there was none.
+
+    Raises:
+        BadInput: the batch of the frames is withdrawn: no training is to learn from it.
+    """
+    Withdrawn(bus).check_artifact(frames)
     last = last_training(bus)
     return bool(last and last.settings == settings and frames in last.frames), last.id if last else ""
 
@@ -479,5 +502,5 @@ def _mark(bus: Bus, request: Request, training: str) -> bool:
 
 
 def clear_leftovers(bus: Bus, found: Open) -> None:
-    """Delete fulfilled requests that are still listed as open."""
-    bus.delete(found.leftovers)
+    """Delete fulfilled requests that are still listed as open, and those of withdrawn batches."""
+    bus.delete([*found.leftovers, *found.dropped])

@@ -132,6 +132,8 @@ def list_requests(bus: Bus) -> int:
     print_whole(_table(("training", "batch", "reasons"), rows))
     for problem in found.bad:
         print(f"invalid request: {problem}")
+    for line in found.dropped.values():
+        print(f"dropped: {line}")
     return 0
 
 

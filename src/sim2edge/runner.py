@@ -30,6 +30,7 @@ from sim2edge.manifest import MEASUREMENTS, File, Manifest, split_reference
 from sim2edge.plan import Plan
 from sim2edge.shards import all_shards, name_shards
 from sim2edge.stage import Artifact, Job, Outcome, Progress, load_function
+from sim2edge.withdrawal import check_run
 
 
 def execute(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
@@ -214,9 +215,14 @@ def commit(bus: Bus, planned: Plan, job: Job[StageConfig], outcome: Outcome, clo
         the manifest on the bus: this run's, or that of the run that was first.
 
     Raises:
-        BadInput: the payload has a folder of the name that measurements get.
+        BadInput: the payload has a folder of the name that measurements get, or a batch was withdrawn meanwhile.
     """
     kind, partition, identity = split_reference(planned.reference)
+    try:
+        check_run(bus, planned.stage.name, planned.inputs, partition)
+    except BadInput:
+        bus.delete(bus.list(f"{planned.reference}/checkpoints"))
+        raise
     attempt = uuid.uuid4().hex[:12]
     if (job.output / MEASUREMENTS).exists():
         raise BadInput(f"{planned.stage.name}: payload '{MEASUREMENTS}': measurements belong in job.measurements")

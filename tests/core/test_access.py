@@ -76,6 +76,25 @@ def test_each_ref_is_moved_by_whom_it_belongs_to():
         assert {role for role in SCOPED if may(grants_of(role).write, ref)} == expected, ref
 
 
+def test_every_stage_sees_what_is_withdrawn_and_only_the_admin_decides_it():
+    for key in ("withdrawn/batches/b.json", f"withdrawn/erased/frames/b/{ID}.json"):
+        readers = {role for role in SCOPED if may(grants_of(role).read, key)}
+        assert readers == {*stage_names(), "airflow"}
+        for role in SCOPED:
+            grants = grants_of(role)
+            assert not may((*grants.write, *grants.create, *grants.delete), key), role
+    admin = grants_of("admin")
+    assert may(admin.write, "withdrawn/batches/b.json")
+    assert may(admin.delete, f"frames/b/{ID}/a/frames.parquet")
+
+
+def test_a_stage_reads_the_lineage_of_its_inputs_and_no_payload_of_it():
+    for stage in installed():
+        read = grants_of(stage.name).read
+        assert all(may(read, f"{kind}/b/{ID}/manifest.json") for kind in kinds() if stage.inputs)
+    assert not may(grants_of("push").read, f"dataset/b/{ID}/a1b2c3/train.parquet")
+
+
 def test_only_push_writes_what_devices_trust_and_not_even_push_the_root():
     for key in ("ota/metadata/timestamp.json", "ota/metadata/7.targets.json", "ota/targets/releases/x.tar"):
         assert {role for role in SCOPED if may(grants_of(role).write, key)} == {"push"}
@@ -149,7 +168,8 @@ def test_a_listing_is_held_to_the_prefixes_that_may_be_read():
 def test_aws_insists_that_a_manifest_is_new_and_seaweedfs_is_not_asked():
     def conditions(**how: bool) -> list[dict]:
         statements = policy("train", "bucket", **how)["Statement"]
-        return [s.get("Condition") for s in statements if any(arn.endswith("manifest.json") for arn in s["Resource"])]
+        puts = [s for s in statements if "s3:PutObject" in s["Action"]]
+        return [s.get("Condition") for s in puts if any(arn.endswith("manifest.json") for arn in s["Resource"])]
 
     assert conditions() == [{"Null": {"s3:if-none-match": "false"}}]
     assert conditions(conditional=False) == [None]

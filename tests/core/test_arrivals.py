@@ -18,6 +18,8 @@ from sim2edge.arrivals import JOURNALS, pending, register, survey
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
 from sim2edge.inbox import find_ready, read_ready
+from sim2edge.tombstone import Event
+from sim2edge.withdrawal import record
 
 SHA = "a" * 64
 
@@ -68,6 +70,19 @@ def run_once(bus, airflow, run):
 
 
 # What is found
+
+
+def test_a_delivery_of_a_withdrawn_batch_is_refused_until_that_is_lifted(bus, airflow):
+    deliver(bus, "lab-1")
+    event = Event(action="withdraw", reason="a wish", by="ana", at=datetime(2026, 5, 4, tzinfo=UTC))
+    record(bus, "lab-1", event)
+    assert set(pending(bus)) == set()
+    report = run_once(bus, airflow, "r1")
+    assert (report.registered, report.refused) == (
+        [], ["inbox/lab-1: the batch was withdrawn on 2026-05-04 by ana: a wish"],
+    )  # fmt: skip
+    record(bus, "lab-1", event.model_copy(update={"action": "lift"}))
+    assert run_once(bus, airflow, "r2").registered == ["lab-1"]
 
 
 def test_a_complete_batch_is_waiting_until_it_is_registered(bus, airflow):

@@ -29,6 +29,7 @@ SHARED = {
     "registry",
     "progress",
     "environment",
+    "withdrawal",
 }
 HEAVY = {"airflow", "cv2", "matplotlib", "mlflow", "mujoco", "numpy", "onnxruntime", "pandas", "torch", "tuf"}
 

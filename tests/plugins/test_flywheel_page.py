@@ -22,8 +22,11 @@ from page_visitor import log_in, pages_of
 from sqlalchemy import delete, insert, select
 
 from sim2edge.bus import Bus
+from sim2edge.erasure import erase, find_artifact
 from sim2edge.errors import Unavailable
 from sim2edge.services.seaweedfs import REGION
+from sim2edge.tombstone import Event
+from sim2edge.withdrawal import record
 from sim2edge_airflow.pages.bus_view import BusView
 
 HOSTILE = (
@@ -351,6 +354,27 @@ def test_every_page_forbids_what_it_does_not_need(visitor):
     assert "<script>" not in page.text
     assert " style=" not in page.text
     assert page.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_withdrawn_batch_says_why_in_its_row_and_on_its_page(visitor, bucket):
+    event = Event(action="withdraw", reason="shifted labels", by="<b>ana</b>", at=datetime(2026, 5, 4, tzinfo=UTC))
+    record(bucket, "night-0003", event)
+    grid = visitor.get("/sim2edge/flywheel").text
+    assert grid.count("withdrawn: shifted labels") == grid.count("withdrawn: ") == 1
+    page = visitor.get("/sim2edge/batches/night-0003").text
+    assert "withdrawn on 2026-05-04 by &lt;b&gt;ana&lt;/b&gt;: shifted labels" in page
+    assert "shifted labels" not in visitor.get("/sim2edge/batches/night-0002").text
+
+
+def test_an_erased_artifact_is_shown_as_erased_and_its_files_say_why(visitor, bucket):
+    reference = newest(bucket, "frames", "night-0003")
+    event = Event(action="erase", reason="a wish", by="ana", at=datetime(2026, 5, 4, tzinfo=UTC))
+    record(bucket, "night-0003", event)
+    erase(bucket, find_artifact(bucket, reference), "night-0003", event)
+    assert "erased</span>" in visitor.get(f"/sim2edge/artifacts/{reference}").text
+    file = visitor.get(f"/sim2edge/artifacts/{reference}/report.html")
+    assert file.status_code == 410
+    assert f"{reference}: erased on 2026-05-04 by ana: a wish" in file.text
 
 
 def test_with_s3_down_the_page_still_comes_and_says_so(api, visitor, bucket):

@@ -13,8 +13,10 @@ from airflow.sdk.exceptions import (
 )
 
 from sim2edge import retrain
-from sim2edge.retrain import make_request, open_requests
+from sim2edge.retrain import make_request, open_requests, submit
 from sim2edge.retrain_decision import Policy
+from sim2edge.tombstone import Event as Decision
+from sim2edge.withdrawal import record
 from sim2edge_airflow.operators import retrain_operators
 from sim2edge_airflow.operators.retrain_operators import Decide, GiveBack, RequestTraining, StartTraining
 
@@ -263,3 +265,41 @@ def test_a_training_that_failed_gives_its_requests_back_and_one_that_did_not_kee
     again = give_back({"augment": "failed", "train": "upstream_failed"}, {"training": training})
     assert retrain.pending(frames) == set(again)
     assert len(again) == 1
+
+
+# Withdrawn batches
+
+
+def withdraw(bus, batch):
+    event = Decision(action="withdraw", reason="shifted labels", by="ana", at=datetime(2026, 5, 4, tzinfo=UTC))
+    record(bus, batch, event)
+
+
+def test_no_training_is_requested_for_a_withdrawn_batch(frames):
+    withdraw(frames, "b1")
+    with pytest.raises(AirflowFailException, match=rf"^{FRAMES}: has withdrawn batch 'b1', withdrawn on .* by ana"):
+        request_training()
+    assert list(frames.list(retrain.OPEN)) == []
+
+
+def test_a_training_learns_from_no_withdrawn_batch_and_drops_the_request_for_it(frames, capsys):
+    other = "frames/b0/0123456789abcdef"
+    frames.move_ref("refs/frames/b0", other)
+    request_training()
+    submit(frames, make_request("manual", "without it", {"n": 1}, by="ana"))
+    withdraw(frames, "b1")
+    training, event = start()
+    found = retrain.find_training(frames, training)
+    assert (found.frames, found.batch, event.partitions) == ((other,), "b0", ["b0"])
+    assert [request.kind for request in found.requests] == ["manual"]
+    said = capsys.readouterr().out
+    assert "Dropped: request" in said
+    assert "batch 'b1' was withdrawn on 2026-05-04 by ana: shifted labels" in said
+    assert list(frames.list(retrain.OPEN)) == []
+
+
+def test_with_every_batch_withdrawn_there_is_nothing_to_train_on(frames):
+    submit(frames, make_request("manual", "please", {"n": 1}, by="ana"))
+    withdraw(frames, "b1")
+    with pytest.raises(AirflowSkipException, match="no frames to learn from"):
+        look()

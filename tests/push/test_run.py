@@ -8,12 +8,17 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sim2edge import cli, runner
 from sim2edge import plan as plans
-from sim2edge import runner
+from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.progress import JsonProgress
 from sim2edge.push import commands
+from sim2edge.push.repository import Repository
+from sim2edge.tombstone import Event
+from sim2edge.withdraw_commands import look
+from sim2edge.withdrawal import record
 
 
 def make_tar(release: object = "r1") -> bytes:
@@ -26,17 +31,17 @@ def make_tar(release: object = "r1") -> bytes:
     return buffer.getvalue()
 
 
-def put_release(bus, folder, number: int, content: bytes) -> str:
+def put_release(bus, folder, number: int, content: bytes, batch: str = "demo-1") -> str:
     """Commit a release with a bundle, as export does; its reference."""
     payload = folder / f"release-{number}"
     payload.mkdir()
     (payload / "bundle.tar").write_bytes(content)
     identity = f"{number:016x}"
-    files = bus.upload(f"release/demo-1/{identity}", "first", payload)
+    files = bus.upload(f"release/{batch}/{identity}", "first", payload)
     now = datetime.now(UTC)
     manifest = Manifest(
         kind="release",
-        partition="demo-1",
+        partition=batch,
         id=identity,
         stage="export",
         version=1,
@@ -146,3 +151,63 @@ def test_the_commands_keep_the_repository_alive(ota, capsys):
     assert (before["root"]["version"], after["root"]["version"]) == (1, 2)
     assert after["targets"]["version"] == before["targets"]["version"] + 1
     assert after["timestamp"]["keys"] != before["timestamp"]["keys"]
+
+
+# Withdrawn batches
+
+
+def withdraw(bus, batch):
+    record(bus, batch, Event(action="withdraw", reason="shifted labels", by="ana", at=datetime.now(UTC)))
+
+
+def test_a_release_of_a_withdrawn_batch_is_not_published_not_even_if_it_was_before(bus, tmp_path, ota, capsys):
+    references = [put_release(bus, tmp_path, number, make_tar(f"r{number}"), f"demo-{number}") for number in (1, 2)]
+    push(bus, references[1])
+    push(bus, references[0])
+    withdraw(bus, "demo-2")
+    with pytest.raises(BadInput, match=rf"^push: input 'release': {references[1]}: has withdrawn batch 'demo-2'"):
+        push(bus, references[1])
+    assert status(ota, capsys)["rings"] == {"canary": "r1"}
+
+
+def test_a_batch_that_is_withdrawn_between_plan_and_publication_stops_it(bus, tmp_path, ota, capsys):
+    reference = put_release(bus, tmp_path, 1, make_tar())
+    push(bus, reference, "ring=stable")
+    planned = plans.plan(bus, "push", inputs={"release": [reference]})
+    withdraw(bus, "demo-1")
+    with pytest.raises(BadInput, match="has withdrawn batch 'demo-1'"):
+        runner.execute(bus, planned, JsonProgress("push"))
+    assert status(ota, capsys)["rings"] == {"stable": "r1"}
+
+
+def test_a_batch_that_is_withdrawn_during_the_publication_fails_the_run_and_is_seen_by_who_withdraws(
+    bus, tmp_path, ota, monkeypatch, capsys
+):
+    reference = put_release(bus, tmp_path, 1, make_tar())
+    publish = Repository.publish
+
+    def publish_and_see_it_withdrawn(self, ring, bundle):
+        withdraw(bus, "demo-1")
+        return publish(self, ring, bundle)
+
+    monkeypatch.setattr(Repository, "publish", publish_and_see_it_withdrawn)
+    with pytest.raises(BadInput, match="has withdrawn batch 'demo-1'"):
+        push(bus, reference)
+    (ring,) = look(bus, "demo-1").rings
+    assert (ring.ring, ring.release, ring.back_to) == ("canary", reference, None)
+
+
+def test_withdrawing_with_roll_back_publishes_the_newest_earlier_release_of_each_ring(
+    bus, tmp_path, ota, monkeypatch, capsys
+):
+    references = [put_release(bus, tmp_path, number, make_tar(f"r{number}"), f"demo-{number}") for number in (1, 2, 3)]
+    for reference, ring in zip((*references, references[1]), ("canary", "canary", "canary", "stable"), strict=True):
+        push(bus, reference, f"ring={ring}")
+    monkeypatch.setattr(Bus, "from_environment", lambda *_: bus)
+    assert cli.main(["withdraw", "demo-3", "--reason", "shifted labels", "--roll-back"]) == 0
+    assert status(ota, capsys)["rings"] == {"canary": "r2", "stable": "r2"}
+    assert cli.main(["withdraw", "demo-2", "--reason", "shifted labels", "--roll-back"]) == 0
+    assert "ring stable: release/demo-2/" in capsys.readouterr().out
+    assert status(ota, capsys)["rings"] == {"canary": "r1", "stable": "r2"}
+    assert cli.main(["withdraw", "demo-1", "--reason", "and these", "--roll-back"]) == 0
+    assert "there is no earlier release without a withdrawn batch" in capsys.readouterr().out

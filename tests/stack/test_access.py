@@ -33,6 +33,8 @@ KEYS = [
         "retrain/served/r.json",
         "registered/b.json",
         "registered/runs/0123456789abcdef.json",
+        "withdrawn/batches/b.json",
+        f"withdrawn/erased/frames/b/{ID}.json",
         "at-the-top",
     ),
 ]

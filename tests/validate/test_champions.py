@@ -9,10 +9,12 @@ from perception_data import Diary
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.registry import CHAMPION_REF, choose_champion, promote
+from sim2edge.tombstone import Event
 from sim2edge.validate.config import Floors, ValidateConfig
 from sim2edge.validate.metrics import Evaluation
 from sim2edge.validate.rules import check, holders, refusal
 from sim2edge.validate.support import Supports
+from sim2edge.withdrawal import record
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOTHING = np.zeros((0, 0), np.int64)
@@ -171,3 +173,63 @@ def test_what_a_model_was_trained_on_is_its_own_dataset_while_that_is_there(bus)
     commit(bus, dataset)
     assert choose(bus, model)["trained_on"] == [dataset]
     assert choose(bus, model, trained_on=["x"])["trained_on"] == ["x"]
+
+
+# Withdrawn batches
+
+
+def add_lineage(history, batch):
+    """Commit frames of a batch and a dataset of them; return the references."""
+    number = len(history.scores) + 100
+    frames, dataset = f"frames/{batch}/{number:016x}", f"dataset/{batch}/{number:016x}"
+    commit(history.bus, frames)
+    commit(history.bus, dataset, {"frames": [frames]})
+    return dataset
+
+
+def judge_on(history, map_50, batch, **given):
+    """Judge a new model that learned from a batch."""
+    dataset = add_lineage(history, batch)
+    model = f"model/{batch}/{len(history.scores):016x}"
+    history.scores[model] = map_50
+    commit(history.bus, model, {"dataset": [dataset]})
+    return history.judge(map_50, batch, model, **given)
+
+
+def withdraw(bus, batch):
+    record(bus, batch, Event(action="withdraw", reason="shifted labels", by="ana", at=START))
+
+
+def test_a_champion_that_learned_from_a_withdrawn_batch_is_no_standard_for_the_next(history):
+    first, _ = judge_on(history, 0.5, "batch-1")
+    second, _ = judge_on(history, 0.9, "batch-2")
+    assert history.champion == second
+    withdraw(history.bus, "batch-2")
+    third, verdict = judge_on(history, 0.45, "batch-3")
+    assert verdict.inputs["champion"] == []
+    assert second not in verdict.inputs["best"]
+    assert history.champion == third
+    assert first != third
+
+
+def test_a_verdict_whose_batch_was_withdrawn_while_it_was_made_promotes_nothing(history):
+    first, _ = judge_on(history, 0.5, "batch-1")
+    withdraw(history.bus, "batch-2")
+    with pytest.raises(BadInput, match=r"^verdict/batch-2/.*: has withdrawn batch 'batch-2', withdrawn on .* by ana"):
+        judge_on(history, 0.9, "batch-2")
+    assert history.champion == first
+
+
+def test_a_batch_that_is_withdrawn_while_its_model_is_promoted_fails_the_run_that_promotes(history, monkeypatch):
+    first, _ = judge_on(history, 0.5, "batch-1")
+    move = type(history.bus).move_ref
+
+    def withdrawn_just_before(bus, name, target, expected=True):
+        withdraw(bus, "batch-2")
+        move(bus, name, target, expected)
+
+    monkeypatch.setattr(type(history.bus), "move_ref", withdrawn_just_before)
+    with pytest.raises(BadInput, match="has withdrawn batch 'batch-2'"):
+        judge_on(history, 0.9, "batch-2")
+    monkeypatch.undo()
+    assert choose(history.bus, first)["champion"] == [], "whoever is champion then, nobody is compared with it"

@@ -16,6 +16,7 @@ from airflow.sdk import Asset, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from sim2edge.bus import Bus
+from sim2edge.withdrawal import Withdrawn
 from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.number_settings import read_number
 from sim2edge_airflow.operators.failures import plainly
@@ -115,6 +116,10 @@ class FindDropped(BaseOperator):
         ]
 
     def _is_done(self, event: Event) -> bool:
+        record = None if self.newest_only else Withdrawn(connect_bus()).get(event.partition)
+        if record:
+            self.log.info("%s of %s: no run is needed: the batch was %s", self.starts, event.partition, record.why)
+            return True
         made = find_made(connect_bus(), self.makes, event) if self.makes else None
         if made:
             self.log.info("%s of %s: no run is needed: %s exists", self.starts, event.partition, made)

@@ -233,7 +233,7 @@ class StartTraining(BaseOperator):
 
     def _join(self, bus: Bus, identity: str) -> Training | None:
         requests = read_open(bus, self.defaults, self.log)
-        frames = [ref.target for ref in bus.list_refs(retrain.FRAMES)]
+        frames = retrain.current_frames(bus)
         if not requests or not frames:
             return None
         preset, overrides = retrain.merge_settings(requests)
@@ -280,8 +280,10 @@ class GiveBack(BaseOperator):
 
 
 def read_open(bus: Bus, defaults: Sequence[str], log: Any) -> Sequence[Request]:
-    """Return the valid open requests; delete fulfilled ones, log and keep those that cannot be fulfilled."""
+    """Return the valid open requests; delete fulfilled ones, drop those of withdrawn batches, log invalid ones."""
     found = retrain.open_requests(bus, datetime.now(UTC))
+    for line in found.dropped.values():
+        log.warning("Dropped: %s", line)
     retrain.clear_leftovers(bus, found)
     requests, problems = retrain.check_requests(found.requests, read_default_preset(), defaults)
     for problem in (*found.bad, *problems):

@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
-from sim2edge.errors import BadInput, Corrupt, Forbidden, Misconfigured, Missing, NotFound, Unavailable
+from sim2edge.errors import BadInput, Corrupt, Erased, Forbidden, Misconfigured, Missing, NotFound, Unavailable
 from sim2edge_airflow.pages import artifact_page, fleet_page, flywheel_page, lineage_page, run_page
 from sim2edge_airflow.pages.bus_view import BusView
 from sim2edge_airflow.pages.rendering import FOLDER, explain_error, explain_failure, explain_http, explain_validation
@@ -26,6 +26,7 @@ STATUS: Mapping[type[Exception], int] = {
     NotFound: 404,
     Missing: 404,
     Forbidden: 403,
+    Erased: 410,
     Corrupt: 502,
     Misconfigured: 503,
     Unavailable: 503,

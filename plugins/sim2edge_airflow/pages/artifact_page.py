@@ -48,6 +48,7 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
         request,
         "artifact.html",
         manifest=manifest,
+        erased=view.is_erased(manifest.reference),
         details=describe(view, manifest, notes),
         notes=notes,
         report=find_report(manifest),

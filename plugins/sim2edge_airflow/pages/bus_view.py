@@ -12,14 +12,17 @@ from typing import Any, TypeVar
 
 from sim2edge.bus import Bus, Ref
 from sim2edge.catalog import Catalog, Record
+from sim2edge.erasure import erased_names
 from sim2edge.errors import BadInput, Corrupt, Forbidden, Missing, NotFound, Unavailable
 from sim2edge.fleet import Device, list_devices, read_device, read_fleet
 from sim2edge.manifest import File, Manifest, split_reference
+from sim2edge.tombstone import Tombstone
+from sim2edge.withdrawal import Withdrawn
 from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.pages.watched import Watched
 
 PATIENCE_S = 3.0
-CATALOG_S, REFS_S, FLEET_S = 5.0, 10.0, 15.0
+CATALOG_S, REFS_S, FLEET_S, WITHDRAWN_S = 5.0, 10.0, 15.0, 15.0
 """Seconds between two reads of each, while pages are requested."""
 REF_FOLDERS = ("refs/models", "refs/rings", "refs/datasets")
 """Folders with few refs; the refs of batches are as many as the batches."""
@@ -51,6 +54,8 @@ class BusView:
         self._catalog = Watched(self._read_catalog, first=None, seconds=CATALOG_S)
         self._refs: Watched[Mapping[str, Ref]] = Watched(self._read_refs, first={}, seconds=REFS_S)
         self._fleet: Watched[Sequence[Device]] = Watched(self._read_fleet, first=(), seconds=FLEET_S)
+        self._withdrawn: Watched[Mapping[str, Tombstone]] = Watched(self._read_withdrawn, {}, WITHDRAWN_S)
+        self._erased: frozenset[str] = frozenset()
         self.devices = 0
         """Number of devices, including those whose status is not read."""
         self._given_up: tuple[float, str] | None = None
@@ -80,7 +85,8 @@ class BusView:
             BadInput: no bucket is named.
             Forbidden: S3 refuses the credentials, and has never accepted them.
         """
-        self._refs.look(wait_s=0)  # most pages need both: start reading the refs in parallel
+        for each in (self._refs, self._withdrawn):
+            each.look(wait_s=0)  # most pages need them, too: start reading them in parallel
         self._catalog.look()
         if isinstance(failure := self._catalog.failure(), Forbidden):
             raise failure
@@ -103,6 +109,15 @@ class BusView:
     def refs(self) -> Mapping[str, Ref]:
         """Return the refs of models, rings and datasets, by name."""
         return self._refs.look()
+
+    def withdrawn(self) -> Mapping[str, Tombstone]:
+        """Return the records of the batches that are withdrawn, by batch."""
+        return self._withdrawn.look()
+
+    def is_erased(self, reference: str) -> bool:
+        """Return whether an artifact's payload was erased."""
+        self.withdrawn()
+        return reference in self._erased
 
     def fleet(self) -> Sequence[Device]:
         """Return the status of every device, at most of the first `MAX_DEVICES`."""
@@ -128,12 +143,14 @@ class BusView:
 
         Raises:
             Missing: it does not exist.
+            Erased: it was erased.
             Corrupt: it has another size.
         """
         key = f"{manifest.reference}/{manifest.attempt}/{file.path}"
         found = self._try(lambda: self.bus.size(key))
         if found != file.bytes:
             if found is None:
+                self._try(lambda: self.bus.check_not_erased(manifest.reference))
                 raise Missing(f"{key}: missing on the bus")
             raise Corrupt(f"{key}: {found} bytes, not {file.bytes}")
 
@@ -149,7 +166,11 @@ class BusView:
 
     def troubles(self) -> Sequence[str]:
         """Return the current read errors, one line each, without duplicates."""
-        return list(dict.fromkeys(w.error for w in (self._catalog, self._refs, self._fleet) if w.error))
+        return list(dict.fromkeys(w.error for w in self._watched if w.error))
+
+    @property
+    def _watched(self) -> Sequence[Watched[Any]]:
+        return self._catalog, self._refs, self._fleet, self._withdrawn
 
     @property
     def age_s(self) -> float | None:
@@ -172,6 +193,10 @@ class BusView:
     def _read_refs(self) -> Mapping[str, Ref]:
         refs = (ref for folder in REF_FOLDERS for ref in self.bus.list_refs(folder))
         return {ref.name: ref for ref in refs if is_reference(ref.target)}
+
+    def _read_withdrawn(self) -> Mapping[str, Tombstone]:
+        self._erased = erased_names(self.bus)
+        return Withdrawn(self.bus).batches
 
     def _read_fleet(self) -> Sequence[Device]:
         names = list_devices(self.bus)

@@ -22,6 +22,7 @@ from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.repository import BundleTarget, Repository
 from sim2edge.stage import Job, Outcome, Progress
+from sim2edge.withdrawal import Withdrawn
 
 BUNDLE = "bundle.tar"
 RELEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -55,7 +56,7 @@ def publish(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     """Publish the rollout and move the ring's ref, unless both are done already.
 
     Raises:
-        BadInput: the repository or a key is missing.
+        BadInput: the repository or a key is missing, or a batch that the release derives from was withdrawn.
     """
     config = build(PushConfig, manifest.config, "push")
     (reference,) = manifest.inputs["release"]
@@ -63,8 +64,10 @@ def publish(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix="push-") as folder:
         fetched = bus.fetch(bus.open(reference), Path(folder), (BUNDLE,))
         bundle = read_bundle(fetched.path(BUNDLE))
+        Withdrawn(bus).check_artifact(reference)
         published = repository.publish(config.ring, bundle)
     bus.move_ref(f"refs/rings/{config.ring}", manifest.reference)
+    Withdrawn(bus).check_artifact(reference)  # withdrawn meanwhile: published, but the run fails and says so
     progress.log("published" if published else "already published", ring=config.ring, release=bundle.release)
 
 
