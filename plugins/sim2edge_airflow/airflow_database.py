@@ -199,6 +199,20 @@ def paused_dags(session: "Session", dags: Collection[str]) -> set[str]:
     return set(session.scalars(select(DagModel.dag_id).where(DagModel.dag_id.in_(dags), DagModel.is_paused.is_(True))))
 
 
+def asked_at(session: "Session", dag_id: str, run_id: str, task_id: str, map_index: int) -> datetime | None:
+    """Return when a task asked for a required action that is not answered yet; None if there is none."""
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import select
+
+    return session.scalar(
+        select(HITLDetail.created_at)
+        .join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
+        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, TaskInstance.task_id == task_id)
+        .where(TaskInstance.map_index == map_index, HITLDetail.responded_at.is_(None))
+    )
+
+
 def find_run(session: "Session", dag_id: str, run_id: str) -> "DagRun | None":
     """Return a run with the events that started it; None if it does not exist."""
     from airflow.models.dagrun import DagRun

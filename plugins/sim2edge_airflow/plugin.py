@@ -41,7 +41,8 @@ class Sim2EdgePlugin(AirflowPlugin):
 
     @property
     def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """What answers requests to start a run with a mistake in it."""
+        """What answers requests to start a run with a mistake in it, and holds answers that come too early."""
+        from sim2edge_airflow.pages.answer_guard import AnswerGuard
         from sim2edge_airflow.pages.trigger_guard import TriggerGuard
 
-        return [{"middleware": TriggerGuard, "name": "sim2edge trigger guard"}]
+        return [{"middleware": each, "name": f"sim2edge {each.__name__}"} for each in (TriggerGuard, AnswerGuard)]

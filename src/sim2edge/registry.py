@@ -1,12 +1,16 @@
-"""Manage the champion model: the ref `refs/models/champion` on the bus, mirrored to an MLflow alias.
+"""Manage which model is accepted and which is champion: two refs on the bus, mirrored to MLflow aliases.
 
-The ref is authoritative and moves by compare-and-swap. MLflow is updated when `MLFLOW_TRACKING_URI` is set; if it
+    refs/models/accepted    the last model that passed `validate`: a candidate, until it is released
+    refs/models/champion    the model that was released last, by `push`: new models are compared with it
+
+The refs are authoritative and move by compare-and-swap. MLflow is updated when `MLFLOW_TRACKING_URI` is set; if it
 cannot be reached, a warning is logged and nothing else fails.
 """
 
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from sim2edge.bus import Bus
@@ -43,7 +47,7 @@ def choose_champion(bus: Bus, references: Mapping[str, Sequence[str]]) -> dict[s
     """Fill the roles that a verdict compares with, and the model's training data, as far as they were not given.
 
     `champion`: the current one. `best`: the models that were best in some metric by the verdict that accepted the
-    champion. If the model itself is champion, both are as they were when it was promoted, so that validating it
+    champion. If the model itself is champion, both are as they were when it was accepted, so that validating it
     again is the same run. `trained_on`: the model's dataset. Artifacts no longer on the bus are left out, and models
     that learned from a batch that is withdrawn.
 
@@ -84,15 +88,21 @@ def find_rivals(bus: Bus, model: str) -> tuple[Sequence[str], Sequence[str]]:
     if ref is None:
         return [], []
     accepted = find_acceptances(bus, ref.target)
+    champion: Sequence[str]
+    best: Sequence[str]
     if ref.target == model:
-        champion = [ref.previous] if ref.previous else []
-        then = [verdict for verdict in accepted if verdict.inputs.get("champion", []) == champion]
-        best = then[-1].inputs.get("best", []) if then else []
+        inputs = judged_as_rival(accepted)
+        champion, best = inputs.get("champion", []), inputs.get("best", [])
     else:
         champion = [ref.target]
         best = list(accepted[-1].summary.get("best", {}).values()) if accepted else []
     champion = [each for each in champion if is_usable(bus, each, withdrawn)]
     return champion, [each for each in best if is_usable(bus, each, withdrawn)]
+
+
+def judged_as_rival(accepted: Sequence[Manifest]) -> Mapping[str, Sequence[str]]:
+    """Return the inputs of the first verdict that accepted a model: it was released on it."""
+    return accepted[0].inputs if accepted else {}
 
 
 def is_usable(bus: Bus, model: str, withdrawn: Withdrawn) -> bool:
@@ -117,8 +127,8 @@ def find_training_data(bus: Bus, model: str) -> Sequence[str]:
     return [each for each in manifest.inputs.get("dataset", []) if bus.exists(each)] if manifest else []
 
 
-def promote(bus: Bus, manifest: Manifest, progress: Progress) -> None:
-    """Make the model of a passed verdict champion, if it was compared with the current champion and best models.
+def accept(bus: Bus, manifest: Manifest, progress: Progress) -> None:
+    """Record the model of a passed verdict as accepted, if it was compared with the champion and the best models.
 
     Raises:
         BadInput: a batch that it, or the verdict, derives from was withdrawn.
@@ -129,24 +139,37 @@ def promote(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     withdrawn = Withdrawn(bus)
     withdrawn.check_artifact(manifest.reference)
     compared = next(iter(manifest.inputs.get("champion", [])), None)
-    current = bus.read_ref(CHAMPION_REF)
-    now = current.target if current and is_usable(bus, current.target, withdrawn) else None
+    champion, accepted = bus.read_ref(CHAMPION_REF), bus.read_ref(ACCEPTED_REF)
+    now = champion.target if champion and is_usable(bus, champion.target, withdrawn) else None
     if now not in (compared, model):
-        progress.log(f"{model} passed, but the champion is {now} now: not promoted", compared_with=compared)
+        progress.log(f"{model} passed, but the champion is {now} now: not accepted", compared_with=compared)
         return
     unbeaten = {*find_rivals(bus, model)[1]} - {model, compared, *manifest.inputs.get("best", [])}
     if now != model and unbeaten:
-        progress.log(f"{model} passed, but was not compared with the best, {', '.join(sorted(unbeaten))}: not promoted")
+        progress.log(f"{model} passed, but was not compared with the best, {', '.join(sorted(unbeaten))}: not accepted")
         return
     try:
-        bus.move_ref(CHAMPION_REF, model, expected=current)
+        bus.move_ref(ACCEPTED_REF, model, expected=accepted)
     except Conflict:
-        progress.log(f"{model} passed, but the champion moved meanwhile: not promoted", compared_with=compared)
+        progress.log(f"{model} passed, but another was accepted meanwhile: not accepted", compared_with=compared)
         return
-    Withdrawn(bus).check_artifact(manifest.reference)  # withdrawn meanwhile: the champion is no standard then
+    Withdrawn(bus).check_artifact(manifest.reference)  # withdrawn meanwhile: it is no standard then
     if now != model:
-        progress.log(f"{model} is champion", previous=now)
-    set_alias(model, "champion", progress)
+        progress.log(f"{model} is accepted; it is champion once it is released", champion=now)
+    set_alias(model, "accepted", progress)
+    if now:
+        set_alias(now, "champion", progress)  # it was released where MLflow's client may not be installed
+
+
+def crown(bus: Bus, release: Manifest, progress: Progress) -> None:
+    """Make the model of a published release champion."""
+    for model in release.inputs.get("model", ()):
+        before = bus.read_ref(CHAMPION_REF)
+        bus.move_ref(CHAMPION_REF, model)
+        if before is None or before.target != model:
+            progress.log(f"{model} is champion", previous=before.target if before else None)
+        if find_spec("mlflow"):
+            set_alias(model, "champion", progress)
 
 
 def set_alias(model: str, alias: str, progress: Progress) -> None:

@@ -118,7 +118,7 @@ def test_a_release_waits_for_a_person_where_the_deployment_says_so(dagbag, monke
     dag = bag.dags["release_model"]
     assert [task.task_id for task in dag.topological_sort()] == ["export", "approve", "push"]
     assert dag.get_task("push").upstream_task_ids == {"export", "approve"}
-    assert dag.get_task("approve").defaults == ["Reject"]
+    assert dag.get_task("approve").patience == timedelta(hours=24)
 
 
 def test_a_batch_of_the_inbox_goes_the_way_of_a_captured_one(dagbag):

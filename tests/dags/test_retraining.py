@@ -30,21 +30,13 @@ LONG_MIN = 60.0
 
 
 def answer(airflow: RunningAirflow, run: str, option: str) -> dict[str, Any]:
-    """Answer `approve` of a run of `release_model`, once it asks; returns what it asked.
-
-    Not before the scheduler has seen the task begin to wait, as nobody who reads first would: Airflow 3.3.2 takes a
-    task that was answered by then for one that got lost.
-    """
+    """Answer `approve` of a run of `release_model` the moment it asks, as a script would; returns what it asked."""
     path = f"dags/release_model/dagRuns/{quote(run)}/taskInstances/approve/-1/hitlDetails"
-    log = airflow.home / "logs" / "airflow-scheduler.log"
-    waits = re.compile(
-        f"Finished: dag_id=release_model, task_id=approve, run_id={re.escape(run)},.*state=awaiting_input"
-    )
-    wait_for(lambda: waits.search(log.read_text(errors="replace")), f"the question of {run}")
-    asked = airflow.call("GET", path)
+    asked = wait_for(lambda: airflow.call("GET", path), f"the question of {run}")
     airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {}})
-    airflow.ended("release_model", run, "approve")
-    return asked
+    ended = airflow.ended("release_model", run, "approve")
+    assert ended["try_number"] == 1, "the answer was void, and it asked again"
+    return dict(asked)
 
 
 def note(airflow: RunningAirflow, run: dict[str, Any]) -> str:

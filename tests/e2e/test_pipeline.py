@@ -72,7 +72,8 @@ def test_what_was_made_otherwise_than_its_manifest_says_is_found(pipeline):
         assert found in ended.out
 
 
-def test_the_champion_is_the_model_that_passed(pipeline):
+def test_the_champion_is_the_model_that_was_released(pipeline):
+    assert pipeline.bus.read_ref("refs/models/accepted").target == pipeline.references["train"]
     assert pipeline.bus.read_ref("refs/models/champion").target == pipeline.references["train"]
 
 

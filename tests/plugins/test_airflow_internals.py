@@ -64,6 +64,9 @@ MODELS = {
     "airflow.models.asset.PartitionedAssetKeyLog": dict.fromkeys(
         ("asset_partition_dag_run_id", "asset_event_id"), "the runs that a backfill's batches start"
     ),
+    "airflow.models.hitl.HITLDetail": dict.fromkeys(
+        ("ti_id", "created_at", "responded_at"), "an answer to an approval right after it was asked for would be void"
+    ),
     "airflow.models.dag.DagModel": dict.fromkeys(("dag_id", "is_paused"), "what waits for a paused DAG, on the page"),
     "airflow.models.pool.Pool": dict.fromkeys(
         ("pool", "slots", "description", "include_deferred"), "the pools that are made at the start"

@@ -8,7 +8,7 @@ from perception_data import Diary
 
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, Manifest
-from sim2edge.registry import CHAMPION_REF, choose_champion, promote
+from sim2edge.registry import ACCEPTED_REF, CHAMPION_REF, accept, choose_champion, crown
 from sim2edge.tombstone import Event
 from sim2edge.validate.config import Floors, ValidateConfig
 from sim2edge.validate.metrics import Evaluation
@@ -47,8 +47,13 @@ class History:
         self.scores: dict[str, float] = {}
         self.verdicts = 0
 
-    def judge(self, map_50: float, batch: str = "batch-1", model: str | None = None, **given) -> tuple[str, Manifest]:
-        """Plan, compare, commit and settle the verdict on a model; a new one with this score, or a known one."""
+    def judge(
+        self, map_50: float, batch: str = "batch-1", model: str | None = None, release: bool = True, **given
+    ) -> tuple[str, Manifest]:
+        """Plan, compare, commit and settle the verdict on a model, a new one with this score, or a known one.
+
+        If it was accepted, it is released.
+        """
         if model is None:
             model = f"model/{batch}/{len(self.scores):016x}"
             self.scores[model] = map_50
@@ -61,7 +66,10 @@ class History:
         manifest = commit(
             self.bus, f"verdict/{batch}/{self.verdicts:016x}", inputs, {"best": best}, refused, age=self.verdicts
         )
-        promote(self.bus, manifest, Diary())
+        accept(self.bus, manifest, Diary())
+        accepted = self.bus.read_ref(ACCEPTED_REF)
+        if release and accepted and accepted.target == model:
+            crown(self.bus, commit(self.bus, f"release/{batch}/{self.verdicts:016x}", {"model": [model]}), Diary())
         return model, manifest
 
     @property
@@ -97,6 +105,26 @@ def test_the_best_so_far_stays_the_mark_when_it_is_no_longer_champion(history):
     fourth, verdict = history.judge(0.6)
     assert verdict.summary["best"]["map_50"] == fourth, "a better one sets the mark anew"
     assert first not in history.judge(0.585)[1].inputs["best"]
+
+
+def test_a_model_that_was_accepted_and_not_released_is_no_mark(history):
+    first, _ = history.judge(0.5)
+    second, _ = history.judge(0.9, release=False)
+    assert history.champion == first
+    assert history.bus.read_ref(ACCEPTED_REF).target == second
+    third, verdict = history.judge(0.51)
+    assert (verdict.refused, verdict.inputs["champion"]) == (None, [first])
+    assert history.champion == third
+
+
+def test_after_a_roll_back_the_model_that_is_released_again_is_the_mark(history):
+    first, verdict = history.judge(0.5)
+    second, _ = history.judge(0.9)
+    assert history.champion == second
+    crown(history.bus, commit(history.bus, "release/batch-1/" + "e" * 16, {"model": [first]}), Diary())
+    assert history.champion == first
+    assert choose(history.bus, first) == verdict.inputs
+    assert choose(history.bus, "model/batch-1/" + "c" * 16)["champion"] == [first]
 
 
 def test_judging_the_champion_again_is_the_same_run(history):

@@ -14,7 +14,7 @@ from sim2edge.errors import BadInput
 from sim2edge.manifest import Manifest
 from sim2edge.plan import plan
 from sim2edge.recipes.perception import CLASSES, FLOORS
-from sim2edge.registry import CHAMPION_REF, promote
+from sim2edge.registry import ACCEPTED_REF, CHAMPION_REF, accept, crown
 from sim2edge.runner import dry_run
 
 NO_FLOORS = (
@@ -61,10 +61,11 @@ def test_a_model_below_the_floors_is_refused_and_not_champion(bus, dataset, put_
     assert bus.read_ref(CHAMPION_REF) is None
 
 
-def test_the_first_model_that_passes_is_champion_and_judging_it_again_is_a_hit(bus, dataset, put_model):
+def test_the_first_model_that_passes_is_accepted_and_judging_it_again_is_a_hit(bus, dataset, put_model):
     model = put_model("1")
     first, _ = judge(bus, model, dataset, *LENIENT)
-    assert bus.read_ref(CHAMPION_REF).target == model
+    assert bus.read_ref(ACCEPTED_REF).target == model
+    assert bus.read_ref(CHAMPION_REF) is None, "nothing is released yet"
     again, diary = judge(bus, model, dataset, *LENIENT)
     assert again == first
     assert diary.updates == []
@@ -73,15 +74,17 @@ def test_the_first_model_that_passes_is_champion_and_judging_it_again_is_a_hit(b
 def test_a_challenger_is_compared_with_the_champion_and_follows_it(bus, dataset, put_model, tmp_path):
     old, new = put_model("1"), put_model("2")
     judge(bus, old, dataset, *LENIENT)
+    bus.move_ref(CHAMPION_REF, old)
     manifest, diary = judge(bus, new, dataset, *LENIENT)
     assert manifest.inputs["champion"] == [old]
     verdict = json.loads(bus.fetch(manifest, tmp_path / "v").path("verdict.json").read_text())
     assert verdict["champion"] == old
     assert verdict["champion_metrics"]["frames"] == 30
     assert any(rule["rule"] == "map_50 against the best" for rule in verdict["rules"])
-    ref = bus.read_ref(CHAMPION_REF)
+    ref = bus.read_ref(ACCEPTED_REF)
     assert (ref.target, ref.previous) == (new, old)
-    assert f"{new} is champion" in diary.messages
+    assert f"{new} is accepted; it is champion once it is released" in diary.messages
+    bus.move_ref(CHAMPION_REF, new)
     again, diary = judge(bus, new, dataset, *LENIENT)
     assert (again, diary.updates) == (manifest, [])
 
@@ -93,7 +96,7 @@ def test_a_champion_that_moved_meanwhile_is_left_alone(bus, dataset, put_model):
     manifest, diary = judge(bus, new, dataset, *LENIENT, champion=old)
     assert manifest.refused is None
     assert bus.read_ref(CHAMPION_REF).target == newest
-    assert any("is " + newest + " now: not promoted" in message for message in diary.messages)
+    assert any("is " + newest + " now: not accepted" in message for message in diary.messages)
 
 
 def test_a_champion_of_older_classes_does_not_stand_in_the_way(bus, dataset, put_model, tmp_path):
@@ -106,7 +109,7 @@ def test_a_champion_of_older_classes_does_not_stand_in_the_way(bus, dataset, put
     assert "classes is ['box'], but the dataset's is" in verdict["not_compared"][old]
     assert any(message.startswith(f"not compared with {old}: ") for message in diary.messages)
     assert set(verdict["best"].values()) == {new}
-    assert bus.read_ref(CHAMPION_REF).target == new
+    assert bus.read_ref(ACCEPTED_REF).target == new
 
 
 def test_a_class_that_training_never_saw_is_named_and_not_held_against_the_model(bus, dataset, put_model, tmp_path):
@@ -171,25 +174,27 @@ def test_a_model_of_another_kind_is_named(bus, dataset, put_model, changes, mess
         judge(bus, put_model("1", **changes), dataset, *LENIENT)
 
 
-def test_mlflow_learns_who_is_champion(bus, dataset, put_model, tmp_path, monkeypatch):
+def test_mlflow_learns_which_model_is_accepted_and_which_is_champion(bus, dataset, put_model, tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr(registry, "SECONDS_BETWEEN_TRIES", 0.0)
     client, model = MlflowClient(uri), put_model("1")
     client.create_registered_model("perception")
     _, diary = judge(bus, model, dataset, *LENIENT)
-    assert f"WARNING: MLflow has no version of {model}: alias 'champion' is unchanged" in diary.messages
+    assert f"WARNING: MLflow has no version of {model}: alias 'accepted' is unchanged" in diary.messages
     version = client.create_model_version(
         "perception", (tmp_path / "files").as_uri(), tags={registry.ARTIFACT_TAG: model}
     )
-    judge(bus, model, dataset, *LENIENT)
+    manifest, diary = judge(bus, model, dataset, *LENIENT)
+    assert client.get_model_version_by_alias("perception", "accepted").version == version.version
+    crown(bus, manifest.model_copy(update={"inputs": {"model": [model]}}), diary)
     assert client.get_model_version_by_alias("perception", "champion").version == version.version
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     _, diary = judge(bus, model, dataset, *LENIENT)
-    assert any("MLflow failed, alias 'champion' is not set" in message for message in diary.messages)
+    assert any("MLflow failed, alias 'accepted' is not set" in message for message in diary.messages)
 
 
-def test_a_race_for_the_champion_is_lost_quietly(bus, dataset, put_model, monkeypatch):
+def test_a_race_to_be_accepted_is_lost_quietly(bus, dataset, put_model, monkeypatch):
     """Another validation moves the ref between this one's look and its swap."""
     mine, other = put_model("1"), put_model("2")
     manifest, _ = judge(bus, mine, dataset)
@@ -198,11 +203,13 @@ def test_a_race_for_the_champion_is_lost_quietly(bus, dataset, put_model, monkey
 
     def look_then_lose(name):
         seen = look(name)
+        if name != ACCEPTED_REF:
+            return seen
         monkeypatch.setattr(bus, "read_ref", look)
-        bus.move_ref(CHAMPION_REF, other)
+        bus.move_ref(ACCEPTED_REF, other)
         return seen
 
     monkeypatch.setattr(bus, "read_ref", look_then_lose)
-    promote(bus, passed, diary)
-    assert bus.read_ref(CHAMPION_REF).target == other
-    assert diary.messages == [f"{mine} passed, but the champion moved meanwhile: not promoted"]
+    accept(bus, passed, diary)
+    assert bus.read_ref(ACCEPTED_REF).target == other
+    assert diary.messages == [f"{mine} passed, but another was accepted meanwhile: not accepted"]

@@ -21,6 +21,7 @@ STAGE = Stage(
             "ota/metadata/timestamp.json",
             "ota/targets/*",
             "refs/rings/*",
+            "refs/models/champion",
         ),
     ),
     shown=Shown(figures=named("ring", "release"), headline=lambda figures: figures["ring"]),

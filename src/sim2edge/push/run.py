@@ -21,6 +21,7 @@ from sim2edge.manifest import Manifest
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.repository import BundleTarget, Repository
+from sim2edge.registry import crown
 from sim2edge.stage import Job, Outcome, Progress
 from sim2edge.withdrawal import Withdrawn
 
@@ -53,7 +54,7 @@ def run(job: Job[PushConfig]) -> Outcome:
 
 
 def publish(bus: Bus, manifest: Manifest, progress: Progress) -> None:
-    """Publish the rollout and move the ring's ref, unless both are done already.
+    """Publish the rollout, and move the ring's ref and the champion's, unless all are done already.
 
     Raises:
         BadInput: the repository or a key is missing, or a batch that the release derives from was withdrawn.
@@ -62,12 +63,14 @@ def publish(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     (reference,) = manifest.inputs["release"]
     repository = Repository(bus, KeyFolder(keys_folder()), config)
     with tempfile.TemporaryDirectory(prefix="push-") as folder:
-        fetched = bus.fetch(bus.open(reference), Path(folder), (BUNDLE,))
+        release = bus.open(reference)
+        fetched = bus.fetch(release, Path(folder), (BUNDLE,))
         bundle = read_bundle(fetched.path(BUNDLE))
         Withdrawn(bus).check_artifact(reference)
         published = repository.publish(config.ring, bundle)
     bus.move_ref(f"refs/rings/{config.ring}", manifest.reference)
     Withdrawn(bus).check_artifact(reference)  # withdrawn meanwhile: published, but the run fails and says so
+    crown(bus, release, progress)
     progress.log("published" if published else "already published", ring=config.ring, release=bundle.release)
 
 

@@ -2,7 +2,8 @@
 
 sim2edge validate --input model=<reference> --input dataset=refs/datasets/current
 
-A model that fails a rule is refused (exit code 3); one that passes becomes the champion.
+A model that fails a rule is refused (exit code 3); one that passes is accepted, and becomes the champion when it
+is released.
 """
 
 from sim2edge.stage import Grants, Image, Input, Shown, Stage, named
@@ -22,8 +23,8 @@ STAGE = Stage(
         "best": Input(kind="model", many=True, optional=True, files=("model.pt", "model.json")),
     },
     choose="sim2edge.registry:choose_champion",
-    post_commit="sim2edge.registry:promote",
-    grants=Grants(write=("refs/models/champion",)),
+    post_commit="sim2edge.registry:accept",
+    grants=Grants(write=("refs/models/accepted",)),
     shown=Shown(
         figures=named("passed", "map_50", "map_50_95", "floor_accuracy", "distance_error_m"),
         headline=lambda figures: f"{'passed ' if figures.get('passed', True) else ''}{figures['map_50']:.3f}",
