@@ -12,9 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sim2edge.private_files import write_private
 from sim2edge.secrets_file import read_secrets
 from sim2edge.services.loopback import fetch_json
-from sim2edge.services.role_files import USER, write_private
+from sim2edge.services.role_files import USER
 from sim2edge.stack import client_environment
 from sim2edge.stack.credentials import Credentials
 from sim2edge.stack.services import Service, log_path, plain_environment
