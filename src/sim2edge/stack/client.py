@@ -6,6 +6,7 @@ environment = stack.environment()               # for Bus, MLflow and Airflow's 
 stack.stop()
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from sim2edge.private_files import append_private
 from sim2edge.processes import end
 from sim2edge.services.loopback import fetch_json
 from sim2edge.services.role_files import USER, Login, unknown_roles
-from sim2edge.stack.client_environment import person_environment, role_environment
+from sim2edge.stack.client_environment import ignored_variables, person_environment, role_environment
 from sim2edge.stack.credentials import Credentials, load_credentials
 from sim2edge.stack.definitions import define_services
 from sim2edge.stack.guardian import EXIT_ALREADY_RUNNING
@@ -146,6 +147,10 @@ class Stack:
         if not answer:
             raise Unavailable(f"Airflow at {self.settings.airflow_url} returns no token: see `sim2edge status`")
         return str(answer["access_token"])
+
+    def ignored_variables(self) -> list[str]:
+        """Return the names of this process's variables that point at another S3 than the stack's: it ignores them."""
+        return ignored_variables(self.settings, self._credentials(), os.environ)
 
     def urls(self) -> dict[str, str]:
         """Return name to address of the UIs and APIs."""

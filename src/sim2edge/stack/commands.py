@@ -87,6 +87,7 @@ def _describe(name: str) -> str:
 def _up(stack: Stack, console: Console, foreground: bool) -> int:
     if not stack.start(lambda event: _print_event(console, event), attached=foreground):
         console.print("already running")
+    _warn_of_ignored(stack)
     _init_updates(stack, console)
     _print_logins(stack, console)
     if foreground:
@@ -94,6 +95,12 @@ def _up(stack: Stack, console: Console, foreground: bool) -> int:
     else:
         console.print('stop: sim2edge down    state: sim2edge status    use in this shell: eval "$(sim2edge env)"')
     return 0
+
+
+def _warn_of_ignored(stack: Stack) -> None:
+    if names := stack.ignored_variables():
+        message = "the local stack has an S3 server of its own; for another S3 see docs/compose.md"
+        print(f"sim2edge: {', '.join(names)} ignored: {message}", file=sys.stderr)
 
 
 def _init_updates(stack: Stack, console: Console) -> None:
@@ -145,6 +152,7 @@ def _down(stack: Stack, console: Console) -> int:
 def _env(stack: Stack) -> int:
     if not stack.running():
         raise Unavailable("the stack does not run: start it with `sim2edge up`")
+    _warn_of_ignored(stack)
     for name, value in stack.environment().items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
     return 0
