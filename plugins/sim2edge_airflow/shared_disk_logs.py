@@ -17,7 +17,7 @@ from airflow.utils.log.file_task_handler import FileTaskHandler
 class SharedDiskHandler(FileTaskHandler):
     """Airflow's own handler, without requests to log servers."""
 
-    def _read_from_logs_server(self, ti: Any, worker_log_rel_path: str) -> tuple[list[str], list[Any]]:
+    def _read_from_logs_server(self, ti: Any, worker_log_rel_path: str) -> tuple[list[str], list[Any]]:  # noqa: ARG002
         """Return no sources and no logs: what a server could return is on the disk."""
         return [], []
 

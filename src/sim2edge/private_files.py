@@ -64,7 +64,7 @@ def _tree(path: Path) -> Iterator[Path]:
 
 
 def _restrict(path: Path) -> bool:
-    """Restrict one file or folder; return False if it belongs to another user. One that is gone counts as restricted."""
+    """Restrict one file or folder, unless it is gone by now; return False if it belongs to another user."""
     try:
         mode = path.lstat().st_mode
         if mode & OTHERS and not path.is_symlink():

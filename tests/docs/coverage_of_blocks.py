@@ -37,11 +37,12 @@ How = Run | By | Excluded
 CLUSTER = "needs a Kubernetes cluster; the files are tested by tests/plugins/test_kubernetes_manifests.py"
 FIRST = ("README.md", "PATH=$PWD/.venvs/stages/bin:$PATH")
 """The block that starts the stack of the others."""
+ENOUGH_TO_LEARN_FROM = "capture.episodes=14 capture.episode_seconds=2"
 MONTH_OF_DAYS = {"2026-01-30": "2026-01-02", '"preset": "demo"': '"preset": "tiny"'}
 
 BLOCKS: Mapping[tuple[str, str], How] = {
     ("README.md", "make demo"): By(("demo", "test")),
-    FIRST: Run({"--preset demo": "--preset tiny"}, says="/dags/sim_capture/runs/"),
+    FIRST: Run({"--preset demo": f"--preset tiny {ENOUGH_TO_LEARN_FROM}"}, says="/dags/sim_capture/runs/"),
     ("README.md", "sim2edge capture --partition lab-7 episodes=20 lidar.beams=720"): Run(
         {"episodes=20": "episodes=3"}, says="identical"
     ),
@@ -78,7 +79,7 @@ BLOCKS: Mapping[tuple[str, str], How] = {
         "--conn-login ann --conn-password ...",
     ): Run(says="added"),
     ("docs/flywheel.md", "sim2edge lineage refs/rings/canary"): Run(
-        {"episodes/lab-7/<id>": "$(sim2edge ls episodes/lab-7 | head -1 | cut -d' ' -f1)"}, says="rollout/"
+        {"episodes/lab-7/<id>": "refs/batches/demo-1"}, says="rollout/demo-1/"
     ),
     ("docs/images.md", "make images"): By(("image-airflow", "image-device", "arm64", "sbom", "audit")),
     ("docs/images.md", "docker buildx imagetools inspect python:3.11-slim-bookworm"): Excluded("needs a registry"),

@@ -141,17 +141,22 @@ def wait_for_release(bus: Bus, place: Place) -> str:
     login = place.stack().logins()["airflow"]
     client = AirflowClient(login.url, login.user, login.password)
     while (ring := bus.read_ref("refs/rings/canary")) is None:
-        failed = {dag: run["dag_run_id"] for dag in PIPELINE for run in client.latest_runs(dag) if is_failed(run)}
-        logs = [line for dag, run in failed.items() for task in PIPELINE[dag] for line in client.log(dag, run, task, 1)]
-        assert not failed, (failed, logs[-30:])
+        failed = [log for dag in PIPELINE for run in client.latest_runs(dag) for log in failed_logs(client, dag, run)]
+        assert not failed, failed
         assert time.monotonic() < deadline, "no release in time"
         time.sleep(1)
     (release,) = bus.open(ring.target).inputs["release"]
     return split_reference(release)[2]
 
 
-def is_failed(run: Mapping[str, str]) -> bool:
-    return run["state"] == "failed"
+def failed_logs(client: AirflowClient, dag: str, run: Mapping[str, str]) -> list[list[str]]:
+    """The last lines of each task of a run that has failed."""
+    tasks = client.tasks(dag, run["dag_run_id"]) if run["state"] == "failed" else {}
+    return [
+        client.log(dag, run["dag_run_id"], task, state["try_number"])[-12:]
+        for task, state in tasks.items()
+        if state["state"] == "failed"
+    ]
 
 
 @pytest.mark.parametrize("block", TO_RUN, ids=lambda block: f"{block.file}:{block.line}")

@@ -27,6 +27,7 @@ from sim2edge.follow.pipeline import Pipeline, highlights, judge
 from sim2edge.follow.stages import StageState
 from sim2edge.follow.summary import print_summary, summarize_stages
 from sim2edge.manifest import Manifest, check_partition
+from sim2edge.private_files import write_private
 from sim2edge.stack.client import Event, Stack
 from sim2edge.stack.definitions import DEVICES
 from sim2edge.stack.settings import load_settings

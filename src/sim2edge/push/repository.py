@@ -126,7 +126,7 @@ class Repository:
             Whether metadata had to be created.
 
         Raises:
-            BadInput: the bus holds a repository signed with other keys, or the root of the one it holds is missing here.
+            BadInput: the bus holds a repository signed with other keys, or one whose root is missing here.
         """
         if not self._keys.root_file.is_file():
             if self._bus.size(f"{METADATA}/1.root.json") is not None:  # new keys would not be those that devices trust

@@ -9,8 +9,9 @@ Airflow's, and so is the exit code; `sim2edge airflow <command> --help` describe
 
 import os
 from collections.abc import Sequence
+from typing import NoReturn
 
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.errors import EXIT_BAD_INPUT, BadInput, Unavailable
 from sim2edge.private_files import OTHERS
 from sim2edge.stack.airflow_services import airflow_environment
 from sim2edge.stack.client import Stack
@@ -19,15 +20,25 @@ from sim2edge.stack.settings import check_interpreters, load_settings
 
 
 def main(argv: Sequence[str]) -> int:
-    """Replace this process by Airflow's command line; return only for `--help`.
+    """Run `sim2edge airflow ...`: replace this process by Airflow's command line; return only for `--help`.
 
     Raises:
         BadInput: the stack has no Airflow, or its environment is missing.
         Unavailable: no stack is running.
     """
-    if not argv or argv[0] in ("-h", "--help"):
-        print(__doc__, end="")
-        return 0 if argv else 2
+    if argv and argv[0] not in ("-h", "--help"):
+        replace_process(argv)
+    print(__doc__, end="")
+    return 0 if argv else EXIT_BAD_INPUT
+
+
+def replace_process(argv: Sequence[str]) -> NoReturn:
+    """Run Airflow's command line with the environment of the running stack, in place of this process.
+
+    Raises:
+        BadInput: the stack has no Airflow, or its environment is missing.
+        Unavailable: no stack is running.
+    """
     stack = Stack(load_settings({}))
     if not stack.running():
         raise Unavailable("the stack does not run: start it with `sim2edge up`")

@@ -41,7 +41,9 @@ def ignored_variables(settings: StackSettings, credentials: Credentials, environ
     """
     ours = person_environment(settings, credentials)
     names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    return [name for name in names if environment.get(name, ours[name]) != ours[name] and "SIM2EDGE_BUCKET" in environment]
+    return [
+        name for name in names if environment.get(name, ours[name]) != ours[name] and "SIM2EDGE_BUCKET" in environment
+    ]
 
 
 def airflow_environment(settings: StackSettings) -> Mapping[str, str]:
