@@ -11,7 +11,10 @@ from sim2edge.cli import COMMANDS
 from sim2edge.stages import stage_names
 
 SUITES = tomllib.loads((CHECKOUT / "ci" / "suites.toml").read_text())["suite"]
-INLINE = re.compile(r"`(?:[A-Z0-9_]+=\S* )*(?:\.venvs/stages/bin/)?sim2edge ([a-z0-9][a-z0-9-]*)[^`]*`")
+INLINE = re.compile(
+    r"`(?:[A-Z0-9_]+=\S* )*(?:\.venvs/stages/bin/)?(?P<program>sim2edge|make) (?P<word>[a-z0-9][a-z0-9-]*)[^`]*`"
+)
+"""A command in the text: its program, and the word after it."""
 
 
 def test_every_block_names_its_language() -> None:
@@ -46,12 +49,13 @@ def test_a_block_that_is_not_run_has_a_reason() -> None:
     assert all(how.reason for how in BLOCKS.values() if isinstance(how, Excluded))
 
 
-def test_every_command_named_in_a_text_exists() -> None:
-    known = {*COMMANDS, *stage_names()}
-    unknown = [
-        f"{page.name}: sim2edge {match[1]}"
+def test_every_command_and_target_named_in_a_text_exists() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    known = {"sim2edge": {*COMMANDS, *stage_names()}, "make": targets}
+    named = [
+        (page.name, match["program"], match["word"])
         for page in (CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"))
         for match in INLINE.finditer(page.read_text())
-        if match[1] not in known
     ]
-    assert not unknown
+    assert len(named) > 100
+    assert [each for each in named if each[2] not in known[each[1]]] == []
