@@ -17,6 +17,8 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$",
 PROGRAMS = ("airflow", "ci/", "curl", "docker", "git", "helm", "kubectl", "make", "pip", "python", "sim2edge")
 """What the lines of a runbook begin with that are commands: the other indented ones are data."""
 
+UNFENCED = re.compile(rf"^ {{3,}}(?:[A-Z0-9_]+=\S* )*(?:{'|'.join(PROGRAMS)})\b.*$", re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Block:
@@ -42,6 +44,13 @@ def read_blocks() -> list[Block]:
 
 def shell_blocks() -> list[Block]:
     return [block for block in read_blocks() if block.language in SHELL]
+
+
+def unfenced_commands() -> list[str]:
+    """Commands on indented lines of a page outside of a fence; `docs/dags.md` is made of the runbooks."""
+    pages = [CHECKOUT / "README.md", *{*(CHECKOUT / "docs").glob("*.md")} - {CHECKOUT / "docs" / "dags.md"}]
+    texts = {_name(page): FENCE.sub("", page.read_text()) for page in pages}
+    return [f"{name}: {match[0].strip()}" for name, text in texts.items() for match in UNFENCED.finditer(text)]
 
 
 def _fenced(page: Path) -> Iterator[Block]:

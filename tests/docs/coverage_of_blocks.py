@@ -43,9 +43,7 @@ MONTH_OF_DAYS = {"2026-01-30": "2026-01-02", '"preset": "demo"': '"preset": "tin
 BLOCKS: Mapping[tuple[str, str], How] = {
     ("README.md", "make demo"): By(("demo", "test")),
     FIRST: Run({"--preset demo": f"--preset tiny {ENOUGH_TO_LEARN_FROM}"}, says="/dags/sim_capture/runs/"),
-    ("README.md", "sim2edge capture --partition lab-7 episodes=20 lidar.beams=720"): Run(
-        {"episodes=20": "episodes=3"}, says="identical"
-    ),
+    ("README.md", "sim2edge capture --partition lab-7 episodes=20 lidar.beams=720"): Run(says="identical"),
     ("README.md", "make images"): By(("compose", "image-airflow")),
     ("dags/sim_capture_dag.py", "sim2edge trigger sim_capture --partition demo-1 --preset demo"): Run(
         {"--preset demo": "--preset tiny"}, says="/dags/sim_capture/runs/"
@@ -67,6 +65,7 @@ BLOCKS: Mapping[tuple[str, str], How] = {
     ("docs/capture.md", "sim2edge capture --partition lab-8 camera.backend=egl camera.renderer=any"): Run(
         code=2, says="camera"
     ),
+    ("docs/celery.md", "airflow celery worker"): By(("celery",)),
     ("docs/compose.md", "make images"): By(("compose", "image-airflow")),
     (
         "docs/compose.md",
@@ -78,6 +77,22 @@ BLOCKS: Mapping[tuple[str, str], How] = {
         "sim2edge airflow connections add docker_default --conn-type docker --conn-host registry.example:5000 "
         "--conn-login ann --conn-password ...",
     ): Run(says="added"),
+    (
+        "docs/device-profiles.md",
+        "python -m sim2edge.export.measure_profile release/demo-1/<id> x86-64 --keep /tmp/release",
+    ): Run(
+        {
+            "python -m": "SIM2EDGE_CONF=kept python -m",  # not into the checkout's conf/
+            "release/demo-1/<id>": "$RELEASE",
+            "--keep /tmp/release": "--keep release",
+            "scp -r /tmp/release pi@robot:": "ls release/bundle.tar",
+        },
+        says="x86-64.yaml",
+    ),
+    (
+        "docs/device-profiles.md",
+        "SIM2EDGE_CONF=. python -m sim2edge.export.measure_profile release raspberry-pi-4",
+    ): Run(says="raspberry-pi-4.yaml"),
     ("docs/flywheel.md", "sim2edge lineage refs/rings/canary"): Run(
         {"episodes/lab-7/<id>": "refs/batches/demo-1"}, says="rollout/demo-1/"
     ),

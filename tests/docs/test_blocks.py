@@ -4,7 +4,7 @@ import re
 import tomllib
 
 import pytest
-from docs.blocks import CHECKOUT, OTHER, SHELL, read_blocks, shell_blocks
+from docs.blocks import CHECKOUT, OTHER, SHELL, read_blocks, shell_blocks, unfenced_commands
 from docs.coverage_of_blocks import BLOCKS, By, Excluded, Run
 
 from sim2edge.cli import COMMANDS
@@ -20,6 +20,10 @@ INLINE = re.compile(
 def test_every_block_names_its_language() -> None:
     unnamed = [f"{block.file}:{block.line}" for block in read_blocks() if block.language not in (*SHELL, *OTHER)]
     assert not unnamed, f"{unnamed}: after ```, write bash for commands, or one of {OTHER}"
+
+
+def test_every_command_on_lines_of_its_own_is_in_a_block() -> None:
+    assert unfenced_commands() == []
 
 
 def test_every_shell_block_is_run_or_says_why_not() -> None:

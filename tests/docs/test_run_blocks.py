@@ -122,13 +122,13 @@ def released(place: Place) -> Iterator[Place]:
     device, home = DEVICES[0], place.folder / ".sim2edge"
     try:
         bus = Bus.from_environment()
-        release = wait_for_release(bus, place)
+        place.variables["RELEASE"] = wait_for_release(bus, place)
         agent = VirtualDevice(
             device, "canary", home / "devices" / device, home / "keys/root.json", place.stack().role(f"device-{device}")
         )
         write_unseen_frames(bus, bus.resolve("refs/datasets/current"), agent.camera)
         with agent:
-            agent.wait_for(release, 120)
+            agent.wait_for(split_reference(place.variables["RELEASE"])[2], 120)
             yield place
     finally:
         os.environ.clear()
@@ -136,7 +136,7 @@ def released(place: Place) -> Iterator[Place]:
 
 
 def wait_for_release(bus: Bus, place: Place) -> str:
-    """The id of the first release of the ring `canary`, once it is pushed."""
+    """The first release of the ring `canary`, once it is pushed."""
     deadline = time.monotonic() + RELEASE_DEADLINE_S
     login = place.stack().logins()["airflow"]
     client = AirflowClient(login.url, login.user, login.password)
@@ -146,7 +146,7 @@ def wait_for_release(bus: Bus, place: Place) -> str:
         assert time.monotonic() < deadline, "no release in time"
         time.sleep(1)
     (release,) = bus.open(ring.target).inputs["release"]
-    return split_reference(release)[2]
+    return release
 
 
 def failed_logs(client: AirflowClient, dag: str, run: Mapping[str, str]) -> list[list[str]]:
