@@ -46,17 +46,17 @@ BLOCKS: Mapping[tuple[str, str], How] = {
     ("README.md", "sim2edge capture --partition lab-7 episodes=20 lidar.beams=720"): Run(says="identical"),
     ("README.md", "make images"): By(("compose", "image-airflow")),
     ("dags/sim_capture_dag.py", "sim2edge trigger sim_capture --partition demo-1 --preset demo"): Run(
-        {"--preset demo": "--preset tiny"}, says="/dags/sim_capture/runs/"
+        {"--preset demo": f"--preset tiny {ENOUGH_TO_LEARN_FROM}"}, says="/dags/sim_capture/runs/"
     ),
     (
         "dags/sim_capture_dag.py",
         "sim2edge airflow backfill create --dag-id sim_capture --from-date 2026-01-01 --to-date 2026-01-07",
     ): Run({"2026-01-01": "2025-12-01", "2026-01-07": "2025-12-02"}),
-    ("docs/backfills.md", "sim2edge trigger sim_capture --partition lab-7 --preset demo clean.width=64"): Run(
+    ("docs/backfills.md", "sim2edge trigger sim_capture --partition lab-9 --preset demo clean.width=64"): Run(
         {"--preset demo": "--preset tiny"}, says="/dags/sim_capture/runs/"
     ),
     ("docs/backfills.md", "URL=$SIM2EDGE_AIRFLOW_URL TOKEN=$SIM2EDGE_AIRFLOW_TOKEN"): Run(
-        {'"preset": "demo"': '"preset": "tiny"', "curl": "curl --fail --silent"}, says='"partition_key":"lab-7"'
+        {'"preset": "demo"': '"preset": "tiny"', "curl": "curl --fail --silent"}, says='"partition_key":"lab-10"'
     ),
     (
         "docs/backfills.md",

@@ -55,11 +55,21 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[dict
 def test_a_run_of_another_airflow_has_batch_preset_and_settings(
     asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["trigger", "sim_capture", "--partition", "lab-7", "--preset", "demo", "clean.width=64", "clean.height=48"]
+    words = [
+        "trigger",
+        "sim_capture",
+        "--partition",
+        "lab-7",
+        "--preset",
+        "demo",
+        "--replace",
+        "clean.width=64",
+        "clean.height=48",
+    ]
     assert cli.main(words) == 0
     (body,) = asked
     assert body["partition_key"] == "lab-7"
-    assert body["conf"] == {"preset": "demo", "overrides": ["clean.width=64", "clean.height=48"]}
+    assert body["conf"] == {"preset": "demo", "overrides": ["clean.width=64", "clean.height=48"], "replace": True}
     assert body["token"] == "Bearer token-of-theirs"
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("/dags/sim_capture/runs/run-1")

@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         Unavailable: Airflow does not answer, or no stack is running.
     """
     arguments = parser().parse_intermixed_args(argv)
-    conf = make_conf(arguments.preset, arguments.override)
+    conf = make_conf(arguments.preset, arguments.override, replace=arguments.replace)
     if arguments.partition is not None:
         check_partition(arguments.partition)
     url, token = find_airflow(Stack(load_settings({})), os.environ)
@@ -60,11 +60,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("dag", metavar="DAG", help="such as sim_capture")
     top.add_argument("--partition", metavar="BATCH", help="the batch id; without it, for a DAG without partitions")
     top.add_argument("--preset", help="a file of conf/, without .yaml (default: the deployment's)")
+    top.add_argument("--replace", action="store_true", help="replace the data of a batch that has other settings")
     top.add_argument("override", nargs="*", metavar="stage.key=value", help="setting of this run and those it starts")
     return top
 
 
-def make_conf(preset: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+def make_conf(preset: str | None, overrides: Sequence[str], *, replace: bool) -> dict[str, Any]:
     """Return the params of a run: only what is given, as not every DAG has each.
 
     Raises:
@@ -74,7 +75,8 @@ def make_conf(preset: str | None, overrides: Sequence[str]) -> dict[str, Any]:
     for word in overrides:
         if "." not in word.partition("=")[0]:
             raise BadInput(f"'{word}': expected stage.key=value")
-    return ({"preset": preset} if preset else {}) | ({"overrides": list(overrides)} if overrides else {})
+    given = {"preset": preset, "overrides": list(overrides), "replace": replace}
+    return {name: value for name, value in given.items() if value}
 
 
 def find_airflow(stack: Stack, environment: Mapping[str, str]) -> tuple[str, str]:
