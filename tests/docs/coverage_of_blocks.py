@@ -16,6 +16,8 @@ class Run:
     code: int = 0
     says: str = ""
     """What its output contains."""
+    needs: str = ""
+    """A program that not every machine has: without it the block is skipped."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,15 @@ BLOCKS: Mapping[tuple[str, str], How] = {
         {"$PWD/keys": "$SIM2EDGE_HOME/keys"}, says="already exists: ota/"
     ),
     ("docs/kubernetes.md", "kubectl apply -k containers/kubernetes"): Excluded(CLUSTER),
-    ("docs/kubernetes.md", 'for stage in $(sim2edge stages | cut -d" " -f1); do'): Excluded(CLUSTER),
+    ("docs/kubernetes.md", 'for stage in $(sim2edge stages | cut -d" " -f1); do'): Run(
+        {
+            "for stage": 'kubectl() { command kubectl "$@" --dry-run=client --output name; }; for stage',
+            "$SIM2EDGE_CREDENTIALS": "$SIM2EDGE_HOME/credentials",
+            "kubectl -n sim2edge create secret docker-registry registry ...": "",
+        },
+        says="secret/airflow-jwt-secret",
+        needs="kubectl",
+    ),
     ("docs/kubernetes.md", "helm repo add apache-airflow https://airflow.apache.org"): Excluded(CLUSTER),
     ("docs/provider.md", "make wheel"): By(("tests/plugins/test_provider_install.py", "provider")),
     ("docs/stages.md", "python -m build --wheel --outdir dist"): Excluded(
@@ -121,6 +131,7 @@ BLOCKS: Mapping[tuple[str, str], How] = {
     ): Excluded("watches the bare machine by hand, until Ctrl-C"),
     ("docs/webots.md", "sim2edge webots selftest"): Excluded("needs Webots; without it: tests/capture/webots"),
     ("docs/webots.md", "sim2edge capture --partition farm-1 simulator=webots episodes=200"): Excluded("needs Webots"),
+    ("docs/webots.md", "sim2edge webots world --output room --batch farm-1 --index 7"): Run(says="episode.wbt"),
     ("docs/webots.md", "docker buildx bake --file containers/bake.hcl capture-webots"): Excluded(
         "needs a registry with Webots' image"
     ),
