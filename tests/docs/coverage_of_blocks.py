@@ -132,6 +132,9 @@ BLOCKS: Mapping[tuple[str, str], How] = {
     ("docs/webots.md", "sim2edge webots selftest"): Excluded("needs Webots; without it: tests/capture/webots"),
     ("docs/webots.md", "sim2edge capture --partition farm-1 simulator=webots episodes=200"): Excluded("needs Webots"),
     ("docs/webots.md", "sim2edge webots world --output room --batch farm-1 --index 7"): Run(says="episode.wbt"),
+    ("docs/withdraw.md", "sim2edge withdraw farm-7 --dry-run"): Run(
+        {"farm-7 --erase": "lab-1 --reason drill --erase", "farm-7": "lab-2"}, says="lab-2"
+    ),
     ("docs/webots.md", "docker buildx bake --file containers/bake.hcl capture-webots"): Excluded(
         "needs a registry with Webots' image"
     ),
