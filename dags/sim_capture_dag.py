@@ -5,6 +5,10 @@
 
 **Start a batch**: *Trigger*, with the batch id (`demo-1`) as the partition key, or
 
+    sim2edge trigger sim_capture --partition demo-1 --preset demo
+
+or
+
     POST /api/v2/dags/sim_capture/dagRuns
     {"logical_date": null, "partition_key": "demo-1", "conf": {"preset": "demo"}}
 
@@ -12,7 +16,7 @@ A batch that was captured before is a cache hit, and the chain continues with it
 
 **Backfill**, one batch a day, named by its date:
 
-    airflow backfill create --dag-id sim_capture --from-date 2026-01-01 --to-date 2026-01-07
+    sim2edge airflow backfill create --dag-id sim_capture --from-date 2026-01-01 --to-date 2026-01-07
 
 It runs in the pool `backfill`, with lower priority than live batches. `docs/backfills.md`: settings and reprocessing.
 

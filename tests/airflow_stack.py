@@ -23,9 +23,10 @@ from benchmarks.postgres_stack import PATIENCE_S, PostgresStack, open_stack, wai
 
 from sim2edge.errors import Unavailable
 from sim2edge.follow.airflow_client import AirflowClient
+from sim2edge.private_files import write_private
 from sim2edge.secrets_file import format_secrets
 from sim2edge.services.loopback import free_ports
-from sim2edge.services.role_files import USER, write_private
+from sim2edge.services.role_files import USER
 from sim2edge.stack.client import Stack
 from sim2edge.stack.credentials import load_credentials
 from sim2edge.stack.settings import CHECKOUT, StackSettings

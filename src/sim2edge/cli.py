@@ -17,6 +17,7 @@ commands (sim2edge <command> --help):
     retrain --reason "..." | --list          submit a request for a training; list requests
     withdraw BATCH --reason "..."            use a batch no more, roll back, erase; list what derives from it
     up, down, status, env, demo              the local stack; a demonstration of the whole loop
+    trigger DAG --partition BATCH            start a run of a DAG; `airflow ...` is Airflow's own command line
     access ..., s3 serve | check             keys and policies; the S3 server on its own
     ota ..., device ...                      the update repository; a device
     webots selftest | world                  check capture in Webots; write a world to look at
@@ -60,6 +61,8 @@ COMMANDS = {
     **dict.fromkeys(("ls", "show", "lineage", "reproduce", "gc", "reindex"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("config", "schema"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
+    "airflow": "sim2edge.stack.airflow_command:main",
+    "trigger": "sim2edge.stack.trigger_command:main",
     "retrain": "sim2edge.retrain_commands:main",
     "withdraw": "sim2edge.withdraw_commands:main",
     "stages": "sim2edge.stage_commands:main",

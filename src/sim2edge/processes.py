@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from sim2edge.prctl import die_with_parent
+from sim2edge.private_files import OTHERS, append_private
 
 
 def spawn(
@@ -21,11 +22,11 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `command` in `folder` in its own session; output is appended to `log`; it gets signal `how` if we die.
 
+    The files that it creates are accessible to their owner only.
+
     Without a `log` it inherits our output. Must be called from a thread that lives as long as the process should.
     """
-    if log:
-        log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") if log else contextlib.nullcontext() as output:
+    with append_private(log) if log else contextlib.nullcontext() as output:
         return subprocess.Popen(
             command,
             env=dict(environment),
@@ -34,6 +35,7 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT if log else None,
             start_new_session=True,
+            umask=OTHERS,
             preexec_fn=lambda: die_with_parent(how),
         )
 

@@ -34,7 +34,7 @@ def test_every_file_that_compose_mounts_is_made(folder: Path):
 
 
 def test_others_are_kept_out_by_the_folder_and_services_let_in_by_the_files(folder: Path):
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (folder, folder.parent)} == {0o700}
     assert stat.S_IMODE((folder / PASSWORDS).stat().st_mode) == 0o600
     for path in folder.rglob("*"):
         if path.name != PASSWORDS:

@@ -27,6 +27,7 @@ SHARED = {
     "manifest",
     "recipes",
     "registry",
+    "private_files",
     "progress",
     "environment",
     "withdrawal",

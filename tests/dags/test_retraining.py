@@ -17,8 +17,8 @@ from airflow_stack import RunningAirflow, quote, running_airflow, wait_for
 
 from sim2edge.bus import Bus
 from sim2edge.errors import Unavailable
+from sim2edge.private_files import write_private
 from sim2edge.retrain import OPEN, fulfilled_by, last_training, make_request, submit
-from sim2edge.services.role_files import write_private
 from sim2edge.stack.settings import CHECKOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

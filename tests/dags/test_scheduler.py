@@ -150,10 +150,13 @@ def test_no_secret_is_shown_even_when_a_stage_prints_it(airflow):
     assert secret not in json.dumps(airflow.task("sim_capture", run, "capture"))
 
 
-def test_a_task_that_is_marked_failed_takes_its_stage_with_it(airflow):
+def test_the_log_of_a_running_task_is_shown_and_no_server_is_missed_and_marking_it_failed_takes_its_stage_with_it(
+    airflow,
+):
     airflow.behave(capture="hang")
     run = airflow.trigger("sim_capture", "b4")
     pids = airflow.hanging_stage()
+    assert "Could not read" not in airflow.log("sim_capture", run, "capture", "episodes/b4/")
     airflow.mark_failed("sim_capture", run, "capture")
     wait_for(lambda: are_gone(pids), "the end of the stage")
     airflow.behave()

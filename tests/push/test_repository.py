@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from obstore.store import MemoryStore
 from tuf.ngclient import Updater
 
 from sim2edge.bus import Bus
@@ -263,8 +264,24 @@ def test_nothing_is_signed_on_top_of_tampered_metadata(bus, repository, tmp_path
 
 
 def test_a_second_owner_cannot_take_the_repository_over(bus, repository, tmp_path):
+    others = KeyFolder(tmp_path / "others")
+    Repository(Bus(MemoryStore()), others, PushConfig()).create()
     with pytest.raises(BadInput, match="already holds a repository with other keys"):
-        Repository(bus, KeyFolder(tmp_path / "others"), PushConfig()).create()
+        Repository(bus, others, PushConfig()).create()
+
+
+def test_no_keys_are_made_for_a_repository_whose_root_is_elsewhere(bus, repository, tmp_path):
+    with pytest.raises(BadInput, match=r"root.json: missing: .*or copy it from the machine that ran it"):
+        Repository(bus, KeyFolder(tmp_path / "empty"), PushConfig()).create()
+    assert not (tmp_path / "empty").exists()
+
+
+def test_every_key_and_folder_is_its_owners_alone(keys, repository):
+    found = {path.relative_to(keys.folder.parent): path.stat().st_mode & 0o777 for path in keys.folder.rglob("*")}
+    assert len([path for path in found if path.suffix == ".pem"]) == 6
+    assert {mode for path, mode in found.items() if path.suffix} == {0o600}
+    assert {mode for path, mode in found.items() if not path.suffix} == {0o700}
+    assert keys.folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_there_is_no_repository_before_init(bus, keys, tmp_path):

@@ -16,7 +16,8 @@ from s3_requests import client, refused
 
 from sim2edge import cli
 from sim2edge.errors import EXIT_RETRY
-from sim2edge.services.role_files import add_role, init_roles, read_variables, rotate_role, write_private
+from sim2edge.private_files import write_private
+from sim2edge.services.role_files import add_role, init_roles, read_variables, rotate_role
 
 HOST = "127.0.0.2"
 """Stands for the address that others reach: not the loopback address of the internal ports."""

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sim2edge.errors import BadInput
-from sim2edge.services.role_files import init_roles, write_private
+from sim2edge.private_files import write_private
+from sim2edge.services.role_files import init_roles
 from sim2edge.stack.airflow_services import airflow_environment, write_passwords
 from sim2edge.stack.credentials import load_credentials
 from sim2edge.stack.settings import StackSettings

@@ -20,7 +20,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.errors import BadInput
-from sim2edge.services.role_files import USER, init_roles, read_variables, without_retired, write_private
+from sim2edge.private_files import make_private_folder, write_private
+from sim2edge.services.role_files import USER, init_roles, read_variables, without_retired
 from sim2edge.stages import stage_names
 
 BCRYPT_COST = 10
@@ -104,7 +105,7 @@ def make_secrets(folder: Path, alert_webhook: str | None = None) -> bool:
         BadInput: the folder's content is invalid, or it may not be written.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         folder.chmod(0o700)
         new = not has_passwords(folder)
         passwords = Passwords() if new else load_passwords(folder)

@@ -27,10 +27,11 @@ from sim2edge.follow.pipeline import Pipeline, highlights, judge
 from sim2edge.follow.stages import StageState
 from sim2edge.follow.summary import print_summary, summarize_stages
 from sim2edge.manifest import Manifest, check_partition
-from sim2edge.push import commands as ota
+from sim2edge.private_files import write_private
 from sim2edge.stack.client import Event, Stack
 from sim2edge.stack.definitions import DEVICES
 from sim2edge.stack.settings import load_settings
+from sim2edge.stack.update_repository import init_updates
 
 RING = "canary"
 DEVICE = DEVICES[0]
@@ -78,7 +79,7 @@ class Demo:
                 self._say("using the running stack")
             os.environ.update(self._stack.environment())
             bus = Bus.from_environment()
-            ota.main(["init"])
+            self._say(init_updates(self._stack))
             keys = self._stack.role(f"device-{DEVICE}")
             device = VirtualDevice(DEVICE, RING, self._home / "devices" / DEVICE, self._trusted_root(), keys)
             if any(device.camera.glob("*.jpg")):  # it ran before: start it first, so that it updates itself
@@ -106,7 +107,7 @@ class Demo:
         report["seconds"] = round(time.monotonic() - self._began, 1)
         report["peak_memory_mb"] = round(watch.peak_bytes / 1e6)
         report["highlights"]["run"] = f"{report['seconds']:.0f} s, at most {report['peak_memory_mb']} MB of memory"
-        (self._home / "demo.json").write_text(json.dumps(report, indent=1, default=str) + "\n")
+        write_private(self._home / "demo.json", json.dumps(report, indent=1, default=str) + "\n")
         print_summary(self._console, report, self._stack.logins())
         self._say(f"the same as JSON: {self._home / 'demo.json'}")
         if not self._stop:

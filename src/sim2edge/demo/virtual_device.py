@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.fleet import Device
+from sim2edge.private_files import make_private_folder, write_private
 from sim2edge.processes import end, spawn
 
 POLL_S = 0.5
@@ -41,7 +42,7 @@ class VirtualDevice:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.camera.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.camera)
         self._process = spawn(self._command, self._environment, self.home, self.home / "device.log")
         return self
 
@@ -112,11 +113,11 @@ def write_unseen_frames(bus: Bus, dataset: str, folder: Path, most: int = 300) -
         table = parquet.read_table(artifact.path("test.parquet"), columns=["episode_id", "frame", "image"])
     if table.num_rows == 0:
         raise BadInput(f"{dataset}/test.parquet: no frames for the device's camera")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     for old in folder.glob("*.jpg"):
         old.unlink()
     step = max(1, table.num_rows // most)
     rows = table.take(list(range(0, table.num_rows, step))).to_pylist()
     for row in rows:
-        (folder / f"{row['episode_id']}-{row['frame']:04d}.jpg").write_bytes(row["image"])
+        write_private(folder / f"{row['episode_id']}-{row['frame']:04d}.jpg", row["image"])
     return len(rows)

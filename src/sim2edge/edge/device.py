@@ -15,6 +15,7 @@ import re
 import signal
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from sim2edge.edge.slots import Slots
 from sim2edge.edge.supervisor import ServiceSettings, probe, read_token
 from sim2edge.edge.trial import Rules
 from sim2edge.errors import BadInput
+from sim2edge.private_files import make_private_folder
 
 SIGNAL_POLL_S = 0.1
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -131,12 +133,14 @@ def provision(home: Path, root: Path | None) -> bytes:
 
 
 def lock_home(home: Path) -> int:
-    """Lock the home folder for this process and return the lock's file descriptor.
+    """Lock the home folder, which only its owner may access, for this process; return the lock's file descriptor.
 
     Raises:
         BadInput: another agent holds it.
     """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(home)
+    with suppress(PermissionError):  # it belongs to another user, as a mounted folder may
+        home.chmod(0o700)
     descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,18 +20,23 @@ class Busy(Unavailable):
 
 
 class AirflowClient:
-    """A client of the API server at `url` (scheme, host and port), logged in as one user."""
+    """A client of the API server at `url` (scheme, host and port), logged in as one user, or with their `token`."""
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(self, url: str, user: str = "", password: str = "", token: str = "") -> None:
         self._url = url.rstrip("/")
-        self._token = str(self._call("POST", "/auth/token", {"username": user, "password": password})["access_token"])
+        login = {"username": user, "password": password}
+        self._token = token or str(self._call("POST", "/auth/token", login)["access_token"])
+
+    def is_paused(self, dag: str) -> bool:
+        """Return whether a DAG is paused."""
+        return bool(self._call("GET", f"/api/v2/dags/{dag}")["is_paused"])
 
     def unpause(self, dag: str) -> None:
         """Unpause a DAG."""
         self._call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
 
-    def trigger(self, dag: str, partition: str, conf: Mapping[str, Any]) -> str:
-        """Start a run of a DAG for one partition key and return its run id."""
+    def trigger(self, dag: str, partition: str | None, conf: Mapping[str, Any]) -> str:
+        """Start a run of a DAG, for one partition key if it has partitions, and return its run id."""
         body = {"logical_date": None, "partition_key": partition, "conf": dict(conf)}
         return str(self._call("POST", f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"])
 

@@ -17,6 +17,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root
 
 from sim2edge.errors import BadInput
+from sim2edge.private_files import write_private
 
 ROOT_KEYS = 3
 ROOT_THRESHOLD = 2
@@ -68,7 +69,7 @@ class KeyFolder:
     def create(self, role: str) -> CryptoSigner:
         """Create a new Ed25519 key of a role; only its owner can read the file."""
         signer = CryptoSigner.generate_ed25519()
-        write_private(self.path(role, signer.public_key.keyid), signer.private_bytes)
+        write_private(self.path(role, signer.public_key.keyid), signer.private_bytes, durable=True)
         return signer
 
     def complete(self, role: str, count: int) -> Sequence[CryptoSigner]:
@@ -100,18 +101,6 @@ class KeyFolder:
 
     def _folder(self, role: str) -> Path:
         return self.folder / "offline" if role == "root" else self.folder
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file atomically, readable by its owner only from the first byte, and flush it to disk."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _load(path: Path) -> CryptoSigner:

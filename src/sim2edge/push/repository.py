@@ -26,8 +26,9 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict
+from sim2edge.private_files import write_private
 from sim2edge.push.config import PushConfig
-from sim2edge.push.keys import ROLES, ROOT_KEYS, ROOT_THRESHOLD, KeyFolder, write_private
+from sim2edge.push.keys import ROLES, ROOT_KEYS, ROOT_THRESHOLD, KeyFolder
 from sim2edge.push.metadata import METADATA, Current, S, check, find_key, verify
 
 TARGETS = "ota/targets"
@@ -125,10 +126,12 @@ class Repository:
             Whether metadata had to be created.
 
         Raises:
-            BadInput: the bus holds a repository signed with other keys.
+            BadInput: the bus holds a repository signed with other keys, or one whose root is missing here.
         """
         if not self._keys.root_file.is_file():
-            write_private(self._keys.root_file, self._new_root())
+            if self._bus.size(f"{METADATA}/1.root.json") is not None:  # new keys would not be those that devices trust
+                self._keys.read_root()
+            write_private(self._keys.root_file, self._new_root(), durable=True)
         first = self._keys.root_file.read_bytes()
         if check(Root, first).signed.version == 1:
             self._put_first_root(first)
@@ -249,7 +252,7 @@ class Repository:
             self._commit(current, targets, snapshot=True, also=root)
         data = self._sign(root, old, root)
         self._bus.put(f"{METADATA}/{root.version}.root.json", data, only_new=True)
-        write_private(self._keys.root_file, data)
+        write_private(self._keys.root_file, data, durable=True)
         for role, key_id in replaced:
             self._keys.discard(role, key_id)
         return root.version

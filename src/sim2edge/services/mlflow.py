@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from sim2edge.services.role_files import USER, write_private
+from sim2edge.private_files import write_private
+from sim2edge.services.role_files import USER
 
 
 def server_command(python: str, host: str, port: int) -> tuple[str, ...]:

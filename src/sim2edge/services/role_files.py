@@ -8,7 +8,7 @@
 Each file can be given to a process on its own (`SIM2EDGE_SECRETS_FILE`). Those of `train` and `validate` contain the
 login of MLflow, too, and that of `mlflow` the secrets of the server itself.
 
-The logins of the services, and how any secret file is written, are here, too.
+The logins of the services are here, too.
 """
 
 import fcntl
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from sim2edge.access import ADMIN, Keys, fixed_roles, grants_of
 from sim2edge.errors import BadInput, NotFound
+from sim2edge.private_files import make_private_folder, write_private
 from sim2edge.secrets_file import format_secrets, read_role
 
 ACCESS_KEY, SECRET_KEY = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
@@ -219,26 +220,13 @@ def _mlflow_secrets(folder: Path) -> MlflowSecrets:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold an exclusive lock on the folder, created if missing."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace `path` by `text` atomically, mode 0600 from the first byte; its folder is created if missing (0700)."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # else a power cut may leave an empty file under the final name
-    temporary.replace(path)
 
 
 USER = "admin"

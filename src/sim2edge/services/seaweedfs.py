@@ -33,9 +33,10 @@ from obstore.store import S3Store
 
 from sim2edge.access import ADMIN, Keys, seaweedfs_config
 from sim2edge.errors import BadInput, Unavailable
+from sim2edge.private_files import make_private_folder, write_private
 from sim2edge.processes import end, spawn
 from sim2edge.services.loopback import HOST, free_ports
-from sim2edge.services.role_files import init_roles, read_keys, read_variables, write_private
+from sim2edge.services.role_files import init_roles, read_keys, read_variables
 
 INTERNAL_PORTS = (
     "s3.port.grpc",
@@ -112,7 +113,7 @@ def write_roles(home: Path, keys: Mapping[str, Keys], bucket: str) -> None:
 
 def write_settings(home: Path, keys: Mapping[str, Keys], bucket: str) -> None:
     """Write the server's settings to `home`: roles, internal keys (new at each start), certificate."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(home)
     write_roles(home, keys, bucket)
     write_certificate(home / "grpc.crt", home / "grpc.key")
     write_private(home / "security.toml", _security(home))
@@ -135,7 +136,7 @@ def program(home: Path, part: str) -> list[str]:
     Otherwise its maintenance worker, which polls for an admin server that is not started, warns every few seconds.
     """
     logs = home / "logs" / part
-    logs.mkdir(parents=True, exist_ok=True)
+    make_private_folder(logs)
     rotation = ("-log_max_size_mb=16", "-log_max_files=3")
     return [find_weed(), f"-logdir={logs}", "-alsologtostderr=false", "-stderrthreshold=ERROR", *rotation]
 
@@ -145,7 +146,7 @@ def command(home: Path, ports: Mapping[str, int], buckets: str) -> list[str]:
 
     `buckets` (comma-separated) are created.
     """
-    (home / "data").mkdir(parents=True, exist_ok=True)
+    make_private_folder(home / "data")
     return [
         *program(home, "storage"),
         "mini",

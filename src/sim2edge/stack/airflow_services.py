@@ -12,15 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sim2edge.private_files import write_private
 from sim2edge.secrets_file import read_secrets
 from sim2edge.services.loopback import fetch_json
-from sim2edge.services.role_files import USER, write_private
+from sim2edge.services.role_files import USER
 from sim2edge.stack import client_environment
 from sim2edge.stack.credentials import Credentials
 from sim2edge.stack.services import Service, log_path, plain_environment
 from sim2edge.stack.settings import StackSettings
 
-# Without --skip-serve-logs they would serve log files on all interfaces; the API server reads them from disk anyway.
+# Without --skip-serve-logs they would serve log files on all interfaces; the API server reads them from disk (LOGS).
+LOGS = {"AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "sim2edge_airflow.shared_disk_logs.LOGGING_CONFIG"}
 AFTER_API = {
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
@@ -32,13 +34,13 @@ def define_airflow(settings: StackSettings, credentials: Credentials) -> list[Se
     """Return the processes of Airflow; the migration is left out when this version of Airflow has done it."""
     stamp = MigrationStamp(settings)
 
-    def define(name: str, *arguments: str, **more: Any) -> Service:
+    def define(name: str, *arguments: str, variables: Mapping[str, str] = {}, **more: Any) -> Service:
         return Service(
             name=name,
             command=(str(settings.airflow_python), "-m", "airflow", *arguments),
             folder=settings.home / "airflow",
             log=log_path(settings, name),
-            environment=airflow_environment(settings, credentials),
+            environment=dict(variables) | airflow_environment(settings, credentials),
             **more,
         )
 
@@ -51,6 +53,7 @@ def define_airflow(settings: StackSettings, credentials: Credentials) -> list[Se
     api = define(
         "airflow-api",
         "api-server",
+        variables=LOGS,
         after=("s3", *(service.name for service in migration)),
         healthy=lambda _: _health(settings) is not None,
         port=settings.airflow_port,

@@ -6,6 +6,7 @@ environment = stack.environment()               # for Bus, MLflow and Airflow's 
 stack.stop()
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -13,14 +14,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sim2edge.errors import Unavailable
+from sim2edge.private_files import append_private
 from sim2edge.processes import end
 from sim2edge.services.loopback import fetch_json
 from sim2edge.services.role_files import USER, Login, unknown_roles
-from sim2edge.stack.client_environment import person_environment, role_environment
+from sim2edge.stack.client_environment import ignored_variables, person_environment, role_environment
 from sim2edge.stack.credentials import Credentials, load_credentials
 from sim2edge.stack.definitions import define_services
 from sim2edge.stack.guardian import EXIT_ALREADY_RUNNING
 from sim2edge.stack.lifecycle import Phase
+from sim2edge.stack.private_home import restrict_home
 from sim2edge.stack.settings import StackSettings, check_interpreters, check_ports
 from sim2edge.stack.state import ServiceState, StackPhase, StackState, is_running, owner, read_state, state_path
 
@@ -145,6 +148,10 @@ class Stack:
             raise Unavailable(f"Airflow at {self.settings.airflow_url} returns no token: see `sim2edge status`")
         return str(answer["access_token"])
 
+    def ignored_variables(self) -> list[str]:
+        """Return the names of this process's variables that point at another S3 than the stack's: it ignores them."""
+        return ignored_variables(self.settings, self._credentials(), os.environ)
+
     def urls(self) -> dict[str, str]:
         """Return name to address of the UIs and APIs."""
         settings = self.settings
@@ -167,16 +174,16 @@ class Stack:
     def _launch(self, attached: bool) -> None:
         settings = self._given
         check_interpreters(settings)
+        open_to_others = restrict_home(settings.home)
         define_services(settings, self._credentials())
-        for warning in unknown_roles(settings.roles):
+        for warning in (*open_to_others, *unknown_roles(settings.roles)):
             print(f"sim2edge: {warning}", file=sys.stderr)
         check_ports(settings)
         state_path(settings.home).unlink(missing_ok=True)
         logs = settings.home / "logs"
-        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         for log in logs.glob("*.log"):
             log.replace(log.with_suffix(".log.previous"))
-        with (logs / "supervisor.log").open("ab") as log_file:
+        with append_private(logs / "supervisor.log") as log_file:
             self._guardian = subprocess.Popen(
                 [sys.executable, "-m", "sim2edge.stack.guardian", *(["--attached"] if attached else [])],
                 stdin=subprocess.PIPE,

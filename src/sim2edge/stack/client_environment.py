@@ -34,6 +34,18 @@ def person_environment(settings: StackSettings, credentials: Credentials) -> dic
     return s3_environment(settings) | admin | login | stage_environment(settings)
 
 
+def ignored_variables(settings: StackSettings, credentials: Credentials, environment: Mapping[str, str]) -> list[str]:
+    """Return the names of variables that point this shell at another S3; empty unless it names a bucket, too.
+
+    The stack's Airflow, stages and devices use the stack's own S3 server, whatever these variables say.
+    """
+    ours = person_environment(settings, credentials)
+    names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    return [
+        name for name in names if environment.get(name, ours[name]) != ours[name] and "SIM2EDGE_BUCKET" in environment
+    ]
+
+
 def airflow_environment(settings: StackSettings) -> Mapping[str, str]:
     """Return the variables of tasks: their own keys, and the folder with those of each stage."""
     found = role_environment(settings, "airflow") | stage_environment(settings)

@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sim2edge.errors import Unavailable
+from sim2edge.errors import BadInput, Unavailable
 from sim2edge.stack.client import Event, Stack
 from sim2edge.stack.lifecycle import Phase
 from sim2edge.stack.settings import StackSettings, load_settings
 from sim2edge.stack.state import ServiceState, StackPhase
+from sim2edge.stack.update_repository import init_updates
 
 COLOURS = {Phase.HEALTHY: "green", Phase.DONE: "green", Phase.FAILED: "red", Phase.UNRESPONSIVE: "red"}
 TABLE_WIDTH = 120
@@ -86,12 +87,28 @@ def _describe(name: str) -> str:
 def _up(stack: Stack, console: Console, foreground: bool) -> int:
     if not stack.start(lambda event: _print_event(console, event), attached=foreground):
         console.print("already running")
+    _warn_of_ignored(stack)
+    _init_updates(stack, console)
     _print_logins(stack, console)
     if foreground:
         _stay(stack, console)
     else:
         console.print('stop: sim2edge down    state: sim2edge status    use in this shell: eval "$(sim2edge env)"')
     return 0
+
+
+def _warn_of_ignored(stack: Stack) -> None:
+    if names := stack.ignored_variables():
+        message = "the local stack has an S3 server of its own; for another S3 see docs/compose.md"
+        print(f"sim2edge: {', '.join(names)} ignored: {message}", file=sys.stderr)
+
+
+def _init_updates(stack: Stack, console: Console) -> None:
+    """Create the update repository if it is missing; the stack is of use without it, so an error is a warning."""
+    try:
+        console.print(f"updates   {init_updates(stack)}", soft_wrap=True, markup=False)
+    except BadInput as error:
+        print(f"sim2edge: {error}", file=sys.stderr)
 
 
 def _print_event(console: Console, event: Event) -> None:
@@ -135,6 +152,7 @@ def _down(stack: Stack, console: Console) -> int:
 def _env(stack: Stack) -> int:
     if not stack.running():
         raise Unavailable("the stack does not run: start it with `sim2edge up`")
+    _warn_of_ignored(stack)
     for name, value in stack.environment().items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
     return 0

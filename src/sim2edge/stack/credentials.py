@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.errors import BadInput
-from sim2edge.services.role_files import without_retired, write_private
+from sim2edge.private_files import write_private
+from sim2edge.services.role_files import without_retired
 
 
 def _password() -> str:

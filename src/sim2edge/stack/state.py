@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sim2edge.services.role_files import write_private
+from sim2edge.private_files import make_private_folder, write_private
 from sim2edge.stack.lifecycle import Phase
 from sim2edge.stack.settings import StackSettings
 
@@ -105,7 +105,7 @@ def acquire(home: Path) -> int | None:
 
     The kernel drops the lock with the last process that holds the descriptor, however it ends.
     """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(home)
     descriptor = os.open(lock_path(home), os.O_RDWR | os.O_CREAT, 0o600)
     if not _try_lock(descriptor):
         os.close(descriptor)

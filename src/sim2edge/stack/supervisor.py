@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import psutil
 
+from sim2edge.private_files import make_private_folder
 from sim2edge.processes import end, end_descendants, reap_orphans, spawn
 from sim2edge.stack.lifecycle import CRASH_WINDOW_S, RUNNING, SATISFIED, Facts, Phase, next_phase
 from sim2edge.stack.services import Service
@@ -88,7 +89,7 @@ class Watched:
         service, self.process, self.state.process = self.service, None, None
         self.state.started = time.time()
         try:
-            service.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(service.folder)
             if service.prepare:
                 service.prepare()
             self.process = spawn(service.command, service.environment, service.folder, service.log, signal.SIGTERM)
