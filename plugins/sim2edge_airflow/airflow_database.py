@@ -213,6 +213,15 @@ def asked_at(session: "Session", dag_id: str, run_id: str, task_id: str, map_ind
     )
 
 
+def variable(session: "Session", key: str) -> str | None:
+    """Return the value of one of Airflow's variables; None if there is none."""
+    from airflow.models.variable import Variable
+    from sqlalchemy import select
+
+    found = session.scalar(select(Variable).where(Variable.key == key))
+    return found.val if found else None
+
+
 def find_run(session: "Session", dag_id: str, run_id: str) -> "DagRun | None":
     """Return a run with the events that started it; None if it does not exist."""
     from airflow.models.dagrun import DagRun

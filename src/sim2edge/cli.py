@@ -17,6 +17,7 @@ commands (sim2edge <command> --help):
     retrain --reason "..." | --list          submit a request for a training; list requests
     withdraw BATCH --reason "..."            use a batch no more, roll back, erase; list what derives from it
     up, down, status, env, demo              the local stack; a demonstration of the whole loop
+    hold --reason "..." [--wait], resume     pause every DAG for maintenance, and go on
     trigger DAG --partition BATCH            start a run of a DAG; `airflow ...` is Airflow's own command line
     access ..., s3 serve | check             keys and policies; the S3 server on its own
     ota ..., device ...                      the update repository; a device
@@ -63,6 +64,7 @@ COMMANDS = {
     **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
     "airflow": "sim2edge.stack.airflow_command:main",
     "trigger": "sim2edge.stack.trigger_command:main",
+    **dict.fromkeys(("hold", "resume"), "sim2edge.stack.hold_commands:main"),
     "retrain": "sim2edge.retrain_commands:main",
     "withdraw": "sim2edge.withdraw_commands:main",
     "stages": "sim2edge.stage_commands:main",
@@ -76,7 +78,11 @@ COMMANDS = {
     "compose": "sim2edge.compose.commands:main",
     "webots": "sim2edge.capture.webots.commands:main",
 }
-VERB_IS_ARGUMENT = {"sim2edge.inspect_bus:main", "sim2edge.stack.commands:main"}
+VERB_IS_ARGUMENT = {
+    "sim2edge.inspect_bus:main",
+    "sim2edge.stack.commands:main",
+    "sim2edge.stack.hold_commands:main",
+}
 
 EXIT_REFUSED = 3
 EXIT_INTERRUPTED = 130

@@ -7,6 +7,8 @@ RECONCILE_BATCHES=200 ...                       the same for longer; RECONCILE_S
 import collections
 import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -93,6 +95,39 @@ def test_a_run_that_failed_is_not_started_again(airflow):
     time.sleep(7)
     assert reconcile(airflow)["data_cleaning"] == "skipped"
     assert cleaned(airflow, "bad") == ["failed"]
+
+
+def sim2edge(airflow: RunningAirflow, *words: str, code: int = 0) -> str:
+    """The command line, on this Airflow; what it printed."""
+    named = {"SIM2EDGE_AIRFLOW_URL": airflow.url, "SIM2EDGE_AIRFLOW_TOKEN": airflow.client._token}
+    command = [sys.executable, "-m", "sim2edge", *words]
+    ended = subprocess.run(command, env=os.environ | named, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
+
+
+def test_the_system_is_held_for_maintenance_and_goes_on_with_what_it_missed(airflow):
+    assert sim2edge(airflow, "hold") == "not on hold\n"
+    airflow.behave(capture="slow")
+    run = airflow.trigger("sim_capture", "held")
+    airflow.comes_to("sim_capture", run, "capture", "running")
+    said = sim2edge(airflow, "hold", "--reason", "new disks", "--wait")
+    assert "by " in said
+    assert ": new disks (" in said
+    assert "1 tasks are still running" in said
+    assert airflow.task("sim_capture", run, "capture")["state"] == "success", "what ran has come to its end"
+    active = {dag for dag, paused in airflow.client.dags("sim2edge").items() if not paused}
+    assert active <= {"reap_containers"}
+    assert "`sim2edge resume` ends it" in sim2edge(airflow, "hold", "--reason", "once more", code=2)
+    airflow.page("flywheel", "new disks")
+    assert cleaned(airflow, "held") == []
+    sim2edge(airflow, "resume")
+    assert {dag for dag, paused in airflow.client.dags("sim2edge").items() if not paused} == set(DAGS)
+    airflow.behave()
+    time.sleep(7)
+    assert reconcile(airflow)["data_cleaning"] == "success"
+    assert airflow.run_ended("data_cleaning", airflow.run("data_cleaning", "held"))["state"] == "success"
+    assert "not on hold" in sim2edge(airflow, "resume", code=2)
 
 
 def test_random_pauses_lose_nothing_and_start_nothing_twice(airflow):

@@ -67,6 +67,7 @@ MODELS = {
     "airflow.models.hitl.HITLDetail": dict.fromkeys(
         ("ti_id", "created_at", "responded_at"), "an answer to an approval right after it was asked for would be void"
     ),
+    "airflow.models.variable.Variable": dict.fromkeys(("key", "val"), "whether the system is on hold, on the page"),
     "airflow.models.dag.DagModel": dict.fromkeys(("dag_id", "is_paused"), "what waits for a paused DAG, on the page"),
     "airflow.models.pool.Pool": dict.fromkeys(
         ("pool", "slots", "description", "include_deferred"), "the pools that are made at the start"

@@ -10,9 +10,12 @@ from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator
 
 from sim2edge.catalog import Catalog, Record
+from sim2edge.errors import BadInput
+from sim2edge.hold import VARIABLE
+from sim2edge.hold import parse as parse_hold
 from sim2edge.manifest import PARTITION, check_partition
 from sim2edge.stages import kinds
-from sim2edge_airflow.airflow_database import is_database_error, paused_dags
+from sim2edge_airflow.airflow_database import is_database_error, paused_dags, variable
 from sim2edge_airflow.pages import flywheel_grid as grid
 from sim2edge_airflow.pages import run_states
 from sim2edge_airflow.pages.bus_view import CHAMPION, BusView, read_or_note
@@ -74,6 +77,7 @@ def show_flywheel(
         **pages,
         champion=target(view, CHAMPION),
         notes=notes,
+        held=ask(notes, lambda: read_hold(session), None),
         paused=describe_paused(paused, INDEX, catalog),
     )
 
@@ -88,6 +92,15 @@ def ask(notes: list[str], query: Callable[[], T], otherwise: T) -> T:
         LOG.exception("Airflow's database does not answer the Flywheel page")
         notes[:] = [NO_DATABASE]
         return otherwise
+
+
+def read_hold(session: SessionDep) -> str | None:
+    """Return in one line why the system is on hold, since when and by whom; None if it is not."""
+    value = variable(session, VARIABLE)
+    try:
+        return str(parse_hold(value)) if value else None
+    except BadInput as error:
+        return f"on hold; {error}"
 
 
 def target(view: BusView, ref: str) -> str | None:

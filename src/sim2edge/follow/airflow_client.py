@@ -31,9 +31,44 @@ class AirflowClient:
         """Return whether a DAG is paused."""
         return bool(self._call("GET", f"/api/v2/dags/{dag}")["is_paused"])
 
+    def dags(self, tag: str) -> dict[str, bool]:
+        """Return the DAGs with a tag, and whether each is paused."""
+        found = self._call("GET", f"/api/v2/dags?limit=100&tags={_quote(tag)}")["dags"]
+        return {str(dag["dag_id"]): bool(dag["is_paused"]) for dag in found}
+
+    def pause(self, dag: str) -> None:
+        """Pause a DAG."""
+        self._call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": True})
+
     def unpause(self, dag: str) -> None:
         """Unpause a DAG."""
         self._call("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
+
+    def count_tasks(self, *states: str) -> int:
+        """Return the number of task instances in one of these states, of all DAGs."""
+        query = "&".join(f"state={state}" for state in states)
+        return int(self._call("GET", f"/api/v2/dags/~/dagRuns/~/taskInstances?limit=1&{query}")["total_entries"])
+
+    def variable(self, key: str) -> str | None:
+        """Return the value of a variable; None when there is none."""
+        try:
+            return str(self._call("GET", f"/api/v2/variables/{_quote(key)}")["value"])
+        except Unavailable as error:
+            if "404" in str(error):
+                return None
+            raise
+
+    def set_variable(self, key: str, value: str) -> None:
+        """Create a variable, or change its value."""
+        body = {"key": key, "value": value}
+        if self.variable(key) is None:
+            self._call("POST", "/api/v2/variables", body)
+        else:
+            self._call("PATCH", f"/api/v2/variables/{_quote(key)}", body)
+
+    def delete_variable(self, key: str) -> None:
+        """Delete a variable."""
+        self._call("DELETE", f"/api/v2/variables/{_quote(key)}")
 
     def trigger(self, dag: str, partition: str | None, conf: Mapping[str, Any]) -> str:
         """Start a run of a DAG, for one partition key if it has partitions, and return its run id."""
@@ -109,7 +144,7 @@ class AirflowClient:
         request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310 - our own server
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-                content: dict[str, Any] = json.load(answer)
+                content: dict[str, Any] = json.loads(answer.read() or b"{}")
                 return content
         except urllib.error.HTTPError as error:
             detail = error.read(300).decode(errors="replace")
