@@ -185,6 +185,8 @@ def test_undoing_brings_it_back_with_its_history(world, withdraw, run):
         ([BATCH, "--undo", "--reason", "x"], f"batch '{BATCH}' is not withdrawn"),
         (["../x", "--reason", "x"], "partition '../x'"),
         ([BATCH, "--reason", "a wish", "--erase"], "confirm with --yes"),
+        ([BATCH, "--reason", "x", "--undo", "--erase", "--yes"], "--undo: not together with --erase"),
+        ([BATCH, "--reason", "x", "--keep-models"], "--keep-models: only together with --erase"),
     ],
 )
 def test_bad_words_are_one_line_and_change_nothing(world, run, words, line):
@@ -213,6 +215,6 @@ def test_a_folder_is_not_delivered_under_a_withdrawn_batch(world, run, tmp_path)
 def test_the_lineage_names_devices_that_run_it_and_those_that_had_it(world):
     Catalog(world.bus).refresh()
     found = downstream(world.bus, world["model-2"])
-    assert found["had it"] == ["pi-2"]
+    assert found["devices_before"] == ["pi-2"]
     assert "devices" not in found
     assert downstream(world.bus, world["frames-2"])["devices"] == ["pi-1", "pi-2"]
