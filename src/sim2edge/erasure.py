@@ -38,8 +38,8 @@ class Target:
     """What one record covers: an artifact, what was copied of it elsewhere, or a delivery."""
 
     what: str
-    """Reference of the artifact, `inbox/<batch>`, or `leftovers/<reference>` of what was never committed: a later run may
-    still commit an artifact of that reference, which is not erased."""
+    """Reference of the artifact, `inbox/<batch>`, or `leftovers/<reference>` of what was never committed: a later run
+    may still commit an artifact of that reference, which is not erased."""
     keys: Sequence[str]
     """The objects that are still there, sorted."""
     known: Mapping[str, ErasedFile]

@@ -1,4 +1,4 @@
-"""A second batch goes to a ring and is withdrawn, rolled back and erased: real stages, each with the keys of its role."""
+"""A second batch reaches two rings, is withdrawn, rolled back and erased: real stages with the keys of their roles."""
 
 import json
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ def test_a_withdrawn_batch_is_rolled_back_then_erased_and_nothing_of_the_other_i
     pipeline, bus = second, second.bus
     derived = list(made_with(bus, SECOND))
     patterns = {sample for each in derived for sample in samples(bus, each)}
-    own = tuple(f"{manifest.reference}/" for manifest in derived) + ("ota/",)
+    own = (*(f"{manifest.reference}/" for manifest in derived), "ota/")
     holders = find_holders(bus, patterns)  # a dataset of both batches has bytes of the first one, too
     patterns = {pattern for pattern, keys in holders.items() if all(key.startswith(own) for key in keys)}
     kinds = {key.partition("/")[0] for pattern in patterns for key in holders[pattern]}
