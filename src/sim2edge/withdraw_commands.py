@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from pydantic import ValidationError
 
@@ -247,22 +248,25 @@ def roll_back(bus: Bus, report: Report, do: bool) -> None:
         report.offers += [ring.command for ring in found.rings if ring.command]
         report.offers += [f"sim2edge withdraw {found.batch} --roll-back"] if found.champion or found.rings else []
         return
-    if found.champion and found.champion.back_to:
-        move_champion(bus, found.champion.model, found.champion.back_to)
-        report.done.append(f"champion: back to {found.champion.back_to}")
     for ring in found.rings:
         if ring.back_to:
-            push(ring.back_to, ring.ring)
+            push(ring.back_to, ring.ring)  # which makes its model champion
             report.done.append(f"ring {ring.ring}: back to {ring.back_to}")
+    if found.champion and found.champion.back_to:
+        now = move_champion(bus, found.champion.model, found.champion.back_to)
+        report.done.append(f"champion: {now}")
 
 
-def move_champion(bus: Bus, current: str, back_to: str) -> None:
-    """Move the champion back, unless it has changed meanwhile."""
+def move_champion(bus: Bus, current: str, back_to: str) -> str:
+    """Move the champion back, unless it has changed meanwhile, as by a ring that went back; return the champion."""
     ref = bus.read_ref(CHAMPION_REF)
-    if ref and ref.target == current:
-        bus.move_ref(CHAMPION_REF, back_to, expected=ref)
+    if ref and ref.target != current:
+        return ref.target
+    bus.move_ref(CHAMPION_REF, back_to, expected=ref)
+    if find_spec("mlflow"):
         with redirect_stdout(sys.stderr), make_progress("withdraw") as progress:
             set_alias(back_to, "champion", progress)
+    return back_to
 
 
 def push(release: str, ring: str) -> None:
