@@ -39,7 +39,7 @@ class Champion:
 
     model: str
     back_to: str | None
-    """Reference of the model accepted before it; None: there is none."""
+    """Reference of the model released before it; None: there is none."""
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,27 @@ def assess(
     return Affected(
         batch=batch,
         records=below,
-        champion=Champion(champion, earlier_model(known, unfit, champion)) if champion in names and champion else None,
-        rings=[
-            Ring(ring, _release_of(known[rollout]), earlier_release(known, unfit, known[rollout]))
-            for ring, rollout in sorted(rings.items())
-            if rollout in names
-        ],
+        champion=(
+            Champion(champion, earlier_champion(known, unfit, champion)) if champion in names and champion else None
+        ),
+        rings=find_rings(known, unfit, {ring: rollout for ring, rollout in rings.items() if rollout in names}),
         devices=find_uses(below, devices),
     )
+
+
+def find_rings(known: Mapping[str, Record], unfit: Collection[str], rings: Mapping[str, str]) -> list[Ring]:
+    """Return the rings with what each can go back to: the oldest release first, as the last one published is champion.
+
+    Args:
+        known: the records by reference.
+        unfit: see `assess`.
+        rings: ring to its current rollout.
+    """
+    found = [
+        Ring(ring, _release_of(known[rollout]), earlier_release(known, unfit, known[rollout]))
+        for ring, rollout in sorted(rings.items())
+    ]
+    return sorted(found, key=lambda ring: known[ring.back_to].finished.timestamp() if ring.back_to else 0)
 
 
 def earlier_release(known: Mapping[str, Record], unfit: Collection[str], current: Record) -> str | None:
@@ -143,25 +156,25 @@ def earlier_release(known: Mapping[str, Record], unfit: Collection[str], current
     return _release_of(newest) if newest else None
 
 
-def earlier_model(known: Mapping[str, Record], unfit: Collection[str], champion: str) -> str | None:
-    """Return the model that was accepted last before the champion and that has no withdrawn batch."""
-    accepted = [each for each in known.values() if each.kind == "verdict" and not each.refused and _model_of(each)]
-    since = min((each.finished for each in accepted if _model_of(each) == champion), default=None)
-    fit = [
-        each
-        for each in accepted
-        if since and each.finished < since and each.reference not in unfit and _model_of(each) in known
+def earlier_champion(known: Mapping[str, Record], unfit: Collection[str], champion: str) -> str | None:
+    """Return the model that was released last before the champion, to any ring, and that has no withdrawn batch."""
+    rollouts = [
+        (each, known[_release_of(each)])
+        for each in known.values()
+        if each.kind == "rollout" and _release_of(each) in known
     ]
-    newest = max(fit, key=lambda each: each.finished, default=None)
-    return _model_of(newest) if newest else None
+    since = min((each.finished for each, release in rollouts if _model_of(release) == champion), default=None)
+    before = [(each.finished, release) for each, release in rollouts if since is None or each.finished < since]
+    fit = [(then, _model_of(release)) for then, release in before if release.reference not in unfit]
+    return max((pair for pair in fit if pair[1] in known), default=(None, None))[1]
 
 
 def _release_of(rollout: Record) -> str:
     return next(iter(rollout.inputs.get("release", ())), "")
 
 
-def _model_of(verdict: Record) -> str:
-    return next(iter(verdict.inputs.get("model", ())), "")
+def _model_of(release: Record) -> str:
+    return next(iter(release.inputs.get("model", ())), "")
 
 
 def find_uses(below: Iterable[Record], devices: Iterable[Device]) -> list[Use]:

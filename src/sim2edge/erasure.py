@@ -38,7 +38,8 @@ class Target:
     """What one record covers: an artifact, what was copied of it elsewhere, or a delivery."""
 
     what: str
-    """Reference of the artifact, or `inbox/<batch>`."""
+    """Reference of the artifact, `inbox/<batch>`, or `leftovers/<reference>` of what was never committed: a later run
+    may still commit an artifact of that reference, which is not erased."""
     keys: Sequence[str]
     """The objects that are still there, sorted."""
     known: Mapping[str, ErasedFile]
@@ -125,9 +126,10 @@ def find_leftovers(bus: Bus, batch: str, now: datetime) -> list[Target]:
     """
     folders = [f"{kind}/{each}" for kind in kinds() for each in bus.folders(kind) if each >= batch]
     names = [f"{folder}/{name}" for folder in folders for name in bus.folders(folder)]
-    open_names = [name for name in names if bus.size(f"{name}/manifest.json") is None]
-    old = [name for name in open_names if name.split("/")[1] == batch or _is_old(bus, name, now)]
-    return [find_artifact(bus, name) for name in old]
+    sizes = in_threads(lambda name: bus.size(f"{name}/manifest.json"), names)
+    uncommitted = [name for name, size in zip(names, sizes, strict=True) if size is None]
+    old = [name for name in uncommitted if name.split("/")[1] == batch or _is_old(bus, name, now)]
+    return [Target(f"leftovers/{name}", sorted(bus.list(name)), {}) for name in old]
 
 
 def _is_old(bus: Bus, name: str, now: datetime) -> bool:

@@ -67,7 +67,7 @@ def lineage(arguments: argparse.Namespace) -> int:
 def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
     """Return the descendants of an artifact by kind, in the order of stages, and the devices that run a release of it.
 
-    `had it`: the devices that have one in their other slot, or whose trial of it failed, as far as they report.
+    `devices_before`: those that have one in their other slot, or whose trial of it failed, as far as they report.
 
     Raises:
         NotFound: the catalog does not list the artifact.
@@ -82,7 +82,7 @@ def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
     fleet = read_fleet(bus, list_devices(bus))
     running = [device.device for device in fleet if device.release in releases]
     had = [device.device for device in fleet if releases.intersection(device.had)]
-    return {kind: names for kind, names in {**found, "devices": running, "had it": had}.items() if names}
+    return {kind: names for kind, names in {**found, "devices": running, "devices_before": had}.items() if names}
 
 
 def print_downstream(found: dict[str, list[str]], as_json: bool) -> int:

@@ -89,7 +89,7 @@ class Erasure(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
-    what: str = Field(description="reference of the artifact, or `inbox/<batch>`")
+    what: str = Field(description="reference of the artifact, `inbox/<batch>`, or `leftovers/<reference>`")
     batch: str = Field(description="the withdrawn batch")
     reason: Reason
     by: Person

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from pydantic import ValidationError
 
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
     """Run `sim2edge withdraw` and return the exit code."""
     arguments = parser().parse_args(argv)
     check_partition(arguments.batch)
+    check_options(arguments)
     bus = Bus.from_environment()
     report = lift(bus, arguments) if arguments.undo else withdraw(bus, arguments)
     print(json.dumps(report.to_json(), indent=1) if arguments.json else "\n".join(report.lines()))
@@ -70,6 +72,20 @@ def parser() -> argparse.ArgumentParser:
     ):
         top.add_argument(f"--{option}", action="store_true", help=what)
     return top
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Check that the options go together.
+
+    Raises:
+        BadInput: one contradicts another, or has no effect without another.
+    """
+    for option in ("erase", "roll_back", "dry_run"):
+        if arguments.undo and getattr(arguments, option):
+            raise BadInput(f"--undo: not together with --{option.replace('_', '-')}")
+    for option in ("keep_models", "yes", "force"):
+        if getattr(arguments, option) and not arguments.erase:
+            raise BadInput(f"--{option.replace('_', '-')}: only together with --erase")
 
 
 @dataclass
@@ -141,7 +157,7 @@ def lift(bus: Bus, arguments: argparse.Namespace) -> Report:
     """
     found = read_tombstone(bus, arguments.batch)
     event = make_event("lift", arguments, found[0] if found else None)
-    report = Report(look(bus, arguments.batch), record(bus, arguments.batch, event))
+    report = Report(look(bus, Catalog(bus), arguments.batch), record(bus, arguments.batch, event))
     report.done.append(f"lifted by {event.by}: {event.reason}")
     offer_training(bus, report, event, arguments.retrain)
     return report
@@ -153,9 +169,9 @@ def withdraw(bus: Bus, arguments: argparse.Namespace) -> Report:
     Raises:
         BadInput: nothing of the batch is known, or `--erase` is not confirmed, or its models are in use.
     """
-    batch = arguments.batch
+    batch, catalog = arguments.batch, Catalog(bus)
     found = read_tombstone(bus, batch)
-    affected, tombstone = look(bus, batch), found[0] if found else None
+    affected, tombstone = look(bus, catalog, batch), found[0] if found else None
     if not found and not affected.records and not bus.first_page(f"inbox/{batch}", 1):
         raise NotFound(f"batch '{batch}': nothing of it is on the bus")
     if arguments.dry_run:
@@ -166,7 +182,7 @@ def withdraw(bus: Bus, arguments: argparse.Namespace) -> Report:
     if arguments.erase and not arguments.yes:
         raise BadInput(f"--erase deletes the data of {len(affected.records)} artifacts for good: confirm with --yes")
     tombstone = record(bus, batch, event)
-    report = Report(look(bus, batch), tombstone, find_requests(bus, batch))  # after the record: see `withdrawal`
+    report = Report(look(bus, catalog, batch), tombstone, find_requests(bus, batch))  # after it: see `withdrawal`
     bus.delete(retrain.open_requests(bus, now()).dropped)
     report.done.append(f"withdrawn: {tombstone.last.reason}")
     offer_training(bus, report, tombstone.last, arguments.retrain)
@@ -184,9 +200,8 @@ def _measure(bus: Bus, affected: Affected, keep_models: bool) -> str:
     return f"would erase {len(keys)} objects of {len([target for target in targets if target.keys])} artifacts"
 
 
-def look(bus: Bus, batch: str) -> Affected:
+def look(bus: Bus, catalog: Catalog, batch: str) -> Affected:
     """Return what derives from a batch now."""
-    catalog = Catalog(bus)
     catalog.refresh()
     records, single = catalog.records(), single_batch_kinds()
     batches = {batch, *Withdrawn(bus).batches}
@@ -233,22 +248,25 @@ def roll_back(bus: Bus, report: Report, do: bool) -> None:
         report.offers += [ring.command for ring in found.rings if ring.command]
         report.offers += [f"sim2edge withdraw {found.batch} --roll-back"] if found.champion or found.rings else []
         return
-    if found.champion and found.champion.back_to:
-        move_champion(bus, found.champion.model, found.champion.back_to)
-        report.done.append(f"champion: back to {found.champion.back_to}")
     for ring in found.rings:
         if ring.back_to:
-            push(ring.back_to, ring.ring)
+            push(ring.back_to, ring.ring)  # which makes its model champion
             report.done.append(f"ring {ring.ring}: back to {ring.back_to}")
+    if found.champion and found.champion.back_to:
+        now = move_champion(bus, found.champion.model, found.champion.back_to)
+        report.done.append(f"champion: {now}")
 
 
-def move_champion(bus: Bus, current: str, back_to: str) -> None:
-    """Move the champion back, unless it has changed meanwhile."""
+def move_champion(bus: Bus, current: str, back_to: str) -> str:
+    """Move the champion back, unless it has changed meanwhile, as by a ring that went back; return the champion."""
     ref = bus.read_ref(CHAMPION_REF)
-    if ref and ref.target == current:
-        bus.move_ref(CHAMPION_REF, back_to, expected=ref)
+    if ref and ref.target != current:
+        return ref.target
+    bus.move_ref(CHAMPION_REF, back_to, expected=ref)
+    if find_spec("mlflow"):
         with redirect_stdout(sys.stderr), make_progress("withdraw") as progress:
             set_alias(back_to, "champion", progress)
+    return back_to
 
 
 def push(release: str, ring: str) -> None:
@@ -268,7 +286,7 @@ def erase(bus: Bus, report: Report, arguments: argparse.Namespace) -> None:
     batch = arguments.batch
     check_kinds(bus, arguments.force)
     reindex(bus)  # a run that was killed after its commit is not in the catalog
-    affected = look(bus, batch)
+    affected = look(bus, Catalog(bus), batch)
     if affected.in_use and not (arguments.force or arguments.keep_models):
         first, others = affected.in_use[0], len(affected.in_use) - 1
         more = f" and {others} more" if others else ""

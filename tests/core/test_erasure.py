@@ -16,7 +16,7 @@ from sim2edge.erasure import erased_names, find_leftovers, tracked_folder
 from sim2edge.errors import BadInput, Erased
 from sim2edge.manifest import entry_key
 from sim2edge.registry import choose_champion
-from sim2edge.tombstone import erasure_key, parse_erasure
+from sim2edge.tombstone import Event, erasure_key, parse_erasure
 from sim2edge.withdrawal import read_tombstone
 
 ERASE = ("--reason", "a wish", "--by", "ana", "--erase", "--yes", "--force")
@@ -299,8 +299,19 @@ def test_leftovers_of_a_later_batch_are_erased_once_no_run_may_still_work_on_the
     for name in (own, later, f"dataset/lab-1/{'3' * 16}"):
         bus.put(f"{name}/attempt/train.parquet", PATTERN)
     now = datetime.now(UTC)
-    assert [target.what for target in find_leftovers(bus, BATCH, now)] == [own]
-    assert [target.what for target in find_leftovers(bus, BATCH, now + timedelta(days=2))] == [own, later]
+    assert [target.what for target in find_leftovers(bus, BATCH, now)] == [f"leftovers/{own}"]
+    found = find_leftovers(bus, BATCH, now + timedelta(days=2))
+    assert [target.what for target in found] == [f"leftovers/{own}", f"leftovers/{later}"]
+
+
+def test_an_artifact_that_is_made_after_its_leftovers_were_erased_is_not_called_erased(bus):
+    reference = f"dataset/lab-3/{'2' * 16}"
+    event = Event(action="erase", reason="a wish", by="ana", at=datetime.now(UTC))
+    bus.put(f"{reference}/attempt/train.parquet", PATTERN)
+    for target in find_leftovers(bus, BATCH, datetime.now(UTC) + timedelta(days=2)):
+        erasure.erase(bus, target, BATCH, event)
+    assert list(bus.list(reference)) == []
+    bus.check_not_erased(reference)
 
 
 @pytest.mark.parametrize("where", [None, {}, {"experiment": "1"}, {"experiment": "..", "run": "x"}, {"run": 7}])

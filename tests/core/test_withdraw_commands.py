@@ -7,6 +7,7 @@ import pytest
 from withdrawn_world import BATCH, build
 
 from sim2edge import cli, retrain, withdraw_commands
+from sim2edge.affected import find_rings
 from sim2edge.bus import Bus
 from sim2edge.catalog import Catalog
 from sim2edge.lineage import downstream
@@ -82,6 +83,25 @@ def test_each_ring_is_told_the_newest_earlier_release_without_the_batch_or_that_
     assert (stable["ring"], stable["back_to"]) == ("stable", world["release-1"])
     assert stable["command"] in found["commands"]
     assert found["champion"] == {"model": world["model-4"], "back_to": world["model-1"]}
+
+
+def test_a_later_batch_takes_one_ring_and_the_champion_back_by_one_release(world, run):
+    found = json.loads(run("withdraw", "lab-3", "--reason", "broken sensor", "--json")[1])
+    assert [(ring["ring"], ring["back_to"]) for ring in found["rings"]] == [("canary", world["release-2"])]
+    assert found["champion"] == {"model": world["model-4"], "back_to": world["model-3"]}
+
+
+def test_the_ring_with_the_newest_release_is_rolled_back_last_as_it_names_the_champion(world):
+    world.add_training(5, [3], "canary")
+    world.add_training(6, [2, 3], "stable")
+    catalog = Catalog(world.bus)
+    catalog.refresh()
+    known = {each.reference: each for each in catalog.records()}
+    current = {"canary": world["rollout-5"], "stable": world["rollout-6"]}
+    rings = find_rings(known, {world["release-5"]}, current)
+    assert [(ring.ring, ring.back_to) for ring in rings] == [
+        ("stable", world["release-3"]), ("canary", world["release-4"]),
+    ]  # fmt: skip
 
 
 def test_a_person_reads_the_same_in_lines(world, run):
@@ -185,6 +205,8 @@ def test_undoing_brings_it_back_with_its_history(world, withdraw, run):
         ([BATCH, "--undo", "--reason", "x"], f"batch '{BATCH}' is not withdrawn"),
         (["../x", "--reason", "x"], "partition '../x'"),
         ([BATCH, "--reason", "a wish", "--erase"], "confirm with --yes"),
+        ([BATCH, "--reason", "x", "--undo", "--erase", "--yes"], "--undo: not together with --erase"),
+        ([BATCH, "--reason", "x", "--keep-models"], "--keep-models: only together with --erase"),
     ],
 )
 def test_bad_words_are_one_line_and_change_nothing(world, run, words, line):
@@ -213,6 +235,6 @@ def test_a_folder_is_not_delivered_under_a_withdrawn_batch(world, run, tmp_path)
 def test_the_lineage_names_devices_that_run_it_and_those_that_had_it(world):
     Catalog(world.bus).refresh()
     found = downstream(world.bus, world["model-2"])
-    assert found["had it"] == ["pi-2"]
+    assert found["devices_before"] == ["pi-2"]
     assert "devices" not in found
     assert downstream(world.bus, world["frames-2"])["devices"] == ["pi-1", "pi-2"]

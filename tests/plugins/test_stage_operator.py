@@ -12,6 +12,8 @@ from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from sim2edge import inbox
+from sim2edge.tombstone import Event
+from sim2edge.withdrawal import record
 from sim2edge_airflow.assets import EPISODES, FRAMES
 from sim2edge_airflow.operators.stage_operator import StageOperator
 from sim2edge_airflow.runtimes.process_runtime import ProcessRuntime
@@ -136,6 +138,18 @@ def test_a_release_finds_what_its_verdict_judged_by_event_and_by_hand(s3, partit
 def test_a_batch_without_an_accepted_verdict_cannot_be_released(partition):
     with pytest.raises(AirflowFailException, match=f"no accepted verdict is filed under batch {partition}"):
         Task(partition).run("export", inputs={"verdict": "verdict/{partition}/latest", "model": "verdict.model"})
+
+
+def test_a_run_of_a_withdrawn_batch_fails_for_good_and_says_who_withdrew_it_and_why(s3, fake_stages, partition):
+    make("capture", partition)
+    event = Event(action="withdraw", reason="shifted labels", by="ana", at=datetime(2026, 5, 4, tzinfo=UTC))
+    record(s3, partition, event)
+    fake_stages(clean="crash")
+    for stage in ("capture", "clean"):
+        task = Task(partition)
+        with pytest.raises(AirflowFailException, match=r"withdrawn on 2026-05-04 by ana: shifted labels$"):
+            task.run(stage)
+        assert not task.outlet_events, "no event, so nothing downstream starts"
 
 
 def test_bad_input_found_by_the_stage_is_not_retried_and_said_in_its_words(fake_stages, partition):

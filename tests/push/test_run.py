@@ -11,6 +11,7 @@ import pytest
 from sim2edge import cli, runner
 from sim2edge import plan as plans
 from sim2edge.bus import Bus
+from sim2edge.catalog import Catalog
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.progress import JsonProgress
@@ -193,7 +194,7 @@ def test_a_batch_that_is_withdrawn_during_the_publication_fails_the_run_and_is_s
     monkeypatch.setattr(Repository, "publish", publish_and_see_it_withdrawn)
     with pytest.raises(BadInput, match="has withdrawn batch 'demo-1'"):
         push(bus, reference)
-    (ring,) = look(bus, "demo-1").rings
+    (ring,) = look(bus, Catalog(bus), "demo-1").rings
     assert (ring.ring, ring.release, ring.back_to) == ("canary", reference, None)
 
 
