@@ -43,6 +43,10 @@ THREADS = 8
 """Concurrent requests of one process: enough to fill a link, few enough for a small S3 server."""
 
 
+RETIRED = "retired"
+"""Folder of the records of retired artifacts (`retire.py`)."""
+
+
 @dataclass(frozen=True)
 class Ref:
     """A pointer: the artifact it names, the one it named before, and the tag that a swap compares with."""
@@ -266,12 +270,14 @@ class Bus:
         """Return the manifest of a committed artifact.
 
         Raises:
-            Missing: it is not committed.
+            Missing: it is not committed, or was retired.
             Corrupt: its manifest cannot be read.
         """
         manifest = self.find(reference)
         if manifest is None:
-            raise Missing(f"{reference}: no such artifact on the bus (its manifest is missing)")
+            retired = self.size(f"{RETIRED}/{reference}.json") is not None
+            why = f"retired: {RETIRED}/{reference}.json says why" if retired else "its manifest is missing"
+            raise Missing(f"{reference}: no such artifact on the bus ({why})")
         return manifest
 
     def fetch(self, manifest: Manifest, folder: Path, patterns: Sequence[str] = ("*",)) -> Artifact:

@@ -10,7 +10,7 @@ stages (sim2edge <stage> --help: inputs, every field of the config, examples):
 commands (sim2edge <command> --help):
     ls, show, lineage                        list artifacts and refs; print a manifest; print what it was made from
     reproduce                                run a stage again from a manifest and compare
-    gc, reindex                              delete leftovers of killed runs; index unlisted artifacts
+    gc [--policy FILE], reindex              delete leftovers of killed runs, retire old artifacts; index unlisted ones
     config, schema                           fields of a stage's config; JSON schema of a manifest
     summarize [BATCH]                        how the episodes of a batch went
     stages [--json]                          list the installed stages
@@ -59,13 +59,14 @@ if TYPE_CHECKING:
     from sim2edge.stage import Stage
 
 COMMANDS = {
-    **dict.fromkeys(("ls", "show", "lineage", "reproduce", "gc", "reindex"), "sim2edge.inspect_bus:main"),
+    **dict.fromkeys(("ls", "show", "lineage", "reproduce", "reindex"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("config", "schema"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
     "airflow": "sim2edge.stack.airflow_command:main",
     "trigger": "sim2edge.stack.trigger_command:main",
     **dict.fromkeys(("hold", "resume"), "sim2edge.stack.hold_commands:main"),
     "retrain": "sim2edge.retrain_commands:main",
+    "gc": "sim2edge.gc_commands:main",
     "withdraw": "sim2edge.withdraw_commands:main",
     "stages": "sim2edge.stage_commands:main",
     "summarize": "sim2edge.capture.batch_summary:main",

@@ -17,6 +17,8 @@ from sim2edge.errors import Corrupt, NotFound
 MAX_BYTES = 64 * 1024
 RUNNING = "running"
 """State of a device whose release has passed its trial."""
+UNREADABLE = "unreadable"
+"""State shown for a device whose status is invalid."""
 
 Text = Annotated[str, StringConstraints(max_length=2000)]
 
@@ -83,12 +85,12 @@ def read_device(bus: Bus, device: str) -> Device:
 
 
 def read_fleet(bus: Bus, devices: Sequence[str]) -> Sequence[Device]:
-    """Return the status of several devices; the state of one whose status is invalid is `unreadable`."""
+    """Return the status of several devices; the state of one whose status is invalid is `UNREADABLE`."""
 
     def read(device: str) -> Device:
         try:
             return read_device(bus, device)
         except Corrupt as error:
-            return Device(device=device, state="unreadable", message=str(error))
+            return Device(device=device, state=UNREADABLE, message=str(error))
 
     return in_threads(read, devices)

@@ -1,4 +1,4 @@
-"""Inspect and maintain the bus: `sim2edge ls|show|lineage|reproduce|gc|reindex|config|schema`."""
+"""Inspect and maintain the bus: `sim2edge ls|show|lineage|reproduce|reindex|config|schema`."""
 
 import argparse
 import hashlib
@@ -6,7 +6,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 from rich.table import Table
@@ -61,10 +60,6 @@ def parser() -> argparse.ArgumentParser:
     verb = add_command(verbs, "reproduce", what, "sim2edge reproduce refs/batches/demo-1")
     verb.add_argument("artifact", help="a reference, a ref or an id")
     verb.set_defaults(run=reproduce)
-
-    verb = add_command(verbs, "gc", "delete the leftovers of killed runs", "sim2edge gc --grace-hours 48")
-    verb.add_argument("--grace-hours", type=float, default=24.0, help="keep younger objects (default 24)")
-    verb.set_defaults(run=collect_garbage)
 
     verb = add_command(verbs, "reindex", "add missing artifacts to the catalog", "sim2edge reindex")
     verb.set_defaults(run=make_catalog)
@@ -163,15 +158,6 @@ def find_damage(bus: Bus, manifest: Manifest) -> Sequence[str]:
 
     listed = bus.payload(manifest)
     return [file.path for (file, _), valid in zip(listed, in_threads(is_valid, listed), strict=True) if not valid]
-
-
-def collect_garbage(arguments: argparse.Namespace) -> int:
-    """Run `gc`: delete uncommitted payload and leftover checkpoints."""
-    deleted = Bus.from_environment().sweep(timedelta(hours=arguments.grace_hours))
-    for key in deleted:
-        print(key)
-    print(f"{len(deleted)} objects deleted")
-    return 0
 
 
 def make_catalog(_arguments: argparse.Namespace) -> int:

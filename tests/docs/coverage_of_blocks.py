@@ -119,6 +119,8 @@ BLOCKS: Mapping[tuple[str, str], How] = {
     ),
     ("docs/kubernetes.md", "helm repo add apache-airflow https://airflow.apache.org"): Excluded(CLUSTER),
     ("docs/provider.md", "make wheel"): By(("tests/plugins/test_provider_install.py", "provider")),
+    ("docs/operating.md", 'sim2edge hold --reason "new disks for S3" --wait'): Run(says="resumed "),
+    ("docs/retention.md", "sim2edge gc"): Run(says="to retire"),
     ("docs/stages.md", "python -m build --wheel --outdir dist"): Excluded(
         "needs the images; the package itself is tested by tests/core/test_new_stage.py"
     ),
