@@ -230,7 +230,8 @@ class Bus:
             from botocore.exceptions import BotoCoreError, ClientError
         except ImportError:
             raise BadInput(f"{prefix}: contains a key that is not a valid path") from None
-        client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}), **self._access.for_boto3())
+        session = boto3.Session()  # the default one keeps the credentials that it first found
+        client = session.client("s3", config=Config(s3={"addressing_style": "path"}), **self._access.for_boto3())
         assert isinstance(self._store, S3Store)  # noqa: S101 (a MemoryStore has valid keys only)
         wanted = {"Bucket": self._store.config["bucket"], "Prefix": f"{prefix.rstrip('/')}/", "Delimiter": "/"}
         try:

@@ -17,7 +17,7 @@ def die():
 
 def wait_for_ever():
     threading.Thread(target=die, name="helper").start()
-    threading.Event().wait(120)
+    threading.Event().wait(900)
 
 def test_waits_for_a_thread_that_died():
     wait_for_ever()
@@ -62,7 +62,7 @@ def test_a_dying_thread_fails_its_test_at_once(tmp_path: Path, workers: list[str
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     failed = set(re.findall(r"^FAILED \S+::(\w+)", ended.stdout, re.MULTILINE))
@@ -75,4 +75,4 @@ def test_a_dying_thread_fails_its_test_at_once(tmp_path: Path, workers: list[str
     assert "2 passed" in ended.stdout
     assert "a thread died during this test: helper" in ended.stdout
     assert "FileNotFoundError: no such program: an-init" in ended.stdout
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 200

@@ -202,6 +202,7 @@ def test_wrong_credentials_say_so_in_one_line_wherever_the_bus_is_listed(s3, mon
 
 def test_wrong_credentials_say_so_where_boto3_lists(s3, monkeypatch):
     pytest.importorskip("boto3")
+    Bus.from_environment()._folders_of_any_name("refs")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(Forbidden, match=r"^refs: the S3 server refused the credentials"):
         Bus.from_environment()._folders_of_any_name("refs")
