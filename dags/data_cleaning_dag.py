@@ -27,9 +27,8 @@ from sim2edge_airflow.assets import EPISODES, FRAMES
 from sim2edge_airflow.operators.retrain_operators import RequestTraining
 from sim2edge_airflow.operators.stage_operator import StageOperator
 from sim2edge_airflow.run_settings import DEFAULT_ARGS, run_params
-from sim2edge_airflow.scheduling.pipeline_file import read_pipeline
 
-PIPELINE = read_pipeline(Path(__file__).with_name("train_model.yml"))
+PIPELINE = Path(__file__).with_name("train_model.yml")
 
 
 @dag(
@@ -57,7 +56,7 @@ def data_cleaning() -> None:
     RequestTraining(
         task_id="request_training",
         frames=frames.output,
-        defaults=PIPELINE.overrides,
+        pipeline=PIPELINE,
         execution_timeout=timedelta(minutes=5),
         doc_md="Requests a training from `retrain`, unless the last one learned from these frames.",
     )

@@ -15,10 +15,10 @@ DAGS = Path(__file__).parents[2] / "dags"
 PIPELINE = {
     "sim_capture": ["capture"],
     "data_cleaning": ["clean", "request_training"],
-    "train_model": ["augment", "train", "validate", "give_back"],
+    "train_model": ["settings", "augment", "train", "validate", "give_back"],
     "release_model": ["export", "push"],
 }
-HELPERS = {"request_training", "give_back"}
+HELPERS = {"request_training", "give_back", "settings"}
 """Tasks of those DAGs that run no stage."""
 BETWEEN = {"retrain": ["decide", "start"]}
 """DAGs without a partition: they decide what the others do."""
@@ -87,8 +87,8 @@ def test_the_chain_goes_from_asset_to_asset(dagbag):
 
 def test_tasks_get_what_tasks_above_them_made(dagbag):
     train_model = dagbag.dags["train_model"]
-    assert train_model.get_task("validate").upstream_task_ids == {"augment", "train"}
-    assert train_model.get_task("train").upstream_task_ids == {"augment"}
+    assert train_model.get_task("validate").upstream_task_ids == {"settings", "augment", "train"}
+    assert train_model.get_task("train").upstream_task_ids == {"settings", "augment"}
     assert dagbag.dags["release_model"].get_task("push").upstream_task_ids == {"export"}
 
 

@@ -38,7 +38,7 @@ def in_process(describe):
 def test_every_stage_is_there(in_process):
     assert in_process["errors"] == {}
     stages = {task[0] for tasks in in_process["tasks"].values() for task in tasks.values()}
-    assert stages == {*CHAIN, "RequestTraining", "GiveBack"}
+    assert stages == {*CHAIN, "RequestTraining", "GiveBack", "PipelineSettings"}
 
 
 def test_pods_run_the_same_tasks_by_the_same_edges(in_process, describe):

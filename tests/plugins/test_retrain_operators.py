@@ -66,8 +66,8 @@ def frames(bus, monkeypatch):
     return bus
 
 
-def request_training(overrides=(), defaults=()):
-    task = RequestTraining(task_id="request_training", frames=FRAMES, defaults=defaults)
+def request_training(overrides=(), pipeline=None):
+    task = RequestTraining(task_id="request_training", frames=FRAMES, pipeline=pipeline)
     return task.execute(context(preset="demo", overrides=list(overrides)))
 
 
@@ -93,7 +93,7 @@ def test_new_frames_ask_once_and_frames_that_were_learned_ask_for_nothing(frames
     assert list(frames.list(retrain.OPEN)) == []
 
 
-def test_other_settings_ask_again_and_so_do_the_first_ones_after_them(frames):
+def test_other_settings_ask_again_and_so_do_the_first_ones_after_them(frames, tmp_path):
     ids = []
     for overrides in ([], ["augment.copies=3"], []):
         ids.append(request_training(overrides))
@@ -101,7 +101,12 @@ def test_other_settings_ask_again_and_so_do_the_first_ones_after_them(frames):
     assert None not in ids
     assert len(set(ids)) == 3
     assert request_training(["clean.width=96"]) is None, "the frames say what clean did"
-    assert request_training(defaults=["train.epochs=3"]), "the deployment trains otherwise now"
+    pipeline = tmp_path / "train_model.yml"
+    pipeline.write_text("stages: {train: {timeout_minutes: 9, overrides: [epochs=3]}}")
+    assert request_training(pipeline=pipeline), "the deployment trains otherwise now"
+    pipeline.write_text("stages: {train: {timeout_minutes: -9}}")
+    with pytest.raises(AirflowFailException, match=r"train_model\.yml: stages\.train\.timeout_minutes"):
+        request_training(pipeline=pipeline)
 
 
 def test_a_wrong_override_fails_with_the_field(frames):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, Context, Param
@@ -26,6 +27,7 @@ from sim2edge_airflow.deployment_settings import read_default_preset
 from sim2edge_airflow.operators.failures import plainly
 from sim2edge_airflow.operators.stage_inputs import check_left
 from sim2edge_airflow.run_settings import check_names, read_run_settings, run_params
+from sim2edge_airflow.scheduling.pipeline_file import read_pipeline
 
 DATA_DAGS = ("sim_capture", "ingest_batch", "data_cleaning")
 """The DAGs whose runs produce training data."""
@@ -52,24 +54,24 @@ class RequestTraining(BaseOperator):
 
     Args:
         frames: the reference of the frames.
-        defaults: the overrides of the deployment, as `stage.key=value` words.
+        pipeline: the file with the deployment's overrides; read by the task, so that a mistake in it stops no cleaning.
     """
 
     template_fields: Sequence[str] = ("frames", "request")
     overwrite_rtif_after_execution = True
     ui_color = "#fdf1d3"
 
-    def __init__(self, *, frames: Any, defaults: Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(self, *, frames: Any, pipeline: Path | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.frames = frames
-        self.defaults = list(defaults)
+        self.pipeline = str(pipeline) if pipeline else None
         self.request: str | None = None
 
     def execute(self, context: Context) -> str | None:
         """Submit a request, unless the last training learned from these frames with the same settings.
 
         Raises:
-            AirflowFailException: an override or the preset is invalid.
+            AirflowFailException: an override, the preset or the pipeline file is invalid.
             AirflowException: S3 cannot be reached; the task is retried.
         """
         return plainly(lambda: self._submit(context))
@@ -81,7 +83,8 @@ class RequestTraining(BaseOperator):
             self.log.info("No request: %s is kept beside the frames of its batch, which trainings read", self.frames)
             return None
         overrides = retrain.tunable(run.overrides)
-        settings = retrain.fingerprint(run.preset, overrides, self.defaults, run.default_preset)
+        defaults = read_pipeline(Path(self.pipeline)).overrides if self.pipeline else ()
+        settings = retrain.fingerprint(run.preset, overrides, defaults, run.default_preset)
         learned, last = retrain.is_learned(bus, self.frames, settings)
         if learned:
             self.log.info("No request: training %s learned from %s with the same settings", last, self.frames)

@@ -26,7 +26,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
-from airflow.sdk import BaseOperator, Context, ResumableJobMixin
+from airflow.sdk import BaseOperator, Context, ResumableJobMixin, XComArg
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.log import mask_secret
 
@@ -86,7 +86,8 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
     Args:
         stage: the stage's name; also the task id, unless another is given.
         inputs: role to the stage's inputs, see `stage_inputs.py`; omitted roles take the stage's default.
-        overrides: `key=value` words that win over the preset; those of the run win over these.
+        overrides: `key=value` words that win over the preset, or the output of a task that returns some; those of the
+            run win over these.
         execution_timeout: required: the runtime derives the stage's deadline from it.
         shard: do only this share of the work, `3/8`; see `stage_in_shards.py`.
         gather: make the artifact out of this many shards.
@@ -104,7 +105,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         stage: str,
         execution_timeout: timedelta,
         inputs: DeclaredInputs | None = None,
-        overrides: Sequence[str] = (),
+        overrides: Sequence[str] | XComArg = (),
         task_id: str | None = None,
         shard: str | None = None,
         gather: int | None = None,
@@ -115,7 +116,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         self.shard = shard
         self.gather = gather
         self.inputs: dict[str, Any] = dict(inputs or {})
-        self.overrides = list(overrides)
+        self.overrides: Any = overrides if isinstance(overrides, XComArg) else list(overrides)
         self.artifact: str | None = None
         self.outcome: str | None = None
         self._output = StageOutput(self.log)

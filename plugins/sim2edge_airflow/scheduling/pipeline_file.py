@@ -35,13 +35,12 @@ class PipelineStage(NumbersAreNumbers):
         return overrides
 
     def task_arguments(self) -> dict[str, Any]:
-        """Return the arguments of `StageOperator` that the file sets."""
+        """Return the arguments of `StageOperator` that the file sets, but for the overrides (`PipelineSettings`)."""
         return {
             "execution_timeout": timedelta(minutes=self.timeout_minutes),
             "retries": self.retries,
             "pool": self.pool,
             "pool_slots": self.slots,
-            "overrides": list(self.overrides),
         }
 
 
