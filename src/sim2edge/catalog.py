@@ -56,6 +56,7 @@ class Record:
     refused: str | None
     config_hash: str
     numbers: Mapping[str, Value]
+    cpu_s: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -102,6 +103,7 @@ def slim(manifest: Manifest) -> Record:
         refused=manifest.refused and manifest.refused[:MAX_REASON],
         config_hash=sys.intern(manifest.config_hash),
         numbers=choose_numbers(manifest.kind, manifest.stage, manifest.summary),
+        cpu_s=manifest.cost.cpu_s,
     )
 
 

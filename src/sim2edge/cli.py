@@ -8,9 +8,9 @@ stages (sim2edge <stage> --help: inputs, every field of the config, examples):
     capture, ingest, clean, augment, train, validate, export, push; `sim2edge stages` lists the installed ones
 
 commands (sim2edge <command> --help):
-    ls, show, lineage                        list artifacts and refs; print a manifest; print what it was made from
+    ls, show, lineage, cost                  list artifacts and refs; print a manifest, what it was made from, what it took
     reproduce                                run a stage again from a manifest and compare
-    gc [--policy FILE], reindex              delete leftovers of killed runs, retire old artifacts; index unlisted ones
+    gc [--policy FILE], reindex              delete leftovers, retire old artifacts; index unlisted ones
     config, schema                           fields of a stage's config; JSON schema of a manifest
     summarize [BATCH]                        how the episodes of a batch went
     stages [--json]                          list the installed stages
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from sim2edge.stage import Stage
 
 COMMANDS = {
-    **dict.fromkeys(("ls", "show", "lineage", "reproduce", "reindex"), "sim2edge.inspect_bus:main"),
+    **dict.fromkeys(("ls", "show", "lineage", "cost", "reproduce", "reindex"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("config", "schema"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
     "airflow": "sim2edge.stack.airflow_command:main",

@@ -15,6 +15,7 @@ from sim2edge.bus import Bus, in_threads
 from sim2edge.catalog import reindex
 from sim2edge.command_help import add_command
 from sim2edge.config import build
+from sim2edge.cost import show_cost
 from sim2edge.erasure import erased_names
 from sim2edge.errors import BadInput, Corrupt
 from sim2edge.lineage import lineage
@@ -49,9 +50,15 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("artifact", help="a reference, a ref or an id")
     verb.set_defaults(run=show)
 
+    what = "sum up what an artifact took to make, down to the episodes"
+    verb = add_command(verbs, "cost", what, "sim2edge cost refs/models/champion")
+    verb.add_argument("artifact", help="a reference, a ref, an id, or devices/<id>")
+    verb.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    verb.set_defaults(run=show_cost)
+
     examples = ("sim2edge lineage refs/rings/canary", "sim2edge lineage --down refs/batches/demo-1")
     verb = add_command(verbs, "lineage", "print what an artifact was made from, down to the seeds", *examples)
-    verb.add_argument("artifact", help="a reference, a ref or an id")
+    verb.add_argument("artifact", help="a reference, a ref, an id, or devices/<id>: the release that a device runs")
     verb.add_argument("--json", action="store_true", help="print JSON instead of a tree")
     verb.add_argument("--down", action="store_true", help="print what was made from it, and the devices that run it")
     verb.set_defaults(run=lineage)

@@ -1,6 +1,7 @@
 """Trace lineage: ancestors and descendants of an artifact, and the devices that run them.
 
 sim2edge lineage <artifact> [--down] [--json]
+sim2edge lineage devices/pi-9
 """
 
 import argparse
@@ -13,7 +14,7 @@ from rich.tree import Tree
 from sim2edge.bus import Bus
 from sim2edge.catalog import Catalog, made_from, walk
 from sim2edge.errors import Corrupt, NotFound
-from sim2edge.fleet import list_devices, read_fleet
+from sim2edge.fleet import list_devices, read_device, read_fleet
 from sim2edge.manifest import Manifest
 from sim2edge.progress import PATIENCE_S, print_whole
 from sim2edge.stages import kinds
@@ -51,7 +52,7 @@ def check_circle(found: Mapping[str, Manifest]) -> None:
 def lineage(arguments: argparse.Namespace) -> int:
     """Run `lineage`: print a tree of ancestors, down to the seeds of the episodes; or the descendants."""
     bus = Bus.from_environment(PATIENCE_S)
-    root = bus.resolve(arguments.artifact)
+    root = find_root(bus, arguments.artifact)
     if arguments.down:
         return print_downstream(downstream(bus, root), arguments.json)
     found = ancestors(bus, root)
@@ -62,6 +63,20 @@ def lineage(arguments: argparse.Namespace) -> int:
     _grow(tree, found[root], found, {root})
     print_whole(tree)
     return 0
+
+
+def find_root(bus: Bus, text: str) -> str:
+    """Return the artifact that `text` names: a reference, a ref, an id, or `devices/<id>`, the release that it runs.
+
+    Raises:
+        NotFound: there is nothing of that name, or the device runs no release.
+    """
+    if not text.startswith("devices/"):
+        return bus.resolve(text)
+    device = read_device(bus, text.removeprefix("devices/"))
+    if device.release is None:
+        raise NotFound(f"{text}: runs no release")
+    return bus.resolve(device.release)
 
 
 def downstream(bus: Bus, reference: str) -> dict[str, list[str]]:
