@@ -8,7 +8,7 @@ stages (sim2edge <stage> --help: inputs, every field of the config, examples):
     capture, ingest, clean, augment, train, validate, export, push; `sim2edge stages` lists the installed ones
 
 commands (sim2edge <command> --help):
-    ls, show, lineage, cost                  list artifacts and refs; print a manifest, what it was made from, what it took
+    ls, show, lineage, cost                  list artifacts; print a manifest, its origin, what it took
     reproduce                                run a stage again from a manifest and compare
     gc [--policy FILE], reindex              delete leftovers, retire old artifacts; index unlisted ones
     config, schema                           fields of a stage's config; JSON schema of a manifest
