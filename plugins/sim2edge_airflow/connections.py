@@ -11,12 +11,14 @@ Nothing here is called while a DAG file is parsed. The Kubernetes connection is 
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook, Connection
@@ -27,6 +29,7 @@ from sim2edge.bucket import S3Access
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Misconfigured, Unavailable
 from sim2edge.lines import join_lines
+from sim2edge.secrets_file import read_role
 from sim2edge_airflow.connection_fields import (
     AwsExtra,
     DockerExtra,
@@ -43,6 +46,8 @@ from sim2edge_airflow.connection_fields import (
 if TYPE_CHECKING:
     from obstore.store import S3Credential
 
+CREDENTIALS_VARIABLE = "SIM2EDGE_CREDENTIALS"
+"""Names the folder with a file of keys for each stage."""
 KEPT_S = 240
 """Seconds a connection is cached; a rotated key takes effect after twice that at most. Well below the shortest AWS
 session, 900 s, so that no session is used in its last minutes."""
@@ -112,6 +117,28 @@ def connect_bus(patience_s: float | None = None) -> Bus:
     if connection is None:
         return Bus.from_environment(patience_s) if patience_s else Bus.from_environment()
     return Bus.connect(s3_access(connection), patience_s)
+
+
+def connect_bus_as(role: str) -> Bus:
+    """Connect to the bucket with the keys of a role, from its file among the stages' credentials; else as the worker.
+
+    Raises:
+        BadInput: the file, the connection or a variable has an invalid value.
+        Unavailable: the connection cannot be read.
+    """
+    folder = os.environ.get(CREDENTIALS_VARIABLE)
+    own = read_role(Path(folder), role) if folder else {}
+    if not own:
+        return connect_bus()
+    connection = s3_connection()
+    where = (connection.endpoint, connection.region) if connection else ("", "")
+    keys: S3Credential = {
+        "access_key_id": own.get("AWS_ACCESS_KEY_ID", ""),
+        "secret_access_key": own.get("AWS_SECRET_ACCESS_KEY", ""),
+        "token": None,
+        "expires_at": None,
+    }
+    return Bus.connect(S3Access(*where, lambda: keys, f"{role}.env"))
 
 
 def s3_access(connection: S3Connection) -> S3Access:

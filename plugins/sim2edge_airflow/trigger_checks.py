@@ -26,7 +26,12 @@ from sim2edge_airflow.run_settings import (
 )
 
 OF_RETRAIN = ("reason", "kind", "now")
-OTHERS: Mapping[str, Collection[str]] = {"watch_inbox": (), "reconcile": (), "reap_containers": ("dry_run",)}
+OTHERS: Mapping[str, Collection[str]] = {
+    "watch_inbox": (),
+    "reconcile": (),
+    "reap_containers": ("dry_run",),
+    "retention": ("dry_run",),
+}
 """DAGs without a batch, and the names in their conf."""
 CHOSEN = ("preset", "overrides", "replace")
 """Names in a conf that decide what a run makes."""

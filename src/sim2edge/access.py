@@ -20,12 +20,13 @@ from typing import Any
 
 from sim2edge.alternates import FOLDER as ALTERNATES
 from sim2edge.alternates import has_own_ref
+from sim2edge.bus import RETIRED
 from sim2edge.errors import BadInput, NotFound
 from sim2edge.stage import Grants, Stage
 from sim2edge.stages import get_stage, installed, kinds, stage_names
 
 ADMIN = "admin"
-SERVICES = ("airflow", "mlflow")
+SERVICES = ("airflow", "mlflow", "retention")
 DEVICE = re.compile(r"device-([a-z0-9][a-z0-9-]{0,62})")
 PRODUCER = re.compile(r"producer-([a-z0-9][a-z0-9-]{0,31})")
 """Produces batches for the inbox; their ids begin with its name and a dot, which no name has."""
@@ -66,6 +67,8 @@ def grants_of(role: str) -> Grants:
         return _airflow_grants()
     if role == "mlflow":
         return Grants(read=("mlflow/*",), write=("mlflow/*",), delete=("mlflow/*",))
+    if role == "retention":
+        return _retention_grants()
     if role == ADMIN:
         return Grants(read=("*",), write=("*",), delete=("*",))
     raise NotFound(f"role '{role}' is not one of: {', '.join(fixed_roles())}, device-<id>, producer-<name>")
@@ -106,6 +109,17 @@ def _airflow_grants() -> Grants:
         ),
         write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*"),
         delete=("retrain/open/*", "registered/runs/*"),
+    )
+
+
+def _retention_grants() -> Grants:
+    """Return the permissions of the DAG `retention` (`retire.py`): only it and the admin delete artifacts."""
+    artifacts = tuple(f"{kind}/*" for kind in kinds())
+    own = {str(stage.ref).format(partition="*") for stage in installed() if has_own_ref(stage)}
+    return Grants(
+        read=(*artifacts, *COMMON, "catalog/*", "fleet/*"),
+        write=(f"{RETIRED}/*",),
+        delete=(*artifacts, *sorted(own), f"{ALTERNATES}/*", "catalog/*"),
     )
 
 

@@ -43,7 +43,7 @@ THREADS = 8
 """Concurrent requests of one process: enough to fill a link, few enough for a small S3 server."""
 
 
-RETIRED = "retired"
+RETIRED = "withdrawn/retired"
 """Folder of the records of retired artifacts (`retire.py`)."""
 
 

@@ -10,7 +10,6 @@ cannot be reached, a warning is logged and nothing else fails.
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from sim2edge.bus import Bus
@@ -158,18 +157,19 @@ def accept(bus: Bus, manifest: Manifest, progress: Progress) -> None:
         progress.log(f"{model} is accepted; it is champion once it is released", champion=now)
     set_alias(model, "accepted", progress)
     if now:
-        set_alias(now, "champion", progress)  # it was released where MLflow's client may not be installed
+        set_alias(now, "champion", progress)
 
 
 def crown(bus: Bus, release: Manifest, progress: Progress) -> None:
-    """Make the model of a published release champion."""
+    """Make the model of a published release champion. MLflow's alias follows at the next validation (`accept`).
+
+    The stage that signs releases has no access to MLflow.
+    """
     for model in release.inputs.get("model", ()):
         before = bus.read_ref(CHAMPION_REF)
         bus.move_ref(CHAMPION_REF, model)
         if before is None or before.target != model:
             progress.log(f"{model} is champion", previous=before.target if before else None)
-        if find_spec("mlflow"):
-            set_alias(model, "champion", progress)
 
 
 def set_alias(model: str, alias: str, progress: Progress) -> None:

@@ -4,9 +4,9 @@
     retire(bus, removal, "ann", now)
 
 An artifact is retired in an order in which it may be interrupted anywhere: first the record
-`retired/<reference>.json`, then the refs of its batch that name it, its manifest, its entry in the catalog, its
-payload. Once the manifest is gone the artifact counts as never made: a run that needs it makes it again, under the same
-id. What an interruption leaves of the payload is deleted by `sim2edge gc`.
+`withdrawn/retired/<reference>.json`, then the refs of its batch that name it, its manifest, its entry in the catalog,
+its payload. Once the manifest is gone the artifact counts as never made: a run that needs it makes it again, under the
+same id. What an interruption leaves of the payload is deleted by `sim2edge gc`.
 """
 
 import json

@@ -14,6 +14,8 @@ from sim2edge.manifest import entry_key
 from sim2edge.stages import get_stage, installed, kinds, stage_names
 
 ID = "0123456789abcdef"
+RETIRES = "retention"
+"""The one role that deletes artifacts, with their refs and entries; tested on its own."""
 SCOPED = [role for role in (*fixed_roles(), "device-pi-1", "producer-farm") if role != "admin"]
 
 
@@ -34,7 +36,7 @@ def test_a_stage_reads_its_inputs_and_writes_its_own_kind_alone(name):
         assert may(grants.create, f"{kind}/batch-1/{ID}/manifest.json") == (kind == stage.produces)
 
 
-@pytest.mark.parametrize("role", SCOPED)
+@pytest.mark.parametrize("role", [role for role in SCOPED if role != RETIRES])
 def test_no_role_deletes_or_freely_writes_a_manifest(role):
     grants = grants_of(role)
     for kind in kinds():
@@ -43,7 +45,24 @@ def test_no_role_deletes_or_freely_writes_a_manifest(role):
         assert not may(grants.write, manifest)
 
 
-@pytest.mark.parametrize("role", SCOPED)
+def test_who_retires_artifacts_deletes_them_and_nothing_that_is_live_for_devices_or_trainings():
+    grants = grants_of(RETIRES)
+    for key in (
+        f"model/b/{ID}/manifest.json",
+        f"model/b/{ID}/a/model.pt",
+        "refs/batches/b",
+        "refs/frames/b",
+        "catalog/x",
+    ):
+        assert may(grants.delete, key)
+        assert not may((*grants.write, *grants.create), key)
+    for key in ("refs/models/champion", "refs/rings/canary", "refs/datasets/current", "ota/targets/x", "fleet/p/x"):
+        assert not may(grants.delete, key)
+    assert may(grants.write, f"withdrawn/retired/model/b/{ID}.json")
+    assert not may(grants.write, "withdrawn/batches/b.json")
+
+
+@pytest.mark.parametrize("role", [role for role in SCOPED if role != RETIRES])
 def test_no_role_deletes_a_ref_or_what_devices_install(role):
     for key in (
         "refs/models/champion",
@@ -61,7 +80,7 @@ def test_a_stage_enters_artifacts_of_its_own_kind_into_the_catalog():
         makers = {stage.name for stage in installed() if stage.produces == kind}
         writers = {role for role in SCOPED if may((*grants_of(role).create, *grants_of(role).write), key)}
         assert writers == makers | {"airflow"}
-        assert not [role for role in SCOPED if may(grants_of(role).delete, key)]
+        assert [role for role in SCOPED if may(grants_of(role).delete, key)] == [RETIRES]
 
 
 def test_each_ref_is_moved_by_whom_it_belongs_to():
@@ -80,7 +99,7 @@ def test_each_ref_is_moved_by_whom_it_belongs_to():
 def test_every_stage_sees_what_is_withdrawn_and_only_the_admin_decides_it():
     for key in ("withdrawn/batches/b.json", f"withdrawn/erased/frames/b/{ID}.json"):
         readers = {role for role in SCOPED if may(grants_of(role).read, key)}
-        assert readers == {*stage_names(), "airflow"}
+        assert readers == {*stage_names(), "airflow", RETIRES}
         for role in SCOPED:
             grants = grants_of(role)
             assert not may((*grants.write, *grants.create, *grants.delete), key), role
@@ -155,7 +174,7 @@ def test_a_policy_allows_in_its_bucket_only_and_fits_into_iam(role):
         assert statement["Effect"] == "Allow"
         assert all(arn.startswith(f"arn:aws:s3:::{'b' * 55}") for arn in statement["Resource"])
         assert role == "admin" or "s3:*" not in statement["Action"]
-    limit = 6144 if role == "airflow" else 2048  # of a managed policy; of an inline one of a user
+    limit = 6144 if role in ("airflow", RETIRES) else 2048  # of a managed policy; of an inline one of a user
     assert len(json.dumps(document, separators=(",", ":"))) <= limit
 
 

@@ -58,7 +58,7 @@ def test_a_retired_artifact_says_so_leaves_the_catalog_and_no_ref_names_it(world
     removals = survey(world, LATER).choose(ALL, LATER)
     retire_all(world, removals, "ann", LATER)
     gone = {removal.reference for removal in removals}
-    with pytest.raises(Missing, match=r"no such artifact on the bus \(retired: retired/.* says why\)"):
+    with pytest.raises(Missing, match=r"no such artifact on the bus \(retired: withdrawn/retired/.* says why\)"):
         world.open(next(iter(gone)))
     catalog = Catalog(world)
     catalog.refresh()
@@ -66,7 +66,7 @@ def test_a_retired_artifact_says_so_leaves_the_catalog_and_no_ref_names_it(world
     assert not [ref for ref in world.list_refs() if ref.target in gone]
     for reference in gone:
         assert list(world.list(reference)) == []
-        assert removals[0].why.encode() in world.get(f"retired/{reference}.json")
+        assert removals[0].why.encode() in world.get(f"withdrawn/retired/{reference}.json")
 
 
 def test_a_second_time_finds_nothing(world):

@@ -188,6 +188,7 @@ def test_mlflow_learns_which_model_is_accepted_and_which_is_champion(bus, datase
     manifest, diary = judge(bus, model, dataset, *LENIENT)
     assert client.get_model_version_by_alias("perception", "accepted").version == version.version
     crown(bus, manifest.model_copy(update={"inputs": {"model": [model]}}), diary)
+    judge(bus, model, dataset, *LENIENT)
     assert client.get_model_version_by_alias("perception", "champion").version == version.version
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     _, diary = judge(bus, model, dataset, *LENIENT)

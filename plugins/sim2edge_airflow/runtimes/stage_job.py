@@ -15,6 +15,7 @@ from sim2edge.expectation import Expectation
 from sim2edge.plan import Plan
 from sim2edge.secrets_file import read_role
 from sim2edge.stage import Stage
+from sim2edge_airflow.connections import CREDENTIALS_VARIABLE
 from sim2edge_airflow.run_settings import RunSettings
 from sim2edge_airflow.runtimes.runtime import StageJob
 from sim2edge_airflow.runtimes.stage_settings import StageSettings
@@ -38,7 +39,6 @@ SECRET_VARIABLES = (
     "MLFLOW_TRACKING_TOKEN",
 )
 LOG = logging.getLogger(__name__)
-CREDENTIALS_VARIABLE = "SIM2EDGE_CREDENTIALS"
 KEYS_VARIABLE = "SIM2EDGE_KEYS"
 DEADLINE_MARGIN_S = 60
 """Seconds that a run may exceed its task's timeout: by then the task has ended it, unless the task was killed."""

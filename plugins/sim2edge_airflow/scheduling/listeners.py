@@ -57,6 +57,7 @@ MODULES = (
     "sim2edge_airflow.scheduling.pipeline_file",
     "sim2edge_airflow.operators.register_operator",
     "sim2edge_airflow.operators.release_approval",
+    "sim2edge_airflow.operators.retire_operator",
     "sim2edge_airflow.operators.retrain_operators",
     "sim2edge_airflow.operators.stage_in_shards",
     "sim2edge_airflow.operators.stage_operator",

@@ -129,8 +129,8 @@ def make_credentials(folder: Path) -> None:
     # Files that Airflow passes on to stages, without the admin's and the devices' files.
     worker = folder.with_name(WORKER)
     worker.mkdir(exist_ok=True)
-    for stage in stage_names():
-        write_mounted(worker / f"{stage}.env", (folder / f"{stage}.env").read_text(encoding="utf-8"))
+    for role in (*stage_names(), "retention"):
+        write_mounted(worker / f"{role}.env", (folder / f"{role}.env").read_text(encoding="utf-8"))
 
 
 def logins(folder: Path) -> dict[str, tuple[str, str]]:
