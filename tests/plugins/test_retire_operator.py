@@ -62,7 +62,7 @@ def test_a_policy_that_keeps_everything_reads_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("policy", "params"), [("kinds: {modell: {last: 1}}", {}), (MODELS, {"dryrun": True})])
 def test_a_mistake_fails_for_good(world, tmp_path, policy, params):
-    with pytest.raises(AirflowFailException, match="modell|dryrun"):
+    with pytest.raises(AirflowFailException, match=r"modell|dryrun"):
         run(tmp_path, policy, **params)
 
 
