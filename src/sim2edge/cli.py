@@ -8,7 +8,7 @@ stages (sim2edge <stage> --help: inputs, every field of the config, examples):
     capture, ingest, clean, augment, train, validate, export, push; `sim2edge stages` lists the installed ones
 
 commands (sim2edge <command> --help):
-    ls, show, lineage, cost                  list artifacts; print a manifest, its origin, what it took
+    ls, show, lineage, cost, compare         list artifacts; print a manifest, its origin, cost; compare two
     reproduce                                run a stage again from a manifest and compare
     gc [--policy FILE], reindex              delete leftovers, retire old artifacts; index unlisted ones
     config, schema                           fields of a stage's config; JSON schema of a manifest
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from sim2edge.stage import Stage
 
 COMMANDS = {
-    **dict.fromkeys(("ls", "show", "lineage", "cost", "reproduce", "reindex"), "sim2edge.inspect_bus:main"),
+    **dict.fromkeys(("ls", "show", "lineage", "cost", "compare", "reproduce", "reindex"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("config", "schema"), "sim2edge.inspect_bus:main"),
     **dict.fromkeys(("up", "down", "status", "env"), "sim2edge.stack.commands:main"),
     "airflow": "sim2edge.stack.airflow_command:main",

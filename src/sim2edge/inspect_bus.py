@@ -14,6 +14,7 @@ from sim2edge import plan, runner
 from sim2edge.bus import Bus, in_threads
 from sim2edge.catalog import reindex
 from sim2edge.command_help import add_command
+from sim2edge.comparison import show_comparison
 from sim2edge.config import build
 from sim2edge.cost import show_cost
 from sim2edge.erasure import erased_names
@@ -49,6 +50,14 @@ def parser() -> argparse.ArgumentParser:
     verb = add_command(verbs, "show", "print the manifest of an artifact", "sim2edge show refs/models/champion")
     verb.add_argument("artifact", help="a reference, a ref or an id")
     verb.set_defaults(run=show)
+
+    what = "compare two artifacts of a kind side by side"
+    verb = add_command(verbs, "compare", what, "sim2edge compare refs/models/champion refs/models/accepted")
+    verb.add_argument("first", help="a reference, a ref, an id, or devices/<id>")
+    verb.add_argument("second", help="the other one")
+    verb.add_argument("--all", action="store_true", help="print what is the same, too")
+    verb.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    verb.set_defaults(run=show_comparison)
 
     what = "sum up what an artifact took to make, down to the episodes"
     verb = add_command(verbs, "cost", what, "sim2edge cost refs/models/champion")
