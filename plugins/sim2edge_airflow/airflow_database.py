@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 20_000
 MAX_STARTED = 50
 MAX_RUNS = 50
+MAX_KEYLESS = 5
 MAX_FOUND = 1000
 XCOM_KEYS = ("return_value", "outcome", "refused")
 
@@ -126,18 +127,33 @@ def newest_task_rows(session: "Session", batches: Collection[str], tasks: Collec
     )
 
 
-def unfinished_partitions(session: "Session", dags: Collection[str]) -> Iterable[tuple[str, datetime]]:
-    """Return partition and due date of the newest runs of these DAGs that have not succeeded, the newest first."""
+def recent_partitions(session: "Session", dags: Collection[str], *, succeeded: bool) -> Iterable[tuple[str, datetime]]:
+    """Return partition and due date of the newest runs of these DAGs that have or have not succeeded, newest first."""
     from airflow.models.dagrun import DagRun
     from sqlalchemy import select
 
     rows = session.execute(
         select(DagRun.partition_key, DagRun.run_after)
-        .where(DagRun.dag_id.in_(dags), DagRun.partition_key.is_not(None), DagRun._state != "success")
+        .where(DagRun.dag_id.in_(dags), DagRun.partition_key.is_not(None))
+        .where((DagRun._state == "success") if succeeded else (DagRun._state != "success"))
         .order_by(DagRun.id.desc())
         .limit(MAX_STARTED)
     )
     return [(key, due) for key, due in rows]
+
+
+def runs_without_partition(session: "Session", dags: Collection[str]) -> Sequence[tuple[str, str, str]]:
+    """Return DAG, run and state of the newest runs of these DAGs without a partition, the newest first."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import select
+
+    rows = session.execute(
+        select(DagRun.dag_id, DagRun.run_id, DagRun._state)
+        .where(DagRun.dag_id.in_(dags), DagRun.partition_key.is_(None))
+        .order_by(DagRun.id.desc())
+        .limit(MAX_KEYLESS)
+    )
+    return [(dag_id, run_id, str(state)) for dag_id, run_id, state in rows]
 
 
 def partitions_with_tasks(session: "Session", states: Collection[str], tasks: Collection[str]) -> set[str]:

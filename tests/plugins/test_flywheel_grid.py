@@ -173,3 +173,10 @@ def test_lines_that_others_say_already_are_left_out():
 )
 def test_times_and_sizes_are_words(said, expected):
     assert said == expected
+
+
+def test_a_task_marked_as_success_that_left_no_artifact_is_no_success():
+    cell = make_cell(None, run("success"), lambda _: None)
+    assert (cell.state, cell.note) == ("failed", "marked as success without an artifact: clear it")
+    lagging = make_cell(None, run("success", reference="verdict/b/0123456789abcdef"), lambda _: None)
+    assert lagging.state == "committed", "the catalog is some seconds behind"

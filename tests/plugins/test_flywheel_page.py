@@ -425,3 +425,20 @@ def test_a_warm_page_asks_s3_nothing(api, visitor, bucket):
     for path in paths:
         visitor.get(f"/sim2edge/{path}")
     assert Counting.asked == 0
+
+
+def test_a_batch_of_which_nothing_was_committed_has_a_row_whatever_dag_it_failed_in(visitor):
+    add_run("data_cleaning", "typo-batch", DagRunState.FAILED)
+    add_run("sim_capture", "marked-batch", DagRunState.SUCCESS)
+    page = visitor.get("/sim2edge/flywheel").text
+    assert "typo-batch" in page
+    assert "marked-batch" in page
+
+
+def test_a_run_without_a_batch_is_listed_below_the_grid(visitor):
+    assert "Runs without a batch" not in visitor.get("/sim2edge/flywheel").text
+    run = add_run("data_cleaning", None, DagRunState.FAILED)
+    page = visitor.get("/sim2edge/flywheel").text
+    assert "Runs without a batch" in page
+    assert f"/dags/data_cleaning/runs/{run}" in page
+    assert "data_cleaning: failed" in page

@@ -173,6 +173,8 @@ def _apply(cell: Cell, run: "StageRun") -> None:
         cell.quality = cell.cost = ""
     elif run.state == "failed" and newer:
         cell.state, cell.note = "failed", "see its log"
+    elif run.state == "success" and cell.record is None and run.reference is None:
+        cell.state, cell.note = "failed", "marked as success without an artifact: clear it"
     elif run.state == "success" and cell.record is None:
         cell.state = "committed"
     elif run.state == "success" and cell.state == "committed" and is_cached(cell.record, run):

@@ -77,6 +77,7 @@ def show_flywheel(
         **pages,
         champion=target(view, CHAMPION),
         notes=notes,
+        keyless=ask(notes, lambda: run_states.keyless_runs(session), []),
         held=ask(notes, lambda: read_hold(session), None),
         paused=describe_paused(paused, INDEX, catalog),
     )

@@ -23,6 +23,8 @@ STAGE_OF_TASK = {
 """Task id to the stage whose column shows it."""
 HEADS = ("sim_capture", "ingest_batch")
 """The DAGs that begin a batch."""
+OF_BATCHES = (*HEADS, "data_cleaning", "train_model", "release_model")
+"""The DAGs whose runs have a batch."""
 ACTIVE = ("running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred", "restarting")
 
 
@@ -72,11 +74,20 @@ def _urgency(run: StageRun) -> int:
 
 
 def started_batches(session: "Session") -> Mapping[str, datetime]:
-    """Return batches whose first run is active or failed, with its due date; they may have committed nothing yet."""
+    """Return batches that may have committed nothing, with the due date of a run.
+
+    A run is active or failed, of any DAG; or it began the batch and succeeded, as one does that was marked as success.
+    """
     started: dict[str, datetime] = {}
-    for batch, then in database.unfinished_partitions(session, HEADS):
+    unfinished = database.recent_partitions(session, OF_BATCHES, succeeded=False)
+    for batch, then in (*unfinished, *database.recent_partitions(session, HEADS, succeeded=True)):
         started.setdefault(batch, then)
     return started
+
+
+def keyless_runs(session: "Session") -> Sequence[tuple[str, str, str]]:
+    """Return DAG, run and state of the newest runs that should have a batch, and have none."""
+    return database.runs_without_partition(session, OF_BATCHES)
 
 
 def batches_in_state(session: "Session", state: str) -> Collection[str]:
