@@ -10,7 +10,7 @@ from obstore.store import MemoryStore
 
 from sim2edge.bus import Bus
 from sim2edge.catalog import Catalog, Record
-from sim2edge_airflow.pages.flywheel_grid import GridIndex, choose_batches, make_cell, make_rows
+from sim2edge_airflow.pages.flywheel_grid import GridIndex, choose_batches, choose_thread, make_cell, make_rows
 from sim2edge_airflow.pages.lineage_graph import COLUMNS, MAXIMUM, Node, draw, reduce
 from sim2edge_airflow.pages.page_words import ago, duration, number, size, words
 from sim2edge_airflow.pages.run_states import StageRun, choose
@@ -180,3 +180,26 @@ def test_a_task_marked_as_success_that_left_no_artifact_is_no_success():
     assert (cell.state, cell.note) == ("failed", "marked as success without an artifact: clear it")
     lagging = make_cell(None, run("success", reference="verdict/b/0123456789abcdef"), lambda _: None)
     assert lagging.state == "committed", "the catalog is some seconds behind"
+
+
+def made(kind, number, hours, **inputs):
+    """An artifact of batch `b`, made some hours ago."""
+    given = {role: (f"{role}/b/{each:016x}",) for role, each in inputs.items()}
+    at = NOW - hours * HOUR
+    return Record(f"{kind}/b/{number:016x}", "s", 1, at, 12.0, 1000, given, (), None, None, "0", {})
+
+
+def test_a_row_shows_one_training_and_no_release_of_another_model():
+    first = [made("dataset", 1, 9), made("model", 1, 8, dataset=1), made("verdict", 1, 7, model=1, dataset=1)]
+    first += [made("release", 1, 6, verdict=1, model=1), made("rollout", 1, 5, release=1)]
+    second = [made("dataset", 2, 4), made("model", 2, 3, dataset=2), made("verdict", 2, 2, model=2, dataset=2)]
+    by_kind: dict[str, list[Record]] = {}
+    for each in sorted([*first, *second], key=lambda record: record.finished, reverse=True):
+        by_kind.setdefault(each.kind, []).append(each)
+    assert choose_thread(by_kind) == {each.kind: each for each in second}
+    assert choose_thread({each.kind: [each] for each in first}) == {each.kind: each for each in first}
+
+
+def test_frames_of_episodes_that_were_captured_again_are_not_those_of_the_batch():
+    episodes, frames = made("episodes", 2, 1), made("frames", 1, 5, episodes=1)
+    assert choose_thread({"episodes": [episodes, made("episodes", 1, 9)], "frames": [frames]}) == {"episodes": episodes}

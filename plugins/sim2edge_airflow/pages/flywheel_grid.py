@@ -64,15 +64,13 @@ class GridIndex:
         now = catalog, catalog.changes
         if now == self._known:
             return
-        newest: dict[str, dict[str, Record]] = {}
-        for record in catalog.records():
-            if record.shard:
-                continue
-            kinds = newest.setdefault(record.partition, {})
-            if record.kind not in kinds or kinds[record.kind].finished < record.finished:
-                kinds[record.kind] = record
-        order = [(max(record.finished for record in kinds.values()), batch) for batch, kinds in newest.items()]
-        self._newest, self._order, self._known = newest, sorted(order, reverse=True), now
+        made: dict[str, dict[str, list[Record]]] = {}
+        for record in sorted(catalog.records(), key=lambda each: each.finished, reverse=True):
+            if not record.shard:
+                made.setdefault(record.partition, {}).setdefault(record.kind, []).append(record)
+        order = [(max(of_kind[0].finished for of_kind in kinds.values()), batch) for batch, kinds in made.items()]
+        self._newest = {batch: choose_thread(kinds) for batch, kinds in made.items()}
+        self._order, self._known = sorted(order, reverse=True), now
 
     def batches(self, started: Mapping[str, datetime]) -> Sequence[str]:
         """Return every batch, newest first: by its newest commit, or by its start if it has none."""
@@ -92,6 +90,29 @@ class GridIndex:
         kinds = self.newest(batch)
         states = [state_of(kinds.get(kind)) for kind, name in STAGE_OF.items() if stage in ("", name)]
         return state in states
+
+
+def choose_thread(made: Mapping[str, Sequence[Record]]) -> dict[str, Record]:
+    """Return one artifact of each kind of a batch, the newest made of the others: no row mixes trainings.
+
+    Args:
+        made: kind to the batch's artifacts of that kind, newest first.
+    """
+    chosen: dict[str, Record] = {}
+    for kind in (*STAGE_OF, *(each for each in made if each not in STAGE_OF)):
+        found = next((record for record in made.get(kind, ()) if fits(record, chosen)), None)
+        if found:
+            chosen[kind] = found
+    return chosen
+
+
+def fits(record: Record, chosen: Mapping[str, Record]) -> bool:
+    """Return whether an artifact was made of the chosen ones of its batch, and not of others of the same kinds."""
+    for parent in record.made_from:
+        kind, partition, _ = parent.split("/")
+        if partition == record.partition and kind in chosen and chosen[kind].reference != parent:
+            return False
+    return True
 
 
 def state_of(record: Record | None) -> str:
@@ -135,9 +156,15 @@ def make_rows(
 def _make_row(index: GridIndex, catalog: Catalog, batch: str, runs: Mapping[tuple[str, str], "StageRun"]) -> Row:
     kinds = index.newest(batch)
     row = Row(batch, max((record.finished for record in kinds.values()), default=LONG_AGO))
+    shown: dict[str, Record] = {}
     for kind, stage in STAGE_OF.items():
         run = runs.get((batch, stage))
-        row.cells[stage] = make_cell(kinds.get(kind), run, catalog.get)
+        result = catalog.get(run.reference) if run and run.reference else None
+        if result and not fits(result, shown):
+            run = None  # of another training than the cells before
+        row.cells[stage] = cell = make_cell(kinds.get(kind), run, catalog.get)
+        if cell.record:
+            shown[kind] = cell.record
     frames = kinds.get("frames")
     if frames and row.cells["augment"].state == "missing":
         row.cells["augment"].elsewhere = first_dataset(catalog, frames)
