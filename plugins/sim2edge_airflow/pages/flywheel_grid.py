@@ -98,19 +98,18 @@ def choose_thread(made: Mapping[str, Sequence[Record]]) -> dict[str, Record]:
     Args:
         made: kind to the batch's artifacts of that kind, newest first.
     """
-    chosen: dict[str, Record] = {}
-    for kind in (*STAGE_OF, *(each for each in made if each not in STAGE_OF)):
-        found = next((record for record in made.get(kind, ()) if fits(record, chosen)), None)
-        if found:
-            chosen[kind] = found
-    return chosen
+    chosen: dict[str, Record | None] = {}
+    for kind in (*(each for each in STAGE_OF if each in made), *(each for each in made if each not in STAGE_OF)):
+        chosen[kind] = next((record for record in made[kind] if fits(record, chosen)), None)
+    return {kind: record for kind, record in chosen.items() if record}
 
 
-def fits(record: Record, chosen: Mapping[str, Record]) -> bool:
+def fits(record: Record, chosen: Mapping[str, Record | None]) -> bool:
     """Return whether an artifact was made of the chosen ones of its batch, and not of others of the same kinds."""
     for parent in record.made_from:
         kind, partition, _ = parent.split("/")
-        if partition == record.partition and kind in chosen and chosen[kind].reference != parent:
+        other = chosen.get(kind)
+        if partition == record.partition and kind in chosen and (other is None or other.reference != parent):
             return False
     return True
 
