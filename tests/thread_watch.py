@@ -8,6 +8,7 @@ between two tests fails the next one, which says so.
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ import pytest
 INTERRUPT = signal.SIGUSR1
 _deaths: list[str] = []
 _in_test = False
+_heard = 0
+"""How often the main thread was interrupted."""
 
 
 def pytest_sessionstart() -> None:
@@ -28,7 +31,7 @@ def pytest_sessionstart() -> None:
         before(died)
         if os.getpid() == owner and died.exc_type is not SystemExit:
             _deaths.append(_describe(died))
-            signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
+            threading.Thread(target=_call, args=(_heard,), daemon=True).start()
 
     threading.excepthook = record
     signal.signal(INTERRUPT, _interrupt)
@@ -70,7 +73,16 @@ def _watching() -> Iterator[None]:
             _deaths.clear()
 
 
+def _call(heard: int) -> None:
+    """Signal the main thread until it has heard: a signal just before it begins to wait for a lock does not wake it."""
+    while _heard == heard:
+        signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
+        time.sleep(0.5)
+
+
 def _interrupt(_: int, __: FrameType | None) -> None:
+    global _heard
+    _heard += 1
     if _in_test:
         _fail("during this test")
 
