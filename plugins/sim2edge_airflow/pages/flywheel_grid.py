@@ -107,9 +107,9 @@ def choose_thread(made: Mapping[str, Sequence[Record]]) -> dict[str, Record]:
 def fits(record: Record, chosen: Mapping[str, Record | None]) -> bool:
     """Return whether an artifact was made of the chosen ones of its batch, and not of others of the same kinds."""
     for parent in record.made_from:
-        kind, partition, _ = parent.split("/")
+        kind, _, rest = parent.partition("/")  # a stage may have written anything
         other = chosen.get(kind)
-        if partition == record.partition and kind in chosen and (other is None or other.reference != parent):
+        if rest.startswith(f"{record.partition}/") and kind in chosen and (other is None or other.reference != parent):
             return False
     return True
 
