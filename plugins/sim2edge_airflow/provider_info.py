@@ -58,7 +58,7 @@ OPERATORS = (
     "reap_operator",
     "reconcile_operators",
 )
-LINKS = ("ArtifactLink", "ManifestLink", "ReportLink", "TrackingLink")
+LINKS = ("ArtifactLink", "ManifestLink", "ReportLink", "TrackingLink", "DocumentationLink")
 
 
 def get_provider_info() -> dict[str, Any]:

@@ -89,6 +89,8 @@ class Shown:
     """Returns the main quality figure, from `figures`; a missing figure leaves it empty."""
     report: str | None = None
     """The file to open first."""
+    documented: str = ""
+    """The page of `docs/` about the stage, without `.md`."""
 
 
 def named(*names: str) -> Mapping[str, str]:

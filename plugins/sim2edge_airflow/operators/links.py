@@ -52,6 +52,26 @@ class TrackingLink(PageLink):
         return super().get_link(operator, ti_key=ti_key) if is_tracked(operator.stage) else ""
 
 
+class DocumentationLink(PageLink):
+    """The page of the documentation about the task's stage."""
+
+    name, folder = "Documentation", "docs"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+        """Return the page's URL; empty for a stage that names none."""
+        page = page_about(operator.stage)
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        return f"{base}/sim2edge/{self.folder}/{page}" if page else ""
+
+
+def page_about(stage: str) -> str:
+    """Return the name of the page about a stage; empty if it has none or is not installed."""
+    try:
+        return get_stage(stage).shown.documented
+    except BadInput:
+        return ""
+
+
 def is_tracked(stage: str) -> bool:
     """Return whether MLflow tracks a stage's runs; False for a stage that is not installed."""
     try:
@@ -60,7 +80,7 @@ def is_tracked(stage: str) -> bool:
         return False
 
 
-LINKS = (ArtifactLink(), ManifestLink(), ReportLink(), TrackingLink())
+LINKS = (ArtifactLink(), ManifestLink(), ReportLink(), TrackingLink(), DocumentationLink())
 
 
 if TYPE_CHECKING:

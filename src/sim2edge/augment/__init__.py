@@ -29,6 +29,7 @@ STAGE = Stage(
     shown=Shown(
         figures={split: f"splits.{split}.frames" for split in ("train", "validation", "test")},
         headline=count_frames,
+        documented="retraining",
     ),
     image=Image(parent="tables"),
 )

@@ -22,6 +22,7 @@ STAGE = Stage(
         figures=named("episodes", "successes", "success_rate", "frames"),
         headline=lambda figures: f"{figures['success_rate']:.0%} ok",
         report="contact_sheet.png",
+        documented="capture",
     ),
     image=Image(parent="rendering"),
     resolve="sim2edge.capture.webots.installed:declare_release",

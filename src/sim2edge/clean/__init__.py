@@ -23,6 +23,7 @@ STAGE = Stage(
         figures=named("frames", "frames_seen", "episodes", "episodes_failed"),
         headline=lambda figures: f"{figures['frames'] / figures['frames_seen']:.1%} kept",
         report="report.html",
+        documented="data-format",
     ),
     image=Image(parent="tables"),
 )

@@ -27,6 +27,7 @@ STAGE = Stage(
             figures["chosen"] + (f" {figures['latency_ms']:.2f} ms" if "latency_ms" in figures else "")
         ),
         report="export_report.json",
+        documented="device-profiles",
     ),
     image=Image(parent="learning"),
     resolve="sim2edge.export.device_profile:resolve",

@@ -29,6 +29,7 @@ STAGE = Stage(
     shown=Shown(
         figures=named("episodes", "successes", "success_rate", "frames"),
         headline=lambda figures: f"{figures['success_rate']:.0%} ok",
+        documented="ingest",
     ),
     image=Image(parent="vision"),
 )

@@ -31,6 +31,7 @@ STAGE = Stage(
         figures=named("map_50", "map_50_95", "floor_accuracy", "epochs"),
         headline=lambda figures: f"mAP {figures['map_50']:.3f}",
         report="curves.png",
+        documented="retraining",
     ),
     image=Image(parent="tracked"),
     deterministic=lambda config: config.reproducible,

@@ -29,6 +29,7 @@ STAGE = Stage(
         figures=named("passed", "map_50", "map_50_95", "floor_accuracy", "distance_error_m"),
         headline=lambda figures: f"{'passed ' if figures.get('passed', True) else ''}{figures['map_50']:.3f}",
         report="confusion_matrix.png",
+        documented="gate",
     ),
     image=Image(parent="tracked"),
 )
