@@ -10,7 +10,11 @@ all interfaces and has no option for it, so `sim2edge up` and compose start none
 import copy
 from typing import Any
 
-from airflow.config_templates.airflow_local_settings import DEFAULT_LOGGING_CONFIG
+from airflow.config_templates.airflow_local_settings import (
+    DEFAULT_LOGGING_CONFIG,
+    DEFAULT_REMOTE_CONN_ID,  # noqa: F401  Airflow reads these two from the module that the setting names
+    REMOTE_TASK_LOG,  # noqa: F401
+)
 from airflow.utils.log.file_task_handler import FileTaskHandler
 
 

@@ -73,7 +73,7 @@ def test_the_login_of_prometheus_is_the_password_hashed(folder: Path):
 
 
 def test_airflow_hands_on_the_files_of_stages_alone(folder: Path):
-    assert {path.stem for path in (folder / "worker").iterdir()} == set(stage_names())
+    assert {path.stem for path in (folder / "worker").iterdir()} == {*stage_names(), "retention"}
     for path in (folder / "worker").iterdir():
         assert path.read_bytes() == (folder / "credentials" / path.name).read_bytes()
 

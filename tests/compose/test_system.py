@@ -200,6 +200,17 @@ def test_one_batch_reaches_the_canary(system, tmp_path):
     assert left == "", "stages leave no container"
 
 
+def test_the_logs_of_its_tasks_are_on_the_bucket(system, monkeypatch):
+    bus = bus_of(system, monkeypatch)
+    client = AirflowClient(system.url("airflow"), *logins(system.secrets)["airflow"])
+    run = urllib.parse.quote(client.runs("data_cleaning", "demo-1")[0]["dag_run_id"])
+    found = client._call("GET", f"/api/v2/dags/data_cleaning/dagRuns/{run}/taskInstances/clean/logs/1")
+    lines = [line if isinstance(line, str) else line["event"] for line in found["content"]]
+    assert any("s3://sim2edge/logs/dag_id=data_cleaning/" in line for line in lines), "read from the bucket"
+    assert any("frames/demo-1/" in line for line in lines)
+    assert any("task_id=clean" in key for key in bus.list("logs/dag_id=data_cleaning/"))
+
+
 def test_processes_make_the_same_bytes_as_containers(system, monkeypatch):
     bus = bus_of(system, monkeypatch)
     for reference in sorted(bus.artifacts()):
