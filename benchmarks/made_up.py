@@ -24,9 +24,17 @@ VARIANTS = (("onnx", "float32"), ("float16", "float16"), ("int8", "int8"))
 
 
 def fill(
-    bus: Bus, batches: int, trainings: int, devices: int = 12, first: datetime = START, *, current: bool = True
+    bus: Bus,
+    batches: int,
+    trainings: int,
+    devices: int = 12,
+    first: datetime = START,
+    *,
+    current: bool = True,
+    apart: timedelta = timedelta(hours=1),
+    ballast: int = 0,
 ) -> Sequence[Manifest]:
-    """Commit `batches` batches, an hour apart, and `trainings` trainings, each on all batches until then.
+    """Commit `batches` batches and `trainings` trainings, each on all batches until then.
 
     Args:
         bus: the bus to fill.
@@ -35,11 +43,13 @@ def fill(
         devices: how many devices run the last release.
         first: when the first batch was captured.
         current: whether to set the refs of champion and ring to the synthetic artifacts.
+        apart: time from batch to batch.
+        ballast: further bytes of payload of each batch's episodes.
 
     Returns:
         the verdicts, oldest first.
     """
-    frames = in_threads(lambda number: make_batch(bus, number, first + timedelta(hours=number)), range(batches))
+    frames = in_threads(lambda number: make_batch(bus, number, first + number * apart, ballast), range(batches))
     verdicts: list[Manifest] = []
     champion: Manifest | None = None
     for number in range(1, trainings + 1):
@@ -55,7 +65,7 @@ def fill(
     return verdicts
 
 
-def make_batch(bus: Bus, number: int, start: datetime) -> Manifest:
+def make_batch(bus: Bus, number: int, start: datetime, ballast: int = 0) -> Manifest:
     """Commit the episodes and the frames of one batch, and return the frames."""
     batch = f"night-{number:04d}"
     success = 0.7 + number % 7 / 25
@@ -64,7 +74,8 @@ def make_batch(bus: Bus, number: int, start: datetime) -> Manifest:
     summary = {"episodes": EPISODES, "successes": round(EPISODES * success), "success_rate": success, "frames": 4000}
     episodes = commit(
         bus, "capture", "episodes", batch, {}, {**summary, "seeds": seeds}, start, 57.0,
-        {"contact_sheet.png": picture(number)}, listed=files, size=70_000_000,
+        {"contact_sheet.png": picture(number), **({"ballast.bin": bytes(ballast)} if ballast else {})},
+        listed=files, size=70_000_000,
     )  # fmt: skip
     kept = {"frames": 3900 - number % 5 * 40, "frames_seen": 4000, "episodes": 20, "episodes_failed": 2}
     report = {"report.html": f"<h1>Quality of {batch}</h1>".encode()}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from forwarder import Forwarder
@@ -120,15 +121,26 @@ class Pipeline:
 
 
 @pytest.fixture(scope="session")
-def pipeline(s3_server, tmp_path_factory) -> Pipeline:
+def on_server(tmp_path_factory) -> Callable[[Any], Pipeline]:
+    """Sets up the tiny pipeline on an S3 server, before its first stage."""
+
+    def set_up(server: Any) -> Pipeline:
+        home = tmp_path_factory.mktemp("pipeline")
+        environment = {**os.environ, **server.environment(), "SIM2EDGE_KEYS": str(home / "keys")}
+        environment["SIM2EDGE_SCRATCH"] = str(home / "scratch")
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        environment.pop("SIM2EDGE_PRESET", None)
+        made = Pipeline(environment, server.role)
+        assert made.run("ota", "init").code == 0
+        return made
+
+    return set_up
+
+
+@pytest.fixture(scope="session")
+def pipeline(s3_server, on_server) -> Pipeline:
     """The tiny pipeline, run from capture to push."""
-    home = tmp_path_factory.mktemp("pipeline")
-    environment = {**os.environ, **s3_server.environment(), "SIM2EDGE_KEYS": str(home / "keys")}
-    environment["SIM2EDGE_SCRATCH"] = str(home / "scratch")
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    environment.pop("SIM2EDGE_PRESET", None)
-    made = Pipeline(environment, s3_server.role)
-    assert made.run("ota", "init").code == 0
+    made = on_server(s3_server)
     for stage in CHAIN:
         made.make(stage)
     return made

@@ -23,7 +23,7 @@ class PipelineSettings(BaseOperator):
     ui_color = "#e4e4f4"
 
     def __init__(self, *, pipeline: Path, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=True, **kwargs)  # an XCom a stage, for `output["train"]`
         self.pipeline = str(pipeline)
 
     def execute(self, context: Context) -> dict[str, list[str]]:  # noqa: ARG002
