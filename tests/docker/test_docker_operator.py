@@ -49,7 +49,7 @@ class Task:
         operator.execute(
             Context(
                 ti=instance,
-                dag_run=SimpleNamespace(partition_key=self.partition, run_type="manual"),
+                dag_run=SimpleNamespace(dag_id="dag", partition_key=self.partition, run_type="manual"),
                 params={},
                 triggering_asset_events={},
                 outlet_events=defaultdict(SimpleNamespace),
