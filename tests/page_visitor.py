@@ -2,7 +2,8 @@
 
 from typing import Any
 
-API_PASSWORDS = {"admin": "admin-password", "viewer": "viewer-password"}
+API_PASSWORDS = {user: f"{user}-password" for user in ("admin", "op", "user", "viewer")}
+"""User to password; each is named after its role."""
 
 
 def pages_of(api: Any) -> Any:

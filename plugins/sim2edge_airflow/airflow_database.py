@@ -1,15 +1,17 @@
 """Query Airflow's own database: the only module that uses Airflow's tables and sessions, which are not public API.
 
 Everything else calls these functions. If an upgrade of Airflow changes an internal used here,
-`tests/plugins/test_airflow_internals.py` fails and names what breaks. Queries are read-only and bounded; only
-`add_pool` writes. Airflow's models are imported inside the functions: every process of Airflow imports this module,
-and task processes have no database.
+`tests/plugins/test_airflow_internals.py` fails and names what breaks. Queries are bounded, and read-only but for
+`add_pool` and the changes that persons make on the pages. Airflow's models are imported inside the functions: every
+process of Airflow imports this module, and task processes have no database.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from sim2edge.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -22,6 +24,8 @@ MAX_STARTED = 50
 MAX_RUNS = 50
 MAX_KEYLESS = 5
 MAX_FOUND = 1000
+MAX_NOTE = 1000
+"""Characters of a run's note that Airflow's database takes."""
 XCOM_KEYS = ("return_value", "outcome", "refused")
 
 
@@ -280,6 +284,142 @@ def task_rows(session: "Session", dag_id: str, run_id: str) -> Iterable[Any]:
         )
         .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
         .limit(MAX_FOUND)
+    )
+
+
+def dags_by_tag(session: "Session", tag: str) -> dict[str, bool]:
+    """Return the DAGs with a tag, and whether each is paused."""
+    from airflow.models.dag import DagModel, DagTag
+    from sqlalchemy import select
+
+    rows = session.execute(
+        select(DagModel.dag_id, DagModel.is_paused)
+        .join(DagTag, DagTag.dag_id == DagModel.dag_id)
+        .where(DagTag.name == tag, ~DagModel.is_stale)
+    )
+    return {dag_id: bool(paused) for dag_id, paused in rows}
+
+
+def failed_tasks(session: "Session", dag_id: str, run_id: str) -> Sequence[tuple[str, int, str]]:
+    """Return task, map index and state of the tasks of a run that failed, or did not run because others failed."""
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import select
+
+    rows = session.execute(
+        select(TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state)
+        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
+        .where(TaskInstance.state.in_(("failed", "upstream_failed")))
+        .order_by(TaskInstance.task_id, TaskInstance.map_index)
+        .limit(MAX_FOUND)
+    )
+    return [(task, index, str(state)) for task, index, state in rows]
+
+
+# Changes that a person makes on the pages: as Airflow's own API makes them
+
+
+def start_run(
+    session: "Session",
+    dag_id: str,
+    *,
+    run_id: str,
+    partition: str | None,
+    conf: dict[str, Any],
+    user: Any,
+    note: str,
+) -> None:
+    """Create a queued run of a DAG, as `POST /api/v2/dags/{dag_id}/dagRuns` does.
+
+    Raises:
+        NotFound: there is no such DAG.
+        BadInput: its params do not take the conf, or it has no partitions.
+    """
+    from airflow.exceptions import ParamValidationError
+    from airflow.models.dagbag import DBDagBag
+    from airflow.utils.state import DagRunState
+    from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+    dag = DBDagBag().get_latest_version_of_dag(dag_id, session=session)
+    if dag is None:
+        raise NotFound(f"Airflow has no DAG '{dag_id}' yet")
+    try:
+        dag.validate_partition_key(partition)
+        run = dag.create_dagrun(
+            run_id=run_id,
+            logical_date=None,
+            run_after=datetime.now(UTC),
+            conf=conf,
+            run_type=DagRunType.MANUAL,
+            triggered_by=DagRunTriggeredByType.UI,
+            triggering_user_name=user.get_name(),
+            state=DagRunState.QUEUED,
+            partition_key=partition,
+            partition_date=dag.timetable.resolve_partition_date(partition),
+            session=session,
+        )
+    except (ParamValidationError, ValueError) as error:
+        raise BadInput(f"{dag_id}: {error}") from None
+    run.note = (note, user.get_id())
+
+
+def clear_failed(session: "Session", dag_id: str, run_id: str) -> None:
+    """Have the failed tasks of a run, and those that did not run because of them, done again.
+
+    Raises:
+        NotFound: the run or its DAG does not exist any more.
+    """
+    from airflow.models.dagbag import DBDagBag
+
+    run = find_run(session, dag_id, run_id)
+    dag = DBDagBag().get_dag_for_run(run, session=session) if run else None
+    if dag is None:
+        raise NotFound(f"Airflow has no run '{run_id}' of DAG '{dag_id}'")
+    dag.clear(run_id=run_id, only_failed=True, session=session)
+
+
+def write_note(session: "Session", dag_id: str, run_id: str, note: str, user_id: str) -> None:
+    """Add a line to the note of a run, above what is there."""
+    run = find_run(session, dag_id, run_id)
+    if run and run.dag_run_note is None:
+        run.note = (note, user_id)
+    elif run:
+        run.dag_run_note.content = f"{note}\n{run.dag_run_note.content or ''}"[:MAX_NOTE]
+        run.dag_run_note.user_id = user_id
+
+
+def set_paused(session: "Session", dags: Collection[str], paused: bool) -> None:
+    """Pause or unpause DAGs, those of them that exist."""
+    from airflow.models.dag import DagModel
+    from sqlalchemy import update
+
+    session.execute(update(DagModel).where(DagModel.dag_id.in_(dags)).values(is_paused=paused))
+
+
+def set_variable(session: "Session", key: str, value: str | None) -> None:
+    """Write one of Airflow's variables; None deletes it."""
+    from airflow.models.variable import Variable
+
+    if value is None:
+        Variable.delete(key, session=session)
+    else:
+        Variable.set(key, value, session=session)
+
+
+def add_log(
+    session: "Session", event: str, user_name: str, extra: str, dag_id: str | None = None, run_id: str | None = None
+) -> None:
+    """Add an entry to Airflow's audit log."""
+    from airflow.models.log import Log
+
+    session.add(
+        Log(
+            event=event,
+            owner=user_name,
+            owner_display_name=user_name,
+            extra=extra,
+            dag_id=dag_id or None,
+            run_id=run_id,
+        )
     )
 
 

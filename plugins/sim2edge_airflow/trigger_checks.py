@@ -15,6 +15,7 @@ from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
 from sim2edge.lines import quote
 from sim2edge.manifest import check_partition
+from sim2edge.withdrawal import Withdrawn
 from sim2edge_airflow.run_settings import (
     SCOPES,
     RunSettings,
@@ -33,12 +34,14 @@ OTHERS: Mapping[str, Collection[str]] = {
     "retention": ("dry_run",),
 }
 """DAGs without a batch, and the names in their conf."""
+MAKES_DATA = ("sim_capture", "ingest_batch", "data_cleaning")
+"""DAGs whose runs make the data of their batch: not of one that is withdrawn."""
 CHOSEN = ("preset", "overrides", "replace")
 """Names in a conf that decide what a run makes."""
 
 
 class Taken(BadInput):
-    """The batch has, or is getting, other settings (HTTP 409)."""
+    """The batch is withdrawn, or has, or is getting, other settings (HTTP 409)."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,18 @@ def check_batch(dag_id: str, partition: object) -> str | None:
     if not isinstance(partition, str) or not partition:
         raise BadInput(f"partition_key: {dag_id} needs the batch id as its partition key")
     return check_partition(partition)
+
+
+def check_not_withdrawn(bus: Bus, dag_id: str, batch: str) -> None:
+    """Check that a batch whose data are to be made is not withdrawn.
+
+    Raises:
+        Taken: it is; says who withdrew it, when and why.
+    """
+    try:
+        Withdrawn(bus).check_batch(dag_id, batch)
+    except BadInput as error:
+        raise Taken(f"{error}; `sim2edge withdraw {batch} --undo` lifts it") from None
 
 
 def check_settings_fit(bus: Bus, batch: str, conf: Mapping[str, Any], default_preset: str) -> None:

@@ -65,10 +65,38 @@ def api(airflow_database):
 
     # Where Airflow will look for it: another conftest.py may have set its home by now.
     Path(conf.get("core", "simple_auth_manager_passwords_file")).write_text(json.dumps(API_PASSWORDS))
-    conf.set("core", "simple_auth_manager_users", "admin:admin,viewer:viewer")
+    conf.set("core", "simple_auth_manager_users", ",".join(f"{user}:{user}" for user in API_PASSWORDS))
     conf.set("api_auth", "jwt_secret", "x" * 64)
     conf.set("api", "secret_key", "y" * 64)
     return create_app(apps="core")
+
+
+@pytest.fixture(scope="session")
+def database_with_dags(airflow_database):
+    """A copy of Airflow's database with the DAGs of this checkout in it."""
+    from airflow import settings
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    from airflow.utils.session import create_session
+
+    with sqlite3.connect(":memory:") as before, closing(sqlite3.connect(settings.engine.url.database)) as now:
+        now.backup(before)
+        with create_session() as session:
+            DagBundlesManager().sync_bundles_to_db(session=session)
+        sync_bag_to_db(DagBag(str(ROOT / "dags")), "dags-folder", None)
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
+        now.backup(copy)
+        before.backup(now)
+    return copy
+
+
+@pytest.fixture
+def dags(database_as_it_was, database_with_dags):
+    """The DAGs in Airflow's database, for one test: elsewhere a 404 of Airflow tells that a request has passed."""
+    from airflow import settings
+
+    with closing(sqlite3.connect(settings.engine.url.database)) as now:
+        database_with_dags.backup(now)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ MODELS = {
         "dag_run_note": "the note of a run that a training started",
         "triggering_user_name": "who started the run that has the batch",
         "conf": "whether a batch is being made with other settings",
+        "note": "who started a run from the pages, and why",
     },
     "airflow.models.taskinstance.TaskInstance": {
         "dag_id": "no task is found",
@@ -68,12 +69,19 @@ MODELS = {
         ("ti_id", "created_at", "responded_at"), "an answer to an approval right after it was asked for would be void"
     ),
     "airflow.models.variable.Variable": dict.fromkeys(("key", "val"), "whether the system is on hold, on the page"),
-    "airflow.models.dag.DagModel": dict.fromkeys(("dag_id", "is_paused"), "what waits for a paused DAG, on the page"),
+    "airflow.models.dag.DagModel": dict.fromkeys(
+        ("dag_id", "is_paused", "is_stale"), "what waits for a paused DAG, on the page; holding the system from there"
+    ),
+    "airflow.models.dag.DagTag": dict.fromkeys(("dag_id", "name"), "holding the system from the page"),
+    "airflow.models.log.Log": dict.fromkeys(
+        ("event", "owner", "owner_display_name", "extra", "dag_id", "run_id"), "the audit log of actions of the pages"
+    ),
     "airflow.models.pool.Pool": dict.fromkeys(
         ("pool", "slots", "description", "include_deferred"), "the pools that are made at the start"
     ),
 }
 
+STARTS = "no action of the pages could start a run"
 # By function: the arguments that we give, with what calls it.
 FUNCTIONS = {
     "airflow.utils.session.create_session": ((), "the pools that are made at the start"),
@@ -84,12 +92,31 @@ FUNCTIONS = {
         "the pages would be public",
     ),
     "airflow.api_fastapi.auth.managers.models.resource_details.DagAccessEntity": (None, "the pages would be public"),
+    "airflow.api_fastapi.app.get_auth_manager": ((), "nobody could be told what they may do"),
+    "airflow.models.dagbag.DBDagBag.get_latest_version_of_dag": (("dag_id", "session"), STARTS),
+    "airflow.models.dagbag.DBDagBag.get_dag_for_run": (("dag_run", "session"), "what failed could not run again"),
+    "airflow.serialization.definitions.dag.SerializedDAG.create_dagrun": (
+        (
+            *("run_id", "logical_date", "run_after", "conf", "run_type", "triggered_by", "triggering_user_name"),
+            *("state", "partition_key", "partition_date", "session"),
+        ),
+        STARTS,
+    ),
+    "airflow.serialization.definitions.dag.SerializedDAG.validate_partition_key": (("partition_key",), STARTS),
+    "airflow.serialization.definitions.dag.SerializedDAG.clear": (
+        ("run_id", "only_failed", "session"),
+        "what failed could not run again",
+    ),
+    "airflow.models.variable.Variable.set": (("key", "value", "session"), "the system could not be held"),
+    "airflow.models.variable.Variable.delete": (("key", "session"), "a hold could not be ended"),
     "airflow.api_fastapi.common.db.common.SessionDep": (None, "the pages could not ask the database"),
 }
 
 
 def load(path):
     module, _, name = path.rpartition(".")
+    if module.rpartition(".")[2][0].isupper():  # a method
+        return getattr(load(module), name)
     return getattr(importlib.import_module(module), name)
 
 

@@ -10,6 +10,8 @@ from page_visitor import log_in
 from plugins.fake_stage import produce
 
 from sim2edge import plan as plans
+from sim2edge.tombstone import Event
+from sim2edge.withdrawal import record
 
 NOW = datetime.now(UTC)
 
@@ -92,6 +94,16 @@ def test_a_batch_that_exists_with_other_settings_is_named(browser, s3, partition
     assert trigger(browser, batch=partition, overrides=["capture.episodes=4"], replace=True)[0] == 404
     assert trigger(browser, batch=partition)[0] == 404
     assert trigger(browser, batch=partition, overrides=["clean.width=48"])[0] == 404
+
+
+@pytest.mark.parametrize(("dag", "status"), [("sim_capture", 409), ("data_cleaning", 409), ("release_model", 404)])
+def test_a_withdrawn_batch_is_named_with_the_reason(browser, s3, partition, dag, status):
+    record(s3, partition, Event(action="withdraw", reason="wrong labels", by="ana", at=NOW))
+    answer = trigger(browser, dag, batch=partition)
+    assert answer[0] == status
+    assert ("by ana: wrong labels" in answer[1]) == (status == 409)
+    record(s3, partition, Event(action="lift", reason="they are right", by="ana", at=NOW))
+    assert trigger(browser, dag, batch=partition)[0] == 404
 
 
 def test_while_s3_does_not_answer_a_request_passes_and_the_first_task_compares(browser, monkeypatch):

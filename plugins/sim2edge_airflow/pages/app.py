@@ -1,8 +1,8 @@
 """Build the pages inside Airflow's UI: one application that Airflow's API server mounts under `/sim2edge`.
 
-Read-only, for users with permission to read assets and runs in Airflow; the server reads the bus with its own
-credentials. Pages are rendered on the server (`rendering.py`); the only script lets links leave the frame in which
-Airflow shows the pages.
+For users with permission to read assets and runs in Airflow; the server reads the bus with its own credentials, and
+writes nothing there: what a user may change (`acting/`) is changed by a run of a DAG. Pages are rendered on the server
+(`rendering.py`); the only script lets links leave the frame in which Airflow shows the pages.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from sim2edge.errors import BadInput, Corrupt, Erased, Forbidden, Misconfigured, Missing, NotFound, Unavailable
 from sim2edge_airflow.pages import artifact_page, docs_page, fleet_page, flywheel_page, lineage_page, run_page
+from sim2edge_airflow.pages.acting import routes
 from sim2edge_airflow.pages.bus_view import BusView
 from sim2edge_airflow.pages.rendering import FOLDER, explain_error, explain_failure, explain_http, explain_validation
 
@@ -46,7 +47,7 @@ def make_app(view: BusView | None = None) -> FastAPI:
     app = FastAPI(title="sim2edge", dependencies=logged_in, **off)
     app.state.view = view or BusView()
     app.middleware("http")(add_headers)
-    for part in (flywheel_page, artifact_page, lineage_page, fleet_page, run_page, docs_page):
+    for part in (flywheel_page, artifact_page, lineage_page, fleet_page, run_page, docs_page, routes):
         app.include_router(part.ROUTES)
     app.add_api_route("/style.css", lambda: show_static("style.css"), response_class=FileResponse)
     app.add_api_route("/page.js", lambda: show_static("page.js"), response_class=FileResponse)

@@ -139,6 +139,7 @@ class RunDetails:
     tasks: Sequence[TaskOutcome]
     events: Sequence[tuple[str, Mapping[str, Any]]]
     """Asset's name and the event's `extra`."""
+    note: str = ""
 
 
 def read_run(session: "Session", dag_id: str, run_id: str) -> RunDetails | None:
@@ -153,7 +154,8 @@ def read_run(session: "Session", dag_id: str, run_id: str) -> RunDetails | None:
     outcomes = [TaskOutcome(t[0], t[1], t[2] or "none", t[3], t[4], t[5], xcoms.get((t[0], t[1]), {})) for t in tasks]
     outcomes.sort(key=lambda task: (task.started is None, task.started, task.task_id, task.map_index))
     events = database.events_of(run)
-    return RunDetails(dag_id, run_id, run.partition_key, str(run.state), run.start_date, run.end_date, outcomes, events)
+    when = run.start_date, run.end_date
+    return RunDetails(dag_id, run_id, run.partition_key, str(run.state), *when, outcomes, events, run.note or "")
 
 
 def plain(value: Any) -> Any:

@@ -1,12 +1,13 @@
 """Answer a request that would start a run with a mistake in it: middleware of Airflow's API server.
 
 It reads the requests of UI and API that start runs of our DAGs, of users who are logged in, and answers 422 where
-`trigger_checks.py` finds a mistake, 409 where the batch has other settings; everything else passes unchanged.
+`trigger_checks.py` finds a mistake, 409 where the batch is withdrawn or has other settings; all others pass unchanged.
 """
 
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
@@ -96,23 +97,40 @@ def check_content(path: str, content: Mapping[str, Any]) -> None:
 
     Raises:
         BadInput: there is a mistake in it.
-        Taken: its batch has, or is getting, other settings.
+        Taken: see `check_run`.
     """
     trigger = find_path(TRIGGER, path)
     dag_id = trigger.group(1) if trigger else str(content.get("dag_id"))
     conf = content.get("conf" if trigger else "dag_run_conf") or {}
-    if not checks.is_ours(dag_id) or not isinstance(conf, Mapping):
+    if isinstance(conf, Mapping):
+        check_run(dag_id, content.get("partition_key"), conf, backfill=not trigger)
+
+
+def check_run(dag_id: str, partition: object, conf: Mapping[str, Any], *, backfill: bool = False) -> None:
+    """Check a run that somebody wants to start; of a DAG that is not ours, nothing.
+
+    Args:
+        dag_id: the DAG.
+        partition: its partition key; not looked at for a backfill.
+        conf: its conf.
+        backfill: whether it stands for the runs of a backfill.
+
+    Raises:
+        BadInput: there is a mistake in it.
+        Taken: its batch is withdrawn, or has, or is getting, other settings.
+    """
+    if not checks.is_ours(dag_id):
         return
     preset = read_default_preset()
     checks.check_conf(dag_id, conf, preset)
-    batch = checks.check_batch(dag_id, content.get("partition_key")) if trigger else None
+    batch = None if backfill else checks.check_batch(dag_id, partition)
     if batch is None:
         return
     with database.open_session() as session:
         active = [checks.ActiveRun(*row) for row in database.active_runs(session, dag_id, batch)]
     checks.check_no_other(dag_id, batch, conf, active)
-    if dag_id == "sim_capture":
-        try:
+    with suppress(Unavailable):
+        if dag_id in checks.MAKES_DATA:
+            checks.check_not_withdrawn(connect_bus(patience_s=PATIENCE_S), dag_id, batch)
+        if dag_id == "sim_capture":
             checks.check_settings_fit(connect_bus(patience_s=PATIENCE_S), batch, conf, preset)
-        except Unavailable:
-            return
