@@ -17,7 +17,15 @@ from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
 from sim2edge.errors import BadInput, Corrupt, Erased, Forbidden, Misconfigured, Missing, NotFound, Unavailable
-from sim2edge_airflow.pages import artifact_page, batch_pictures, fleet_page, flywheel_page, lineage_page, run_page
+from sim2edge_airflow.pages import (
+    artifact_page,
+    batch_pictures,
+    fleet_page,
+    flywheel_page,
+    lineage_page,
+    run_page,
+    trends_page,
+)
 from sim2edge_airflow.pages.bus_view import BusView
 from sim2edge_airflow.pages.rendering import FOLDER, explain_error, explain_failure, explain_http, explain_validation
 
@@ -46,7 +54,7 @@ def make_app(view: BusView | None = None) -> FastAPI:
     app = FastAPI(title="sim2edge", dependencies=logged_in, **off)
     app.state.view = view or BusView()
     app.middleware("http")(add_headers)
-    for part in (flywheel_page, batch_pictures, artifact_page, lineage_page, fleet_page, run_page):
+    for part in (flywheel_page, batch_pictures, artifact_page, lineage_page, fleet_page, run_page, trends_page):
         app.include_router(part.ROUTES)
     app.add_api_route("/style.css", lambda: show_static("style.css"), response_class=FileResponse)
     app.add_api_route("/page.js", lambda: show_static("page.js"), response_class=FileResponse)
