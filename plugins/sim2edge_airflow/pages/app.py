@@ -24,6 +24,7 @@ from sim2edge_airflow.pages import (
     flywheel_page,
     lineage_page,
     run_page,
+    timeline_page,
     trends_page,
 )
 from sim2edge_airflow.pages.bus_view import BusView
@@ -40,6 +41,17 @@ STATUS: Mapping[type[Exception], int] = {
     Unavailable: 503,
 }
 """Error class to HTTP status; the most derived class of an error applies."""
+PARTS = (
+    flywheel_page,
+    batch_pictures,
+    artifact_page,
+    lineage_page,
+    fleet_page,
+    run_page,
+    trends_page,
+    timeline_page,
+)
+"""Modules with the routes of the pages; the first that matches answers."""
 ALL_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
@@ -54,7 +66,7 @@ def make_app(view: BusView | None = None) -> FastAPI:
     app = FastAPI(title="sim2edge", dependencies=logged_in, **off)
     app.state.view = view or BusView()
     app.middleware("http")(add_headers)
-    for part in (flywheel_page, batch_pictures, artifact_page, lineage_page, fleet_page, run_page, trends_page):
+    for part in PARTS:
         app.include_router(part.ROUTES)
     app.add_api_route("/style.css", lambda: show_static("style.css"), response_class=FileResponse)
     app.add_api_route("/page.js", lambda: show_static("page.js"), response_class=FileResponse)
