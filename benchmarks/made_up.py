@@ -20,6 +20,12 @@ from sim2edge.manifest import Cost, File, Manifest
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EPISODES = 20
 RULES = ("floor_accuracy at least", "map_50 at least", "map_50 against the best", "ap_50 of cable at least")
+LABELS = {
+    "class_counts": {"chair": 512, "table": 204, "cable": 31},
+    "floor_counts": {"wood": 2600, "tile": 1200},
+    "distance_histogram": {"bin_m": 0.5, "counts": [12, 90, 160, 210, 150, 80, 45, 0]},
+    "quarantine_counts": {"lidar_nan": 4},
+}
 VARIANTS = (("onnx", "float32"), ("float16", "float16"), ("int8", "int8"))
 
 
@@ -77,7 +83,7 @@ def make_batch(bus: Bus, number: int, start: datetime, ballast: int = 0) -> Mani
         {"contact_sheet.png": picture(number), **({"ballast.bin": bytes(ballast)} if ballast else {})},
         listed=files, size=70_000_000,
     )  # fmt: skip
-    kept = {"frames": 3900 - number % 5 * 40, "frames_seen": 4000, "episodes": 20, "episodes_failed": 2}
+    kept = {"frames": 3900 - number % 5 * 40, "frames_seen": 4000, "episodes": 20, "episodes_failed": 2, **LABELS}
     report = {"report.html": f"<h1>Quality of {batch}</h1>".encode()}
     return commit(
         bus, "clean", "frames", batch, {"episodes": [episodes.reference]}, kept,
@@ -153,10 +159,10 @@ def release(bus: Bus, model: Manifest, verdict: Manifest, devices: int) -> Manif
 def commit(
     bus: Bus, stage: str, kind: str, batch: str, inputs: Mapping[str, Sequence[str]], summary: Mapping[str, Any],
     finished: datetime, wall_s: float, files: Mapping[str, bytes], *, listed: Mapping[str, bytes] | None = None,
-    size: int | None = None, refused: str | None = None,
+    size: int | None = None, refused: str | None = None, shard: str | None = None, parts: Sequence[str] = (),
 ) -> Manifest:  # fmt: skip
     """Commit an artifact with the payload `files`; those in `listed` are only in its manifest."""
-    identity = hashlib.sha256(f"{stage}{batch}{json.dumps(inputs)}".encode()).hexdigest()[:16]
+    identity = hashlib.sha256(f"{stage}{batch}{json.dumps(inputs)}{shard or ''}".encode()).hexdigest()[:16]
     for path, content in files.items():
         bus.put(f"{kind}/{batch}/{identity}/made-up/{path}", content)
     described = [
@@ -177,6 +183,8 @@ def commit(
             files=described,
             summary=dict(summary),
             refused=refused,
+            shard=shard,
+            parts=list(parts),
             environment={"python": "3.11"},
             started=finished - timedelta(seconds=wall_s),
             finished=finished,

@@ -55,6 +55,8 @@ class Ref:
     target: str
     previous: str | None
     tag: str
+    moved: str | None = None
+    """When it was moved, in ISO 8601, as its writer says; None if it does not."""
 
     @property
     def artifact(self) -> str:
@@ -435,7 +437,7 @@ class Bus:
             return None
         try:
             content = json.loads(found[0])
-            return Ref(name, content["target"], content["previous"], found[1])
+            return Ref(name, content["target"], content["previous"], found[1], content.get("moved"))
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"{name}: not a ref") from error
 

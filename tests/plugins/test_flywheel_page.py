@@ -294,7 +294,7 @@ def paths_of(app):
     """An address of every route of the pages."""
     values = {
         "kind": "frames", "partition": "night-0001", "identity": ID, "path": "report.html", "batch": "night-0001",
-        "device": "pi-1", "dag_id": "train_model", "run_id": "x", "name": "capture",
+        "device": "pi-1", "dag_id": "train_model", "run_id": "x", "name": "capture", "number": 3,
     }  # fmt: skip
     routes = [route for route in app.routes if isinstance(route, APIRoute)]
     assert len(routes) >= 15

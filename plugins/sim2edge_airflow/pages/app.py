@@ -17,7 +17,17 @@ from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
 from sim2edge.errors import BadInput, Corrupt, Erased, Forbidden, Misconfigured, Missing, NotFound, Unavailable
-from sim2edge_airflow.pages import artifact_page, docs_page, fleet_page, flywheel_page, lineage_page, run_page
+from sim2edge_airflow.pages import (
+    artifact_page,
+    batch_pictures,
+    docs_page,
+    fleet_page,
+    flywheel_page,
+    lineage_page,
+    run_page,
+    timeline_page,
+    trends_page,
+)
 from sim2edge_airflow.pages.acting import routes
 from sim2edge_airflow.pages.bus_view import BusView
 from sim2edge_airflow.pages.rendering import FOLDER, explain_error, explain_failure, explain_http, explain_validation
@@ -33,6 +43,19 @@ STATUS: Mapping[type[Exception], int] = {
     Unavailable: 503,
 }
 """Error class to HTTP status; the most derived class of an error applies."""
+PARTS = (
+    flywheel_page,
+    batch_pictures,
+    artifact_page,
+    lineage_page,
+    fleet_page,
+    run_page,
+    trends_page,
+    timeline_page,
+    docs_page,
+    routes,
+)
+"""Modules with the routes of the pages; the first that matches answers."""
 ALL_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
@@ -47,7 +70,7 @@ def make_app(view: BusView | None = None) -> FastAPI:
     app = FastAPI(title="sim2edge", dependencies=logged_in, **off)
     app.state.view = view or BusView()
     app.middleware("http")(add_headers)
-    for part in (flywheel_page, artifact_page, lineage_page, fleet_page, run_page, docs_page, routes):
+    for part in PARTS:
         app.include_router(part.ROUTES)
     app.add_api_route("/style.css", lambda: show_static("style.css"), response_class=FileResponse)
     app.add_api_route("/page.js", lambda: show_static("page.js"), response_class=FileResponse)

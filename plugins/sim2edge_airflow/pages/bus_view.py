@@ -138,6 +138,15 @@ class BusView:
             raise NotFound(f"'{name[:80]}': no device of this name has reported yet")
         return known or self._try(lambda: read_device(self.bus, name))
 
+    def read(self, key: str) -> bytes:
+        """Return the content of an object.
+
+        Raises:
+            Missing: it does not exist.
+            Unavailable: S3 does not answer.
+        """
+        return self._try(lambda: self.bus.get(key))
+
     def check(self, manifest: Manifest, file: File) -> None:
         """Check that a file exists with the size in its manifest.
 
@@ -214,7 +223,7 @@ class BusView:
         if file.bytes > MAX_JSON_BYTES:
             raise BadInput(f"{reference}/{path}: too large to be shown")
         self.check(manifest, file)
-        content = self._try(lambda: self.bus.get(f"{reference}/{manifest.attempt}/{path}"))
+        content = self.read(f"{reference}/{manifest.attempt}/{path}")
         try:
             return json.loads(content)
         except (ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ from sim2edge.fleet import Device
 from sim2edge_airflow.pages.bus_view import MAX_DEVICES, BusView
 from sim2edge_airflow.pages.page_words import short
 from sim2edge_airflow.pages.rendering import cut, get_view, render
+from sim2edge_airflow.pages.terms import Term, ring_terms
 
 ROUTES = APIRouter()
 SIGNS = {"running": "committed", "trial": "running", "starting": "running"}
@@ -40,6 +41,7 @@ def show_devices(
         request,
         "devices.html",
         rings=list_rings(view),
+        former=list_former(view),
         devices=[(device, view.release_named(device.release), sign, word) for device, sign, word in shown],
         age_s=view.fleet_age_s,
         text=text,
@@ -103,6 +105,12 @@ def list_rings(view: BusView) -> list[dict[str, Any]]:
             {"name": ring, "rollout": ref.target, "release": release, "record": rollout, "on": on, "of": len(members)}
         )
     return rings
+
+
+def list_former(view: BusView) -> dict[str, list[Term]]:
+    """Return ring to the terms of its former releases, the newest first."""
+    terms = ring_terms(view.catalog(), view.refs())
+    return {ring: [term for term in reversed(of_ring) if not term.current] for ring, of_ring in terms.items()}
 
 
 def newest_rollout(view: BusView, release: Record | None, ring: str | None) -> Record | None:

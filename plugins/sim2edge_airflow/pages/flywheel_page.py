@@ -13,11 +13,12 @@ from sim2edge.catalog import Catalog, Record
 from sim2edge.errors import BadInput
 from sim2edge.hold import VARIABLE
 from sim2edge.hold import parse as parse_hold
-from sim2edge.manifest import PARTITION, check_partition
+from sim2edge.manifest import PARTITION, Manifest, check_partition
 from sim2edge.stages import kinds
 from sim2edge_airflow.airflow_database import is_database_error, paused_dags, variable
 from sim2edge_airflow.pages import flywheel_grid as grid
 from sim2edge_airflow.pages import run_states
+from sim2edge_airflow.pages.batch_pictures import CHARTED, draw_labels, find_gallery, has_thumbnail
 from sim2edge_airflow.pages.bus_view import CHAMPION, BusView, read_or_note
 from sim2edge_airflow.pages.paused import WATCHED, describe_paused
 from sim2edge_airflow.pages.rendering import cut, get_view, render
@@ -71,6 +72,7 @@ def show_flywheel(
         "flywheel.html",
         rows=[(row, bool(PARTITION.fullmatch(row.batch))) for row in rows],
         withdrawn=view.withdrawn(),
+        thumbnail=lambda batch: choose_thumbnail(view, batch),
         stages=list(grid.STAGE_OF.values()),
         states=grid.STATES,
         chosen=chosen,
@@ -81,6 +83,12 @@ def show_flywheel(
         held=ask(notes, lambda: read_hold(session), None),
         paused=describe_paused(paused, INDEX, catalog),
     )
+
+
+def choose_thumbnail(view: BusView, batch: str) -> Record | None:
+    """Return the episodes whose thumbnail is shown in the row of a batch; None if they have none."""
+    episodes = INDEX.newest(batch).get("episodes")
+    return episodes if episodes and has_thumbnail(episodes) and not view.is_erased(episodes.reference) else None
 
 
 def ask(notes: list[str], query: Callable[[], T], otherwise: T) -> T:
@@ -122,6 +130,7 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
     history = ask(notes, lambda: run_states.runs_of_batch(session, batch), [])
     (row,) = grid.make_rows(INDEX, catalog, [batch], runs)
     newest = INDEX.newest(batch)
+    pictures = find_pictures(view, newest, notes)
     versions = sorted((r for r in catalog.records() if r.partition == batch), key=lambda r: r.finished, reverse=True)
     return render(
         request,
@@ -132,7 +141,9 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
         row=row,
         stages=list(grid.STAGE_OF.values()),
         newest=newest,
-        pictures=find_pictures(view, newest, notes),
+        pictures=pictures,
+        gallery=find_gallery(view, newest.get("episodes"), notes),
+        labels=draw_labels(pictures.get("frames", {}).get("labels", {})),
         downstream=sort_downstream(catalog, newest),
         most=MAX_LISTED,
         versions=versions[:MAX_VERSIONS],
@@ -150,10 +161,16 @@ def find_pictures(view: BusView, newest: Mapping[str, Record], notes: list[str])
         manifest = read_or_note(notes, view.manifest, newest[kind].reference) if kind in newest else None
         if manifest:
             found[kind] = {
-                "summary": {k: v for k, v in manifest.summary.items() if k != "seeds"},
-                "file": file if any(each.path == file for each in manifest.files) else None,
+                "summary": {k: v for k, v in manifest.summary.items() if k not in ("seeds", *CHARTED)},
+                "labels": {k: v for k, v in manifest.summary.items() if k in CHARTED},
+                "file": file if has_file(view, manifest, file) else None,
             }
     return found
+
+
+def has_file(view: BusView, manifest: Manifest, path: str) -> bool:
+    """Return whether an artifact has a file that was not erased."""
+    return not view.is_erased(manifest.reference) and any(each.path == path for each in manifest.files)
 
 
 def sort_downstream(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str, Sequence[Record]]:
