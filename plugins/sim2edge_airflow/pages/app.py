@@ -1,8 +1,8 @@
 """Build the pages inside Airflow's UI: one application that Airflow's API server mounts under `/sim2edge`.
 
 Read-only, for users with permission to read assets and runs in Airflow; the server reads the bus with its own
-credentials. Pages are rendered on the server (`rendering.py`); the only script lets links leave the frame in which
-Airflow shows the pages.
+credentials. Pages are rendered on the server (`rendering.py`); three small scripts let links leave the frame in which
+Airflow shows the pages, show times in the reader's time zone, and refresh the page in place.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,6 +32,8 @@ STATUS: Mapping[type[Exception], int] = {
     Unavailable: 503,
 }
 """Error class to HTTP status; the most derived class of an error applies."""
+STATIC = ("style.css", "page.js", "times.js", "refresh.js")
+"""Files of `templates/` that pages load."""
 ALL_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
@@ -48,8 +50,8 @@ def make_app(view: BusView | None = None) -> FastAPI:
     app.middleware("http")(add_headers)
     for part in (flywheel_page, artifact_page, lineage_page, fleet_page, run_page, docs_page):
         app.include_router(part.ROUTES)
-    app.add_api_route("/style.css", lambda: show_static("style.css"), response_class=FileResponse)
-    app.add_api_route("/page.js", lambda: show_static("page.js"), response_class=FileResponse)
+    for name in STATIC:
+        app.add_api_route(f"/{name}", partial(show_static, name), response_class=FileResponse)
     for kind, status in STATUS.items():
         app.add_exception_handler(kind, partial(explain_error, status=status))
     app.add_exception_handler(RequestValidationError, explain_validation)
@@ -59,7 +61,7 @@ def make_app(view: BusView | None = None) -> FastAPI:
 
 
 def show_static(name: str) -> FileResponse:
-    """Return the style sheet or the script."""
+    """Return the style sheet or a script."""
     return FileResponse(FOLDER / name, headers={"Cache-Control": "private, max-age=300"})
 
 
