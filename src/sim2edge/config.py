@@ -93,6 +93,11 @@ def conf_folder() -> Path:
     return Path(os.environ.get("SIM2EDGE_CONF") or Path(__file__).parents[2] / "conf")
 
 
+def preset_names() -> list[str]:
+    """Return the names of the presets, sorted."""
+    return sorted(path.stem for path in conf_folder().glob("*.yaml"))
+
+
 def read_preset(preset: str) -> dict[str, dict[str, Any]]:
     """Read `conf/<preset>.yaml`: a mapping of stage name to the fields it sets.
 
@@ -101,8 +106,7 @@ def read_preset(preset: str) -> dict[str, dict[str, Any]]:
     """
     path = conf_folder() / f"{preset}.yaml"
     if "/" in preset or not path.is_file():
-        known = ", ".join(sorted(p.stem for p in conf_folder().glob("*.yaml")))
-        raise NotFound(f"preset '{preset}' is not one of: {known}")
+        raise NotFound(f"preset '{preset}' is not one of: {', '.join(preset_names())}")
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise BadInput(f"{path}: {'empty: ' if content is None else ''}expected a mapping of stage name to fields")

@@ -131,7 +131,13 @@ def test_a_model_shows_its_standing_and_every_rule(visitor, bucket):
     for part in ("★ champion", "floor_accuracy at least", "0.95", "passed", "polyline", "on held-out".title()[:2]):
         assert part in page, part
     refused = visitor.get(f"/sim2edge/artifacts/{newest(bucket, 'model', 'night-0009')}").text
-    for part in ('<span class="tag refused">refused</span>', "not passed", "-0.06, -0.02", "not judged", "no training examples"):
+    for part in (
+        '<span class="tag refused">refused</span>',
+        "not passed",
+        "-0.06, -0.02",
+        "not judged",
+        "no training examples",
+    ):
         assert part in refused, part
 
 

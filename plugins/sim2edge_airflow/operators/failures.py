@@ -1,4 +1,4 @@
-"""Map the errors of sim2edge to those by which Airflow decides about a retry, and keep a failure's line for the pages."""
+"""Map the errors of sim2edge to those by which Airflow decides about a retry; keep its line for the pages."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -63,7 +63,9 @@ class Row:
     @property
     def run(self) -> "StageRun | None":
         """The run to open first: one with a failed stage, else a running one, else the newest."""
-        runs = [(self._urgency(cell), cell.run.started or LONG_AGO, cell.run) for cell in self.cells.values() if cell.run]
+        runs = [
+            (self._urgency(cell), cell.run.started or LONG_AGO, cell.run) for cell in self.cells.values() if cell.run
+        ]
         return max(runs, key=lambda each: each[:2], default=(0, LONG_AGO, None))[2]
 
     @staticmethod

@@ -191,7 +191,10 @@ def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] 
     return render(
         request,
         "models.html",
-        rows=[make_model_row(catalog, record) | {"standing": judge_model(catalog, refs, record.reference)} for record in shown],
+        rows=[
+            make_model_row(catalog, record) | {"standing": judge_model(catalog, refs, record.reference)}
+            for record in shown
+        ],
         **pages,
     )
 

@@ -1,7 +1,7 @@
 """Show times in the time zone of the deployment, `[core] default_timezone`; filters of the templates.
 
-    {{ record.finished | at }}       <time datetime="...Z" title="2026-05-06 12:00:00 UTC">2026-05-06 14:00:00 CEST</time>
-    {{ record.finished | since }}    <time ...>3 h ago</time>
+    {{ record.finished | at }}       <time title="2026-05-06 12:00:00 UTC" ...>2026-05-06 14:00:00 CEST</time>
+    {{ record.finished | since }}    <time title="2026-05-06 12:00:00 UTC" ...>3 h ago</time>
 
 A reader who has chosen a time zone in Airflow's UI sees that one: `templates/times.js` rewrites the same elements. The
 title keeps UTC. `page_words.moment` and `page_words.ago` are the same texts without an element, as for attributes.

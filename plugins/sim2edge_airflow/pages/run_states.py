@@ -193,7 +193,15 @@ def plain(value: Any) -> Any:
 
 
 def _stage_run(
-    batch: str, dag_id: str, run_id: str, task_id: str, state: Any, started: Any, ended: Any, value: Any, outcome: Any,
+    batch: str,
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    state: Any,
+    started: Any,
+    ended: Any,
+    value: Any,
+    outcome: Any,
     index: int,
 ) -> StageRun:
     reference, details = plain(value), plain(outcome)

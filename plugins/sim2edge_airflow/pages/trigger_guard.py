@@ -1,7 +1,9 @@
 """Answer a request that would start a run with a mistake in it: middleware of Airflow's API server.
 
 It reads the requests of UI and API that start runs of our DAGs, of users who are logged in, and answers 422 where
-`trigger_checks.py` finds a mistake, 409 where the batch has other settings; everything else passes unchanged.
+`trigger_checks.py` finds a mistake, 409 where the batch has other settings. The form of a DAG names the batch in its
+first field, `batch`, as Airflow hides the partition key among its advanced options: it becomes the partition key here.
+Everything else passes unchanged.
 """
 
 import json
@@ -41,8 +43,10 @@ class TriggerGuard:
             await self.app(scope, receive, send)
             return
         body, again = await read_body(receive)
-        answer = await check_request(Request(scope, again), body)
-        await (answer or self.app)(scope, again, send)
+        if answer := await check_request(Request(scope, again), body):
+            await answer(scope, again, send)
+            return
+        await self.app(*name_partition(scope, again, body), send)
 
 
 def starts_runs(path: str) -> bool:
@@ -71,6 +75,36 @@ async def read_body(receive: Receive) -> tuple[bytes, Receive]:
         return messages.pop(0) if messages else await receive()
 
     return body, again
+
+
+def name_partition(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
+    """Return a request whose partition key is the field `batch` of the trigger form; unchanged if that is empty."""
+    found = find_path(TRIGGER, scope["path"])
+    try:
+        content = json.loads(body) if found and checks.has_batch(found.group(1)) else None
+    except (ValueError, RecursionError):
+        content = None
+    conf = content.get("conf") if isinstance(content, dict) else None
+    if not isinstance(conf, dict) or not conf.get("batch") or content.get("partition_key"):
+        return scope, receive
+    named = json.dumps(content | {"partition_key": conf["batch"]}).encode()
+    kept = [each for each in scope["headers"] if each[0].lower() != b"content-length"]
+    return {**scope, "headers": [*kept, (b"content-length", str(len(named)).encode())]}, say_once(named, receive)
+
+
+def say_once(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that yields this body, and then what `receive` yields after the body it has yielded."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        if messages:
+            return messages.pop(0)
+        message = await receive()
+        while message["type"] == "http.request":
+            message = await receive()
+        return message
+
+    return again
 
 
 async def check_request(request: Request, body: bytes) -> JSONResponse | None:
@@ -105,7 +139,9 @@ def check_content(path: str, content: Mapping[str, Any]) -> None:
         return
     preset = read_default_preset()
     checks.check_conf(dag_id, conf, preset)
-    batch = checks.check_batch(dag_id, content.get("partition_key")) if trigger else None
+    if not trigger:
+        checks.check_no_batch(conf)
+    batch = checks.check_batch(dag_id, content.get("partition_key"), conf.get("batch")) if trigger else None
     if batch is None:
         return
     with database.open_session() as session:
