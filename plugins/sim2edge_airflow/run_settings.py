@@ -71,7 +71,7 @@ TYPED_PARAMS: Mapping[str, Callable[[], Param]] = {
         type=["null", "number"],
         exclusiveMinimum=0,
         title="Episode length",
-        description_md="Length of a drive, in simulated seconds. Default: the preset's, without one 20. Example: **30**.",
+        description_md="Length of a drive, simulated seconds. Default: the preset's, without one 20. Example: **30**.",
     ),
 }
 

@@ -54,8 +54,8 @@ PARAMS = {
         "manual",
         enum=["manual", "drift", "degradation"],
         title="Kind of reason",
-        description_md="**manual**: a person's wish; **drift**: the data have changed; **degradation**: the model has become "
-        "worse on devices. Default: manual. Only with a reason.",
+        description_md="**manual**: a person's wish; **drift**: the data have changed; **degradation**: the model has "
+        "become worse on devices. Default: manual. Only with a reason.",
     ),
     "now": Param(
         False,

@@ -46,6 +46,7 @@ async function refresh() {
     const focused = document.activeElement
     morph(to, from)
     morph(document.querySelector(".age"), page.querySelector(".age"))
+    letScroll()
     if (focused && !focused.isConnected) to.focus({ preventScroll: true })
     failures = 0
     say("")
