@@ -5,8 +5,8 @@
 batch's **frames** with a quality report. `request_training` then requests a training, unless the last one learned from
 these frames with these settings; `retrain` decides when it starts.
 
-**Starts** when `sim_capture` or `ingest_batch` has committed a batch. By hand: *Trigger*, with the batch id as the
-partition key.
+**Starts** when `sim_capture` or `ingest_batch` has committed a batch. By hand: *Trigger*, with the batch in the
+first field.
 
 **Look at** the task's *Artifact* link: `report.html` shows pictures, counts and the quarantined data;
 `quarantine.csv` lists the reasons.

@@ -4,7 +4,7 @@
 `ingest` checks the logs that a producer delivered under `inbox/<batch>/`, file by file against `READY.json`, and
 commits the batch's **episodes**, one per log, as `capture` does with simulated drives; `data_cleaning` follows.
 
-**Starts** when `watch_inbox` has registered a batch. By hand: *Trigger*, with the batch id as the partition key; a
+**Starts** when `watch_inbox` has registered a batch. By hand: *Trigger*, with the batch in the first field; a
 batch that was ingested before is a cache hit, and the chain continues with it. Settings such as `ingest.skip_bad=true`
 or `ingest.topics.image=/front/image` are overrides of the run.
 

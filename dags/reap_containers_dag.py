@@ -36,7 +36,14 @@ from sim2edge_airflow.run_settings import DEFAULT_ARGS
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS | {"owner": "Airflow operations"},
-    params={"dry_run": Param(False, type="boolean", description="List what would be removed; remove nothing.")},
+    params={
+        "dry_run": Param(
+            False,
+            type=["null", "boolean"],
+            title="Dry run",
+            description_md="List what would be removed; remove nothing. Default: off.",
+        )
+    },
     tags=["sim2edge", "housekeeping"],
 )
 def reap_containers() -> None:

@@ -5,7 +5,7 @@ Airflow drops the event that should start a DAG while the DAG is paused. Events 
 started: the `find_` tasks look for events that started no run of a DAG, and the `start_` tasks emit them again, with
 the same batch and settings, once the DAG is not paused.
 
-**Starts** every five minutes. By hand: *Trigger*, without a partition key; nothing is started twice.
+**Starts** every five minutes. By hand: *Trigger*; nothing is started twice.
 
 **Look at** the log of a `find_` task: a line for each dropped event. *Skipped* means that no event was dropped, or that
 the DAG is still paused.

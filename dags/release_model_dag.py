@@ -5,7 +5,7 @@
 class: the **release**. `push` signs it into the update repository for a ring. The devices of the ring install it, run a
 trial, and roll back if the trial fails.
 
-**Starts** when `train_model` accepted a model. By hand: *Trigger*, with a batch id as the partition key: the latest
+**Starts** when `train_model` accepted a model. By hand: *Trigger*, with a batch in the first field: the latest
 accepted verdict filed under that batch (a model is filed under the last batch it learned from) is released; a release
 made before is a cache hit.
 

@@ -34,7 +34,14 @@ from sim2edge_airflow.run_settings import DEFAULT_ARGS
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS | {"owner": "data engineering"},
-    params={"dry_run": Param(False, type="boolean", description="Name what would be retired; delete nothing.")},
+    params={
+        "dry_run": Param(
+            False,
+            type=["null", "boolean"],
+            title="Dry run",
+            description_md="Name what would be retired; delete nothing. Default: off.",
+        )
+    },
     tags=["sim2edge", "housekeeping"],
 )
 def retention() -> None:

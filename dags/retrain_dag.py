@@ -9,7 +9,7 @@ requests that come together are joined; no training is running; the cool-down ha
 programs with `sim2edge retrain`; and every ten minutes in any case. A run without open requests is *skipped*.
 
 **By hand**: *Trigger*, with a reason. With `now` the cool-down is skipped. (To train without a request, trigger
-`train_model` with a batch id as its partition key.)
+`train_model` with a batch.)
 
 **Look at** the log of `decide`: each decision is logged with its reason. `sim2edge retrain --list` lists the open
 requests, and the last trainings with their reasons. The policy is in `dags/train_model.yml`, under `retrain:`.

@@ -3,7 +3,7 @@
 
 `capture` drives a robot through random rooms and commits the batch's **episodes**; `data_cleaning` follows.
 
-**Start a batch**: *Trigger*, with the batch id (`demo-1`) as the partition key, or
+**Start a batch**: *Trigger*, with its name (`demo-1`) in the field *Batch*, or
 
     sim2edge trigger sim_capture --partition demo-1 --preset demo
 

@@ -7,7 +7,7 @@ tracked in MLflow; `validate` compares it with fixed limits and with the champio
 the rule that refused it in its log and in its XCom `refused`; that is a verdict, not a failure.
 
 **Starts** when `retrain` has started a training; the note of the run names the reasons. By hand: *Trigger*, with a
-batch id as the partition key, without any request or policy; overrides such as `augment.noise=0.1` re-run that stage
+batch in the first field, without any request or policy; overrides such as `augment.noise=0.1` re-run that stage
 and those downstream, the others are cache hits.
 
 **Tune** timeouts, retries and settings in `dags/train_model.yml`, next to this file. A run reads the settings once, at

@@ -5,7 +5,7 @@ Robots and simulator farms upload batches to `inbox/<batch>/` of the bucket, `RE
 is complete, and every five minutes; `register` compares the inbox with the batches registered before, and registers new
 ones. Each registered batch starts one run of `ingest_batch`, with the batch id as its partition key.
 
-**Starts** automatically. By hand: *Trigger*, without a partition key; no batch is registered twice.
+**Starts** automatically. By hand: *Trigger*; no batch is registered twice.
 
 **Look at** the log of `register`: a line for each batch that was registered, refused (with the reason) or found
 incomplete, with a warning when nothing was written to an incomplete batch for an hour (`[sim2edge]
@@ -14,7 +14,7 @@ inbox_overdue_minutes`). *Skipped* means that no new batch was complete.
 **When it fails**: the last line of the log reports that S3 does not answer, or refuses the keys. Nothing is lost: the
 next run registers what this one did not. A *refused* batch stays pending until its producer has fixed it.
 
-**Redo** a batch: *Trigger* `ingest_batch` with the batch id as the partition key.
+**Redo** a batch: *Trigger* `ingest_batch` with the batch in the first field.
 
 Owner: data engineering.
 """

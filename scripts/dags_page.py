@@ -118,7 +118,7 @@ def params(dag: Any) -> str:
     found = []
     for name in dag.params:
         param = dag.params.get_param(name)
-        found.append(f"`{name}`: {param.description or param.schema.get('description', '')}")
+        found.append(f"`{name}`: {param.description or param.schema.get('description_md', '')}")
     return "<br>".join(found)
 
 

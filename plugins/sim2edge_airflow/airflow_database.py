@@ -26,7 +26,7 @@ MAX_KEYLESS = 5
 MAX_FOUND = 1000
 MAX_NOTE = 1000
 """Characters of a run's note that Airflow's database takes."""
-XCOM_KEYS = ("return_value", "outcome", "refused")
+XCOM_KEYS = ("return_value", "outcome", "refused", "failed")
 
 
 def open_session() -> "AbstractContextManager[Session]":
@@ -110,7 +110,7 @@ def add_pool(session: "Session", name: str, slots: int, description: str) -> Non
 def newest_task_rows(session: "Session", batches: Collection[str], tasks: Collection[str]) -> Iterable[Any]:
     """Return the tasks of the newest run of each DAG for each batch, the oldest run first.
 
-    A row: batch, DAG, run, task, state, start, end, and XCom `return_value` and `outcome`.
+    A row: batch, DAG, run, task, state, start, end, XCom `return_value` and `outcome`, and map index.
     """
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
@@ -121,12 +121,25 @@ def newest_task_rows(session: "Session", batches: Collection[str], tasks: Collec
         select(
             *(DagRun.partition_key, DagRun.dag_id, DagRun.run_id, TaskInstance.task_id, TaskInstance.state),
             *(TaskInstance.start_date, TaskInstance.end_date, returned.c.value, outcome.c.value),
+            TaskInstance.map_index,
         )
         .join(TaskInstance, and_(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id))
         .outerjoin(returned, _belongs(returned))
         .outerjoin(outcome, _belongs(outcome))
         .where(DagRun.id.in_(_newest_of(batches)), TaskInstance.task_id.in_(list(tasks)))
         .order_by(DagRun.id)
+        .limit(MAX_ROWS)
+    )
+
+
+def failure_rows(session: "Session", runs: Collection[str]) -> Iterable[Any]:
+    """Return DAG, run, task, map index and XCom `failed` of the tasks of these runs that have one."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import select
+
+    return session.execute(
+        select(*(XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index, XComModel.value))
+        .where(XComModel.key == "failed", XComModel.run_id.in_(list(runs)))
         .limit(MAX_ROWS)
     )
 

@@ -36,6 +36,11 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "pool_backfill": ("integer", "2", "Initial size of the pool `backfill`: live batches do not wait for backfills."),
     "preset": ("string", "", "Preset (<name>.yaml of `SIM2EDGE_CONF`) of runs that name none; empty: stage defaults."),
     "mlflow_url": ("string", "", "MLflow's URL for browsers, for the links to its runs; empty: no links."),
+    "mcap_viewer_url": (
+        "string",
+        "",
+        "A Foxglove-like viewer of logs on the same origin as Airflow, to open drives in; empty: they are downloaded.",
+    ),
     "capture_cron": ("string", "", "Cron of new batches, such as `0 2 * * *`; empty: only triggered or backfilled."),
     "release_approval": ("boolean", "false", "Whether a person approves a release before it goes to the fleet."),
     "release_approval_hours": ("float", "24", "Hours after which an unanswered approval counts as rejected."),

@@ -9,7 +9,7 @@ of data, a training those of training. What decides about the fleet is not in ei
 settings of the deployment, ring and limits of a release are set by whoever may trigger `release_model`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from airflow.sdk import Context, Param
 
 from sim2edge.alternates import has_own_ref
-from sim2edge.config import load, parse_overrides
+from sim2edge.config import load, parse_overrides, preset_names
 from sim2edge.errors import BadInput
 from sim2edge.stages import get_stage, stage_names
 from sim2edge_airflow.alerts.report import report_failure
@@ -32,12 +32,48 @@ SCOPES: Mapping[str, Sequence[str]] = {
     "release_model": ("export", "push"),
 }
 """DAG to the stages whose settings its runs may change, in themselves and in the runs they start. Other DAGs: all."""
+INHERITING = ("data_cleaning", "train_model")
+"""DAGs that a run with settings starts."""
 NOT_INHERITING = ("release_model",)
 """DAGs that take no settings from the run that started them."""
 REPLACE = (
-    "Take the place of the batch's data made with other settings. Otherwise a capture is refused, and frames are kept "
-    "beside, where trainings do not read them."
+    "Take the place of the batch's data made with other settings. Default, off: a capture with other settings is "
+    "refused, and frames are kept beside, where trainings do not read them."
 )
+BATCH: Mapping[str, str] = {
+    "sim_capture": "The batch to capture, a new name. **Required** for a single run; left empty in a backfill, which "
+    "makes a batch a day, named by its date.",
+    "ingest_batch": "The batch of the inbox to ingest: its folder below **inbox/**.",
+    "data_cleaning": "The batch whose newest episodes are cleaned.",
+    "train_model": "The batch that the training is filed under: the newest that it learns from.",
+    "release_model": "The batch that the accepted model is filed under: the last that it learned from.",
+}
+"""DAGs whose runs have a batch, and what it is in each."""
+EXAMPLES: Mapping[str, str] = {
+    "capture": "capture.lidar.beams=720",
+    "ingest": "ingest.skip_bad=true",
+    "clean": "clean.width=64",
+    "augment": "augment.copies=2",
+    "export": "push.ring=stable",
+}
+TYPED: Mapping[str, str] = {"episodes": "capture.episodes", "episode_seconds": "capture.episode_seconds"}
+"""Fields of the form of `sim_capture` to the settings that they stand for."""
+TYPED_PARAMS: Mapping[str, Callable[[], Param]] = {
+    "episodes": lambda: Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="Episodes",
+        description_md="Number of drives in the batch. Default: the preset's, without one 200. Example: **20**.",
+    ),
+    "episode_seconds": lambda: Param(
+        None,
+        type=["null", "number"],
+        exclusiveMinimum=0,
+        title="Episode length",
+        description_md="Length of a drive, simulated seconds. Default: the preset's, without one 20. Example: **30**.",
+    ),
+}
 
 
 def scope_of(dag_id: str) -> Sequence[str]:
@@ -46,25 +82,66 @@ def scope_of(dag_id: str) -> Sequence[str]:
 
 
 def run_params(dag_id: str | None = None) -> dict[str, Param]:
-    """Return the params of a DAG, for its trigger form; None: of a DAG that may change the settings of every stage."""
+    """Return the params of a DAG, for its trigger form; None: of a DAG that may change the settings of every stage.
+
+    The form marks a param as required whose type does not allow null. Each default is valid: runs that an asset starts
+    have no params of their own.
+    """
     stages = scope_of(dag_id or "")
-    names = ", ".join(stages)
-    replacing = {"replace": Param(False, type="boolean", description=REPLACE)} if changes_batches(stages) else {}
+    batch = {"batch": batch_param(dag_id)} if dag_id in BATCH else {}
+    typed = {name: param() for name, param in TYPED_PARAMS.items()} if dag_id == "sim_capture" else {}
+    replacing = {"replace": Param(False, type=["null", "boolean"], title="Replace", description_md=REPLACE)}
     return {
-        "preset": Param(
-            None,
-            type=["null", "string"],
-            description=f"A file of conf/, without .yaml, for {names}. Empty: that of the run before this one, or the "
-            "deployment's.",
-        ),
-        "overrides": Param(
-            [],
-            type="array",
-            items={"type": "string", "pattern": rf"^({'|'.join(stages)})\.[^=]+="},
-            description=f"Settings of {names} in this run and those it starts: stage.key=value, one a line.",
-        ),
-        **replacing,
+        **batch,
+        "preset": preset_param(stages, inherits=dag_id in INHERITING),
+        **typed,
+        "overrides": overrides_param(stages),
+        **(replacing if changes_batches(stages) else {}),
     }
+
+
+def batch_param(dag_id: str) -> Param:
+    """Return the first field of the form: the batch, required where it is; a backfill names batches by their days."""
+    optional = dag_id == "sim_capture"
+    return Param(
+        None if optional else "",
+        type=["null", "string"] if optional else "string",
+        maxLength=63,
+        title="Batch",
+        description_md=BATCH[dag_id]
+        + " At most 63 lower-case letters, digits, dots, dashes and underscores. Example: **lab-7**.",
+    )
+
+
+def preset_param(stages: Sequence[str], *, inherits: bool) -> Param:
+    """Return the field for the preset."""
+    names = preset_names()
+    return Param(
+        None,
+        type=["null", "string"],
+        title="Preset",
+        **({"examples": names} if names else {}),
+        description_md=f"Named settings of {', '.join(stages)}: a file of conf/, without its ending. Default: "
+        f"{'that of the run that started this one, else ' if inherits else ''}the deployment's. Example: **demo**.",
+    )
+
+
+def overrides_param(stages: Sequence[str]) -> Param:
+    """Return the field for single settings."""
+    return Param(
+        [],
+        type=["null", "array"],
+        items={"type": "string", "pattern": rf"^({'|'.join(stages)})\.[^=]+="},
+        title="Overrides",
+        description_md=f"Single settings of {', '.join(stages)}, in this run and those it starts: **stage.key=value**, "
+        f"one a line. They win over the preset; **sim2edge config {stages[0]}** lists all with unit and default. "
+        f"Default: none. Example: **{EXAMPLES.get(stages[0], stages[0] + '.key=value')}**.",
+    )
+
+
+def typed_overrides(params: Mapping[str, Any]) -> list[str]:
+    """Return the fields of the form that stand for one setting each, as overrides."""
+    return [f"{key}={params[name]}" for name, key in TYPED.items() if params.get(name) is not None]
 
 
 def changes_batches(stages: Iterable[str]) -> bool:
@@ -149,7 +226,8 @@ def merge_settings(
     extra = brought[-1] if brought else {}
     inherited = {} if dag_id in NOT_INHERITING else extra
     scope = scope_of(dag_id)
-    overrides = tuple(params.get("overrides") or within(scope, inherited.get("overrides") or ()))
+    chosen = [*typed_overrides(params), *(params.get("overrides") or ())]  # the later one wins
+    overrides = tuple(chosen or within(scope, inherited.get("overrides") or ()))
     check_overrides(overrides, scope, dag_id)
     return RunSettings(
         partition,

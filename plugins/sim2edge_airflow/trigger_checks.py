@@ -18,12 +18,14 @@ from sim2edge.manifest import check_partition
 from sim2edge.withdrawal import Withdrawn
 from sim2edge_airflow.run_settings import (
     SCOPES,
+    TYPED,
     RunSettings,
     check_names,
     check_overrides,
     check_settings,
     run_params,
     scope_of,
+    typed_overrides,
 )
 
 OF_RETRAIN = ("reason", "kind", "now")
@@ -36,7 +38,7 @@ OTHERS: Mapping[str, Collection[str]] = {
 """DAGs without a batch, and the names in their conf."""
 MAKES_DATA = ("sim_capture", "ingest_batch", "data_cleaning")
 """DAGs whose runs make the data of their batch: not of one that is withdrawn."""
-CHOSEN = ("preset", "overrides", "replace")
+CHOSEN = ("preset", "overrides", "replace", *TYPED)
 """Names in a conf that decide what a run makes."""
 
 
@@ -80,22 +82,45 @@ def check_conf(dag_id: str, conf: Mapping[str, Any], default_preset: str) -> Non
         raise BadInput("conf 'preset': expected the name of a file of conf/, without .yaml")
     if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
         raise BadInput("conf 'overrides': expected a list of stage.key=value words")
-    scope = scope_of(dag_id)
+    scope, overrides = scope_of(dag_id), [*typed_overrides(conf), *overrides]
     check_overrides(overrides, scope, dag_id)
     check_settings(RunSettings("", preset, tuple(overrides), scope=scope, default_preset=default_preset))
 
 
-def check_batch(dag_id: str, partition: object) -> str | None:
+def has_batch(dag_id: str) -> bool:
+    """Return whether the runs of a DAG have a batch."""
+    return dag_id in SCOPES and dag_id != "retrain"
+
+
+def check_batch(dag_id: str, partition: object, named: object) -> str | None:
     """Return the batch of a run, None for a DAG without batches.
 
+    Args:
+        dag_id: the DAG.
+        partition: the partition key that is asked for.
+        named: the field `batch` of the trigger form.
+
     Raises:
-        BadInput: it is missing, not a batch id, or given to a DAG without batches.
+        BadInput: it is missing, not a batch id, or named differently in two places.
     """
-    if dag_id not in SCOPES or dag_id == "retrain":
+    if not has_batch(dag_id):
         return None
-    if not isinstance(partition, str) or not partition:
-        raise BadInput(f"partition_key: {dag_id} needs the batch id as its partition key")
-    return check_partition(partition)
+    if named and partition and named != partition:
+        raise BadInput(f"batch: {quote(str(named))} is not the partition key {quote(str(partition))}: leave one empty")
+    batch = partition or named
+    if not isinstance(batch, str) or not batch:
+        raise BadInput(f"batch: {dag_id} needs the name of a batch, in the API as partition_key")
+    return check_partition(batch)
+
+
+def check_no_batch(conf: Mapping[str, Any]) -> None:
+    """Check that a backfill names no batch.
+
+    Raises:
+        BadInput: it does.
+    """
+    if conf.get("batch"):
+        raise BadInput("batch: leave it empty in a backfill, which makes a batch a day, named by its date")
 
 
 def check_not_withdrawn(bus: Bus, dag_id: str, batch: str) -> None:
@@ -116,7 +141,8 @@ def check_settings_fit(bus: Bus, batch: str, conf: Mapping[str, Any], default_pr
     Raises:
         Taken: it was captured with others, and is not to be replaced.
     """
-    words = [word.removeprefix("capture.") for word in conf.get("overrides") or () if word.startswith("capture.")]
+    given = [*typed_overrides(conf), *(conf.get("overrides") or ())]
+    words = [word.removeprefix("capture.") for word in given if word.startswith("capture.")]
     preset, replace = conf.get("preset") or default_preset, conf.get("replace") is True
     try:
         plan.plan(bus, "capture", batch, preset, words, replace=replace)

@@ -141,15 +141,15 @@ class Bus:
             except FileNotFoundError:
                 return None
 
-    def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
-        """Yield the object's content from byte `start`, in chunks.
+    def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield the object's content from byte `start` to before byte `end`, in chunks; None: to its end.
 
         Raises:
             Missing: there is no such object.
         """
         with self._errors(key):
             try:
-                options: Any = {"range": {"offset": start}} if start else None
+                options: Any = {"range": {"offset": start} if end is None else (start, end)} if start or end else None
                 for chunk in obstore.get(self._store, key, options=options).stream(min_chunk_size=1 << 20):
                     yield bytes(chunk)
             except FileNotFoundError as error:

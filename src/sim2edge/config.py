@@ -93,8 +93,8 @@ def conf_folder() -> Path:
     return Path(os.environ.get("SIM2EDGE_CONF") or Path(__file__).parents[2] / "conf")
 
 
-def presets() -> list[str]:
-    """Return the names of the presets."""
+def preset_names() -> list[str]:
+    """Return the names of the presets, sorted."""
     return sorted(path.stem for path in conf_folder().glob("*.yaml"))
 
 
@@ -106,7 +106,7 @@ def read_preset(preset: str) -> dict[str, dict[str, Any]]:
     """
     path = conf_folder() / f"{preset}.yaml"
     if "/" in preset or not path.is_file():
-        raise NotFound(f"preset '{preset}' is not one of: {', '.join(presets())}")
+        raise NotFound(f"preset '{preset}' is not one of: {', '.join(preset_names())}")
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise BadInput(f"{path}: {'empty: ' if content is None else ''}expected a mapping of stage name to fields")

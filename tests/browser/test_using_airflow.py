@@ -34,8 +34,7 @@ def test_a_wrong_password_is_refused_and_the_right_one_opens_the_home_page(visit
 def test_a_batch_is_started_by_its_name(visit, airflow, keep):
     page = visit("admin")
     form = open_trigger_form(page, "sim_capture")
-    form.get_by_role("button", name="Advanced Options").click()
-    form.get_by_label("Partition Key").fill("lab-7")
+    form.get_by_label("Batch").fill("lab-7")
     keep(page, "trigger")
     form.get_by_role("button", name="Trigger", exact=True).click()
     page.wait_for_url("**/runs/manual__*")

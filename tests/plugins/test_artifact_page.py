@@ -6,7 +6,7 @@ import pytest
 from airflow.plugins_manager import get_fastapi_plugins
 
 from sim2edge.manifest import Cost, Manifest
-from sim2edge_airflow.pages.artifact_page import DOWNLOAD, name_media
+from sim2edge_airflow.pages.file_answer import DOWNLOAD, name_media
 
 
 @pytest.fixture
@@ -67,12 +67,15 @@ def test_a_gathered_batch_links_to_its_shards(browser, artifact, s3, partition):
     assert ", shard 2/2" in browser.get(f"/sim2edge/artifacts/{shard}").text
 
 
-def test_a_report_is_shown_but_its_scripts_do_not_run(browser, artifact):
+def test_a_report_is_shown_but_its_scripts_do_not_run(browser, artifact, partition):
     report = browser.get(f"/sim2edge/artifacts/{artifact}/report.html")
     assert report.text == "<script>alert(1)</script>"
     assert report.headers["Content-Security-Policy"].startswith("sandbox;")
     download = browser.get(f"/sim2edge/artifacts/{artifact}/frames.parquet")
-    assert (download.content, download.headers["Content-Disposition"]) == (b"PAR1", "attachment")
+    assert (download.content, download.headers["Content-Disposition"]) == (
+        b"PAR1",
+        f'attachment; filename="{partition}-frames.parquet"',
+    )
 
 
 @pytest.mark.parametrize(

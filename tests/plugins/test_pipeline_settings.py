@@ -45,7 +45,7 @@ def test_an_edit_after_the_first_task_does_not_reach_the_run(file):
 
 
 def test_the_stage_waits_for_the_settings(file):
-    settings, train = make_tasks(file)
+    _, train = make_tasks(file)
     assert train.upstream_task_ids == {"settings"}
 
 

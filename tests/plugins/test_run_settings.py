@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from sim2edge.capture.config import CaptureConfig
 from sim2edge.errors import BadInput
-from sim2edge_airflow.run_settings import SCOPES, check_settings, merge_settings
+from sim2edge_airflow.run_settings import BATCH, SCOPES, TYPED, check_settings, merge_settings, run_params
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVENT = {"reference": "frames/b/0000000000000001", "preset": "demo", "overrides": ["train.epochs=3"]}
@@ -111,3 +112,24 @@ def test_every_scope_is_of_stages_and_the_gate_is_in_none():
     found = {stage for stages in SCOPES.values() for stage in stages}
     assert found <= set(stage_names())
     assert "validate" not in found
+
+
+def test_the_form_begins_with_the_batch_and_marks_nothing_else_as_required():
+    for dag_id in SCOPES:
+        params = run_params(dag_id)
+        required = [name for name, param in params.items() if "null" not in param.schema["type"]]
+        assert required == (["batch"] if dag_id in BATCH and dag_id != "sim_capture" else [])
+        assert next(iter(params)) == ("batch" if dag_id in BATCH else "preset")
+        for name, param in params.items():
+            assert param.resolve() == param.value, "a run that an asset starts has no params of its own"
+            assert "Default" in param.schema["description_md"] or name == "batch"
+
+
+def test_a_field_of_the_form_of_captures_stands_for_one_setting_and_an_override_wins():
+    params = {"episodes": 3, "episode_seconds": None, "overrides": ["clean.width=64"]}
+    settings = merge_settings("sim_capture", "b", params, [], "default")
+    assert settings.overrides == ("capture.episodes=3", "clean.width=64")
+    check_settings(settings)
+    for name, key in TYPED.items():
+        default = CaptureConfig.model_fields[key.removeprefix("capture.")].default
+        assert f"without one {default:g}." in run_params("sim_capture")[name].schema["description_md"]

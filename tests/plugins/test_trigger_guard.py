@@ -3,6 +3,8 @@
 Airflow has no DAGs in its database here: 404 from it says that a request has passed.
 """
 
+import asyncio
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +14,7 @@ from plugins.fake_stage import produce
 from sim2edge import plan as plans
 from sim2edge.tombstone import Event
 from sim2edge.withdrawal import record
+from sim2edge_airflow.pages.trigger_guard import name_partition
 
 NOW = datetime.now(UTC)
 
@@ -25,7 +28,10 @@ def trigger(client, dag="sim_capture", batch="demo-1", **conf):
 @pytest.mark.parametrize(
     ("conf", "says"),
     [
-        ({"presett": "demo"}, "conf 'presett' is not one of: overrides, preset, replace"),
+        (
+            {"presett": "demo"},
+            "conf 'presett' is not one of: batch, episode_seconds, episodes, overrides, preset, replace",
+        ),
         ({"preset": "demoo"}, "preset 'demoo' is not one of: default, demo, tiny"),
         ({"preset": 7}, "conf 'preset': expected the name of a file"),
         ({"preset": "../../etc/passwd"}, "preset '../../etc/passwd' is not one of"),
@@ -36,6 +42,7 @@ def trigger(client, dag="sim_capture", batch="demo-1", **conf):
         ({"overrides": ["push.ring=stable"]}, "those of push are given to release_model"),
         ({"overrides": "capture.episodes=4"}, "conf 'overrides': expected a list"),
         ({"overrides": [{"a": 1}]}, "conf 'overrides': expected a list"),
+        ({"episodes": "many"}, "capture.episodes: input should be a valid integer"),
     ],
 )
 def test_a_mistake_in_the_conf_is_named(browser, conf, says):
@@ -47,6 +54,18 @@ def test_a_mistake_in_the_conf_is_named(browser, conf, says):
 @pytest.mark.parametrize("batch", [None, "", "Demo 1", "../demo", 7, "x" * 200])
 def test_so_is_a_missing_or_wrong_batch(browser, batch):
     assert trigger(browser, batch=batch)[0] == 422
+
+
+def test_a_missing_batch_is_asked_for_by_the_name_of_its_field(browser):
+    assert (
+        trigger(browser, batch=None)[1] == "batch: sim_capture needs the name of a batch, in the API as partition_key"
+    )
+
+
+def test_two_names_of_a_batch_are_refused(browser):
+    body = {"logical_date": None, "partition_key": "demo-1", "conf": {"batch": "demo-2"}}
+    answer = browser.post("/api/v2/dags/sim_capture/dagRuns", json=body)
+    assert answer.json()["detail"] == "batch: 'demo-2' is not the partition key 'demo-1': leave one empty"
 
 
 def test_a_backfill_is_checked_before_it_makes_a_run(browser):
@@ -125,3 +144,46 @@ def test_a_run_with_other_settings_that_is_going_on_is_named(browser, airflow_da
     assert "with other settings (run r1, by ann): wait for its end, or name another batch" in detail
     assert trigger(browser, "data_cleaning", preset="demo")[0] == 404
     assert trigger(browser, "data_cleaning", batch="demo-2", preset="tiny")[0] == 404
+
+
+@pytest.mark.parametrize("key", [{}, {"partition_key": None}, {"partition_key": ""}])
+def test_the_batch_of_the_form_is_the_partition_key_of_the_run(key):
+    conf = {"batch": "lab-7", "preset": "demo"}
+    sent = json.dumps({"logical_date": None, "conf": conf, **key}).encode()
+    scope, passed = forward("/api/v2/dags/sim_capture/dagRuns", sent)
+    assert json.loads(passed) == {"logical_date": None, "conf": conf, "partition_key": "lab-7"}
+    assert dict(scope["headers"]) == {b"accept": b"*/*", b"content-length": str(len(passed)).encode()}
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/api/v2/dags/sim_capture/dagRuns", b'{"conf": {"batch": "lab-7"}, "partition_key": "lab-7"}'),
+        ("/api/v2/dags/sim_capture/dagRuns", b'{"conf": {"batch": ""}}'),
+        ("/api/v2/dags/retrain/dagRuns", b'{"conf": {"batch": "lab-7"}}'),
+        ("/api/v2/dags/somebody_elses/dagRuns", b'{"conf": {"batch": "lab-7"}}'),
+        ("/api/v2/backfills", b'{"dag_id": "sim_capture", "dag_run_conf": {"batch": "lab-7"}}'),
+        ("/api/v2/dags/sim_capture/dagRuns", b"{"),
+        ("/api/v2/dags/sim_capture/dagRuns", b'{"conf": []}'),
+    ],
+)
+def test_every_other_request_passes_as_it_is(path, sent):
+    assert forward(path, sent)[1] == sent
+
+
+def forward(path, sent):
+    """What Airflow would get of a request: its scope and its body."""
+    scope = {"path": path, "headers": [(b"accept", b"*/*"), (b"Content-Length", str(len(sent)).encode())]}
+
+    async def receive():
+        return {"type": "http.request", "body": sent, "more_body": False}
+
+    there, again = name_partition(scope, receive, sent)
+    return there, asyncio.run(again())["body"]
+
+
+def test_a_backfill_that_names_a_batch_is_told_to_leave_it_empty(browser):
+    dates = {"from_date": "2026-01-01T00:00:00Z", "to_date": "2026-01-02T00:00:00Z"}
+    body = {"dag_id": "sim_capture", **dates, "dag_run_conf": {"batch": "lab-7"}}
+    answer = browser.post("/api/v2/backfills", json=body)
+    assert (answer.status_code, "batch: leave it empty in a backfill" in answer.text) == (422, True)

@@ -42,9 +42,27 @@ IN_PLACE_S = 8.0
 MIN_BREAK_S = 10.0
 """Minimum of a reschedule, seconds: a task that resumes before the scheduler has seen it leave is treated as lost."""
 PARAMS = {
-    "reason": Param("", type="string", maxLength=300, description="One sentence: requests a training by hand."),
-    "kind": Param("manual", enum=["manual", "drift", "degradation"], description="The kind of reason."),
-    "now": Param(False, type="boolean", description="Skip the cool-down; of kind manual only."),
+    "reason": Param(
+        "",
+        type=["null", "string"],
+        maxLength=300,
+        title="Reason",
+        description_md="Requests a training by hand, in one sentence of at most 300 characters. Default, empty: only "
+        "the open requests are decided on. Example: **new floor in hall 3**.",
+    ),
+    "kind": Param(
+        "manual",
+        enum=["manual", "drift", "degradation"],
+        title="Kind of reason",
+        description_md="**manual**: a person's wish; **drift**: the data have changed; **degradation**: the model has "
+        "become worse on devices. Default: manual. Only with a reason.",
+    ),
+    "now": Param(
+        False,
+        type=["null", "boolean"],
+        title="Now",
+        description_md="Skip the cool-down after the last training; of kind manual only. Default: off.",
+    ),
     **run_params("retrain"),
 }
 

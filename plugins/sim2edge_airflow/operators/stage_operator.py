@@ -14,7 +14,7 @@ A container or a pod outlives a worker that is killed: the next try finds it, by
 task (`ResumableJobMixin`, https://github.com/apache/airflow/pull/67118) or by its labels, and resumes it and its log.
 
 The result of a task is in its field `outcome`, for people, and in the XCom `outcome`, for the pages: whether the
-artifact was cached, and what that saved (`Saving`).
+artifact was cached, and what that saved (`Saving`). The line with which a try failed is in the XCom `failed`.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ from sim2edge.manifest import Manifest
 from sim2edge.progress import make_progress
 from sim2edge_airflow.connections import connect_bus, worker_environment
 from sim2edge_airflow.deployment_settings import read_deployment, read_runtime, read_stage
+from sim2edge_airflow.operators.failures import recorded
 from sim2edge_airflow.operators.links import LINKS, StageLineage
 from sim2edge_airflow.operators.stage_inputs import DeclaredInputs, name_inputs
 from sim2edge_airflow.operators.stage_output import StageOutput
@@ -134,13 +135,14 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
             AirflowException: the stage ended in any other way; the task is retried.
         """
         mask_secrets(os.environ)
-        try:
-            return self._execute(context)
-        except BadInput as error:
-            self.outcome = "bad input"
-            raise AirflowFailException(str(error)) from None
-        except Unavailable as error:
-            raise AirflowException(str(error)) from None
+        with recorded(context):
+            try:
+                return self._execute(context)
+            except BadInput as error:
+                self.outcome = "bad input"
+                raise AirflowFailException(str(error)) from None
+            except Unavailable as error:
+                raise AirflowException(str(error)) from None
 
     def on_kill(self) -> None:
         """End the stage when its task is killed; the runtime forces it if needed."""

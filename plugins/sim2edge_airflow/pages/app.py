@@ -2,7 +2,8 @@
 
 For users with permission to read assets and runs in Airflow; the server reads the bus with its own credentials, and
 writes nothing there: what a user may change (`acting/`) is changed by a run of a DAG. Pages are rendered on the server
-(`rendering.py`); the only script lets links leave the frame in which Airflow shows the pages.
+(`rendering.py`); three small scripts let links leave the frame in which Airflow shows the pages, show times in the
+reader's time zone, and refresh the page in place.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -56,6 +57,8 @@ PARTS = (
     routes,
 )
 """Modules with the routes of the pages; the first that matches answers."""
+STATIC = ("style.css", "page.js", "times.js", "refresh.js")
+"""Files of `templates/` that pages load."""
 ALL_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
 
 
@@ -72,8 +75,8 @@ def make_app(view: BusView | None = None) -> FastAPI:
     app.middleware("http")(add_headers)
     for part in PARTS:
         app.include_router(part.ROUTES)
-    app.add_api_route("/style.css", lambda: show_static("style.css"), response_class=FileResponse)
-    app.add_api_route("/page.js", lambda: show_static("page.js"), response_class=FileResponse)
+    for name in STATIC:
+        app.add_api_route(f"/{name}", partial(show_static, name), response_class=FileResponse)
     for kind, status in STATUS.items():
         app.add_exception_handler(kind, partial(explain_error, status=status))
     app.add_exception_handler(RequestValidationError, explain_validation)
@@ -83,7 +86,7 @@ def make_app(view: BusView | None = None) -> FastAPI:
 
 
 def show_static(name: str) -> FileResponse:
-    """Return the style sheet or the script."""
+    """Return the style sheet or a script."""
     return FileResponse(FOLDER / name, headers={"Cache-Control": "private, max-age=300"})
 
 

@@ -1,32 +1,25 @@
 """Serve the pages of artifacts: details, inputs, files, refs.
 
 Files are served as untrusted content: in a sandbox, and revalidated by the browser at every view, so that only users
-with permission see them. Revalidation costs S3 nothing: a file never changes.
+with permission see them (`file_answer.py`). Revalidation costs S3 nothing: a file never changes.
 """
 
-import mimetypes
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from sim2edge.errors import NotFound
 from sim2edge.manifest import Manifest, split_reference
 from sim2edge.stages import kinds, maker_of
-from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.deployment_settings import read_url
 from sim2edge_airflow.pages.artifact_details import as_dict, describe
-from sim2edge_airflow.pages.bus_view import CHAMPION
+from sim2edge_airflow.pages.file_answer import ASK_AGAIN, SANDBOX, answer
+from sim2edge_airflow.pages.model_standing import judge_model
 from sim2edge_airflow.pages.rendering import get_view, render
 
 ROUTES = APIRouter()
-SHOWN = ("text/", "image/", "application/json")
-"""Prefixes of media types that a browser may show; it downloads all others."""
-DOWNLOAD = "application/octet-stream"
-SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
-"""A report is untrusted data that a stage wrote: it is shown without scripts and without the viewer's session."""
-ASK_AGAIN = {"Cache-Control": "private, no-cache"}
 MAX_PARTS = 200
 
 
@@ -42,7 +35,6 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
     """Return the page of an artifact: details of its kind, summary, inputs, files, config, cost, environment."""
     view = get_view(request)
     manifest = find(request, kind, partition, identity)
-    champion = view.refs().get(CHAMPION)
     notes: list[str] = []
     return render(
         request,
@@ -54,8 +46,7 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
         report=find_report(manifest),
         tracking=find_tracking(manifest),
         most=MAX_PARTS,
-        champion=champion.target if champion else None,
-        before=champion.previous if champion else None,
+        standing=judge_model(view.catalog(), view.refs(), manifest.reference) if manifest.kind == "model" else None,
         summary={key: value for key, value in manifest.summary.items() if key not in ("seeds", "mlflow")},
         seeds=as_dict(manifest.summary.get("seeds")),
     )
@@ -94,23 +85,7 @@ def show_file(request: Request, kind: str, partition: str, identity: str, path: 
     file = next((each for each in manifest.files if each.path == path), None)
     if file is None:
         raise HTTPException(404, f"{manifest.reference} has no file '{path[:80]}'")
-    headers = SANDBOX | ASK_AGAIN | {"ETag": f'"{file.sha256}"'}
-    if request.headers.get("If-None-Match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    get_view(request).check(manifest, file)  # while the status can still be an error: streaming sends it first
-    media = name_media(path)
-    headers |= {"Content-Length": str(file.bytes)}
-    headers |= {"Content-Disposition": "attachment"} if media == DOWNLOAD else {}
-    content = connect_bus().stream(f"{manifest.reference}/{manifest.attempt}/{path}")
-    return StreamingResponse(content, media_type=media, headers=headers)
-
-
-def name_media(path: str) -> str:
-    """Return the media type to serve a file as, never one that a page could load as script or style sheet."""
-    media, packed = mimetypes.guess_type(path)
-    if packed or not media or not media.startswith(SHOWN) or "script" in media:
-        return DOWNLOAD
-    return "text/plain" if media.startswith("text/") and media != "text/html" else media
+    return answer(request, get_view(request), manifest, file)
 
 
 def find(request: Request, kind: str, partition: str, identity: str) -> Manifest:

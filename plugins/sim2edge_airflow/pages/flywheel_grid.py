@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sim2edge.catalog import Catalog, Record, headline
 from sim2edge.stages import chain
+from sim2edge_airflow.pages.model_standing import Standing
 from sim2edge_airflow.pages.page_words import duration, size
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 STAGE_OF = {stage.produces: stage.name for stage in chain()}
 """Kind to the stage whose column shows it."""
+TRAINED_ON = ("capture", "clean", "augment", "train", "validate")
+"""Stages whose failure is over for a batch once a later dataset contains it."""
 STATES = ("committed", "cached", "running", "refused", "failed", "missing")
 LIVE_STATES = ("running", "failed")
 """States that only Airflow's database has."""
@@ -39,7 +42,9 @@ class Cell:
     """Further detail: the rule that refused, Airflow's name of a state."""
     run: "StageRun | None" = None
     elsewhere: Record | None = None
-    """The dataset that used the batch, if it is filed under a later batch."""
+    """The dataset that contains the batch, if the batch's own run did not get that far."""
+    standing: Standing | None = None
+    """How the model of the cell stands."""
 
 
 @dataclass
@@ -49,6 +54,27 @@ class Row:
     batch: str
     newest: datetime
     cells: dict[str, Cell] = field(default_factory=lambda: {stage: Cell() for stage in STAGE_OF.values()})
+
+    @property
+    def drives(self) -> Record | None:
+        """The episodes of the batch."""
+        return self.cells[STAGE_OF["episodes"]].record
+
+    @property
+    def run(self) -> "StageRun | None":
+        """The run to open first: one with a failed stage, else a running one, else the newest."""
+        runs = [
+            (self._urgency(cell), cell.run.started or LONG_AGO, cell.run) for cell in self.cells.values() if cell.run
+        ]
+        return max(runs, key=lambda each: each[:2], default=(0, LONG_AGO, None))[2]
+
+    @staticmethod
+    def _urgency(cell: Cell) -> int:
+        return {"failed": 2, "running": 1}.get(cell.state, 0)
+
+    def shows(self, state: str, stage: str) -> bool:
+        """Return whether a cell, or that of the given stage, is in a state."""
+        return any(cell.state == state for name, cell in self.cells.items() if stage in ("", name))
 
 
 class GridIndex:
@@ -146,10 +172,18 @@ def choose_batches(
 
 
 def make_rows(
-    index: GridIndex, catalog: Catalog, batches: Sequence[str], runs: Mapping[tuple[str, str], "StageRun"]
+    index: GridIndex,
+    catalog: Catalog,
+    batches: Sequence[str],
+    runs: Mapping[tuple[str, str], "StageRun"],
+    judge: Callable[[str], Standing] | None = None,
 ) -> Sequence[Row]:
-    """Return the rows of some batches, with the newest run of each stage."""
-    return [_make_row(index, catalog, batch, runs) for batch in batches]
+    """Return the rows of some batches, with the newest run of each stage; `judge` says how a model stands."""
+    rows = [_make_row(index, catalog, batch, runs) for batch in batches]
+    for cell in (cell for row in rows for cell in row.cells.values()) if judge else ():
+        if cell.record and cell.record.kind == "model":
+            cell.standing = judge(cell.record.reference)
+    return rows
 
 
 def _make_row(index: GridIndex, catalog: Catalog, batch: str, runs: Mapping[tuple[str, str], "StageRun"]) -> Row:
@@ -164,16 +198,36 @@ def _make_row(index: GridIndex, catalog: Catalog, batch: str, runs: Mapping[tupl
         row.cells[stage] = cell = make_cell(kinds.get(kind), run, catalog.get)
         if cell.record:
             shown[kind] = cell.record
-    frames = kinds.get("frames")
-    if frames and row.cells["augment"].state == "missing":
-        row.cells["augment"].elsewhere = first_dataset(catalog, frames)
+    if frames := kinds.get("frames"):
+        _trace(row, catalog, frames)
     return row
 
 
-def first_dataset(catalog: Catalog, frames: Record) -> Record | None:
-    """Return the first dataset that contains these frames."""
+def _trace(row: Row, catalog: Catalog, frames: Record) -> None:
+    """Let the row say which dataset contains its frames, and no failure that this has made good."""
+    failed = [cell for stage in TRAINED_ON if (cell := row.cells[stage]).state == "failed"]
+    if row.cells["augment"].state != "missing" and not failed:
+        return
+    datasets = find_datasets(catalog, frames)
+    for cell in failed:
+        ended = cell.run.ended if cell.run else None
+        if later := next((each for each in datasets if ended and each.finished > ended), None):
+            settle(cell, later)
+    if row.cells["augment"].state == "missing" and not row.cells["augment"].elsewhere:
+        row.cells["augment"].elsewhere = next(iter(datasets), None)
+
+
+def settle(cell: Cell, dataset: Record) -> None:
+    """Let a cell show, instead of a failure, what the stage had made before, or else the later dataset."""
+    cell.state = state_of(cell.record)
+    cell.elsewhere = None if cell.record else dataset
+    cell.note = f"a run failed before the batch was trained on after all, in {dataset.reference}"
+
+
+def find_datasets(catalog: Catalog, frames: Record) -> Sequence[Record]:
+    """Return the datasets that contain these frames, the oldest first."""
     datasets = [catalog.get(each) for each in catalog.children(frames.reference) if each.startswith("dataset/")]
-    return min((each for each in datasets if each), key=lambda each: each.finished, default=None)
+    return sorted((each for each in datasets if each), key=lambda each: each.finished)
 
 
 def make_cell(record: Record | None, run: "StageRun | None", find: Callable[[str], Record | None]) -> Cell:
@@ -198,7 +252,7 @@ def _apply(cell: Cell, run: "StageRun") -> None:
         )
         cell.quality = cell.cost = ""
     elif run.state == "failed" and newer:
-        cell.state, cell.note = "failed", "see its log"
+        cell.state, cell.note = "failed", run.failure or "see its log"
     elif run.state == "success" and cell.record is None and run.reference is None:
         cell.state, cell.note = "failed", "marked as success without an artifact: clear it"
     elif run.state == "success" and cell.record is None:

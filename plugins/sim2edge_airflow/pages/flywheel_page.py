@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from airflow.api_fastapi.common.db.common import SessionDep
@@ -20,6 +21,8 @@ from sim2edge_airflow.pages import flywheel_grid as grid
 from sim2edge_airflow.pages import run_states
 from sim2edge_airflow.pages.batch_pictures import CHARTED, draw_labels, find_gallery, has_thumbnail
 from sim2edge_airflow.pages.bus_view import CHAMPION, BusView, read_or_note
+from sim2edge_airflow.pages.drives import MAX_DRIVES, list_drives
+from sim2edge_airflow.pages.model_standing import judge_model
 from sim2edge_airflow.pages.paused import WATCHED, describe_paused
 from sim2edge_airflow.pages.rendering import cut, get_view, render
 
@@ -62,9 +65,13 @@ def show_flywheel(
     live = None
     if state in grid.LIVE_STATES:
         live = ask(notes, lambda: run_states.batches_in_state(session, state), set())
-    shown, pages = cut(grid.choose_batches(INDEX, started, text, state, stage, live), page)
+    found = grid.choose_batches(INDEX, started, text, state, stage, live)
+    if state in grid.LIVE_STATES:  # a failure may have been made good since, or be of another stage
+        runs = ask(notes, lambda: run_states.newest_runs(session, found), {})
+        found = [row.batch for row in grid.make_rows(INDEX, catalog, found, runs) if row.shows(state, stage)]
+    shown, pages = cut(found, page)
     runs = ask(notes, lambda: run_states.newest_runs(session, shown), {})
-    rows = grid.make_rows(INDEX, catalog, shown, runs)
+    rows = grid.make_rows(INDEX, catalog, shown, runs, partial(judge_model, catalog, view.refs()))
     paused = ask(notes, lambda: paused_dags(session, WATCHED), set())
     chosen = {"text": text, "state": state, "stage": stage}
     return render(
@@ -128,9 +135,11 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
     notes: list[str] = []
     runs = ask(notes, lambda: run_states.newest_runs(session, [batch]), {})
     history = ask(notes, lambda: run_states.runs_of_batch(session, batch), [])
-    (row,) = grid.make_rows(INDEX, catalog, [batch], runs)
+    judge = partial(judge_model, catalog, view.refs())
+    (row,) = grid.make_rows(INDEX, catalog, [batch], runs, judge)
     newest = INDEX.newest(batch)
     pictures = find_pictures(view, newest, notes)
+    episodes = pictures.get("episodes", {}).get("manifest")
     versions = sorted((r for r in catalog.records() if r.partition == batch), key=lambda r: r.finished, reverse=True)
     return render(
         request,
@@ -144,7 +153,10 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
         pictures=pictures,
         gallery=find_gallery(view, newest.get("episodes"), notes),
         labels=draw_labels(pictures.get("frames", {}).get("labels", {})),
+        drives=list_drives(view, episodes, request.scope.get("root_path", ""), notes) if episodes else (),
+        most_drives=MAX_DRIVES,
         downstream=sort_downstream(catalog, newest),
+        judge=judge,
         most=MAX_LISTED,
         versions=versions[:MAX_VERSIONS],
         hidden=max(len(versions) - MAX_VERSIONS, 0),
@@ -161,6 +173,7 @@ def find_pictures(view: BusView, newest: Mapping[str, Record], notes: list[str])
         manifest = read_or_note(notes, view.manifest, newest[kind].reference) if kind in newest else None
         if manifest:
             found[kind] = {
+                "manifest": manifest,
                 "summary": {k: v for k, v in manifest.summary.items() if k not in ("seeds", *CHARTED)},
                 "labels": {k: v for k, v in manifest.summary.items() if k in CHARTED},
                 "file": file if has_file(view, manifest, file) else None,
@@ -190,13 +203,14 @@ def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] 
     catalog = view.catalog()
     models = sorted((r for r in catalog.records() if r.kind == "model"), key=lambda r: r.finished, reverse=True)
     shown, pages = cut(models, page)
-    champion = view.refs().get(CHAMPION)
+    refs = view.refs()
     return render(
         request,
         "models.html",
-        rows=[make_model_row(catalog, record) for record in shown],
-        champion=champion.target if champion else None,
-        before=champion.previous if champion else None,
+        rows=[
+            make_model_row(catalog, record) | {"standing": judge_model(catalog, refs, record.reference)}
+            for record in shown
+        ],
         **pages,
     )
 

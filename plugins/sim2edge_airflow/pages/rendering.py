@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
 from starlette.exceptions import HTTPException
 
-from sim2edge_airflow.pages import page_words
+from sim2edge_airflow.pages import page_times, page_words
 from sim2edge_airflow.pages.bus_view import BusView
 
 PREFIX = "/sim2edge"
@@ -27,11 +27,12 @@ T = TypeVar("T")
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "form-action 'self'; frame-ancestors 'self'; base-uri 'none'",
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'self'; base-uri 'none'",
     "Cache-Control": "no-store",
 }
 
 TEMPLATES = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+TEMPLATES.filters |= {"at": page_times.at, "since": page_times.since}
 for filter_name in ("ago", "duration", "size", "number", "moment", "short", "words"):
     TEMPLATES.filters[filter_name] = getattr(page_words, filter_name)
 

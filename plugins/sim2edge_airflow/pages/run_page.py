@@ -36,6 +36,7 @@ def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) ->
         saved_s=sum(row["saved_s"] or 0 for row in rows),
         cached=sum(row["state"] == "cached" for row in rows),
         reasons=find_reasons(run),
+        failed=sorted({task.task_id for task in run.tasks if task.state == "failed"}),
         notes=[f"Only {len(rows):,} of its tasks are shown."] if len(rows) == MAX_FOUND else [],
     )
 
@@ -56,6 +57,7 @@ def make_row(view: BusView, task: TaskOutcome) -> dict[str, Any]:
         "reference": reference,
         "record": record,
         "state": name_state(task.state, bool(cached and reference), bool(refusal)),
+        "failure": run_states.read_failure(task.xcom.get("failed")) if task.state in run_states.FAILING else "",
         "quality": headline(record) if record else "",
         "saved_s": (saved if is_number(saved) else record.wall_s if record else None) if cached else None,
         "saved_bytes": (outcome.get("saved_bytes") or (record.bytes if record else None)) if cached else None,
@@ -74,7 +76,7 @@ def name_state(state: str, cached: bool, refused: bool) -> str:
         return "refused"
     if state == "success":
         return "cached" if cached else "committed"
-    return "running" if state in RUNNING else "failed" if state in ("failed", "upstream_failed") else "missing"
+    return "running" if state in RUNNING else state if state in ("failed", "upstream_failed") else "missing"
 
 
 def find_reasons(run: RunDetails) -> list[tuple[str, str]]:

@@ -6,12 +6,13 @@ a column, as `ingest` and `capture` do.
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sim2edge.stages import column_of, installed
 from sim2edge_airflow import airflow_database as database
+from sim2edge_airflow.pages.page_words import short
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -25,6 +26,9 @@ HEADS = ("sim_capture", "ingest_batch")
 """The DAGs that begin a batch."""
 OF_BATCHES = (*HEADS, "data_cleaning", "train_model", "release_model")
 """The DAGs whose runs have a batch."""
+FAILING = ("failed", "up_for_retry")
+"""States of a task whose last try failed."""
+MAX_LINE = 500
 ACTIVE = ("running", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred", "restarting")
 
 
@@ -45,6 +49,10 @@ class StageRun:
     """The artifact that it returned."""
     cached: bool | None
     """Whether the artifact was cached; None if the task has no XCom `outcome`."""
+    map_index: int = -1
+    """The task's index, of a shard; -1 of any other."""
+    failure: str = ""
+    """The line with which it failed; empty if it did not, or left none, as one that was killed."""
 
 
 def newest_runs(session: "Session", batches: Collection[str]) -> Mapping[tuple[str, str], StageRun]:
@@ -52,7 +60,25 @@ def newest_runs(session: "Session", batches: Collection[str]) -> Mapping[tuple[s
     if not batches:
         return {}
     rows = database.newest_task_rows(session, batches, STAGE_OF_TASK)
-    return choose(_stage_run(*row) for row in rows)
+    return with_failures(session, choose(_stage_run(*row) for row in rows))
+
+
+def with_failures(session: "Session", runs: Mapping[tuple[str, str], StageRun]) -> Mapping[tuple[str, str], StageRun]:
+    """Return the runs, those that failed with the line with which they did."""
+    failed = {run.run_id for run in runs.values() if run.state in FAILING}
+    if not failed:
+        return runs
+    lines = {tuple(row[:4]): read_failure(plain(row[4])) for row in database.failure_rows(session, failed)}
+    return {
+        key: replace(run, failure=lines.get((run.dag_id, run.run_id, run.task_id, run.map_index), ""))
+        for key, run in runs.items()
+    }
+
+
+def read_failure(value: Any) -> str:
+    """Return the line in an XCom `failed`; empty if it has none: an XCom may contain anything."""
+    reason = value.get("reason") if isinstance(value, Mapping) else None
+    return short(reason, MAX_LINE) if isinstance(reason, str) else ""
 
 
 def choose(runs: Iterable[StageRun]) -> Mapping[tuple[str, str], StageRun]:
@@ -123,7 +149,7 @@ class TaskOutcome:
     ended: datetime | None
     tries: int
     xcom: Mapping[str, Any]
-    """XCom key to value: `return_value`, `outcome`, `refused`."""
+    """XCom key to value: `return_value`, `outcome`, `refused`, `failed`."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +195,16 @@ def plain(value: Any) -> Any:
 
 
 def _stage_run(
-    batch: str, dag_id: str, run_id: str, task_id: str, state: Any, started: Any, ended: Any, value: Any, outcome: Any
+    batch: str,
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    state: Any,
+    started: Any,
+    ended: Any,
+    value: Any,
+    outcome: Any,
+    index: int,
 ) -> StageRun:
     reference, details = plain(value), plain(outcome)
     return StageRun(
@@ -183,4 +218,5 @@ def _stage_run(
         ended=ended,
         reference=reference if isinstance(reference, str) else None,
         cached=details.get("cached") if isinstance(details, dict) else None,
+        map_index=index,
     )

@@ -1,7 +1,9 @@
 """Answer a request that would start a run with a mistake in it: middleware of Airflow's API server.
 
 It reads the requests of UI and API that start runs of our DAGs, of users who are logged in, and answers 422 where
-`trigger_checks.py` finds a mistake, 409 where the batch is withdrawn or has other settings; all others pass unchanged.
+`trigger_checks.py` finds a mistake, 409 where the batch is withdrawn or has other settings. The form of a DAG names the
+batch in its first field, `batch`, as Airflow hides the partition key among its advanced options: it becomes the
+partition key here. Everything else passes unchanged.
 """
 
 import json
@@ -42,8 +44,10 @@ class TriggerGuard:
             await self.app(scope, receive, send)
             return
         body, again = await read_body(receive)
-        answer = await check_request(Request(scope, again), body)
-        await (answer or self.app)(scope, again, send)
+        if answer := await check_request(Request(scope, again), body):
+            await answer(scope, again, send)
+            return
+        await self.app(*name_partition(scope, again, body), send)
 
 
 def starts_runs(path: str) -> bool:
@@ -72,6 +76,36 @@ async def read_body(receive: Receive) -> tuple[bytes, Receive]:
         return messages.pop(0) if messages else await receive()
 
     return body, again
+
+
+def name_partition(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
+    """Return a request whose partition key is the field `batch` of the trigger form; unchanged if that is empty."""
+    found = find_path(TRIGGER, scope["path"])
+    try:
+        content = json.loads(body) if found and checks.has_batch(found.group(1)) else None
+    except (ValueError, RecursionError):
+        content = None
+    conf = content.get("conf") if isinstance(content, dict) else None
+    if not isinstance(conf, dict) or not conf.get("batch") or content.get("partition_key"):
+        return scope, receive
+    named = json.dumps(content | {"partition_key": conf["batch"]}).encode()
+    kept = [each for each in scope["headers"] if each[0].lower() != b"content-length"]
+    return {**scope, "headers": [*kept, (b"content-length", str(len(named)).encode())]}, say_once(named, receive)
+
+
+def say_once(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that yields this body, and then what `receive` yields after the body it has yielded."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        if messages:
+            return messages.pop(0)
+        message = await receive()
+        while message["type"] == "http.request":
+            message = await receive()
+        return message
+
+    return again
 
 
 async def check_request(request: Request, body: bytes) -> JSONResponse | None:
@@ -123,7 +157,9 @@ def check_run(dag_id: str, partition: object, conf: Mapping[str, Any], *, backfi
         return
     preset = read_default_preset()
     checks.check_conf(dag_id, conf, preset)
-    batch = None if backfill else checks.check_batch(dag_id, partition)
+    if backfill:
+        checks.check_no_batch(conf)
+    batch = None if backfill else checks.check_batch(dag_id, partition, conf.get("batch"))
     if batch is None:
         return
     with database.open_session() as session:
