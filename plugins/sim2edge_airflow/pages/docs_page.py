@@ -19,7 +19,7 @@ PICTURE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\.(?:png|jpg|svg)")
 LINK = re.compile(r'(?P<start><a href=")(?:\.\./)?(?P<page>[a-z0-9-]+)\.md(?P<part>#[^"]*)?"')
 HEADING = re.compile(r"<h(?P<level>[1-4])>(?P<text>.*?)</h(?P=level)>")
 TAG = re.compile(r"<[^>]+>")
-# The tables are the reason for more than CommonMark. Raw HTML is escaped: the text is ours, the page's policy is strict.
+# More than CommonMark for its tables. Raw HTML is escaped: the text is ours, the policy of the pages is strict.
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
