@@ -1,5 +1,6 @@
 """What the grid says of a stage, from its newest artifact and its newest run; and how a lineage graph is laid out."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -203,3 +204,44 @@ def test_a_row_shows_one_training_and_no_release_of_another_model():
 def test_frames_of_episodes_that_were_captured_again_are_not_those_of_the_batch():
     episodes, frames = made("episodes", 2, 1), made("frames", 1, 5, episodes=1)
     assert choose_thread({"episodes": [episodes, made("episodes", 1, 9)], "frames": [frames]}) == {"episodes": episodes}
+
+
+def dataset_later(catalog, hours):
+    """The frames of night-0001, and a failed training that ended some hours before a dataset of a later batch."""
+    frames = next(r for r in catalog.records() if r.kind == "frames" and r.partition == "night-0001")
+    first = min(catalog.get(each).finished for each in catalog.children(frames.reference))
+    failed = run("failed", ended=first - hours * HOUR, task="augment")
+    return {("night-0001", "augment"): replace(failed, failure="no frames left")}
+
+
+def test_a_failure_is_over_once_a_later_dataset_contains_the_batch(catalog):
+    index = GridIndex()
+    index.update(catalog)
+    (row,) = make_rows(index, catalog, ["night-0001"], dataset_later(catalog, 1))
+    cell = row.cells["augment"]
+    assert (cell.state, cell.elsewhere.partition) == ("missing", "night-0004")
+    assert f"trained on after all, in {cell.elsewhere.reference}" in cell.note
+    assert row.shows("failed", "") is False
+
+
+def test_a_failure_after_every_dataset_stays_one_and_says_its_line(catalog):
+    index = GridIndex()
+    index.update(catalog)
+    (row,) = make_rows(index, catalog, ["night-0001"], dataset_later(catalog, -10_000))
+    cell = row.cells["augment"]
+    assert (cell.state, cell.note) == ("failed", "no frames left")
+    assert (row.shows("failed", ""), row.shows("failed", "augment"), row.shows("failed", "train")) == (
+        True,
+        True,
+        False,
+    )
+    assert row.run.state == "failed", "the run to open first"
+
+
+def test_a_failed_repetition_shows_what_the_batch_was_trained_with(catalog):
+    index = GridIndex()
+    index.update(catalog)
+    (ended,) = [each.ended for each in dataset_later(catalog, 1).values()]
+    again = {("night-0001", "clean"): run("failed", ended=ended, task="clean")}
+    (row,) = make_rows(index, catalog, ["night-0001"], again)
+    assert (row.cells["clean"].state, row.cells["clean"].elsewhere) == ("committed", None)

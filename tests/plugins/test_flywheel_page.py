@@ -19,7 +19,7 @@ from benchmarks.made_up import fill
 from fastapi.routing import APIRoute
 from obstore.store import MemoryStore
 from page_visitor import log_in, pages_of
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
 from sim2edge.bus import Bus
 from sim2edge.erasure import erase, find_artifact
@@ -266,6 +266,83 @@ def test_the_tab_of_a_run_says_what_was_made_what_was_there_and_what_that_saved(
     add_task("data_cleaning", failed, "clean", "failed", {"return_value": "not a reference"})
     assert "1 batch," in visitor.get("/sim2edge/flywheel?state=failed").text
     assert f"/dags/data_cleaning/runs/{failed}" in visitor.get("/sim2edge/batches/night-0002").text
+
+
+def test_the_cell_of_a_failed_stage_says_its_line_and_leads_to_the_error_in_its_log(visitor):
+    run = add_run("data_cleaning", "night-0002", DagRunState.FAILED)
+    add_task("data_cleaning", run, "clean", "failed", {"failed": {"reason": "lab-7.0001: <b>no</b> depth image"}})
+    log = f"/dags/data_cleaning/runs/{run}/tasks/clean?log_level=error&amp;log_level=critical"
+    page = visitor.get("/sim2edge/flywheel?text=night-0002").text
+    assert 'title="clean: failed. lab-7.0001: &lt;b&gt;no&lt;/b&gt; depth image"' in page
+    assert f'href="{log}" target="_top"' in page
+    assert f'href="/dags/data_cleaning/runs/{run}" target="_top" title="the run of data_cleaning' in page
+    assert 'href="/sim2edge/batches/night-0002#drives"' in page
+    assert 'id="drives"' in visitor.get("/sim2edge/batches/night-0002").text
+    tab = visitor.get(f"/sim2edge/runs/data_cleaning/{run}").text
+    assert "lab-7.0001: &lt;b&gt;no&lt;/b&gt; depth image" in tab
+    assert f'href="{log}"' in tab
+
+
+@pytest.mark.parametrize("said", [None, "text", {"reason": None}, {"reason": {"a": 1}}, ["x"]])
+def test_a_failure_that_left_no_line_refers_to_its_log(visitor, said):
+    run = add_run("data_cleaning", "night-0002", DagRunState.FAILED)
+    add_task("data_cleaning", run, "clean", "failed", {"return_value": "x"} if said is None else {"failed": said})
+    assert 'title="clean: failed. see its log"' in visitor.get("/sim2edge/flywheel?text=night-0002").text
+
+
+def test_the_tab_of_a_run_names_what_was_not_run_and_why(visitor):
+    run = add_run("train_model", "night-0003", DagRunState.FAILED)
+    add_task("train_model", run, "augment", "failed", {"failed": {"reason": "no frames left"}})
+    add_task("train_model", run, "train", "upstream_failed", {"return_value": "x"})
+    page = visitor.get(f"/sim2edge/runs/train_model/{run}").text
+    assert '<span class="tag upstream_failed">⇢ upstream failed</span>' in page
+    assert "not run: augment failed" in page
+    assert "no frames left" in page
+
+
+def test_failures_are_found_by_stage_and_no_longer_once_they_are_made_good(visitor):
+    run = add_run("train_model", "night-0005", DagRunState.FAILED)
+    add_task("train_model", run, "train", "failed", {"return_value": "x"})
+    for query, count in (("stage=train", 1), ("stage=clean", 0), ("stage=", 1)):
+        assert f"{count} batch" in visitor.get(f"/sim2edge/flywheel?state=failed&{query}&text=night-0005").text
+    with settings.engine.begin() as connection:
+        long_ago = {"end_date": datetime(2025, 12, 31, tzinfo=UTC), "start_date": datetime(2025, 12, 31, tzinfo=UTC)}
+        connection.execute(update(TaskInstance.__table__).where(TaskInstance.run_id == run).values(**long_ago))
+    assert "0 batch" in visitor.get("/sim2edge/flywheel?state=failed&text=night-0005").text
+
+
+def test_a_model_that_passed_and_was_not_released_looks_like_that(visitor, bucket):
+    model = newest(bucket, "model", "night-0005")
+    bucket.move_ref("refs/models/accepted", model)
+    gone = [key for key in bucket.list("catalog") if "_rollout_night-0005_" in key]
+    bucket.delete(gone)
+    for path in ("models", f"artifacts/{model}", "flywheel?text=night-0005"):
+        assert "passed, not released" in visitor.get(f"/sim2edge/{path}").text, path
+    assert '<span class="tag committed">accepted</span>' in visitor.get("/sim2edge/models").text
+    assert "former champion" in visitor.get(f"/sim2edge/artifacts/{newest(bucket, 'model', 'night-0003')}").text
+
+
+def test_every_page_can_be_read_without_seeing_it(visitor, bucket):
+    references = [newest(bucket, kind, "night-0011") for kind in ("dataset", "model", "verdict", "release")]
+    run = add_run("train_model", "night-0003")
+    paths = [
+        "flywheel",
+        "models",
+        "devices",
+        "devices/pi-1",
+        "artifacts",
+        "batches/night-0003",
+        f"runs/train_model/{run}",
+    ]
+    paths += [f"{what}/{each}" for each in references for what in ("artifacts", "lineage")]
+    for path in [*paths, "batches/nosuch", "flywheel?page=0"]:
+        page = visitor.get(f"/sim2edge/{path}").text
+        assert page.count("<h1") == 1, path
+        assert re.findall(r"<th(?![a-z])(?![^>]*scope=)[^>]*>", page) == [], path
+        assert page.index('<a class="skip" href="#content">') < page.index("<nav"), path
+        fields = re.findall(r"<(?:input|select)[^>]*>", page)
+        assert all("aria-label=" in each or 'id="refresh"' in each for each in fields), path
+        assert ('<p id="refresh-status" role="status">' in page) == ("0" not in path.partition("?")[2]), path
 
 
 def test_the_filters_for_what_runs_and_what_failed_look_at_the_newest_run_alone(visitor):

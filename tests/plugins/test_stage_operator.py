@@ -289,3 +289,21 @@ def test_a_task_marked_as_success_that_never_ran_is_one_line_downstream_and_no_r
     says = "input 'episodes': the task upstream has left no artifact; if it was marked as success without having run"
     with pytest.raises(AirflowFailException, match=says):
         Task(partition).run("clean", inputs={"episodes": None})
+
+
+@pytest.mark.parametrize(("how", "line"), [("bad input", "no such field"), ("crash", "exit code")])
+def test_the_line_with_which_a_stage_failed_is_kept_for_the_pages(partition, fake_stages, how, line):
+    fake_stages(capture=how)
+    task = Task(partition)
+    with pytest.raises(AirflowException) as raised:
+        task.run("capture")
+    assert task.xcoms["failed"] == {"reason": str(raised.value)}
+    assert "\n" not in task.xcoms["failed"]["reason"]
+
+
+def test_a_refusal_is_no_failure(s3, partition, fake_stages):
+    fake_stages(capture="refuse")
+    task = Task(partition)
+    with pytest.raises(AirflowSkipException):
+        task.run("capture")
+    assert "failed" not in task.xcoms

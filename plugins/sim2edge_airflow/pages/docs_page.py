@@ -72,6 +72,7 @@ def to_html(text: str) -> str:
     html = HEADING.sub(anchor, MARKDOWN.render(text))
     html = LINK.sub(lambda found: f'{found["start"]}{found["page"]}{found["part"] or ""}"', html)
     html = html.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+    html = html.replace("<th>", '<th scope="col">').replace("<th style", '<th scope="col" style')
     return re.sub(r'<img src="([a-z0-9-]+\.\w+)"', r'<img loading="lazy" src="pictures/\1"', html)
 
 

@@ -55,6 +55,8 @@ def answer(request: Request, view: BusView, manifest: Manifest, file: File) -> R
         span = parse_range(request.headers.get("Range") if is_same else None, file.bytes)
     except Unsatisfiable:
         return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{file.bytes}"})
+    if span or media == DOWNLOAD:
+        headers["Content-Encoding"] = "identity"  # or else Airflow's middleware compresses it, and drops its length
     headers["Content-Length"] = str(span.end - span.start if span else file.bytes)
     if span:
         headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{file.bytes}"
