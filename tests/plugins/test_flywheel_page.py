@@ -3,23 +3,19 @@
 import json
 import re
 import urllib.parse
-import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from airflow import settings
 from airflow.models.asset import AssetEvent, AssetModel
 from airflow.models.dagrun import DagRun
-from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
-from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from airflow_runs import add_run, add_task
 from benchmarks.made_up import fill
 from fastapi.routing import APIRoute
 from obstore.store import MemoryStore
 from page_visitor import log_in, pages_of
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select
 
 from sim2edge.bus import Bus
 from sim2edge.erasure import erase, find_artifact
@@ -55,22 +51,6 @@ def bucket():
 
 def newest(bucket, kind, partition):
     return next(iter(bucket.artifacts(kind, partition)))
-
-
-def add_run(dag_id, batch, state=DagRunState.RUNNING):
-    """A run in Airflow's database, without any task."""
-    run = DagRun(
-        dag_id=dag_id,
-        run_id=f"manual__{uuid.uuid4().hex[:8]}",
-        run_type=DagRunType.MANUAL,
-        run_after=datetime.now(UTC),
-        state=state,
-        partition_key=batch,
-        triggered_by=DagRunTriggeredByType.TEST,
-    )
-    with create_session() as session:
-        session.add(run)
-        return run.run_id
 
 
 def test_the_grid_shows_what_each_stage_made(visitor):
@@ -235,18 +215,6 @@ def test_the_tab_of_a_run_names_its_batch(visitor):
     assert visitor.get("/sim2edge/runs/train_model/no-such-run").status_code == 404
 
 
-def add_task(dag_id, run_id, task_id, state, said):
-    """A task of a run in Airflow's database, ended just now, with what it left in XCom."""
-    now = datetime.now(UTC)
-    with settings.engine.begin() as connection:
-        number = connection.execute(select(DagRun.id).where(DagRun.run_id == run_id)).scalar_one()
-        key = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": -1}
-        task = {**key, "id": uuid.uuid4(), "pool": "p", "state": state, "start_date": now, "end_date": now}
-        connection.execute(insert(TaskInstance.__table__), [{**task, "try_number": 1, "max_tries": 1}])
-        values = [{**key, "dag_run_id": number, "key": name, "value": value} for name, value in said.items()]
-        connection.execute(insert(XComModel.__table__), values)
-
-
 def test_the_tab_of_a_run_says_what_was_made_what_was_there_and_what_that_saved(visitor, bucket):
     run = add_run("train_model", "night-0011", DagRunState.SUCCESS)
     dataset, model = newest(bucket, "dataset", "night-0011"), newest(bucket, "model", "night-0011")
@@ -266,49 +234,6 @@ def test_the_tab_of_a_run_says_what_was_made_what_was_there_and_what_that_saved(
     add_task("data_cleaning", failed, "clean", "failed", {"return_value": "not a reference"})
     assert "1 batch," in visitor.get("/sim2edge/flywheel?state=failed").text
     assert f"/dags/data_cleaning/runs/{failed}" in visitor.get("/sim2edge/batches/night-0002").text
-
-
-def test_the_cell_of_a_failed_stage_says_its_line_and_leads_to_the_error_in_its_log(visitor):
-    run = add_run("data_cleaning", "night-0002", DagRunState.FAILED)
-    add_task("data_cleaning", run, "clean", "failed", {"failed": {"reason": "lab-7.0001: <b>no</b> depth image"}})
-    log = f"/dags/data_cleaning/runs/{run}/tasks/clean?log_level=error&amp;log_level=critical"
-    page = visitor.get("/sim2edge/flywheel?text=night-0002").text
-    assert 'title="clean: failed. lab-7.0001: &lt;b&gt;no&lt;/b&gt; depth image"' in page
-    assert f'href="{log}" target="_top"' in page
-    assert f'href="/dags/data_cleaning/runs/{run}" target="_top" title="the run of data_cleaning' in page
-    assert 'href="/sim2edge/batches/night-0002#drives"' in page
-    assert 'id="drives"' in visitor.get("/sim2edge/batches/night-0002").text
-    tab = visitor.get(f"/sim2edge/runs/data_cleaning/{run}").text
-    assert "lab-7.0001: &lt;b&gt;no&lt;/b&gt; depth image" in tab
-    assert f'href="{log}"' in tab
-
-
-@pytest.mark.parametrize("said", [None, "text", {"reason": None}, {"reason": {"a": 1}}, ["x"]])
-def test_a_failure_that_left_no_line_refers_to_its_log(visitor, said):
-    run = add_run("data_cleaning", "night-0002", DagRunState.FAILED)
-    add_task("data_cleaning", run, "clean", "failed", {"return_value": "x"} if said is None else {"failed": said})
-    assert 'title="clean: failed. see its log"' in visitor.get("/sim2edge/flywheel?text=night-0002").text
-
-
-def test_the_tab_of_a_run_names_what_was_not_run_and_why(visitor):
-    run = add_run("train_model", "night-0003", DagRunState.FAILED)
-    add_task("train_model", run, "augment", "failed", {"failed": {"reason": "no frames left"}})
-    add_task("train_model", run, "train", "upstream_failed", {"return_value": "x"})
-    page = visitor.get(f"/sim2edge/runs/train_model/{run}").text
-    assert '<span class="tag upstream_failed">⇢ upstream failed</span>' in page
-    assert "not run: augment failed" in page
-    assert "no frames left" in page
-
-
-def test_failures_are_found_by_stage_and_no_longer_once_they_are_made_good(visitor):
-    run = add_run("train_model", "night-0005", DagRunState.FAILED)
-    add_task("train_model", run, "train", "failed", {"return_value": "x"})
-    for query, count in (("stage=train", 1), ("stage=clean", 0), ("stage=", 1)):
-        assert f"{count} batch" in visitor.get(f"/sim2edge/flywheel?state=failed&{query}&text=night-0005").text
-    with settings.engine.begin() as connection:
-        long_ago = {"end_date": datetime(2025, 12, 31, tzinfo=UTC), "start_date": datetime(2025, 12, 31, tzinfo=UTC)}
-        connection.execute(update(TaskInstance.__table__).where(TaskInstance.run_id == run).values(**long_ago))
-    assert "0 batch" in visitor.get("/sim2edge/flywheel?state=failed&text=night-0005").text
 
 
 def test_a_model_that_passed_and_was_not_released_looks_like_that(visitor, bucket):
