@@ -25,6 +25,7 @@ from sim2edge_airflow.pages import (
     flywheel_page,
     lineage_page,
     run_page,
+    storage_page,
     timeline_page,
     trends_page,
 )
@@ -52,6 +53,7 @@ PARTS = (
     run_page,
     trends_page,
     timeline_page,
+    storage_page,
     docs_page,
     routes,
 )

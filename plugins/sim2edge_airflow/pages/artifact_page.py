@@ -18,6 +18,7 @@ from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.deployment_settings import read_url
 from sim2edge_airflow.pages.artifact_details import as_dict, describe
 from sim2edge_airflow.pages.bus_view import CHAMPION
+from sim2edge_airflow.pages.costs import bill
 from sim2edge_airflow.pages.rendering import get_view, render
 
 ROUTES = APIRouter()
@@ -50,6 +51,7 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
         manifest=manifest,
         erased=view.is_erased(manifest.reference),
         details=describe(view, manifest, notes),
+        bill=bill(view.catalog(), manifest.reference),
         notes=notes,
         report=find_report(manifest),
         tracking=find_tracking(manifest),

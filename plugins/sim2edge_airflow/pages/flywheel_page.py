@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator
 
 from sim2edge.catalog import Catalog, Record
+from sim2edge.cost import total
 from sim2edge.errors import BadInput
 from sim2edge.hold import VARIABLE
 from sim2edge.hold import parse as parse_hold
@@ -20,6 +21,7 @@ from sim2edge_airflow.pages import flywheel_grid as grid
 from sim2edge_airflow.pages import run_states
 from sim2edge_airflow.pages.batch_pictures import CHARTED, draw_labels, find_gallery, has_thumbnail
 from sim2edge_airflow.pages.bus_view import CHAMPION, BusView, read_or_note
+from sim2edge_airflow.pages.costs import find_savings
 from sim2edge_airflow.pages.paused import WATCHED, describe_paused
 from sim2edge_airflow.pages.rendering import cut, get_view, render
 
@@ -143,6 +145,8 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
         newest=newest,
         pictures=pictures,
         gallery=find_gallery(view, newest.get("episodes"), notes),
+        cost=total(record for record in catalog.records() if record.partition == batch),
+        savings=ask(notes, lambda: find_savings(session, catalog, batch), None),
         labels=draw_labels(pictures.get("frames", {}).get("labels", {})),
         downstream=sort_downstream(catalog, newest),
         most=MAX_LISTED,
