@@ -20,6 +20,7 @@ from sim2edge.errors import BadInput, Corrupt, Erased, Forbidden, Misconfigured,
 from sim2edge_airflow.pages import (
     artifact_page,
     batch_pictures,
+    compare_page,
     docs_page,
     fleet_page,
     flywheel_page,
@@ -54,6 +55,7 @@ PARTS = (
     trends_page,
     timeline_page,
     storage_page,
+    compare_page,
     docs_page,
     routes,
 )

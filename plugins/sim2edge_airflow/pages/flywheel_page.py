@@ -199,10 +199,17 @@ def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] 
         request,
         "models.html",
         rows=[make_model_row(catalog, record) for record in shown],
+        left=choose_left([record.reference for record in shown], champion.target if champion else None),
         champion=champion.target if champion else None,
         before=champion.previous if champion else None,
         **pages,
     )
+
+
+def choose_left(models: Sequence[str], champion: str | None) -> str | None:
+    """Return the model that the first of a list is compared with unless another is chosen: the champion, or the next."""
+    others = models[1:] or models
+    return champion if champion in others else next(iter(others), None)
 
 
 def make_model_row(catalog: Catalog, model: Record) -> dict[str, Any]:
