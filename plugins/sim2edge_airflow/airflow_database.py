@@ -285,6 +285,22 @@ def xcom_rows(session: "Session", run: "DagRun") -> Iterable[Any]:
     )
 
 
+def outcome_rows(
+    session: "Session", tasks: Collection[str], partition: str | None, most: int
+) -> Iterable[tuple[str, Any]]:
+    """Return task and XCom `outcome` of the newest of these tasks, of one partition or of all, at most `most`."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import select
+
+    query = select(XComModel.task_id, XComModel.value).where(
+        XComModel.key == "outcome", XComModel.task_id.in_(list(tasks))
+    )
+    if partition is not None:
+        query = query.join(DagRun, DagRun.id == XComModel.dag_run_id).where(DagRun.partition_key == partition)
+    return session.execute(query.order_by(XComModel.dag_run_id.desc()).limit(most)).tuples()
+
+
 def task_rows(session: "Session", dag_id: str, run_id: str) -> Iterable[Any]:
     """Return task, map index, state, start, end and number of tries of the tasks of a run."""
     from airflow.models.taskinstance import TaskInstance

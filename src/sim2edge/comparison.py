@@ -2,11 +2,13 @@
 
     sim2edge compare refs/models/champion model/demo-2/3f2a9c0d11e4b7a6 [--json]
 
-Only what differs is shown, unless `--all` asks for everything. Numbers come with their difference.
+Only what differs is shown, unless `--all` asks for everything. Numbers come with their difference, and
+which is better as far as the name of the figure tells.
 """
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +22,9 @@ from sim2edge.lineage import find_root
 from sim2edge.manifest import Manifest
 from sim2edge.progress import PATIENCE_S, print_whole
 
+HIGHER = frozenset(("accuracy", "agreement", "ap", "f1", "map", "precision", "recall", "successes"))
+LOWER = frozenset(("bytes", "collisions", "cpu", "error", "errors", "latency", "loss", "misses", "ms", "wall"))
+"""Words in the name of a figure that is better when higher, and when lower."""
 PARTS = ("made by", "config", "inputs", "result", "cost", "files")
 
 
@@ -45,6 +50,20 @@ class Line:
         both = (self.first, self.second)
         numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in both)
         return self.second - self.first if numbers else None
+
+    @property
+    def better(self) -> str | None:
+        """Which is better, `first` or `second`; None if they are equal or the name of the figure does not tell."""
+        change, sign = self.difference, direction(self.name) if self.part in ("result", "cost") else 0
+        return ("second" if change * sign > 0 else "first") if change and sign else None
+
+
+def direction(name: str) -> int:
+    """Return 1 for a figure that is better when higher, -1 when lower, by the words of its name; 0 if it is unknown."""
+    words = set(re.split(r"[^a-z0-9]+|(?<=[a-z])(?=[0-9])", name.lower()))
+    if words & LOWER:
+        return -1
+    return 1 if words & HIGHER or {"success", "rate"} <= words else 0
 
 
 def compare(first: Manifest, second: Manifest) -> Sequence[Line]:
@@ -83,11 +102,11 @@ def show_comparison(arguments: argparse.Namespace) -> int:
         print(json.dumps([asdict(line) for line in lines], indent=1))
         return 0
     table = Table(box=None, pad_edge=False)
-    for column in ("", "", first.reference, second.reference, "difference"):
+    for column in ("", "", first.reference, second.reference, "difference", "better"):
         table.add_column(column, overflow="fold")
     for line in lines:
         change = "" if line.difference is None else f"{line.difference:+.4g}"
-        table.add_row(line.part, line.name, show_value(line.first), show_value(line.second), change)
+        table.add_row(line.part, line.name, show_value(line.first), show_value(line.second), change, line.better or "")
     print_whole(table)
     if not lines:
         print("nothing differs")

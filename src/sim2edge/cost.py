@@ -53,8 +53,12 @@ def took(catalog: Catalog, reference: str) -> list[Record]:
 def find_cached(catalog: Catalog, records: Sequence[Record]) -> list[Record]:
     """Return those of an artifact's records, itself first, that an older artifact of its kind was made from, too."""
     first = records[0]
-    older = [each for each in catalog.records() if each.kind == first.kind and each.finished < first.finished]
-    there = {name for each in older for name in catalog.ancestors(each.reference)}
+    pending = [each for each in catalog.records() if each.kind == first.kind and each.finished < first.finished]
+    there: set[str] = set()
+    while pending:
+        new = {name for record in pending for name in record.made_from} - there
+        there |= new
+        pending = [record for name in new if (record := catalog.get(name))]
     return [record for record in records if record.reference in there]
 
 

@@ -18,7 +18,8 @@ from sim2edge.alternates import FOLDER as ALTERNATES
 from sim2edge.alternates import own_refs
 from sim2edge.bus import RETIRED, Bus, Ref, in_threads
 from sim2edge.catalog import Catalog, Record
-from sim2edge.fleet import UNREADABLE, list_devices, read_fleet
+from sim2edge.errors import Corrupt
+from sim2edge.fleet import UNREADABLE, Device, list_devices, read_fleet
 from sim2edge.manifest import Manifest, entry_key, split_reference
 from sim2edge.retention import Removal, RetentionPolicy, choose, protect
 from sim2edge.tombstone import ERASED
@@ -69,9 +70,13 @@ def live_refs(refs: Sequence[Ref]) -> list[str]:
 
 
 def on_devices(bus: Bus, records: Sequence[Record]) -> list[str]:
+    """Return the releases that a device runs, or would go back to; see `find_used`."""
+    return find_used(records, read_fleet(bus, list_devices(bus)))
+
+
+def find_used(records: Sequence[Record], devices: Sequence[Device]) -> list[str]:
     """Return the releases that a device runs, or would go back to; all of them if a device's status is unreadable."""
     releases = {record.id: record.reference for record in records if record.kind == "release"}
-    devices = read_fleet(bus, list_devices(bus))
     if any(device.state == UNREADABLE for device in devices):
         return list(releases.values())
     used = {release for device in devices for release in (device.release, device.previous)}
@@ -107,6 +112,32 @@ def retire(bus: Bus, removal: Removal, by: str, now: datetime) -> int:
     payload = list(bus.list(removal.reference))
     bus.delete(payload)
     return len(payload) + 2
+
+
+@dataclass(frozen=True)
+class Retired:
+    """The record of a retired artifact."""
+
+    reference: str
+    bytes: int
+    why: str
+    by: str
+    at: datetime
+
+
+def parse_retired(data: bytes) -> Retired:
+    """Read the record of a retired artifact.
+
+    Raises:
+        Corrupt: it is not one.
+    """
+    try:
+        content = json.loads(data)
+        manifest = Manifest.model_validate(content["manifest"])
+        then = datetime.fromisoformat(content["at"]).astimezone(UTC)
+        return Retired(manifest.reference, manifest.size, str(content["why"]), str(content["by"]), then)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"{RETIRED}: not the record of a retired artifact") from error
 
 
 def refs_of_batch(bus: Bus, manifest: Manifest) -> list[Ref]:

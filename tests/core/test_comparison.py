@@ -7,7 +7,7 @@ import pytest
 from sim2edge import cli, runner
 from sim2edge import plan as plans
 from sim2edge.bus import Bus
-from sim2edge.comparison import compare
+from sim2edge.comparison import Line, compare, direction
 from sim2edge.errors import BadInput
 from sim2edge.progress import JsonProgress
 
@@ -57,3 +57,33 @@ def test_the_command(two, capsys):
     assert {"part": "config", "name": "lines", "first": 3, "second": 5} in json.loads(capsys.readouterr().out)
     assert cli.main(["compare", names[0], names[0]]) == 0
     assert "config" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "sign"),
+    [
+        ("map_50", 1),
+        ("map50", 1),
+        ("floor_accuracy", 1),
+        ("ap_50.cable", 1),
+        ("success_rate", 1),
+        ("distance_error_m", -1),
+        ("latency_ms", -1),
+        ("train_total_loss", -1),
+        ("bundle_bytes", -1),
+        ("frames", 0),
+        ("best_epoch", 0),
+        ("mapped", 0),
+        ("rate", 0),
+    ],
+)
+def test_the_name_of_a_figure_tells_which_is_better(name, sign):
+    assert direction(name) == sign
+
+
+def test_better_is_said_of_results_and_costs_that_differ_only():
+    assert Line("result", "map_50", 0.4, 0.5).better == "second"
+    assert Line("cost", "wall_s", 10.0, 12.0).better == "first"
+    assert Line("result", "map_50", 0.4, 0.4).better is None
+    assert Line("result", "map_50", None, 0.4).better is None
+    assert Line("config", "loss_weight", 1, 2).better is None, "a setting is neither"

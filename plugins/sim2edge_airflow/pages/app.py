@@ -21,11 +21,13 @@ from sim2edge.errors import BadInput, Corrupt, Erased, Forbidden, Misconfigured,
 from sim2edge_airflow.pages import (
     artifact_page,
     batch_pictures,
+    compare_page,
     docs_page,
     fleet_page,
     flywheel_page,
     lineage_page,
     run_page,
+    storage_page,
     timeline_page,
     trends_page,
 )
@@ -53,6 +55,8 @@ PARTS = (
     run_page,
     trends_page,
     timeline_page,
+    storage_page,
+    compare_page,
     docs_page,
     routes,
 )

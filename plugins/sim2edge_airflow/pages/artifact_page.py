@@ -10,11 +10,14 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from sim2edge.catalog import Catalog
 from sim2edge.errors import NotFound
 from sim2edge.manifest import Manifest, split_reference
 from sim2edge.stages import kinds, maker_of
 from sim2edge_airflow.deployment_settings import read_url
 from sim2edge_airflow.pages.artifact_details import as_dict, describe
+from sim2edge_airflow.pages.bus_view import CHAMPION
+from sim2edge_airflow.pages.costs import bill
 from sim2edge_airflow.pages.file_answer import ASK_AGAIN, SANDBOX, answer
 from sim2edge_airflow.pages.model_standing import judge_model
 from sim2edge_airflow.pages.rendering import get_view, render
@@ -42,6 +45,8 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
         manifest=manifest,
         erased=view.is_erased(manifest.reference),
         details=describe(view, manifest, notes),
+        compared_with=choose_other(view.catalog(), manifest, champion.target if champion else None),
+        bill=bill(view.catalog(), manifest.reference),
         notes=notes,
         report=find_report(manifest),
         tracking=find_tracking(manifest),
@@ -50,6 +55,15 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
         summary={key: value for key, value in manifest.summary.items() if key not in ("seeds", "mlflow")},
         seeds=as_dict(manifest.summary.get("seeds")),
     )
+
+
+def choose_other(catalog: Catalog, manifest: Manifest, champion: str | None) -> str | None:
+    """Return what an artifact is best compared with: the champion, or the one of its kind before it; None: nothing."""
+    if manifest.kind == "model" and champion not in (None, manifest.reference):
+        return champion
+    older = (r for r in catalog.records() if r.kind == manifest.kind and r.finished < manifest.finished and not r.shard)
+    before = max(older, key=lambda record: record.finished, default=None)
+    return before.reference if before else None
 
 
 @ROUTES.get("/manifests/{kind}/{partition}/{identity}")

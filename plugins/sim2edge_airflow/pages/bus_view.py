@@ -10,24 +10,26 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
-from sim2edge.bus import Bus, Ref
+from sim2edge.bus import RETIRED, Bus, Ref, in_threads
 from sim2edge.catalog import Catalog, Record
 from sim2edge.erasure import erased_names
 from sim2edge.errors import BadInput, Corrupt, Forbidden, Missing, NotFound, Unavailable
 from sim2edge.fleet import Device, list_devices, read_device, read_fleet
 from sim2edge.manifest import File, Manifest, split_reference
+from sim2edge.retire import Retired, parse_retired
 from sim2edge.tombstone import Tombstone
 from sim2edge.withdrawal import Withdrawn
 from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.pages.watched import Watched
 
 PATIENCE_S = 3.0
-CATALOG_S, REFS_S, FLEET_S, WITHDRAWN_S = 5.0, 10.0, 15.0, 15.0
+CATALOG_S, REFS_S, FLEET_S, WITHDRAWN_S, RETIRED_S = 5.0, 10.0, 15.0, 15.0, 60.0
 """Seconds between two reads of each, while pages are requested."""
 REF_FOLDERS = ("refs/models", "refs/rings", "refs/datasets")
 """Folders with few refs; the refs of batches are as many as the batches."""
 CHAMPION = "refs/models/champion"
 MAX_DEVICES = 2000
+MAX_RETIRED = 5000
 MAX_JSON_BYTES = 1 << 20
 MANIFESTS_KEPT, FILES_KEPT = 128, 64
 PAUSE_S = 5.0
@@ -55,6 +57,8 @@ class BusView:
         self._refs: Watched[Mapping[str, Ref]] = Watched(self._read_refs, first={}, seconds=REFS_S)
         self._fleet: Watched[Sequence[Device]] = Watched(self._read_fleet, first=(), seconds=FLEET_S)
         self._withdrawn: Watched[Mapping[str, Tombstone]] = Watched(self._read_withdrawn, {}, WITHDRAWN_S)
+        self._retired: Watched[Sequence[Retired]] = Watched(self._read_retired, (), RETIRED_S)
+        self._retired_known: dict[str, Retired | None] = {}
         self._erased: frozenset[str] = frozenset()
         self.devices = 0
         """Number of devices, including those whose status is not read."""
@@ -113,6 +117,10 @@ class BusView:
     def withdrawn(self) -> Mapping[str, Tombstone]:
         """Return the records of the batches that are withdrawn, by batch."""
         return self._withdrawn.look()
+
+    def retired(self) -> Sequence[Retired]:
+        """Return the records of retired artifacts, at most `MAX_RETIRED` of them, in no particular order."""
+        return self._retired.look()
 
     def is_erased(self, reference: str) -> bool:
         """Return whether an artifact's payload was erased."""
@@ -179,7 +187,7 @@ class BusView:
 
     @property
     def _watched(self) -> Sequence[Watched[Any]]:
-        return self._catalog, self._refs, self._fleet, self._withdrawn
+        return self._catalog, self._refs, self._fleet, self._withdrawn, self._retired
 
     @property
     def age_s(self) -> float | None:
@@ -206,6 +214,18 @@ class BusView:
     def _read_withdrawn(self) -> Mapping[str, Tombstone]:
         self._erased = erased_names(self.bus)
         return Withdrawn(self.bus).batches
+
+    def _read_retired(self) -> Sequence[Retired]:
+        keys = [key for key in self.bus.list(RETIRED) if key not in self._retired_known]
+        room = MAX_RETIRED - len(self._retired_known)
+        self._retired_known |= dict(zip(keys[:room], in_threads(self._open_retired, keys[:room]), strict=True))
+        return [record for record in self._retired_known.values() if record]
+
+    def _open_retired(self, key: str) -> Retired | None:
+        try:
+            return parse_retired(self.bus.get(key))
+        except Corrupt:  # one bad record does not hide the others
+            return None
 
     def _read_fleet(self) -> Sequence[Device]:
         names = list_devices(self.bus)

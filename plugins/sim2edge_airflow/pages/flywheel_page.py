@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator
 
 from sim2edge.catalog import Catalog, Record
+from sim2edge.cost import total
 from sim2edge.errors import BadInput
 from sim2edge.hold import VARIABLE
 from sim2edge.hold import parse as parse_hold
@@ -21,6 +22,7 @@ from sim2edge_airflow.pages import flywheel_grid as grid
 from sim2edge_airflow.pages import run_states
 from sim2edge_airflow.pages.batch_pictures import CHARTED, draw_labels, find_gallery, has_thumbnail
 from sim2edge_airflow.pages.bus_view import CHAMPION, BusView, read_or_note
+from sim2edge_airflow.pages.costs import find_savings
 from sim2edge_airflow.pages.drives import MAX_DRIVES, list_drives
 from sim2edge_airflow.pages.model_standing import judge_model
 from sim2edge_airflow.pages.paused import WATCHED, describe_paused
@@ -152,6 +154,8 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
         newest=newest,
         pictures=pictures,
         gallery=find_gallery(view, newest.get("episodes"), notes),
+        cost=total(record for record in catalog.records() if record.partition == batch),
+        savings=ask(notes, lambda: find_savings(session, catalog, batch), None),
         labels=draw_labels(pictures.get("frames", {}).get("labels", {})),
         drives=list_drives(view, episodes, request.scope.get("root_path", ""), notes) if episodes else (),
         most_drives=MAX_DRIVES,
@@ -211,8 +215,15 @@ def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] 
             make_model_row(catalog, record) | {"standing": judge_model(catalog, refs, record.reference)}
             for record in shown
         ],
+        left=choose_left([record.reference for record in shown], target(view, CHAMPION)),
         **pages,
     )
+
+
+def choose_left(models: Sequence[str], champion: str | None) -> str | None:
+    """Return the model that the first of a list is compared with unless another is chosen: the champion, or the next."""
+    others = models[1:] or models
+    return champion if champion in others else next(iter(others), None)
 
 
 def make_model_row(catalog: Catalog, model: Record) -> dict[str, Any]:
