@@ -34,6 +34,11 @@ QUERIES = {
     "retrain": "",
     "hold": "",
     "resume": "",
+    "withdraw": "batch=night-0001",
+    "lift": "batch=night-0001",
+    "erase": "batch=night-0001",
+    "move-ring": "ring=stable&release=release/night-0005/0123456789abcdef",
+    "withdraw-release": "release=release/night-0005/0123456789abcdef",
 }
 """Fields of each action, for who may not do it."""
 
