@@ -6,7 +6,7 @@
 
 Roles are the stages, `airflow`, `mlflow`, `device-<id>`, `producer-<name>` and `admin`. A stage's permissions follow
 from its declaration: it reads the kinds of its inputs and its own, every ref, because any ref may name an input, which
-batches are withdrawn, which only the admin decides, and, if it has inputs, every manifest, to tell whether they derive
+batches are withdrawn, which few decide, and, if it has inputs, every manifest, to tell whether they derive
 from such a batch; it writes payload and manifests of its own kind, and its own ref; it deletes payload and checkpoints
 of its own kind, never a manifest; and it has the permissions it declares besides (`Stage.grants`). A role that may read
 keys may list them, too: without that, AWS answers "forbidden" for a missing object.

@@ -13,7 +13,7 @@ from sim2edge_airflow.operators.failures import plainly
 from sim2edge_airflow.operators.stage_operator import StageOperator
 
 PARAMS = {
-    "release": Param("", type="string", maxLength=200, description="The release: release/<batch>/<id>."),
+    "release": Param("", type="string", maxLength=200, description="The release, release/BATCH/ID."),
     "ring": Param("canary", type="string", maxLength=31, description="The ring that gets it."),
     "expected": Param(
         "",
