@@ -37,9 +37,9 @@ OTHERS: Mapping[str, Collection[str]] = {
 }
 """DAGs without a batch, and the names in their conf."""
 DECIDED: Mapping[str, Collection[str]] = {
-    "withdraw_batch": ("action", "reason", "retrain"),
-    "erase_batch": ("reason", "confirm", "keep_models"),
-    "fleet_change": ("release", "ring", "expected", "reason"),
+    "withdraw_batch": ("batch", "action", "reason", "retrain"),
+    "erase_batch": ("batch", "reason", "confirm", "keep_models"),
+    "fleet_change": ("batch", "release", "ring", "expected", "reason"),
 }
 """DAGs that carry out a decision about a batch or a release of it, and the names in their conf."""
 MAKES_DATA = ("sim_capture", "ingest_batch", "data_cleaning")

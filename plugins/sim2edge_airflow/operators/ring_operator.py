@@ -11,17 +11,25 @@ from sim2edge.manifest import split_reference
 from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.operators.failures import plainly
 from sim2edge_airflow.operators.stage_operator import StageOperator
+from sim2edge_airflow.run_settings import batch_param
 
 PARAMS = {
-    "release": Param("", type="string", maxLength=200, description="The release, release/BATCH/ID."),
-    "ring": Param("canary", type="string", maxLength=31, description="The ring that gets it."),
+    "batch": batch_param("fleet_change"),
+    "release": Param(
+        "", type="string", maxLength=200, title="Release", description_md="**release/BATCH/ID**. **Required**."
+    ),
+    "ring": Param(
+        "canary", type="string", maxLength=31, title="Ring", description_md="The ring that gets it. Default: canary."
+    ),
+    "reason": Param("", type="string", maxLength=300, title="Reason", description_md="One sentence. **Required**."),
     "expected": Param(
         "",
         type="string",
         maxLength=200,
-        description="The rollout that the ring has now; another one: fail. Empty: any.",
+        title="What the ring has",
+        description_md="The rollout that the ring has now, **rollout/BATCH/ID**: if it has another one, nothing is "
+        "done. Default: not compared.",
     ),
-    "reason": Param("", type="string", maxLength=300, description="One sentence: why."),
 }
 
 

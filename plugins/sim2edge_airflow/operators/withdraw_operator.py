@@ -14,18 +14,47 @@ from sim2edge.manifest import check_partition
 from sim2edge.withdraw_commands import MAX_REASON, act, read_arguments
 from sim2edge_airflow.connections import connect_bus_as
 from sim2edge_airflow.operators.failures import plainly
-from sim2edge_airflow.run_settings import check_names
+from sim2edge_airflow.run_settings import batch_param, check_names
 
-REASON = Param("", type="string", maxLength=MAX_REASON, description="One sentence: why.")
+REASON = Param(
+    "",
+    type="string",
+    maxLength=MAX_REASON,
+    title="Reason",
+    description_md="One sentence, for everyone who meets the batch later. **Required**.",
+)
 WITHDRAW_PARAMS = {
-    "action": Param("withdraw", enum=["withdraw", "lift"], description="Withdraw the batch, or lift that."),
+    "batch": batch_param("withdraw_batch"),
     "reason": REASON,
-    "retrain": Param(False, type="boolean", description="Request a training without the batch, or with it again."),
+    "action": Param(
+        "withdraw",
+        enum=["withdraw", "lift"],
+        title="Action",
+        description_md="**withdraw** the batch, or **lift** that. Default: withdraw.",
+    ),
+    "retrain": Param(
+        False,
+        type="boolean",
+        title="Request a training",
+        description_md="Without the batch, or with it again. Default: no.",
+    ),
 }
 ERASE_PARAMS = {
+    "batch": batch_param("erase_batch"),
     "reason": REASON,
-    "confirm": Param("", type="string", description="The batch id again: erasing is final."),
-    "keep_models": Param(False, type="boolean", description="Keep models and releases that learned from it."),
+    "confirm": Param(
+        "",
+        type="string",
+        maxLength=63,
+        title="The batch again",
+        description_md="The name of the batch once more, as erasing is final. **Required**.",
+    ),
+    "keep_models": Param(
+        False,
+        type="boolean",
+        title="Keep models",
+        description_md="Keep models and releases that learned from it. Default: they are erased, too.",
+    ),
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sim2edge.config import presets
+from sim2edge.config import preset_names
 from sim2edge.errors import BadInput
 from sim2edge.manifest import check_partition
 from sim2edge_airflow import airflow_database as database
@@ -72,7 +72,7 @@ CAPTURE = Action(
     title="Capture a batch",
     fields=(
         BATCH,
-        Field("preset", "Preset", any_text, required=False, options=presets, hint="empty: the deployment's"),
+        Field("preset", "Preset", any_text, required=False, options=preset_names, hint="empty: the deployment's"),
         Field("replace", "Replace its data", any_text, required=False, options=lambda: YES, hint="of other settings"),
     ),
     permissions=lambda _: [start_runs("sim_capture")],
