@@ -4,8 +4,8 @@
 `erase` deletes the bytes of the batch and of everything that was made from it, models and releases included unless
 `keep_models` is given, and keeps a proof of what was deleted (docs/withdraw.md). It is final.
 
-**Starts** from the page of a withdrawn batch, *Erase*; or *Trigger*, with the batch id as the partition key, a reason,
-and the batch id again as `confirm`. It does what `sim2edge withdraw --erase --yes` does, as the user who started it.
+**Starts** from the page of a withdrawn batch, *Erase*; or *Trigger*, with the batch in the first field, a reason,
+and the batch once more. It does what `sim2edge withdraw --erase --yes` does, as the user who started it.
 Killed anywhere, it is completed by running it again.
 
 **Look at** the log of `erase`: the number of objects that were deleted.

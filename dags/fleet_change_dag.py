@@ -5,9 +5,9 @@
 what another ring has. Devices of the ring install it at their next poll, run a trial, and roll back if it fails. Its
 model becomes champion, as with every push.
 
-**Starts** from the page *Devices*; or *Trigger*, with the batch that the release is filed under as the partition key,
-and `release`, `ring` and `reason`. If `expected` names a rollout, and the ring has another one by now, nothing is done.
-It does what `sim2edge push --input release=... ring=...` does. Give the permission on this DAG to who may decide about
+**Starts** from the page *Devices*; or *Trigger*, with the batch that the release is filed under in the first field, the
+release, the ring and a reason. If `expected` names a rollout, and the ring has another one by now, nothing is done. It
+does what `sim2edge push --input release=... ring=...` does. Give the permission on this DAG to who may decide about
 the fleet; `[sim2edge] release_approval` does not apply to it: who starts it has decided.
 
 **When it fails**: the last line of the log says that the ring has moved meanwhile, that the release derives from a

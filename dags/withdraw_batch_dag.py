@@ -5,7 +5,7 @@
 log lists what was made from it: artifacts, champion, rings, devices. With `retrain` it requests a training without the
 batch. With the action `lift` it takes the mark back (docs/withdraw.md).
 
-**Starts** from the page of a batch, *Withdraw*; or *Trigger*, with the batch id as the partition key and a reason. It
+**Starts** from the page of a batch, *Withdraw*; or *Trigger*, with the batch in the first field, and a reason. It
 does what `sim2edge withdraw` does, as the user who started it. Started again, it changes nothing.
 
 **Look at** the log of `withdraw`. Rings that offer a release of the batch keep it until they are rolled back, on the

@@ -121,5 +121,5 @@ def check_batch(batch: str | None) -> str:
         BadInput: it is missing, or is none.
     """
     if not batch:
-        raise BadInput("this run has no partition key: trigger the DAG with the batch id as its partition key")
+        raise BadInput("this run has no partition key: trigger the DAG with the batch in the first field")
     return check_partition(batch)
