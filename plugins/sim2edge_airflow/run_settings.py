@@ -47,6 +47,9 @@ BATCH: Mapping[str, str] = {
     "data_cleaning": "The batch whose newest episodes are cleaned.",
     "train_model": "The batch that the training is filed under: the newest that it learns from.",
     "release_model": "The batch that the accepted model is filed under: the last that it learned from.",
+    "withdraw_batch": "The batch to withdraw.",
+    "erase_batch": "The batch to erase.",
+    "fleet_change": "The batch that the release is filed under: **release/BATCH/ID**.",
 }
 """DAGs whose runs have a batch, and what it is in each."""
 EXAMPLES: Mapping[str, str] = {

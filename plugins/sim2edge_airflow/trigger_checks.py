@@ -36,6 +36,12 @@ OTHERS: Mapping[str, Collection[str]] = {
     "retention": ("dry_run",),
 }
 """DAGs without a batch, and the names in their conf."""
+DECIDED: Mapping[str, Collection[str]] = {
+    "withdraw_batch": ("batch", "action", "reason", "retrain"),
+    "erase_batch": ("batch", "reason", "confirm", "keep_models"),
+    "fleet_change": ("batch", "release", "ring", "expected", "reason"),
+}
+"""DAGs that carry out a decision about a batch or a release of it, and the names in their conf."""
 MAKES_DATA = ("sim_capture", "ingest_batch", "data_cleaning")
 """DAGs whose runs make the data of their batch: not of one that is withdrawn."""
 CHOSEN = ("preset", "overrides", "replace", *TYPED)
@@ -58,14 +64,14 @@ class ActiveRun:
 
 def names_of(dag_id: str) -> Collection[str]:
     """Return the names that a DAG's conf may have."""
-    if dag_id in OTHERS:
-        return OTHERS[dag_id]
+    if dag_id in (fixed := {**OTHERS, **DECIDED}):
+        return fixed[dag_id]
     return (*run_params(dag_id), *(OF_RETRAIN if dag_id == "retrain" else ()))
 
 
 def is_ours(dag_id: str) -> bool:
     """Return whether the DAG is one whose runs are checked."""
-    return dag_id in SCOPES or dag_id in OTHERS
+    return dag_id in SCOPES or dag_id in OTHERS or dag_id in DECIDED
 
 
 def check_conf(dag_id: str, conf: Mapping[str, Any], default_preset: str) -> None:
@@ -75,6 +81,8 @@ def check_conf(dag_id: str, conf: Mapping[str, Any], default_preset: str) -> Non
         BadInput: an unknown name, preset or key, or a wrong value; names it.
     """
     check_names(conf, names_of(dag_id))
+    if dag_id in DECIDED and not str(conf.get("reason") or "").strip():
+        raise BadInput("conf 'reason': missing: one sentence, why")
     if dag_id not in SCOPES:
         return
     preset, overrides = conf.get("preset") or default_preset, conf.get("overrides") or []
@@ -89,7 +97,7 @@ def check_conf(dag_id: str, conf: Mapping[str, Any], default_preset: str) -> Non
 
 def has_batch(dag_id: str) -> bool:
     """Return whether the runs of a DAG have a batch."""
-    return dag_id in SCOPES and dag_id != "retrain"
+    return dag_id in (*SCOPES, *DECIDED) and dag_id != "retrain"
 
 
 def check_batch(dag_id: str, partition: object, named: object) -> str | None:
@@ -157,7 +165,7 @@ def check_no_other(dag_id: str, batch: str, conf: Mapping[str, Any], active: Seq
         Taken: there is one; names it, and who started it.
     """
     chosen = settings_of(conf)
-    for run in active:
+    for run in active if dag_id in SCOPES else ():
         if settings_of(run.conf) != chosen:
             raise Taken(
                 f"{dag_id} of batch {quote(batch)} is going on since {run.since:%Y-%m-%d %H:%M} UTC with other "

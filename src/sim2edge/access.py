@@ -6,7 +6,7 @@
 
 Roles are the stages, `airflow`, `mlflow`, `device-<id>`, `producer-<name>` and `admin`. A stage's permissions follow
 from its declaration: it reads the kinds of its inputs and its own, every ref, because any ref may name an input, which
-batches are withdrawn, which only the admin decides, and, if it has inputs, every manifest, to tell whether they derive
+batches are withdrawn, which few decide, and, if it has inputs, every manifest, to tell whether they derive
 from such a batch; it writes payload and manifests of its own kind, and its own ref; it deletes payload and checkpoints
 of its own kind, never a manifest; and it has the permissions it declares besides (`Stage.grants`). A role that may read
 keys may list them, too: without that, AWS answers "forbidden" for a missing object.
@@ -26,7 +26,9 @@ from sim2edge.stage import Grants, Stage
 from sim2edge.stages import get_stage, installed, kinds, stage_names
 
 ADMIN = "admin"
-SERVICES = ("airflow", "mlflow", "retention")
+OF_DAGS = ("retention", "withdraw", "erase")
+"""Roles of single DAGs, which do what only they may."""
+SERVICES = ("airflow", "mlflow", *OF_DAGS)
 DEVICE = re.compile(r"device-([a-z0-9][a-z0-9-]{0,62})")
 PRODUCER = re.compile(r"producer-([a-z0-9][a-z0-9-]{0,31})")
 """Produces batches for the inbox; their ids begin with its name and a dot, which no name has."""
@@ -69,6 +71,10 @@ def grants_of(role: str) -> Grants:
         return Grants(read=("mlflow/*",), write=("mlflow/*",), delete=("mlflow/*",))
     if role == "retention":
         return _retention_grants()
+    if role == "withdraw":
+        return _withdraw_grants()
+    if role == "erase":
+        return _erase_grants()
     if role == ADMIN:
         return Grants(read=("*",), write=("*",), delete=("*",))
     raise NotFound(f"role '{role}' is not one of: {', '.join(fixed_roles())}, device-<id>, producer-<name>")
@@ -113,13 +119,37 @@ def _airflow_grants() -> Grants:
 
 
 def _retention_grants() -> Grants:
-    """Return the permissions of the DAG `retention` (`retire.py`): only it and the admin delete artifacts."""
+    """Return the permissions of the DAG `retention` (`retire.py`): only it and the admin delete manifests."""
     artifacts = tuple(f"{kind}/*" for kind in kinds())
     own = {str(stage.ref).format(partition="*") for stage in installed() if has_own_ref(stage)}
     return Grants(
         read=(*artifacts, *COMMON, "catalog/*", "fleet/*"),
         write=(f"{RETIRED}/*",),
         delete=(*artifacts, *sorted(own), f"{ALTERNATES}/*", "catalog/*"),
+    )
+
+
+def _withdraw_grants() -> Grants:
+    """Return the permissions of the DAG `withdraw_batch`: what is withdrawn, and requests for trainings without it."""
+    artifacts = (f"{kind}/*" for kind in kinds())
+    return Grants(
+        read=(*artifacts, *COMMON, "catalog/*", "fleet/*", "retrain/*", "inbox/*"),
+        write=("withdrawn/batches/*", "retrain/*"),
+        delete=("retrain/open/*",),
+    )
+
+
+def _erase_grants() -> Grants:
+    """Return the permissions of the DAG `erase_batch` (`erasure.py`): it deletes all payload, and no manifest."""
+    base = _withdraw_grants()
+    return Grants(
+        read=(*base.read, "mlflow/*", "ota/targets/*"),
+        write=(*base.write, "withdrawn/erased/*", "catalog/*"),
+        delete=(
+            *(f"{kind}/*/*/*/*" for kind in kinds()),
+            *base.delete,
+            *("inbox/*", "mlflow/*", "ota/targets/releases/*"),
+        ),
     )
 
 

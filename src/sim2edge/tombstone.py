@@ -4,7 +4,8 @@
     withdrawn/erased/<reference>.json       who erased an artifact's payload, when, why, and each file with its SHA-256
     withdrawn/erased/inbox/<batch>.json     the same of the batch's delivery
 
-Only the admin may write below `withdrawn/` (`access.py`). `withdrawal.py` decides what follows from the records.
+The admin and the DAGs that withdraw and erase may write below `withdrawn/` (`access.py`). `withdrawal.py` decides what
+follows from the records.
 """
 
 from typing import Annotated, Literal

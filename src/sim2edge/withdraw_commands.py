@@ -42,13 +42,27 @@ MAX_REASON = 300
 
 def main(argv: Sequence[str]) -> int:
     """Run `sim2edge withdraw` and return the exit code."""
+    arguments = read_arguments(argv)
+    report = act(Bus.from_environment(), arguments)
+    print(json.dumps(report.to_json(), indent=1) if arguments.json else "\n".join(report.lines()))
+    return 0
+
+
+def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line.
+
+    Raises:
+        BadInput: the batch's name is invalid, or options contradict each other.
+    """
     arguments = parser().parse_args(argv)
     check_partition(arguments.batch)
     check_options(arguments)
-    bus = Bus.from_environment()
-    report = lift(bus, arguments) if arguments.undo else withdraw(bus, arguments)
-    print(json.dumps(report.to_json(), indent=1) if arguments.json else "\n".join(report.lines()))
-    return 0
+    return arguments
+
+
+def act(bus: Bus, arguments: argparse.Namespace) -> "Report":
+    """Do what the command line says; see `lift` and `withdraw`."""
+    return lift(bus, arguments) if arguments.undo else withdraw(bus, arguments)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sim2edge.access import OF_DAGS
 from sim2edge.compose.secrets import DEVICES, PASSWORDS, load_passwords, logins, make_secrets
 from sim2edge.errors import BadInput
 from sim2edge.stages import stage_names
@@ -73,7 +74,7 @@ def test_the_login_of_prometheus_is_the_password_hashed(folder: Path):
 
 
 def test_airflow_hands_on_the_files_of_stages_alone(folder: Path):
-    assert {path.stem for path in (folder / "worker").iterdir()} == {*stage_names(), "retention"}
+    assert {path.stem for path in (folder / "worker").iterdir()} == {*stage_names(), *OF_DAGS}
     for path in (folder / "worker").iterdir():
         assert path.read_bytes() == (folder / "credentials" / path.name).read_bytes()
 

@@ -16,6 +16,8 @@ from sim2edge.stages import get_stage, installed, kinds, stage_names
 ID = "0123456789abcdef"
 RETIRES = "retention"
 """The one role that deletes artifacts, with their refs and entries; tested on its own."""
+DECIDES = ("withdraw", "erase")
+"""The roles that mark batches as withdrawn; one of them deletes their payload. Tested on their own."""
 SCOPED = [role for role in (*fixed_roles(), "device-pi-1", "producer-farm") if role != "admin"]
 
 
@@ -62,6 +64,44 @@ def test_who_retires_artifacts_deletes_them_and_nothing_that_is_live_for_devices
     assert not may(grants.write, "withdrawn/batches/b.json")
 
 
+def test_who_withdraws_batches_marks_them_and_deletes_requests_alone():
+    grants = grants_of("withdraw")
+    assert may(grants.write, "withdrawn/batches/b.json")
+    assert may(grants.write, "retrain/open/x.json")
+    assert grants.delete == ("retrain/open/*",)
+    for key in (
+        f"withdrawn/erased/model/b/{ID}.json",
+        "withdrawn/retired/x",
+        "refs/rings/canary",
+        "catalog/x",
+        "ota/x",
+    ):
+        assert not may((*grants.write, *grants.create), key), key
+
+
+def test_who_erases_batches_deletes_payload_and_keeps_manifests_refs_and_what_devices_trust():
+    grants = grants_of("erase")
+    for key in (
+        *(f"{kind}/b/{ID}/a1b2c3/file" for kind in kinds()),
+        "inbox/b/run.mcap",
+        "mlflow/1/0123/artifacts/model.pt",
+        f"ota/targets/releases/abc.{ID}.tar",
+    ):
+        assert may(grants.delete, key), key
+        assert not may((*grants.write, *grants.create), key), key
+    for key in (
+        "refs/models/champion",
+        "refs/batches/b",
+        "ota/metadata/1.root.json",
+        "ota/targets/rings/x",
+        "catalog/x",
+    ):
+        assert not may(grants.delete, key), key
+    for key in (f"withdrawn/erased/model/b/{ID}.json", "withdrawn/batches/b.json"):
+        assert may(grants.write, key)
+        assert not may(grants.delete, key)
+
+
 @pytest.mark.parametrize("role", [role for role in SCOPED if role != RETIRES])
 def test_no_role_deletes_a_ref_or_what_devices_install(role):
     for key in (
@@ -79,7 +119,7 @@ def test_a_stage_enters_artifacts_of_its_own_kind_into_the_catalog():
         key = entry_key(f"{kind}/a_frames_b/{ID}", datetime(2026, 1, 1, tzinfo=UTC))
         makers = {stage.name for stage in installed() if stage.produces == kind}
         writers = {role for role in SCOPED if may((*grants_of(role).create, *grants_of(role).write), key)}
-        assert writers == makers | {"airflow"}
+        assert writers == makers | {"airflow", "erase"}
         assert [role for role in SCOPED if may(grants_of(role).delete, key)] == [RETIRES]
 
 
@@ -96,13 +136,14 @@ def test_each_ref_is_moved_by_whom_it_belongs_to():
         assert {role for role in SCOPED if may(grants_of(role).write, ref)} == expected, ref
 
 
-def test_every_stage_sees_what_is_withdrawn_and_only_the_admin_decides_it():
-    for key in ("withdrawn/batches/b.json", f"withdrawn/erased/frames/b/{ID}.json"):
+def test_every_stage_sees_what_is_withdrawn_and_few_decide_it():
+    for key, deciding in (("withdrawn/batches/b.json", DECIDES), (f"withdrawn/erased/frames/b/{ID}.json", ("erase",))):
         readers = {role for role in SCOPED if may(grants_of(role).read, key)}
-        assert readers == {*stage_names(), "airflow", RETIRES}
+        assert readers == {*stage_names(), "airflow", RETIRES, *DECIDES}
         for role in SCOPED:
             grants = grants_of(role)
-            assert not may((*grants.write, *grants.create, *grants.delete), key), role
+            assert may(grants.write, key) == (role in deciding), role
+            assert not may((*grants.create, *grants.delete), key), role
     admin = grants_of("admin")
     assert may(admin.write, "withdrawn/batches/b.json")
     assert may(admin.delete, f"frames/b/{ID}/a/frames.parquet")
@@ -174,7 +215,7 @@ def test_a_policy_allows_in_its_bucket_only_and_fits_into_iam(role):
         assert statement["Effect"] == "Allow"
         assert all(arn.startswith(f"arn:aws:s3:::{'b' * 55}") for arn in statement["Resource"])
         assert role == "admin" or "s3:*" not in statement["Action"]
-    limit = 6144 if role in ("airflow", RETIRES) else 2048  # of a managed policy; of an inline one of a user
+    limit = 6144 if role in ("airflow", RETIRES, *DECIDES) else 2048  # of a managed policy; of an inline one of a user
     assert len(json.dumps(document, separators=(",", ":"))) <= limit
 
 

@@ -28,6 +28,8 @@ STARTED = ("ingest_batch", "data_cleaning", "train_model", "release_model")
 MADE_UP = {"reconcile": [f"{do}_{dag}" for dag in STARTED for do in ("find", "start")]}
 """What starts the DAGs whose events were dropped."""
 HOUSEKEEPING = {"retention": ["retire"]}
+DECIDED = {"withdraw_batch": ["withdraw"], "erase_batch": ["erase"], "fleet_change": ["push"]}
+"""What a person has decided about a batch or a release."""
 
 
 def stage_tasks(dag):
@@ -38,7 +40,7 @@ def test_the_dags_are_these_and_no_file_fails(dagbag):
     assert dagbag.import_errors == {}
     found = {dag_id: [task.task_id for task in dag.topological_sort()] for dag_id, dag in dagbag.dags.items()}
     assert {dag_id: sorted(tasks) for dag_id, tasks in MADE_UP.items()} == {"reconcile": sorted(found.pop("reconcile"))}
-    assert found == PIPELINE | BETWEEN | INBOX | HOUSEKEEPING
+    assert found == PIPELINE | BETWEEN | INBOX | HOUSEKEEPING | DECIDED
 
 
 def test_the_stages_are_tasks_in_the_order_in_which_they_follow_from_each_other():

@@ -134,6 +134,24 @@ def visitor(api, bucket, monkeypatch):
 
 
 @pytest.fixture
+def person(api, bucket, dags, monkeypatch):
+    """Somebody who is logged in with a role, on pages that show the bucket in memory: `person("op")`."""
+    from page_visitor import log_in, pages_of
+
+    from sim2edge.bus import Bus
+    from sim2edge_airflow.pages.bus_view import BusView
+
+    monkeypatch.setattr(Bus, "from_environment", lambda *_, **__: bucket)
+
+    def enter(role):
+        client = log_in(api, role)
+        pages_of(api).state.view = BusView(lambda: bucket)
+        return client
+
+    return enter
+
+
+@pytest.fixture
 def fake_stages(tmp_path, monkeypatch):
     """Run stages by `fake_stage.py`; returns a function that says how they behave: `behave(clean="bad input")`."""
     python = tmp_path / "python"

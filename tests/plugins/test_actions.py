@@ -1,7 +1,6 @@
 """Actions of the pages: who may do what, what is asked for first, what a run is started with, what is kept of it."""
 
 import json
-import re
 from datetime import UTC, datetime
 
 import pytest
@@ -11,22 +10,17 @@ from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.variable import Variable
 from airflow.utils.session import create_session
-from page_visitor import log_in, pages_of
+from page_visitor import FROM_US, WHY, send, token_of
 from sqlalchemy import select, update
 
-from sim2edge.bus import Bus
 from sim2edge.hold import VARIABLE, parse
 from sim2edge.tombstone import Event
 from sim2edge.withdrawal import record
 from sim2edge_airflow import airflow_database as database
 from sim2edge_airflow.pages.acting import form_guard
 from sim2edge_airflow.pages.acting.routes import ACTIONS
-from sim2edge_airflow.pages.bus_view import BusView
 
-FROM_US = {"Sec-Fetch-Site": "same-origin", "Origin": "http://127.0.0.1"}
-TOKEN = re.compile(r'name="token" value="([^"]+)"')
 CAPTURE = "capture?batch=new-1&preset=tiny"
-WHY = "the new hall"
 QUERIES = {
     "capture": "batch=new-1",
     "start": "batch=night-0001&dag=data_cleaning",
@@ -34,37 +28,13 @@ QUERIES = {
     "retrain": "",
     "hold": "",
     "resume": "",
+    "withdraw": "batch=night-0001",
+    "lift": "batch=night-0001",
+    "erase": "batch=night-0001",
+    "move-ring": "ring=stable&release=release/night-0005/0123456789abcdef",
+    "withdraw-release": "release=release/night-0005/0123456789abcdef",
 }
 """Fields of each action, for who may not do it."""
-
-
-@pytest.fixture
-def person(api, bucket, dags, monkeypatch):
-    """Somebody who is logged in with a role, on pages that show the bucket in memory: `person("op")`."""
-    monkeypatch.setattr(Bus, "from_environment", lambda *_, **__: bucket)
-
-    def enter(role):
-        client = log_in(api, role)
-        pages_of(api).state.view = BusView(lambda: bucket)
-        return client
-
-    return enter
-
-
-def token_of(client, action):
-    """The token of the form of an action, as its page shows it."""
-    page = client.get(f"/sim2edge/actions/{action}")
-    assert page.status_code == 200, page.text[-600:]
-    found = TOKEN.search(page.text)
-    assert found, page.text[-1500:]
-    return found[1]
-
-
-def send(client, action, token=None, reason=WHY, headers=FROM_US, **more):
-    """Send the form of an action."""
-    token = token or token_of(client, action)
-    data = {"token": token, "reason": reason, **more}
-    return client.post(f"/sim2edge/actions/{action.partition('?')[0]}", data=data, headers=headers)
 
 
 def runs(dag_id):

@@ -7,6 +7,7 @@ with permission see them (`file_answer.py`). Revalidation costs S3 nothing: a fi
 from typing import Any
 from urllib.parse import quote
 
+from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
@@ -15,8 +16,8 @@ from sim2edge.errors import NotFound
 from sim2edge.manifest import Manifest, split_reference
 from sim2edge.stages import kinds, maker_of
 from sim2edge_airflow.deployment_settings import read_url
+from sim2edge_airflow.pages.acting.offered import offer_for_release
 from sim2edge_airflow.pages.artifact_details import as_dict, describe
-from sim2edge_airflow.pages.bus_view import CHAMPION
 from sim2edge_airflow.pages.costs import bill
 from sim2edge_airflow.pages.file_answer import ASK_AGAIN, SANDBOX, answer
 from sim2edge_airflow.pages.model_standing import judge_model
@@ -34,7 +35,7 @@ def show_refs(request: Request) -> HTMLResponse:
 
 
 @ROUTES.get("/artifacts/{kind}/{partition}/{identity}", response_class=HTMLResponse)
-def show_artifact(request: Request, kind: str, partition: str, identity: str) -> HTMLResponse:
+def show_artifact(request: Request, user: GetUserDep, kind: str, partition: str, identity: str) -> HTMLResponse:
     """Return the page of an artifact: details of its kind, summary, inputs, files, config, cost, environment."""
     view = get_view(request)
     manifest = find(request, kind, partition, identity)
@@ -54,6 +55,7 @@ def show_artifact(request: Request, kind: str, partition: str, identity: str) ->
         standing=judge_model(view.catalog(), view.refs(), manifest.reference) if manifest.kind == "model" else None,
         summary={key: value for key, value in manifest.summary.items() if key not in ("seeds", "mlflow")},
         seeds=as_dict(manifest.summary.get("seeds")),
+        actions=offer_for_release(user, view, manifest.reference) if manifest.kind == "release" else [],
     )
 
 

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
+from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
@@ -11,6 +12,7 @@ from sim2edge.access import DEVICE
 from sim2edge.catalog import Record
 from sim2edge.errors import BadInput
 from sim2edge.fleet import Device
+from sim2edge_airflow.pages.acting.offered import offer_for_fleet, offer_for_ring
 from sim2edge_airflow.pages.bus_view import MAX_DEVICES, BusView
 from sim2edge_airflow.pages.page_words import short
 from sim2edge_airflow.pages.rendering import cut, get_view, render
@@ -26,6 +28,7 @@ SILENT = timedelta(minutes=15)
 @ROUTES.get("/devices", response_class=HTMLResponse)
 def show_devices(
     request: Request,
+    user: GetUserDep,
     text: Annotated[str, Query(max_length=63)] = "",
     health: Literal["", "unhealthy"] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
@@ -40,8 +43,9 @@ def show_devices(
     return render(
         request,
         "devices.html",
-        rings=list_rings(view),
+        rings=[{**ring, "actions": offer_for_ring(user, view, ring)} for ring in list_rings(view)],
         former=list_former(view),
+        actions=offer_for_fleet(user),
         devices=[(device, view.release_named(device.release), sign, word) for device, sign, word in shown],
         age_s=view.fleet_age_s,
         text=text,

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator
@@ -20,6 +21,7 @@ from sim2edge.stages import kinds
 from sim2edge_airflow.airflow_database import is_database_error, paused_dags, variable
 from sim2edge_airflow.pages import flywheel_grid as grid
 from sim2edge_airflow.pages import run_states
+from sim2edge_airflow.pages.acting.offered import offer_for_all, offer_for_batch, offer_for_models
 from sim2edge_airflow.pages.batch_pictures import CHARTED, draw_labels, find_gallery, has_thumbnail
 from sim2edge_airflow.pages.bus_view import CHAMPION, BusView, read_or_note
 from sim2edge_airflow.pages.costs import find_savings
@@ -53,6 +55,7 @@ def check_stage(name: str) -> str:
 def show_flywheel(
     request: Request,
     session: SessionDep,
+    user: GetUserDep,
     text: Annotated[str, Query(max_length=63)] = "",
     state: Literal["", "committed", "cached", "running", "refused", "failed", "missing"] = "",
     stage: Annotated[str, AfterValidator(check_stage)] = "",
@@ -75,6 +78,7 @@ def show_flywheel(
     runs = ask(notes, lambda: run_states.newest_runs(session, shown), {})
     rows = grid.make_rows(INDEX, catalog, shown, runs, partial(judge_model, catalog, view.refs()))
     paused = ask(notes, lambda: paused_dags(session, WATCHED), set())
+    held = ask(notes, lambda: read_hold(session), None)
     chosen = {"text": text, "state": state, "stage": stage}
     return render(
         request,
@@ -89,7 +93,8 @@ def show_flywheel(
         champion=target(view, CHAMPION),
         notes=notes,
         keyless=ask(notes, lambda: run_states.keyless_runs(session), []),
-        held=ask(notes, lambda: read_hold(session), None),
+        held=held,
+        actions=ask(notes, lambda: offer_for_all(user, held=bool(held)), []),
         paused=describe_paused(paused, INDEX, catalog),
     )
 
@@ -128,7 +133,7 @@ def target(view: BusView, ref: str) -> str | None:
 
 
 @ROUTES.get("/batches/{batch}", response_class=HTMLResponse)
-def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLResponse:
+def show_batch(request: Request, session: SessionDep, user: GetUserDep, batch: str) -> HTMLResponse:
     """Return the page of a batch: its pictures, its quality, its runs, and its downstream artifacts."""
     check_partition(batch if len(batch) <= 63 else batch[:64])
     view = get_view(request)
@@ -167,6 +172,7 @@ def show_batch(request: Request, session: SessionDep, batch: str) -> HTMLRespons
         history=history,
         notes=notes,
         champion=target(view, CHAMPION),
+        actions=ask(notes, lambda: offer_for_batch(user, view, batch, newest, history), []),
     )
 
 
@@ -201,7 +207,7 @@ def sort_downstream(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str,
 
 
 @ROUTES.get("/models", response_class=HTMLResponse)
-def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> HTMLResponse:
+def show_models(request: Request, user: GetUserDep, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> HTMLResponse:
     """Return the page of all models, newest first, with dataset, verdict, release and rings."""
     view = get_view(request)
     catalog = view.catalog()
@@ -216,6 +222,7 @@ def show_models(request: Request, page: Annotated[int, Query(ge=1, le=100_000)] 
             for record in shown
         ],
         left=choose_left([record.reference for record in shown], target(view, CHAMPION)),
+        actions=offer_for_models(user),
         **pages,
     )
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from sim2edge.catalog import headline, is_number
 from sim2edge_airflow.airflow_database import MAX_FOUND
 from sim2edge_airflow.pages import run_states
+from sim2edge_airflow.pages.acting.offered import offer_for_run
 from sim2edge_airflow.pages.bus_view import BusView, is_reference
 from sim2edge_airflow.pages.flywheel_grid import RUNNING
 from sim2edge_airflow.pages.page_words import short
@@ -21,7 +23,7 @@ MAX_REASONS = 50
 
 
 @ROUTES.get("/runs/{dag_id}/{run_id:path}", response_class=HTMLResponse)
-def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) -> HTMLResponse:
+def show_run(request: Request, session: SessionDep, user: GetUserDep, dag_id: str, run_id: str) -> HTMLResponse:
     """Return the page of a DAG run."""
     run = run_states.read_run(session, dag_id[:250], run_id[:250])
     if run is None:
@@ -37,6 +39,7 @@ def show_run(request: Request, session: SessionDep, dag_id: str, run_id: str) ->
         cached=sum(row["state"] == "cached" for row in rows),
         reasons=find_reasons(run),
         failed=sorted({task.task_id for task in run.tasks if task.state == "failed"}),
+        actions=offer_for_run(user, run),
         notes=[f"Only {len(rows):,} of its tasks are shown."] if len(rows) == MAX_FOUND else [],
     )
 

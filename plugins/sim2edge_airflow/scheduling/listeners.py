@@ -59,8 +59,10 @@ MODULES = (
     "sim2edge_airflow.operators.release_approval",
     "sim2edge_airflow.operators.retire_operator",
     "sim2edge_airflow.operators.retrain_operators",
+    "sim2edge_airflow.operators.ring_operator",
     "sim2edge_airflow.operators.stage_in_shards",
     "sim2edge_airflow.operators.stage_operator",
+    "sim2edge_airflow.operators.withdraw_operator",
 )
 """Airflow's DAG file parser, and the modules that the DAG files and their tasks import."""
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sim2edge.access import OF_DAGS
 from sim2edge.errors import BadInput
 from sim2edge.private_files import make_private_folder, write_private
 from sim2edge.services.role_files import USER, init_roles, read_variables, without_retired
@@ -129,7 +130,7 @@ def make_credentials(folder: Path) -> None:
     # Files that Airflow passes on to stages, without the admin's and the devices' files.
     worker = folder.with_name(WORKER)
     worker.mkdir(exist_ok=True)
-    for role in (*stage_names(), "retention"):
+    for role in (*stage_names(), *OF_DAGS):
         write_mounted(worker / f"{role}.env", (folder / f"{role}.env").read_text(encoding="utf-8"))
 
 

@@ -6,12 +6,12 @@ from sim2edge.hold import VARIABLE, Hold, begin, parse
 from sim2edge_airflow import airflow_database as database
 from sim2edge_airflow.pages.acting import runs
 from sim2edge_airflow.pages.acting.action import Action, Affected, Asker, Confirmed, Given, Offer
-from sim2edge_airflow.pages.acting.permissions import Permission, change_variable, pause
+from sim2edge_airflow.pages.acting.permissions import Permission, change_variable, missing, pause
 
 TAG = "sim2edge"
 """Every DAG of ours has it."""
 MAIN = "sim_capture"
-"""Who may pause it may pause the others, where Airflow's roles do not tell DAGs apart; `check_all` asks for each."""
+"""Who may not pause it is shown no form; the permission on each other DAG is asked for when it is to be paused."""
 
 
 def read_hold(asker: Asker) -> Hold | None:
@@ -45,6 +45,7 @@ def describe_hold(asker: Asker, _: Given) -> Offer:
             "Nothing is lost: what the DAGs miss starts within some minutes after Resume.",
         ],
         [Affected("DAGs", to_pause)],
+        refusal=missing(asker.user, [pause(dag) for dag in to_pause]) or "",
         already=(f"The system is {held}", "/flywheel") if held else None,
         commands=['sim2edge hold --reason "..."'],
     )
@@ -68,6 +69,7 @@ def describe_resume(asker: Asker, _: Given) -> Offer:
             "What they missed starts within some minutes (DAG reconcile).",
         ],
         [Affected("DAGs", held.dags)] if held else [],
+        refusal=missing(asker.user, [pause(dag) for dag in held.dags]) or "" if held else "",
         warnings=[f"The system is {held}"] if held else [],
         already=None if held else ("The system is not on hold", "/flywheel"),
         commands=["sim2edge resume"],

@@ -9,6 +9,7 @@ with the permission that is missing, and no form.
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -19,16 +20,20 @@ from starlette.exceptions import HTTPException
 from sim2edge.errors import BadInput, NotFound
 from sim2edge_airflow import airflow_database as database
 from sim2edge_airflow.pages.acting.action import Action, Asker, Confirmed, Given, Offer, Refused, check_reason
-from sim2edge_airflow.pages.acting.batch_actions import BATCH_ACTIONS
+from sim2edge_airflow.pages.acting.batch_actions import BATCH_ACTIONS, YES
+from sim2edge_airflow.pages.acting.fleet_actions import FLEET_ACTIONS
 from sim2edge_airflow.pages.acting.form_guard import make_token, read_form, read_token
 from sim2edge_airflow.pages.acting.hold_actions import HOLD_ACTIONS
 from sim2edge_airflow.pages.acting.permissions import missing
+from sim2edge_airflow.pages.acting.withdraw_actions import WITHDRAW_ACTIONS
 from sim2edge_airflow.pages.bus_view import is_reference
 from sim2edge_airflow.pages.rendering import get_view, render
 from sim2edge_airflow.trigger_checks import Taken
 
 ROUTES = APIRouter()
-ACTIONS: Mapping[str, Action] = {each.name: each for each in (*BATCH_ACTIONS, *HOLD_ACTIONS)}
+ACTIONS: Mapping[str, Action] = {
+    each.name: each for each in (*BATCH_ACTIONS, *HOLD_ACTIONS, *WITHDRAW_ACTIONS, *FLEET_ACTIONS)
+}
 
 
 @ROUTES.get("/actions/{name}", response_class=HTMLResponse)
@@ -45,7 +50,19 @@ def show_action(request: Request, session: SessionDep, user: GetUserDep, name: s
         return render(request, "action_fields.html", fields=fields, **shown)
     offer = action.describe(Asker(get_view(request), session, user), given)
     token = make_token(user.get_id(), name, given) if action.perform and not may_not else ""
-    return render(request, "action.html", offer=offer, token=token, is_reference=is_reference, **shown)
+    more = {"switches": list_switches(action, given), "is_reference": is_reference}
+    return render(request, "action.html", offer=offer, token=token, **more, **shown)
+
+
+def list_switches(action: Action, given: Given) -> list[tuple[str, bool, str]]:
+    """Return label, state, and the query that changes it, of each option that is either given or not."""
+    found = []
+    for each in action.fields:
+        if not each.required and each.options and each.options() == YES:
+            rest = {name: value for name, value in given.items() if name != each.name}
+            other = rest if each.name in given else {**rest, each.name: YES[0]}
+            found.append((each.label, each.name in given, urlencode(other)))
+    return found
 
 
 @ROUTES.post("/actions/{name}", response_class=RedirectResponse)
