@@ -1,6 +1,6 @@
 """Retention on a year of nightly batches, of which the last ones are real: what is live stays and can be reproduced.
 
-The year is made up (`benchmarks/made_up.py`): real manifests with small payloads. Four real batches follow, trained,
+The year is made up (`benchmarks/made_up.py`): real manifests with small payloads. Three real batches follow, trained,
 released to two rings and run by two devices. Then a hundred days pass, so that nothing is kept for being young.
 """
 
@@ -18,9 +18,9 @@ from sim2edge.retire import live_refs, on_devices, retire_all, survey
 from sim2edge.services.seaweedfs import start_seaweedfs
 from sim2edge.stages import chain
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-BATCHES = ("real-1", "real-2", "real-3", "real-4")
+BATCHES = ("real-1", "real-2", "real-3")
 BALLAST = 200_000
 NOW = datetime.now(UTC) + timedelta(days=100)
 POLICY = RetentionPolicy(
@@ -38,7 +38,7 @@ POLICY = RetentionPolicy(
 
 @pytest.fixture(scope="module")
 def year(on_server, tmp_path_factory):
-    """A pipeline in a bucket of its own: a made-up year, then four real batches, released after each but the first."""
+    """A pipeline in a bucket of its own: a made-up year, then three real batches, released after each but the first."""
     with start_seaweedfs(tmp_path_factory.mktemp("year")) as server:
         pipeline = on_server(server)
         fill(

@@ -18,6 +18,7 @@ from sim2edge.stages import kinds, maker_of
 from sim2edge_airflow.deployment_settings import read_url
 from sim2edge_airflow.pages.acting.offered import offer_for_release
 from sim2edge_airflow.pages.artifact_details import as_dict, describe
+from sim2edge_airflow.pages.bus_view import CHAMPION
 from sim2edge_airflow.pages.costs import bill
 from sim2edge_airflow.pages.file_answer import ASK_AGAIN, SANDBOX, answer
 from sim2edge_airflow.pages.model_standing import judge_model
@@ -40,6 +41,7 @@ def show_artifact(request: Request, user: GetUserDep, kind: str, partition: str,
     view = get_view(request)
     manifest = find(request, kind, partition, identity)
     notes: list[str] = []
+    champion = view.refs().get(CHAMPION)
     return render(
         request,
         "artifact.html",
@@ -47,6 +49,7 @@ def show_artifact(request: Request, user: GetUserDep, kind: str, partition: str,
         erased=view.is_erased(manifest.reference),
         details=describe(view, manifest, notes),
         compared_with=choose_other(view.catalog(), manifest, champion.target if champion else None),
+        champion=champion.target if champion else None,
         bill=bill(view.catalog(), manifest.reference),
         notes=notes,
         report=find_report(manifest),

@@ -228,7 +228,7 @@ def show_models(request: Request, user: GetUserDep, page: Annotated[int, Query(g
 
 
 def choose_left(models: Sequence[str], champion: str | None) -> str | None:
-    """Return the model that the first of a list is compared with unless another is chosen: the champion, or the next."""
+    """Return the model that the first of a list is compared with at first: the champion, or the next."""
     others = models[1:] or models
     return champion if champion in others else next(iter(others), None)
 
