@@ -45,4 +45,4 @@ def test_no_page_keeps_anybody_out(visit, addresses, size, scheme):
         page.goto(address)
         violations = [each for each in Axe().run(page).response["violations"] if each["impact"] in BAD]
         found += [f"{address}: {each['id']}: {each['nodes'][0]['html'][:200]}" for each in violations]
-    assert found == []
+    assert not found, "\n".join(found)

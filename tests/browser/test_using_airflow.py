@@ -53,7 +53,7 @@ def test_days_gone_by_are_filled_in(visit, airflow, keep):
     pick_date(page, form, "2026/01/01")
     pick_date(page, form, "2026/01/03")
     expect(form.get_by_text("3 runs will be triggered.")).to_be_visible()
-    form.get_by_role("spinbutton").fill("2")
+    form.get_by_role("spinbutton").first.fill("2")
     overrides = form.get_by_placeholder("Enter each string on a new line")
     overrides.fill("capture.episodes=3")
     overrides.press("Tab")

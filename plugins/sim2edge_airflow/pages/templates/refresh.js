@@ -105,7 +105,8 @@ function morphAttributes(to, from) {
 
 // Whether a node has no counterpart any more; white space between elements is not worth keeping.
 function isGone(node, child, rest) {
-  if (keyOf(node) || sameKind(node, child)) return false
+  if (sameKind(node, child)) return false
+  if (keyOf(node)) return !rest.some((other) => keyOf(other) === keyOf(node))
   const blank = node.nodeType === Node.TEXT_NODE && !node.nodeValue.trim()
   return blank || !rest.some((other) => sameKind(node, other))
 }
