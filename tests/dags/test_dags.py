@@ -52,7 +52,7 @@ def test_the_stages_are_tasks_in_the_order_in_which_they_follow_from_each_other(
 def test_a_dag_explains_itself(dagbag, dag_id):
     dag = dagbag.dags[dag_id]
     assert dag.doc_md.strip().startswith(f"### {dag_id}:")
-    for part in ("**When it fails**", "Owner:", "partition key"):
+    for part in ("**When it fails**", "Owner:", "*Trigger*"):
         assert part in dag.doc_md
     assert dag.description
     assert "sim2edge" in dag.tags
@@ -139,7 +139,7 @@ def test_a_batch_of_the_inbox_goes_the_way_of_a_captured_one(dagbag):
 def test_the_dags_of_the_inbox_explain_themselves_and_their_tasks_end(dagbag, dag_id):
     dag = dagbag.dags[dag_id]
     assert dag.doc_md.strip().startswith(f"### {dag_id}:")
-    for part in ("**When it fails**", "Owner:", "partition key"):
+    for part in ("**When it fails**", "Owner:", "*Trigger*"):
         assert part in dag.doc_md
     assert dag.catchup is False
     for task in dag.tasks:
