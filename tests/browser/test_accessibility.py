@@ -22,15 +22,8 @@ def addresses(airflow, batch) -> list[str]:
             *(("train_model", "validate"), ("release_model", "export"), ("release_model", "push")),
         )
     }
-    pages = [
-        "flywheel",
-        "flywheel?text=no-such-batch",
-        "models",
-        "devices",
-        "artifacts",
-        f"batches/{batch}",
-        "batches/nosuch",
-    ]
+    pages = ["flywheel", "flywheel?text=no-such-batch", "models", "devices", "trends", "timeline", "storage", "compare"]
+    pages += ["artifacts", "docs", "docs/flywheel", "actions/capture", f"batches/{batch}", "batches/nosuch"]
     pages += [f"{what}/{reference}" for reference in made.values() for what in ("artifacts", "lineage")]
     return [f"/sim2edge/{page}" for page in [*pages, f"runs/train_model/{airflow.run('train_model', batch)}"]]
 
