@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sim2edge.stages import chain
+from sim2edge_airflow.run_settings import TYPED
 
 DAGS = Path(__file__).parents[2] / "dags"
 PIPELINE = {
@@ -57,7 +58,7 @@ def test_a_dag_explains_itself(dagbag, dag_id):
     assert dag.description
     assert "sim2edge" in dag.tags
     assert dag.catchup is False
-    assert set(dag.params) - {"replace"} == {"preset", "overrides"}
+    assert set(dag.params) - {"replace", *TYPED} == {"batch", "preset", "overrides"}
     assert ("replace" in dag.params) == (dag.dag_id in ("sim_capture", "ingest_batch", "data_cleaning"))
 
 
