@@ -89,7 +89,7 @@ def test_a_viewer_sees_the_runs_but_starts_none(visit, airflow, batch):
     page.goto("/dags/sim_capture")
     page.get_by_role("button", name="Trigger").first.click()
     form = page.get_by_role("dialog").first
-    form.get_by_label("Batch").fill("of-a-viewer")
+    form.locator("#element_batch").fill("of-a-viewer")
     form.get_by_role("button", name="Trigger", exact=True).click()
     expect(page.get_by_text("403 Forbidden")).to_be_visible()
     assert airflow.client.runs("sim_capture", "of-a-viewer") == []

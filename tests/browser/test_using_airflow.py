@@ -34,7 +34,7 @@ def test_a_wrong_password_is_refused_and_the_right_one_opens_the_home_page(visit
 def test_a_batch_is_started_by_its_name(visit, airflow, keep):
     page = visit("admin")
     form = open_trigger_form(page, "sim_capture")
-    form.get_by_label("Batch").fill("lab-7")
+    form.locator("#element_batch").fill("lab-7")
     keep(page, "trigger")
     form.get_by_role("button", name="Trigger", exact=True).click()
     page.wait_for_url("**/runs/manual__*")
@@ -53,7 +53,7 @@ def test_days_gone_by_are_filled_in(visit, airflow, keep):
     pick_date(page, form, "2026/01/01")
     pick_date(page, form, "2026/01/03")
     expect(form.get_by_text("3 runs will be triggered.")).to_be_visible()
-    form.get_by_role("spinbutton").fill("2")
+    form.get_by_role("spinbutton").first.fill("2")
     overrides = form.get_by_placeholder("Enter each string on a new line")
     overrides.fill("capture.episodes=3")
     overrides.press("Tab")
@@ -82,7 +82,7 @@ def test_a_stage_and_what_follows_is_done_again(visit, airflow, batch, keep):
     page.goto(f"{run_page('train_model', run)}/tasks/train")
     page.get_by_role("button", name="Press shift+c to clear").click()
     form = page.get_by_role("dialog").first
-    expect(form.get_by_role("button", name="Affected Tasks: 2")).to_be_visible()
+    expect(form.get_by_role("button", name="Affected Tasks: 3")).to_be_visible()
     expect(form.get_by_role("cell", name="validate")).to_be_visible()
     keep(page, "redo")
     form.get_by_role("button", name="Confirm").click()

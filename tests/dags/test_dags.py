@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sim2edge.stages import chain
+from sim2edge_airflow.run_settings import TYPED
 
 DAGS = Path(__file__).parents[2] / "dags"
 PIPELINE = {
@@ -52,12 +53,12 @@ def test_the_stages_are_tasks_in_the_order_in_which_they_follow_from_each_other(
 def test_a_dag_explains_itself(dagbag, dag_id):
     dag = dagbag.dags[dag_id]
     assert dag.doc_md.strip().startswith(f"### {dag_id}:")
-    for part in ("**When it fails**", "Owner:", "partition key"):
+    for part in ("**When it fails**", "Owner:", "*Trigger*"):
         assert part in dag.doc_md
     assert dag.description
     assert "sim2edge" in dag.tags
     assert dag.catchup is False
-    assert set(dag.params) - {"replace"} == {"preset", "overrides"}
+    assert set(dag.params) - {"replace", *TYPED} == {"batch", "preset", "overrides"}
     assert ("replace" in dag.params) == (dag.dag_id in ("sim_capture", "ingest_batch", "data_cleaning"))
 
 
@@ -139,7 +140,7 @@ def test_a_batch_of_the_inbox_goes_the_way_of_a_captured_one(dagbag):
 def test_the_dags_of_the_inbox_explain_themselves_and_their_tasks_end(dagbag, dag_id):
     dag = dagbag.dags[dag_id]
     assert dag.doc_md.strip().startswith(f"### {dag_id}:")
-    for part in ("**When it fails**", "Owner:", "partition key"):
+    for part in ("**When it fails**", "Owner:", "*Trigger*"):
         assert part in dag.doc_md
     assert dag.catchup is False
     for task in dag.tasks:

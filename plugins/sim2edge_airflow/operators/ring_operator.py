@@ -24,7 +24,7 @@ PARAMS = {
     "reason": Param("", type="string", maxLength=300, title="Reason", description_md="One sentence. **Required**."),
     "expected": Param(
         "",
-        type="string",
+        type=["null", "string"],
         maxLength=200,
         title="What the ring has",
         description_md="The rollout that the ring has now, **rollout/BATCH/ID**: if it has another one, nothing is "

@@ -34,7 +34,7 @@ WITHDRAW_PARAMS = {
     ),
     "retrain": Param(
         False,
-        type="boolean",
+        type=["null", "boolean"],
         title="Request a training",
         description_md="Without the batch, or with it again. Default: no.",
     ),
@@ -51,7 +51,7 @@ ERASE_PARAMS = {
     ),
     "keep_models": Param(
         False,
-        type="boolean",
+        type=["null", "boolean"],
         title="Keep models",
         description_md="Keep models and releases that learned from it. Default: they are erased, too.",
     ),

@@ -9,6 +9,7 @@ const status = document.getElementById("refresh-status")
 let timer = null
 let failures = 0
 let busy = false
+let refreshed = new Date()
 
 function isOn() {
   try { return localStorage.getItem(REMEMBERED) !== "off" } catch { return true } // storage is off: refresh anyway
@@ -49,11 +50,13 @@ async function refresh() {
     letScroll()
     if (focused && !focused.isConnected) to.focus({ preventScroll: true })
     failures = 0
+    refreshed = new Date()
     say("")
   } catch (error) {
     failures += 1
     const why = error instanceof TypeError || error.name === "TimeoutError" ? "the server does not answer" : error.message
-    say(`Not refreshed since the time shown: ${why}.`)
+    const since = refreshed.toLocaleTimeString("en-GB", { timeZone: chosenZone() || undefined, timeZoneName: "short" })
+    say(`Not refreshed since ${since}: ${why}.`)
   }
   busy = false
   schedule()
@@ -105,7 +108,8 @@ function morphAttributes(to, from) {
 
 // Whether a node has no counterpart any more; white space between elements is not worth keeping.
 function isGone(node, child, rest) {
-  if (keyOf(node) || sameKind(node, child)) return false
+  if (sameKind(node, child)) return false
+  if (keyOf(node)) return !rest.some((other) => keyOf(other) === keyOf(node))
   const blank = node.nodeType === Node.TEXT_NODE && !node.nodeValue.trim()
   return blank || !rest.some((other) => sameKind(node, other))
 }
