@@ -5,7 +5,8 @@
     sim2edge note 3f2a9c0d11e4b7a6 --text "trained without the blurred batches"
     sim2edge note 3f2a9c0d11e4b7a6 --archive                            hide it in lists; --restore shows it again
 
-Retention keeps starred artifacts and their inputs. Archived does not mean deleted. An empty --name or --text removes it.
+Retention keeps starred artifacts and their inputs. Archived does not mean deleted. An empty --name or --text removes
+it.
 """
 
 import argparse

@@ -4,8 +4,8 @@
     read_note(bus, "model/demo-1/3f2a9c0d11e4b7a6").name
 
 A note is the only mutable record of an artifact and changes nothing of it. It is replaced by compare-and-swap, so that
-of two people who edit it at once both changes count. A starred artifact is live for retention (`retire.py`); an archived
-one is hidden in lists, not deleted.
+of two people who edit it at once both changes count. A starred artifact is live for retention (`retire.py`); an
+archived one is hidden in lists, not deleted.
 """
 
 from collections.abc import Sequence
