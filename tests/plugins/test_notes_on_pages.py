@@ -34,7 +34,8 @@ def test_the_page_of_an_artifact_shows_its_note_as_text(visitor, models, say):
     page = visitor.get(f"/sim2edge/artifacts/{models[0]}").text
     assert "★ &lt;b&gt;best&lt;/b&gt;" in page
     assert "first\n&lt;script&gt;alert(1)" in page
-    assert "&lt;i&gt;ann&lt;/i&gt;, 2026-05-01 12:00:00 UTC" in page
+    assert "&lt;i&gt;ann&lt;/i&gt;, <time" in page
+    assert ">2026-05-01 12:00:00 UTC</time>" in page
     assert "<script>alert" not in page
     assert 'class="card note"' not in visitor.get(f"/sim2edge/artifacts/{models[1]}").text
 
