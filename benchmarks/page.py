@@ -83,10 +83,10 @@ class Server:
         self._token = json.load(answer)["access_token"]
 
     def view(self, path: str) -> str:
-        """Return one page."""
+        """Return one page, or picture."""
         headers = {"Authorization": f"Bearer {self._token}"}
         request = urllib.request.Request(f"{self.url}/sim2edge/{path}", headers=headers)  # noqa: S310
-        return urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).read().decode()  # noqa: S310
+        return urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).read().decode(errors="replace")  # noqa: S310
 
     @property
     def cpu_s(self) -> float:
@@ -114,6 +114,12 @@ def measure(place: Workplace) -> Iterator[Result]:
             "grid": "flywheel",
             "batch": "batches/night-0500",
             "model": f"artifacts/{model}",
+            "thumbnail": f"thumbnails/{episodes}/12",
+            "trends": "trends",
+            "timeline": "timeline",
+            "storage": "storage",
+            "compare": f"compare?left={model}&right=refs/models/champion",
+            "models": "models",
             "lineage_up": "lineage/devices/pi-1",
             "lineage_down": f"lineage/{episodes}",
         }

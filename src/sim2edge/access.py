@@ -112,8 +112,9 @@ def _airflow_grants() -> Grants:
             "retrain/*",
             "inbox/*",
             "registered/*",
+            "notes/*",
         ),
-        write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*"),
+        write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*", "notes/*"),
         delete=("retrain/open/*", "registered/runs/*"),
     )
 
@@ -123,7 +124,7 @@ def _retention_grants() -> Grants:
     artifacts = tuple(f"{kind}/*" for kind in kinds())
     own = {str(stage.ref).format(partition="*") for stage in installed() if has_own_ref(stage)}
     return Grants(
-        read=(*artifacts, *COMMON, "catalog/*", "fleet/*"),
+        read=(*artifacts, *COMMON, "catalog/*", "fleet/*", "notes/*"),
         write=(f"{RETIRED}/*",),
         delete=(*artifacts, *sorted(own), f"{ALTERNATES}/*", "catalog/*"),
     )

@@ -21,6 +21,7 @@ from sim2edge.catalog import Catalog, Record
 from sim2edge.errors import Corrupt
 from sim2edge.fleet import UNREADABLE, Device, list_devices, read_fleet
 from sim2edge.manifest import Manifest, entry_key, split_reference
+from sim2edge.notes import starred
 from sim2edge.retention import Removal, RetentionPolicy, choose, protect
 from sim2edge.tombstone import ERASED
 
@@ -41,7 +42,7 @@ class Situation:
 
 
 def survey(bus: Bus, now: datetime) -> Situation:
-    """Read the catalog, the refs and the devices.
+    """Read the catalog, the refs, the devices and the stars.
 
     Raises:
         Corrupt: a ref names no artifact: something live might be missed.
@@ -51,7 +52,7 @@ def survey(bus: Bus, now: datetime) -> Situation:
     records = list(catalog.records())
     refs = bus.list_refs()
     erased = {key.removeprefix(f"{ERASED}/").removesuffix(".json") for key in bus.list(ERASED)}
-    kept = protect(records, [*live_refs(refs), *on_devices(bus, records)], now)
+    kept = protect(records, [*live_refs(refs), *on_devices(bus, records), *starred(bus)], now)
     return Situation(records, frozenset(kept | erased), find_owned(refs))
 
 

@@ -32,6 +32,9 @@ QUERIES = {
     "lift": "batch=night-0001",
     "erase": "batch=night-0001",
     "move-ring": "ring=stable&release=release/night-0005/0123456789abcdef",
+    "star": "artifact=model/night-0001/0123456789abcdef&star=yes",
+    "archive": "artifact=model/night-0001/0123456789abcdef&archived=yes",
+    "name": "artifact=model/night-0001/0123456789abcdef&name=best",
     "withdraw-release": "release=release/night-0005/0123456789abcdef",
 }
 """Fields of each action, for who may not do it."""

@@ -108,7 +108,8 @@ def test_the_last_run_of_retention_is_listed_with_its_reasons(api, visitor, buck
     bucket.put("withdrawn/retired/model/x/broken.json", b"{}")
     pages_of(api).state.view = BusView(lambda: bucket)
     page = visitor.get("/sim2edge/storage").text
-    assert "2030-01-01 00:00:00 UTC by retention, retired <b>2 artifacts, 140 MB</b>; 3 were retired ever" in page
+    assert "2030-01-01 00:00:00 UTC</time> by retention" in page
+    assert "retired <b>2 artifacts, 140 MB</b>; 3 were retired ever" in page
     assert "not among the &lt;b&gt;3&lt;/b&gt; newest" in page
     assert "older than &lt;b&gt;1" not in page
 

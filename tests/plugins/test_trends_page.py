@@ -93,4 +93,4 @@ def test_figures_that_a_stage_made_up_are_left_out(api, visitor):
 
 def test_an_empty_bucket_says_how_to_begin(api, visitor):
     pages_of(api).state.view = BusView(lambda: Bus(MemoryStore()))
-    assert "Nothing yet. Open" in visitor.get("/sim2edge/trends").text
+    assert "sim_capture" in visitor.get("/sim2edge/trends").text

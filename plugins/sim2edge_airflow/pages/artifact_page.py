@@ -16,7 +16,7 @@ from sim2edge.errors import NotFound
 from sim2edge.manifest import Manifest, split_reference
 from sim2edge.stages import kinds, maker_of
 from sim2edge_airflow.deployment_settings import read_url
-from sim2edge_airflow.pages.acting.offered import offer_for_release
+from sim2edge_airflow.pages.acting.offered import offer_for_artifact
 from sim2edge_airflow.pages.artifact_details import as_dict, describe
 from sim2edge_airflow.pages.bus_view import CHAMPION
 from sim2edge_airflow.pages.costs import bill
@@ -48,6 +48,7 @@ def show_artifact(request: Request, user: GetUserDep, kind: str, partition: str,
         manifest=manifest,
         erased=view.is_erased(manifest.reference),
         details=describe(view, manifest, notes),
+        note=view.notes().get(manifest.reference),
         compared_with=choose_other(view.catalog(), manifest, champion.target if champion else None),
         champion=champion.target if champion else None,
         bill=bill(view.catalog(), manifest.reference),
@@ -58,7 +59,7 @@ def show_artifact(request: Request, user: GetUserDep, kind: str, partition: str,
         standing=judge_model(view.catalog(), view.refs(), manifest.reference) if manifest.kind == "model" else None,
         summary={key: value for key, value in manifest.summary.items() if key not in ("seeds", "mlflow")},
         seeds=as_dict(manifest.summary.get("seeds")),
-        actions=offer_for_release(user, view, manifest.reference) if manifest.kind == "release" else [],
+        actions=offer_for_artifact(user, view, manifest.reference),
     )
 
 

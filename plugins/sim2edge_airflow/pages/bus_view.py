@@ -16,6 +16,8 @@ from sim2edge.erasure import erased_names
 from sim2edge.errors import BadInput, Corrupt, Forbidden, Missing, NotFound, Unavailable
 from sim2edge.fleet import Device, list_devices, read_device, read_fleet
 from sim2edge.manifest import File, Manifest, split_reference
+from sim2edge.notes import FOLDER as NOTES
+from sim2edge.notes import Note, read_note, reference_of
 from sim2edge.retire import Retired, parse_retired
 from sim2edge.tombstone import Tombstone
 from sim2edge.withdrawal import Withdrawn
@@ -23,13 +25,14 @@ from sim2edge_airflow.connections import connect_bus
 from sim2edge_airflow.pages.watched import Watched
 
 PATIENCE_S = 3.0
-CATALOG_S, REFS_S, FLEET_S, WITHDRAWN_S, RETIRED_S = 5.0, 10.0, 15.0, 15.0, 60.0
+CATALOG_S, REFS_S, FLEET_S, WITHDRAWN_S, NOTES_S, RETIRED_S = 5.0, 10.0, 15.0, 15.0, 15.0, 60.0
 """Seconds between two reads of each, while pages are requested."""
 REF_FOLDERS = ("refs/models", "refs/rings", "refs/datasets")
 """Folders with few refs; the refs of batches are as many as the batches."""
 CHAMPION = "refs/models/champion"
 MAX_DEVICES = 2000
 MAX_RETIRED = 5000
+MAX_NOTES = 1000
 MAX_JSON_BYTES = 1 << 20
 MANIFESTS_KEPT, FILES_KEPT = 128, 64
 PAUSE_S = 5.0
@@ -57,6 +60,9 @@ class BusView:
         self._refs: Watched[Mapping[str, Ref]] = Watched(self._read_refs, first={}, seconds=REFS_S)
         self._fleet: Watched[Sequence[Device]] = Watched(self._read_fleet, first=(), seconds=FLEET_S)
         self._withdrawn: Watched[Mapping[str, Tombstone]] = Watched(self._read_withdrawn, {}, WITHDRAWN_S)
+        self._notes: Watched[Mapping[str, Note]] = Watched(self._read_notes, {}, NOTES_S)
+        self._notes_known: dict[str, tuple[str, Note | None]] = {}
+        self._written: dict[str, Note] = {}
         self._retired: Watched[Sequence[Retired]] = Watched(self._read_retired, (), RETIRED_S)
         self._retired_known: dict[str, Retired | None] = {}
         self._erased: frozenset[str] = frozenset()
@@ -89,7 +95,7 @@ class BusView:
             BadInput: no bucket is named.
             Forbidden: S3 refuses the credentials, and has never accepted them.
         """
-        for each in (self._refs, self._withdrawn):
+        for each in (self._refs, self._withdrawn, self._notes):
             each.look(wait_s=0)  # most pages need them, too: start reading them in parallel
         self._catalog.look()
         if isinstance(failure := self._catalog.failure(), Forbidden):
@@ -117,6 +123,16 @@ class BusView:
     def withdrawn(self) -> Mapping[str, Tombstone]:
         """Return the records of the batches that are withdrawn, by batch."""
         return self._withdrawn.look()
+
+    def notes(self) -> Mapping[str, Note]:
+        """Return what people say of artifacts, by reference; at most the first `MAX_NOTES`."""
+        read = self._notes.look(wait_s=0)
+        newer = {name: each for name, each in self._written.items() if name not in read or read[name].at < each.at}
+        return {**read, **newer} if newer else read
+
+    def remember(self, note: Note) -> None:
+        """Show a note that this server has just written, before it is read again."""
+        self._written[note.reference] = note
 
     def retired(self) -> Sequence[Retired]:
         """Return the records of retired artifacts, at most `MAX_RETIRED` of them, in no particular order."""
@@ -187,7 +203,7 @@ class BusView:
 
     @property
     def _watched(self) -> Sequence[Watched[Any]]:
-        return self._catalog, self._refs, self._fleet, self._withdrawn, self._retired
+        return self._catalog, self._refs, self._fleet, self._withdrawn, self._notes, self._retired
 
     @property
     def age_s(self) -> float | None:
@@ -214,6 +230,25 @@ class BusView:
     def _read_withdrawn(self) -> Mapping[str, Tombstone]:
         self._erased = erased_names(self.bus)
         return Withdrawn(self.bus).batches
+
+    def _read_notes(self) -> Mapping[str, Note]:
+        try:
+            heads = self.bus.first_page(NOTES, MAX_NOTES)
+        except Forbidden:  # keys of before there were notes
+            return {}
+        tags = {reference: head.tag for head in heads if (reference := reference_of(head.key))}
+        known = {name: entry for name, entry in self._notes_known.items() if tags.get(name) == entry[0]}
+        new = [name for name in tags if name not in known]
+        found = in_threads(self._open_note, new)
+        self._notes_known = known | {name: (tags[name], note) for name, note in zip(new, found, strict=True)}
+        return {name: note for name, (_, note) in self._notes_known.items() if note and not note.says_nothing}
+
+    def _open_note(self, reference: str) -> Note | None:
+        try:
+            found = read_note(self.bus, reference)
+        except Corrupt:  # one bad note does not hide the others
+            return None
+        return found[0] if found else None
 
     def _read_retired(self) -> Sequence[Retired]:
         keys = [key for key in self.bus.list(RETIRED) if key not in self._retired_known]

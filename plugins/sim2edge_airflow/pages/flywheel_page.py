@@ -17,6 +17,7 @@ from sim2edge.errors import BadInput
 from sim2edge.hold import VARIABLE
 from sim2edge.hold import parse as parse_hold
 from sim2edge.manifest import PARTITION, Manifest, check_partition
+from sim2edge.notes import Note
 from sim2edge.stages import kinds
 from sim2edge_airflow.airflow_database import is_database_error, paused_dags, variable
 from sim2edge_airflow.pages import flywheel_grid as grid
@@ -36,6 +37,8 @@ LOG = logging.getLogger(__name__)
 NO_DATABASE = "Airflow's database does not answer: what runs or failed is not shown"
 MAX_VERSIONS = 100
 MAX_LISTED = 12
+MAX_NOTES = 3
+"""Notes shown in a row."""
 
 T = TypeVar("T")
 
@@ -85,6 +88,7 @@ def show_flywheel(
         "flywheel.html",
         rows=[(row, bool(PARTITION.fullmatch(row.batch))) for row in rows],
         withdrawn=view.withdrawn(),
+        notes_of=notes_of_row(view),
         thumbnail=lambda batch: choose_thumbnail(view, batch),
         stages=list(grid.STAGE_OF.values()),
         states=grid.STATES,
@@ -97,6 +101,17 @@ def show_flywheel(
         actions=ask(notes, lambda: offer_for_all(user, held=bool(held)), []),
         paused=describe_paused(paused, INDEX, catalog),
     )
+
+
+def notes_of_row(view: BusView) -> Callable[[grid.Row], Sequence[Note]]:
+    """Return a function that returns the notes of the artifacts in a row, those with a star or a name."""
+    known = view.notes()
+
+    def find(row: grid.Row) -> Sequence[Note]:
+        references = [cell.record.reference for cell in row.cells.values() if cell.record] if known else []
+        return [note for each in references if (note := known.get(each)) and (note.star or note.name)][:MAX_NOTES]
+
+    return find
 
 
 def choose_thumbnail(view: BusView, batch: str) -> Record | None:
@@ -207,12 +222,18 @@ def sort_downstream(catalog: Catalog, newest: Mapping[str, Record]) -> dict[str,
 
 
 @ROUTES.get("/models", response_class=HTMLResponse)
-def show_models(request: Request, user: GetUserDep, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> HTMLResponse:
-    """Return the page of all models, newest first, with dataset, verdict, release and rings."""
+def show_models(
+    request: Request,
+    user: GetUserDep,
+    archived: Literal["", "shown"] = "",
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+) -> HTMLResponse:
+    """Return the page of all models, starred ones first, then newest first; archived ones only if asked for."""
     view = get_view(request)
-    catalog = view.catalog()
-    models = sorted((r for r in catalog.records() if r.kind == "model"), key=lambda r: r.finished, reverse=True)
-    shown, pages = cut(models, page)
+    catalog, said = view.catalog(), view.notes()
+    models = [record for record in catalog.records() if record.kind == "model"]
+    listed = order_models(models, said, archived=bool(archived))
+    shown, pages = cut(listed, page)
     refs = view.refs()
     return render(
         request,
@@ -221,10 +242,21 @@ def show_models(request: Request, user: GetUserDep, page: Annotated[int, Query(g
             make_model_row(catalog, record) | {"standing": judge_model(catalog, refs, record.reference)}
             for record in shown
         ],
+        said=said,
+        archived=archived,
+        hidden=len(models) - len(listed),
         left=choose_left([record.reference for record in shown], target(view, CHAMPION)),
         actions=offer_for_models(user),
         **pages,
     )
+
+
+def order_models(models: Sequence[Record], said: Mapping[str, Note], *, archived: bool) -> Sequence[Record]:
+    """Return the models to list: starred ones first, then the newest; archived ones only if they are asked for."""
+    notes = [(record, said.get(record.reference)) for record in models]
+    shown = [(record, note) for record, note in notes if archived or not (note and note.archived)]
+    shown.sort(key=lambda each: (bool(each[1] and each[1].star), each[0].finished), reverse=True)
+    return [record for record, _ in shown]
 
 
 def choose_left(models: Sequence[str], champion: str | None) -> str | None:

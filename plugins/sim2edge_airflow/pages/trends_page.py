@@ -7,14 +7,14 @@ series has a bounded number of marks, and a shorter span shows each of them.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator
 
-from sim2edge.catalog import Record, is_number
+from sim2edge.catalog import Catalog, Record, is_number
 from sim2edge.errors import BadInput
 from sim2edge_airflow.pages.flywheel_grid import STAGE_OF
 from sim2edge_airflow.pages.plots import Plot, Sample, draw_plot
@@ -23,6 +23,9 @@ from sim2edge_airflow.pages.rendering import get_view, render
 ROUTES = APIRouter()
 MARKS_OF_ONE, MARKS_OF_FIGURES, MARKS_OF_COSTS = 150, 60, 20
 """Marks of a series where one kind is shown, and of the plots of all kinds."""
+
+KEPT = 16
+"""Drawn pages in memory."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +87,33 @@ def show_trends(
     request: Request, kind: Annotated[str, AfterValidator(check_kind)] = "", since: Day = "", until: Day = ""
 ) -> HTMLResponse:
     """Return the page of trends, of one kind or of all, between two days."""
-    start, end = span(since, until)
-    records = [
-        record
-        for record in get_view(request).catalog().records()
-        if record.shard is None and start <= record.finished < end and record.kind in STAGE_OF
-    ]
-    records.sort(key=lambda record: record.finished)
+    catalog = get_view(request).catalog()
+    plots, total = draw(catalog, catalog.changes, kind, since, until)
     return render(
         request,
         "trends.html",
-        plots=draw_figures(records, kind) + draw_costs(records, kind),
-        total=len(records),
+        plots=plots,
+        total=total,
         kinds=list(STAGE_OF),
         chosen={"kind": kind, "since": since, "until": until},
     )
+
+
+@lru_cache(KEPT)
+def draw(catalog: Catalog, _changes: int, kind: str, since: str, until: str) -> tuple[Sequence[Plot], int]:
+    """Return the plots of one kind or of all between two days, and of how many artifacts; kept until the next commit.
+
+    Raises:
+        BadInput: the second day is before the first.
+    """
+    start, end = span(since, until)
+    records = [
+        record
+        for record in catalog.records()
+        if record.shard is None and start <= record.finished < end and record.kind in STAGE_OF
+    ]
+    records.sort(key=lambda record: record.finished)
+    return draw_figures(records, kind) + draw_costs(records, kind), len(records)
 
 
 def span(since: str, until: str) -> tuple[datetime, datetime]:

@@ -17,6 +17,7 @@ from sim2edge_airflow.pages.acting.fleet_actions import (
     rings_with,
 )
 from sim2edge_airflow.pages.acting.hold_actions import HOLD, RESUME
+from sim2edge_airflow.pages.acting.note_actions import ARCHIVE, NAME, STAR
 from sim2edge_airflow.pages.acting.permissions import missing
 from sim2edge_airflow.pages.acting.withdraw_actions import ERASE, LIFT, WITHDRAW
 from sim2edge_airflow.pages.bus_view import BusView
@@ -135,3 +136,17 @@ def offer_for_release(user: BaseUser, view: BusView, release: str) -> list[Butto
         button(user, MOVE, "Give it to a ring", release=release),
         *([button(user, WITHDRAW_RELEASE, release=release)] if rings_with(view, release) else []),
     ]
+
+
+def offer_for_artifact(user: BaseUser, view: BusView, reference: str) -> list[Button]:
+    """Return the actions of the page of any artifact: star, name, archive."""
+    note = view.notes().get(reference)
+    star, archived = bool(note and note.star), bool(note and note.archived)
+    of_release = offer_for_release(user, view, reference) if reference.startswith("release/") else []
+    return [
+        *of_release,
+        button(user, STAR, "Remove the star" if star else "★ Star", artifact=reference, star="no" if star else "yes"),
+        button(user, NAME, "Name", artifact=reference),
+        button(user, ARCHIVE, "Restore" if archived else "Archive", artifact=reference,
+               archived="no" if archived else "yes"),
+    ]  # fmt: skip

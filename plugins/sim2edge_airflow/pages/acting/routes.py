@@ -24,6 +24,7 @@ from sim2edge_airflow.pages.acting.batch_actions import BATCH_ACTIONS, YES
 from sim2edge_airflow.pages.acting.fleet_actions import FLEET_ACTIONS
 from sim2edge_airflow.pages.acting.form_guard import make_token, read_form, read_token
 from sim2edge_airflow.pages.acting.hold_actions import HOLD_ACTIONS
+from sim2edge_airflow.pages.acting.note_actions import NOTE_ACTIONS
 from sim2edge_airflow.pages.acting.permissions import missing
 from sim2edge_airflow.pages.acting.withdraw_actions import WITHDRAW_ACTIONS
 from sim2edge_airflow.pages.bus_view import is_reference
@@ -32,7 +33,7 @@ from sim2edge_airflow.trigger_checks import Taken
 
 ROUTES = APIRouter()
 ACTIONS: Mapping[str, Action] = {
-    each.name: each for each in (*BATCH_ACTIONS, *HOLD_ACTIONS, *WITHDRAW_ACTIONS, *FLEET_ACTIONS)
+    each.name: each for each in (*BATCH_ACTIONS, *HOLD_ACTIONS, *WITHDRAW_ACTIONS, *FLEET_ACTIONS, *NOTE_ACTIONS)
 }
 
 
