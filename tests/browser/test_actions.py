@@ -36,6 +36,7 @@ def test_a_batch_is_captured_in_airflows_frame_once_however_often_it_is_sent(vis
     page.goto("/plugin/flywheel")
     frame = page.frame_locator("iframe")
     frame.get_by_role("link", name="Capture a batch").click()
+    expect(frame.get_by_role("heading", name="Capture a batch")).to_be_visible()
     frame.get_by_label("Batch").fill("by-hand-1")
     frame.get_by_label("Preset").select_option("tiny")
     keep(page, "act-fields")

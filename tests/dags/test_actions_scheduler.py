@@ -71,7 +71,7 @@ def release(airflow) -> str:
 def test_the_run_says_who_started_it_and_why(airflow, release):
     (run,) = airflow.client.runs("sim_capture", BATCH)
     assert (run["triggering_user_name"], run["note"]) == ("admin", f"admin: {WHY}")
-    (entry,) = airflow.call("GET", "eventLogs?event=sim2edge: start sim_capture")["event_logs"]
+    (entry,) = airflow.call("GET", f"eventLogs?event={quote('sim2edge: start sim_capture')}")["event_logs"]
     assert (entry["owner"], entry["run_id"], json.loads(entry["extra"])["reason"]) == ("admin", run["dag_run_id"], WHY)
 
 

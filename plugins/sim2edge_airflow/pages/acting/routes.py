@@ -51,18 +51,19 @@ def show_action(request: Request, session: SessionDep, user: GetUserDep, name: s
         return render(request, "action_fields.html", fields=fields, **shown)
     offer = action.describe(Asker(get_view(request), session, user), given)
     token = make_token(user.get_id(), name, given) if action.perform and not may_not else ""
-    more = {"switches": list_switches(action, given), "is_reference": is_reference}
+    switches = list_switches(action, given)
+    more = {"switches": switches, "switched": [each[0] for each in switches], "is_reference": is_reference}
     return render(request, "action.html", offer=offer, token=token, **more, **shown)
 
 
-def list_switches(action: Action, given: Given) -> list[tuple[str, bool, str]]:
-    """Return label, state, and the query that changes it, of each option that is either given or not."""
+def list_switches(action: Action, given: Given) -> list[tuple[str, str, bool, str]]:
+    """Return name, label, state, and the query that changes it, of each option that is either given or not."""
     found = []
     for each in action.fields:
         if not each.required and each.options and each.options() == YES:
             rest = {name: value for name, value in given.items() if name != each.name}
             other = rest if each.name in given else {**rest, each.name: YES[0]}
-            found.append((each.label, each.name in given, urlencode(other)))
+            found.append((each.name, each.label, each.name in given, urlencode(other)))
     return found
 
 

@@ -73,8 +73,8 @@ def describe_withdraw(asker: Asker, given: Given) -> Offer:
             f"Batch {batch} is marked as withdrawn: nothing new is made from it, and a run that works on it fails.",
             "Open requests for a training on its data are dropped"
             + (", and a training without it is requested." if "retrain" in given else "."),
-            "What was made from it, below, stays as it is. Rings keep their release until you roll them back: Devices.",
-            "Lift takes it back.",
+            "What was made from it, below, stays as it is: a ring keeps its release until it is moved (Devices).",
+            "It can be lifted again.",
         ],
         list_affected(found),
         refusal=f"It was {mark.why}" if mark else "" if known else f"Nothing of batch {batch} is known",
