@@ -108,7 +108,9 @@ def last_night(person):
 @task("read why a stage failed", VIEWER)
 def why_failed(person):
     expect(person.cell("farm-2", "clean")).to_contain_text("failed")
-    assert "clean.width: input should be greater than 0" in (person.cell("farm-2", "clean").get_attribute("title") or "")
+    assert "clean.width: input should be greater than 0" in (
+        person.cell("farm-2", "clean").get_attribute("title") or ""
+    )
 
 
 @task("open the log of a failed stage at its error", VIEWER)
