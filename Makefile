@@ -98,7 +98,11 @@ test-celery: install  ## two Celery workers on hosts of their own; as root, with
 
 .PHONY: test-browser
 test-browser: install  ## Chromium against a running stack (ci/browser.sh installs it); SIM2EDGE_PICTURES=docs keeps the pictures
-	@$(AIRFLOW_PYTEST) tests/browser --durations=5
+	@$(AIRFLOW_PYTEST) tests/browser --ignore=tests/browser/test_tasks.py --durations=5
+
+.PHONY: test-tasks
+test-tasks: install  ## the tasks of a day (docs/tasks.md) in Chromium, with their clicks; SIM2EDGE_PICTURES=docs keeps the pictures
+	@$(AIRFLOW_PYTEST) tests/browser/test_tasks.py --durations=5
 
 .PHONY: image-list
 image-list: install  ## write containers/images.json, the list of the stages' images, from their declarations

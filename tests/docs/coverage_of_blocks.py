@@ -118,6 +118,9 @@ BLOCKS: Mapping[tuple[str, str], How] = {
         needs="kubectl",
     ),
     ("docs/kubernetes.md", "helm repo add apache-airflow https://airflow.apache.org"): Excluded(CLUSTER),
+    ("docs/pictures.md", 'sim2edge note refs/models/champion --name "spring fair" --star'): Run(
+        {"3f2a9c0d11e4b7a6": "refs/frames/demo-1"}, says="trained without the blurred batches"
+    ),
     ("docs/provider.md", "make wheel"): By(("tests/plugins/test_provider_install.py", "provider")),
     ("docs/operating.md", 'sim2edge hold --reason "new disks for S3" --wait'): Run(says="resumed "),
     ("docs/retention.md", "sim2edge gc"): Run(says="to retire"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from sim2edge.catalog import Record
 from sim2edge.errors import Corrupt
@@ -36,6 +36,8 @@ CHARTED = ("distance_histogram", "class_counts", "floor_counts", "quarantine_cou
 """Parts of a summary that a chart shows."""
 KEPT = 256
 """Thumbnails kept in memory, mostly of about 20 kB."""
+BLANK = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
+"""Shown where there is no picture: browsers show the body of a 404, too, instead of the sign of a broken picture."""
 KEEP = {"Cache-Control": "private, max-age=86400, immutable"}
 """Immutable while it exists; a day, so that an erased picture leaves the browsers, too."""
 
@@ -60,7 +62,7 @@ def show_thumbnail(
         tiles = list_tiles(find(request, *split_reference(manifest.parts[0])))
     nearest = min(tiles, key=lambda tile: abs(tile.number - number), default=None)
     if nearest is None or view.is_erased(manifest.reference) or view.is_erased(nearest.reference):
-        raise HTTPException(404, f"{manifest.reference} has no thumbnail")
+        return Response(BLANK, 404, media_type="image/svg+xml", headers=SANDBOX | {"Cache-Control": "no-store"})
     content = read_picture(view, nearest.reference, nearest.path)
     return Response(content, media_type=MEDIA[nearest.path.rpartition(".")[2]], headers=SANDBOX | KEEP)
 

@@ -212,12 +212,12 @@ def _trace(row: Row, catalog: Catalog, frames: Record) -> None:
     for cell in failed:
         ended = cell.run.ended if cell.run else None
         if later := next((each for each in datasets if ended and each.finished > ended), None):
-            settle(cell, later)
+            replace_failure(cell, later)
     if row.cells["augment"].state == "missing" and not row.cells["augment"].elsewhere:
         row.cells["augment"].elsewhere = next(iter(datasets), None)
 
 
-def settle(cell: Cell, dataset: Record) -> None:
+def replace_failure(cell: Cell, dataset: Record) -> None:
     """Let a cell show, instead of a failure, what the stage had made before, or else the later dataset."""
     cell.state = state_of(cell.record)
     cell.elsewhere = None if cell.record else dataset
