@@ -22,8 +22,8 @@ if (window.parent !== window) {
 
 // A table that is wider than the window can be scrolled by the keyboard, also if nothing in it takes the focus.
 function letScroll() {
-  for (const box of document.querySelectorAll(".scroll")) {
-    const needed = box.scrollWidth > box.clientWidth && !box.querySelector("a, button, input, select, summary")
+  for (const box of document.querySelectorAll(".scroll, pre")) {
+    const needed = box.scrollWidth > box.clientWidth && !box.querySelector("a:not([tabindex='-1']), button, input, select, summary")
     if (needed) box.tabIndex = 0
     else box.removeAttribute("tabindex")
   }
