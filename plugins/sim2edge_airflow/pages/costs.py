@@ -73,7 +73,7 @@ def sum_savings(catalog: Catalog, outcomes: Iterable[Any]) -> Savings:
     known = [outcome for outcome in outcomes if isinstance(outcome, dict)]
     cached = [outcome for outcome in known if outcome.get("cached") is True]
     records = [find_record(catalog, outcome.get("reference")) for outcome in cached]
-    seconds = [read_number(outcome.get("saved_s")) for outcome in cached]
+    seconds = [as_number(outcome.get("saved_s")) for outcome in cached]
     whole = [record.wall_s if record else 0.0 for record in records]
     return Savings(
         tasks=len(known),
@@ -84,7 +84,7 @@ def sum_savings(catalog: Catalog, outcomes: Iterable[Any]) -> Savings:
             for record, saved, wall in zip(records, seconds, whole, strict=True)
             if record
         ),
-        bytes=int(sum(read_number(outcome.get("saved_bytes")) for outcome in cached)),
+        bytes=int(sum(as_number(outcome.get("saved_bytes")) for outcome in cached)),
     )
 
 
@@ -93,6 +93,6 @@ def find_record(catalog: Catalog, reference: Any) -> Record | None:
     return catalog.get(reference) if is_reference(reference) else None
 
 
-def read_number(value: Any) -> float:
+def as_number(value: Any) -> float:
     """Return the value if it is a number of 0 or more, else 0: an XCom may contain anything."""
     return float(value) if is_number(value) and not isinstance(value, bool) and value > 0 else 0.0
