@@ -144,12 +144,12 @@ def _erase_grants() -> Grants:
     """Return the permissions of the DAG `erase_batch` (`erasure.py`): it deletes all payload, and no manifest."""
     base = _withdraw_grants()
     return Grants(
-        read=(*base.read, "mlflow/*", "ota/targets/*"),
+        read=(*base.read, "mlflow/*", "notes/*", "ota/targets/*"),
         write=(*base.write, "withdrawn/erased/*", "catalog/*"),
         delete=(
             *(f"{kind}/*/*/*/*" for kind in kinds()),
             *base.delete,
-            *("inbox/*", "mlflow/*", "ota/targets/releases/*"),
+            *("inbox/*", "mlflow/*", "notes/*", "ota/targets/releases/*"),
         ),
     )
 

@@ -19,6 +19,7 @@ from sim2edge.catalog import Record
 from sim2edge.errors import BadInput, Missing
 from sim2edge.inbox import READY, find_ready, parse_ready
 from sim2edge.manifest import MEASUREMENTS, Manifest
+from sim2edge.notes import note_key
 from sim2edge.stages import kinds
 from sim2edge.tombstone import ErasedFile, Erasure, Event, erasure_key, parse_erasure
 
@@ -93,11 +94,13 @@ def find_targets(bus: Bus, batch: str, derived: Sequence[Record], *, keep_models
 
 
 def find_artifact(bus: Bus, reference: str, bundles: Sequence[str] = ()) -> Target:
-    """Return an artifact's objects: payload, checkpoints, MLflow's copy, the bundle that devices download."""
+    """Return an artifact's objects: payload, checkpoints, note, MLflow's copy, the bundle that devices download."""
     manifest = bus.find(reference)
     keys = [key for key in bus.list(reference) if key != f"{reference}/manifest.json"]
     if manifest and (folder := tracked_folder(manifest)):
         keys += bus.list(folder)
+    if bus.size(note_key(reference)) is not None:
+        keys.append(note_key(reference))
     if manifest and manifest.kind == "release":
         keys += [key for key in bundles if key.endswith(f".{manifest.id}.tar")]
     return Target(reference, sorted(keys), files_of(manifest) if manifest else {})

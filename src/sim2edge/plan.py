@@ -80,10 +80,7 @@ def plan(
             withdrawn, also of a committed artifact.
     """
     stage = get_stage(name)
-    config = configs.load(stage.config, name, preset, overrides)
-    if stage.resolve:
-        config = load_function(stage.resolve)(config)
-        check_config(stage, stage.resolve, config)
+    config = load_config(stage, preset, overrides)
     if partition is not None:
         check_partition(partition)
     withdrawn = Withdrawn(bus)
@@ -94,9 +91,7 @@ def plan(
         raise BadInput(f"{name}: --partition is missing: name the batch")
     withdrawn.check(name, references)
     if not used:
-        withdrawn.check_batch(name, filed_under)
-    if not used and not replace:
-        check_settings_of_batch(bus, stage, config, filed_under)
+        check_begun(bus, stage, config, filed_under, withdrawn, replace)
     pinned: Sequence[str] = ()
     if stage.source:
         config, pinned = pin_source(bus, stage, stage.source, config, filed_under)
@@ -121,6 +116,30 @@ def plan(
         parts=[f"{folder}/{identity(each)}" for each in all_shards(many)] if many else (),
         replace=replace and has_own_ref(stage),
     )
+
+
+def load_config(stage: Stage, preset: str | None, overrides: Iterable[str]) -> StageConfig:
+    """Return the config of a run, with what the deployment declares filled in.
+
+    Raises:
+        BadInput: it is invalid.
+    """
+    config = configs.load(stage.config, stage.name, preset, overrides)
+    if stage.resolve:
+        config = load_function(stage.resolve)(config)
+        check_config(stage, stage.resolve, config)
+    return config
+
+
+def check_begun(bus: Bus, stage: Stage, config: StageConfig, batch: str, withdrawn: Withdrawn, replace: bool) -> None:
+    """Check that a batch may be begun, or begun again.
+
+    Raises:
+        BadInput: it is withdrawn, or was begun with other settings.
+    """
+    withdrawn.check_batch(stage.name, batch)
+    if not replace:
+        check_settings_of_batch(bus, stage, config, batch)
 
 
 def pin_source(

@@ -35,7 +35,7 @@ from pydantic import (
 
 from sim2edge.bus import Bus, in_threads
 from sim2edge.config import cache_key_fields, digest, load, parse_overrides
-from sim2edge.errors import BadInput, Conflict, Corrupt, NotFound
+from sim2edge.errors import BadInput, Conflict, Corrupt
 from sim2edge.lines import first_problem
 from sim2edge.manifest import check_partition
 from sim2edge.stages import between, stage_names
@@ -439,33 +439,6 @@ def merge_settings(requests: Sequence[Request]) -> tuple[str | None, tuple[str, 
 def is_given_back(request: Request) -> bool:
     """Return whether a failed training gave the request back."""
     return FAILED in request.evidence
-
-
-def give_back(bus: Bus, training: str) -> Sequence[Request]:
-    """Submit the requests of a failed training again, each with its id in the evidence; return them.
-
-    They join the next training, and start none by themselves: it would fail like this one.
-
-    Raises:
-        NotFound: there is no such training.
-    """
-    found = find_training(bus, training)
-    if found is None:
-        raise NotFound(f"{TRAININGS}/{training}.json: there is no such training")
-    again = [_again(request, training) for request in found.requests]
-    in_threads(lambda request: submit(bus, request), again)
-    return again
-
-
-def _again(request: Request, training: str) -> Request:
-    kept = {
-        name: getattr(request, name)
-        for name in ("by", "preset", "overrides", "submitted", "batch", "frames", "backfill")
-    }
-    try:
-        return make_request(request.kind, request.reason, {**request.evidence, FAILED: training}, **kept)
-    except BadInput:  # the evidence is as large as it may be
-        return make_request(request.kind, request.reason, {"request": request.id, FAILED: training}, **kept)
 
 
 def fulfil(bus: Bus, training: Training) -> Training | None:

@@ -15,6 +15,7 @@ from sim2edge.bus import Bus
 from sim2edge.erasure import erased_names, find_leftovers, tracked_folder
 from sim2edge.errors import BadInput, Erased
 from sim2edge.manifest import entry_key
+from sim2edge.notes import Change, edit, read_note
 from sim2edge.registry import choose_champion
 from sim2edge.tombstone import Event, erasure_key, parse_erasure
 from sim2edge.withdrawal import read_tombstone
@@ -77,6 +78,16 @@ def test_no_byte_is_left_on_a_real_server(s3, command):
     code, err = command(s3, "withdraw", BATCH, *ERASE)
     assert code == 0, err
     assert search(s3, PATTERN) == search(s3, WEIGHTS) == set()
+
+
+def test_what_people_noted_on_its_artifacts_goes_and_other_notes_stay(world, erase):
+    frames = next(each for each in world.bus.artifacts("frames", BATCH))
+    other = next(each for each in world.bus.artifacts("frames") if f"/{BATCH}/" not in each)
+    for reference in (frames, other):
+        edit(world.bus, reference, Change(text="the driver's name is Ann"), "ann", datetime.now(UTC))
+    erase()
+    assert read_note(world.bus, frames) is None
+    assert read_note(world.bus, other)
 
 
 def test_manifests_stay_and_each_deleted_file_is_recorded_with_its_hash(world, erase):

@@ -12,6 +12,7 @@ from obstore.store import MemoryStore
 from sim2edge import retrain
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, NotFound
+from sim2edge.failed_trainings import give_back
 from sim2edge.retrain import (
     Training,
     fingerprint,
@@ -369,7 +370,7 @@ def test_the_requests_of_a_failed_training_are_open_again_once_however_often_the
     fulfil(bus, failed)
     assert open_requests(bus, NOW + timedelta(hours=1)).requests == []
     for _ in range(2):
-        again = retrain.give_back(bus, failed.id)
+        again = give_back(bus, failed.id)
     found = open_requests(bus, NOW + timedelta(hours=1)).requests
     assert {request.id for request in found} == {request.id for request in again}
     assert {request.reason for request in found} == {request.reason for request in asked}
@@ -377,7 +378,7 @@ def test_the_requests_of_a_failed_training_are_open_again_once_however_often_the
     assert retrain.merge_settings(found) == (None, ()), "settings with which a training failed do not count"
     second = training("r2", found, minute=9)
     fulfil(bus, second)
-    retrain.give_back(bus, second.id)
+    give_back(bus, second.id)
     assert len(open_requests(bus, NOW + timedelta(hours=1)).requests) == len(asked)
 
 
@@ -387,10 +388,10 @@ def test_a_request_whose_evidence_is_as_large_as_it_may_be_is_given_back_too(bus
     largest = make_request("drift", "reason", {"x": "y" * (7800 + room)}, by="monitor", submitted=NOW)
     failed = training("r1", [largest])
     fulfil(bus, failed)
-    (again,) = retrain.give_back(bus, failed.id)
+    (again,) = give_back(bus, failed.id)
     assert again.evidence == {"request": largest.id, "failed_training": failed.id}
 
 
 def test_a_training_that_was_never_recorded_gives_nothing_back(bus):
     with pytest.raises(NotFound, match="there is no such training"):
-        retrain.give_back(bus, "20260101t000000-00000000")
+        give_back(bus, "20260101t000000-00000000")

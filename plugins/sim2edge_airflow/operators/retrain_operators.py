@@ -19,6 +19,7 @@ from sim2edge import retrain
 from sim2edge.alternates import is_alternate
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
+from sim2edge.failed_trainings import give_back
 from sim2edge.manifest import latest_partition
 from sim2edge.retrain import Request, Training
 from sim2edge.retrain_decision import Decision, Policy, Situation, decide, is_backfill, is_urgent
@@ -294,7 +295,7 @@ class GiveBack(BaseOperator):
         )
         if not failed or not training:
             raise AirflowSkipException("no task has failed" if not failed else "the run has no requests to give back")
-        again = plainly(lambda: retrain.give_back(connect_bus(), training))
+        again = plainly(lambda: give_back(connect_bus(), training))
         for request in again:
             self.log.warning("%s failed: request %s is open again: %s", ", ".join(failed), request.id, request.reason)
         return [request.id for request in again]
