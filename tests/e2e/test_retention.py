@@ -1,7 +1,7 @@
 """Retention on a year of nightly batches, of which the last ones are real: what is live stays and can be reproduced.
 
 The year is made up (`benchmarks/made_up.py`): real manifests with small payloads. Three real batches follow, trained,
-released to six rings and run by two devices. Then a hundred days pass, so that nothing is kept for being young.
+released to seven rings and run by two devices. Then a hundred days pass, so that nothing is kept for being young.
 """
 
 import json
@@ -21,7 +21,7 @@ from sim2edge.stages import chain
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 BATCHES = ("real-1", "real-2", "real-3")
-RINGS = ("stable", "lab", "yard", "dock", "barn")
+RINGS = ("stable", "lab", "yard", "dock", "barn", "mill")
 """Besides canary; each names the release that it has and the one before."""
 BALLAST = 200_000
 NOW = datetime.now(UTC) + timedelta(days=100)
