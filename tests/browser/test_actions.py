@@ -28,6 +28,7 @@ def fleet(airflow, batch) -> str:
     said = {"device": "pi-9", "ring": "canary", "release": release.rpartition("/")[2], "state": "running"}
     status = said | {"inferences": 20, "errors": 0, "updated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     bus.put("fleet/pi-9/status.json", json.dumps(status).encode())
+    airflow.page("devices", "pi-9")
     return release
 
 

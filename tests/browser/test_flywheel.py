@@ -72,7 +72,7 @@ def test_the_grid_leads_to_a_batch(walk, batch):
     walk.look("flywheel")
     row.get_by_role("link", name=batch, exact=True).click()
     expect(walk.page.get_by_role("heading", name=batch)).to_be_visible()
-    expect(walk.page.get_by_role("link", name="train_model")).to_be_visible()
+    expect(walk.page.get_by_role("link", name="train_model").first).to_be_visible()
     walk.look("batch")
 
 
