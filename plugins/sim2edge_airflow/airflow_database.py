@@ -232,6 +232,16 @@ def paused_dags(session: "Session", dags: Collection[str]) -> set[str]:
     return set(session.scalars(select(DagModel.dag_id).where(DagModel.dag_id.in_(dags), DagModel.is_paused.is_(True))))
 
 
+def newest_extra(session: "Session", asset: str, partition: str) -> dict[str, Any]:
+    """Return the `extra` of the newest event of an asset for a partition; empty if there is none."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from sqlalchemy import select
+
+    query = select(AssetEvent.extra).join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+    query = query.where(AssetModel.name == asset, AssetEvent.partition_key == partition)
+    return dict(session.scalar(query.order_by(AssetEvent.timestamp.desc()).limit(1)) or {})
+
+
 def asked_at(session: "Session", dag_id: str, run_id: str, task_id: str, map_index: int) -> datetime | None:
     """Return when a task asked for a required action that is not answered yet; None if there is none."""
     from airflow.models.hitl import HITLDetail

@@ -131,16 +131,15 @@ def check_no_batch(conf: Mapping[str, Any]) -> None:
         raise BadInput("batch: leave it empty in a backfill, which makes a batch a day, named by its date")
 
 
-def check_not_withdrawn(bus: Bus, dag_id: str, batch: str) -> None:
+def check_not_withdrawn(bus: Bus, batch: str) -> None:
     """Check that a batch whose data are to be made is not withdrawn.
 
     Raises:
         Taken: it is; says who withdrew it, when and why.
     """
-    try:
-        Withdrawn(bus).check_batch(dag_id, batch)
-    except BadInput as error:
-        raise Taken(f"{error}; `sim2edge withdraw {batch} --undo` lifts it") from None
+    if mark := Withdrawn(bus).get(batch):
+        lift = "" if mark.erased else f"; `sim2edge withdraw {batch} --undo` lifts it"
+        raise Taken(f"batch '{batch}' was {mark.why}{lift}")
 
 
 def check_settings_fit(bus: Bus, batch: str, conf: Mapping[str, Any], default_preset: str) -> None:

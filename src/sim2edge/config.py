@@ -88,6 +88,10 @@ class Section(NumbersAreNumbers):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
+MAX_YAML = 1_000_000
+"""Characters of a YAML file."""
+
+
 def conf_folder() -> Path:
     """Return the folder of presets: `SIM2EDGE_CONF`, or `conf/` of the checkout."""
     return Path(os.environ.get("SIM2EDGE_CONF") or Path(__file__).parents[2] / "conf")
@@ -122,10 +126,14 @@ def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file; None when it is empty.
 
     Raises:
-        BadInput: it cannot be read, or is not YAML.
+        BadInput: it cannot be read, is larger than `MAX_YAML` characters, or is not YAML.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 (a SafeLoader)
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_YAML + 1)
+        if len(text) > MAX_YAML:
+            raise BadInput(f"{path}: more than {MAX_YAML:,} characters are no settings")
+        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from None
     except NOT_YAML as error:

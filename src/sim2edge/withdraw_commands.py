@@ -195,11 +195,15 @@ def withdraw(bus: Bus, arguments: argparse.Namespace) -> Report:
     event = make_event("withdraw", arguments, tombstone)
     if arguments.erase and not arguments.yes:
         raise BadInput(f"--erase deletes the data of {len(affected.records)} artifacts for good: confirm with --yes")
+    if arguments.erase and not arguments.roll_back:  # otherwise it has to be withdrawn to be rolled back
+        check_kinds(bus, arguments.force)
+        check_unused(affected, arguments)
     tombstone = record(bus, batch, event)
     report = Report(look(bus, catalog, batch), tombstone, find_requests(bus, batch))  # after it: see `withdrawal`
     bus.delete(retrain.open_requests(bus, now()).dropped)
     report.done.append(f"withdrawn: {tombstone.last.reason}")
-    offer_training(bus, report, tombstone.last, arguments.retrain)
+    since = next(each for each in reversed(tombstone.events) if each.action == "withdraw")
+    offer_training(bus, report, since, arguments.retrain)
     roll_back(bus, report, arguments.roll_back)
     if arguments.erase:
         erase(bus, report, arguments)
@@ -301,16 +305,25 @@ def erase(bus: Bus, report: Report, arguments: argparse.Namespace) -> None:
     check_kinds(bus, arguments.force)
     reindex(bus)  # a run that was killed after its commit is not in the catalog
     affected = look(bus, Catalog(bus), batch)
-    if affected.in_use and not (arguments.force or arguments.keep_models):
-        first, others = affected.in_use[0], len(affected.in_use) - 1
-        more = f" and {others} more" if others else ""
-        raise BadInput(f"--erase: {first}{more}: --roll-back first and wait for the devices, --keep-models, or --force")
+    check_unused(affected, arguments)
     found = read_tombstone(bus, batch)
     event = make_event("erase", arguments, found[0] if found else None)
     report.tombstone = record(bus, batch, event)
     targets = find_targets(bus, batch, affected.records, keep_models=arguments.keep_models)
     count = erase_all(bus, batch, targets, report.tombstone.last)
     report.done.append(f"erased: {count} objects of {len([target for target in targets if target.keys])} artifacts")
+
+
+def check_unused(affected: Affected, arguments: argparse.Namespace) -> None:
+    """Check that nothing uses a model that would be erased.
+
+    Raises:
+        BadInput: a ring, a device or the champion does, without `--force` or `--keep-models`.
+    """
+    if affected.in_use and not (arguments.force or arguments.keep_models):
+        first, others = affected.in_use[0], len(affected.in_use) - 1
+        more = f" and {others} more" if others else ""
+        raise BadInput(f"--erase: {first}{more}: --roll-back first and wait for the devices, --keep-models, or --force")
 
 
 def check_kinds(bus: Bus, force: bool) -> None:

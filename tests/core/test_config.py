@@ -1,5 +1,7 @@
 """Defaults, presets, overrides and hashes of stage configs."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,3 +131,8 @@ def test_truth_is_no_number_in_a_collection_either(word, field):
 def test_a_mapping_may_be_merged_into_another(conf):
     (conf / "merged.yaml").write_text("capture: &a {lines: 5, word: x}\nclean: {<<: *a, lines: 6}\n")
     assert configs.load(ToyConfig, "clean", "merged") == ToyConfig(lines=6, word="x")
+
+
+def test_a_file_without_end_is_refused_before_it_fills_the_memory():
+    with pytest.raises(BadInput, match="more than 1,000,000 characters are no settings"):
+        configs.read_yaml(Path("/dev/zero"))

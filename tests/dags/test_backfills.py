@@ -239,7 +239,10 @@ def test_so_does_a_dag_downstream(airflow, name):
         ({"overrides": ["capture.nonsense=1"]}, "capture.nonsense: unknown key"),
         ({"overrides": ["capture.episodes=many"]}, "capture.episodes: "),
         ({"overrides": ["capture.episodes=" + LONG]}, "capture.episodes: "),
-        ({"presets": "demo"}, "conf 'presets' is not one of: overrides, preset, replace"),
+        (
+            {"presets": "demo"},
+            "conf 'presets' is not one of: batch, episode_seconds, episodes, overrides, preset, replace",
+        ),
     ],
     ids=lambda value: ascii(value)[:40],
 )

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from airflow.models.asset import AssetEvent, AssetModel
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
@@ -17,6 +18,7 @@ from sim2edge.hold import VARIABLE, parse
 from sim2edge.tombstone import Event
 from sim2edge.withdrawal import record
 from sim2edge_airflow import airflow_database as database
+from sim2edge_airflow.assets import EPISODES
 from sim2edge_airflow.pages.acting import form_guard
 from sim2edge_airflow.pages.acting.routes import ACTIONS
 
@@ -262,6 +264,46 @@ def test_what_waits_is_started(person):
     assert answer.status_code == 303
     (run,) = runs("data_cleaning")
     assert (run.partition_key, run.conf) == ("night-0001", {})
+
+
+def test_what_waits_is_started_with_the_settings_of_the_event_that_was_missed(person):
+    extra = {"preset": "tiny", "overrides": ["capture.episodes=14", "clean.width=48"]}
+    with create_session() as session:
+        asset = session.scalar(select(AssetModel).where(AssetModel.name == EPISODES.name))
+        if asset is None:
+            asset = AssetModel(name=EPISODES.name, uri=EPISODES.uri, group="asset")
+            session.add(asset)
+            session.flush()
+        session.add(AssetEvent(asset_id=asset.id, partition_key="night-0001", extra=extra))
+    client = person("user")
+    query = "start?batch=night-0001&dag=data_cleaning"
+    page = client.get(f"/sim2edge/actions/{query}").text
+    assert "with preset tiny, clean.width=48" in page
+    assert "sim2edge trigger data_cleaning --partition night-0001 --preset tiny clean.width=48" in page
+    assert send(client, query).status_code == 303
+    (run,) = runs("data_cleaning")
+    assert run.conf == {"preset": "tiny", "overrides": ["clean.width=48"]}, "capture's are not for this DAG"
+
+
+def test_a_ring_without_devices_is_pointed_out_and_what_push_would_refuse_is_not_offered(person, bucket):
+    release = next(bucket.artifacts("release"))
+    query = f"move-ring?ring=stabel&release={release}"
+    assert "No device reports from ring stabel" in person("user").get(f"/sim2edge/actions/{query}").text
+    batch = release.split("/")[1]
+    record(bucket, batch, Event(action="withdraw", reason="blurred", by="ana", at=datetime.now(UTC)))
+    client = person("user")
+    page = client.get(f"/sim2edge/actions/{query}").text
+    assert "push refuses it" in page
+    assert 'name="token"' not in page
+    assert runs("fleet_change") == []
+
+
+def test_bytes_that_are_no_text_are_refused(person):
+    client = person("user")
+    body = f"token={token_of(client, CAPTURE)}&reason=%ff%fe".encode()
+    headers = FROM_US | {"content-type": "application/x-www-form-urlencoded"}
+    assert client.post("/sim2edge/actions/capture", content=body, headers=headers).status_code == 400
+    assert runs("sim_capture") == []
 
 
 def test_a_training_is_requested_with_the_reason(person):

@@ -98,6 +98,13 @@ def test_what_is_no_json_or_huge_is_airflows_to_answer(browser):
     assert browser.post(url, content=b'{"conf": "' + b"x" * (3 << 20) + b'"}').status_code in (400, 404, 413, 422)
 
 
+@pytest.mark.parametrize("conf", ['{"preset": "\\ud800"}', '{"\\ud800": 1}'])
+def test_a_lone_surrogate_is_one_line(browser, conf):
+    body = f'{{"logical_date": null, "partition_key": "b-1", "conf": {conf}}}'
+    answer = browser.post("/api/v2/dags/sim_capture/dagRuns", content=body.encode())
+    assert (answer.status_code, answer.json()["detail"]) == (422, "the request has a character that is not Unicode")
+
+
 def test_who_is_not_logged_in_learns_nothing(api, browser):
     status, detail = trigger(log_in(api, None), preset="demoo")
     assert status == 401

@@ -118,6 +118,10 @@ async def check_request(request: Request, body: bytes) -> JSONResponse | None:
     if user is None or not isinstance(content, dict):
         return None
     try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a lone surrogate, which neither a file name nor an answer can have
+        return JSONResponse({"detail": "the request has a character that is not Unicode"}, 422)
+    try:
         await run_in_threadpool(check_content, request.url.path, content)
     except checks.Taken as error:
         return JSONResponse({"detail": str(error)}, 409)
@@ -167,6 +171,6 @@ def check_run(dag_id: str, partition: object, conf: Mapping[str, Any], *, backfi
     checks.check_no_other(dag_id, batch, conf, active)
     with suppress(Unavailable):
         if dag_id in checks.MAKES_DATA:
-            checks.check_not_withdrawn(connect_bus(patience_s=PATIENCE_S), dag_id, batch)
+            checks.check_not_withdrawn(connect_bus(patience_s=PATIENCE_S), batch)
         if dag_id == "sim_capture":
             checks.check_settings_fit(connect_bus(patience_s=PATIENCE_S), batch, conf, preset)

@@ -73,7 +73,7 @@ class AirflowClient:
     def trigger(self, dag: str, partition: str | None, conf: Mapping[str, Any]) -> str:
         """Start a run of a DAG, for one partition key if it has partitions, and return its run id."""
         body = {"logical_date": None, "partition_key": partition, "conf": dict(conf)}
-        return str(self._call("POST", f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"])
+        return str(self._call("POST", f"/api/v2/dags/{_quote(dag)}/dagRuns", body)["dag_run_id"])
 
     def runs(self, dag: str, partition: str) -> list[dict[str, Any]]:
         """Return the runs of a DAG for one partition key, newest first."""

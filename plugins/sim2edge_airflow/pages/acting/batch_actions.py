@@ -1,17 +1,20 @@
 """Actions on batches: capture one, start what waits for it, run what failed again, request a training."""
 
+import shlex
 from collections.abc import Mapping
 
 from sim2edge.config import preset_names
 from sim2edge.errors import BadInput
 from sim2edge.manifest import check_partition
 from sim2edge_airflow import airflow_database as database
+from sim2edge_airflow.assets import DELIVERY, EPISODES
 from sim2edge_airflow.deployment_settings import read_default_preset
 from sim2edge_airflow.pages.acting import runs
 from sim2edge_airflow.pages.acting.action import Action, Affected, Asker, Confirmed, Field, Given, Offer
 from sim2edge_airflow.pages.acting.permissions import Permission, clear_runs, start_runs
 from sim2edge_airflow.pages.acting.runs import Wanted
 from sim2edge_airflow.pages.trigger_guard import check_run
+from sim2edge_airflow.run_settings import scope_of
 from sim2edge_airflow.trigger_checks import is_ours
 
 YES = ("yes",)
@@ -23,6 +26,8 @@ FOLLOWS: Mapping[str, str] = {
     "for its ring; the devices of the ring install it and run a trial",
 }
 """DAGs that wait for a batch, and what a run of each does."""
+WAITS_FOR: Mapping[str, str] = {"data_cleaning": EPISODES.name, "ingest_batch": DELIVERY.name}
+"""DAG to the asset whose events bring its settings."""
 
 
 def any_text(value: str) -> str:
@@ -86,11 +91,27 @@ CAPTURE = Action(
 # Start what waits
 
 
+def wanted_start(asker: Asker, given: Given) -> Wanted:
+    """Return the run that starts what waits, with the settings that the event brings which the DAG missed."""
+    dag, batch = given["dag"], given["batch"]
+    extra = database.newest_extra(asker.session, WAITS_FOR[dag], batch) if dag in WAITS_FOR else {}
+    scope = tuple(f"{stage}." for stage in scope_of(dag))
+    overrides = [word for word in extra.get("overrides") or () if word.startswith(scope)]
+    return Wanted(dag, batch, {"preset": extra.get("preset"), "overrides": overrides} if extra else {})
+
+
 def describe_start(asker: Asker, given: Given) -> Offer:
     """Return what starting a DAG for a batch would do."""
-    dag, batch = given["dag"], given["batch"]
-    steps = [f"A run of {dag} starts for batch {batch}.", f"In it, {FOLLOWS[dag]}.", "What was made before is cached."]
-    return offer_run(asker, Wanted(dag, batch), steps, [f"sim2edge trigger {dag} --partition {batch}"])
+    dag, batch, wanted = given["dag"], given["batch"], wanted_start(asker, given)
+    preset, overrides = wanted.conf.get("preset"), wanted.conf.get("overrides") or []
+    with_settings = f" with preset {preset}" if preset else ""
+    steps = [
+        f"A run of {dag} starts for batch {batch}{with_settings}{''.join(f', {word}' for word in overrides)}.",
+        f"In it, {FOLLOWS[dag]}.",
+        "What was made before is cached.",
+    ]
+    words = ["sim2edge", "trigger", dag, "--partition", batch, *(["--preset", preset] if preset else []), *overrides]
+    return offer_run(asker, wanted, steps, [shlex.join(words)])
 
 
 START = Action(
@@ -99,7 +120,7 @@ START = Action(
     fields=(BATCH, Field("dag", "DAG", any_text, options=lambda: tuple(FOLLOWS))),
     permissions=lambda given: [start_runs(given.get("dag", "data_cleaning"))],
     describe=describe_start,
-    perform=lambda asker, given, confirmed: runs.start(asker, Wanted(given["dag"], given["batch"]), confirmed),
+    perform=lambda asker, given, confirmed: runs.start(asker, wanted_start(asker, given), confirmed),
     button="Start",
     back=lambda given: f"/batches/{given['batch']}" if "batch" in given else "/flywheel",
 )
@@ -138,7 +159,6 @@ def describe_retry(asker: Asker, given: Given) -> Offer:
         [Affected("Tasks", names)] if names else [],
         refusal="" if names else "No task of this run has failed",
         already=("Nothing of it has failed, and it is running", runs.page_of(dag, run)) if running else None,
-        commands=[f"sim2edge airflow tasks clear {dag} --only-failed --yes"],
     )
 
 

@@ -102,11 +102,11 @@ def describe_move(asker: Asker, given: Given) -> Offer:
             "Its model becomes champion: new models are compared with it.",
         ],
         [Affected(f"Devices in ring {ring}", members)] if members else [],
-        warnings=find_warnings(view, record),
+        warnings=[] if members else [f"No device reports from ring {ring}"],
         refusal=(
             f"Ring {ring} has moved to {rollout or 'nothing'} since"
             if moved
-            else "" if record else f"The catalog lists no {release}"
+            else find_obstacle(view, record) if record else f"The catalog lists no {release}"
         ),
         already=(
             (f"Ring {ring} has this release", ROUTE)
@@ -117,17 +117,17 @@ def describe_move(asker: Asker, given: Given) -> Offer:
     )
 
 
-def find_warnings(view: BusView, release: Record | None) -> list[str]:
-    """Return what speaks against a release: a withdrawn batch in it, or that it was erased."""
-    if release is None:
-        return []
+def find_obstacle(view: BusView, release: Record) -> str:
+    """Return why `push` would refuse a release: a withdrawn batch in it, or that it was erased; empty: it would not."""
+    if view.is_erased(release.reference):
+        return "It was erased: push refuses it"
     records, single = list(view.catalog().records()), single_batch_kinds()
-    bad = [
-        f"It has withdrawn batch {batch}, {mark.why}: push will refuse it"
+    bad = (
+        f"It has batch {batch}, {mark.why}: push refuses it"
         for batch, mark in view.withdrawn().items()
         if any(each.reference == release.reference for each in derived(records, batch, single))
-    ]
-    return [*bad, *(["It was erased: push will refuse it"] if view.is_erased(release.reference) else [])]
+    )
+    return next(bad, "")
 
 
 def wanted_move(asker: Asker, given: Given, reason: str = "") -> Wanted:

@@ -38,7 +38,7 @@ async def read_form(request: Request) -> dict[str, str]:
         if len(body) > MAX_BYTES:
             raise HTTPException(413, "The form is too large")
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"))
     except ValueError:
         raise HTTPException(400, "The form cannot be read") from None
 
