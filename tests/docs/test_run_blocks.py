@@ -91,7 +91,7 @@ def run_block(place: Place, block: Block, how: How) -> str:
 def place(tmp_path_factory: pytest.TempPathFactory, free_range: Callable[[int], int]) -> Iterator[Place]:
     """Where the stack runs that the README's first commands start."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in (".venvs", "containers"):
+    for name in (".venvs", "containers", "dags"):
         (folder / name).symlink_to(CHECKOUT / name)
     for name in ("passwords.json", "connection", "fernet-key", "api-secret-key", "jwt-secret"):  # of docs/kubernetes.md
         (folder / name).write_text(name)

@@ -17,18 +17,23 @@ DETAIL = "The Dag with ID: `nosuch` was not found"
 
 
 class Answers(BaseHTTPRequestHandler):
-    """An API that knows one DAG, which is paused."""
+    """An API that knows one DAG, which is paused, once it has been asked which it knows."""
 
     asked: list[dict[str, Any]]
+    known: list[dict[str, Any]] = []  # noqa: RUF012 (one of each server, see `asked`)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append(body | {"path": self.path, "token": self.headers["Authorization"]})
-        known = "/sim_capture/" in self.path
+        known = "/sim_capture/" in self.path and bool(self.known)
         self.reply(200 if known else 404, {"dag_run_id": "run-1"} if known else {"detail": DETAIL})
 
     def do_GET(self) -> None:
-        self.reply(200, {"is_paused": True})
+        if "?" not in self.path:
+            return self.reply(200, {"is_paused": True})
+        self.reply(200, {"dags": list(self.known)})
+        self.known.append({"dag_id": "sim_capture", "is_paused": True})
+        return None
 
     def reply(self, code: int, content: dict[str, Any]) -> None:
         self.send_response(code)
@@ -43,7 +48,7 @@ class Answers(BaseHTTPRequestHandler):
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
     """What another Airflow is asked, whose address and token are in the environment."""
     found: list[dict[str, Any]] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Of", (Answers,), {"asked": found})) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Of", (Answers,), {"asked": found, "known": []})) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("SIM2EDGE_HOME", str(tmp_path / "no-stack"))
         monkeypatch.setenv("SIM2EDGE_AIRFLOW_URL", f"http://127.0.0.1:{server.server_port}/")

@@ -10,6 +10,7 @@ Airflow's own `airflow dags trigger` cannot name a partition.
 import argparse
 import json
 import os
+import time
 import urllib.error
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,9 +20,11 @@ from sim2edge.errors import BadInput, Unavailable
 from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.manifest import check_partition
 from sim2edge.stack.client import Stack
-from sim2edge.stack.settings import load_settings
+from sim2edge.stack.settings import CHECKOUT, load_settings
 
 URL, TOKEN = "SIM2EDGE_AIRFLOW_URL", "SIM2EDGE_AIRFLOW_TOKEN"
+TAG, PARSED_S = "sim2edge", 60.0
+"""Tag of every DAG of ours; seconds in which Airflow parses their files."""
 ANSWERS_LATER = (401, 403, 408, 429)
 """Codes below 500 that do not blame the request."""
 
@@ -40,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     url, token = find_airflow(Stack(load_settings({})), os.environ)
     client = AirflowClient(url, token=token)
     try:
+        wait_until_known(client, arguments.dag)
         run = client.trigger(arguments.dag, arguments.partition, conf)
         paused = client.is_paused(arguments.dag)
     except Unavailable as error:
@@ -95,6 +99,14 @@ def find_airflow(stack: Stack, environment: Mapping[str, str]) -> tuple[str, str
     if stack.running():
         raise BadInput("the running stack has no Airflow: `sim2edge down`, then `sim2edge up` without --only")
     raise Unavailable(f"the stack does not run: start it with `sim2edge up`, or set {URL} and {TOKEN}")
+
+
+def wait_until_known(client: AirflowClient, dag: str) -> None:
+    """Wait until Airflow knows a DAG of this checkout: when it has just started it has yet to parse the files."""
+    deadline = time.monotonic() + PARSED_S
+    if (CHECKOUT / "dags" / f"{dag}_dag.py").is_file():
+        while dag not in client.dags(TAG) and time.monotonic() < deadline:
+            time.sleep(0.5)
 
 
 def read_refusal(error: Unavailable) -> str | None:
