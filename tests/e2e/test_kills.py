@@ -13,7 +13,7 @@ CHAIN = [stage.name for stage in chain()]
 
 pytestmark = pytest.mark.slow
 CHANGED = {
-    "capture": ["episodes=13"],
+    "capture": ["episodes=13", "--replace"],
     "clean": ["jpeg_quality=91"],
     "augment": ["jpeg_quality=91"],
     "train": ["seed=1"],

@@ -45,6 +45,13 @@ def find_holders(bus: Bus, patterns: set[bytes]) -> dict[bytes, set[str]]:
     return found
 
 
+def newest_release(bus: Bus, ring: str) -> str:
+    """Return the id of the last release of the first batch that a ring got; other tests may have pushed some."""
+    rollouts = [each for each in bus.manifests("rollout", FIRST) if each.summary["ring"] == ring]
+    newest = max(rollouts, key=lambda each: each.finished)
+    return newest.inputs["release"][0].rpartition("/")[2]
+
+
 @pytest.fixture(scope="module")
 def second(pipeline):
     """The pipeline after a second batch: a model of both is champion, and its release is on canary and stable."""
@@ -82,8 +89,7 @@ def test_a_withdrawn_batch_is_rolled_back_then_erased_and_nothing_of_the_other_i
     report = json.loads(ended.out)
     listed = {reference for names in report["artifacts"].values() for reference in names}
     assert listed == {manifest.reference for manifest in derived}
-    first = next(each for each in bus.manifests("release", FIRST))
-    assert rings(pipeline) == {"canary": first.id, "stable": first.id}
+    assert rings(pipeline) == {ring: newest_release(bus, ring) for ring in ("canary", "stable")}
     assert bus.read_ref("refs/models/champion").target.startswith(f"model/{FIRST}/")
 
     for words in (
