@@ -13,7 +13,7 @@ CHAIN = [stage.name for stage in chain()]
 
 pytestmark = pytest.mark.slow
 CHANGED = {
-    "capture": ["episodes=13", "--replace"],
+    "capture": ["--partition", "killed-1"],
     "clean": ["jpeg_quality=91"],
     "augment": ["jpeg_quality=91"],
     "train": ["seed=1"],
