@@ -1,5 +1,7 @@
 """Withdraw a batch, lift that, or erase its data, by runs of `withdraw_batch` and `erase_batch`."""
 
+from typing import Literal
+
 from sim2edge.affected import Affected as Assessed
 from sim2edge.affected import assess
 from sim2edge.tombstone import Tombstone
@@ -58,9 +60,9 @@ def back(given: Given) -> str:
 # Withdraw
 
 
-def wanted_withdraw(given: Given, reason: str = "") -> Wanted:
-    """Return the run that withdraws a batch."""
-    conf = {"action": "withdraw", "reason": reason, "retrain": "retrain" in given}
+def wanted(action: Literal["withdraw", "lift"], given: Given, reason: str = "") -> Wanted:
+    """Return the run that withdraws a batch, or lifts that."""
+    conf = {"action": action, "reason": reason, "retrain": "retrain" in given}
     return Wanted("withdraw_batch", given["batch"], conf)
 
 
@@ -78,14 +80,14 @@ def describe_withdraw(asker: Asker, given: Given) -> Offer:
         ],
         list_affected(found),
         refusal=f"It was {mark.why}" if mark else "" if known else f"Nothing of batch {batch} is known",
-        already=runs.going_on(asker, wanted_withdraw(given)),
+        already=runs.going_on(asker, wanted("withdraw", given)),
         commands=[f'sim2edge withdraw {batch} --reason "..."' + (" --retrain" if "retrain" in given else "")],
     )
 
 
 def withdraw(asker: Asker, given: Given, confirmed: Confirmed) -> str:
     """Start the run that withdraws a batch."""
-    return runs.start(asker, wanted_withdraw(given, confirmed.reason), confirmed)
+    return runs.start(asker, wanted("withdraw", given, confirmed.reason), confirmed)
 
 
 WITHDRAW = Action(
@@ -103,12 +105,6 @@ WITHDRAW = Action(
 # Lift
 
 
-def wanted_lift(given: Given, reason: str = "") -> Wanted:
-    """Return the run that lifts the withdrawal of a batch."""
-    conf = {"action": "lift", "reason": reason, "retrain": "retrain" in given}
-    return Wanted("withdraw_batch", given["batch"], conf)
-
-
 def describe_lift(asker: Asker, given: Given) -> Offer:
     """Return what lifting would do."""
     batch, mark = given["batch"], withdrawn(asker, given["batch"])
@@ -122,14 +118,14 @@ def describe_lift(asker: Asker, given: Given) -> Offer:
         ],
         warnings=[f"It was {mark.why}"] if mark and not refusal else [],
         refusal=refusal,
-        already=runs.going_on(asker, wanted_lift(given)),
+        already=runs.going_on(asker, wanted("lift", given)),
         commands=[f'sim2edge withdraw {batch} --undo --reason "..."' + (" --retrain" if "retrain" in given else "")],
     )
 
 
 def lift(asker: Asker, given: Given, confirmed: Confirmed) -> str:
     """Start the run that lifts the withdrawal of a batch."""
-    return runs.start(asker, wanted_lift(given, confirmed.reason), confirmed)
+    return runs.start(asker, wanted("lift", given, confirmed.reason), confirmed)
 
 
 LIFT = Action(
