@@ -1,5 +1,6 @@
 """What `make` looks for before it begins, and the limit of `make test`."""
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -81,3 +82,13 @@ def test_a_limit_strikes_and_says_so_last() -> None:
 def test_within_its_limit_a_command_ends_as_without(code: int) -> None:
     ended = script("limit.sh", "1", "sh", "-c", f"exit {code}")
     assert (ended.returncode, ended.stderr) == (code, "")
+
+
+def test_tests_that_are_left_out_exist() -> None:
+    """pytest says nothing of a name to leave out that fits no test."""
+    listed = (CHECKOUT / "scripts/test_images.sh").read_text() + (CHECKOUT / "ci/suites.toml").read_text()
+    names = re.findall(r"--(?:deselect|ignore)[ =](tests/[\w/.:]+)", listed)
+    assert len(names) >= 8
+    for path, _, test in (name.partition("::") for name in names):
+        assert (CHECKOUT / path).is_file(), path
+        assert not test or f"def {test}(" in (CHECKOUT / path).read_text(), test

@@ -26,6 +26,14 @@ pytest.importorskip("airflow")
 sys.path.insert(0, str(ROOT / "plugins"))  # as Airflow does
 
 
+@pytest.fixture(scope="session", autouse=True)
+def watched_threads_end():
+    """End the threads of the pages soon: each test has its own, and an image's tests may have 512 in all."""
+    from sim2edge_airflow.pages import watched
+
+    watched.IDLE_S = 2.0
+
+
 @pytest.fixture(scope="session")
 def airflow_database():
     """Airflow's tables, in a file of this session's."""

@@ -69,7 +69,7 @@ class Watched(Generic[T]):
             start = time.monotonic()
             self._read_once()
             took = time.monotonic() - start
-            time.sleep(self._seconds if self.error else pause(took, self._seconds))
+            time.sleep(min(self._seconds if self.error else pause(took, self._seconds), IDLE_S))
 
     def _read_once(self) -> None:
         try:
