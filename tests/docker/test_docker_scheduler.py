@@ -154,7 +154,7 @@ def test_a_task_that_takes_too_long_ends_with_its_container_and_is_retried(airfl
     behave(capture="wait")
     run = airflow.trigger("short_capture", "b8")
     first = airflow.container(run, FIRST)
-    wait_for(lambda: [each.id for each in airflow.containers(run)] not in ([first.id], []), 60)
+    wait_for(lambda: [each.id for each in airflow.containers(run)] not in ([first.id], []), 120)
     behave.go()
     ended = airflow.ended("short_capture", run, "capture")
     assert (ended["state"], ended["try_number"]) == ("success", 2)
