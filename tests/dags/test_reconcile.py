@@ -51,15 +51,19 @@ def reconcile(airflow: RunningAirflow) -> dict[str, str]:
     pause(airflow, "reconcile", False)
     airflow.run_ended("reconcile", airflow.trigger("reconcile"))
     pause(airflow, "reconcile")
+    wait_for(lambda: all(run["state"] != "running" for run in newest_runs(airflow)), "the schedule's run to end")
     since = [run["dag_run_id"] for run in ended_runs(airflow) if run["dag_run_id"] not in before]
     tasks = [airflow.client.tasks("reconcile", run) for run in since]
     states = {dag: {each[f"start_{dag}"]["state"] for each in tasks} for dag in CONSUMERS}
     return {dag: "success" if "success" in found else "/".join(sorted(found)) for dag, found in states.items()}
 
 
+def newest_runs(airflow: RunningAirflow) -> list[dict[str, object]]:
+    return list(airflow.call("GET", "dags/reconcile/dagRuns?limit=20&order_by=-run_after")["dag_runs"])
+
+
 def ended_runs(airflow: RunningAirflow) -> list[dict[str, object]]:
-    newest = airflow.call("GET", "dags/reconcile/dagRuns?limit=20&order_by=-run_after")["dag_runs"]
-    return [run for run in newest if run["state"] in RUN_ENDED]
+    return [run for run in newest_runs(airflow) if run["state"] in RUN_ENDED]
 
 
 def cleaned(airflow: RunningAirflow, batch: str) -> list[str]:
