@@ -255,4 +255,4 @@ def test_golden_output(batch, clean):
     rows = done.rows
     images = b"".join(row.pop("image") for row in rows)
     digest = hashlib.sha256(images + repr(rows).encode() + (done.folder / "stats.json").read_bytes()).hexdigest()
-    assert (STAGE.version, digest[:16]) == (2, "d2baf048e7a19ee6")
+    assert (STAGE.version, digest[:16]) == (3, "46ded4d800d59dbb")

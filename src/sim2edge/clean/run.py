@@ -43,10 +43,10 @@ def run(job: Job[CleanConfig]) -> Outcome:
     choice = choose_episodes(folder, config, job.partition)
     stop_if_strict(choice.refused, config)
     scan = find_scan(folder, choice.wanted, config, job.partition)
-    tasks = [Task(folder / episode_id, episode_id, config, scan) for episode_id in choice.wanted]
+    tasks = [Task(folder / name, name, config, scan, absent) for name, absent in choice.wanted.items()]
     processes = min(config.workers, 1 + sum(task.log.stat().st_size for task in tasks) // BYTES_A_PROCESS)
     statistics = Statistics(choice.failed, choice.refused)
-    with FramesWriter(job.output / "frames.parquet", scan.beams, config.row_group_rows) as writer:
+    with FramesWriter(job.output / "frames.parquet", config.row_group_rows) as writer:
         episodes = follow(in_order(process_episode, tasks, processes), len(tasks), statistics, job.progress)
         for table in check_values(episodes, statistics, config):
             statistics.add_frames(table)
@@ -136,8 +136,8 @@ def write_quarantine(path: Path, items: Sequence[Quarantined]) -> None:
 class FramesWriter:
     """Writes `frames.parquet` in row groups of equal size, regardless of the sizes of the given tables."""
 
-    def __init__(self, path: Path, beams: int, rows: int) -> None:
-        self._schema = frames_schema(beams)
+    def __init__(self, path: Path, rows: int) -> None:
+        self._schema = frames_schema()
         self._rows = rows
         self._pending: pa.Table = self._schema.empty_table()
         few_values = ["episode_id", "floor", "boxes.list.element.class"]
