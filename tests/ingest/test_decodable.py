@@ -80,7 +80,7 @@ def test_the_command_takes_the_batch_without_the_tick(folder, ingest, fetch, par
     assert manifest.summary["ticks_dropped"] == {"image": 1}
 
 
-def test_nothing_of_a_refused_delivery_stays_and_the_mended_one_is_taken(folder, ingest, s3, partition):
+def test_nothing_of_a_refused_delivery_stays_and_the_corrected_one_is_taken(folder, ingest, s3, partition):
     write_bag(folder / "a.mcap", drive(*[cut_jpeg(1)] * 3, ticks=3, good=lambda _: cut_jpeg(0)))
     result = ingest(folder)
     assert result.code == cli.EXIT_BAD_INPUT
