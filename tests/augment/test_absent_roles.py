@@ -10,7 +10,7 @@ from augment.test_run import augment as augment
 from augment.test_run import read, refused, rows_of
 
 from sim2edge.augment.split import SPLITS
-from sim2edge.frames import frames_schema
+from sim2edge.frames.columns import frames_schema
 
 MOTION = ("lidar", "linear_m_s", "angular_rad_s", "x_m", "y_m", "yaw_rad")
 
