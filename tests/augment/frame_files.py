@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sim2edge.frames import frames_schema
+from sim2edge.frames.columns import frames_schema
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.recipes.perception import CLASSES, FLOORS
 from sim2edge.stage import Artifact

@@ -19,7 +19,7 @@ from sim2edge.augment.config import AugmentConfig
 from sim2edge.augment.run import run
 from sim2edge.augment.split import SPLITS, split_of
 from sim2edge.errors import BadInput
-from sim2edge.frames import frames_schema
+from sim2edge.frames.columns import frames_schema
 from sim2edge.progress import JsonProgress
 from sim2edge.stage import Artifact, Job
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
 from sim2edge.errors import BadInput
-from sim2edge.frames import frames_schema
+from sim2edge.frames.columns import frames_schema
 from sim2edge.lines import join_lines
 from sim2edge.stage import Artifact
 

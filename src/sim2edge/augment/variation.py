@@ -14,7 +14,7 @@ from sim2edge.augment.config import AugmentConfig
 from sim2edge.augment.frames_reader import dataset_schema
 from sim2edge.augment.transforms import Sample, draw_changes, row_seed, vary
 from sim2edge.errors import BadInput
-from sim2edge.frames import BOX_NUMBERS
+from sim2edge.frames.columns import BOX_NUMBERS
 from sim2edge.recipes.perception import CLASSES
 
 ROWS_A_THREAD = 64

@@ -7,11 +7,10 @@ Data that cannot become a frame is returned as quarantined, with its reason; bad
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -19,25 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.clean.config import CleanConfig
 from sim2edge.clean.episode_log import CONTROL, IMAGE, LABELS, POSE, SCAN, TOPICS, Stream, Unreadable, read_log
-from sim2edge.clean.tables import measured_schema
+from sim2edge.frames.episode import Defect, Episode, Quarantined, Scan, refuse_episode
+from sim2edge.frames.picture import prepare_image, to_fraction
+from sim2edge.frames.tables import measured_schema
 
 NOUNS = {SCAN: "lidar", POSE: "pose", CONTROL: "command", LABELS: "labels"}
 NO_PARTNER = -1
 SAME_ANGLE_RAD = 1e-3
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-
-
-class Defect(Exception):
-    """A frame cannot be built: `<reason>: <detail>`."""
-
-
-@dataclass(frozen=True)
-class Scan:
-    """The geometry of a scan: beam i points at `start_rad + i * step_rad`, counter-clockwise from ahead."""
-
-    beams: int
-    start_rad: float
-    step_rad: float
 
 
 @dataclass(frozen=True)
@@ -53,30 +40,6 @@ class Task:
     def log(self) -> Path:
         """The file of the episode's log."""
         return self.folder / "simulation.mcap"
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """A frame in quarantine, or the whole episode when `frame` is None."""
-
-    episode_id: str
-    frame: int | None
-    reason: str
-
-    @property
-    def code(self) -> str:
-        """The reason without its detail."""
-        return self.reason.partition(":")[0]
-
-
-@dataclass(frozen=True)
-class Episode:
-    """An episode's frames (columns of `measured_schema`; None without frames) and its quarantine."""
-
-    episode_id: str
-    seen: int
-    frames: pa.Table | None
-    quarantined: list[Quarantined] = field(default_factory=list)
 
 
 class Message(BaseModel):
@@ -124,11 +87,6 @@ def process_episode(task: Task) -> Episode:
         return refuse_episode(task.episode_id, f"unreadable: {error}")
     except Defect as error:
         return refuse_episode(task.episode_id, str(error))
-
-
-def refuse_episode(episode_id: str, reason: str) -> Episode:
-    """Return an episode that is quarantined as a whole."""
-    return Episode(episode_id, 0, None, [Quarantined(episode_id, None, reason)])
 
 
 def check_clocks(log: Mapping[str, Stream]) -> None:
@@ -205,61 +163,6 @@ def parse(model: type[M], data: bytes, noun: str) -> M:
         raise Defect(f"{noun}_wrong_type: {where}: {first['msg']}") from error
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A cleaned image and its measurements."""
-
-    jpeg: bytes
-    captured: tuple[int, int]
-    """Width and height of the captured image, pixels."""
-    contrast: float
-    """Largest standard deviation of the three channels, levels of 255."""
-    mean: list[float]
-    """Mean of R, G and B, 0..1."""
-    square: list[float]
-    """Mean square of R, G and B, 0..1."""
-
-
-def prepare_image(data: bytes, config: CleanConfig) -> Picture:
-    """Decode, resize and encode an image.
-
-    Raises:
-        Defect: the data is not a complete JPEG.
-    """
-    image = decode_image(data)
-    height, width = image.shape[:2]
-    if (height, width) != (config.height, config.width):
-        shrinks = config.height * config.width < height * width
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # same as on the device
-        image = np.asarray(cv2.resize(image, (config.width, config.height), interpolation=how), np.uint8)
-    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])
-    mean, deviation = (values.ravel()[::-1] / 255 for values in cv2.meanStdDev(image))
-    return Picture(
-        jpeg=encoded.tobytes(),
-        captured=(width, height),
-        contrast=float(deviation.max()) * 255,
-        mean=mean.tolist(),
-        square=(mean**2 + deviation**2).tolist(),
-    )
-
-
-def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """Decode a complete JPEG to BGR, height x width x 3.
-
-    Raises:
-        Defect: the data is not a complete JPEG.
-    """
-    if not data.startswith(JPEG_START) or not data.rstrip(b"\0").endswith(JPEG_END):
-        raise Defect("image_undecodable: not a whole JPEG")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise Defect(f"image_undecodable: {error.err}") from error
-    if image is None:
-        raise Defect("image_undecodable: not a JPEG")
-    return np.asarray(image, np.uint8)
-
-
 def scan_geometry(scan: Any) -> Scan:
     """Return the geometry of a `foxglove.LaserScan`.
 
@@ -300,10 +203,3 @@ def scale_box(box: Box, captured: tuple[int, int], slack_px: float) -> dict[str,
         "distance_m": box.distance_m,
         "bearing_rad": box.bearing_rad,
     }
-
-
-def to_fraction(pixel: float, size: int, slack_px: float) -> float:
-    """Return a coordinate as a fraction of the image side; clip one that is at most `slack_px` outside."""
-    if -slack_px <= pixel <= size + slack_px:
-        pixel = min(max(pixel, 0.0), float(size))
-    return pixel / size

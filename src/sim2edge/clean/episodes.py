@@ -1,6 +1,5 @@
 """Choose the episodes of a batch to read: those that succeeded and have a valid `result.json`."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,10 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from sim2edge.clean.config import CleanConfig
-from sim2edge.clean.data_processor import Message, Quarantined, Scan, scan_geometry
+from sim2edge.clean.data_processor import Message, scan_geometry
 from sim2edge.clean.episode_log import Unreadable, first_scan
 from sim2edge.errors import BadInput
+from sim2edge.frames.episode import Quarantined, Scan, count_reasons
 
 
 class Result(Message):
@@ -101,13 +101,3 @@ def find_scan(folder: Path, wanted: Sequence[str], config: CleanConfig, batch: s
         )
     first = f": {problems[0]}" if problems else ""
     raise BadInput(f"{batch}: none of its {len(wanted)} episodes can be used{first}")
-
-
-def count_reasons(items: Sequence[Quarantined]) -> str:
-    """Return the reasons with their counts, most frequent first: `lidar_nan 12, box_outside 3`.
-
-    For a failed episode, the reason is that of its failure.
-    """
-    reasons = (item.reason.removeprefix("failed: ").partition(":")[0] for item in items)
-    counts = Counter(reasons)
-    return ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

@@ -11,17 +11,17 @@ import matplotlib
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from sim2edge.clean.config import CleanConfig
-from sim2edge.clean.data_processor import Quarantined, Scan
-from sim2edge.clean.report_pictures import COLOURS, draw_distances, draw_frame, draw_scan
 from sim2edge.config import resolve
+from sim2edge.frames.config import FramesConfig
+from sim2edge.frames.episode import Quarantined, Scan
+from sim2edge.frames.report_pictures import COLOURS, draw_distances, draw_frame, draw_scan
 
 SHOWN_QUARANTINED = 100
 SHOWN_SCANS = 3
 
 
 def write_report(
-    folder: Path, batch: str, stats: Mapping[str, Any], quarantined: Sequence[Quarantined], config: CleanConfig
+    folder: Path, batch: str, stats: Mapping[str, Any], quarantined: Sequence[Quarantined], config: FramesConfig
 ) -> None:
     """Write `report.html` beside the `frames.parquet` of `folder`."""
     matplotlib.rcdefaults()  # ignore a matplotlibrc of this folder or home: artifacts are deterministic
@@ -47,7 +47,7 @@ def write_report(
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("sim2edge.clean", "."),
+        loader=PackageLoader("sim2edge.frames", "."),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,

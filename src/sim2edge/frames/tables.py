@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sim2edge.frames import frames_schema
+from sim2edge.frames.columns import frames_schema
 
 MEASURED = ("image_contrast", "image_mean", "image_square")
 """Columns for the checks and statistics, left out of `frames.parquet`."""

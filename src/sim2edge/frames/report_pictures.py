@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sim2edge.clean.data_processor import Scan
+from sim2edge.frames.episode import Scan
 from sim2edge.recipes.perception import CLASSES
 
 PALETTE = ("#e69f00", "#56b4e9", "#d55e00", "#cc79a7", "#009e73", "#f0e442", "#0072b2", "#999999")

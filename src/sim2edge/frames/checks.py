@@ -11,7 +11,7 @@ import pandera.pandas as pa
 import pyarrow as arrow
 import pyarrow.compute
 
-from sim2edge.clean.tables import lidar_matrix
+from sim2edge.frames.tables import lidar_matrix
 from sim2edge.recipes.perception import CLASSES, FLOORS
 
 MAX_SPEED = 100.0

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sim2edge.clean.data_processor import Episode, Quarantined, Scan
-from sim2edge.clean.schema import box_facts
-from sim2edge.clean.tables import lidar_matrix
+from sim2edge.frames.checks import box_facts
+from sim2edge.frames.episode import Episode, Quarantined, Scan
+from sim2edge.frames.tables import lidar_matrix
 from sim2edge.recipes.perception import CLASSES, FLOORS
 
 BIN_M = 0.25
@@ -22,6 +22,7 @@ class Statistics:
 
     def __init__(self, failed: Sequence[Quarantined], refused: Sequence[Quarantined]) -> None:
         self.failed = failed
+        self.refused = refused
         self.frames = 0
         self.frames_seen = 0
         self.boxes = 0
