@@ -22,6 +22,7 @@ from sim2edge.alternates import FOLDER as ALTERNATES
 from sim2edge.alternates import has_own_ref
 from sim2edge.bus import RETIRED
 from sim2edge.errors import BadInput, NotFound
+from sim2edge.inbox import PAYLOAD
 from sim2edge.stage import Grants, Stage
 from sim2edge.stages import get_stage, installed, kinds, stage_names
 
@@ -64,7 +65,9 @@ def grants_of(role: str) -> Grants:
         return Grants(read=("ota/*",), write=(f"fleet/{device[1]}/*",))
     if producer := PRODUCER.fullmatch(role):
         own = f"inbox/{producer[1]}.*"
-        return Grants(read=(own,), write=(f"{own}.mcap",), create=(f"{own}/READY.json",))
+        return Grants(
+            read=(own,), write=tuple(f"inbox/{producer[1]}.{each}" for each in PAYLOAD), create=(f"{own}/READY.json",)
+        )
     if role == "airflow":
         return _airflow_grants()
     if role == "mlflow":

@@ -19,8 +19,10 @@ from sim2edge.episodes.formats import beam_angles
 from sim2edge.ingest.config import REQUIRED, ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
 from sim2edge.ingest.lidar import bring_to_beams
-from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
+from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog
 from sim2edge.ingest.messages import Understanding, reader_for
+from sim2edge.ingest.missing_topic import describe_missing
+from sim2edge.ingest.read_log import Cut, Limits, LogReader
 
 T = TypeVar("T")
 
@@ -69,11 +71,19 @@ class SourceLog:
     topics: Mapping[str, Topic]
     streams: Mapping[Role, Stream]
     """The topic chosen for each role."""
+    limits: Limits
+    cut: Cut | None = None
+    """What was salvaged, if the log is truncated."""
 
     @property
     def labelled(self) -> bool:
         """Whether the log has ground truth."""
         return "labels" in self.streams
+
+
+def limits_of(config: IngestConfig) -> Limits:
+    """Return how far logs are read."""
+    return Limits(max_bytes=config.max_file_mb * 1_000_000, salvage=config.skip_bad)
 
 
 def read_source(path: Path, config: IngestConfig) -> SourceLog:
@@ -83,9 +93,12 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
         BadLog: it cannot be read, lacks a topic, or has an unsupported one.
     """
     listener = _Listener(config)
-    for schema, channel, message in read_messages(path):
+    reader = LogReader(path, limits_of(config))
+    for schema, channel, message in reader:
         listener.hear(schema, channel, message)
-    log = SourceLog(path, listener.topics, _choose(listener.streams, config))
+    log = SourceLog(
+        path, listener.topics, _choose(listener.streams, listener.topics, config), limits_of(config), reader.cut
+    )
     _check_images(log.streams["image"])
     if not log.streams["scan"].usable:
         raise BadLog(f"{log.streams['scan'].topic}: ranges: nothing but NaN in all scans")
@@ -141,14 +154,14 @@ def _checked_size(picture: Picture, most: int) -> Size | None:
     return size
 
 
-def _choose(streams: Mapping[str, Stream], config: IngestConfig) -> dict[Role, Stream]:
+def _choose(streams: Mapping[str, Stream], topics: Mapping[str, Topic], config: IngestConfig) -> dict[Role, Stream]:
     """Return the stream of each role: that of its first topic with messages."""
     chosen: dict[Role, Stream] = {}
     for role in ROLES:
         names = config.topics.of(role)
         stream = next((streams[name] for name in names if name in streams), None)
         if stream is None and role in REQUIRED:
-            raise BadLog(f"no messages on {' or '.join(names) or 'any topic'}: topics.{role} names where it is")
+            raise BadLog(describe_missing(role, names, topics))
         if stream is not None and stream.problem:
             raise BadLog(stream.problem)
         if stream is not None:
@@ -185,7 +198,7 @@ def each_picture(log: SourceLog, numbers: Sequence[int], convert: Callable[[Pict
     topic, wanted = log.streams["image"].topic, set(numbers)
     readers: dict[int, Understanding] = {}
     number = -1
-    for schema, channel, message in read_messages(log.path):
+    for schema, channel, message in LogReader(log.path, log.limits):
         if channel.topic != topic:
             continue
         number += 1
