@@ -7,11 +7,11 @@ Of images only the sizes are kept, so that memory stays small; `pictures` reads 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mcap.records import Channel, Message, Schema
 
@@ -21,6 +21,8 @@ from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
 from sim2edge.ingest.messages import Understanding, reader_for, transforms_reader
 from sim2edge.ingest.scans import Mounting, find_mounting, resample
 from sim2edge.ingest.transforms import TRANSFORMS, TransformTree
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -201,6 +203,15 @@ def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[b
     Raises:
         BadLog: one cannot be decoded.
     """
+    return each_picture(log, numbers, partial(to_jpeg, quality=quality))
+
+
+def each_picture(log: SourceLog, numbers: Sequence[int], convert: Callable[[Picture], T]) -> Iterator[T]:
+    """Yield `convert` of each image with the given rising numbers, counted within their topic.
+
+    Raises:
+        BadLog: the log cannot be read, or `convert` raises a ValueError.
+    """
     topic, wanted = log.streams["image"].topic, set(numbers)
     readers: dict[int, Understanding] = {}
     number = -1
@@ -211,5 +222,5 @@ def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[b
         if number not in wanted:
             continue
         if channel.id not in readers:
-            readers[channel.id] = reader_for("image", schema, channel, partial(to_jpeg, quality=quality))
+            readers[channel.id] = reader_for("image", schema, channel, convert)
         yield readers[channel.id](message.data, number)[1]
