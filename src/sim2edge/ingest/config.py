@@ -19,6 +19,14 @@ def _as_tuple(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(max_length=16)]
 
 
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, BeforeValidator(_as_text)]
+"""A name that may be a number."""
+
+
 class TopicsConfig(Section):
     """Topics by role: one name or several, of which the first with messages in a log is used."""
 
@@ -60,8 +68,8 @@ class DatasetConfig(Section):
     """What a LeRobot dataset or a donkeycar tub leaves open; used when a folder is delivered."""
 
     image: str = Field(default="", description="camera to take, by its feature or input; empty: the only one")
-    linear: str = Field(default="", description="action that drives ahead, its name or number; empty: a known name")
-    angular: str = Field(default="", description="action that turns, its name or number; empty: a known name")
+    linear: Name = Field(default="", description="action that drives ahead, its name or number; empty: a known name")
+    angular: Name = Field(default="", description="action that turns, its name or number; empty: a known name")
     full_speed_m_s: float | None = Field(
         default=None, gt=0, le=100, description="speed at the action 1, metres per second; null: known by its name"
     )

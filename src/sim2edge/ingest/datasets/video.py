@@ -10,7 +10,7 @@ otherwise: such a file is given to Pillow under AVIF's names. So no further deco
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +26,7 @@ import cv2
 Image = NDArray[np.uint8]
 
 AV1 = "av01"
+SILENT = cv2.utils.logging.LOG_LEVEL_SILENT
 RAW_PACKETS = [int(cv2.CAP_PROP_FORMAT), -1]
 CONTAINERS = (b"moov", b"trak", b"mdia")
 """Boxes of MP4 on the way to `hdlr`, which names the kind of a track."""
@@ -70,7 +71,7 @@ class Video:
 
 def _read_index(path: Path) -> tuple[str, Times]:
     """Return the codec and the sorted times of the frames, nanoseconds; nothing is decoded."""
-    packets = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, RAW_PACKETS)
+    packets = _open(path, RAW_PACKETS)
     try:
         if not packets.isOpened():
             raise BadLog("cannot be opened as a video: damaged or truncated")
@@ -85,23 +86,30 @@ def _read_index(path: Path) -> tuple[str, Times]:
     return codec, np.sort(np.array(times, dtype=np.int64))
 
 
+def _open(path: Path, options: Sequence[int] = ()) -> cv2.VideoCapture:
+    """Open a video; what OpenCV would warn of, our errors say."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(SILENT)
+    try:
+        return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, options)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
 class _CvFrames:
     """Decodes by OpenCV, ahead; an earlier frame starts over."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._video = self._open()
+        self._video = _open(path)
         self._next = 0
         self._last: Image | None = None
-
-    def _open(self) -> cv2.VideoCapture:
-        return cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
 
     def frame(self, number: int) -> Image | None:
         if number == self._next - 1:
             return self._last
         if number < self._next:
-            self._video, self._next = self._open(), 0
+            self._video, self._next = _open(self._path), 0
         while self._next <= number:
             if not self._video.grab():
                 return None
