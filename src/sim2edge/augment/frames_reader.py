@@ -13,6 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from sim2edge.errors import BadInput
 from sim2edge.frames.columns import frames_schema
+from sim2edge.frames.episode import Scan
+from sim2edge.frames.file_metadata import describe
 from sim2edge.lines import join_lines
 from sim2edge.stage import Artifact
 
@@ -86,8 +88,14 @@ class Frames:
 
 
 def dataset_schema(beams: int) -> pa.Schema:
-    """Return the schema of the dataset's files."""
+    """Return the columns of the dataset's files."""
     return frames_schema(beams).append(pa.field("augmentation", pa.string()))
+
+
+def describe_dataset(stats: Stats) -> pa.Schema:
+    """Return the columns of the dataset's files, with the description that the files carry."""
+    scan = Scan(stats.lidar.beams, stats.lidar.start_rad, stats.lidar.step_rad)
+    return describe(dataset_schema(scan.beams), stats.height, stats.width, scan)
 
 
 def open_frames(artifacts: Sequence[Artifact]) -> tuple[Sequence[Frames], Sequence[str]]:

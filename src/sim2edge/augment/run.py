@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from sim2edge.augment.balance import class_weights
 from sim2edge.augment.config import AugmentConfig
-from sim2edge.augment.frames_reader import Frames, Lidar, dataset_schema, open_frames, pool_moments
+from sim2edge.augment.frames_reader import Frames, Lidar, describe_dataset, open_frames, pool_moments
 from sim2edge.augment.split import SPLITS
 from sim2edge.augment.survey import Survey, survey
 from sim2edge.augment.transforms import mirror_order
@@ -43,9 +43,10 @@ def run(job: Job[AugmentConfig]) -> Outcome:
     found = survey(batches, job.config)
     lidar = batches[0].stats.lidar
     variation = Variation(job.config, found.factors(job.config), find_mirror(lidar, job.config), lidar.beams)
+    schema = describe_dataset(batches[0].stats)
     with ExitStack() as stack:
         writers = {
-            split: stack.enter_context(SplitWriter(job.output / f"{split}.parquet", lidar.beams, job.config))
+            split: stack.enter_context(SplitWriter(job.output / f"{split}.parquet", schema, job.config))
             for split in SPLITS
         }
         pool = stack.enter_context(ThreadPoolExecutor(job.config.workers))
@@ -75,11 +76,11 @@ def find_mirror(lidar: Lidar, config: AugmentConfig) -> np.ndarray:
 class SplitWriter:
     """Writes one split in row groups of equal size, and counts its frames, classes and floors."""
 
-    def __init__(self, path: Path, beams: int, config: AugmentConfig) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, config: AugmentConfig) -> None:
         self.frames = 0
         self.classes: Counter[str] = Counter()
         self.floors: Counter[str] = Counter()
-        self._schema = dataset_schema(beams)
+        self._schema = schema
         self._rows = config.row_group_rows
         self._pending: pa.Table = self._schema.empty_table()
         few_values = ["episode_id", "floor", "boxes.list.element.class"]
