@@ -192,7 +192,7 @@ def test_what_most_frames_are_like_counts_not_most_batches_nor_the_order(tmp_pat
 
 def change_column(name: str, values: Any) -> pa.Table:
     rows = [make_row(f"one.{episode:04d}", frame) for episode in range(12) for frame in range(6)]
-    table = pa.Table.from_pylist(rows, frames_schema(BEAMS))
+    table = pa.Table.from_pylist(rows, frames_schema())
     return table.set_column(table.column_names.index(name), name, values(table[name]))
 
 

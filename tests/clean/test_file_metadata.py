@@ -29,7 +29,7 @@ def test_the_file_carries_its_classes_image_size_beam_angles_and_units(batch, cl
 
 
 def test_every_number_has_a_unit():
-    schema = frames_schema(BEAMS)
+    schema = frames_schema()
     box = schema.field("boxes").type.value_type
     columns = {*schema.names, *(f"boxes.{box.field(index).name}" for index in range(box.num_fields))}
     assert set(UNITS) == columns - WORDS

@@ -41,9 +41,9 @@ def run(job: Job[AugmentConfig]) -> Outcome:
     for line in misfits:
         job.progress.log(f"set aside {line}")
     found = survey(batches, job.config)
-    lidar = batches[0].stats.lidar
-    variation = Variation(job.config, found.factors(job.config), find_mirror(lidar, job.config), lidar.beams)
-    schema = describe_dataset(batches[0].stats)
+    lidar = next((batch.stats.lidar for batch in batches if batch.stats.lidar), None)
+    variation = Variation(job.config, found.factors(job.config), find_mirror(lidar, job.config))
+    schema = describe_dataset(batches[0].stats, lidar)
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(SplitWriter(job.output / f"{split}.parquet", schema, job.config))
@@ -51,17 +51,19 @@ def run(job: Job[AugmentConfig]) -> Outcome:
         }
         pool = stack.enter_context(ThreadPoolExecutor(job.config.workers))
         write_splits(batches, found, variation, writers, pool, job.progress)
-    dataset = describe(batches, found, writers, job.config) | ({"set_aside": list(misfits)} if misfits else {})
+    dataset = describe(batches, lidar, found, writers, job.config) | ({"set_aside": list(misfits)} if misfits else {})
     (job.output / "dataset.json").write_text(json.dumps(dataset, indent=1, allow_nan=False) + "\n")
     return Outcome(dataset)
 
 
-def find_mirror(lidar: Lidar, config: AugmentConfig) -> np.ndarray:
-    """Return the order of beams in a mirrored scan.
+def find_mirror(lidar: Lidar | None, config: AugmentConfig) -> np.ndarray:
+    """Return the order of beams in a mirrored scan; empty without a LiDAR.
 
     Raises:
         BadInput: frames are to be mirrored, but the beams of one side have no counterparts on the other.
     """
+    if lidar is None:
+        return np.arange(0)
     mirror = mirror_order(lidar.beams, lidar.start_rad, lidar.step_rad)
     if mirror is not None:
         return mirror
@@ -133,7 +135,11 @@ def write_splits(
 
 
 def describe(
-    batches: Sequence[Frames], found: Survey, writers: dict[str, SplitWriter], config: AugmentConfig
+    batches: Sequence[Frames],
+    lidar: Lidar | None,
+    found: Survey,
+    writers: dict[str, SplitWriter],
+    config: AugmentConfig,
 ) -> dict[str, Any]:
     """Return the content of `dataset.json`.
 
@@ -148,9 +154,9 @@ def describe(
         "floors": list(FLOORS),
         "height": stats.height,
         "width": stats.width,
-        "lidar_beams": stats.lidar.beams,
-        "lidar_start_rad": stats.lidar.start_rad,
-        "lidar_step_rad": stats.lidar.step_rad,
+        "lidar_beams": lidar.beams if lidar else None,
+        "lidar_start_rad": lidar.start_rad if lidar else None,
+        "lidar_step_rad": lidar.step_rad if lidar else None,
         "image_mean": mean,
         "image_std": std,
         "splits": {

@@ -31,7 +31,7 @@ CHECK_ROWS = 2048
 
 
 def write_frames(
-    job: Job[C], found: Iterable[Episode], total: int, scan: Scan, statistics: Statistics
+    job: Job[C], found: Iterable[Episode], total: int, scan: Scan | None, statistics: Statistics
 ) -> dict[str, Any]:
     """Write `frames.parquet`, `stats.json`, `quarantine.csv` and `report.html` into the job's output.
 
@@ -39,7 +39,7 @@ def write_frames(
         job: the run of the stage.
         found: the episodes, in order; not processed before they are read.
         total: their number.
-        scan: the geometry of their scans.
+        scan: the geometry of their scans; None: none of them has one.
         statistics: what was left out before; everything found here is added.
 
     Returns:
@@ -49,7 +49,7 @@ def write_frames(
         BadInput: too much is bad, or nothing is left.
     """
     config = job.config
-    schema = describe(frames_schema(scan.beams), config.height, config.width, scan)
+    schema = describe(frames_schema(), config.height, config.width, scan)
     with FramesWriter(job.output / "frames.parquet", schema, config.row_group_rows) as writer:
         for table in check_values(follow(found, total, statistics, job.progress), statistics, config):
             statistics.add_frames(table)
