@@ -26,7 +26,7 @@ def run(job: Job[CleanConfig]) -> Outcome:
     choice = choose_episodes(folder, config, job.partition)
     stop_if_strict(choice.refused, config)
     scan = find_scan(folder, choice.wanted, config, job.partition)
-    tasks = [Task(folder / episode_id, episode_id, config, scan) for episode_id in choice.wanted]
+    tasks = [Task(folder / name, name, config, scan, absent) for name, absent in choice.wanted.items()]
     processes = min(config.workers, 1 + sum(task.log.stat().st_size for task in tasks) // BYTES_A_PROCESS)
     episodes = in_order(process_episode, tasks, processes)
     return Outcome(write_frames(job, episodes, len(tasks), scan, Statistics(choice.failed, choice.refused)))

@@ -15,8 +15,10 @@ import pyarrow as pa
 
 from sim2edge.errors import BadInput
 from sim2edge.frames.checks import find_bad_rows
+from sim2edge.frames.columns import frames_schema
 from sim2edge.frames.config import FramesConfig
 from sim2edge.frames.episode import Episode, Quarantined, Scan, count_reasons
+from sim2edge.frames.file_metadata import describe
 from sim2edge.frames.report import write_report
 from sim2edge.frames.statistics import Statistics
 from sim2edge.frames.writer import FramesWriter
@@ -29,7 +31,7 @@ CHECK_ROWS = 2048
 
 
 def write_frames(
-    job: Job[C], found: Iterable[Episode], total: int, scan: Scan, statistics: Statistics
+    job: Job[C], found: Iterable[Episode], total: int, scan: Scan | None, statistics: Statistics
 ) -> dict[str, Any]:
     """Write `frames.parquet`, `stats.json`, `quarantine.csv` and `report.html` into the job's output.
 
@@ -37,7 +39,7 @@ def write_frames(
         job: the run of the stage.
         found: the episodes, in order; not processed before they are read.
         total: their number.
-        scan: the geometry of their scans.
+        scan: the geometry of their scans; None: none of them has one.
         statistics: what was left out before; everything found here is added.
 
     Returns:
@@ -47,7 +49,8 @@ def write_frames(
         BadInput: too much is bad, or nothing is left.
     """
     config = job.config
-    with FramesWriter(job.output / "frames.parquet", scan.beams, config.row_group_rows) as writer:
+    schema = describe(frames_schema(), config.height, config.width, scan)
+    with FramesWriter(job.output / "frames.parquet", schema, config.row_group_rows) as writer:
         for table in check_values(follow(found, total, statistics, job.progress), statistics, config):
             statistics.add_frames(table)
             writer.write(table)

@@ -27,7 +27,8 @@ def write_report(
     matplotlib.rcdefaults()  # ignore a matplotlibrc of this folder or home: artifacts are deterministic
     samples = sample_frames(folder / "frames.parquet", config.report_frames)
     lidar = stats["lidar"]
-    scan = Scan(lidar["beams"], lidar["start_rad"], lidar["step_rad"])
+    scan = Scan(lidar["beams"], lidar["start_rad"], lidar["step_rad"]) if lidar else None
+    scanned = [row for row in samples if row["lidar"] is not None]
     histogram = stats["distance_histogram"]
     page = _environment().get_template("report.html.j2")
     html = page.render(
@@ -37,7 +38,7 @@ def write_report(
         hidden=max(0, len(quarantined) - SHOWN_QUARANTINED),
         frames_quarantined=sum(item.frame is not None for item in quarantined),
         samples=[{**caption(row), "picture": draw_frame(row)} for row in samples],
-        scans=[{**caption(row), "picture": draw_scan(row, scan)} for row in spread(samples, SHOWN_SCANS)],
+        scans=[{**caption(row), "picture": draw_scan(row, scan)} for row in spread(scanned, SHOWN_SCANS) if scan],
         distances=draw_distances(histogram["bin_m"], histogram["counts"]),
         colours=COLOURS,
         settings=resolve(config),
