@@ -6,23 +6,23 @@
 Of images only the sizes are kept, so that memory stays small; `pictures` reads the chosen images again.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from mcap.records import Channel, Message, Schema
 
-from sim2edge.episodes.formats import beam_angles
 from sim2edge.ingest.config import REQUIRED, ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
-from sim2edge.ingest.lidar import bring_to_beams
 from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog
-from sim2edge.ingest.messages import Understanding, reader_for
+from sim2edge.ingest.messages import Understanding, reader_for, transforms_reader
 from sim2edge.ingest.missing_topic import describe_missing
 from sim2edge.ingest.read_log import Cut, Limits, LogReader
+from sim2edge.ingest.scans import Scanner, finish_scans
+from sim2edge.ingest.transforms import TRANSFORMS, TransformTree, bare
 
 T = TypeVar("T")
 
@@ -47,6 +47,8 @@ class Stream:
     """Nanoseconds; None: the message has no stamp."""
     values: list[Any] = field(default_factory=list)
     """The converted value of each message; None: unusable."""
+    frames: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many messages have each frame and child frame."""
     problem: str | None = None
     """Why the topic cannot be used; reading it stopped at that message."""
 
@@ -71,6 +73,7 @@ class SourceLog:
     topics: Mapping[str, Topic]
     streams: Mapping[Role, Stream]
     """The topic chosen for each role."""
+    scanner: Scanner | None
     limits: Limits
     cut: Cut | None = None
     """What was salvaged, if the log is truncated."""
@@ -96,13 +99,33 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
     reader = LogReader(path, limits_of(config))
     for schema, channel, message in reader:
         listener.hear(schema, channel, message)
-    log = SourceLog(
-        path, listener.topics, _choose(listener.streams, listener.topics, config), limits_of(config), reader.cut
-    )
-    _check_images(log.streams["image"])
-    if not log.streams["scan"].usable:
-        raise BadLog(f"{log.streams['scan'].topic}: ranges: nothing but NaN in all scans")
-    return log
+    streams = _choose(listener.streams, listener.topics, config)
+    _check_images(streams["image"])
+    scanner = _finish_scans(streams, listener.tree, config)
+    return SourceLog(path, listener.topics, streams, scanner, limits_of(config), reader.cut)
+
+
+def _finish_scans(streams: Mapping[Role, Stream], tree: TransformTree, config: IngestConfig) -> Scanner | None:
+    """Replace the scans by their ranges along our beams, and return their scanner."""
+    if "scan" not in streams:
+        return None
+    scans, poses = streams["scan"], streams.get("pose")
+    if config.frames.scan:
+        _keep_frame(scans, bare(config.frames.scan))
+    bases = sorted({child for _, child in poses.frames if child}) if poses else []
+    scans.values, scanner = finish_scans(scans.topic, scans.values, tree, bases, config)
+    return scanner
+
+
+def _keep_frame(scans: Stream, frame: str) -> None:
+    """Remove the scans of other scanners that share the topic."""
+    kept = [number for number, scan in enumerate(scans.values) if scan is None or scan.frame == frame]
+    if not any(scans.values[number] for number in kept):
+        frames = ", ".join(sorted({scan.frame for scan in scans.values if scan is not None}))
+        raise BadLog(f"{scans.topic}: no scan is in the frame '{frame}' of frames.scan, only in: {frames}")
+    scans.log_times = [scans.log_times[number] for number in kept]
+    scans.stamps = [scans.stamps[number] for number in kept]
+    scans.values = [scans.values[number] for number in kept]
 
 
 class _Listener:
@@ -112,13 +135,9 @@ class _Listener:
         self.topics: dict[str, Topic] = {}
         self.streams: dict[str, Stream] = {}
         self._roles: dict[str, Role] = {topic: role for role in ROLES for topic in config.topics.of(role)}
+        self.tree = TransformTree()
         self._readers: dict[tuple[int, str], Understanding] = {}
-        angles = tuple(beam_angles(config.lidar).tolist())
-        turned, reach = np.radians(config.lidar.yaw_deg), config.lidar.max_range_m
-        self._keep: dict[Role, Any] = {
-            "image": partial(_checked_size, most=config.max_pixels),
-            "scan": partial(bring_to_beams, angles=angles, yaw_rad=float(turned), max_range_m=reach),
-        }
+        self._keep: dict[Role, Any] = {"image": partial(_checked_size, most=config.max_pixels)}
 
     def hear(self, schema: Schema | None, channel: Channel, message: Message) -> None:
         """Add one message; an error in a topic matters only if the topic is chosen in the end."""
@@ -126,6 +145,7 @@ class _Listener:
         known.messages += 1
         role = self._roles.get(channel.topic)
         if role is None:
+            self._hear_transforms(schema, channel, message)
             return
         stream = self.streams.setdefault(channel.topic, Stream(channel.topic))
         if stream.problem is None:
@@ -134,10 +154,25 @@ class _Listener:
             except BadLog as error:
                 stream.problem = str(error)
 
+    def _hear_transforms(self, schema: Schema | None, channel: Channel, message: Message) -> None:
+        """Add a message with transforms to the tree; an error matters only if the tree is needed."""
+        if schema is None or schema.name not in TRANSFORMS or self.tree.problem:
+            return
+        try:
+            key = channel.id, channel.topic
+            if key not in self._readers:
+                self._readers[key] = transforms_reader(schema, channel)
+            number = self.topics[channel.topic].messages - 1
+            for transform in self._readers[key](message.data, number)[1]:
+                self.tree.add(transform, message.log_time)
+        except BadLog as error:
+            self.tree.problem = str(error)
+
     def _add(self, stream: Stream, role: Role, schema: Schema | None, channel: Channel, message: Message) -> None:
         key = channel.id, channel.topic
         if key not in self._readers:
-            self._readers[key] = reader_for(role, schema, channel, self._keep.get(role, lambda value: value))
+            reader = reader_for(role, schema, channel, self._keep.get(role, lambda value: value))
+            self._readers[key] = replace(reader, frames=stream.frames)
         number = len(stream.values)
         stamp_ns, value = self._readers[key](message.data, number)
         if not all(0 <= time < LATEST_NS for time in (message.log_time, stamp_ns or 0)):
@@ -145,6 +180,8 @@ class _Listener:
         stream.log_times.append(message.log_time)
         stream.stamps.append(stamp_ns)
         stream.values.append(value)
+        if role == "pose" and self.tree.keep_motion:
+            self.tree.forget_motion()
 
 
 def _checked_size(picture: Picture, most: int) -> Size | None:
