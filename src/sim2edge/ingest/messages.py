@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from mcap.records import Channel, Schema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sim2edge.episodes.moment import Box, Command, Pose
+from sim2edge.episodes.moment import Command, ImageBox, Pose
 from sim2edge.ingest.config import Role
 from sim2edge.ingest.images import Picture
 from sim2edge.ingest.lidar import Geometry, Scan, geometry_from_span
@@ -28,7 +28,7 @@ MAXIMUM = 1e7
 """Metres, and metres and radians a second, beyond which a pose or a command is invalid; NaN is invalid, too."""
 
 
-class LabelledBox(Box):
+class LabelledBox(ImageBox):
     """A box in `sim2edge.Labels`; corners in pixels of the image."""
 
     model_config = ConfigDict(allow_inf_nan=False)
