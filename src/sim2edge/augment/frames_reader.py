@@ -12,6 +12,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from sim2edge.errors import BadInput
 from sim2edge.frames.columns import LIDAR, frames_schema
+from sim2edge.frames.episode import Scan
+from sim2edge.frames.file_metadata import describe
 from sim2edge.lines import join_lines
 from sim2edge.stage import Artifact
 
@@ -94,6 +96,12 @@ class Frames:
 def dataset_schema() -> pa.Schema:
     """Return the schema of the dataset's files."""
     return frames_schema().append(pa.field("augmentation", pa.string()))
+
+
+def describe_dataset(stats: Stats, lidar: Lidar | None) -> pa.Schema:
+    """Return the columns of the dataset's files, with the description that the files carry."""
+    scan = Scan(lidar.beams, lidar.start_rad, lidar.step_rad) if lidar else None
+    return describe(dataset_schema(), stats.height, stats.width, scan)
 
 
 def open_frames(artifacts: Sequence[Artifact]) -> tuple[Sequence[Frames], Sequence[str]]:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from sim2edge.augment.balance import class_weights
 from sim2edge.augment.config import AugmentConfig
-from sim2edge.augment.frames_reader import Frames, Lidar, dataset_schema, open_frames, pool_moments
+from sim2edge.augment.frames_reader import Frames, Lidar, describe_dataset, open_frames, pool_moments
 from sim2edge.augment.split import SPLITS
 from sim2edge.augment.survey import Survey, survey
 from sim2edge.augment.transforms import mirror_order
@@ -43,9 +43,11 @@ def run(job: Job[AugmentConfig]) -> Outcome:
     found = survey(batches, job.config)
     lidar = next((batch.stats.lidar for batch in batches if batch.stats.lidar), None)
     variation = Variation(job.config, found.factors(job.config), find_mirror(lidar, job.config))
+    schema = describe_dataset(batches[0].stats, lidar)
     with ExitStack() as stack:
         writers = {
-            split: stack.enter_context(SplitWriter(job.output / f"{split}.parquet", job.config)) for split in SPLITS
+            split: stack.enter_context(SplitWriter(job.output / f"{split}.parquet", schema, job.config))
+            for split in SPLITS
         }
         pool = stack.enter_context(ThreadPoolExecutor(job.config.workers))
         write_splits(batches, found, variation, writers, pool, job.progress)
@@ -76,11 +78,11 @@ def find_mirror(lidar: Lidar | None, config: AugmentConfig) -> np.ndarray:
 class SplitWriter:
     """Writes one split in row groups of equal size, and counts its frames, classes and floors."""
 
-    def __init__(self, path: Path, config: AugmentConfig) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, config: AugmentConfig) -> None:
         self.frames = 0
         self.classes: Counter[str] = Counter()
         self.floors: Counter[str] = Counter()
-        self._schema = dataset_schema()
+        self._schema = schema
         self._rows = config.row_group_rows
         self._pending: pa.Table = self._schema.empty_table()
         few_values = ["episode_id", "floor", "boxes.list.element.class"]

@@ -15,8 +15,10 @@ import pyarrow as pa
 
 from sim2edge.errors import BadInput
 from sim2edge.frames.checks import find_bad_rows
+from sim2edge.frames.columns import frames_schema
 from sim2edge.frames.config import FramesConfig
 from sim2edge.frames.episode import Episode, Quarantined, Scan, count_reasons
+from sim2edge.frames.file_metadata import describe
 from sim2edge.frames.report import write_report
 from sim2edge.frames.statistics import Statistics
 from sim2edge.frames.writer import FramesWriter
@@ -47,7 +49,8 @@ def write_frames(
         BadInput: too much is bad, or nothing is left.
     """
     config = job.config
-    with FramesWriter(job.output / "frames.parquet", config.row_group_rows) as writer:
+    schema = describe(frames_schema(), config.height, config.width, scan)
+    with FramesWriter(job.output / "frames.parquet", schema, config.row_group_rows) as writer:
         for table in check_values(follow(found, total, statistics, job.progress), statistics, config):
             statistics.add_frames(table)
             writer.write(table)

@@ -7,15 +7,14 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sim2edge.frames.columns import frames_schema
 from sim2edge.frames.tables import MEASURED
 
 
 class FramesWriter:
     """Writes `frames.parquet` in row groups of equal size, regardless of the sizes of the given tables."""
 
-    def __init__(self, path: Path, rows: int) -> None:
-        self._schema = frames_schema()
+    def __init__(self, path: Path, schema: pa.Schema, rows: int) -> None:
+        self._schema = schema
         self._rows = rows
         self._pending: pa.Table = self._schema.empty_table()
         few_values = ["episode_id", "floor", "boxes.list.element.class"]
@@ -25,7 +24,7 @@ class FramesWriter:
         return self
 
     def write(self, table: pa.Table) -> None:
-        """Add rows of a table that has at least the columns of `frames_schema`."""
+        """Add rows of a table that has at least the columns of the schema, and `MEASURED`."""
         self._pending = pa.concat_tables([self._pending, table.drop_columns(list(MEASURED)).cast(self._schema)])
         full = len(self._pending) // self._rows * self._rows
         if full:

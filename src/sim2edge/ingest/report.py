@@ -52,6 +52,8 @@ class LogReport(BaseModel):
     nan_scans: int = 0
     absent: tuple[str, ...] = ()
     """Roles that the log has no topic for."""
+    mounting: str = ""
+    """How the scanner is mounted, and how that is known."""
     labelled: bool = False
     boxes: dict[str, int] = {}
     """Labelled boxes by class."""
@@ -102,6 +104,7 @@ def report_log(source: File, episode_id: str, understood: Understood, floor: str
         broken_images=log.streams["image"].values.count(None),
         nan_scans=sum(value is None for value in log.streams["scan"].values) if "scan" in log.streams else 0,
         absent=log.absent,
+        mounting=str(log.mounting or ""),
         labelled=log.labelled,
         boxes=count_boxes(understood),
         floor=floor,
@@ -158,6 +161,8 @@ def _notes(log: LogReport) -> list[str]:
     used = [f"{t.role} {name} ({t.schema_name}, {t.messages})" for name, t in log.topics.items() if t.role]
     spare = [f"{name} ({t.schema_name or t.encoding}, {t.messages})" for name, t in log.topics.items() if not t.role]
     lines = [f"{log.file}: {', '.join(used)}"]
+    if log.mounting:
+        lines.append(f"{log.file}: mounting of the scanner: {log.mounting}")
     if spare:
         lines.append(f"{log.file}: not used: {', '.join(spare)}")
     if log.unstamped:
