@@ -7,7 +7,7 @@ from sim2edge.export import STAGE
 from sim2edge.export.config import ExportConfig
 from sim2edge.stage import Job, Outcome
 
-VERSION = 2
+VERSION = 3
 GOLDEN = {
     "MODEL_CARD.md": "e937f06d8dc8f8b3",
     "classes.json": "fa45e58019b690e2",
