@@ -60,6 +60,13 @@ class Aligned:
     def __len__(self) -> int:
         return len(self.index)
 
+    def keep(self, kept: NDArray[np.bool_], role: Role) -> "Aligned":
+        """Return the ticks that are `kept`, the others counted as lacking `role`; the first gets the index 0."""
+        index = self.index[kept]
+        dropped = self.dropped + Counter({role: int((~kept).sum())})
+        chosen = {each: numbers[kept] for each, numbers in self.chosen.items()}
+        return Aligned(index - index[0] if len(index) else index, chosen, dropped, self.farthest_ns)
+
 
 def choose_clock(streams: Mapping[Role, Stream]) -> Clock:
     """Return a clock of stamps if images, scans and poses have them, otherwise of the log time for all topics."""

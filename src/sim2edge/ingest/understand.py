@@ -10,6 +10,7 @@ import numpy as np
 
 from sim2edge.ingest.align import Aligned, Clock, align, check_clock, choose_clock
 from sim2edge.ingest.config import IngestConfig, Role
+from sim2edge.ingest.decodable import drop_undecodable
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.source_log import SourceLog, read_source
 
@@ -45,6 +46,7 @@ def understand(path: Path, config: IngestConfig) -> Understood:
         times[role] = every[numbers[role]]
     ticks = align(times, config.tolerance_s * 1e9, config.hold_s * 1e9)
     ticks.chosen = {role: numbers[role][found] for role, found in ticks.chosen.items()}
+    ticks = drop_undecodable(log, ticks)
     if not len(ticks):
         lacking = ", ".join(f"{role} {count}" for role, count in ticks.dropped.items())
         raise BadLog(f"no tick is left: of {ticks.dropped.total()} lack within {config.tolerance_s:g} s: {lacking}")
