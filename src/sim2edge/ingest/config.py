@@ -107,6 +107,9 @@ class FramesConfig(Section):
         description="frames of the robot itself (x ahead), in order of preference; empty: the odometry's child frame, "
         "base_link, base_footprint, base, robot",
     )
+    scan: str = Field(
+        default="", description="frame of the scanner to use, if a topic has scans of several; empty: there is one"
+    )
 
 
 class IngestConfig(InboxConfig):
