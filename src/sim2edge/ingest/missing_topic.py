@@ -18,13 +18,10 @@ MAX_WORD = 60
 def describe_missing(role: Role, wanted: Sequence[str], topics: Mapping[str, "Topic"]) -> str:
     """Return in one line which topics a role may have, which ones the log has, and how to choose one."""
     names = sorted(topics, key=lambda name: (topics[name].schema not in SCHEMAS[role], name))
-    shown = [
-        f"{_short(name)} ({_short(topics[name].schema or topics[name].encoding)}, {topics[name].messages})"
-        for name in names[:MAX_TOPICS]
-    ]
-    more = [f"{len(names) - MAX_TOPICS} more"] if len(names) > MAX_TOPICS else []
-    has = f"the file has {', '.join([*shown, *more])}" if names else "the file has no messages"
-    return f"no messages on {' or '.join(wanted) or 'any topic'}: {has}: topics.{role} names where it is"
+    shown = [f"{_short(name)} ({_short(topics[name].schema or topics[name].encoding)})" for name in names[:MAX_TOPICS]]
+    more = f" and {len(names) - MAX_TOPICS} more" if len(names) > MAX_TOPICS else ""
+    missing = f"no messages on {' or '.join(wanted) or 'any topic'}: topics.{role} names where it is"
+    return f"{missing}; the file has {', '.join(shown) or 'no messages'}{more}"
 
 
 def _short(word: str) -> str:
