@@ -11,7 +11,7 @@ from sim2edge.validate.config import ValidateConfig
 
 STAGE = Stage(
     name="validate",
-    version=3,
+    version=4,
     produces="verdict",
     config=ValidateConfig,
     entry="sim2edge.validate.run:run",
