@@ -16,6 +16,7 @@ from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.drives import Origin, name_drives, origin_of
 from sim2edge.ingest.log_files import LogFiles, group_logs
 from sim2edge.ingest.report import LogReport, Report, report_log, report_refused
+from sim2edge.ingest.twins import Fingerprint, Known, fingerprint_of
 from sim2edge.ingest.understand import floor_at, understand
 from sim2edge.ingest.write_episode import declare_origin, write_episode
 from sim2edge.manifest import File
@@ -31,6 +32,8 @@ class Batch:
     results: list[EpisodeResult] = field(default_factory=list)
     logs: list[LogReport] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
+    fingerprints: list[Fingerprint] = field(default_factory=list)
+    known: Known = field(default_factory=Known)
 
 
 def go_through(
@@ -74,8 +77,13 @@ def _declare_drives(found: Batch, config: IngestConfig, output: Path | None) -> 
 
 def _take(found: Batch, identity: str, log: LogFiles, folder: Path, config: IngestConfig, output: Path | None) -> None:
     understood = understand(folder / log.path, config)
+    fingerprint = fingerprint_of(log.source, understood)
+    if repeated := found.known.find(fingerprint):
+        raise BadLog(f"{repeated}: deliver each log once")
     if output is not None:
         found.results.append(write_episode(output / identity, identity, log.source, understood, config))
+    found.known.add(fingerprint, log.source.path)
+    found.fingerprints.append(fingerprint)
     found.origins.append(origin_of(identity, log.source.path, understood))
     found.logs.append(report_log(log.source, identity, understood, floor_at(understood, 0, config)))
 
