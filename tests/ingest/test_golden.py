@@ -25,4 +25,4 @@ def test_golden_ticks(tmp_path):
         for tick, index in enumerate(episode.ticks.index.tolist())
     ]
     digest = hashlib.sha256(json.dumps(made).encode()).hexdigest()
-    assert (STAGE.version, digest[:16]) == (1, "91f26e0dd7537b59")
+    assert (STAGE.version, digest[:16]) == (2, "91f26e0dd7537b59")

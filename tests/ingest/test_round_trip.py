@@ -67,4 +67,4 @@ def test_it_can_be_reproduced_and_traced(own, ingest, capsys):
     assert cli.main(["reproduce", reference]) == 0
     assert "10 of 10 files identical" in capsys.readouterr().out
     assert cli.main(["lineage", reference]) == 0
-    assert "ingest v1" in capsys.readouterr().out
+    assert "ingest v2" in capsys.readouterr().out

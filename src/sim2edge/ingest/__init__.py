@@ -12,7 +12,7 @@ from sim2edge.stage import Grants, Image, Shown, Source, Stage, named
 
 STAGE = Stage(
     name="ingest",
-    version=1,
+    version=2,
     produces="episodes",
     config=IngestConfig,
     entry="sim2edge.ingest.run:run",
