@@ -6,5 +6,5 @@ folder=$(realpath -m "${1:?usage: scripts/wheel.sh FOLDER}")
 cd "$(dirname "$0")/.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -r pyproject.toml README.md src plugins "$copy"
+cp -r pyproject.toml README.md LICENSE src plugins "$copy"
 .venvs/uv/bin/uv build --quiet --wheel --no-build-isolation --offline --python .venvs/airflow/bin/python --out-dir "$folder" "$copy"

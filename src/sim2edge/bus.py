@@ -155,8 +155,12 @@ class Bus:
             except FileNotFoundError as error:
                 raise Missing(f"{key}: missing on the bus") from error
 
-    def put(self, key: str, data: bytes | Path, *, only_new: bool = False, if_tag: str | None = None) -> None:
+    def put(
+        self, key: str, data: bytes | Path | Iterator[bytes], *, only_new: bool = False, if_tag: str | None = None
+    ) -> None:
         """Write an object; `only_new`: only if it does not exist, `if_tag`: only if it still has that tag.
+
+        If chunks are given and their iterator raises, nothing is written.
 
         Raises:
             Conflict: the condition does not hold.

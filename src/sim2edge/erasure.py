@@ -112,9 +112,10 @@ def find_delivery(bus: Bus, batch: str) -> Target:
     known: dict[str, ErasedFile] = {}
     try:
         listing = find_ready(bus, batch)
-        for file in parse_ready(listing, batch).files if listing else ():
-            key = f"{folder}/{file.path}"
-            known[key] = ErasedFile(key=key, bytes=file.bytes, sha256=file.sha256)
+        if listing:
+            ready = parse_ready(listing, batch)
+            listed = {ready.key(file): file for file in ready.files}
+            known = {key: ErasedFile(key=key, bytes=file.bytes, sha256=file.sha256) for key, file in listed.items()}
     except BadInput:  # an invalid listing: its files are hashed
         known = {}
     keys = sorted(bus.list(folder), key=lambda key: (key.endswith(f"/{READY}"), key))

@@ -1,4 +1,4 @@
-"""Free space: delete the leftovers of killed runs, and retire what a retention policy no longer keeps.
+"""Free space: delete leftovers of killed runs and refused deliveries, retire what a retention policy no longer keeps.
 
     sim2edge gc                                     leftovers older than a day
     sim2edge gc --policy dags/retention.yml --dry-run   what the policy would retire, with the bytes of each kind
@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.table import Table
 
 from sim2edge.bus import Bus
+from sim2edge.inbox_leftovers import sweep_inbox
 from sim2edge.progress import print_whole
 from sim2edge.retention import Removal, read_policy
 from sim2edge.retire import Situation, retire_all, survey
@@ -82,8 +83,8 @@ def describe(situation: Situation, removals: Sequence[Removal]) -> Table:
 
 
 def delete_leftovers(bus: Bus, grace: timedelta) -> None:
-    """Delete uncommitted payload and leftover checkpoints, and print their keys."""
-    deleted = bus.sweep(grace)
+    """Delete uncommitted payload, leftover checkpoints and refused deliveries, and print their keys."""
+    deleted = [*bus.sweep(grace), *sweep_inbox(bus, grace)]
     for key in deleted:
         print(key)
     print(f"{len(deleted)} objects deleted")

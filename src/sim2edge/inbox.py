@@ -1,7 +1,7 @@
 """Deliver batches made outside (by a robot, a Webots farm) to the inbox, and fetch them for a stage.
 
-    inbox/<batch>/<path>          the files, as produced
-    inbox/<batch>/READY.json      their listing, written last: its existence is the commit
+    inbox/<batch>/<folder>/<path>   the files, as produced; a producer that uploads by hand may leave out the folder
+    inbox/<batch>/READY.json        their listing, written last and once: its existence is the commit
 
     deliver(bus, "lab-1", folder, [describe(folder, "a.mcap")])     the producer
     config = pin(bus, stage, config, "lab-1")                       planning, before the artifact's id is computed
@@ -9,16 +9,20 @@
 
 The SHA-256 of `READY.json` is a field of the stage's config, so it affects the artifact's id, is in its manifest, and a
 delivery that changes later is detected. `docs/ingest.md` specifies what a producer writes.
+
+Several producers may deliver the same batch at once: the first `READY.json` wins. `deliver` uploads into a folder that
+is named after the content, and completes no upload whose bytes are not those of the listing. So whoever writes there,
+an object has one possible content, and no producer changes what another has listed.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from sim2edge.bus import Bus, in_threads
 from sim2edge.config import StageConfig
@@ -32,6 +36,9 @@ MAX_FILES = 10_000
 """The most episodes of a batch."""
 MAX_READY_BYTES = 8 << 20
 DEEPEST = 8
+CHUNK = 1 << 20
+FOLDER = re.compile("[0-9a-f]{32}")
+"""Folder of a delivery by `deliver`: the start of the SHA-256 of its listing."""
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 RULE = "1 to 128 of A-Z a-z 0-9 . _ -, not starting with . or -"
 
@@ -67,13 +74,29 @@ class Ready(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1]
+    version: Literal[1, 2]
     batch: str
+    folder: str = Field(default="", validate_default=True)
+    """Where the files are, below `inbox/<batch>`; since version 2."""
     files: Annotated[tuple[File, ...], AfterValidator(_distinct)] = Field(min_length=1, max_length=MAX_FILES)
+
+    @field_validator("folder")
+    @classmethod
+    def _check_folder(cls, folder: str, info: ValidationInfo) -> str:
+        version = info.data.get("version")
+        if version == 1 and folder:
+            raise ValueError("needs version 2")
+        if version == 2 and not is_safe(folder):
+            raise ValueError(f"{quote(folder)}: at most {DEEPEST} parts of {RULE}")
+        return folder
 
     def to_json(self) -> bytes:
         """Return the listing as stored in the inbox: the same files give the same bytes."""
-        return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
+        return (json.dumps(self.model_dump(mode="json", exclude_defaults=True), indent=1) + "\n").encode()
+
+    def key(self, file: File) -> str:
+        """Return the key of one of the files."""
+        return "/".join(("inbox", self.batch, *filter(None, (self.folder,)), file.path))
 
 
 def is_safe(path: str) -> bool:
@@ -149,32 +172,79 @@ def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
         the SHA-256 of `READY.json`.
 
     Raises:
-        BadInput: a name or the listing is invalid, or the batch has another delivery.
+        BadInput: a name or the listing is invalid, a file is no longer what `files` describes, or the batch has
+            another delivery.
     """
     check_partition(batch)
     for file in files:
         check_path(file.path)
+    ready = list_files(batch, files)
+    if found := _find_delivered(bus, ready):
+        return found
+    in_threads(lambda file: bus.put(ready.key(file), read_checked(folder, file)), ready.files)
     try:
-        ready = Ready(version=1, batch=batch, files=tuple(sorted(files, key=lambda file: file.path)))
+        bus.put(f"inbox/{batch}/{READY}", ready.to_json(), only_new=True)
+    except Conflict:
+        return _find_delivered(bus, ready) or digest(ready.to_json())
+    return digest(ready.to_json())
+
+
+def list_files(batch: str, files: Sequence[File]) -> Ready:
+    """Return the listing of a delivery, in the folder that is named after its content.
+
+    Raises:
+        BadInput: the listing is invalid.
+    """
+    try:
+        content = Ready(version=1, batch=batch, files=tuple(sorted(files, key=lambda file: file.path)))
     except ValidationError as error:
         raise BadInput(f"inbox/{batch}/{READY}: {first_problem(error)}") from error
-    data = ready.to_json()
-    check_length(data, batch)
-    if _is_delivered(bus, batch, data):
-        return digest(data)
-    in_threads(lambda file: bus.put(f"inbox/{batch}/{file.path}", folder / file.path), ready.files)
+    folder = digest(content.to_json())[:32]
+    ready = Ready(version=2, batch=batch, folder=folder, files=content.files)
+    check_length(ready.to_json(), batch)
+    return ready
+
+
+def read_checked(folder: Path, file: File) -> Iterator[bytes]:
+    """Yield a file's content in chunks, the last one only if all of it is what `file` describes.
+
+    So an upload of these chunks is never completed with other bytes, even if a recorder is still writing the file.
+
+    Raises:
+        BadInput: the file has changed, or cannot be read.
+    """
+    found, size, last = hashlib.sha256(), 0, b""
     try:
-        bus.put(f"inbox/{batch}/{READY}", data, only_new=True)
-    except Conflict:
-        _is_delivered(bus, batch, data)
-    return digest(data)
+        with (folder / file.path).open("rb") as stream:
+            while size <= file.bytes and (chunk := stream.read(CHUNK)):
+                if last:
+                    yield last
+                last = chunk
+                size += len(chunk)
+                found.update(chunk)
+    except OSError as error:
+        raise BadInput(f"{folder / file.path}: {error.strerror}") from error
+    if size != file.bytes or found.hexdigest() != file.sha256:
+        raise BadInput(f"{folder / file.path}: changed while it was delivered: deliver it again when it is complete")
+    yield last
 
 
-def _is_delivered(bus: Bus, batch: str, data: bytes) -> bool:
-    found = find_ready(bus, batch)
-    if found not in (None, data):
-        raise BadInput(f"inbox/{batch}: has another delivery: name another batch")
-    return found is not None
+def _find_delivered(bus: Bus, ready: Ready) -> str:
+    """Return the SHA-256 of the batch's `READY.json` if it lists the same files, wherever they are; empty: none.
+
+    Raises:
+        BadInput: it is another delivery's.
+    """
+    found = find_ready(bus, ready.batch)
+    if found is None:
+        return ""
+    try:
+        same = parse_ready(found, ready.batch).files == ready.files
+    except BadInput:  # an invalid listing is another one, too
+        same = False
+    if not same:
+        raise BadInput(f"inbox/{ready.batch}: has another delivery: name another batch")
+    return digest(found)
 
 
 def pin(bus: Bus, stage: Stage, config: C, batch: str) -> C:
@@ -187,7 +257,7 @@ def pin(bus: Bus, stage: Stage, config: C, batch: str) -> C:
         raise TypeError(f"the config of {stage.name} is not an InboxConfig")
     data, ready = read_ready(bus, batch)
     for file in ready.files:
-        check_size(f"inbox/{batch}/{file.path}", file.bytes, config)
+        check_size(ready.key(file), file.bytes, config)
     found = digest(data)
     if config.ready not in ("", found):
         raise BadInput(f"inbox/{batch}/{READY}: is {found[:12]}, not {config.ready[:12]} as config.ready requires")
@@ -244,13 +314,13 @@ def fetch(bus: Bus, config: InboxConfig, batch: str, folder: Path) -> Path:
         raise BadInput(f"inbox/{batch}/{READY}: changed while it was read: run again")
     folder.mkdir(parents=True)
     (folder / READY).write_bytes(data)
-    in_threads(lambda file: _fetch_file(bus, batch, file, folder), ready.files)
+    in_threads(lambda file: _fetch_file(bus, ready, file, folder), ready.files)
     return folder
 
 
-def _fetch_file(bus: Bus, batch: str, file: File, folder: Path) -> None:
-    key = f"inbox/{batch}/{file.path}"
+def _fetch_file(bus: Bus, ready: Ready, file: File, folder: Path) -> None:
+    key = ready.key(file)
     size = bus.size(key)
     if size != file.bytes:
         raise Corrupt(f"{key}: {'missing' if size is None else f'has {size} bytes'}, {READY} lists {file.bytes} bytes")
-    bus.download(key, folder / PurePosixPath(file.path), file.sha256, listed=f"inbox/{batch}/{READY}")
+    bus.download(key, folder / PurePosixPath(file.path), file.sha256, listed=f"inbox/{ready.batch}/{READY}")

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sim2edge.frames import frames_schema
+from sim2edge.frames.columns import frames_schema
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.recipes.perception import CLASSES, FLOORS
 from sim2edge.stage import Artifact
@@ -49,7 +49,7 @@ def write_batch(
     place = folder / batch
     place.mkdir()
     rows = [make_row(f"{batch}.{episode:04d}", frame) for episode in range(episodes) for frame in range(frames)]
-    written = table if table is not None else pa.Table.from_pylist(rows, frames_schema(BEAMS))
+    written = table if table is not None else pa.Table.from_pylist(rows, frames_schema())
     pq.write_table(written, place / "frames.parquet", row_group_size=25)
     (place / "stats.json").write_text(json.dumps(make_stats(**{"frames": len(rows), **stats})))
     cost = Cost(wall_s=0, work_s=0, cpu_s=0, bytes_in=0, bytes_out=0)

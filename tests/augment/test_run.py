@@ -19,7 +19,7 @@ from sim2edge.augment.config import AugmentConfig
 from sim2edge.augment.run import run
 from sim2edge.augment.split import SPLITS, split_of
 from sim2edge.errors import BadInput
-from sim2edge.frames import frames_schema
+from sim2edge.frames.columns import frames_schema
 from sim2edge.progress import JsonProgress
 from sim2edge.stage import Artifact, Job
 
@@ -142,7 +142,7 @@ def test_golden_output(tmp_path, augment):
     folder = augment(write_batch(tmp_path, "one"))
     rows = [row for split in SPLITS for row in rows_of(folder, split)]
     digest = hashlib.sha256(repr(rows).encode() + (folder / "dataset.json").read_bytes()).hexdigest()
-    assert (STAGE.version, digest[:16]) == (2, "8c74c0cf9b028d55")
+    assert (STAGE.version, digest[:16]) == (3, "8c74c0cf9b028d55")
 
 
 def refused(augment, *batches: Artifact, **fields: Any) -> str:
@@ -192,7 +192,7 @@ def test_what_most_frames_are_like_counts_not_most_batches_nor_the_order(tmp_pat
 
 def change_column(name: str, values: Any) -> pa.Table:
     rows = [make_row(f"one.{episode:04d}", frame) for episode in range(12) for frame in range(6)]
-    table = pa.Table.from_pylist(rows, frames_schema(BEAMS))
+    table = pa.Table.from_pylist(rows, frames_schema())
     return table.set_column(table.column_names.index(name), name, values(table[name]))
 
 

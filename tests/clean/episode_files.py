@@ -75,18 +75,29 @@ def make_channels(context: foxglove.Context) -> Callable[[dict[str, Any]], None]
     last = math.pi - math.tau / BEAMS
 
     def write(content: dict[str, Any]) -> None:
-        x, y, yaw = content["pose"]
-        place = messages.Pose(
-            position=messages.Vector3(x=x, y=y, z=0),
-            orientation=messages.Quaternion(x=0, y=0, z=math.sin(yaw / 2), w=math.cos(yaw / 2)),
-        )
         time = content["time"]
         image.log(messages.CompressedImage(data=content["jpeg"], format="jpeg"), log_time=time)
         if content["ranges"] is not None:
             reading = messages.LaserScan(start_angle=-math.pi, end_angle=last, ranges=content["ranges"])
             scan.log(reading, log_time=content["scan_time"])
-        pose.log(messages.PoseInFrame(frame_id="room", pose=place), log_time=time)
-        control.log(json.dumps(content["control"]).encode(), log_time=time)
+        if content["pose"] is not None:
+            pose.log(messages.PoseInFrame(frame_id="room", pose=make_pose(*content["pose"])), log_time=time)
+        if content["control"] is not None:
+            control.log(json.dumps(content["control"]).encode(), log_time=time)
         labels.log(json.dumps(content["labels"]).encode(), log_time=time)
 
     return write
+
+
+def make_pose(x: float, y: float, yaw: float) -> messages.Pose:
+    turn = messages.Quaternion(x=0, y=0, z=math.sin(yaw / 2), w=math.cos(yaw / 2))
+    return messages.Pose(position=messages.Vector3(x=x, y=y, z=0), orientation=turn)
+
+
+def only_camera(tick: int, content: dict[str, Any]) -> None:
+    """Leave out scan, pose and command: a drive of a robot with a camera and nothing else."""
+    content.update(ranges=None, pose=None, control=None)
+
+
+CAMERA_ONLY = {"absent": ["scan", "pose", "command"]}
+"""What `result.json` of such a drive declares."""

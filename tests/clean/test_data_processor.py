@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim2edge.clean.data_processor import find_nearest, scan_geometry, to_fraction
+from sim2edge.clean.data_processor import find_nearest, scan_geometry
+from sim2edge.frames.picture import to_fraction
 
 times = st.lists(st.integers(0, 1000), min_size=1, max_size=20, unique=True).map(sorted)
 

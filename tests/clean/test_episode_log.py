@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim2edge.clean.config import CleanConfig
-from sim2edge.clean.data_processor import Scan, Task, process_episode
+from sim2edge.clean.data_processor import Task, process_episode
 from sim2edge.clean.episode_log import LABELS, SCAN, Unreadable, read_log
+from sim2edge.frames.episode import Scan
 
 
 @pytest.fixture(scope="module")

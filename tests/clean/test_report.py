@@ -4,7 +4,7 @@ import re
 
 from clean.episode_files import write_episode
 
-from sim2edge.clean.report import spread
+from sim2edge.frames.report import spread
 
 
 def test_the_report_needs_nothing_else_and_shows_the_frames(batch, clean):

@@ -14,6 +14,7 @@ from clean.episode_files import BEAMS, HEIGHT, WIDTH, make_tick, write_episode
 from sim2edge.clean import STAGE
 from sim2edge.clean import run as run_module
 from sim2edge.errors import BadInput
+from sim2edge.frames import build
 
 
 def damage(log: Path, keep: float = 0.6) -> None:
@@ -236,7 +237,7 @@ def test_the_same_bytes_again_and_with_two_workers(batch, clean, monkeypatch):
     first = clean(workers=1).read()
     assert clean(workers=1).read() == first
     monkeypatch.setattr(run_module, "BYTES_A_PROCESS", 1)
-    monkeypatch.setattr(run_module, "CHECK_ROWS", 1)
+    monkeypatch.setattr(build, "CHECK_ROWS", 1)
     assert clean(workers=2).read() == first
 
 
@@ -254,5 +255,7 @@ def test_golden_output(batch, clean):
     done = clean()
     rows = done.rows
     images = b"".join(row.pop("image") for row in rows)
-    digest = hashlib.sha256(images + repr(rows).encode() + (done.folder / "stats.json").read_bytes()).hexdigest()
-    assert (STAGE.version, digest[:16]) == (2, "d2baf048e7a19ee6")
+    metadata = pq.read_schema(done.folder / "frames.parquet").metadata[b"sim2edge"]
+    written = repr(rows).encode() + (done.folder / "stats.json").read_bytes() + metadata
+    digest = hashlib.sha256(images + written).hexdigest()
+    assert (STAGE.version, digest[:16]) == (3, "1078c17f8fc6c212")

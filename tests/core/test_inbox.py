@@ -1,5 +1,6 @@
 """What a delivery may be: what the inbox would refuse is not delivered, and the other way round."""
 
+import hashlib
 import json
 
 import pytest
@@ -10,7 +11,7 @@ from sim2edge.errors import BadInput
 from sim2edge.inbox import deliver, find_ready, parse_ready
 from sim2edge.manifest import File
 
-SHA = "a" * 64
+SHA = hashlib.sha256(b"log").hexdigest()
 
 
 def listing(*paths):

@@ -19,6 +19,7 @@ from sim2edge.edge.trial import Rules
 from sim2edge.errors import Unavailable
 
 PATIENCE_S = 40
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

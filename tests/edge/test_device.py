@@ -156,6 +156,7 @@ def test_the_life_of_a_device(server, start):
     assert again.detectors() == []
 
 
+@pytest.mark.slow
 def test_a_release_that_does_not_start_is_taken_back_and_not_tried_again(server, start, monkeypatch):
     server.publish("good", ring="rollback")
     pi = start("rollback")
@@ -180,6 +181,7 @@ def with_bad_model(members: dict[str, bytes]) -> dict[str, bytes]:
     return members | {"model.onnx": bad, "release.json": json.dumps(release).encode()}
 
 
+@pytest.mark.slow
 def test_an_update_comes_through_while_the_detector_crash_loops(server, start):
     server.publish("r1", ring="crash")
     pi = start("crash")

@@ -3,9 +3,13 @@
 import hashlib
 import tarfile
 
+import pytest
+
 from sim2edge.export import STAGE
 from sim2edge.export.config import ExportConfig
 from sim2edge.stage import Job, Outcome
+
+pytestmark = pytest.mark.slow
 
 VERSION = 2
 GOLDEN = {

@@ -32,6 +32,8 @@ from sim2edge.recipes import perception
 from sim2edge.recipes.perception_frames import read_frames
 from sim2edge.stage import Artifact, Job, Outcome
 
+pytestmark = pytest.mark.slow
+
 Released = tuple[Job[ExportConfig], Outcome]
 MakeJob = Callable[..., Job[ExportConfig]]
 

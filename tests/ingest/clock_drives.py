@@ -6,17 +6,18 @@ The value of a message is the true time at which it was sent, and that of labels
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from sim2edge.ingest.clock import Times
 from sim2edge.ingest.config import IngestConfig, Role
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.messages import LabelledBox, Labels
 from sim2edge.ingest.source_log import SourceLog, Stream
-from sim2edge.ingest.understand import Understood, choose_ticks
+from sim2edge.ingest.understand import choose_ticks
 
 WALL_S, SIMULATED_S = 1_700_000_000.0, 12.0
 RATES_HZ: dict[Role, float] = {"image": 10.0, "scan": 10.0, "pose": 50.0, "command": 20.0}
@@ -198,14 +199,14 @@ class Outcome:
 def ingest(warp: Warp, config: IngestConfig | None = None) -> Outcome:
     """Choose the ticks of a drive and measure the true errors of their pairings."""
     try:
-        found = choose_ticks(SourceLog(Path("drive"), {}, drive(warp)), config or IngestConfig())
+        log = SourceLog(Path("drive"), {}, drive(warp), None)
+        _, ticks = choose_ticks(log, config or IngestConfig())
     except BadLog as error:
         return Outcome(refused=str(error))
-    return Outcome("", len(found.ticks), dict(found.ticks.dropped), _errors(warp, found))
+    return Outcome("", len(ticks), dict(ticks.dropped), _errors(warp, ticks.chosen, log.streams))
 
 
-def _errors(warp: Warp, found: Understood) -> dict[str, float]:
-    chosen, streams = found.ticks.chosen, found.log.streams
+def _errors(warp: Warp, chosen: Mapping[Role, Times], streams: Mapping[Role, Stream]) -> dict[str, float]:
     images = np.array([streams["image"].values[number] for number in chosen["image"].tolist()])
     errors = {}
     for role, numbers in chosen.items():

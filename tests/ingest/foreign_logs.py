@@ -1,7 +1,7 @@
 """Writes logs as other producers do: a ROS 2 bag in MCAP (CDR, standard definitions), a Foxglove log."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ VECTOR3 = "MSG: geometry_msgs/Vector3\nfloat64 x\nfloat64 y\nfloat64 z"
 TWIST = "MSG: geometry_msgs/Twist\ngeometry_msgs/Vector3 linear\ngeometry_msgs/Vector3 angular"
 POSE_COVARIANCE = "MSG: geometry_msgs/PoseWithCovariance\ngeometry_msgs/Pose pose\nfloat64[36] covariance"
 TWIST_COVARIANCE = "MSG: geometry_msgs/TwistWithCovariance\ngeometry_msgs/Twist twist\nfloat64[36] covariance"
+TRANSFORM = "MSG: geometry_msgs/Transform\ngeometry_msgs/Vector3 translation\ngeometry_msgs/Quaternion rotation"
+TRANSFORM_STAMPED = (
+    "MSG: geometry_msgs/TransformStamped\nstd_msgs/Header header\nstring child_frame_id\n"
+    "geometry_msgs/Transform transform"
+)
 
 
 def definition(text: str, *parts: str) -> str:
@@ -62,6 +67,9 @@ DEFINITIONS = {
     "geometry_msgs/msg/TwistStamped": definition(
         "std_msgs/Header header\ngeometry_msgs/Twist twist", HEADER, TIME, TWIST, VECTOR3
     ),
+    "tf2_msgs/msg/TFMessage": definition(
+        "geometry_msgs/TransformStamped[] transforms", TRANSFORM_STAMPED, HEADER, TIME, TRANSFORM, VECTOR3, QUATERNION
+    ),
     "std_msgs/msg/String": "string data",
 }  # fmt: skip
 
@@ -82,8 +90,8 @@ def ranges(index: int, beams: int = BEAMS) -> list[float]:
     return np.random.default_rng([7, index]).uniform(0.2, 6, beams).tolist()
 
 
-def header(stamp_ns: int) -> dict[str, Any]:
-    return {"stamp": {"sec": stamp_ns // 10**9, "nanosec": stamp_ns % 10**9}, "frame_id": "base"}
+def header(stamp_ns: int, frame: str = "base") -> dict[str, Any]:
+    return {"stamp": {"sec": stamp_ns // 10**9, "nanosec": stamp_ns % 10**9}, "frame_id": frame}
 
 
 def pose(x: float, yaw: float) -> dict[str, Any]:
@@ -128,6 +136,36 @@ def twist(linear: float, angular: float) -> dict[str, Any]:
     return {"linear": {"x": linear}, "angular": {"z": angular}}
 
 
+Quaternion = tuple[float, float, float, float]
+
+
+def turned(roll: float = 0.0, pitch: float = 0.0, yaw: float = 0.0) -> Quaternion:
+    """The quaternion x, y, z, w of fixed-axis roll, pitch and yaw, degrees, as URDF files state them."""
+    (sr, cr), (sp, cp), (sy, cy) = ((math.sin(a / 2), math.cos(a / 2)) for a in map(math.radians, (roll, pitch, yaw)))
+    return (
+        sr * cp * cy - cr * sp * sy, cr * sp * cy + sr * cp * sy,
+        cr * cp * sy - sr * sp * cy, cr * cp * cy + sr * sp * sy,
+    )  # fmt: skip
+
+
+def tf(
+    parent: str, child: str, rotation: Quaternion, stamp_ns: int = START_NS, at: tuple[float, float] = (0.1, 0.0)
+) -> dict[str, Any]:
+    """A transform in a `tf2_msgs/msg/TFMessage`."""
+    return {
+        "header": header(stamp_ns, parent),
+        "child_frame_id": child,
+        "transform": {
+            "translation": {"x": at[0], "y": at[1], "z": 0.2},
+            "rotation": dict(zip("xyzw", rotation, strict=True)),
+        },
+    }
+
+
+def tf_message(*transforms: dict[str, Any], topic: str = "/tf_static", log_time_ns: int = START_NS) -> Sent:
+    return topic, "tf2_msgs/msg/TFMessage", log_time_ns, {"transforms": list(transforms)}
+
+
 def write_bag(path: Path, sent: Iterator[Sent] | list[Sent], chunk_size: int = 1 << 20, crcs: bool = True) -> Path:
     """A ROS 2 bag in MCAP."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,8 +188,14 @@ def changed(change: Change, ticks: int = 12) -> list[Sent]:
     return [kept for sent in robot_drive(ticks) if (kept := change(sent)) is not None]
 
 
-def write_foxglove(path: Path, ticks: int = 12, labels: dict[str, Any] | None = None) -> Path:
-    """A Foxglove log: protobuf, and our JSON for commands and labels."""
+def write_foxglove(
+    path: Path,
+    ticks: int = 12,
+    labels: dict[str, Any] | None = None,
+    mounted: dict[str, Any] | None = None,
+    transforms: Sequence[messages.FrameTransform] = (),
+) -> Path:
+    """A Foxglove log: protobuf, and our JSON for commands and labels; `mounted` is more of the scan's fields."""
     context = foxglove.Context()
     with foxglove.open_mcap(path, context=context, allow_overwrite=True):
         image = channels.RawImageChannel("/front", context=context)
@@ -163,6 +207,9 @@ def write_foxglove(path: Path, ticks: int = 12, labels: dict[str, Any] | None = 
         truth = foxglove.Channel(
             "/truth", schema=json_schema("sim2edge.Labels"), message_encoding="json", context=context
         )
+        for transform in transforms:
+            single = channels.FrameTransformChannel("/tf_static", context=context)
+            single.log(transform, log_time=START_NS)
         for tick in range(ticks):
             now = START_NS + tick * TICK_NS
             stamp = messages.Timestamp(now // 10**9, now % 10**9)
@@ -173,9 +220,9 @@ def write_foxglove(path: Path, ticks: int = 12, labels: dict[str, Any] | None = 
                 ),
                 log_time=now,
             )  # fmt: skip
-            values = ranges(tick, 360)
+            fields = {"start_angle": -math.pi, "end_angle": math.pi, "ranges": ranges(tick, 360)} | (mounted or {})
             scan.log(
-                messages.LaserScan(timestamp=stamp, start_angle=-math.pi, end_angle=math.pi, ranges=values),
+                messages.LaserScan(timestamp=stamp, **fields),
                 log_time=now,
             )
             at = messages.Pose(

@@ -44,6 +44,13 @@ def test_what_a_producer_drops_is_ingested(ingest, drop, s3, partition, fetch):
     assert manifest.cost.bytes_in == len(listing) + s3.size(f"inbox/{partition}/a.mcap")
 
 
+def test_what_a_producer_drops_into_a_folder_of_its_own_is_ingested_by_its_path_there(ingest, drop, partition, fetch):
+    drop("by-hand/1/a.mcap", version=2, folder="by-hand/1", file={"path": "a.mcap"})
+    manifest, made = fetch(ingest())
+    assert (made / f"{partition}.0000" / "simulation.mcap").is_file()
+    assert manifest.config["ready"]
+
+
 def test_no_ready_json_is_no_batch_yet(ingest, s3, partition):
     s3.put(f"inbox/{partition}/a.mcap", b"x")
     assert f"inbox/{partition}/READY.json: missing" in refuse(ingest, s3, partition)
@@ -52,7 +59,15 @@ def test_no_ready_json_is_no_batch_yet(ingest, s3, partition):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"version": 2}, "READY.json: version: Input should be 1"),
+        ({"version": 3}, "READY.json: version: Input should be 1 or 2"),
+        ({"version": 2}, "READY.json: folder: '': at most 8 parts of 1 to 128 of"),
+        ({"folder": "b"}, "READY.json: folder: needs version 2"),
+        *(
+            ({"version": 2, "folder": folder}, "READY.json: folder: ")
+            for folder in ("../../refs", "..", "/etc", "a//b", "a/", ".a", "READY.json", "a b", "a/" * 8 + "a")
+        ),
+        ({"version": 2, "folder": 3}, "READY.json: folder: "),
+        ({"version": 2, "folder": "b"}, "/b/a.mcap: missing, READY.json lists"),
         ({"batch": "other"}, "READY.json: batch: is 'other': the listing of another batch"),
         ({"files": []}, "READY.json: files: "),
         ({"more": 1}, "READY.json: more: "),

@@ -80,5 +80,5 @@ def test_the_inbox_holds_the_files_and_twice_is_a_hit(folder, ingest, s3, partit
     assert len({run.committed["reference"] for run in (first, second, alone)}) == 1
     _, ready = read_ready(s3, partition)
     assert [file.path for file in ready.files] == ["a.mcap"]
-    assert s3.get(f"inbox/{partition}/a.mcap") == (folder / "a.mcap").read_bytes()
+    assert s3.get(ready.key(ready.files[0])) == (folder / "a.mcap").read_bytes()
     assert any("not used: /chatter" in line for line in second.lines)

@@ -7,20 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim2edge.ingest.lidar import (
-    UNCOVERED,
-    Geometry,
-    Scan,
-    bring_to_beams,
-    geometry_from_span,
-    nearest_beams,
-)
+from sim2edge.ingest.lidar import UNCOVERED, Geometry, Scan, bring_to_beams, geometry_from_span, nearest_beams
+from sim2edge.ingest.mounting import Sitting
 
 OURS = tuple((-math.pi + np.arange(360) * math.tau / 360).tolist())
 
 
-def bring(scan: Scan, yaw: float = 0.0):
-    return bring_to_beams(scan, OURS, yaw, 100.0)
+def bring(scan: Scan, yaw: float = 0.0, flipped: bool = False):
+    return bring_to_beams(scan, OURS, Sitting(yaw, flipped), 100.0)
 
 
 def full(beams: int, start: float = -math.pi) -> Geometry:
@@ -55,6 +49,13 @@ def test_a_turned_scanner_is_turned_back():
     assert seen.argmin() == 180 + 90  # the robot's left
 
 
+def test_a_scanner_upside_down_is_mirrored_back():
+    values = np.full(360, 5.0)
+    values[270] = 1.0  # the scanner's left
+    assert bring(Scan(full(360), values), flipped=True).argmin() == 90  # the robot's right
+    assert bring(Scan(full(360), values), yaw=math.pi / 2, flipped=True).argmin() == 180  # ahead
+
+
 def test_what_the_scanner_does_not_cover_has_no_return():
     half = Geometry(-math.pi / 2, math.pi / 180, 181)
     seen = bring(Scan(half, [2.0] * 181))
@@ -62,7 +63,7 @@ def test_what_the_scanner_does_not_cover_has_no_return():
     assert np.isinf(seen[:90]).all()
 
 
-@pytest.mark.parametrize("value", [math.nan, 0.0, -1.0, math.inf, -math.inf, 0.05, 12.0, 300.0])
+@pytest.mark.parametrize("value", [math.nan, 0.0, -1.0, math.inf, -math.inf, 0.05, 10.0, 12.0, 300.0])
 def test_what_is_no_return_is_inf(value):
     values = [value, *[1.0] * 359]
     assert bring(Scan(full(360), values, 0.1, 10.0))[0] == math.inf
@@ -73,9 +74,9 @@ def test_a_scan_of_nan_is_none():
 
 
 def test_foxglove_ends_at_the_last_beam_or_a_full_turn_on():
-    assert geometry_from_span(-math.pi, math.pi, 360, 0).step_rad == pytest.approx(math.tau / 360)
-    assert geometry_from_span(-1, 1, 101, 0).step_rad == pytest.approx(0.02)
-    assert geometry_from_span(0, 0, 1, 0.5) == Geometry(0.5, 0.0, 1)
+    assert geometry_from_span(-math.pi, math.pi, 360).step_rad == pytest.approx(math.tau / 360)
+    assert geometry_from_span(-1, 1, 101).step_rad == pytest.approx(0.02)
+    assert geometry_from_span(0.5, 0.5, 1) == Geometry(0.5, 0.0, 1)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_each_beam_takes_the_nearest_there_is(start, step, beams, yaw):
     geometry = Geometry(start, step, beams)
     source = start + yaw + step * np.arange(beams)
     away = np.abs((np.array(OURS)[:, None] - source[None, :] + math.pi) % math.tau - math.pi)
-    for found, row in zip(nearest_beams(geometry, OURS, yaw), away, strict=True):
+    for found, row in zip(nearest_beams(geometry, OURS, Sitting(yaw, False)), away, strict=True):
         if found == UNCOVERED:
             assert row.min() > step / 2
         else:

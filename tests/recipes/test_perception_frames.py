@@ -38,6 +38,14 @@ def test_frames_without_boxes_are_read(tmp_path, table):
     assert frames.starts.tolist() == [0, 0, 0, 0]
 
 
+def test_an_unknown_distance_is_read_as_nan(tmp_path, table):
+    rows = make_rows(3, seed=1)
+    rows[1] = change_box(distance_m=None)(rows[1])
+    write_split(tmp_path / "a.parquet", rows)
+    frames = read_frames(tmp_path / "a.parquet", table)
+    assert np.flatnonzero(np.isnan(frames.distances_m)).tolist() == [frames.starts[1]]
+
+
 def change_box(**fields):
     return lambda row: {**row, "boxes": [{**row["boxes"][0], **fields}]}
 

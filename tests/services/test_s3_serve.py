@@ -76,6 +76,7 @@ def serving(
     assert left_behind(home) == []
 
 
+@pytest.mark.slow
 def test_a_day_of_the_server(serving: Serving, capsys: pytest.CaptureFixture[str]) -> None:
     check = ["s3", "check", "--port", str(serving.port), "--credentials", str(serving.roles), "--bucket", "fleet"]
     assert cli.main(check) == EXIT_RETRY

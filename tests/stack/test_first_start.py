@@ -48,6 +48,7 @@ def test_nothing_is_open_to_others(up: Callable[[], int], settings: StackSetting
     assert open_to_others(settings.home) == {}
 
 
+@pytest.mark.slow
 def test_what_an_earlier_version_left_open_is_closed(
     up: Callable[[], int], stack: Stack, settings: StackSettings
 ) -> None:
@@ -65,6 +66,7 @@ def test_what_an_earlier_version_left_open_is_closed(
     assert shared.parent.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 def test_the_first_release_has_a_repository_and_keys_that_stay(
     up: Callable[[], int],
     stack: Stack,
@@ -97,6 +99,7 @@ def test_the_first_release_has_a_repository_and_keys_that_stay(
     assert not (folder / "root.json").exists()
 
 
+@pytest.mark.slow
 def test_the_shell_of_another_s3_is_told_that_the_stack_has_its_own(
     up: Callable[[], int],
     settings: StackSettings,

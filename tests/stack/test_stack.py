@@ -103,6 +103,7 @@ def test_killed_storage_comes_back_with_its_data(stack: Stack, monkeypatch: pyte
     assert bus.get("kept.bin") == b"precious" * 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["supervisor", "guardian"])
 def test_whoever_is_killed_nothing_is_left(
     stack: Stack, settings: StackSettings, left_behind: Callable[[Path], list[object]], victim: str
@@ -151,6 +152,7 @@ def test_roles_are_made_for_an_older_folder_and_changed_while_it_runs(
 FOREGROUND = "import sys; from sim2edge.cli import main; sys.exit(main(['up', '--only', 's3', '--foreground']))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_foreground_takes_everything_with_it(
     stack: Stack, settings: StackSettings, left_behind: Callable[[Path], list[object]], number: signal.Signals
@@ -172,6 +174,7 @@ def test_a_service_that_cannot_start_is_told_with_its_log(settings: StackSetting
     assert not stack.running()
 
 
+@pytest.mark.slow
 def test_a_state_that_cannot_be_written_does_not_end_the_stack(stack: Stack, settings: StackSettings) -> None:
     stack.start()
     (service,) = stack.services()
@@ -186,6 +189,7 @@ def test_a_state_that_cannot_be_written_does_not_end_the_stack(stack: Stack, set
     assert stack.services()[0].restarts == 1
 
 
+@pytest.mark.slow
 def test_a_service_whose_files_cannot_be_written_is_tried_again(stack: Stack, settings: StackSettings) -> None:
     stack.start()
     (service,) = stack.services()

@@ -1,9 +1,12 @@
 """Overlaps worked out by hand, and gradients that stay numbers."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
-from sim2edge.recipes.perception import cell_geometry, grid_shapes
+from sim2edge.recipes.perception import DISTANCE_GAIN, cell_geometry, grid_shapes
 from sim2edge.train.data import draw, make_split
 from sim2edge.train.losses import overlaps, perception_losses, quality_focal
 
@@ -50,3 +53,25 @@ def test_wild_outputs_give_finite_gradients(train_frames, scale):
     losses = perception_losses(torch.zeros(4, 4), raw, batch, CELLS, torch.ones(6))
     losses.total.backward()
     assert torch.isfinite(raw.grad).all()
+
+
+def test_unknown_distances_neither_cost_nor_teach(train_frames):
+    unknown = replace(train_frames, distances_m=np.full_like(train_frames.distances_m, np.nan))
+    raw = torch.randn(4, 60, 12, requires_grad=True)
+    batch = draw(make_split(unknown), torch.arange(4))
+    losses = perception_losses(torch.zeros(4, 4), raw, batch, CELLS, torch.ones(6))
+    losses.total.backward()
+    assert float(losses.distance.detach()) == 0
+    assert torch.isfinite(raw.grad).all()
+    assert not raw.grad[..., -1].any()
+
+
+def test_the_distance_loss_is_the_mean_over_known_distances(train_frames):
+    raw = torch.randn(4, 60, 12)
+    whole = draw(make_split(train_frames), torch.arange(4))
+    errors = (raw[whole.frame, whole.cell, -1] * DISTANCE_GAIN - whole.log_distances).abs()
+    first = torch.arange(len(errors)) % 2 == 0
+    part = replace(whole, log_distances=torch.where(first, whole.log_distances, torch.nan))
+    for batch, expected in ((whole, errors.mean()), (part, errors[first].mean())):
+        losses = perception_losses(torch.zeros(4, 4), raw, batch, CELLS, torch.ones(6))
+        assert float(losses.distance) == pytest.approx(float(expected), rel=1e-5)

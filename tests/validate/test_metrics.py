@@ -69,6 +69,16 @@ def test_distances_of_what_was_found(evaluation):
     assert evaluation.metrics["distance_error_m"] == pytest.approx(0.5)
 
 
+def test_obstacles_of_unknown_distance_have_no_error():
+    found = [seen([0.9, 0.1], (LEFT, 0.9, 0, 1.5), (RIGHT, 0.8, 1, 2.25)), FOUND[1]]
+    for known, expected in (([np.nan, 2.0, 3.0], 0.25), ([np.nan] * 3, None)):
+        frames = dataclasses.replace(FRAMES, distances_m=np.array(known, np.float32))
+        evaluation = evaluate(frames, found, TABLE, threshold=0.5, weights=np.ones((2, 2)))
+        assert evaluation.metrics["distance_error_m"] == expected
+        assert np.isnan(evaluation.samples["distance_error_m"]).all() == (expected is None)
+        assert evaluation.metrics["classes"]["chair"]["recall"] == 1.0
+
+
 def test_a_network_that_sees_nothing_is_measured_all_the_same():
     blind = [seen([1, 0]), seen([1, 0])]
     metrics = evaluate(FRAMES, blind, TABLE, threshold=0.5).metrics

@@ -20,7 +20,7 @@ def count_frames(splits: Mapping[str, int]) -> str:
 
 STAGE = Stage(
     name="augment",
-    version=2,
+    version=3,
     produces="dataset",
     config=AugmentConfig,
     entry="sim2edge.augment.run:run",

@@ -1,7 +1,6 @@
 """Read the cleaned frames of several batches as one table; set aside batches that do not fit the others."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
 from sim2edge.errors import BadInput
-from sim2edge.frames import frames_schema
+from sim2edge.frames.columns import LIDAR, frames_schema
+from sim2edge.frames.episode import Scan
+from sim2edge.frames.file_metadata import describe
 from sim2edge.lines import join_lines
 from sim2edge.stage import Artifact
 
@@ -41,7 +42,8 @@ class Stats(BaseModel):
     width: int = Field(ge=1)
     image_mean: Triple
     image_std: Triple
-    lidar: Lidar
+    lidar: Lidar | None
+    """Null: no frame has a scan."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,9 @@ class Frames:
     stats: Stats
     file: pq.ParquetFile
 
-    @property
-    def shape(self) -> str:
-        """What must be the same in all batches of a dataset: image size and LiDAR."""
-        return "; ".join(_show(getattr(self.stats, name)) for name in SHAPE)
+    def fits(self, usual: "Frames") -> bool:
+        """Return whether image size and LiDAR are those of another batch; frames without scans fit any LiDAR."""
+        return not misfits(self, usual)
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the row groups, one at a time.
@@ -72,22 +73,35 @@ class Frames:
                     f"{self.reference}/frames.parquet: row group {group}: {join_lines(error, MAX_ERROR)}"
                 ) from error
             if "lidar" in table.column_names:
-                self._check_scans(table.column("lidar"), first)
+                self._check_scans(table.column("lidar").combine_chunks(), first)
+                at = table.column_names.index("lidar")
+                table = table.set_column(at, pa.field("lidar", LIDAR), table.column("lidar").cast(LIDAR))
             yield table
             first += table.num_rows
 
-    def _check_scans(self, scans: pa.ChunkedArray, first: int) -> None:
+    def _check_scans(self, scans: pa.Array, first: int) -> None:
+        beams = self.stats.lidar.beams if self.stats.lidar else 0
+        odd = pc.index(pc.not_equal(pc.list_value_length(scans), beams), True).as_py()
+        if odd >= 0:
+            found = len(scans[odd].values)
+            raise BadInput(
+                f"{self.reference}/frames.parquet: row {first + odd}: lidar: {found} beams, stats.json has {beams}"
+            )
         bad = pc.index(pc.is_nan(pc.list_flatten(scans)), True).as_py()
         if bad >= 0:
-            row = first + bad // self.stats.lidar.beams
-            raise BadInput(
-                f"{self.reference}/frames.parquet: row {row}: lidar: beam {bad % self.stats.lidar.beams} is NaN"
-            )
+            row = first + pc.list_parent_indices(scans)[bad].as_py()
+            raise BadInput(f"{self.reference}/frames.parquet: row {row}: lidar: beam {bad % beams} is NaN")
 
 
-def dataset_schema(beams: int) -> pa.Schema:
+def dataset_schema() -> pa.Schema:
     """Return the schema of the dataset's files."""
-    return frames_schema(beams).append(pa.field("augmentation", pa.string()))
+    return frames_schema().append(pa.field("augmentation", pa.string()))
+
+
+def describe_dataset(stats: Stats, lidar: Lidar | None) -> pa.Schema:
+    """Return the columns of the dataset's files, with the description that the files carry."""
+    scan = Scan(lidar.beams, lidar.start_rad, lidar.step_rad) if lidar else None
+    return describe(dataset_schema(), stats.height, stats.width, scan)
 
 
 def open_frames(artifacts: Sequence[Artifact]) -> tuple[Sequence[Frames], Sequence[str]]:
@@ -103,26 +117,33 @@ def open_frames(artifacts: Sequence[Artifact]) -> tuple[Sequence[Frames], Sequen
     """
     opened = [_open(artifact) for artifact in artifacts]
     usual = choose_shape(opened)
-    kept = [batch for batch in opened if batch.shape == usual.shape]
-    return kept, [describe_misfit(batch, usual) for batch in opened if batch.shape != usual.shape]
+    kept = [batch for batch in opened if batch.fits(usual)]
+    return kept, [describe_misfit(batch, usual) for batch in opened if not batch.fits(usual)]
 
 
 def choose_shape(batches: Sequence[Frames]) -> Frames:
-    """Return a batch of the shape that most frames have; of equally frequent ones, that of the last batch by name."""
-    counts: Counter[str] = Counter()
-    for batch in batches:
-        counts[batch.shape] += batch.stats.frames
-    return max(batches, key=lambda batch: (counts[batch.shape], batch.reference))
+    """Return the batch whose shape most frames fit; of equally frequent ones, one with a LiDAR, the last by name."""
+
+    def rank(batch: Frames) -> tuple[int, bool, str]:
+        frames = sum(other.stats.frames for other in batches if other.fits(batch))
+        return frames, batch.stats.lidar is not None, batch.reference
+
+    return max(batches, key=rank)
+
+
+def misfits(batch: Frames, usual: Frames) -> list[str]:
+    """Return what differs from the batch `usual`, a phrase for each field of `SHAPE`."""
+    pairs = {name: (getattr(batch.stats, name), getattr(usual.stats, name)) for name in SHAPE}
+    return [
+        f"{name} is {_show(found)}, not {_show(expected)}"
+        for name, (found, expected) in pairs.items()
+        if found is not None and found != expected
+    ]
 
 
 def describe_misfit(batch: Frames, usual: Frames) -> str:
-    """Return in one line why a batch does not fit: what differs from the batch `usual`."""
-    found = [
-        f"{name} is {_show(there)}, not {_show(here)}"
-        for name in SHAPE
-        if (there := getattr(batch.stats, name)) != (here := getattr(usual.stats, name))
-    ]
-    return f"{batch.reference}: {'; '.join(found)}: clean it with the settings of {usual.reference}"
+    """Return in one line why a batch does not fit."""
+    return f"{batch.reference}: {'; '.join(misfits(batch, usual))}: clean it with the settings of {usual.reference}"
 
 
 def _open(artifact: Artifact) -> Frames:
@@ -133,15 +154,21 @@ def _open(artifact: Artifact) -> Frames:
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{reference}/frames.parquet: not Parquet: {join_lines(error, MAX_ERROR)}") from error
     found = file.schema_arrow
-    for field in frames_schema(stats.lidar.beams):
+    for field in frames_schema():
         if field.name not in found.names:
             raise BadInput(f"{reference}/frames.parquet: has no column '{field.name}'")
-        if found.field(field.name).type != field.type:
+        if not _is_of(found.field(field.name).type, field.type):
             raise BadInput(
                 f"{reference}/frames.parquet: column '{field.name}' is {found.field(field.name).type}, "
                 f"expected {field.type}"
             )
     return Frames(reference, stats, file)
+
+
+def _is_of(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Return whether a column's type is the expected one; clean wrote scans as lists of a fixed size once."""
+    older = pa.types.is_fixed_size_list(found) and found.value_type == LIDAR.value_type
+    return bool(found == expected or (expected == LIDAR and older))
 
 
 def _read_stats(artifact: Artifact) -> Stats:

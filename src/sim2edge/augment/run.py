@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from sim2edge.augment.balance import class_weights
 from sim2edge.augment.config import AugmentConfig
-from sim2edge.augment.frames_reader import Frames, Lidar, dataset_schema, open_frames, pool_moments
+from sim2edge.augment.frames_reader import Frames, Lidar, describe_dataset, open_frames, pool_moments
 from sim2edge.augment.split import SPLITS
 from sim2edge.augment.survey import Survey, survey
 from sim2edge.augment.transforms import mirror_order
@@ -41,26 +41,29 @@ def run(job: Job[AugmentConfig]) -> Outcome:
     for line in misfits:
         job.progress.log(f"set aside {line}")
     found = survey(batches, job.config)
-    lidar = batches[0].stats.lidar
-    variation = Variation(job.config, found.factors(job.config), find_mirror(lidar, job.config), lidar.beams)
+    lidar = next((batch.stats.lidar for batch in batches if batch.stats.lidar), None)
+    variation = Variation(job.config, found.factors(job.config), find_mirror(lidar, job.config))
+    schema = describe_dataset(batches[0].stats, lidar)
     with ExitStack() as stack:
         writers = {
-            split: stack.enter_context(SplitWriter(job.output / f"{split}.parquet", lidar.beams, job.config))
+            split: stack.enter_context(SplitWriter(job.output / f"{split}.parquet", schema, job.config))
             for split in SPLITS
         }
         pool = stack.enter_context(ThreadPoolExecutor(job.config.workers))
         write_splits(batches, found, variation, writers, pool, job.progress)
-    dataset = describe(batches, found, writers, job.config) | ({"set_aside": list(misfits)} if misfits else {})
+    dataset = describe(batches, lidar, found, writers, job.config) | ({"set_aside": list(misfits)} if misfits else {})
     (job.output / "dataset.json").write_text(json.dumps(dataset, indent=1, allow_nan=False) + "\n")
     return Outcome(dataset)
 
 
-def find_mirror(lidar: Lidar, config: AugmentConfig) -> np.ndarray:
-    """Return the order of beams in a mirrored scan.
+def find_mirror(lidar: Lidar | None, config: AugmentConfig) -> np.ndarray:
+    """Return the order of beams in a mirrored scan; empty without a LiDAR.
 
     Raises:
         BadInput: frames are to be mirrored, but the beams of one side have no counterparts on the other.
     """
+    if lidar is None:
+        return np.arange(0)
     mirror = mirror_order(lidar.beams, lidar.start_rad, lidar.step_rad)
     if mirror is not None:
         return mirror
@@ -75,11 +78,11 @@ def find_mirror(lidar: Lidar, config: AugmentConfig) -> np.ndarray:
 class SplitWriter:
     """Writes one split in row groups of equal size, and counts its frames, classes and floors."""
 
-    def __init__(self, path: Path, beams: int, config: AugmentConfig) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, config: AugmentConfig) -> None:
         self.frames = 0
         self.classes: Counter[str] = Counter()
         self.floors: Counter[str] = Counter()
-        self._schema = dataset_schema(beams)
+        self._schema = schema
         self._rows = config.row_group_rows
         self._pending: pa.Table = self._schema.empty_table()
         few_values = ["episode_id", "floor", "boxes.list.element.class"]
@@ -132,7 +135,11 @@ def write_splits(
 
 
 def describe(
-    batches: Sequence[Frames], found: Survey, writers: dict[str, SplitWriter], config: AugmentConfig
+    batches: Sequence[Frames],
+    lidar: Lidar | None,
+    found: Survey,
+    writers: dict[str, SplitWriter],
+    config: AugmentConfig,
 ) -> dict[str, Any]:
     """Return the content of `dataset.json`.
 
@@ -147,9 +154,9 @@ def describe(
         "floors": list(FLOORS),
         "height": stats.height,
         "width": stats.width,
-        "lidar_beams": stats.lidar.beams,
-        "lidar_start_rad": stats.lidar.start_rad,
-        "lidar_step_rad": stats.lidar.step_rad,
+        "lidar_beams": lidar.beams if lidar else None,
+        "lidar_start_rad": lidar.start_rad if lidar else None,
+        "lidar_step_rad": lidar.step_rad if lidar else None,
         "image_mean": mean,
         "image_std": std,
         "splits": {

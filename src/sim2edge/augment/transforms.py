@@ -34,14 +34,14 @@ class Sample:
     image: Image
     """BGR, height x width x 3."""
     boxes: Floats
-    """[boxes, 6]: corners as fractions of the image, distance in m, bearing in rad."""
+    """[boxes, 6]: corners as fractions of the image, distance in m, bearing in rad; the last two NaN if unknown."""
     classes: NDArray[np.int32]
     """[boxes]: index of each box's class."""
-    lidar: Floats
+    lidar: Floats | None
     """[beams], m; inf where there was no return."""
-    angular_rad_s: float
-    y_m: float
-    yaw_rad: float
+    angular_rad_s: float | None
+    y_m: float | None
+    yaw_rad: float | None
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class Changes:
     seed: int = 0
     """Seed of the noise."""
 
-    def describe(self) -> str:
-        """Return the changes in words, as stored in the `augmentation` column."""
+    def describe(self, scanned: bool = True) -> str:
+        """Return the changes in words, as stored in the `augmentation` column; `scanned`: the frame has a scan."""
         words = ["flip"] if self.flip else []
         if self.crop:
             words.append(f"crop({self.crop.scale:.3f},{self.crop.across:.3f},{self.crop.down:.3f})")
         words.append(f"light({self.brightness:+.1f},{self.contrast:.3f})")
         words += [f"blur({self.blur_sigma_px:.2f})"] if self.blur_sigma_px else []
         words += [f"noise({self.noise_std:.2f})"] if self.noise_std else []
-        words.append(f"lidar({self.lidar_noise_m:.3f},{self.lidar_dropout:.3f})")
+        words += [f"lidar({self.lidar_noise_m:.3f},{self.lidar_dropout:.3f})"] if scanned else []
         return " ".join(words)
 
 
@@ -116,7 +116,9 @@ def vary(sample: Sample, changes: Changes, mirror: NDArray[np.intp]) -> Sample:
         image = blur(image, changes.blur_sigma_px)
     if changes.noise_std:
         image = add_noise(image, changes.noise_std, changes.seed)
-    lidar = disturb_lidar(sample.lidar, changes.lidar_noise_m, changes.lidar_dropout, changes.seed)
+    lidar = sample.lidar
+    if lidar is not None:
+        lidar = disturb_lidar(lidar, changes.lidar_noise_m, changes.lidar_dropout, changes.seed)
     return replace(sample, image=image, lidar=lidar)
 
 
@@ -130,11 +132,15 @@ def flip(sample: Sample, mirror: NDArray[np.intp]) -> Sample:
         sample,
         image=np.asarray(cv2.flip(sample.image, 1), np.uint8),
         boxes=boxes,
-        lidar=sample.lidar[mirror],
-        angular_rad_s=-sample.angular_rad_s,
-        y_m=-sample.y_m,
-        yaw_rad=-sample.yaw_rad,
+        lidar=None if sample.lidar is None else sample.lidar[mirror],
+        angular_rad_s=_negative(sample.angular_rad_s),
+        y_m=_negative(sample.y_m),
+        yaw_rad=_negative(sample.yaw_rad),
     )
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 def crop(sample: Sample, window: Crop, min_visible: float) -> Sample:

@@ -14,7 +14,7 @@ from sim2edge.augment.config import AugmentConfig
 from sim2edge.augment.frames_reader import dataset_schema
 from sim2edge.augment.transforms import Sample, draw_changes, row_seed, vary
 from sim2edge.errors import BadInput
-from sim2edge.frames import BOX_NUMBERS
+from sim2edge.frames.columns import BOX_NUMBERS, LIDAR
 from sim2edge.recipes.perception import CLASSES
 
 ROWS_A_THREAD = 64
@@ -30,7 +30,6 @@ class Variation:
     """Label to the factor on the usual number of copies of its frames."""
     mirror: NDArray[np.intp]
     """From `transforms.mirror_order`."""
-    beams: int
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,14 @@ def vary_table(table: pa.Table, variation: Variation, pool: ThreadPoolExecutor) 
     """
     pieces = [table.slice(first, ROWS_A_THREAD) for first in range(0, len(table), ROWS_A_THREAD)]
     varied = list(pool.map(lambda piece: _vary_piece(piece, variation), pieces))
-    return pa.concat_tables(varied) if varied else dataset_schema(variation.beams).empty_table()
+    return pa.concat_tables(varied) if varied else dataset_schema().empty_table()
 
 
 def _vary_piece(table: pa.Table, variation: Variation) -> pa.Table:
     copies: list[Copy] = []
     for row, (sample, labels) in enumerate(read_samples(table)):
         copies += make_copies(table, row, sample, labels, variation)
-    return assemble(table, copies, variation.beams)
+    return assemble(table, copies)
 
 
 def read_samples(table: pa.Table) -> list[tuple[Sample, set[str]]]:
@@ -66,19 +65,19 @@ def read_samples(table: pa.Table) -> list[tuple[Sample, set[str]]]:
     boxes = table["boxes"].combine_chunks()
     offsets = boxes.offsets.to_numpy() - boxes.offsets[0].as_py()
     flat = boxes.flatten()
-    numbers = np.stack([flat.field(name).to_numpy() for name in BOX_NUMBERS], axis=1)
+    numbers = np.stack([flat.field(name).to_numpy(zero_copy_only=False) for name in BOX_NUMBERS], axis=1)
     names = flat.field("class").to_pylist()
     classes = np.array([CLASSES.index(name) for name in names], np.int32)
-    lidar = table["lidar"].combine_chunks()
-    scans = lidar.flatten().to_numpy().reshape(len(table), -1)
-    turning, y, yaw = (table[name].to_numpy() for name in ("angular_rad_s", "y_m", "yaw_rad"))
+    scans = table["lidar"].combine_chunks()
+    turning, y, yaw = (table[name].to_pylist() for name in ("angular_rad_s", "y_m", "yaw_rad"))
     floors, images = table["floor"].to_pylist(), table["image"].to_pylist()
     samples = []
     for row, data in enumerate(images):
         part = slice(offsets[row], offsets[row + 1])
         sample = Sample(
-            image=decode(data, table, row), boxes=numbers[part], classes=classes[part], lidar=scans[row],
-            angular_rad_s=float(turning[row]), y_m=float(y[row]), yaw_rad=float(yaw[row]),
+            image=decode(data, table, row), boxes=numbers[part], classes=classes[part],
+            lidar=scans[row].values.to_numpy() if scans[row].is_valid else None,
+            angular_rad_s=turning[row], y_m=y[row], yaw_rad=yaw[row],
         )  # fmt: skip
         samples.append((sample, {floors[row], *names[part]}))
     return samples
@@ -106,30 +105,25 @@ def make_copies(table: pa.Table, row: int, sample: Sample, labels: set[str], var
         changes = draw_changes(row_seed(config.seed, episode_id, frame, copy), config)
         varied = vary(sample, changes, variation.mirror)
         _, jpeg = cv2.imencode(".jpg", varied.image, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])
-        copies.append(Copy(row, changes.describe(), jpeg.tobytes(), varied))
+        copies.append(Copy(row, changes.describe(sample.lidar is not None), jpeg.tobytes(), varied))
     return copies
 
 
-def assemble(table: pa.Table, copies: Sequence[Copy], beams: int) -> pa.Table:
+def assemble(table: pa.Table, copies: Sequence[Copy]) -> pa.Table:
     """Return the copies as a table; columns without changes come from their rows."""
     samples = [copy.sample for copy in copies]
     changed = {
         "image": pa.array([copy.jpeg for copy in copies], pa.binary()),
-        "lidar": _lidar_column([sample.lidar for sample in samples], beams),
+        "lidar": pa.array([sample.lidar for sample in samples], LIDAR),
         "angular_rad_s": pa.array([sample.angular_rad_s for sample in samples], pa.float32()),
         "y_m": pa.array([sample.y_m for sample in samples], pa.float32()),
         "yaw_rad": pa.array([sample.yaw_rad for sample in samples], pa.float32()),
         "boxes": _boxes_column(samples),
         "augmentation": pa.array([copy.augmentation for copy in copies], pa.string()),
     }
-    schema = dataset_schema(beams)
+    schema = dataset_schema()
     same = table.select([name for name in schema.names if name not in changed]).take([copy.row for copy in copies])
     return pa.table({name: changed[name] if name in changed else same[name] for name in schema.names}, schema=schema)
-
-
-def _lidar_column(scans: Sequence[NDArray[np.float32]], beams: int) -> pa.Array:
-    flat = np.concatenate(scans) if scans else np.empty(0, np.float32)
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), beams)
 
 
 def _boxes_column(samples: Sequence[Sample]) -> pa.Array:
@@ -138,6 +132,9 @@ def _boxes_column(samples: Sequence[Sample]) -> pa.Array:
     numbers = np.concatenate([sample.boxes for sample in samples]) if samples else np.empty((0, 6), np.float32)
     classes = np.concatenate([sample.classes for sample in samples]) if samples else np.empty(0, np.int32)
     names = pa.array(CLASSES).take(pa.array(classes)) if len(classes) else pa.array([], pa.string())
-    columns = [names, *(pa.array(np.ascontiguousarray(numbers[:, i])) for i in range(len(BOX_NUMBERS)))]
+    columns = [
+        names,
+        *(pa.array(np.ascontiguousarray(numbers[:, i]), from_pandas=True) for i in range(len(BOX_NUMBERS))),
+    ]
     struct = pa.StructArray.from_arrays(columns, ["class", *BOX_NUMBERS])
     return pa.ListArray.from_arrays(pa.array(offsets), struct)

@@ -9,7 +9,7 @@ from sim2edge.stage import Image, Input, Shown, Stage, named
 
 STAGE = Stage(
     name="clean",
-    version=2,
+    version=3,
     produces="frames",
     config=CleanConfig,
     entry="sim2edge.clean.run:run",

@@ -7,37 +7,24 @@ Data that cannot become a frame is returned as quarantined, with its reason; bad
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.clean.config import CleanConfig
-from sim2edge.clean.episode_log import CONTROL, IMAGE, LABELS, POSE, SCAN, TOPICS, Stream, Unreadable, read_log
-from sim2edge.clean.tables import measured_schema
+from sim2edge.clean.episode_log import CONTROL, IMAGE, LABELS, POSE, SCAN, Stream, Unreadable, read_log
+from sim2edge.frames.episode import Defect, Episode, Quarantined, Scan, refuse_episode
+from sim2edge.frames.picture import prepare_image, to_fraction
+from sim2edge.frames.tables import measured_schema
 
 NOUNS = {SCAN: "lidar", POSE: "pose", CONTROL: "command", LABELS: "labels"}
 NO_PARTNER = -1
 SAME_ANGLE_RAD = 1e-3
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-
-
-class Defect(Exception):
-    """A frame cannot be built: `<reason>: <detail>`."""
-
-
-@dataclass(frozen=True)
-class Scan:
-    """The geometry of a scan: beam i points at `start_rad + i * step_rad`, counter-clockwise from ahead."""
-
-    beams: int
-    start_rad: float
-    step_rad: float
 
 
 @dataclass(frozen=True)
@@ -47,36 +34,15 @@ class Task:
     folder: Path
     episode_id: str
     config: CleanConfig
-    scan: Scan
+    scan: Scan | None
+    """The geometry that all scans must have; None: the batch has no scans."""
+    absent: frozenset[str] = frozenset()
+    """Topics that the episode declares absent: its frames have null in their columns."""
 
     @property
     def log(self) -> Path:
         """The file of the episode's log."""
         return self.folder / "simulation.mcap"
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """A frame in quarantine, or the whole episode when `frame` is None."""
-
-    episode_id: str
-    frame: int | None
-    reason: str
-
-    @property
-    def code(self) -> str:
-        """The reason without its detail."""
-        return self.reason.partition(":")[0]
-
-
-@dataclass(frozen=True)
-class Episode:
-    """An episode's frames (columns of `measured_schema`; None without frames) and its quarantine."""
-
-    episode_id: str
-    seen: int
-    frames: pa.Table | None
-    quarantined: list[Quarantined] = field(default_factory=list)
 
 
 class Message(BaseModel):
@@ -103,8 +69,9 @@ class Box(Message):
     y_min: float
     x_max: float
     y_max: float
-    distance_m: float
-    bearing_rad: float
+    distance_m: float | None
+    """Null, as the bearing: unknown, as in annotations of the image only."""
+    bearing_rad: float | None
 
 
 class Labels(Message):
@@ -117,7 +84,7 @@ class Labels(Message):
 def process_episode(task: Task) -> Episode:
     """Read, pair and resize the frames of one episode, or quarantine it."""
     try:
-        log = read_log(task.log)
+        log = read_log(task.log, task.absent)
         check_clocks(log)
         return build_frames(task, log)
     except Unreadable as error:
@@ -126,14 +93,9 @@ def process_episode(task: Task) -> Episode:
         return refuse_episode(task.episode_id, str(error))
 
 
-def refuse_episode(episode_id: str, reason: str) -> Episode:
-    """Return an episode that is quarantined as a whole."""
-    return Episode(episode_id, 0, None, [Quarantined(episode_id, None, reason)])
-
-
 def check_clocks(log: Mapping[str, Stream]) -> None:
     """Raise a `Defect` if the times of a topic do not rise with every message: pairing would be unreliable."""
-    for topic in TOPICS:
+    for topic in log:
         steps = np.diff(log[topic].times_ns)
         if (steps <= 0).any():
             index = int(np.argmax(steps <= 0))
@@ -151,10 +113,10 @@ def find_nearest(times: NDArray[np.int64], wanted: NDArray[np.int64], tolerance_
 
 
 def build_frames(task: Task, log: Mapping[str, Stream]) -> Episode:
-    """Build a row of every image that has all its partners, and quarantine the others."""
+    """Build a row of every image that has partners in all topics of the log, and quarantine the others."""
     times = log[IMAGE].times_ns
     tolerance_ns = task.config.tolerance_s * 1e9
-    partners = {topic: find_nearest(log[topic].times_ns, times, tolerance_ns) for topic in NOUNS}
+    partners = {topic: find_nearest(log[topic].times_ns, times, tolerance_ns) for topic in NOUNS if topic in log}
     rows: list[dict[str, Any]] = []
     quarantined: list[Quarantined] = []
     for frame, time_ns in enumerate(times):
@@ -165,34 +127,46 @@ def build_frames(task: Task, log: Mapping[str, Stream]) -> Episode:
             quarantined.append(Quarantined(task.episode_id, frame, str(defect)))
             continue
         rows.append({"episode_id": task.episode_id, "frame": frame, "time_s": time_ns / 1e9, **row})
-    table = pa.Table.from_pylist(rows, measured_schema(task.scan.beams)) if rows else None
+    table = pa.Table.from_pylist(rows, measured_schema()) if rows else None
     return Episode(task.episode_id, len(times), table, quarantined)
 
 
 def build_row(task: Task, log: Mapping[str, Stream], frame: int, chosen: Mapping[str, int]) -> dict[str, Any]:
-    """Return the columns of one frame.
+    """Return the columns of one frame; those of absent topics are left out.
 
     Raises:
         Defect: a partner is missing or malformed.
     """
-    for topic, noun in NOUNS.items():
-        if chosen[topic] == NO_PARTNER:
-            raise Defect(f"{noun}_out_of_sync: none within {task.config.tolerance_s:g} s of the image")
+    for topic, number in chosen.items():
+        if number == NO_PARTNER:
+            raise Defect(f"{NOUNS[topic]}_out_of_sync: none within {task.config.tolerance_s:g} s of the image")
     picture = prepare_image(log[IMAGE].read(frame).data, task.config)
-    control = parse(Control, log[CONTROL].read(chosen[CONTROL]), "command")
     labels = parse(Labels, log[LABELS].read(chosen[LABELS]), "labels")
     return {
         "image": picture.jpeg,
-        "lidar": read_ranges(log[SCAN].read(chosen[SCAN]), task.scan),
-        "linear_m_s": control.linear_m_s,
-        "angular_rad_s": control.angular_rad_s,
-        **read_pose(log[POSE].read(chosen[POSE])),
+        **read_motion(task, log, chosen),
         "floor": labels.floor,
         "boxes": [scale_box(box, picture.captured, task.config.box_slack_px) for box in labels.boxes],
         "image_contrast": picture.contrast,
         "image_mean": picture.mean,
         "image_square": picture.square,
     }
+
+
+def read_motion(task: Task, log: Mapping[str, Stream], chosen: Mapping[str, int]) -> dict[str, Any]:
+    """Return the columns of scan, command and pose, as far as the log has their topics.
+
+    Raises:
+        Defect: one is malformed.
+    """
+    found: dict[str, Any] = {}
+    if SCAN in chosen:
+        found["lidar"] = read_ranges(log[SCAN].read(chosen[SCAN]), task.scan)
+    if CONTROL in chosen:
+        found |= parse(Control, log[CONTROL].read(chosen[CONTROL]), "command").model_dump()
+    if POSE in chosen:
+        found |= read_pose(log[POSE].read(chosen[POSE]))
+    return found
 
 
 def parse(model: type[M], data: bytes, noun: str) -> M:
@@ -205,61 +179,6 @@ def parse(model: type[M], data: bytes, noun: str) -> M:
         raise Defect(f"{noun}_wrong_type: {where}: {first['msg']}") from error
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A cleaned image and its measurements."""
-
-    jpeg: bytes
-    captured: tuple[int, int]
-    """Width and height of the captured image, pixels."""
-    contrast: float
-    """Largest standard deviation of the three channels, levels of 255."""
-    mean: list[float]
-    """Mean of R, G and B, 0..1."""
-    square: list[float]
-    """Mean square of R, G and B, 0..1."""
-
-
-def prepare_image(data: bytes, config: CleanConfig) -> Picture:
-    """Decode, resize and encode an image.
-
-    Raises:
-        Defect: the data is not a complete JPEG.
-    """
-    image = decode_image(data)
-    height, width = image.shape[:2]
-    if (height, width) != (config.height, config.width):
-        shrinks = config.height * config.width < height * width
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # same as on the device
-        image = np.asarray(cv2.resize(image, (config.width, config.height), interpolation=how), np.uint8)
-    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])
-    mean, deviation = (values.ravel()[::-1] / 255 for values in cv2.meanStdDev(image))
-    return Picture(
-        jpeg=encoded.tobytes(),
-        captured=(width, height),
-        contrast=float(deviation.max()) * 255,
-        mean=mean.tolist(),
-        square=(mean**2 + deviation**2).tolist(),
-    )
-
-
-def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """Decode a complete JPEG to BGR, height x width x 3.
-
-    Raises:
-        Defect: the data is not a complete JPEG.
-    """
-    if not data.startswith(JPEG_START) or not data.rstrip(b"\0").endswith(JPEG_END):
-        raise Defect("image_undecodable: not a whole JPEG")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise Defect(f"image_undecodable: {error.err}") from error
-    if image is None:
-        raise Defect("image_undecodable: not a JPEG")
-    return np.asarray(image, np.uint8)
-
-
 def scan_geometry(scan: Any) -> Scan:
     """Return the geometry of a `foxglove.LaserScan`.
 
@@ -270,11 +189,11 @@ def scan_geometry(scan: Any) -> Scan:
     return Scan(beams, scan.start_angle, span / steps if steps else 0.0)
 
 
-def read_ranges(scan: Any, expected: Scan) -> NDArray[np.float32]:
+def read_ranges(scan: Any, expected: Scan | None) -> NDArray[np.float32]:
     """Return the ranges of a scan, metres; raise a `Defect` if its geometry is not the expected one."""
     found = scan_geometry(scan)
-    if found.beams != expected.beams:
-        raise Defect(f"lidar_beams: {found.beams} beams, expected {expected.beams}")
+    if expected is None or found.beams != expected.beams:
+        raise Defect(f"lidar_beams: {found.beams} beams, expected {expected.beams if expected else 'another number'}")
     last = abs(found.start_rad - expected.start_rad) + abs(found.step_rad - expected.step_rad) * expected.beams
     if not last < SAME_ANGLE_RAD:
         raise Defect(f"lidar_angles: from {found.start_rad:.4g} rad in steps of {found.step_rad:.4g} rad")
@@ -300,10 +219,3 @@ def scale_box(box: Box, captured: tuple[int, int], slack_px: float) -> dict[str,
         "distance_m": box.distance_m,
         "bearing_rad": box.bearing_rad,
     }
-
-
-def to_fraction(pixel: float, size: int, slack_px: float) -> float:
-    """Return a coordinate as a fraction of the image side; clip one that is at most `slack_px` outside."""
-    if -slack_px <= pixel <= size + slack_px:
-        pixel = min(max(pixel, 0.0), float(size))
-    return pixel / size

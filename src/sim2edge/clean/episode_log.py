@@ -6,7 +6,7 @@ log["/lidar/scan"].times_ns, log["/lidar/scan"].read(0).ranges
 
 import io
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,8 +64,8 @@ class Stream:
             return self.decode(self.messages[index])
 
 
-def read_log(path: Path) -> Mapping[str, Stream]:
-    """Read every message of the topics that frames are built from.
+def read_log(path: Path, absent: Collection[str] = ()) -> Mapping[str, Stream]:
+    """Read every message of the topics that frames are built from; those in `absent` may be missing.
 
     Raises:
         Unreadable: the file is truncated, damaged, or lacks a topic.
@@ -75,7 +75,7 @@ def read_log(path: Path) -> Mapping[str, Stream]:
         kept = log.setdefault(topic, stream)
         kept.times.append(time_ns)
         kept.messages.append(data)
-    missing = [topic for topic in TOPICS if topic not in log]
+    missing = [topic for topic in TOPICS if topic not in log and topic not in absent]
     if missing:
         raise Unreadable(f"no messages on {', '.join(missing)}")
     return log

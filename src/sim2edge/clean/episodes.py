@@ -1,16 +1,19 @@
 """Choose the episodes of a batch to read: those that succeeded and have a valid `result.json`."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from sim2edge.clean.config import CleanConfig
-from sim2edge.clean.data_processor import Message, Quarantined, Scan, scan_geometry
-from sim2edge.clean.episode_log import Unreadable, first_scan
+from sim2edge.clean.data_processor import Message, scan_geometry
+from sim2edge.clean.episode_log import CONTROL, POSE, SCAN, Unreadable, first_scan
 from sim2edge.errors import BadInput
+from sim2edge.frames.episode import Quarantined, Scan, count_reasons
+
+OPTIONAL = {"scan": SCAN, "pose": POSE, "command": CONTROL}
+"""The topic of each role that an episode may declare absent."""
 
 
 class Result(Message):
@@ -19,13 +22,16 @@ class Result(Message):
     episode_id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     success: bool
     failure_reason: str = ""
+    absent: list[str] = Field(default_factory=list)
+    """Roles that the drive was recorded without, which only ingest declares."""
 
 
 @dataclass(frozen=True)
 class Choice:
     """The episodes of a batch, sorted by id."""
 
-    wanted: Sequence[str]
+    wanted: Mapping[str, frozenset[str]]
+    """With the topics that each declares absent."""
     failed: Sequence[Quarantined]
     """Left out because they did not succeed; their data may be valid."""
     refused: Sequence[Quarantined]
@@ -38,7 +44,7 @@ def choose_episodes(folder: Path, config: CleanConfig, batch: str) -> Choice:
     Raises:
         BadInput: the batch has no episodes, or all of them failed.
     """
-    wanted: list[str] = []
+    wanted: dict[str, frozenset[str]] = {}
     failed: list[Quarantined] = []
     refused: list[Quarantined] = []
     for each in sorted(path for path in folder.iterdir() if path.is_dir()):
@@ -48,7 +54,7 @@ def choose_episodes(folder: Path, config: CleanConfig, batch: str) -> Choice:
             refused.append(Quarantined(each.name, None, f"bad_episode: {error}"))
             continue
         if result.success or not config.only_successful:
-            wanted.append(each.name)
+            wanted[each.name] = frozenset(OPTIONAL[role] for role in result.absent if role in OPTIONAL)
         else:
             failed.append(Quarantined(each.name, None, f"failed: {result.failure_reason or 'no reason given'}"))
     if not wanted and not failed and not refused:
@@ -81,14 +87,16 @@ def read_result(folder: Path) -> Result:
     return result
 
 
-def find_scan(folder: Path, wanted: Sequence[str], config: CleanConfig, batch: str) -> Scan:
+def find_scan(folder: Path, wanted: Mapping[str, frozenset[str]], config: CleanConfig, batch: str) -> Scan | None:
     """Return the batch's scan geometry: that of the first readable scan (with the configured number of beams).
+
+    None if an episode declares that it has no scan, and no other has one.
 
     Raises:
         BadInput: no episode can be read, or none has the configured beams.
     """
     problems: list[str] = []
-    for episode_id in wanted:
+    for episode_id in (episode_id for episode_id, absent in wanted.items() if SCAN not in absent):
         try:
             scan = scan_geometry(first_scan(folder / episode_id / "simulation.mcap"))
         except Unreadable as error:
@@ -99,15 +107,7 @@ def find_scan(folder: Path, wanted: Sequence[str], config: CleanConfig, batch: s
         problems.append(
             f"{episode_id}/simulation.mcap: {scan.beams} LiDAR beams, expected {config.lidar_beams or '> 0'}"
         )
+    if any(SCAN in absent for absent in wanted.values()):
+        return None
     first = f": {problems[0]}" if problems else ""
     raise BadInput(f"{batch}: none of its {len(wanted)} episodes can be used{first}")
-
-
-def count_reasons(items: Sequence[Quarantined]) -> str:
-    """Return the reasons with their counts, most frequent first: `lidar_nan 12, box_outside 3`.
-
-    For a failed episode, the reason is that of its failure.
-    """
-    reasons = (item.reason.removeprefix("failed: ").partition(":")[0] for item in items)
-    counts = Counter(reasons)
-    return ", ".join(f"{reason} {n}" for reason, n in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

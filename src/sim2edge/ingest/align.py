@@ -39,6 +39,14 @@ class Aligned:
     def __len__(self) -> int:
         return len(self.index)
 
+    def keep(self, kept: Mask, role: Role) -> "Aligned":
+        """Return the ticks that are `kept`, the others counted as lacking `role`; the first gets the index 0."""
+        index = self.index[kept]
+        dropped = self.dropped + Counter({role: int((~kept).sum())})
+        chosen = {each: numbers[kept] for each, numbers in self.chosen.items()}
+        first = int(index[0]) if len(index) else 0
+        return Aligned(index - first, chosen, self.start_ns + first * TICK_NS, dropped, self.farthest_ns)
+
 
 def nearest(times: Times, wanted: Times, tolerance_ns: float) -> Times:
     """Return the index into the rising `times` of the nearest to each wanted time; `NONE` beyond the tolerance."""
@@ -106,6 +114,5 @@ def _complete(
     picked = {role: found[kept] for role, found in chosen.items()}
     near = {role: grid[kept] if role == "image" else moments[kept] for role in chosen}
     farthest = {role: int(np.abs(times[role][picked[role]] - near[role]).max(initial=0)) for role in chosen}
-    if not len(index):
-        return Aligned(index, picked, 0, +dropped, farthest)
-    return Aligned(index - index[0], picked, int(grid[index[0]]), +dropped, farthest)
+    first = int(index[0]) if len(index) else 0
+    return Aligned(index - first, picked, int(grid[first]), +dropped, farthest)

@@ -50,10 +50,26 @@ class BeamsConfig(Section):
 
     beams: int = Field(default=360, ge=8, le=4096, description="beams a scan")
     fov_deg: float = Field(default=360.0, gt=0, le=360, description="angle that the beams span, centred ahead, degrees")
-    yaw_deg: float = Field(
-        default=0.0, ge=-360, le=360, description="rotation of the scanner to the left on the robot, degrees"
+    yaw_deg: float | None = Field(
+        default=None,
+        ge=-360,
+        le=360,
+        description="rotation of the scanner to the left on the robot, degrees; null: that of the log's transform tree",
+    )
+    upside_down: bool = Field(
+        default=False, description="whether the scanner is mounted upside down; true: the transform tree is not used"
     )
     max_range_m: float = Field(default=100.0, gt=0, le=1000, description="returns beyond this count as none, metres")
+
+
+class FramesConfig(Section):
+    """Coordinate frames of the transform tree."""
+
+    base: Names = Field(
+        default=(),
+        description="frames of the robot itself (x ahead), in order of preference; empty: the odometry's child frame, "
+        "base_link, base_footprint, base, robot",
+    )
 
 
 class IngestConfig(InboxConfig):
@@ -61,6 +77,7 @@ class IngestConfig(InboxConfig):
 
     topics: TopicsConfig = Field(default=TopicsConfig(), description="topics")
     lidar: BeamsConfig = Field(default=BeamsConfig(), description="LiDAR")
+    frames: FramesConfig = Field(default=FramesConfig(), description="coordinate frames")
     floor: Literal["", "wood", "tile", "carpet", "concrete"] = Field(
         default="", description="floor, if labels do not name one"
     )

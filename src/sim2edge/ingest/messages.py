@@ -6,11 +6,12 @@
 The stamp is None for messages without one, such as `geometry_msgs/msg/Twist`.
 """
 
-import math
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 from mcap.records import Channel, Schema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +20,8 @@ from sim2edge.ingest.config import Role
 from sim2edge.ingest.images import Picture
 from sim2edge.ingest.lidar import Geometry, Scan, geometry_from_span
 from sim2edge.ingest.mcap_reader import DAMAGE, BadLog, decoder_of, words_of
+from sim2edge.ingest.mounting import IDENTITY, Quaternion, unit, yaw_of
+from sim2edge.ingest.transforms import TRANSFORMS, bare
 
 T = TypeVar("T", Pose, Command)
 Stamped = tuple[int | None, Any]
@@ -78,7 +81,9 @@ def _ros_raw(m: Any) -> Stamped:
 
 def _ros_scan(m: Any) -> Stamped:
     geometry = Geometry(m.angle_min, m.angle_increment, len(m.ranges))
-    return _ros_stamp(m.header), Scan(geometry, m.ranges, m.range_min, m.range_max)
+    ranges = np.asarray(m.ranges, np.float32)
+    scan = Scan(geometry, ranges, m.range_min, m.range_max, m.angle_max, bare(m.header.frame_id))
+    return _ros_stamp(m.header), scan
 
 
 def _ros_odometry(m: Any) -> Stamped:
@@ -106,8 +111,11 @@ def _foxglove_raw(m: Any) -> Stamped:
 
 
 def _foxglove_scan(m: Any) -> Stamped:
-    turned = _yaw(m.pose.orientation) if m.HasField("pose") and m.pose.HasField("orientation") else 0.0
-    return _foxglove_stamp(m), Scan(geometry_from_span(m.start_angle, m.end_angle, len(m.ranges), turned), m.ranges)
+    geometry = geometry_from_span(m.start_angle, m.end_angle, len(m.ranges))
+    turned = m.HasField("pose") and m.pose.HasField("orientation")
+    rotation = _rotation(m.pose.orientation) if turned else IDENTITY
+    ranges = np.asarray(m.ranges, np.float64)
+    return _foxglove_stamp(m), Scan(geometry, ranges, frame=bare(m.frame_id), rotation=rotation)
 
 
 def _foxglove_pose(m: Any) -> Stamped:
@@ -125,12 +133,12 @@ def _labels(data: Any) -> Stamped:
 
 
 def _pose(pose: Any) -> Pose:
-    found = Pose(float(pose.position.x), float(pose.position.y), _yaw(pose.orientation))
+    found = Pose(float(pose.position.x), float(pose.position.y), yaw_of(_rotation(pose.orientation)))
     return _possible("pose", found)
 
 
-def _yaw(q: Any) -> float:
-    return math.atan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
+def _rotation(q: Any) -> Quaternion:
+    return unit(float(q.x), float(q.y), float(q.z), float(q.w))
 
 
 def _twist(twist: Any) -> Command:
@@ -179,6 +187,8 @@ class Understanding:
     decode: Callable[[bytes], Any]
     read: Reader
     keep: Callable[[Any], Any]
+    frames: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many messages have each frame, and each child frame; empty names for messages without."""
 
     def __call__(self, data: bytes, number: int) -> Stamped:
         """Convert message `number` (from 0) of the topic to its stamp in nanoseconds, or None, and the value to keep.
@@ -187,7 +197,9 @@ class Understanding:
             BadLog: it does not match its schema, or a value is impossible.
         """
         try:
-            stamp_ns, value = self.read(self.decode(data))
+            message = self.decode(data)
+            stamp_ns, value = self.read(message)
+            self.frames[_frames(message)] += 1
             return stamp_ns, self.keep(value)
         except ValidationError as error:
             first = error.errors()[0]
@@ -216,3 +228,24 @@ def reader_for(
         found = f"{channel.message_encoding or 'no encoding'}, schema {schema.encoding if schema else 'none'}"
         raise BadLog(f"{channel.topic}: {name} as {found}: expected {encoding}")
     return Understanding(channel.topic, decode, read, keep)
+
+
+def transforms_reader(schema: Schema, channel: Channel) -> Understanding:
+    """Return the reader for the messages of a channel whose schema is one of `TRANSFORMS`.
+
+    Its values are tuples of `Transform`.
+
+    Raises:
+        BadLog: the encoding is not the required one.
+    """
+    encoding, read = TRANSFORMS[schema.name]
+    decode = decoder_of(schema, channel) if channel.message_encoding == encoding else None
+    if decode is None:
+        raise BadLog(f"{channel.topic}: {schema.name} as {channel.message_encoding or 'no encoding'}: not {encoding}")
+    return Understanding(channel.topic, decode, lambda message: (None, read(message)), tuple)
+
+
+def _frames(message: Any) -> tuple[str, str]:
+    """Return the frame of a message and its child frame; empty where it has none."""
+    inside = getattr(message, "header", message)
+    return bare(getattr(inside, "frame_id", "")), bare(getattr(message, "child_frame_id", ""))

@@ -49,6 +49,8 @@ class LogReport(BaseModel):
     """By role, the largest distance of a message from its image; for the image, from its tick."""
     broken_images: int = 0
     nan_scans: int = 0
+    mounting: str = ""
+    """How the scanner is mounted, and how that is known."""
     labelled: bool = False
     boxes: dict[str, int] = {}
     """Labelled boxes by class."""
@@ -98,6 +100,7 @@ def report_log(source: File, episode_id: str, understood: Understood, floor: str
         farthest_ms={role: round(far / 1e6, 3) for role, far in ticks.farthest_ns.items()},
         broken_images=log.streams["image"].values.count(None),
         nan_scans=sum(value is None for value in log.streams["scan"].values),
+        mounting=str(log.mounting or ""),
         labelled=log.labelled,
         boxes=count_boxes(understood),
         floor=floor,
@@ -144,6 +147,8 @@ def _notes(log: LogReport) -> list[str]:
     used = [f"{t.role} {name} ({t.schema_name}, {t.messages})" for name, t in log.topics.items() if t.role]
     spare = [f"{name} ({t.schema_name or t.encoding}, {t.messages})" for name, t in log.topics.items() if not t.role]
     lines = [f"{log.file}: {', '.join(used)}"]
+    if log.mounting:
+        lines.append(f"{log.file}: mounting of the scanner: {log.mounting}")
     if spare:
         lines.append(f"{log.file}: not used: {', '.join(spare)}")
     if log.unstamped:

@@ -6,21 +6,23 @@
 Of images only the sizes are kept, so that memory stays small; `pictures` reads the chosen images again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 from mcap.records import Channel, Message, Schema
 
-from sim2edge.episodes.formats import beam_angles
 from sim2edge.ingest.config import REQUIRED, ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
-from sim2edge.ingest.lidar import bring_to_beams
 from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
-from sim2edge.ingest.messages import Understanding, reader_for
+from sim2edge.ingest.messages import Understanding, reader_for, transforms_reader
+from sim2edge.ingest.scans import Mounting, find_mounting, resample
+from sim2edge.ingest.transforms import TRANSFORMS, TransformTree
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -43,6 +45,8 @@ class Stream:
     """Nanoseconds; None: the message has no stamp."""
     values: list[Any] = field(default_factory=list)
     """The converted value of each message; None: unusable."""
+    frames: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many messages have each frame and child frame."""
     problem: str | None = None
     """Why the topic cannot be used; reading it stopped at that message."""
 
@@ -67,6 +71,8 @@ class SourceLog:
     topics: Mapping[str, Topic]
     streams: Mapping[Role, Stream]
     """The topic chosen for each role."""
+    mounting: Mounting | None
+    """Of the scanner."""
 
     @property
     def labelled(self) -> bool:
@@ -83,11 +89,23 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
     listener = _Listener(config)
     for schema, channel, message in read_messages(path):
         listener.hear(schema, channel, message)
-    log = SourceLog(path, listener.topics, _choose(listener.streams, config))
-    _check_images(log.streams["image"])
-    if not log.streams["scan"].usable:
-        raise BadLog(f"{log.streams['scan'].topic}: ranges: nothing but NaN in all scans")
-    return log
+    streams = _choose(listener.streams, config)
+    _check_images(streams["image"])
+    mounting = _finish_scans(streams, listener.tree, config)
+    if not streams["scan"].usable:
+        raise BadLog(f"{streams['scan'].topic}: ranges: nothing but NaN in all scans")
+    return SourceLog(path, listener.topics, streams, mounting)
+
+
+def _finish_scans(streams: Mapping[Role, Stream], tree: TransformTree, config: IngestConfig) -> Mounting | None:
+    """Replace the scans by their ranges along our beams, and return how the scanner is mounted."""
+    if "scan" not in streams:
+        return None
+    scans, poses = streams["scan"], streams.get("pose")
+    bases = sorted({child for _, child in poses.frames if child}) if poses else []
+    mounting = find_mounting(scans.topic, scans.values, tree, bases, config)
+    scans.values = resample(scans.values, mounting, config)
+    return mounting
 
 
 class _Listener:
@@ -97,13 +115,9 @@ class _Listener:
         self.topics: dict[str, Topic] = {}
         self.streams: dict[str, Stream] = {}
         self._roles: dict[str, Role] = {topic: role for role in ROLES for topic in config.topics.of(role)}
+        self.tree = TransformTree()
         self._readers: dict[tuple[int, str], Understanding] = {}
-        angles = tuple(beam_angles(config.lidar).tolist())
-        turned, reach = np.radians(config.lidar.yaw_deg), config.lidar.max_range_m
-        self._keep: dict[Role, Any] = {
-            "image": partial(_checked_size, most=config.max_pixels),
-            "scan": partial(bring_to_beams, angles=angles, yaw_rad=float(turned), max_range_m=reach),
-        }
+        self._keep: dict[Role, Any] = {"image": partial(_checked_size, most=config.max_pixels)}
 
     def hear(self, schema: Schema | None, channel: Channel, message: Message) -> None:
         """Add one message; an error in a topic matters only if the topic is chosen in the end."""
@@ -111,6 +125,7 @@ class _Listener:
         known.messages += 1
         role = self._roles.get(channel.topic)
         if role is None:
+            self._hear_transforms(schema, channel, message)
             return
         stream = self.streams.setdefault(channel.topic, Stream(channel.topic))
         if stream.problem is None:
@@ -119,10 +134,25 @@ class _Listener:
             except BadLog as error:
                 stream.problem = str(error)
 
+    def _hear_transforms(self, schema: Schema | None, channel: Channel, message: Message) -> None:
+        """Add a message with transforms to the tree; an error matters only if the tree is needed."""
+        if schema is None or schema.name not in TRANSFORMS or self.tree.problem:
+            return
+        try:
+            key = channel.id, channel.topic
+            if key not in self._readers:
+                self._readers[key] = transforms_reader(schema, channel)
+            number = self.topics[channel.topic].messages - 1
+            for transform in self._readers[key](message.data, number)[1]:
+                self.tree.add(transform, message.log_time)
+        except BadLog as error:
+            self.tree.problem = str(error)
+
     def _add(self, stream: Stream, role: Role, schema: Schema | None, channel: Channel, message: Message) -> None:
         key = channel.id, channel.topic
         if key not in self._readers:
-            self._readers[key] = reader_for(role, schema, channel, self._keep.get(role, lambda value: value))
+            reader = reader_for(role, schema, channel, self._keep.get(role, lambda value: value))
+            self._readers[key] = replace(reader, frames=stream.frames)
         number = len(stream.values)
         stamp_ns, value = self._readers[key](message.data, number)
         if message.log_time >= LATEST_NS:
@@ -130,6 +160,8 @@ class _Listener:
         stream.log_times.append(message.log_time)
         stream.stamps.append(stamp_ns if stamp_ns is None else min(max(0, stamp_ns), LATEST_NS))
         stream.values.append(value)
+        if role == "pose" and self.tree.keep_motion:
+            self.tree.forget_motion()
 
 
 def _checked_size(picture: Picture, most: int) -> Size | None:
@@ -166,16 +198,25 @@ def _check_images(images: Stream) -> None:
 
 
 def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[bytes]:
-    """Yield the images with the given numbers, counted within their topic, as JPEG, in the given order.
-
-    The file may have them in another order; those read early are kept until their turn.
+    """Yield the images with the given numbers, counted within their topic, as JPEG, in that order.
 
     Raises:
         BadLog: one cannot be decoded.
     """
+    return each_picture(log, numbers, partial(to_jpeg, quality=quality))
+
+
+def each_picture(log: SourceLog, numbers: Sequence[int], convert: Callable[[Picture], T]) -> Iterator[T]:
+    """Yield `convert` of each image with the given numbers, counted within their topic, in that order.
+
+    The file may have them in another order; those read early are kept until their turn.
+
+    Raises:
+        BadLog: the log cannot be read, or `convert` raises a ValueError.
+    """
     topic, wanted, turn = log.streams["image"].topic, set(numbers), iter(numbers)
     readers: dict[int, Understanding] = {}
-    early: dict[int, bytes] = {}
+    early: dict[int, T] = {}
     number, due = -1, next(turn, None)
     for schema, channel, message in read_messages(log.path):
         if channel.topic != topic:
@@ -184,7 +225,7 @@ def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[b
         if number not in wanted:
             continue
         if channel.id not in readers:
-            readers[channel.id] = reader_for("image", schema, channel, partial(to_jpeg, quality=quality))
+            readers[channel.id] = reader_for("image", schema, channel, convert)
         early[number] = readers[channel.id](message.data, number)[1]
         while due in early:
             yield early.pop(due)

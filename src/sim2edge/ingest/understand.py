@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sim2edge.ingest.align import CLOCK, Aligned, Doubts, align
 from sim2edge.ingest.config import IngestConfig, Role
+from sim2edge.ingest.decodable import drop_undecodable
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.place import ADD_STAMPS, Clock, Placed, place
 from sim2edge.ingest.source_log import SourceLog, read_source
@@ -39,39 +40,39 @@ def understand(path: Path, config: IngestConfig) -> Understood:
     Raises:
         BadLog: it cannot become an episode.
     """
-    return choose_ticks(read_source(path, config), config)
-
-
-def choose_ticks(log: SourceLog, config: IngestConfig) -> Understood:
-    """Choose the messages of the ticks of a log.
-
-    Raises:
-        BadLog: its clocks cannot be trusted, or no tick is left.
-    """
-    placed = place(log.streams, config.max_gap_s * 1e9)
-    ticks = align(placed.times, config.tolerance_s * 1e9, config.hold_s * 1e9, _doubts(placed))
-    ticks.chosen = {role: placed.numbers[role][found] for role, found in ticks.chosen.items()}
-    _check_dropped(ticks, placed, log, config)
+    log = read_source(path, config)
+    placed, ticks = choose_ticks(log, config)
+    ticks = drop_undecodable(log, ticks)
+    _check_left(ticks, config)
     images = placed.times["image"]
     episode = Understood(log, placed, ticks, float(images[-1] - images[0]) / 1e9)
     _check_floors(episode, config)
     return episode
 
 
-def _doubts(placed: Placed) -> Doubts | None:
-    if "command" not in placed.sure or placed.clock.map is None:
-        return None
-    return Doubts(placed.sure["command"], placed.clock.map.unsure_stretches)
+def choose_ticks(log: SourceLog, config: IngestConfig) -> tuple[Placed, Aligned]:
+    """Return the times of a log's messages, and its ticks with the numbers of their messages in the streams.
 
-
-def _check_dropped(ticks: Aligned, placed: Placed, log: SourceLog, config: IngestConfig) -> None:
-    """Refuse a log without ticks, or with many whose command is not certain."""
+    Raises:
+        BadLog: the clocks cannot be trusted, or no tick is left.
+    """
+    placed = place(log.streams, config.max_gap_s * 1e9)
+    doubts = None
+    if "command" in placed.sure and placed.clock.map is not None:
+        doubts = Doubts(placed.sure["command"], placed.clock.map.unsure_stretches)
+    ticks = align(placed.times, config.tolerance_s * 1e9, config.hold_s * 1e9, doubts)
+    ticks.chosen = {role: placed.numbers[role][found] for role, found in ticks.chosen.items()}
     unsure, total = ticks.dropped[CLOCK], len(ticks) + ticks.dropped.total()
     if unsure > MAX_UNSURE * total:
         raise BadLog(
             f"{log.streams['command'].topic}: no stamps, and in {unsure} of {total} ticks the log time runs unevenly "
             f"against the stamps of {placed.clock.reference}, so that the command in force is not certain: {ADD_STAMPS}"
         )
+    _check_left(ticks, config)
+    return placed, ticks
+
+
+def _check_left(ticks: Aligned, config: IngestConfig) -> None:
     if not len(ticks):
         lacking = ", ".join(f"{role} {count}" for role, count in ticks.dropped.items())
         raise BadLog(f"no tick is left: of {ticks.dropped.total()} lack within {config.tolerance_s:g} s: {lacking}")

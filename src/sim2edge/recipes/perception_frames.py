@@ -89,7 +89,8 @@ class Frames:
     """Frames in memory; the boxes of all frames are stored one after another.
 
     `images` [N, H, W, 3] uint8 RGB; `floors` [N]; `starts` [N + 1]: frame n has boxes `starts[n]:starts[n + 1]`;
-    `boxes` [B, 4] corners as fractions of the image; `classes` [B]; `distances_m` [B]; `names` [N] for messages.
+    `boxes` [B, 4] corners as fractions of the image; `classes` [B]; `distances_m` [B], NaN if unknown; `names` [N] for
+    messages.
     """
 
     images: npt.NDArray[np.uint8]
@@ -119,8 +120,8 @@ def read_frames(path: Path, table: DatasetTable) -> Frames:
     )
     starts, boxes = _read_boxes(rows["boxes"], path.name)
     corners = np.column_stack([boxes[side] for side in ("x_min", "y_min", "x_max", "y_max")]).astype(np.float32)
-    distances = boxes["distance_m"].astype(np.float32)
-    _check_boxes(corners, distances, starts, names)
+    distances, unknown = boxes["distance_m"].astype(np.float32), boxes["distance_unknown"]
+    _check_boxes(corners, np.where(unknown, 0, distances), starts, names)
     owners = np.repeat(np.arange(len(names)), np.diff(starts))
     return Frames(
         images=_decode_images(rows["image"], table, names),
@@ -156,7 +157,8 @@ def _read_boxes(column: pa.Array, file: str) -> tuple[Integers, dict[str, npt.ND
     missing = [name for name in wanted if values.type.get_field_index(name) < 0]
     if missing:
         raise BadInput(f"{file}: column 'boxes': field '{missing[0]}' is missing")
-    return starts, {name: values.field(name).to_numpy(zero_copy_only=False) for name in wanted}
+    columns = {name: values.field(name).to_numpy(zero_copy_only=False) for name in wanted}
+    return starts, columns | {"distance_unknown": values.field("distance_m").is_null().to_numpy(zero_copy_only=False)}
 
 
 def _check_boxes(corners: Floats, distances: Floats, starts: Integers, names: tuple[str, ...]) -> None:

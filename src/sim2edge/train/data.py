@@ -28,8 +28,8 @@ class Split:
     """All frames of a split; M is the largest number of boxes in a frame.
 
     `images` [N, H, W, 3] uint8; `floors` [N]; `boxes` [N, M, 4] corners as fractions; `classes` [N, M];
-    `log_distances` [N, M]; `owners` [N, cells] the box each cell claims, -1 for none; `mirror` [cells] each cell's
-    counterpart in the mirrored image.
+    `log_distances` [N, M], NaN if unknown; `owners` [N, cells] the box each cell claims, -1 for none;
+    `mirror` [cells] each cell's counterpart in the mirrored image.
     """
 
     images: Tensor
@@ -69,7 +69,7 @@ class Batch:
     """The data of one training step; P cells of the whole batch claim an obstacle.
 
     `images` [N, 3, H, W] RGB 0..1, channels-last; `floors` [N]; `frame` [P] and `cell` [P]: indices of the claiming
-    cells; `boxes` [P, 4] corners as fractions; `classes` [P]; `log_distances` [P].
+    cells; `boxes` [P, 4] corners as fractions; `classes` [P]; `log_distances` [P], NaN if unknown.
     """
 
     images: Tensor

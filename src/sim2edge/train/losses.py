@@ -57,12 +57,15 @@ def perception_losses(floor: Tensor, obstacles: Tensor, batch: Batch, cells: Ten
     count = max(1, len(batch.frame))
     class_losses = functional.cross_entropy(claimed[:, 1:-5], batch.classes, weight=class_weights, reduction="sum")
     distances = claimed[:, -1].clamp(-RAW_LIMIT, RAW_LIMIT) * DISTANCE_GAIN
+    known = ~batch.log_distances.isnan()
+    # An unknown distance is its own target: no error and no gradient.
+    log_distances = torch.where(known, batch.log_distances, distances.detach())
     return Losses(
         floor=functional.cross_entropy(floor, batch.floors),
         objectness=quality_focal(obstacles[..., 0], quality) / count,
         classes=class_losses / count,
         boxes=(1 - generalised).sum() / count,
-        distance=functional.l1_loss(distances, batch.log_distances, reduction="sum") / count,
+        distance=functional.l1_loss(distances, log_distances, reduction="sum") / known.sum().clamp(min=1),
     )
 
 

@@ -86,13 +86,17 @@ def _ratio(part: Doubles, whole: Doubles) -> Doubles:
 
 
 def distance_errors(frames: Frames, detections: Sequence[Detections]) -> tuple[Integers, Doubles]:
-    """Return, for each obstacle that was found, its frame and the absolute error of its distance in metres."""
+    """Return, for each obstacle that was found, its frame and the absolute error of its distance in metres.
+
+    Obstacles of unknown distance are left out.
+    """
     where, errors = [], []
     for n, found in enumerate(detections):
         span = slice(frames.starts[n], frames.starts[n + 1])
         matched = match_detections(found, frames.boxes[span], frames.classes[span])
         hit = matched >= 0
-        errors.append(np.abs(found.distances_m[hit] - frames.distances_m[span][matched[hit]]))
+        error = np.abs(found.distances_m[hit] - frames.distances_m[span][matched[hit]])
+        errors.append(error[~np.isnan(frames.distances_m[span][matched[hit]])])
         where.append(np.full(len(errors[-1]), n))
     return np.concatenate(where), np.concatenate(errors).astype(np.float64)
 

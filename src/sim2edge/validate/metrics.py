@@ -135,6 +135,6 @@ def floor_rocs(
 
 
 def distance_error(frames: Frames, detections: Sequence[Detections]) -> float | None:
-    """Return the mean absolute distance error, metres, of the obstacles that were found; None if none was."""
+    """Return the mean absolute distance error, metres, of the found obstacles whose distance is known; None: none."""
     _, errors = distance_errors(frames, detections)
     return float(errors.mean()) if len(errors) else None

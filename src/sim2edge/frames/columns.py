@@ -1,4 +1,9 @@
-"""Define the columns of `frames.parquet`, which clean writes and augment reads, as an Arrow schema."""
+"""Define the columns of `frames.parquet`, which clean writes and augment reads, as an Arrow schema.
+
+Null stands for what a frame does not have: `lidar` without a scan, `linear_m_s` and `angular_rad_s` without a command,
+`x_m`, `y_m` and `yaw_rad` without a pose, `distance_m` and `bearing_rad` of a box without them. A beam without a return
+is inf, as before: it was measured.
+"""
 
 import pyarrow as pa
 
@@ -8,7 +13,11 @@ BOX_NUMBERS = ("x_min", "y_min", "x_max", "y_max", "distance_m", "bearing_rad")
 BOX = pa.struct([("class", pa.string()), *((name, pa.float32()) for name in BOX_NUMBERS)])
 
 
-def frames_schema(beams: int) -> pa.Schema:
+LIDAR = pa.list_(pa.float32())
+"""The type of a scan. All have the same length; Arrow's lists of a fixed size cannot be null in Parquet."""
+
+
+def frames_schema() -> pa.Schema:
     """Return the columns of `frames.parquet`."""
     numbers = ("linear_m_s", "angular_rad_s", "x_m", "y_m", "yaw_rad")
     return pa.schema(
@@ -17,7 +26,7 @@ def frames_schema(beams: int) -> pa.Schema:
             ("frame", pa.int32()),
             ("time_s", pa.float64()),
             ("image", pa.binary()),
-            ("lidar", pa.list_(pa.float32(), beams)),
+            ("lidar", LIDAR),
             *((name, pa.float32()) for name in numbers),
             ("floor", pa.string()),
             ("boxes", pa.list_(BOX)),

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sim2edge.clean.data_processor import Scan
+from sim2edge.frames.episode import Scan
 from sim2edge.recipes.perception import CLASSES
 
 PALETTE = ("#e69f00", "#56b4e9", "#d55e00", "#cc79a7", "#009e73", "#f0e442", "#0072b2", "#999999")
@@ -32,7 +32,7 @@ def draw_frame(row: Mapping[str, Any]) -> str:
         raise ValueError(f"{row['episode_id']}: frame {row['frame']}: not an image")
     size = image.shape[1] * ZOOM, image.shape[0] * ZOOM
     picture = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    for box in sorted(row["boxes"], key=lambda box: -box["distance_m"]):
+    for box in sorted(row["boxes"], key=lambda box: -(box["distance_m"] or 0.0)):
         draw_box(picture, box)
     _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
@@ -45,7 +45,8 @@ def draw_box(image: NDArray[np.uint8], box: Mapping[str, Any]) -> None:
     right, bottom = round(box["x_max"] * (width - 1)), round(box["y_max"] * (height - 1))
     colour = _bgr(COLOURS[box["class"]])
     cv2.rectangle(image, (left, top), (right, bottom), colour, 2)
-    text, font, size = f"{box['class']} {box['distance_m']:.1f} m", cv2.FONT_HERSHEY_SIMPLEX, 0.5
+    away = "" if box["distance_m"] is None else f" {box['distance_m']:.1f} m"
+    text, font, size = box["class"] + away, cv2.FONT_HERSHEY_SIMPLEX, 0.5
     (wide, high), _ = cv2.getTextSize(text, font, size, 1)
     x, y = max(0, min(left, width - wide - 4)), max(high + 5, top)
     cv2.rectangle(image, (x, y - high - 5), (x + wide + 4, y), colour, -1)
@@ -68,7 +69,8 @@ def draw_scan(row: Mapping[str, Any], scan: Scan) -> str:
         axes.add_patch(matplotlib.patches.Circle((0, 0), radius, fill=False, color="#d5d9e0", lw=0.7, zorder=0))
         axes.text(0, -radius, f"{radius} m", fontsize=7, color="#8a8f98", ha="center", va="bottom")
     axes.scatter(-ranges[hit] * np.sin(angles[hit]), ranges[hit] * np.cos(angles[hit]), s=7, color="#1f6feb", lw=0)
-    for box in row["boxes"]:
+    placed = [box for box in row["boxes"] if None not in (box["distance_m"], box["bearing_rad"])]
+    for box in placed:
         x, y = -box["distance_m"] * math.sin(box["bearing_rad"]), box["distance_m"] * math.cos(box["bearing_rad"])
         axes.scatter([x], [y], s=46, color=COLOURS[box["class"]], edgecolor="black", lw=0.7, zorder=3)
         axes.annotate(box["class"], (x, y), (5, 4), textcoords="offset points", fontsize=8, zorder=4)

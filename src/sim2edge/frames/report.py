@@ -11,23 +11,24 @@ import matplotlib
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from sim2edge.clean.config import CleanConfig
-from sim2edge.clean.data_processor import Quarantined, Scan
-from sim2edge.clean.report_pictures import COLOURS, draw_distances, draw_frame, draw_scan
 from sim2edge.config import resolve
+from sim2edge.frames.config import FramesConfig
+from sim2edge.frames.episode import Quarantined, Scan
+from sim2edge.frames.report_pictures import COLOURS, draw_distances, draw_frame, draw_scan
 
 SHOWN_QUARANTINED = 100
 SHOWN_SCANS = 3
 
 
 def write_report(
-    folder: Path, batch: str, stats: Mapping[str, Any], quarantined: Sequence[Quarantined], config: CleanConfig
+    folder: Path, batch: str, stats: Mapping[str, Any], quarantined: Sequence[Quarantined], config: FramesConfig
 ) -> None:
     """Write `report.html` beside the `frames.parquet` of `folder`."""
     matplotlib.rcdefaults()  # ignore a matplotlibrc of this folder or home: artifacts are deterministic
     samples = sample_frames(folder / "frames.parquet", config.report_frames)
     lidar = stats["lidar"]
-    scan = Scan(lidar["beams"], lidar["start_rad"], lidar["step_rad"])
+    scan = Scan(lidar["beams"], lidar["start_rad"], lidar["step_rad"]) if lidar else None
+    scanned = [row for row in samples if row["lidar"] is not None]
     histogram = stats["distance_histogram"]
     page = _environment().get_template("report.html.j2")
     html = page.render(
@@ -37,7 +38,7 @@ def write_report(
         hidden=max(0, len(quarantined) - SHOWN_QUARANTINED),
         frames_quarantined=sum(item.frame is not None for item in quarantined),
         samples=[{**caption(row), "picture": draw_frame(row)} for row in samples],
-        scans=[{**caption(row), "picture": draw_scan(row, scan)} for row in spread(samples, SHOWN_SCANS)],
+        scans=[{**caption(row), "picture": draw_scan(row, scan)} for row in spread(scanned, SHOWN_SCANS) if scan],
         distances=draw_distances(histogram["bin_m"], histogram["counts"]),
         colours=COLOURS,
         settings=resolve(config),
@@ -47,7 +48,7 @@ def write_report(
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("sim2edge.clean", "."),
+        loader=PackageLoader("sim2edge.frames", "."),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,

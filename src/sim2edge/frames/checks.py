@@ -11,7 +11,7 @@ import pandera.pandas as pa
 import pyarrow as arrow
 import pyarrow.compute
 
-from sim2edge.clean.tables import lidar_matrix
+from sim2edge.frames.tables import has_scan, lidar_matrix
 from sim2edge.recipes.perception import CLASSES, FLOORS
 
 MAX_SPEED = 100.0
@@ -81,19 +81,28 @@ def find_bad_rows(table: arrow.Table, min_contrast: float) -> Mapping[int, str]:
 
 
 def frame_facts(table: arrow.Table) -> pd.DataFrame:
-    """Return the scalar columns, and the numbers of NaN and negative ranges in each scan."""
-    lidar = lidar_matrix(table)
-    facts = table.drop_columns(["image", "lidar", "boxes", "image_mean", "image_square"]).to_pandas()
-    facts["lidar_nan"] = np.isnan(lidar).sum(axis=1)
-    facts["lidar_negative"] = (lidar < 0).sum(axis=1)
+    """Return the scalar columns, and the numbers of NaN and negative ranges in each scan; 0 for what is null."""
+    lidar, scanned = lidar_matrix(table), has_scan(table)
+    scalars = table.drop_columns(["image", "lidar", "boxes", "image_mean", "image_square"])
+    facts = known(scalars).to_pandas()
+    for name, wrong in (("lidar_nan", np.isnan(lidar)), ("lidar_negative", lidar < 0)):
+        facts[name] = 0
+        facts.loc[scanned, name] = wrong.sum(axis=1)
     return facts
 
 
+def known(table: arrow.Table) -> arrow.Table:
+    """Return a table with 0 for null numbers: pandas does not tell a value that is absent from NaN, which is wrong."""
+    numbers = [name for name in table.column_names if arrow.types.is_floating(table[name].type)]
+    filled = {name: table[name].fill_null(0) for name in numbers}
+    return arrow.table({name: filled.get(name, table[name]) for name in table.column_names})
+
+
 def box_facts(table: arrow.Table) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return all boxes, one a row, and the row of `table` that each box belongs to."""
+    """Return all boxes, one a row, with 0 for null numbers, and the row of `table` that each box belongs to."""
     boxes = table["boxes"].combine_chunks()
     rows = arrow.compute.list_parent_indices(boxes).to_numpy()
-    return arrow.Table.from_struct_array(boxes.flatten()).to_pandas(), rows
+    return known(arrow.Table.from_struct_array(boxes.flatten())).to_pandas(), rows
 
 
 def _collect(
