@@ -14,12 +14,12 @@ OPTIONS = MCAPWriteOptions(compression=MCAPCompression.Zstd, compression_threads
 class McapFile:
     """An MCAP file being written; writers create channels in its `context`. Has to be closed."""
 
-    def __init__(self, path: Path, metadata: dict[str, str]) -> None:
+    def __init__(self, path: Path, metadata: dict[str, str], name: str = "episode") -> None:
         # Kept in an attribute, because channels close with their context.
         self.context = foxglove.Context()
         self._file = _File(path)
         self._writer = foxglove.open_mcap(self._file, context=self.context, writer_options=OPTIONS)
-        self._writer.write_metadata("episode", metadata)
+        self._writer.write_metadata(name, metadata)
 
     def check(self) -> None:
         """Check that all writes succeeded so far.

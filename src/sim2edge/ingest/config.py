@@ -19,6 +19,14 @@ def _as_tuple(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(max_length=16)]
 
 
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, BeforeValidator(_as_text)]
+"""A name that may be a number."""
+
+
 class TopicsConfig(Section):
     """Topics by role: one name or several, of which the first with messages in a log is used."""
 
@@ -62,6 +70,35 @@ class BeamsConfig(Section):
     max_range_m: float = Field(default=100.0, gt=0, le=1000, description="returns beyond this count as none, metres")
 
 
+class DatasetConfig(Section):
+    """What a LeRobot dataset or a donkeycar tub leaves open; used when a folder is delivered."""
+
+    image: str = Field(default="", description="camera to take, by its feature or input; empty: the only one")
+    linear: Name = Field(default="", description="action that drives ahead, its name or number; empty: a known name")
+    angular: Name = Field(default="", description="action that turns, its name or number; empty: a known name")
+    full_speed_m_s: float | None = Field(
+        default=None, gt=0, le=100, description="speed at the action 1, metres per second; null: known by its name"
+    )
+    full_turn_rad_s: float | None = Field(
+        default=None,
+        ge=-100,
+        le=100,
+        description="turn to the left at action 1 (of a tub: full left), radians per second; null: known by its name",
+    )
+    wheelbase_m: float | None = Field(
+        default=None, gt=0, le=10, description="distance of the axles of a car that steers, metres; null: not a car"
+    )
+    full_steer_deg: float = Field(
+        default=25.0, gt=0, lt=90, description="steering angle of such a car at the action 1, degrees"
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_turn(self) -> Self:
+        if self.wheelbase_m is not None and self.full_turn_rad_s is not None:
+            raise ValueError("wheelbase_m and full_turn_rad_s: name one of them: a car turns by steering")
+        return self
+
+
 class FramesConfig(Section):
     """Coordinate frames of the transform tree."""
 
@@ -70,6 +107,9 @@ class FramesConfig(Section):
         description="frames of the robot itself (x ahead), in order of preference; empty: the odometry's child frame, "
         "base_link, base_footprint, base, robot",
     )
+    scan: str = Field(
+        default="", description="frame of the scanner to use, if a topic has scans of several; empty: there is one"
+    )
 
 
 class IngestConfig(InboxConfig):
@@ -77,6 +117,7 @@ class IngestConfig(InboxConfig):
 
     topics: TopicsConfig = Field(default=TopicsConfig(), description="topics")
     lidar: BeamsConfig = Field(default=BeamsConfig(), description="LiDAR")
+    dataset: DatasetConfig = Field(default=DatasetConfig(), description="datasets of other projects")
     frames: FramesConfig = Field(default=FramesConfig(), description="coordinate frames")
     floor: Literal["", "wood", "tile", "carpet", "concrete"] = Field(
         default="", description="floor, if labels do not name one"

@@ -1,5 +1,7 @@
 """Deliver a folder of logs into the inbox, after reading every log as the stage will: bad logs are not uploaded.
 
+Datasets of other projects are converted to logs before (`datasets/`).
+
 Only regular files that end in `.mcap` are taken; a symbolic link refuses the folder, as its target may be elsewhere.
 """
 
@@ -23,7 +25,16 @@ def deliver_folder(bus: Bus, batch: str, folder: Path, config: IngestConfig, pro
     Raises:
         BadInput: the folder has no logs, a name or a size is not allowed, or a log is bad.
     """
+    from sim2edge.ingest.datasets.convert import as_logs
+
     check_partition(batch)
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: not a folder")
+    with as_logs(folder, config, progress) as logs:
+        _deliver_logs(bus, batch, logs, config, progress)
+
+
+def _deliver_logs(bus: Bus, batch: str, folder: Path, config: IngestConfig, progress: Progress) -> None:
     files, left_out = find_logs(folder, config)
     if left_out:
         progress.log(f"not {SUFFIX}, left out: {', '.join(left_out)}")

@@ -51,6 +51,10 @@ class LogReport(BaseModel):
     nan_scans: int = 0
     mounting: str = ""
     """How the scanner is mounted, and how that is known."""
+    returns: float | None = None
+    """Share of the beams with a return, over all scans."""
+    notes: tuple[str, ...] = ()
+    """What an operator should know."""
     labelled: bool = False
     boxes: dict[str, int] = {}
     """Labelled boxes by class."""
@@ -100,7 +104,9 @@ def report_log(source: File, episode_id: str, understood: Understood, floor: str
         farthest_ms={role: round(far / 1e6, 3) for role, far in ticks.farthest_ns.items()},
         broken_images=log.streams["image"].values.count(None),
         nan_scans=sum(value is None for value in log.streams["scan"].values),
-        mounting=str(log.mounting or ""),
+        mounting=str(log.scanner.mounting) if log.scanner else "",
+        returns=round(log.scanner.seen.returns, 4) if log.scanner else None,
+        notes=log.scanner.seen.notes if log.scanner else (),
         labelled=log.labelled,
         boxes=count_boxes(understood),
         floor=floor,
@@ -147,8 +153,9 @@ def _notes(log: LogReport) -> list[str]:
     used = [f"{t.role} {name} ({t.schema_name}, {t.messages})" for name, t in log.topics.items() if t.role]
     spare = [f"{name} ({t.schema_name or t.encoding}, {t.messages})" for name, t in log.topics.items() if not t.role]
     lines = [f"{log.file}: {', '.join(used)}"]
-    if log.mounting:
-        lines.append(f"{log.file}: mounting of the scanner: {log.mounting}")
+    if log.returns is not None:
+        lines.append(f"{log.file}: mounting of the scanner: {log.mounting}; {log.returns:.1%} of beams have a return")
+    lines += [f"{log.file}: {note}" for note in log.notes]
     if spare:
         lines.append(f"{log.file}: not used: {', '.join(spare)}")
     if log.unstamped:

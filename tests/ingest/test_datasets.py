@@ -1,0 +1,329 @@
+"""Datasets of other projects become logs: each drive with its images, commands and times; what cannot is one line."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from ingest.dataset_files import CAMERA, FPS, START_MS, action, frame, png, record, write_json, write_lerobot, write_tub
+from ingest.foreign_logs import robot_drive, write_bag
+
+from sim2edge.config import load
+from sim2edge.errors import BadInput
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.datasets.convert import as_logs
+from sim2edge.ingest.mcap_reader import read_messages
+from sim2edge.ingest.messages import reader_for
+
+SCALES = ("dataset.full_speed_m_s=2", "dataset.full_turn_rad_s=3")
+Messages = dict[str, list[tuple[int, object]]]
+
+
+class Heard:
+    """Progress that remembers what was logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def update(self, done: int, total: int, **metrics: object) -> None:
+        """Nothing is checked of it."""
+
+    def log(self, message: str, **fields: object) -> None:
+        self.lines.append(message)
+
+
+class Converted(Heard):
+    """The messages of each log, by its path and role, with their stamps in nanoseconds."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        super().__init__()
+        self.logs: dict[str, Messages] = {}
+        self.bytes: dict[str, bytes] = {}
+        with as_logs(folder, load(IngestConfig, "ingest", None, words), self) as logs:
+            for path in sorted(logs.rglob("*.mcap")):
+                name = path.relative_to(logs).as_posix()
+                self.logs[name], self.bytes[name] = _read(path), path.read_bytes()
+
+    def images(self, log: str) -> list[np.ndarray]:
+        found = [cv2.imdecode(np.frombuffer(image.data, np.uint8), 1) for _, image in self.logs[log]["image"]]
+        return [image[..., ::-1] for image in found]
+
+
+def _read(path: Path) -> Messages:
+    roles = {"/camera/image": "image", "/robot/control": "command", "/robot/pose": "pose", "/lidar/scan": "scan"}
+    found: Messages = {}
+    for schema, channel, message in read_messages(path):
+        role = roles[channel.topic]
+        stamp, value = reader_for(role, schema, channel)(message.data, 0)
+        assert stamp in (None, message.log_time)
+        found.setdefault(role, []).append((message.log_time, value))
+    return found
+
+
+def refused(folder: Path, *words: str) -> str:
+    with pytest.raises(BadInput) as error:
+        Converted(folder, *words)
+    assert "\n" not in str(error.value)
+    return str(error.value).removeprefix(f"{folder}: ")
+
+
+def test_each_episode_of_a_lerobot_dataset_becomes_a_log(tmp_path):
+    made = Converted(write_lerobot(tmp_path / "ds"))
+    assert list(made.logs) == ["episode_000000.mcap", "episode_000001.mcap"]
+    second = made.logs["episode_000001.mcap"]
+    assert [image.data for _, image in second["image"]] == [png(number) for number in range(6, 10)]
+    assert [time for time, _ in second["command"]] == pytest.approx([0, 1e8, 2e8, 3e8], abs=100)
+    ahead, turn = zip(*(command for _, command in second["command"]), strict=True)
+    np.testing.assert_allclose(ahead, [action(number)[0] for number in range(6, 10)], rtol=1e-6)
+    np.testing.assert_allclose(turn, np.radians([action(number)[2] for number in range(6, 10)]), rtol=1e-6)
+    assert "no boxes" in made.lines[0]
+    assert set(second) == {"image", "command"}
+
+
+def test_the_same_dataset_gives_the_same_bytes_wherever_it_lies(tmp_path):
+    first, second = (Converted(write_lerobot(tmp_path / name)) for name in ("a", "b"))
+    assert first.bytes == second.bytes
+
+
+@pytest.mark.parametrize(("codec", "most"), [("mp4v", 6), ("av01", 6)])
+def test_images_are_taken_from_the_seconds_of_a_video(tmp_path, codec, most):
+    made = Converted(write_lerobot(tmp_path / "ds", video=codec))
+    images = [image for log in sorted(made.logs) for image in made.images(log)]
+    assert len(images) == 10
+    for number, image in enumerate(images):
+        distances = [np.abs(image.astype(int) - frame(other)).mean() for other in range(10)]
+        assert int(np.argmin(distances)) == number
+        assert distances[number] < most
+
+
+def test_names_in_a_dict_and_actions_by_number_are_taken(tmp_path):
+    named = Converted(write_lerobot(tmp_path / "a", names={"motors": ["x.vel", "y.vel", "theta.vel"]}))
+    numbered = Converted(
+        write_lerobot(tmp_path / "b", names={"motors": ["a", "b", "c"]}),
+        *(
+            "dataset.linear=0",
+            "dataset.angular=2",
+            "dataset.full_speed_m_s=1",
+            f"dataset.full_turn_rad_s={math.pi / 180}",
+        ),
+    )
+    log = "episode_000000.mcap"
+    assert named.logs[log]["command"] == numbered.logs[log]["command"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "said"),
+    [
+        ({"codebase_version": "v2.1"}, (), "meta/info.json: codebase_version: v2.1, expected v3.x: convert it with"),
+        ({"fps": None}, (), "meta/info.json: fps: None: expected frames a second"),
+        ({"data_path": "../{chunk_index}.parquet"}, (), "leads out of the dataset"),
+        ({"data_path": "{nothing}"}, (), "data_path: '{nothing}' cannot be filled in"),
+        ({}, ("dataset.image=top",), f"no camera 'top': name one of them with dataset.image=<name>: {CAMERA}"),
+    ],
+)
+def test_a_description_that_cannot_be_used_is_refused(tmp_path, change, words, said):
+    root = write_lerobot(tmp_path / "ds")
+    info = json.loads((root / "meta/info.json").read_text())
+    write_json(root / "meta/info.json", info | change)
+    assert said in refused(root, *words)
+
+
+def test_an_arm_is_refused_with_its_actions(tmp_path):
+    said = refused(write_lerobot(tmp_path / "ds", names=["shoulder_pan.pos", "elbow.pos", "gripper.pos"]))
+    assert said == (
+        "meta/info.json: action: no linear velocity of a mobile base among: shoulder_pan.pos, elbow.pos, gripper.pos: "
+        "name it with dataset.linear=<name>, or its number from 0"
+    )
+
+
+def test_of_two_cameras_one_has_to_be_named(tmp_path):
+    root = write_lerobot(tmp_path / "ds")
+    info = json.loads((root / "meta/info.json").read_text())
+    info["features"]["observation.images.wrist"] = info["features"][CAMERA]
+    write_json(root / "meta/info.json", info)
+    assert f"2 cameras: name one of them with dataset.image=<name>: {CAMERA}, " in refused(root)
+    assert len(Converted(root, f"dataset.image={CAMERA}").logs) == 2
+
+
+def cut(path: Path, share: float = 0.5) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+DATA = "data/chunk-000/file-000.parquet"
+VIDEO = f"videos/{CAMERA}/chunk-000/file-000.mp4"
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda root: (root / DATA).unlink(), f"{DATA}: missing"),
+        (lambda root: cut(root / DATA), f"{DATA}: not Parquet, damaged or truncated"),
+        (lambda root: (root / "meta/episodes/chunk-000/file-000.parquet").unlink(), "meta/episodes: has no Parquet"),
+        (lambda root: (root / VIDEO).unlink(), f"{VIDEO}: missing"),
+        (lambda root: cut(root / VIDEO), f"{VIDEO}: episode 0: "),
+        (lambda root: (root / VIDEO).write_bytes(b"text"), f"{VIDEO}: episode 0: cannot be opened as a video"),
+        (lambda root: (root / "meta/info.json").write_text("{"), "meta/info.json: not JSON"),
+    ],
+)
+@pytest.mark.parametrize("codec", ["mp4v", "av01"])
+def test_a_damaged_file_is_one_line(tmp_path, capfd, codec, damage: Callable[[Path], object], said):
+    root = write_lerobot(tmp_path / "ds", video=codec)
+    damage(root)
+    assert refused(root).startswith(said)
+    assert capfd.readouterr().err == ""
+
+
+def test_skip_bad_takes_the_episodes_before_a_cut(tmp_path):
+    root = write_lerobot(tmp_path / "ds", (3, 3, 14), video="mp4v")
+    data = (root / VIDEO).read_bytes()
+    start = data.index(b"mdat")
+    size = int.from_bytes(data[start - 4 : start], "big")
+    (root / VIDEO).write_bytes(data[: start + size // 2] + bytes(size - size // 2) + data[start + size :])
+    assert "episode 2: " in refused(root)
+    made = Converted(root, "skip_bad=true")
+    assert list(made.logs) == ["episode_000000.mcap", "episode_000001.mcap"]
+    assert made.lines[-1].startswith(f"left out: {root}: {VIDEO}: episode 2: frame ")
+
+
+def test_a_tub_becomes_a_log_for_each_session_without_its_deleted_records(tmp_path):
+    records = [record(number, "26-11-30_0" if number < 12 else "26-11-30_1") for number in range(20)]
+    made = Converted(write_tub(tmp_path / "tub", records, deleted=(3, 4)), *SCALES)
+    first, second = made.logs["session_26-11-30_0.mcap"], made.logs["session_26-11-30_1.mcap"]
+    assert [(time // 1_000_000 - START_MS) / 50 for time, _ in first["image"]] == [0, 1, 2, *range(5, 12)]
+    jpegs = [image.data for _, image in second["image"]]
+    assert jpegs == [(tmp_path / f"tub/images/{number}_cam_image_array_.jpg").read_bytes() for number in range(12, 20)]
+    assert {command for _, command in first["command"]} == {(0.5, 1.5)}, "angle -0.5 is half left"
+    assert f"{tmp_path / 'tub'}: 2 deleted records left out" in made.lines
+
+
+def test_a_pause_and_a_clock_set_back_begin_a_new_drive(tmp_path):
+    times = [0, 50, 100, 9_000, 9_050, 4_000, 4_050]
+    records = [record(number, time_ms=START_MS + time) for number, time in enumerate(times)]
+    made = Converted(write_tub(tmp_path / "tub", records), *SCALES)
+    assert {name: len(log["image"]) for name, log in made.logs.items()} == {
+        "session_26-11-30_0.001.mcap": 3, "session_26-11-30_0.002.mcap": 2, "session_26-11-30_0.003.mcap": 2
+    }  # fmt: skip
+
+
+def test_a_car_turns_by_its_steering(tmp_path):
+    made = Converted(
+        write_tub(tmp_path / "tub", [record(0), record(1)]),
+        *("dataset.full_speed_m_s=2", "dataset.wheelbase_m=0.25", "dataset.full_steer_deg=30"),
+    )
+    _, command = made.logs["session_26-11-30_0.mcap"]["command"][0]
+    assert command == pytest.approx((0.5, 0.5 * math.tan(math.radians(15)) / 0.25))
+
+
+def test_the_pilot_s_commands_are_those_of_its_modes(tmp_path):
+    pilot = {"pilot/angle": 0.1, "pilot/throttle": 1.0}
+    modes = ("user", "local_angle", "local")
+    records = [record(number, **{"user/mode": mode}, **pilot) for number, mode in enumerate(modes)]
+    made = Converted(write_tub(tmp_path / "tub", records), *SCALES)
+    commands = [command for _, command in made.logs["session_26-11-30_0.mcap"]["command"]]
+    np.testing.assert_allclose(commands, [(0.5, 1.5), (0.5, -0.3), (2.0, -0.3)])
+
+
+def test_a_tub_without_scales_is_refused(tmp_path):
+    assert refused(write_tub(tmp_path / "tub", [record(0)])) == (
+        "manifest.json: action: user/throttle, user/angle: no unit is known: say what 1 stands for: "
+        "dataset.full_speed_m_s=<m/s> dataset.full_turn_rad_s=<rad/s> (for a car dataset.wheelbase_m=<m>)"
+    )
+
+
+def drop_line(path: Path, line: int) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:line] + lines[line + 1 :]))
+
+
+CATALOG = "catalog_0.catalog"
+SKIP = " (skip_bad=true leaves bad records out)"
+
+
+@pytest.mark.parametrize(
+    ("damage", "said", "left"),
+    [
+        (lambda root: cut(root / CATALOG, 0.95), f"{CATALOG}: line 6: not JSON: cut off?{SKIP}", 5),
+        (
+            lambda root: drop_line(root / CATALOG, 5),
+            f"manifest.json: 6 records, but the catalogs have 5: truncated?{SKIP}",
+            5,
+        ),
+        (
+            lambda root: (root / "images/2_cam_image_array_.jpg").unlink(),
+            f"images/2_cam_image_array_.jpg: missing or empty, named in {CATALOG}: line 3{SKIP}",
+            5,
+        ),
+        (lambda root: (root / CATALOG).unlink(), f"{CATALOG}: missing, named in manifest.json", None),
+        (lambda root: cut(root / "manifest.json"), "manifest.json: not the five lines of a tub", None),
+    ],
+)
+def test_a_damaged_tub_is_one_line_and_a_bad_record_can_be_left_out(tmp_path, damage, said, left):
+    root = write_tub(tmp_path / "tub", [record(number) for number in range(6)], per_catalog=6)
+    (root / "catalog_0.catalog_manifest").write_text("{}")
+    damage(root)
+    assert refused(root, *SCALES).startswith(said)
+    if left is not None:
+        (log,) = Converted(root, *SCALES, "skip_bad=true").logs.values()
+        assert len(log["image"]) == left
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"user/angle": float("nan")}, "user/angle: nan: expected a number"),
+        ({"user/throttle": None}, "user/throttle: None: expected a number"),
+        ({"user/mode": "local"}, "pilot/throttle: None: expected a number, although the pilot drove"),
+        ({"cam/image_array": "../secret.jpg"}, "'../secret.jpg' is not the name of a file"),
+        ({"_timestamp_ms": "now"}, "_timestamp_ms: 'now': expected milliseconds"),
+    ],
+)
+def test_a_record_without_a_value_is_named(tmp_path, changed, said):
+    root = write_tub(tmp_path / "tub", [record(0), record(1)])
+    lines = [json.dumps(each) for each in (record(0), record(1) | changed)]
+    (root / CATALOG).write_text("\n".join(lines) + "\n")
+    assert refused(root, *SCALES).startswith(f"{CATALOG}: line 2: ")
+    assert said in refused(root, *SCALES)
+
+
+def test_a_jump_of_the_index_matters_only_to_deleted_records(tmp_path):
+    records = [record(number) for number in (0, 1, 5, 6)]
+    assert len(Converted(write_tub(tmp_path / "a", records), *SCALES).logs) == 1
+    assert "line 3: _index is 5, but it is record 2: which records" in refused(
+        write_tub(tmp_path / "b", records, deleted=(1,)), *SCALES
+    )
+
+
+def test_tubs_in_a_folder_keep_their_names_and_logs_beside_them_are_refused(tmp_path):
+    for name in ("tub_1", "tub_2"):
+        write_tub(tmp_path / "data" / name, [record(0), record(1)])
+    made = Converted(tmp_path / "data", *SCALES)
+    assert list(made.logs) == ["tub_1/session_26-11-30_0.mcap", "tub_2/session_26-11-30_0.mcap"]
+    write_bag(tmp_path / "data" / "a.mcap", robot_drive(2))
+    assert refused(tmp_path / "data", *SCALES).startswith("has the log 'a.mcap' and the dataset 'tub_1'")
+
+
+def test_a_folder_of_logs_stays_what_it_is(tmp_path):
+    write_bag(tmp_path / "a.mcap", robot_drive(2))
+    (tmp_path / "manifest.json").write_text("{}")
+    with as_logs(tmp_path, IngestConfig(), Heard()) as logs:
+        assert logs == tmp_path
+
+
+def test_an_old_tub_is_refused(tmp_path):
+    write_json(tmp_path / "record_1.json", {})
+    assert "before version 4" in refused(tmp_path)
+
+
+def test_both_ways_to_turn_are_refused():
+    with pytest.raises(BadInput, match="a car turns by steering"):
+        load(IngestConfig, "ingest", None, ["dataset.wheelbase_m=0.2", "dataset.full_turn_rad_s=1"])
+
+
+def test_frames_a_second_do_not_change_the_times(tmp_path):
+    root = write_lerobot(tmp_path / "ds", video="mp4v")
+    made = Converted(root)
+    assert [round(time / 1e8) for time, _ in made.logs["episode_000001.mcap"]["image"]] == [0, 1, 2, 3]
+    assert FPS == 10
