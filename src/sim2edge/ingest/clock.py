@@ -26,7 +26,7 @@ SURE_NS = 10_000_000
 """Largest distance by stamp of a knot from the line between its neighbours."""
 BURST = 4
 """Log times are late, not simulated time fast, where it seems to run this many times faster than at the median."""
-SETTLED = 5
+SMOOTHED = 5
 """Messages over which the lateness of a topic is averaged; fewer late ones in a row do not matter."""
 
 
@@ -110,7 +110,7 @@ class ClockMap:
     def lateness(self, track: Track) -> tuple[Floats, Mask]:
         """Return how much later than this topic's another topic's messages are logged, and where that is known.
 
-        Nanoseconds, by the clock that runs slower, the median of `SETTLED` messages. Unknown outside of the map, and
+        Nanoseconds, by the clock that runs slower, the median of `SMOOTHED` messages. Unknown outside of the map, and
         where it is not sure, unless it rarely is.
         """
         y = (track.stamp_ns - self.origin[1]).astype(np.float64)
@@ -120,7 +120,7 @@ class ClockMap:
             known &= self.sure[segment]
         logged = np.interp(y, self.stamp_ns, self.log_ns)
         late = (track.log_ns - self.origin[0]).astype(np.float64) - logged
-        return _settled(late, known) * min(1.0, self.rate), known
+        return _smoothed(late, known) * min(1.0, self.rate), known
 
 
 def longest_rising(times: Times) -> Mask:
@@ -193,13 +193,13 @@ def _errors(x: Floats, y: Floats) -> Floats:
     return np.concatenate([[0.0], np.abs(y[1:-1] - between), [0.0]])
 
 
-def _settled(values: Floats, known: Mask) -> Floats:
-    """Return the median of the `SETTLED` known values around each; unknown ones stay as they are."""
+def _smoothed(values: Floats, known: Mask) -> Floats:
+    """Return the median of the `SMOOTHED` known values around each; unknown ones stay as they are."""
     inner = values[known]
-    if len(inner) < SETTLED:
+    if len(inner) < SMOOTHED:
         return np.where(known, np.median(inner) if len(inner) else 0.0, values)
-    half = SETTLED // 2
+    half = SMOOTHED // 2
     padded = np.concatenate([inner[half:0:-1], inner, inner[-2 : -half - 2 : -1]])
     found = values.copy()
-    found[known] = np.median(np.lib.stride_tricks.sliding_window_view(padded, SETTLED), axis=1)
+    found[known] = np.median(np.lib.stride_tricks.sliding_window_view(padded, SMOOTHED), axis=1)
     return found
