@@ -1,5 +1,6 @@
 """Map the class names of other producers to ours, and name those that are unknown."""
 
+import json
 from collections.abc import Iterable, Mapping
 
 from sim2edge.ingest.mcap_reader import BadLog
@@ -29,5 +30,5 @@ def check_classes(topic: str, messages: Iterable[Labels]) -> None:
         named = ", ".join(f"'{name[:40]}'" for name in unknown[:MAX_NAMED]) + (", ..." if unknown[MAX_NAMED:] else "")
         raise BadLog(
             f"{topic}: class {named}: not one of {', '.join(CLASSES)}: "
-            f'classes.map=\'{{"{unknown[0][:40]}": <class>}}\' maps one, to "" leaves its boxes out'
+            f"classes.map='{{{json.dumps(unknown[0], ensure_ascii=False)}: <class>}}' maps one, to '' leaves its boxes out"
         )

@@ -51,6 +51,8 @@ ENCODINGS: Mapping[str, Encoding] = {
     "bayer_gbrg8": Encoding(1, cv2.COLOR_BayerGBRG2RGB),
     "bayer_grbg8": Encoding(1, cv2.COLOR_BayerGRBG2RGB),
 }
+SHORT = [name for name in ENCODINGS if not name.startswith("bayer") and name not in ("uyvy", "yuyv")]
+"""What an error lists, as it is cut where it gets long."""
 
 
 def is_whole(encoding: str, size: int, width: int, height: int, step: int) -> bool:
@@ -60,7 +62,7 @@ def is_whole(encoding: str, size: int, width: int, height: int, step: int) -> bo
         ValueError: the encoding is not supported.
     """
     if encoding not in ENCODINGS:
-        raise ValueError(f"encoding '{encoding[:40]}' is not one of: {', '.join(ENCODINGS)}")
+        raise ValueError(f"encoding '{encoding[:24]}' is not one of: {', '.join(SHORT)} or bayer_<order>8")
     layout = ENCODINGS[encoding]
     row = width * layout.channels
     filled = width > 0 and height > 0 and (step or row) >= row and not (layout.even and width % 2)
