@@ -28,7 +28,8 @@ def check_classes(topic: str, messages: Iterable[Labels]) -> None:
     unknown = sorted({box.label for labels in messages for box in labels.boxes} - set(CLASSES))
     if unknown:
         named = ", ".join(f"'{name[:40]}'" for name in unknown[:MAX_NAMED]) + (", ..." if unknown[MAX_NAMED:] else "")
+        example = json.dumps(unknown[0], ensure_ascii=False)
         raise BadLog(
             f"{topic}: class {named}: not one of {', '.join(CLASSES)}: "
-            f"classes.map='{{{json.dumps(unknown[0], ensure_ascii=False)}: <class>}}' maps one, to '' leaves its boxes out"
+            f"classes.map='{{{example}: <class>}}' maps one, to an empty name leaves its boxes out"
         )
