@@ -63,7 +63,7 @@ def test_a_scanner_mounted_by_the_transform_tree(tmp_path, yaw, flipped):
     mount = tf_message(tf("base", "laser", turned(180 * flipped, 0, yaw)))
     episode = understood(tmp_path, drive(scanned(yaw, flipped), mount))
     assert directions(episode) == TRUE
-    assert str(episode.log.mounting).endswith("(transform tree: base -> laser)")
+    assert str(episode.log.scanner.mounting).endswith("(transform tree: base -> laser)")
 
 
 @pytest.mark.parametrize(("yaw", "flipped"), MOUNTINGS)
@@ -126,7 +126,7 @@ def test_without_a_transform_of_the_frame_the_mounting_is_assumed(tmp_path):
     other = tf_message(tf("odom", "base", turned(yaw=50)), topic="/tf")
     episode = understood(tmp_path, drive(scanned(0), other))
     assert directions(episode) == TRUE
-    assert str(episode.log.mounting).endswith("(assumed: the log has no transform of 'laser')")
+    assert str(episode.log.scanner.mounting).endswith("(assumed: the log has no transform of 'laser')")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_the_config_wins_over_the_tree(tmp_path, words, yaw, flipped):
     wrong = tf_message(tf("base", "laser", turned(pitch=30)))
     episode = understood(tmp_path, drive(scanned(yaw, flipped), wrong), *words)
     assert directions(episode) == TRUE
-    assert str(episode.log.mounting).endswith("(set in the config)")
+    assert str(episode.log.scanner.mounting).endswith("(set in the config)")
 
 
 def spinning() -> list[Sent]:

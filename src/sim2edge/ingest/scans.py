@@ -1,7 +1,6 @@
 """Bring the scans of a log to our beams, once all of the log is read: only then is the scanner's mounting known.
 
-    mounting = find_mounting("/scan", scans, tree, bases, config)
-    beams = resample(scans, mounting, config)       # ranges by scan
+    beams, scanner = finish_scans("/scan", scans, tree, bases, config)      # ranges by scan
 
 The mounting is the rotation in the message (`foxglove.LaserScan.pose`) within the scanner's frame, and the rotation of
 that frame in the robot's: by `lidar.yaw_deg` and `lidar.upside_down` if set, else by the transform tree, else none.
@@ -17,6 +16,7 @@ from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.lidar import Floats, Scan, bring_to_beams
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.mounting import IDENTITY, Quaternion, Sitting, angle_between, multiply, rotation_of, upright
+from sim2edge.ingest.scan_check import Seen, check_one_scanner, check_returns, check_units, drop_odd_angles
 from sim2edge.ingest.transforms import MAX_TURN_DEG, TransformTree
 
 ROBOT_FRAMES = ("base_link", "base_footprint", "base", "robot")
@@ -35,18 +35,44 @@ class Mounting:
         return f"{self.sitting} ({self.source})"
 
 
-def resample(scans: Sequence[Scan | None], mounting: Mounting, config: IngestConfig) -> list[Floats | None]:
-    """Return the ranges of each scan along our beams, metres, inf for no return; None if all are NaN."""
+@dataclass(frozen=True)
+class Scanner:
+    """The scanner of a log."""
+
+    mounting: Mounting
+    seen: Seen
+
+
+def finish_scans(
+    topic: str, scans: Sequence[Scan | None], tree: TransformTree, bases: Sequence[str], config: IngestConfig
+) -> tuple[list[Floats | None], Scanner]:
+    """Return the ranges of each scan along our beams (m, inf for no return; None: not usable), and the scanner.
+
+    `bases` are names of the robot's frame in this log, such as the child frame of its odometry.
+
+    Raises:
+        BadLog: the scans are not of one scanner, say nothing, or their mounting cannot be used.
+    """
+    scans = drop_odd_angles(topic, scans)
+    usable = [scan for scan in scans if scan is not None]
+    if not usable:
+        raise BadLog(f"{topic}: none of {len(scans)} scans is usable")
+    check_one_scanner(topic, usable)
+    mounting = find_mounting(topic, usable, tree, bases, config)
     angles, reach = tuple(beam_angles(config.lidar).tolist()), config.lidar.max_range_m
-    return [None if scan is None else bring_to_beams(scan, angles, mounting.sitting, reach) for scan in scans]
+    beams = [None if scan is None else bring_to_beams(scan, angles, mounting.sitting, reach) for scan in scans]
+    read = [(scan, row) for scan, row in zip(scans, beams, strict=True) if scan is not None and row is not None]
+    if not read:
+        raise BadLog(f"{topic}: ranges: nothing but NaN in all scans")
+    usable, rows = [scan for scan, _ in read], [row for _, row in read]
+    check_units(topic, usable, reach)
+    return beams, Scanner(mounting, check_returns(topic, usable, rows, reach))
 
 
 def find_mounting(
     topic: str, scans: Sequence[Scan], tree: TransformTree, bases: Sequence[str], config: IngestConfig
 ) -> Mounting:
     """Return how the scanner of a topic is mounted on the robot.
-
-    `bases` are names of the robot's frame in this log, such as the child frame of its odometry.
 
     Raises:
         BadLog: not level, upright or upside down; or the transform tree moves, is ambiguous or lacks the robot.

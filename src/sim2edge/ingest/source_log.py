@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 from mcap.records import Channel, Message, Schema
 
-from sim2edge.ingest.config import REQUIRED, ROLES, IngestConfig, Role
+from sim2edge.ingest.config import ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
 from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
 from sim2edge.ingest.messages import Understanding, reader_for, transforms_reader
-from sim2edge.ingest.scans import Mounting, find_mounting, resample
-from sim2edge.ingest.transforms import TRANSFORMS, TransformTree
+from sim2edge.ingest.roles import choose_streams
+from sim2edge.ingest.scans import Scanner, finish_scans
+from sim2edge.ingest.transforms import TRANSFORMS, TransformTree, bare
 
 T = TypeVar("T")
 
@@ -71,41 +72,55 @@ class SourceLog:
     topics: Mapping[str, Topic]
     streams: Mapping[Role, Stream]
     """The topic chosen for each role."""
-    mounting: Mounting | None
-    """Of the scanner."""
+    scanner: Scanner | None
 
     @property
     def labelled(self) -> bool:
         """Whether the log has ground truth."""
         return "labels" in self.streams
 
+    @property
+    def absent(self) -> tuple[Role, ...]:
+        """The roles that the log has no topic for."""
+        return tuple(role for role in ROLES if role not in self.streams)
+
 
 def read_source(path: Path, config: IngestConfig) -> SourceLog:
     """Read a log and choose the topic of each role.
 
     Raises:
-        BadLog: it cannot be read, lacks a topic, or has an unsupported one.
+        BadLog: it cannot be read, serves no recipe, or has an unsupported topic.
     """
     listener = _Listener(config)
     for schema, channel, message in read_messages(path):
         listener.hear(schema, channel, message)
-    streams = _choose(listener.streams, config)
+    streams = choose_streams(listener.streams, listener.topics, config)
     _check_images(streams["image"])
-    mounting = _finish_scans(streams, listener.tree, config)
-    if not streams["scan"].usable:
-        raise BadLog(f"{streams['scan'].topic}: ranges: nothing but NaN in all scans")
-    return SourceLog(path, listener.topics, streams, mounting)
+    scanner = _finish_scans(streams, listener.tree, config)
+    return SourceLog(path, listener.topics, streams, scanner)
 
 
-def _finish_scans(streams: Mapping[Role, Stream], tree: TransformTree, config: IngestConfig) -> Mounting | None:
-    """Replace the scans by their ranges along our beams, and return how the scanner is mounted."""
+def _finish_scans(streams: Mapping[Role, Stream], tree: TransformTree, config: IngestConfig) -> Scanner | None:
+    """Replace the scans by their ranges along our beams, and return their scanner."""
     if "scan" not in streams:
         return None
     scans, poses = streams["scan"], streams.get("pose")
+    if config.frames.scan:
+        _keep_frame(scans, bare(config.frames.scan))
     bases = sorted({child for _, child in poses.frames if child}) if poses else []
-    mounting = find_mounting(scans.topic, scans.values, tree, bases, config)
-    scans.values = resample(scans.values, mounting, config)
-    return mounting
+    scans.values, scanner = finish_scans(scans.topic, scans.values, tree, bases, config)
+    return scanner
+
+
+def _keep_frame(scans: Stream, frame: str) -> None:
+    """Remove the scans of other scanners that share the topic."""
+    kept = [number for number, scan in enumerate(scans.values) if scan is None or scan.frame == frame]
+    if not any(scans.values[number] for number in kept):
+        frames = ", ".join(sorted({scan.frame for scan in scans.values if scan is not None}))
+        raise BadLog(f"{scans.topic}: no scan is in the frame '{frame}' of frames.scan, only in: {frames}")
+    scans.log_times = [scans.log_times[number] for number in kept]
+    scans.stamps = [scans.stamps[number] for number in kept]
+    scans.values = [scans.values[number] for number in kept]
 
 
 class _Listener:
@@ -169,21 +184,6 @@ def _checked_size(picture: Picture, most: int) -> Size | None:
     if size and size[0] * size[1] > most:
         raise ValueError(f"an image of {size[0]} x {size[1]} pixels, more than max_pixels={most}")
     return size
-
-
-def _choose(streams: Mapping[str, Stream], config: IngestConfig) -> dict[Role, Stream]:
-    """Return the stream of each role: that of its first topic with messages."""
-    chosen: dict[Role, Stream] = {}
-    for role in ROLES:
-        names = config.topics.of(role)
-        stream = next((streams[name] for name in names if name in streams), None)
-        if stream is None and role in REQUIRED:
-            raise BadLog(f"no messages on {' or '.join(names) or 'any topic'}: topics.{role} names where it is")
-        if stream is not None and stream.problem:
-            raise BadLog(stream.problem)
-        if stream is not None:
-            chosen[role] = stream
-    return chosen
 
 
 def _check_images(images: Stream) -> None:
