@@ -93,6 +93,8 @@ def process_episode(task: Task) -> Episode:
         return build_frames(task, log)
     except Unreadable as error:
         return refuse_episode(task.episode_id, f"unreadable: {error}")
+    except AttributeError as error:  # a damaged schema can decode to messages without some fields
+        return refuse_episode(task.episode_id, f"unreadable: a message lacks the field '{error.name or error}'")
     except Defect as error:
         return refuse_episode(task.episode_id, str(error))
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from sim2edge.frames.continuity import Moment
 from sim2edge.frames.drives import Piece, find_drives
 from sim2edge.inbox import LOG_SUFFIXES
@@ -50,9 +52,10 @@ def origin_of(episode_id: str, path: str, understood: Understood) -> Origin:
 
 def _moment(understood: Understood, tick: int) -> Moment:
     streams, chosen = understood.log.streams, understood.ticks.chosen
-    times = understood.clock.times_of(streams["image"])
+    number = chosen["image"][tick]
+    at = int(np.flatnonzero(understood.placed.numbers["image"] == number)[0])
     pose = streams["pose"].values[chosen["pose"][tick]] if "pose" in chosen else None
-    return Moment(float(times[chosen["image"][tick]]) / 1e9, pose and float(pose[0]), pose and float(pose[1]))
+    return Moment(float(understood.placed.times["image"][at]) / 1e9, pose and float(pose[0]), pose and float(pose[1]))
 
 
 def name_drives(origins: Sequence[Origin], config: IngestConfig) -> list[str | None]:
