@@ -24,7 +24,7 @@ STAGE = Stage(
         deliver="sim2edge.annotate.deliver:deliver_folder",
     ),
     instead_of="clean",
-    grants=Grants(read=("inbox/*",), write=("inbox/*",), create=("inbox/*/READY.json",)),
+    grants=Grants(read=("inbox/*",), write=("inbox/*/*/*",), create=("inbox/*/READY.json",)),
     shown=Shown(
         figures=named("frames", "frames_seen", "episodes", "episodes_failed"),
         headline=lambda figures: f"{figures['frames'] / figures['frames_seen']:.1%} kept",
