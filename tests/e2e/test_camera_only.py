@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from foxglove import channels, messages
-from ingest.foreign_logs import START_NS, TICK_NS
 from perception_data import draw_frame, run_stage
 
+from sim2edge import cli
 from sim2edge.recipes.perception import CLASSES
 
+pytestmark = pytest.mark.slow
 HEIGHT, WIDTH = 48, 64
+START_NS, TICK_NS = 1_700_000_000_000_000_000, 100_000_000
 ROUND = (("min", "min"), ("max", "min"), ("max", "max"), ("min", "max"))
 LABELS = "topics.labels=/camera/annotations"
 
@@ -43,12 +45,14 @@ def caption(stamp: messages.Timestamp, box: dict) -> messages.TextAnnotation:
     return messages.TextAnnotation(timestamp=stamp, position=place, text=f"{box['class'].upper()} 0.9")
 
 
-@pytest.mark.slow
-def test_a_model_learns_from_a_camera_and_annotations_alone(folder, ingest, s3, partition, tmp_path):
+def test_a_model_learns_from_a_camera_and_annotations_alone(s3, partition, tmp_path):
+    (tmp_path / "logs").mkdir()
     for seed in range(24):
-        write_log(folder / f"{seed:02d}.mcap", seed)
-    names = {name.upper(): name for name in CLASSES}
-    episodes = ingest(folder, LABELS, f"classes.map={json.dumps(names)}", "floor=wood").committed["reference"]
+        write_log(tmp_path / "logs" / f"{seed:02d}.mcap", seed)
+    names = json.dumps({name.upper(): name for name in CLASSES})
+    words = (LABELS, f"classes.map={names}", "floor=wood", "--partition", partition)
+    assert cli.main(["ingest", str(tmp_path / "logs"), *words]) == 0
+    episodes = s3.read_ref(f"refs/batches/{partition}").target
     frames, _ = run_stage(s3, "clean", {"episodes": [episodes]}, f"height={HEIGHT}", f"width={WIDTH}")
     assert (frames.summary["frames"], frames.summary["lidar"]) == (240, None)
     assert frames.summary["roles"] == {"scan": 0, "pose": 0, "command": 0}
