@@ -10,12 +10,14 @@ stages (sim2edge <stage> --help: inputs, every field of the config, examples):
 commands (sim2edge <command> --help):
     ls, show, lineage, cost, compare         list artifacts; print a manifest, its origin, cost; compare two
     note ARTIFACT [--name ...] [--star]      name, star, describe or archive an artifact
+    coco ARTIFACT FOLDER                     write frames or a dataset as COCO: pictures and annotation files
     reproduce                                run a stage again from a manifest and compare
     gc [--policy FILE], reindex              delete leftovers, retire old artifacts; index unlisted ones
     config, schema                           fields of a stage's config; JSON schema of a manifest
     summarize [BATCH]                        how the episodes of a batch went
     stages [--json]                          list the installed stages
     retrain --reason "..." | --list          submit a request for a training; list requests
+    convert BATCH FOLDER --to FORMAT         write a batch as a LeRobot dataset or a tub of donkeycar
     withdraw BATCH --reason "..."            use a batch no more, roll back, erase; list what derives from it
     up, down, status, env, demo              the local stack; a demonstration of the whole loop
     hold --reason "..." [--wait], resume     pause every DAG for maintenance, and go on
@@ -69,7 +71,9 @@ COMMANDS = {
     "retrain": "sim2edge.retrain_commands:main",
     "gc": "sim2edge.gc_commands:main",
     "note": "sim2edge.note_commands:main",
+    "coco": "sim2edge.coco_command:main",
     "withdraw": "sim2edge.withdraw_commands:main",
+    "convert": "sim2edge.convert.commands:main",
     "stages": "sim2edge.stage_commands:main",
     "summarize": "sim2edge.capture.batch_summary:main",
     "access": "sim2edge.stack.access_commands:main",
