@@ -12,10 +12,10 @@ import numpy as np
 
 from sim2edge.episodes.jpeg import encode_jpeg
 from sim2edge.ingest.jpeg_end import end_of_jpeg
+from sim2edge.ingest.png import PNG_START, is_whole_png
 from sim2edge.ingest.raw_images import is_whole, to_rgb
 
 JPEG_START = b"\xff\xd8"
-PNG_START = b"\x89PNG\r\n\x1a\n"
 # Start-of-frame markers: all of C0..CF but the tables (C4, CC) and C8.
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -44,7 +44,7 @@ def size_of(picture: Picture) -> Size | None:
     if picture.data.startswith(JPEG_START):
         return _jpeg_size(picture.data) if end_of_jpeg(picture.data) else None
     if picture.data.startswith(PNG_START):
-        return struct.unpack_from(">II", picture.data, 16) if len(picture.data) > 24 else None
+        return struct.unpack_from(">II", picture.data, 16) if is_whole_png(picture.data) else None
     if not picture.data:
         return None
     raise ValueError(f"format '{picture.encoding[:40]}' is neither JPEG nor PNG")

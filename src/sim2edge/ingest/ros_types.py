@@ -13,7 +13,7 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from rosbags.typesys.msg import normalize_msgtype
 
 ROS2_MSG, ROS2_IDL, ROS1_MSG = "ros2msg", "ros2idl", "ros1msg"
-CDR = "cdr"
+CDR, ROS1 = "cdr", "ros1"
 MAX_DEFINITION = 1 << 20
 """Longest message definition, bytes."""
 HEADER = "std_msgs/msg/Header"
@@ -38,8 +38,8 @@ def to_ros2(schema: Schema) -> tuple[Schema, Callable[[bytes], bytes] | None]:
     text, name = schema.data.decode(), ros2_name(schema.name)
     store = get_typestore(Stores.EMPTY)
     if schema.encoding == ROS2_IDL:
-        for part in text.split(IDL_SEPARATOR):
-            store.register(get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part))
+        parts = (part.partition("\n")[2] if part.startswith("IDL: ") else part for part in text.split(IDL_SEPARATOR))
+        store.register({key: each for part in parts if part.strip() for key, each in get_types_from_idl(part).items()})
         convert = None
     else:
         types = get_types_from_msg(text, name)
