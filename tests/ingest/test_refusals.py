@@ -82,13 +82,11 @@ def moved(topic: str, at: int, seconds: float) -> list[Sent]:
     return changed(change)
 
 
-RAW = {"height": HEIGHT, "width": WIDTH, "step": 2 * WIDTH, "encoding": "yuv422", "data": bytes(2 * WIDTH * HEIGHT)}
+RAW = {"height": HEIGHT, "width": WIDTH, "step": 2 * WIDTH, "encoding": "yuv444", "data": bytes(2 * WIDTH * HEIGHT)}
 CONTENT = [
     (without(IMAGE), "a.mcap: no messages on /camera/image or .* topics.image names where it is"),
-    (without(SCAN), "no messages on /lidar/scan or /scan"),
-    (without(ODOM), "no messages on /robot/pose or /odom"),
-    (without(COMMAND), "no messages on /robot/control or /cmd_vel"),
-    ([], "no messages on"),
+    (without(IMAGE), r"; the file has /chatter \(std_msgs/msg/String\), /cmd_vel \(geometry_msgs/msg/Twist\), /odom"),
+    ([], "no messages on .*; the file has no messages"),
     (replaced(SCAN, schema="std_msgs/msg/String", data="x"), "/scan: schema 'std_msgs/msg/String' is no scan"),
     (replaced(SCAN, ranges=[math.nan] * 180), "/scan: ranges: nothing but NaN in all scans"),
     (replaced(SCAN, at=3, ranges=[]), "/scan: message 3: ranges: 0 beams"),
@@ -97,11 +95,11 @@ CONTENT = [
     (replaced(IMAGE, data=jpeg(0)[:200]), "none of 12 images is whole"),
     (replaced(IMAGE, at=4, data=b"RIFF....WEBP", format="webp"), "message 4: format 'webp' is neither JPEG nor PNG"),
     (replaced(IMAGE, at=4, data=jpeg(0, height=50)), f"message 4: the image is 64 x 50, before {WIDTH} x {HEIGHT}"),
-    (replaced(IMAGE, schema="sensor_msgs/msg/Image", **RAW), "message 0: encoding 'yuv422' is not one of: rgb8"),
+    (replaced(IMAGE, schema="sensor_msgs/msg/Image", **RAW), "message 0: encoding 'yuv444' is not one of: rgb8"),
     (replaced(COMMAND, at=2, **twist(math.inf, 0)), "/cmd_vel: message 2: the command is inf, 0: no robot's"),
     (moved(IMAGE, 6, -0.5), r"clock \(stamps\) jumps back by 0.400 s after message 5"),
     (moved(SCAN, 6, 5.0), r"/scan: the clock \(stamps\) jumps on by 5.100 s after message 5"),
-    (moved(SCAN, 0, 60.0), "no tick is left: of 12 lack within 0.05 s: scan 12"),
+    (moved(SCAN, 0, 60.0), "/scan: its stamps are of another clock than those of /odom: off by up to -60.000 s"),
 ]
 
 
@@ -158,13 +156,14 @@ def test_a_flipped_byte_is_found_or_changes_nothing(folder):
 def test_what_is_no_mcap(folder, refused, content):
     (folder / "a.mcap").write_bytes(content)
     said = refused(folder)
-    assert "a.mcap: not an MCAP file" in said or "a.mcap: damaged (ends too early): 0 messages" in said
+    assert "a.mcap: not an MCAP file" in said or "(ends too early): 0 messages" in said
 
 
 def test_a_folder_without_logs(folder, refused):
-    assert "has no .mcap files" in refused(folder)
-    (folder / "bag.db3").write_bytes(b"SQLite format 3\0")
-    assert "has no .mcap files, but 'bag.db3'" in refused(folder)
+    assert "has no logs (.mcap, .mcap.zstd" in refused(folder)
+    (folder / "bag.db3-wal").write_bytes(b"SQLite format 3\0")
+    (folder / "metadata.yaml").write_bytes(b"{}")
+    assert ".bag), but 'bag.db3-wal'" in refused(folder)
     assert "not a folder" in refused(folder / "missing")
 
 
@@ -229,25 +228,25 @@ def test_labels_that_are_wrong_or_lack_a_floor(folder, refused):
 def test_one_bad_log_refuses_the_batch_and_all_are_named(folder, refused):
     write_bag(folder / "a.mcap", robot_drive(2))
     for name in "bcdefg":
-        write_bag(folder / f"{name}.mcap", without(SCAN))
+        write_bag(folder / f"{name}.mcap", without(IMAGE))
     said = refused(folder)
-    assert said.startswith("sim2edge: b.mcap: no messages on /lidar/scan or /scan")
+    assert said.startswith("sim2edge: b.mcap: no messages on /camera/image or ")
     assert "5 more of 7 logs are bad: c.mcap, d.mcap, e.mcap, ... (skip_bad=true ingests the others)" in said
 
 
 def test_skip_bad_needs_a_good_one(folder, refused):
-    write_bag(folder / "a.mcap", without(SCAN))
+    write_bag(folder / "a.mcap", without(IMAGE))
     assert "skip_bad" not in refused(folder, "skip_bad=true")
 
 
 def test_skip_bad_takes_the_others_and_tells(folder, ingest, fetch, partition):
-    write_bag(folder / "a.mcap", without(SCAN))
+    write_bag(folder / "a.mcap", without(IMAGE))
     write_bag(folder / "b.mcap", robot_drive(3))
     result = ingest(folder, "skip_bad=true")
     manifest, made = fetch(result)
     assert sorted(path.name for path in made.iterdir() if path.is_dir()) == [f"{partition}.0001"]
     assert list(manifest.summary["refused"]) == ["a.mcap"]
-    assert any(line.startswith("a.mcap: refused: no messages on /lidar/scan") for line in result.lines)
+    assert any(line.startswith("a.mcap: refused: no messages on /camera/image") for line in result.lines)
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,13 +1,17 @@
 """Verdicts on a bus: what they hold, who becomes champion, and that judging twice is the same run."""
 
+import contextlib
 import csv
+import io
 import json
 import shutil
 
 import pytest
 import torch
 from mlflow import MlflowClient
-from perception_data import Diary, put_artifact, run_stage, write_dataset
+from perception_data import Diary, make_rows, put_artifact, run_stage, write_dataset, write_split
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from sim2edge import registry
 from sim2edge.errors import BadInput
@@ -33,6 +37,7 @@ def test_a_verdict_holds_what_the_format_says(bus, dataset, put_model, tmp_path)
     folder = bus.fetch(manifest, tmp_path / "verdict").folder
     assert {path.name for path in folder.iterdir()} == {
         "verdict.json", "rules.csv", "confusion_matrix.csv", "confusion_matrix.png", "roc.png", "detections.json",
+        "truth.json",
     }  # fmt: skip
     verdict = json.loads((folder / "verdict.json").read_text())
     assert verdict["passed"] is True
@@ -44,6 +49,12 @@ def test_a_verdict_holds_what_the_format_says(bus, dataset, put_model, tmp_path)
     assert verdict["metrics"]["frames"] == manifest.summary["frames"] == 30
     detections = json.loads((folder / "detections.json").read_text())
     assert set(detections[0]) == {"image_id", "category_id", "bbox", "score"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(truth := COCO(str(folder / "truth.json")), truth.loadRes(detections), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert evaluation.stats[1] == pytest.approx(verdict["metrics"]["map_50"], abs=1e-4)
     lines = (folder / "confusion_matrix.csv").read_text().splitlines()
     assert lines[0] == "head,truth,predicted,count"
     assert len(lines) == 1 + len(FLOORS) ** 2 + (1 + len(CLASSES)) ** 2
@@ -59,6 +70,16 @@ def test_a_model_below_the_floors_is_refused_and_not_champion(bus, dataset, put_
     assert "map_50 >= floor: " in manifest.refused
     assert "\n" not in manifest.refused
     assert bus.read_ref(CHAMPION_REF) is None
+
+
+def test_without_a_true_box_no_model_passes_and_the_refusal_says_why(bus, dataset_folder, put_model, tmp_path):
+    folder = shutil.copytree(dataset_folder, tmp_path / "no-box")
+    write_split(folder / "test.parquet", [{**row, "boxes": []} for row in make_rows(30, 2)])
+    manifest, _ = judge(bus, put_model("1"), put_artifact(bus, "dataset/toy-2/" + "b" * 16, folder), *LENIENT)
+    said = "map_50 >= floor: not a number (limit 0, test.parquet has no box to judge it by)"
+    assert manifest.refused.startswith(said)
+    assert (manifest.summary["map_50"], manifest.summary["map_50_95"]) == (None, None)
+    assert len(manifest.summary["not_judged"]["classes"]) == len(CLASSES)
 
 
 def test_the_first_model_that_passes_is_accepted_and_judging_it_again_is_a_hit(bus, dataset, put_model):

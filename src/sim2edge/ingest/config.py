@@ -6,10 +6,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from sim2edge.config import Section
 from sim2edge.inbox import InboxConfig
-
-Role = Literal["image", "scan", "pose", "command", "labels"]
-REQUIRED: tuple[Role, ...] = ("image", "scan", "pose", "command")
-ROLES: tuple[Role, ...] = (*REQUIRED, "labels")
+from sim2edge.recipes.needs import ROLES as ROLES
+from sim2edge.recipes.needs import Role as Role
+from sim2edge.recipes.perception_names import CLASSES
 
 
 def _as_tuple(value: Any) -> Any:
@@ -28,7 +27,10 @@ Name = Annotated[str, BeforeValidator(_as_text)]
 
 
 class TopicsConfig(Section):
-    """Topics by role: one name or several, of which the first with messages in a log is used."""
+    """Topics by role: one name or several, of which the first with messages in a log is used.
+
+    Logs need images; without a name, a role is left out.
+    """
 
     image: Names = Field(
         default=("/camera/image", "/camera/image_raw/compressed", "/camera/image_raw", "/image_raw/compressed"),
@@ -37,7 +39,7 @@ class TopicsConfig(Section):
     scan: Names = Field(default=("/lidar/scan", "/scan"), description="scans of a 2D LiDAR")
     pose: Names = Field(default=("/robot/pose", "/odom", "/pose"), description="poses of the robot")
     command: Names = Field(default=("/robot/control", "/cmd_vel"), description="commands to the motors")
-    labels: Names = Field(default=("/labels",), description="ground truth (sim2edge.Labels); may be absent")
+    labels: Names = Field(default=("/labels",), description="ground truth")
 
     @model_validator(mode="after")
     def _one_role_each(self) -> Self:
@@ -99,6 +101,25 @@ class DatasetConfig(Section):
         return self
 
 
+def _names_as_text(value: Any) -> Any:
+    return {str(name): meaning for name, meaning in value.items()} if isinstance(value, dict) else value
+
+
+class ClassesConfig(Section):
+    """Names of obstacle classes in the labels of other producers."""
+
+    map: Annotated[dict[str, str], BeforeValidator(_names_as_text), Field(max_length=256)] = Field(
+        default={}, description="the producer's name of a class to ours; to an empty name: its boxes are left out"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = next((name for name in self.map.values() if name not in ("", *CLASSES)), None)
+        if unknown is not None:
+            raise ValueError(f"map: '{unknown}' is not one of: {', '.join(CLASSES)}")
+        return self
+
+
 class FramesConfig(Section):
     """Coordinate frames of the transform tree."""
 
@@ -119,11 +140,15 @@ class IngestConfig(InboxConfig):
     lidar: BeamsConfig = Field(default=BeamsConfig(), description="LiDAR")
     dataset: DatasetConfig = Field(default=DatasetConfig(), description="datasets of other projects")
     frames: FramesConfig = Field(default=FramesConfig(), description="coordinate frames")
+    classes: ClassesConfig = Field(default=ClassesConfig(), description="classes")
+    wheelbase_m: float | None = Field(
+        default=None, gt=0, le=10, description="distance of the axles of a car with steering commands, metres"
+    )
     floor: Literal["", "wood", "tile", "carpet", "concrete"] = Field(
         default="", description="floor, if labels do not name one"
     )
     tolerance_s: float = Field(
-        default=0.05, gt=0, le=1, description="largest time between an image and its scan, pose or label, seconds"
+        default=0.05, gt=0, le=1, description="largest time between an image and its scan or pose, seconds"
     )
     hold_s: float = Field(
         default=0.5, ge=0, le=10, description="how long a command stays in force without a new one, seconds"
@@ -135,4 +160,7 @@ class IngestConfig(InboxConfig):
         default=92, ge=30, le=100, description="quality of images encoded here, percent; a JPEG is kept unchanged"
     )
     max_pixels: int = Field(default=8_300_000, ge=1024, le=100_000_000, description="largest image, pixels")
-    skip_bad: bool = Field(default=False, description="leave bad logs out instead of refusing the batch")
+    skip_bad: bool = Field(
+        default=False,
+        description="leave bad logs out, and keep the readable start of truncated ones, instead of refusing the batch",
+    )

@@ -1,7 +1,7 @@
 """Read the sizes of images in foreign logs, and convert the images to JPEG.
 
-A JPEG stays unchanged byte for byte; everything else is encoded once. The first bytes identify the format: drivers fill
-in the `format` of a compressed image in different ways.
+A JPEG stays unchanged byte for byte up to its end; everything else is encoded once. The first bytes identify the
+format: drivers fill in the `format` of a compressed image in different ways.
 """
 
 import struct
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from sim2edge.episodes.jpeg import encode_jpeg
+from sim2edge.ingest.jpeg_end import end_of_jpeg
+from sim2edge.ingest.raw_images import is_whole, to_rgb
 
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 # Start-of-frame markers: all of C0..CF but the tables (C4, CC) and C8.
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
 
 Size = tuple[int, int]
 
@@ -42,8 +42,7 @@ def size_of(picture: Picture) -> Size | None:
     if picture.raw is not None:
         return _raw_size(picture)
     if picture.data.startswith(JPEG_START):
-        whole = picture.data.rstrip(b"\0").endswith(JPEG_END)
-        return _jpeg_size(picture.data) if whole else None
+        return _jpeg_size(picture.data) if end_of_jpeg(picture.data) else None
     if picture.data.startswith(PNG_START):
         return struct.unpack_from(">II", picture.data, 16) if len(picture.data) > 24 else None
     if not picture.data:
@@ -53,10 +52,8 @@ def size_of(picture: Picture) -> Size | None:
 
 def _raw_size(picture: Picture) -> Size | None:
     width, height, step = picture.raw or (0, 0, 0)
-    if picture.encoding not in CHANNELS:
-        raise ValueError(f"encoding '{picture.encoding[:40]}' is not one of: {', '.join(CHANNELS)}")
-    filled = width > 0 and height > 0 and step >= width * CHANNELS[picture.encoding]
-    return (width, height) if filled and len(picture.data) >= step * height else None
+    whole = is_whole(picture.encoding, len(picture.data), width, height, step)
+    return (width, height) if whole else None
 
 
 def _jpeg_size(data: bytes) -> Size | None:
@@ -77,9 +74,9 @@ def to_jpeg(picture: Picture, quality: int) -> bytes:
         ValueError: the image cannot be decoded.
     """
     if picture.raw is not None:
-        return encode_jpeg(_pixels(picture), quality)
+        return encode_jpeg(to_rgb(picture.encoding, picture.data, *picture.raw), quality)
     if picture.data.startswith(JPEG_START):
-        return picture.data
+        return picture.data[: end_of_jpeg(picture.data)]
     try:
         bgr = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -87,14 +84,3 @@ def to_jpeg(picture: Picture, quality: int) -> bytes:
     if bgr is None:
         raise ValueError("a PNG that cannot be decoded")
     return encode_jpeg(np.asarray(bgr[..., ::-1], np.uint8), quality)
-
-
-def _pixels(picture: Picture) -> NDArray[np.uint8]:
-    """Return a raw image as RGB, height x width x 3."""
-    width, height, step = picture.raw or (0, 0, 0)
-    channels = CHANNELS[picture.encoding]
-    rows = np.frombuffer(picture.data, np.uint8, step * height).reshape(height, step)
-    pixels = rows[:, : width * channels].reshape(height, width, channels)
-    if channels == 1:
-        return np.repeat(pixels, 3, axis=2)
-    return pixels[..., ::-1] if picture.encoding == "bgr8" else pixels

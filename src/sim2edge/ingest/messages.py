@@ -3,7 +3,7 @@
     understand = reader_for("scan", schema, channel)    # refuses a schema that is not for scans
     stamp_ns, scan = understand(message.data)
 
-The stamp is None for messages without one, such as `geometry_msgs/msg/Twist` and our JSON.
+The stamp is None for messages without one, such as `geometry_msgs/msg/Twist`.
 """
 
 from collections import Counter
@@ -15,15 +15,17 @@ import numpy as np
 from mcap.records import Channel, Schema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sim2edge.episodes.moment import Box, Command, Pose
+from sim2edge.episodes.moment import Command, ImageBox, Pose
+from sim2edge.ingest.annotations import Outline, read_annotations, read_detections
 from sim2edge.ingest.config import Role
 from sim2edge.ingest.images import Picture
 from sim2edge.ingest.lidar import Geometry, Scan, geometry_from_span
 from sim2edge.ingest.mcap_reader import DAMAGE, BadLog, decoder_of, words_of
 from sim2edge.ingest.mounting import IDENTITY, Quaternion, unit, yaw_of
+from sim2edge.ingest.steering import Steering
 from sim2edge.ingest.transforms import TRANSFORMS, bare
 
-T = TypeVar("T", Pose, Command)
+T = TypeVar("T", Pose, Command, Steering)
 Stamped = tuple[int | None, Any]
 Reader = Callable[[Any], Stamped]
 
@@ -31,12 +33,12 @@ MAXIMUM = 1e7
 """Metres, and metres and radians a second, beyond which a pose or a command is invalid; NaN is invalid, too."""
 
 
-class LabelledBox(Box):
+class LabelledBox(ImageBox):
     """A box in `sim2edge.Labels`; corners in pixels of the image."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    label: str = Field(alias="class")
+    label: str = Field(alias="class", min_length=1)
     instance: int = 0
 
 
@@ -45,6 +47,8 @@ class Labels(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    stamp_ns: int | None = Field(default=None, ge=0)
+    """Stamp of the image that these labels are for (without stamps: its log time), nanoseconds."""
     floor: str = ""
     boxes: tuple[LabelledBox, ...]
 
@@ -54,6 +58,8 @@ class Control(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
+    stamp_ns: int | None = Field(default=None, ge=0)
+    """When it was sent, by the clock of the stamps, nanoseconds."""
     linear_m_s: float
     angular_rad_s: float
 
@@ -90,6 +96,28 @@ def _ros_pose(m: Any) -> Stamped:
     return _ros_stamp(m.header), _pose(m.pose)
 
 
+def _ros_pose_covariance(m: Any) -> Stamped:
+    return _ros_stamp(m.header), _pose(m.pose.pose)
+
+
+def _ros_ackermann(m: Any) -> Stamped:
+    return None, _steering(m)
+
+
+def _ros_ackermann_stamped(m: Any) -> Stamped:
+    return _ros_stamp(m.header), _steering(m.drive)
+
+
+def _ros_annotations(m: Any) -> Stamped:
+    stamps = [each.timestamp for each in (*m.points, *m.texts, *m.circles)]
+    stamp = next((each.sec * 1_000_000_000 + each.nanosec for each in stamps), None)
+    return stamp, _drawn(read_annotations(m))
+
+
+def _ros_detections(m: Any) -> Stamped:
+    return _ros_stamp(m.header), _drawn(read_detections(m))
+
+
 def _ros_twist(m: Any) -> Stamped:
     return None, _twist(m)
 
@@ -118,13 +146,27 @@ def _foxglove_pose(m: Any) -> Stamped:
     return _foxglove_stamp(m), _pose(m.pose)
 
 
+def _foxglove_annotations(m: Any) -> Stamped:
+    dated = [each for each in (m, *m.points, *m.texts, *m.circles) if "timestamp" in each.DESCRIPTOR.fields_by_name]
+    return next((stamp for each in dated if (stamp := _foxglove_stamp(each)) is not None), None), _drawn(
+        read_annotations(m)
+    )
+
+
+def _drawn(outlines: list[Outline]) -> Labels:
+    unknown = {"distance_m": None, "bearing_rad": None}
+    boxes = [{**outline._asdict(), **unknown, "class": outline.name} for outline in outlines]
+    return Labels.model_validate({"boxes": boxes})
+
+
 def _control(data: Any) -> Stamped:
     control = Control.model_validate_json(data)
-    return None, _possible("command", Command(control.linear_m_s, control.angular_rad_s))
+    return control.stamp_ns, _possible("command", Command(control.linear_m_s, control.angular_rad_s))
 
 
 def _labels(data: Any) -> Stamped:
-    return None, Labels.model_validate_json(data)
+    labels = Labels.model_validate_json(data)
+    return labels.stamp_ns, labels
 
 
 def _pose(pose: Any) -> Pose:
@@ -139,6 +181,10 @@ def _rotation(q: Any) -> Quaternion:
 def _twist(twist: Any) -> Command:
     found = Command(float(twist.linear.x), float(twist.angular.z))
     return _possible("command", found)
+
+
+def _steering(drive: Any) -> Steering:
+    return _possible("command", Steering(float(drive.speed), float(drive.steering_angle)))
 
 
 def _possible(what: str, numbers: T) -> T:
@@ -162,14 +208,22 @@ SCHEMAS: Mapping[Role, Mapping[str, tuple[str, Reader]]] = {
     "pose": {
         "nav_msgs/msg/Odometry": (ROS, _ros_odometry),
         "geometry_msgs/msg/PoseStamped": (ROS, _ros_pose),
+        "geometry_msgs/msg/PoseWithCovarianceStamped": (ROS, _ros_pose_covariance),
         "foxglove.PoseInFrame": (FOXGLOVE, _foxglove_pose),
     },
     "command": {
         "geometry_msgs/msg/Twist": (ROS, _ros_twist),
         "geometry_msgs/msg/TwistStamped": (ROS, _ros_twist_stamped),
+        "ackermann_msgs/msg/AckermannDrive": (ROS, _ros_ackermann),
+        "ackermann_msgs/msg/AckermannDriveStamped": (ROS, _ros_ackermann_stamped),
         "sim2edge.Control": (JSON, _control),
     },
-    "labels": {"sim2edge.Labels": (JSON, _labels)},
+    "labels": {
+        "sim2edge.Labels": (JSON, _labels),
+        "foxglove.ImageAnnotations": (FOXGLOVE, _foxglove_annotations),
+        "foxglove_msgs/msg/ImageAnnotations": (ROS, _ros_annotations),
+        "vision_msgs/msg/Detection2DArray": (ROS, _ros_detections),
+    },
 }
 """By role and schema name: the required encoding of messages, and the function that converts them."""
 

@@ -15,11 +15,15 @@ from typing import Any, TypeVar
 
 from mcap.records import Channel, Message, Schema
 
-from sim2edge.ingest.config import REQUIRED, ROLES, IngestConfig, Role
+from sim2edge.ingest.classes import check_classes, rename
+from sim2edge.ingest.config import ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
-from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
+from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog
 from sim2edge.ingest.messages import Understanding, reader_for, transforms_reader
+from sim2edge.ingest.read_log import Cut, Limits, LogReader
+from sim2edge.ingest.roles import choose_streams
 from sim2edge.ingest.scans import Scanner, finish_scans
+from sim2edge.ingest.steering import to_command
 from sim2edge.ingest.transforms import TRANSFORMS, TransformTree, bare
 
 T = TypeVar("T")
@@ -52,10 +56,10 @@ class Stream:
 
     @property
     def stamped(self) -> bool:
-        """Whether all messages have stamps that are not all zero, the value of unset stamps."""
-        if any(stamp is None for stamp in self.stamps):
-            return False
-        return len(self.stamps) == 1 or any(self.stamps)
+        """Whether most messages have stamps that are not zero, the value of unset stamps."""
+        if len(self.stamps) == 1:
+            return self.stamps[0] is not None
+        return sum(map(bool, self.stamps)) > len(self.stamps) / 2
 
     @property
     def usable(self) -> list[int]:
@@ -72,26 +76,42 @@ class SourceLog:
     streams: Mapping[Role, Stream]
     """The topic chosen for each role."""
     scanner: Scanner | None
+    limits: Limits
+    cut: Cut | None = None
+    """What was salvaged, if the log is truncated."""
 
     @property
     def labelled(self) -> bool:
         """Whether the log has ground truth."""
         return "labels" in self.streams
 
+    @property
+    def absent(self) -> tuple[Role, ...]:
+        """The roles that the log has no topic for."""
+        return tuple(role for role in ROLES if role not in self.streams)
+
+
+def limits_of(config: IngestConfig) -> Limits:
+    """Return how far logs are read."""
+    return Limits(max_bytes=config.max_file_mb * 1_000_000, salvage=config.skip_bad)
+
 
 def read_source(path: Path, config: IngestConfig) -> SourceLog:
     """Read a log and choose the topic of each role.
 
     Raises:
-        BadLog: it cannot be read, lacks a topic, or has an unsupported one.
+        BadLog: it cannot be read, serves no recipe, or has an unsupported topic.
     """
     listener = _Listener(config)
-    for schema, channel, message in read_messages(path):
+    reader = LogReader(path, limits_of(config))
+    for schema, channel, message in reader:
         listener.hear(schema, channel, message)
-    streams = _choose(listener.streams, config)
+    streams = choose_streams(listener.streams, listener.topics, config)
     _check_images(streams["image"])
+    if "labels" in streams:
+        check_classes(streams["labels"].topic, streams["labels"].values)
     scanner = _finish_scans(streams, listener.tree, config)
-    return SourceLog(path, listener.topics, streams, scanner)
+    return SourceLog(path, listener.topics, streams, scanner, limits_of(config), reader.cut)
 
 
 def _finish_scans(streams: Mapping[Role, Stream], tree: TransformTree, config: IngestConfig) -> Scanner | None:
@@ -126,7 +146,11 @@ class _Listener:
         self._roles: dict[str, Role] = {topic: role for role in ROLES for topic in config.topics.of(role)}
         self.tree = TransformTree()
         self._readers: dict[tuple[int, str], Understanding] = {}
-        self._keep: dict[Role, Any] = {"image": partial(_checked_size, most=config.max_pixels)}
+        self._keep: dict[Role, Any] = {
+            "image": partial(_checked_size, most=config.max_pixels),
+            "command": partial(to_command, wheelbase_m=config.wheelbase_m),
+            "labels": partial(rename, names=config.classes.map),
+        }
 
     def hear(self, schema: Schema | None, channel: Channel, message: Message) -> None:
         """Add one message; an error in a topic matters only if the topic is chosen in the end."""
@@ -164,10 +188,10 @@ class _Listener:
             self._readers[key] = replace(reader, frames=stream.frames)
         number = len(stream.values)
         stamp_ns, value = self._readers[key](message.data, number)
-        if not all(0 <= time < LATEST_NS for time in (message.log_time, stamp_ns or 0)):
-            raise BadLog(f"{stream.topic}: message {number}: a time that no clock shows")
+        if message.log_time >= LATEST_NS:
+            raise BadLog(f"{stream.topic}: message {number}: a log time that no clock shows")
         stream.log_times.append(message.log_time)
-        stream.stamps.append(stamp_ns)
+        stream.stamps.append(stamp_ns if stamp_ns is None else min(max(0, stamp_ns), LATEST_NS))
         stream.values.append(value)
         if role == "pose" and self.tree.keep_motion:
             self.tree.forget_motion()
@@ -178,21 +202,6 @@ def _checked_size(picture: Picture, most: int) -> Size | None:
     if size and size[0] * size[1] > most:
         raise ValueError(f"an image of {size[0]} x {size[1]} pixels, more than max_pixels={most}")
     return size
-
-
-def _choose(streams: Mapping[str, Stream], config: IngestConfig) -> dict[Role, Stream]:
-    """Return the stream of each role: that of its first topic with messages."""
-    chosen: dict[Role, Stream] = {}
-    for role in ROLES:
-        names = config.topics.of(role)
-        stream = next((streams[name] for name in names if name in streams), None)
-        if stream is None and role in REQUIRED:
-            raise BadLog(f"no messages on {' or '.join(names) or 'any topic'}: topics.{role} names where it is")
-        if stream is not None and stream.problem:
-            raise BadLog(stream.problem)
-        if stream is not None:
-            chosen[role] = stream
-    return chosen
 
 
 def _check_images(images: Stream) -> None:
@@ -207,7 +216,7 @@ def _check_images(images: Stream) -> None:
 
 
 def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[bytes]:
-    """Yield the images with the given rising numbers, counted within their topic, as JPEG.
+    """Yield the images with the given numbers, counted within their topic, as JPEG, in that order.
 
     Raises:
         BadLog: one cannot be decoded.
@@ -216,15 +225,18 @@ def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[b
 
 
 def each_picture(log: SourceLog, numbers: Sequence[int], convert: Callable[[Picture], T]) -> Iterator[T]:
-    """Yield `convert` of each image with the given rising numbers, counted within their topic.
+    """Yield `convert` of each image with the given numbers, counted within their topic, in that order.
+
+    The file may have them in another order; those read early are kept until their turn.
 
     Raises:
         BadLog: the log cannot be read, or `convert` raises a ValueError.
     """
-    topic, wanted = log.streams["image"].topic, set(numbers)
+    topic, wanted, turn = log.streams["image"].topic, set(numbers), iter(numbers)
     readers: dict[int, Understanding] = {}
-    number = -1
-    for schema, channel, message in read_messages(log.path):
+    early: dict[int, T] = {}
+    number, due = -1, next(turn, None)
+    for schema, channel, message in LogReader(log.path, log.limits):
         if channel.topic != topic:
             continue
         number += 1
@@ -232,4 +244,7 @@ def each_picture(log: SourceLog, numbers: Sequence[int], convert: Callable[[Pict
             continue
         if channel.id not in readers:
             readers[channel.id] = reader_for("image", schema, channel, convert)
-        yield readers[channel.id](message.data, number)[1]
+        early[number] = readers[channel.id](message.data, number)[1]
+        while due in early:
+            yield early.pop(due)
+            due = next(turn, None)

@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 import torch
 
 from sim2edge.errors import BadInput
+from sim2edge.frames.coco_file import CocoWriter
 from sim2edge.recipes import load_network
 from sim2edge.recipes.perception import Detections, Integers
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames
 from sim2edge.recipes.perception_inference import detect
-from sim2edge.recipes.perception_metrics import SCORE_FLOOR, coco_results
+from sim2edge.recipes.perception_metrics import SCORE_FLOOR, Doubles, coco_results, round_results
 from sim2edge.stage import Artifact, Job, Outcome
-from sim2edge.validate.bootstrap import Doubles, draw_weights
+from sim2edge.validate.bootstrap import draw_weights
 from sim2edge.validate.config import ValidateConfig
 from sim2edge.validate.metrics import Evaluation, evaluate
 from sim2edge.validate.report import write_report, write_rules
@@ -61,7 +62,8 @@ class Examination:
         """
         detections, threshold = examine(model, self.frames, self.table, self._job.config.batch_size)
         if keep:
-            keep.write_text(json.dumps(coco_results(detections, self.table.height, self.table.width)), encoding="utf-8")
+            results = round_results(coco_results(detections, self.table.height, self.table.width))
+            keep.write_text(json.dumps(results), encoding="utf-8")
         return evaluate(self.frames, detections, self.table, threshold, self._weights)
 
 
@@ -76,6 +78,7 @@ def run(job: Job[ValidateConfig]) -> Outcome:
     model = job.input("model")
     others = [*job.inputs["champion"], *job.inputs["best"]]
     evaluation = examination.measure(model, keep=job.output / "detections.json")
+    write_truth(job.input("dataset").path("test.parquet"), examination.table, job.output / "truth.json")
     references, not_compared = {}, {}
     for done, other in enumerate(others, start=1):
         name = other.manifest.reference
@@ -87,6 +90,15 @@ def run(job: Job[ValidateConfig]) -> Outcome:
             not_compared[name] = str(mismatch)
     job.progress.update(len(others) + 1, len(others) + 1)
     return conclude(job, examination, evaluation, references, not_compared)
+
+
+def write_truth(path: Path, table: DatasetTable, target: Path) -> None:
+    """Write the labels of a split as a COCO annotation file, beside the detections in the same images."""
+    file = pq.ParquetFile(path)
+    names = [name for name in file.schema_arrow.names if name not in ("image", "lidar")]
+    with CocoWriter(target, table.height, table.width, table.classes) as writer:
+        for group in range(file.num_row_groups):
+            writer.write(file.read_row_group(group, names))
 
 
 def read_episodes(path: Path) -> Integers:
