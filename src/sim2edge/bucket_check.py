@@ -32,7 +32,7 @@ PAGE = 1000
 MULTIPART_BYTES = 12_000_000
 """Sent in parts of 5 MiB, as is every file of more."""
 MAX_CLOCK_S = 60.0
-"""Largest harmless difference of the clocks, seconds: leftovers are told by their age. AWS refuses 15 minutes."""
+"""Largest harmless difference of the clocks, seconds: leftovers are recognised by their age. AWS refuses 15 minutes."""
 LEFT_OVER = timedelta(days=1)
 ANSWER = re.compile(r"Error performing ([A-Z]+) .* status code: (.*)$")
 """In an error of obstore: method and answer, without the address."""
