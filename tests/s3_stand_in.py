@@ -25,6 +25,7 @@ class StandIn(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.requests: list[tuple[str, str]] = []
+        self.authorizations: list[str] = []
         self.ignores: set[str] = set()
         """Headers of conditions that it ignores."""
         self.answers: list[tuple[int, str]] = []
@@ -37,6 +38,11 @@ class StandIn(ThreadingHTTPServer):
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def signed_with(self) -> list[str]:
+        """The access keys of the requests."""
+        return [each.partition("Credential=")[2].partition("/")[0] for each in self.authorizations]
 
     def environment(self) -> dict[str, str]:
         return {
@@ -79,6 +85,7 @@ class Handler(BaseHTTPRequestHandler):
     def begin(self) -> str | None:
         """The key; None if the request is answered already."""
         self.server.requests.append((self.command, self.path))
+        self.server.authorizations.append(self.headers.get("Authorization", ""))
         if found := self.server.always.get(self.command):
             self.refuse(*found)
             return None

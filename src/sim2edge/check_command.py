@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from sim2edge.bucket import S3Access, open_bucket
+from sim2edge.bucket import S3Access, open_bucket, read_bucket
 from sim2edge.bucket_check import Result, check_bucket, check_usable
 from sim2edge.errors import EXIT_BAD_INPUT
 from sim2edge.progress import print_whole
+from sim2edge.s3_access import find_access
 
 PATIENCE_S = 30.0
 """Seconds after which a request is given up."""
@@ -34,8 +35,10 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args(argv)
-    store = open_bucket(PATIENCE_S)
-    check_usable(store, S3Access().source)
+    read_bucket()
+    access = find_access(S3Access())
+    store = open_bucket(PATIENCE_S, access)
+    check_usable(store, access.source)
     results = list(check_bucket(store))
     endpoint, bucket = store.config.get("endpoint", "AWS"), store.config["bucket"]
     print_json(endpoint, bucket, results) if arguments.json else print_table(endpoint, bucket, results)

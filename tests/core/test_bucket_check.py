@@ -127,6 +127,7 @@ def test_a_server_that_ignores_conditions_loses_writes(monkeypatch):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(bucket_check, "PAGE", 20)
+    monkeypatch.setattr(bucket_check, "MULTIPART_BYTES", 6_000_000)
     with start_stand_in() as found:
         for name, value in found.environment().items():
             monkeypatch.setenv(name, value)
