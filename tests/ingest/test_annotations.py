@@ -194,3 +194,20 @@ def test_ros_detections_are_labels(tmp_path):
     config = IngestConfig(topics={"labels": "/truth"}, classes={"map": {56: "chair"}}, floor="wood")
     (box,) = read_source(log, config).streams["labels"].values[2].boxes
     assert (box.label, box.x_min, box.y_max) == ("chair", 16, 12)
+
+
+def test_annotations_of_foxglove_sent_by_ros_are_labels(tmp_path):
+    def message(now):
+        stamp = {"sec": now // 10**9, "nanosec": now % 10**9}
+        points = [{"x": x, "y": y} for x, y in CORNERS]
+        caption = {"timestamp": stamp, "position": points[0], "text": "chair 0.8"}
+        return {"points": [{"timestamp": stamp, "type": LOOP, "points": points}], "texts": [caption]}
+
+    truth: list[Sent] = [
+        ("/truth", "foxglove_msgs/msg/ImageAnnotations", now, message(now))
+        for now in (START_NS + tick * TICK_NS for tick in range(4))
+    ]
+    log = write_bag(tmp_path / "a.mcap", sorted([*robot_drive(4), *truth], key=lambda sent: sent[2]))
+    stream = read_source(log, IngestConfig(topics={"labels": "/truth"}, floor="wood")).streams["labels"]
+    assert stream.stamps == [sent[2] for sent in truth]
+    assert [(box.label, box.x_max) for box in stream.values[1].boxes] == [("chair", 30)]
