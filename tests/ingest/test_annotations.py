@@ -13,6 +13,7 @@ from sim2edge.ingest.annotations import Outline, read_annotations, read_detectio
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.source_log import read_source
+from sim2edge.ingest.understand import understand
 
 LOOP, STRIP, LIST, POINTS = 2, 3, 4, 1
 CORNERS = ((8.0, 9.0), (30.0, 9.0), (30.0, 33.0), (8.0, 33.0))
@@ -113,8 +114,8 @@ def test_a_detection_without_a_class_is_named():
         read_detections(Some(detections=[detection(hypothesis("chair", 1)), detection()]))
 
 
-def write_annotated(path, words: str = "Chair 0.9", ticks: int = 5):
-    """A Foxglove log with its own annotations, and nothing else but images."""
+def write_annotated(path, words: str = "Chair 0.9", ticks: int = 5, empty: tuple[int, ...] = (), late_ns: int = 0):
+    """A Foxglove log with its own annotations and nothing else but images; `empty` ticks have no object."""
     context = foxglove.Context()
     with foxglove.open_mcap(path, context=context, allow_overwrite=True):
         image = channels.RawImageChannel("/camera/image", context=context)
@@ -132,7 +133,8 @@ def write_annotated(path, words: str = "Chair 0.9", ticks: int = 5):
                 timestamp=stamp, type=messages.PointsAnnotationType.LineLoop, points=corners
             )
             caption = messages.TextAnnotation(timestamp=stamp, position=corners[0], text=words)
-            notes.log(messages.ImageAnnotations(points=[loop], texts=[caption]), log_time=now)
+            shown = ([], []) if tick in empty else ([loop], [caption])
+            notes.log(messages.ImageAnnotations(points=shown[0], texts=shown[1]), log_time=now + late_ns)
     return path
 
 
@@ -161,6 +163,18 @@ def test_boxes_of_a_class_that_maps_to_nothing_are_left_out(tmp_path):
     config = IngestConfig(topics=TOPICS, classes={"map": {"Chair": ""}})
     log = read_source(write_annotated(tmp_path / "a.mcap"), config)
     assert {values.boxes for values in log.streams["labels"].values} == {()}
+
+
+@pytest.mark.parametrize(("late_ns", "kept"), [(0, 12), (40_000_000, 8)])
+def test_images_without_an_object_have_labels_without_a_stamp(tmp_path, late_ns, kept):
+    """They belong to the image with their log time; where it has another one, they are left out, never shifted."""
+    log = write_annotated(tmp_path / "a.mcap", ticks=12, empty=(0, 4, 5, 11), late_ns=late_ns)
+    episode = understand(log, IngestConfig(topics=TOPICS, classes=MAPPED, floor="wood"))
+    labels, images = episode.log.streams["labels"], episode.log.streams["image"]
+    chosen = zip(episode.ticks.chosen["image"].tolist(), episode.ticks.chosen["labels"].tolist(), strict=True)
+    pairs = [(images.stamps[image], bool(labels.values[number].boxes)) for image, number in chosen]
+    assert len(pairs) == kept
+    assert all(found == ((stamp - START_NS) // TICK_NS not in (0, 4, 5, 11)) for stamp, found in pairs)
 
 
 def test_a_map_to_what_is_no_class_is_refused(folder, ingest):
