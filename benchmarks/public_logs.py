@@ -1,7 +1,7 @@
 """Ingest public logs of ROS users, and print the table of docs/public-logs.md.
 
     git clone --mirror https://github.com/<owner>/<name> <folder>/<owner>+<name>     # each repository of LOGS
-    .venvs/stages/bin/python scripts/public_logs.py <folder> --keep <folder for episodes>
+    .venvs/stages/bin/python benchmarks/public_logs.py <folder> --keep <folder for episodes>
 
 Logs are not kept, and the bus is in memory.
 """
