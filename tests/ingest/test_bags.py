@@ -16,6 +16,7 @@ from sim2edge import cli
 from sim2edge.ingest.bad_log import BadLog
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.log_files import choose_files, group_logs
+from sim2edge.ingest.ros_types import ros2_name
 from sim2edge.ingest.source_log import pictures
 from sim2edge.ingest.understand import understand
 from sim2edge.manifest import File
@@ -99,6 +100,11 @@ def test_types_named_as_in_ros_1_are_those_of_ros_2(tmp_path, expected):
         database.execute("UPDATE topics SET type = replace(type, '/msg/', '/')")
     database.close()
     assert content_of(tmp_path / "old.db3") == expected
+
+
+def test_the_first_ros_had_another_name_for_transforms():
+    assert ros2_name("tf/tfMessage") == "tf2_msgs/msg/TFMessage"
+    assert ros2_name("sensor_msgs/Image") == ros2_name("sensor_msgs/msg/Image") == "sensor_msgs/msg/Image"
 
 
 def write_converted(path, bag) -> None:

@@ -18,12 +18,15 @@ CDR, ROS1 = "cdr", "ros1"
 MAX_DEFINITION = 1 << 20
 """Longest message definition, bytes."""
 HEADER = "std_msgs/msg/Header"
+RENAMED = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}
+"""Types of ROS 1 that have another name in ROS 2, and the same content."""
 IDL_SEPARATOR = "=" * 80 + "\n"
 
 
 def ros2_name(name: str) -> str:
     """Return the name of a type in ROS 2: `sensor_msgs/msg/Image` for `sensor_msgs/Image`."""
-    return normalize_msgtype(name) if name.count("/") == 1 else name
+    full = normalize_msgtype(name) if name.count("/") == 1 else name
+    return RENAMED.get(full, full)
 
 
 def named_as_ros2(schema: Schema) -> Schema:
