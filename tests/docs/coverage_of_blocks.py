@@ -44,11 +44,7 @@ MONTH_OF_DAYS = {"2026-01-30": "2026-01-02", '"preset": "demo"': '"preset": "tin
 
 BLOCKS: Mapping[tuple[str, str], How] = {
     ("docs/annotate.md", "sim2edge annotate labels/ --partition office-1 floor=wood"): By(
-        (
-            "tests/annotate/test_delivery.py::"
-            "test_a_delivered_folder_becomes_frames_and_only_what_is_read_is_uploaded",
-            "tests/annotate/test_refusals.py::test_classes_and_floors_are_mapped_by_the_config",
-        )
+        ("tests/annotate/test_delivery.py", "tests/annotate/test_refusals.py")
     ),
     ("README.md", "make demo"): By(("demo", "test")),
     FIRST: Run({"--preset demo": f"--preset tiny {ENOUGH_TO_LEARN_FROM}"}, says="/dags/sim_capture/runs/"),
