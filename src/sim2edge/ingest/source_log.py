@@ -17,6 +17,7 @@ from mcap.records import Channel, Message, Schema
 
 from sim2edge.ingest.config import REQUIRED, ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
+from sim2edge.ingest.label_check import drop_wrong_labels
 from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
 from sim2edge.ingest.messages import Understanding, reader_for, transforms_reader
 from sim2edge.ingest.scans import Scanner, finish_scans
@@ -90,6 +91,10 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
         listener.hear(schema, channel, message)
     streams = _choose(listener.streams, config)
     _check_images(streams["image"])
+    if "labels" in streams:
+        labels = streams["labels"]
+        images = streams["image"]
+        labels.values = drop_wrong_labels(labels.topic, labels.values, images.values[images.usable[0]])
     scanner = _finish_scans(streams, listener.tree, config)
     return SourceLog(path, listener.topics, streams, scanner)
 

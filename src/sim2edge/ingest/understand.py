@@ -12,6 +12,7 @@ from sim2edge.ingest.align import Aligned, Clock, align, check_clock, choose_clo
 from sim2edge.ingest.config import IngestConfig, Role
 from sim2edge.ingest.decodable import drop_undecodable
 from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.sensors import check_sensors
 from sim2edge.ingest.source_log import SourceLog, read_source
 
 STEADY = ("image", "scan", "pose")
@@ -28,6 +29,8 @@ class Understood:
     """Indices are the numbers of messages in the log's streams."""
     duration_s: float
     """From the first image to the last."""
+    notes: tuple[str, ...] = ()
+    """What an operator should know."""
 
 
 def understand(path: Path, config: IngestConfig) -> Understood:
@@ -46,11 +49,12 @@ def understand(path: Path, config: IngestConfig) -> Understood:
         times[role] = every[numbers[role]]
     ticks = align(times, config.tolerance_s * 1e9, config.hold_s * 1e9)
     ticks.chosen = {role: numbers[role][found] for role, found in ticks.chosen.items()}
-    ticks = drop_undecodable(log, ticks)
+    ticks, looks = drop_undecodable(log, ticks)
     if not len(ticks):
         lacking = ", ".join(f"{role} {count}" for role, count in ticks.dropped.items())
         raise BadLog(f"no tick is left: of {ticks.dropped.total()} lack within {config.tolerance_s:g} s: {lacking}")
-    episode = Understood(log, clock, ticks, float(times["image"][-1] - times["image"][0]) / 1e9)
+    notes = check_sensors(log, ticks, looks)
+    episode = Understood(log, clock, ticks, float(times["image"][-1] - times["image"][0]) / 1e9, notes)
     _check_floors(episode, config)
     return episode
 
