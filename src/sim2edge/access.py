@@ -21,6 +21,7 @@ from typing import Any
 from sim2edge.alternates import FOLDER as ALTERNATES
 from sim2edge.alternates import has_own_ref
 from sim2edge.bus import RETIRED
+from sim2edge.conditions import FOLDER as CONDITIONS
 from sim2edge.errors import BadInput, NotFound
 from sim2edge.stage import Grants, Stage
 from sim2edge.stages import get_stage, installed, kinds, stage_names
@@ -36,6 +37,8 @@ COMMON = ("refs/*", "withdrawn/*")
 """What every stage reads: any ref may name an input, any batch may be withdrawn (`withdrawal.py`)."""
 LINEAGE = ("*/manifest.json",)
 """What a stage with inputs reads besides: the manifests that tell whether an input derives from a withdrawn batch."""
+CHECKS = (f"{CONDITIONS}/*",)
+"""What every role that puts on conditions reads and writes: the record that the server honours them."""
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -64,7 +67,7 @@ def grants_of(role: str) -> Grants:
         return Grants(read=("ota/*",), write=(f"fleet/{device[1]}/*",))
     if producer := PRODUCER.fullmatch(role):
         own = f"inbox/{producer[1]}.*"
-        return Grants(read=(own,), write=(f"{own}.mcap",), create=(f"{own}/READY.json",))
+        return Grants(read=(own, *CHECKS), write=(f"{own}.mcap", *CHECKS), create=(f"{own}/READY.json",))
     if role == "airflow":
         return _airflow_grants()
     if role == "mlflow":
@@ -85,8 +88,14 @@ def _stage_grants(stage: Stage) -> Grants:
     lineage = LINEAGE if stage.inputs else ()
     payload = f"{stage.produces}/*/*/*/*"  # one level below manifest.json
     return Grants(
-        read=(*dict.fromkeys(f"{kind}/*" for kind in (stage.produces, *inputs)), *COMMON, *lineage, *stage.grants.read),
-        write=(payload, *_own_ref(stage), *stage.grants.write),
+        read=(
+            *dict.fromkeys(f"{kind}/*" for kind in (stage.produces, *inputs)),
+            *COMMON,
+            *CHECKS,
+            *lineage,
+            *stage.grants.read,
+        ),
+        write=(payload, *_own_ref(stage), *CHECKS, *stage.grants.write),
         create=(f"{stage.produces}/*/*/manifest.json", f"catalog/*Z_{stage.produces}_*", *stage.grants.create),
         delete=(payload,),
     )
@@ -113,8 +122,9 @@ def _airflow_grants() -> Grants:
             "inbox/*",
             "registered/*",
             "notes/*",
+            *CHECKS,
         ),
-        write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*", "notes/*"),
+        write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*", "notes/*", *CHECKS),
         delete=("retrain/open/*", "registered/runs/*"),
     )
 
@@ -134,8 +144,8 @@ def _withdraw_grants() -> Grants:
     """Return the permissions of the DAG `withdraw_batch`: what is withdrawn, and requests for trainings without it."""
     artifacts = (f"{kind}/*" for kind in kinds())
     return Grants(
-        read=(*artifacts, *COMMON, "catalog/*", "fleet/*", "retrain/*", "inbox/*"),
-        write=("withdrawn/batches/*", "retrain/*"),
+        read=(*artifacts, *COMMON, "catalog/*", "fleet/*", "retrain/*", "inbox/*", *CHECKS),
+        write=("withdrawn/batches/*", "retrain/*", *CHECKS),
         delete=("retrain/open/*",),
     )
 

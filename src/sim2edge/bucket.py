@@ -82,7 +82,7 @@ def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) 
     try:
         return S3Store(
             bucket,
-            config=access.for_obstore(),  # type: ignore[arg-type]
+            config=access.for_obstore() | ({"endpoint": endpoint} if endpoint else {}),  # type: ignore[arg-type]
             client_options=client,  # type: ignore[arg-type]
             retry_config=retries,
             credential_provider=access.credentials,

@@ -28,12 +28,15 @@ from obstore.exceptions import (
 )
 from obstore.store import MemoryStore, S3Store
 
+from sim2edge.any_names import list_folders
 from sim2edge.bucket import S3Access, open_bucket
+from sim2edge.conditions import FOLDER as CONDITIONS
+from sim2edge.conditions import Conditions
 from sim2edge.errors import BadInput, Conflict, Corrupt, Erased, Missing, NotFound, Unavailable
 from sim2edge.manifest import IDENTITY, File, Manifest, entry_key, parse_manifest, split_reference
 from sim2edge.stage import Artifact
 from sim2edge.stages import kinds
-from sim2edge.storage_errors import first_line, storage_errors, translate
+from sim2edge.storage_errors import first_line, storage_errors
 from sim2edge.tombstone import erasure_key, parse_erasure
 
 T = TypeVar("T")
@@ -83,6 +86,7 @@ class Bus:
     def __init__(self, store: S3Store | MemoryStore, access: S3Access = S3Access()) -> None:  # noqa: B008 - frozen
         self._store = store
         self._access = access
+        self._conditions = Conditions(store)
 
     @classmethod
     def from_environment(cls, patience_s: float | None = None) -> "Bus":
@@ -168,13 +172,25 @@ class Bus:
         mode: Any = "create" if only_new else {"e_tag": if_tag} if if_tag else "overwrite"
         with self._errors(key):
             try:
-                obstore.put(self._store, key, data, mode=mode, use_multipart=False if mode != "overwrite" else None)
+                if mode == "overwrite":
+                    obstore.put(self._store, key, data)
+                else:
+                    self._conditions.put(key, data, mode)
             except (AlreadyExistsError, PreconditionError) as error:
                 raise Conflict(f"{key}: changed by another writer") from error
             except FileNotFoundError as error:
                 if if_tag:
                     raise Conflict(f"{key}: removed by another writer") from error
                 raise BadInput(f"{key}: {first_line(error)}") from error
+
+    def check_conditions(self) -> None:
+        """Check that the server honours conditions: before work whose result will be committed.
+
+        Raises:
+            Misconfigured: it does not.
+        """
+        with self._errors(CONDITIONS):
+            self._conditions.check()
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[str]:
         """Yield the keys below folder `prefix`, in no particular order; with `after` only those that sort after it.
@@ -221,31 +237,9 @@ class Bus:
         try:
             return self._folders(prefix)
         except Unavailable as error:
-            if isinstance(error.__cause__, InvalidPathError):
-                return self._folders_of_any_name(prefix)
+            if isinstance(error.__cause__, InvalidPathError) and isinstance(self._store, S3Store):
+                return list_folders(self._store.config["bucket"], prefix, self._access)
             raise
-
-    def _folders_of_any_name(self, prefix: str) -> Sequence[str]:
-        """List the folders with boto3: obstore aborts a listing at the first key that is not a valid path.
-
-        Without it, one such key would hide every other folder: https://github.com/developmentseed/obstore/issues/429
-        """
-        try:
-            import boto3
-            from botocore.config import Config
-            from botocore.exceptions import BotoCoreError, ClientError
-        except ImportError:
-            raise BadInput(f"{prefix}: contains a key that is not a valid path") from None
-        session = boto3.Session()  # the default one keeps the credentials that it first found
-        client = session.client("s3", config=Config(s3={"addressing_style": "path"}), **self._access.for_boto3())
-        assert isinstance(self._store, S3Store)  # noqa: S101 (a MemoryStore has valid keys only)
-        wanted = {"Bucket": self._store.config["bucket"], "Prefix": f"{prefix.rstrip('/')}/", "Delimiter": "/"}
-        try:
-            pages = client.get_paginator("list_objects_v2").paginate(**wanted)
-            found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())]
-        except (BotoCoreError, ClientError) as error:
-            raise translate(error, prefix, self._access.source) from error
-        return sorted(name[len(wanted["Prefix"]) : -1] for name in found)
 
     def _list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, datetime]]:
         with self._errors(prefix):

@@ -181,6 +181,7 @@ def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
     ready = list_files(batch, files)
     if found := _find_delivered(bus, ready):
         return found
+    bus.check_conditions()
     in_threads(lambda file: bus.put(ready.key(file), read_checked(folder, file)), ready.files)
     try:
         bus.put(f"inbox/{batch}/{READY}", ready.to_json(), only_new=True)

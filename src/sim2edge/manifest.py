@@ -20,7 +20,20 @@ MEASUREMENTS = "measurements"
 """Folder of an attempt for its measurements; no payload has a path below it."""
 KIND = re.compile("[a-z]{1,31}")
 RESERVED = frozenset(
-    ("catalog", "fleet", "inbox", "logs", "mlflow", "notes", "ota", "refs", "registered", "retrain", "withdrawn")
+    (
+        "catalog",
+        "conditions",
+        "fleet",
+        "inbox",
+        "logs",
+        "mlflow",
+        "notes",
+        "ota",
+        "refs",
+        "registered",
+        "retrain",
+        "withdrawn",
+    )
 )
 """Folders of the bucket without artifacts; any other name of the form is a kind that some stage makes."""
 PARTITION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

@@ -75,7 +75,12 @@ def finalize(bus: Bus, planned: Plan, manifest: Manifest, progress: Progress) ->
 
 
 def produce(bus: Bus, planned: Plan, progress: Progress) -> Manifest:
-    """Fetch the inputs, or the shards, run the stage's function in a temporary folder, upload and commit."""
+    """Fetch the inputs, or the shards, run the stage's function in a temporary folder, upload and commit.
+
+    Raises:
+        Misconfigured: the S3 server ignores conditions, so the commit would be worth nothing.
+    """
+    bus.check_conditions()
     shards = find_shards(bus, planned) if planned.parts else []
     work = Path(tempfile.mkdtemp(prefix=f"{planned.stage.name}-", dir=scratch_folder()))
     clock = Clock()

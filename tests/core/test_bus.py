@@ -1,6 +1,7 @@
 """Artifacts, manifests and refs, on a store in memory and on a real S3 server."""
 
 import contextlib
+import os
 import threading
 from datetime import timedelta
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from sim2edge import plan as plans
 from sim2edge import runner
+from sim2edge.any_names import list_folders
+from sim2edge.bucket import S3Access
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Conflict, Corrupt, Forbidden, Unavailable
 from sim2edge.manifest import File, parse_manifest, split_reference
@@ -202,10 +205,10 @@ def test_wrong_credentials_say_so_in_one_line_wherever_the_bus_is_listed(s3, mon
 
 def test_wrong_credentials_say_so_where_boto3_lists(s3, monkeypatch):
     pytest.importorskip("boto3")
-    Bus.from_environment()._folders_of_any_name("refs")
+    list_folders(os.environ["SIM2EDGE_BUCKET"], "refs", S3Access())
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(Forbidden, match=r"^refs: the S3 server refused the credentials"):
-        Bus.from_environment()._folders_of_any_name("refs")
+        list_folders(os.environ["SIM2EDGE_BUCKET"], "refs", S3Access())
 
 
 def test_another_answer_of_the_server_is_one_line_with_its_code_and_without_xml(s3, monkeypatch):

@@ -83,6 +83,14 @@ def test_a_variant_that_lost_too_much_is_rejected(changes: dict[str, float], rea
     assert reason in choice.reasons["tflite-int8"]
 
 
+def test_a_loss_that_no_box_can_tell_is_no_pass_unless_the_config_demands_no_class() -> None:
+    trained, unknown = replace(TRAINED, map50=None), replace(SMALL, quality=replace(TRAINED, map50=None))
+    choice = choose([unknown], trained, CONFIG, on())
+    assert choice.chosen is None
+    assert "mAP@50 lost unknown: the frames compared on hold no box of a judged class" in choice.reasons[SMALL.name]
+    assert choose([unknown], trained, ExportConfig(limits=Limits(min_classes=0)), on()).chosen is unknown
+
+
 @pytest.mark.parametrize(
     ("precision", "difference", "accepted"),
     [

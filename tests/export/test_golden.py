@@ -11,7 +11,7 @@ from sim2edge.stage import Job, Outcome
 
 pytestmark = pytest.mark.slow
 
-VERSION = 2
+VERSION = 3
 GOLDEN = {
     "MODEL_CARD.md": "e937f06d8dc8f8b3",
     "classes.json": "fa45e58019b690e2",

@@ -18,7 +18,6 @@ from sim2edge.recipes.perception import (
     cell_geometry,
     decode,
     grid_shapes,
-    intersection_over_union,
     signature,
     suppress,
 )
@@ -116,13 +115,6 @@ def test_suppression_sorts_by_score_and_keeps_the_first_of_equals():
     boxes = np.array([[0, 0, 0.1, 0.1], [0.3, 0, 0.4, 0.1], [0.6, 0, 0.7, 0.1], [0.3, 0, 0.4, 0.1]], np.float32)
     assert suppress(boxes, np.array([0.7, 0.8, 0.9, 0.8], np.float32), 0.5, limit=10).tolist() == [2, 1, 0]
     assert suppress(boxes[:0], np.zeros(0, np.float32), 0.5, limit=10).tolist() == []
-
-
-def test_intersection_over_union_of_known_boxes():
-    boxes = np.array([[0, 0, 1, 1], [0.5, 0, 1, 1], [0, 0, 0.25, 1]], np.float32)
-    np.testing.assert_allclose(
-        intersection_over_union(boxes, boxes), [[1, 0.5, 0.25], [0.5, 1, 0], [0.25, 0, 1]], atol=1e-6
-    )
 
 
 def test_floor_probabilities_sum_to_one():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,10 +45,21 @@ def test_golden_model(trained):
     """Raise the stage's version, and then this, when the output changes on purpose, or with a new release of torch."""
     _, manifest, _ = trained
     digest = hashlib.sha256("".join(file.sha256 for file in manifest.files).encode()).hexdigest()
-    assert (STAGE.version, digest[:16]) == (3, "3ad909382c9c24df"), (
+    assert (STAGE.version, digest[:16]) == (4, "3ad909382c9c24df"), (
         f"{[(file.path, file.sha256[:8]) for file in manifest.files]}: if nothing was changed, this processor computes "
         "otherwise in spite of the pinned code paths"
     )
+
+
+def test_without_a_true_box_to_validate_by_the_floor_alone_is_judged(bus, dataset_folder, tmp_path):
+    folder = shutil.copytree(dataset_folder, tmp_path / "no-box")
+    write_split(folder / "validation.parquet", [{**row, "boxes": []} for row in make_rows(10, 1)])
+    put_artifact(bus, DATASET, folder)
+    manifest, diary = run_stage(bus, "train", {"dataset": [DATASET]}, *TINY, "epochs=2")
+    history = json.loads(bus.fetch(manifest, tmp_path / "model").path("history.json").read_text())
+    assert (manifest.summary["map_50"], manifest.summary["map_50_95"]) == (None, None)
+    assert [row["validation_score"] for row in history] == [row["validation_floor_accuracy"] for row in history]
+    assert any(message.startswith("WARNING: validation.parquet has no box") for message in diary.messages)
 
 
 def test_what_trains_is_part_of_the_identity(bus, dataset):

@@ -93,6 +93,17 @@ def test_a_class_that_is_not_there_has_no_figures():
     assert metrics["map_50"] == metrics["classes"]["box"]["ap_50"]
 
 
+def test_a_split_without_a_box_leaves_map_undefined():
+    empty = dataclasses.replace(
+        FRAMES, starts=np.zeros(3, np.int64), boxes=FRAMES.boxes[:0], classes=FRAMES.classes[:0],
+        distances_m=FRAMES.distances_m[:0],
+    )  # fmt: skip
+    evaluation = evaluate(empty, FOUND, TABLE, threshold=0.5, weights=np.ones((2, 2)))
+    assert (evaluation.metrics["map_50"], evaluation.metrics["map_50_95"]) == (None, None)
+    assert np.isnan(evaluation.samples["map_50"]).all()
+    assert evaluation.metrics["classes"]["box"]["ap_50"] is None
+
+
 def test_floor_probabilities_that_are_no_numbers_are_counted(evaluation):
     assert evaluation.metrics["finite_outputs"] == 1.0
     metrics = evaluate(FRAMES, [seen([np.nan, np.nan]), seen([0.2, 0.8])], TABLE, threshold=0.5).metrics

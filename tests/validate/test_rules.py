@@ -172,6 +172,13 @@ def test_a_refusal_is_one_line_with_rule_value_interval_and_limit():
     assert "\n" not in line
 
 
+def test_what_the_test_split_cannot_tell_is_no_pass():
+    rules = check(measured(map_50=None, map_50_95=None), {}, SUPPORTS, 20, CONFIG)
+    states = {rule.rule: (rule.passed, rule.note) for rule in rules if rule.note}
+    why = (False, "test.parquet has no box to judge it by")
+    assert states == {"map_50 >= floor": why, "map_50_95 is a number": why}
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_is_promoted_never_loses_more_than_one_tolerance_in_total(seed):
     """Any sequence of challengers, worse or better: the champion stays within a tolerance of the best there was."""

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from mlflow import MlflowClient
-from perception_data import Diary, put_artifact, run_stage, write_dataset
+from perception_data import Diary, make_rows, put_artifact, run_stage, write_dataset, write_split
 
 from sim2edge import registry
 from sim2edge.errors import BadInput
@@ -59,6 +59,16 @@ def test_a_model_below_the_floors_is_refused_and_not_champion(bus, dataset, put_
     assert "map_50 >= floor: " in manifest.refused
     assert "\n" not in manifest.refused
     assert bus.read_ref(CHAMPION_REF) is None
+
+
+def test_without_a_true_box_no_model_passes_and_the_refusal_says_why(bus, dataset_folder, put_model, tmp_path):
+    folder = shutil.copytree(dataset_folder, tmp_path / "no-box")
+    write_split(folder / "test.parquet", [{**row, "boxes": []} for row in make_rows(30, 2)])
+    manifest, _ = judge(bus, put_model("1"), put_artifact(bus, "dataset/toy-2/" + "b" * 16, folder), *LENIENT)
+    said = "map_50 >= floor: not a number (limit 0, test.parquet has no box to judge it by)"
+    assert manifest.refused.startswith(said)
+    assert (manifest.summary["map_50"], manifest.summary["map_50_95"]) == (None, None)
+    assert len(manifest.summary["not_judged"]["classes"]) == len(CLASSES)
 
 
 def test_the_first_model_that_passes_is_accepted_and_judging_it_again_is_a_hit(bus, dataset, put_model):

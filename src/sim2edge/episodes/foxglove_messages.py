@@ -5,12 +5,13 @@ as viewers expect of a camera.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from foxglove import messages
 from numpy.typing import NDArray
 
-from sim2edge.episodes.moment import LIDAR_HEIGHT_M, Box, Pose
+from sim2edge.episodes.moment import LIDAR_HEIGHT_M, ImageBox, Pose
 
 Floats = NDArray[np.float64]
 
@@ -53,13 +54,13 @@ def pose_in_frame(stamp: messages.Timestamp, pose: Pose, frame: str) -> messages
     return messages.PoseInFrame(timestamp=stamp, frame_id=frame, pose=place)
 
 
-def annotations(stamp: messages.Timestamp, boxes: tuple[Box, ...]) -> messages.ImageAnnotations:
+def annotations(stamp: messages.Timestamp, boxes: Sequence[ImageBox]) -> messages.ImageAnnotations:
     """Return the boxes and captions to draw over the image."""
     outlines, captions = [_outline(stamp, box) for box in boxes], [_caption(stamp, box) for box in boxes]
     return messages.ImageAnnotations(timestamp=stamp, points=outlines, texts=captions)
 
 
-def _outline(stamp: messages.Timestamp, box: Box) -> messages.PointsAnnotation:
+def _outline(stamp: messages.Timestamp, box: ImageBox) -> messages.PointsAnnotation:
     corners = [(box.x_min, box.y_min), (box.x_max, box.y_min), (box.x_max, box.y_max), (box.x_min, box.y_max)]
     return messages.PointsAnnotation(
         timestamp=stamp,
@@ -70,11 +71,11 @@ def _outline(stamp: messages.Timestamp, box: Box) -> messages.PointsAnnotation:
     )
 
 
-def _caption(stamp: messages.Timestamp, box: Box) -> messages.TextAnnotation:
+def _caption(stamp: messages.Timestamp, box: ImageBox) -> messages.TextAnnotation:
     return messages.TextAnnotation(
         timestamp=stamp,
         position=messages.Point2(x=box.x_min, y=box.y_min),
-        text=f"{box.label} {box.distance_m:.1f} m",
+        text=box.label + ("" if box.distance_m is None else f" {box.distance_m:.1f} m"),
         font_size=8,
         text_color=GREEN,
     )

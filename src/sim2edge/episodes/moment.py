@@ -34,7 +34,7 @@ class Command(NamedTuple):
     angular_rad_s: float
 
 
-class Box(BaseModel):
+class ImageBox(BaseModel):
     """One labelled obstacle, as written to `/labels`: pixel edges, `x_max` and `y_max` exclusive."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -45,8 +45,9 @@ class Box(BaseModel):
     y_min: float
     x_max: float
     y_max: float
-    distance_m: float
-    bearing_rad: float
+    distance_m: float | None
+    """None, as for the bearing: unknown, as in annotations of the image only."""
+    bearing_rad: float | None
     occlusion: float = 0.0
     """Share of its silhouette in the image that is hidden, 0..1."""
     truncation: float = 0.0
@@ -57,6 +58,13 @@ class Box(BaseModel):
     """Full sides of the 3D box along the obstacle's own x, y and z."""
     yaw_rad: float = 0.0
     """Yaw of the 3D box, from the robot's x axis."""
+
+
+class Box(ImageBox):
+    """One labelled obstacle whose place is known."""
+
+    distance_m: float
+    bearing_rad: float
 
 
 def path_length(path: list[Pose]) -> float:

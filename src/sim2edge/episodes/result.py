@@ -31,7 +31,8 @@ class EpisodeResult(BaseModel):
     failure_reason: str
     duration_s: float
     frames: int
-    path_length_m: float
+    path_length_m: Measure
+    """None, as the clearance: the drive was recorded without what it is measured by."""
     checkpoints_passed: int
     checkpoints: int
     collisions: int
@@ -41,7 +42,7 @@ class EpisodeResult(BaseModel):
     distance_to_collision_m: Measure
     """Along the path."""
     near_misses: int
-    min_clearance_m: float
+    min_clearance_m: Measure
     driver: str
     layout: str
     floor: str

@@ -43,7 +43,7 @@ def summarise(results: Sequence[EpisodeResult], tallies: Tallies) -> dict[str, A
         "floors": {name: sum(result.floor == name for result in results) for name in FLOORS},
         "layouts": {name: sum(result.layout == name for result in results) for name in get_args(Layout)},
         "drivers": _sorted(Counter(result.driver for result in results)),
-        "path_length_m": round(sum(result.path_length_m for result in results), 2),
+        "path_length_m": round(sum(result.path_length_m or 0 for result in results), 2),
         "checkpoints_passed": sum(result.checkpoints_passed for result in results),
         "rooms_rejected": _sorted(tallies["rooms_rejected"]),
         "checks": {name: tallies["checks"][name] for name in ("frames", "wrong", "episodes")},

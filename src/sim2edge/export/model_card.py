@@ -31,7 +31,7 @@ Measured on {frames} held-out test frames, on the released file (`{file}`, {byte
 | | released | trained network |
 |---|---|---|
 | floor accuracy | {quality.floor_accuracy:.3f} | {trained.floor_accuracy:.3f} |
-| obstacle mAP@50 | {quality.map50:.3f} | {trained.map50:.3f} |
+| obstacle mAP@50 | {map50} | {trained_map50} |
 | precision | {quality.precision:.3f} | {trained.precision:.3f} |
 | recall | {quality.recall:.3f} | {trained.recall:.3f} |
 
@@ -96,6 +96,8 @@ def write_card(
         bytes=variant.bytes,
         quality=quality,
         trained=trained,
+        map50=_share(quality.map50),
+        trained_map50=_share(trained.map50),
         class_rows="\n".join(class_rows),
         agreement=variant.distance.agreement,
         device_class=target.device_class,

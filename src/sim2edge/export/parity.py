@@ -32,7 +32,8 @@ class Quality:
     """Quality of a model on held-out frames; all 0..1."""
 
     floor_accuracy: float
-    map50: float
+    map50: float | None
+    """None: the frames hold no obstacle."""
     precision: float
     recall: float
     f1: float
@@ -58,7 +59,7 @@ def rounded(quality: Quality) -> dict[str, Any]:
         name: (
             {label: None if f1 is None else round(f1, 4) for label, f1 in value.items()}
             if isinstance(value, Mapping)
-            else round(float(value), 4)
+            else None if value is None else round(float(value), 4)
         )
         for name, value in asdict(quality).items()
     }

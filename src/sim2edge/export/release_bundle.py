@@ -62,7 +62,9 @@ class ReleaseFacts:
         return [UNKNOWN if name in self.not_judged.floors else name for name in self.floors]
 
 
-def assemble(facts: ReleaseFacts, model: Path, metrics: Mapping[str, float], model_card: str) -> dict[str, bytes]:
+def assemble(
+    facts: ReleaseFacts, model: Path, metrics: Mapping[str, float | None], model_card: str
+) -> dict[str, bytes]:
     """Return every member of the bundle of the file `model`, by name."""
     members = {
         SIGNATURE_FILE: _json(describe_signature(facts.device_postprocess, model)),

@@ -182,12 +182,12 @@ def compare(job: Job[ExportConfig], facts: ReleaseFacts, test: Frames, trained: 
     return variants
 
 
-def release_metrics(chosen: Variant) -> dict[str, float]:
+def release_metrics(chosen: Variant) -> dict[str, float | None]:
     """Return the metrics stored in a release."""
     quality = chosen.quality
     return {
         "floor_accuracy": round(quality.floor_accuracy, 4),
-        "map50": round(quality.map50, 4),
+        "map50": None if quality.map50 is None else round(quality.map50, 4),
         "f1": round(quality.f1, 4),
         "agreement": round(chosen.distance.agreement, 4),
     }

@@ -71,8 +71,8 @@ class Aligned:
 def choose_clock(streams: Mapping[Role, Stream]) -> Clock:
     """Return a clock of stamps if images, scans and poses have them, otherwise of the log time for all topics."""
     for role in ("image", "scan", "pose"):
-        stream = streams[role]
-        if not stream.stamped:
+        stream = streams.get(role)
+        if stream is not None and not stream.stamped:
             return Clock("log_time", f"{stream.topic} has no stamps", 0)
     images = streams["image"]
     ahead = np.array(images.log_times, dtype=np.int64) - np.array(images.stamps, dtype=np.int64)

@@ -6,10 +6,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from sim2edge.config import Section
 from sim2edge.inbox import InboxConfig
-
-Role = Literal["image", "scan", "pose", "command", "labels"]
-REQUIRED: tuple[Role, ...] = ("image", "scan", "pose", "command")
-ROLES: tuple[Role, ...] = (*REQUIRED, "labels")
+from sim2edge.recipes.needs import ROLES as ROLES
+from sim2edge.recipes.needs import Role as Role
 
 
 def _as_tuple(value: Any) -> Any:
@@ -28,7 +26,10 @@ Name = Annotated[str, BeforeValidator(_as_text)]
 
 
 class TopicsConfig(Section):
-    """Topics by role: one name or several, of which the first with messages in a log is used."""
+    """Topics by role: one name or several, of which the first with messages in a log is used.
+
+    Logs need images; without a name, a role is left out.
+    """
 
     image: Names = Field(
         default=("/camera/image", "/camera/image_raw/compressed", "/camera/image_raw", "/image_raw/compressed"),
@@ -37,7 +38,7 @@ class TopicsConfig(Section):
     scan: Names = Field(default=("/lidar/scan", "/scan"), description="scans of a 2D LiDAR")
     pose: Names = Field(default=("/robot/pose", "/odom", "/pose"), description="poses of the robot")
     command: Names = Field(default=("/robot/control", "/cmd_vel"), description="commands to the motors")
-    labels: Names = Field(default=("/labels",), description="ground truth (sim2edge.Labels); may be absent")
+    labels: Names = Field(default=("/labels",), description="ground truth")
 
     @model_validator(mode="after")
     def _one_role_each(self) -> Self:

@@ -15,7 +15,7 @@ import numpy as np
 from mcap.records import Channel, Schema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sim2edge.episodes.moment import Box, Command, Pose
+from sim2edge.episodes.moment import Command, ImageBox, Pose
 from sim2edge.ingest.config import Role
 from sim2edge.ingest.images import Picture
 from sim2edge.ingest.lidar import Geometry, Scan, geometry_from_span
@@ -31,7 +31,7 @@ MAXIMUM = 1e7
 """Metres, and metres and radians a second, beyond which a pose or a command is invalid; NaN is invalid, too."""
 
 
-class LabelledBox(Box):
+class LabelledBox(ImageBox):
     """A box in `sim2edge.Labels`; corners in pixels of the image."""
 
     model_config = ConfigDict(allow_inf_nan=False)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sim2edge.episodes import foxglove_messages as messages
 from sim2edge.episodes.formats import CONTROL_SCHEMA, LABELS_SCHEMA
 from sim2edge.episodes.mcap_file import McapFile, json_channel
-from sim2edge.episodes.moment import TICK_NS, Box, Command, Pose
+from sim2edge.episodes.moment import TICK_NS, Command, ImageBox, Pose
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class OutsideTick:
 
     index: int
     jpeg: bytes
-    ranges: NDArray[np.float64]
-    """Metres; inf where there was no return."""
-    pose: Pose
-    command: Command
+    ranges: NDArray[np.float64] | None
+    """Metres; inf where there was no return. None, as for the others below: the log has no such topic."""
+    pose: Pose | None
+    command: Command | None
     floor: str
-    boxes: tuple[Box, ...] | None
+    boxes: tuple[ImageBox, ...] | None
     """None: this tick has no labels, which differs from labels without boxes."""
 
     @property
@@ -56,9 +56,12 @@ class OutsideLog(McapFile):
         time = tick.time_ns
         stamp = messages.timestamp(time)
         self._image.log(messages.picture(stamp, tick.jpeg, "jpeg"), log_time=time)
-        self._scan.log(messages.laser_scan(stamp, tick.ranges, self._span), log_time=time)
-        self._pose.log(messages.pose_in_frame(stamp, tick.pose, "room"), log_time=time)
-        self._control.log(dict(tick.command._asdict()), log_time=time)
+        if tick.ranges is not None:
+            self._scan.log(messages.laser_scan(stamp, tick.ranges, self._span), log_time=time)
+        if tick.pose is not None:
+            self._pose.log(messages.pose_in_frame(stamp, tick.pose, "room"), log_time=time)
+        if tick.command is not None:
+            self._control.log(dict(tick.command._asdict()), log_time=time)
         if tick.boxes is not None:
             self._annotations.log(messages.annotations(stamp, tick.boxes), log_time=time)
             boxes = [box.model_dump(by_alias=True) for box in tick.boxes]

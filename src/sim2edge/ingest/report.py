@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sim2edge.ingest.understand import Understood
 from sim2edge.manifest import File
+from sim2edge.recipes.needs import ROLES, match
 
 
 class TopicReport(BaseModel):
@@ -49,6 +50,8 @@ class LogReport(BaseModel):
     """By role, the largest distance of a message from its image; for the image, from its tick."""
     broken_images: int = 0
     nan_scans: int = 0
+    absent: tuple[str, ...] = ()
+    """Roles that the log has no topic for."""
     mounting: str = ""
     """How the scanner is mounted, and how that is known."""
     returns: float | None = None
@@ -103,7 +106,8 @@ def report_log(source: File, episode_id: str, understood: Understood, floor: str
         dropped=dict(ticks.dropped),
         farthest_ms={role: round(far / 1e6, 3) for role, far in ticks.farthest_ns.items()},
         broken_images=log.streams["image"].values.count(None),
-        nan_scans=sum(value is None for value in log.streams["scan"].values),
+        nan_scans=sum(value is None for value in log.streams["scan"].values) if "scan" in log.streams else 0,
+        absent=log.absent,
         mounting=str(log.scanner.mounting) if log.scanner else "",
         returns=round(log.scanner.seen.returns, 4) if log.scanner else None,
         notes=understood.notes,
@@ -147,6 +151,16 @@ def _row(log: LogReport) -> tuple[str, ...]:
     return log.file, log.episode_id or "", *numbers, dropped, clock, truth, log.floor or "-"
 
 
+def _uses(log: LogReport) -> list[str]:
+    """Return which recipes a log serves, and what it lacks for each other; nothing if it has all that was measured."""
+    if not set(log.absent) - {"labels"}:
+        return []
+    served, lacking = match([role for role in ROLES if role not in log.absent])
+    others = [f"{name} (no {', no '.join(missing)})" for name, missing in lacking.items()]
+    text = f"serves {', '.join(served) or 'no recipe'}" + (f"; not {', '.join(others)}" if others else "")
+    return [f"{log.file}: without {', '.join(log.absent)}: {text}"]
+
+
 def _notes(log: LogReport) -> list[str]:
     if log.refused is not None:
         return [f"{log.file}: refused: {log.refused}"]
@@ -162,6 +176,7 @@ def _notes(log: LogReport) -> list[str]:
         lines.append(f"{log.file}: no stamps, log time used: {', '.join(log.unstamped)}")
     if log.broken_images or log.nan_scans:
         lines.append(f"{log.file}: {log.broken_images} broken images, {log.nan_scans} scans of NaN left out")
+    lines += _uses(log)
     if not log.labelled:
         lines.append(f"{log.file}: without ground truth: kept for replay, but clean leaves it out of training")
     return lines

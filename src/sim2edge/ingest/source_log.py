@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 from mcap.records import Channel, Message, Schema
 
-from sim2edge.ingest.config import REQUIRED, ROLES, IngestConfig, Role
+from sim2edge.ingest.config import ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
 from sim2edge.ingest.label_check import drop_wrong_labels
 from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
 from sim2edge.ingest.messages import Understanding, reader_for, transforms_reader
+from sim2edge.ingest.roles import choose_streams
 from sim2edge.ingest.scans import Scanner, finish_scans
 from sim2edge.ingest.transforms import TRANSFORMS, TransformTree, bare
 
@@ -79,17 +80,22 @@ class SourceLog:
         """Whether the log has ground truth."""
         return "labels" in self.streams
 
+    @property
+    def absent(self) -> tuple[Role, ...]:
+        """The roles that the log has no topic for."""
+        return tuple(role for role in ROLES if role not in self.streams)
+
 
 def read_source(path: Path, config: IngestConfig) -> SourceLog:
     """Read a log and choose the topic of each role.
 
     Raises:
-        BadLog: it cannot be read, lacks a topic, or has an unsupported one.
+        BadLog: it cannot be read, serves no recipe, or has an unsupported topic.
     """
     listener = _Listener(config)
     for schema, channel, message in read_messages(path):
         listener.hear(schema, channel, message)
-    streams = _choose(listener.streams, config)
+    streams = choose_streams(listener.streams, listener.topics, config)
     _check_images(streams["image"])
     if "labels" in streams:
         labels = streams["labels"]
@@ -183,21 +189,6 @@ def _checked_size(picture: Picture, most: int) -> Size | None:
     if size and size[0] * size[1] > most:
         raise ValueError(f"an image of {size[0]} x {size[1]} pixels, more than max_pixels={most}")
     return size
-
-
-def _choose(streams: Mapping[str, Stream], config: IngestConfig) -> dict[Role, Stream]:
-    """Return the stream of each role: that of its first topic with messages."""
-    chosen: dict[Role, Stream] = {}
-    for role in ROLES:
-        names = config.topics.of(role)
-        stream = next((streams[name] for name in names if name in streams), None)
-        if stream is None and role in REQUIRED:
-            raise BadLog(f"no messages on {' or '.join(names) or 'any topic'}: topics.{role} names where it is")
-        if stream is not None and stream.problem:
-            raise BadLog(stream.problem)
-        if stream is not None:
-            chosen[role] = stream
-    return chosen
 
 
 def _check_images(images: Stream) -> None:

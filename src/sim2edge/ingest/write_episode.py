@@ -6,6 +6,7 @@ This is the only module of ingest that knows the files of an episode: `OutsideLo
 import hashlib
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 
 from sim2edge.config import cache_key_fields
 from sim2edge.episodes.formats import beam_angles, write_csv
-from sim2edge.episodes.moment import RATE_HZ, ROBOT_RADIUS_M, Box, path_length
+from sim2edge.episodes.moment import RATE_HZ, ROBOT_RADIUS_M, ImageBox, path_length
 from sim2edge.episodes.result import EpisodeResult
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.messages import Labels
@@ -43,10 +44,16 @@ def write_episode(
     text = yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     metadata = identity | made_by | {"source": source.path, "source_sha256": source.sha256}
+    absent = list(understood.log.absent)
+    if absent:
+        metadata["absent"] = ", ".join(absent)
     ticks = _write_log(folder / "simulation.mcap", metadata, understood, config)
     result = _result(ticks, identity | made_by, understood.log.labelled, config.lidar.max_range_m)
-    write_csv(folder / "lidar.csv", [tick.time_ns / 1e9 for tick in ticks], [tick.ranges for tick in ticks])
-    text = json.dumps(result.model_dump(), indent=2, allow_nan=False)
+    scans = [tick.ranges for tick in ticks if tick.ranges is not None]
+    if scans:
+        write_csv(folder / "lidar.csv", [tick.time_ns / 1e9 for tick in ticks], scans)
+    declared = result.model_dump() | ({"absent": absent} if absent else {})
+    text = json.dumps(declared, indent=2, allow_nan=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     return result
 
@@ -80,23 +87,24 @@ def _ticks(understood: Understood, config: IngestConfig) -> Iterator[OutsideTick
         value = {role: streams[role].values[numbers[at]] for role, numbers in chosen.items()}
         boxes = _boxes(value["labels"]) if "labels" in value else None
         floor = floor_at(understood, at, config)
-        yield OutsideTick(index, jpeg, value["scan"], value["pose"], value["command"], floor, boxes)
+        yield OutsideTick(index, jpeg, value.get("scan"), value.get("pose"), value.get("command"), floor, boxes)
 
 
-def _boxes(labels: Labels) -> tuple[Box, ...]:
-    return tuple(Box(**box.model_dump()) for box in labels.boxes)
+def _boxes(labels: Labels) -> tuple[ImageBox, ...]:
+    return tuple(ImageBox(**box.model_dump()) for box in labels.boxes)
 
 
 def _result(ticks: list[OutsideTick], known: dict[str, Any], labelled: bool, reach: float) -> EpisodeResult:
     """Return the content of `result.json`; `reach` is the largest range of the LiDAR, metres."""
-    nearest = min(reach, *(float(np.min(tick.ranges)) for tick in ticks))
+    nearest = [float(np.min(tick.ranges)) for tick in ticks if tick.ranges is not None]
+    path = [tick.pose for tick in ticks if tick.pose is not None]
     return EpisodeResult(
         **known,
         success=labelled,
         failure_reason="" if labelled else UNLABELLED,
         duration_s=(ticks[-1].index + 1) / RATE_HZ,
         frames=len(ticks),
-        path_length_m=round(path_length([tick.pose for tick in ticks]), 4),
+        path_length_m=round(path_length(path), 4) if path else None,
         checkpoints_passed=0,
         checkpoints=0,
         collisions=0,
@@ -104,7 +112,7 @@ def _result(ticks: list[OutsideTick], known: dict[str, Any], labelled: bool, rea
         time_to_collision_s=None,
         distance_to_collision_m=None,
         near_misses=0,
-        min_clearance_m=round(max(0.0, nearest - ROBOT_RADIUS_M), 4),
+        min_clearance_m=round(max(0.0, min(reach, *nearest) - ROBOT_RADIUS_M), 4) if nearest else None,
         driver="",
         layout="",
         floor=ticks[0].floor,
@@ -116,5 +124,6 @@ def _result(ticks: list[OutsideTick], known: dict[str, Any], labelled: bool, rea
 def _trace(ticks: list[OutsideTick]) -> str:
     trace = hashlib.sha256()
     for tick in ticks:
-        trace.update(np.array([tick.time_ns, *tick.pose, *tick.command, *tick.ranges]).tobytes())
+        parts = (part for part in (tick.pose, tick.command, tick.ranges) if part is not None)
+        trace.update(np.array([tick.time_ns, *chain.from_iterable(parts)]).tobytes())
     return trace.hexdigest()

@@ -204,17 +204,6 @@ def suppress(boxes: Floats, scores: Floats, iou_threshold: float, limit: int) ->
     return np.asarray(kept[:limit], np.int64)
 
 
-def intersection_over_union(first: Floats, second: Floats) -> Floats:
-    """Return intersection over union of every pair of boxes [A, 4] and [B, 4]: [A, B], 0..1."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    sides = np.maximum(high - low, 0)
-    shared = sides[..., 0] * sides[..., 1]
-    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (first, second)]
-    overlap: Floats = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12)
-    return overlap
-
-
 @lru_cache(maxsize=16)
 def logit(share: float) -> float:
     """Return the output whose sigmoid is `share`, 0..1; infinite at both ends."""

@@ -15,7 +15,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 STAGE = Stage(
     name="train",
-    version=3,
+    version=4,
     produces="model",
     config=TrainConfig,
     entry="sim2edge.train.run:run",
@@ -29,7 +29,7 @@ STAGE = Stage(
     tracked=True,
     shown=Shown(
         figures=named("map_50", "map_50_95", "floor_accuracy", "epochs"),
-        headline=lambda figures: f"mAP {figures['map_50']:.3f}",
+        headline=lambda figures: f"mAP {figures['map_50']:.3f}" if "map_50" in figures else "mAP unknown",
         report="curves.png",
         documented="retraining",
     ),

@@ -1,6 +1,7 @@
 """Draw the training curves."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +14,7 @@ PANELS = {
 }
 
 
-def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+def draw_curves(history: Sequence[Mapping[str, float | None]], path: Path) -> None:
     """Draw one panel per group of metrics, over epochs, as a PNG."""
     matplotlib.rcdefaults()  # ignore a matplotlibrc of this folder or home: artifacts are deterministic
     figure = Figure(figsize=(12, 3.6), layout="constrained")
@@ -21,7 +22,8 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     for axes, (title, names) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         for name in names:
             label = name.removeprefix("train_").removeprefix("validation_").removesuffix("_loss").replace("_", " ")
-            axes.plot(epochs, [row[name] for row in history], marker=".", label=label)
+            values = [nan if row[name] is None else row[name] for row in history]
+            axes.plot(epochs, values, marker=".", label=label)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +30,9 @@ from sim2edge.train.losses import perception_losses
 
 Report = Callable[[int, float], None]
 """Called after every step: steps done in this epoch, loss."""
+
+Row = dict[str, float | None]
+"""Figures of one epoch by name; None: the validation split leaves it undefined."""
 
 MAX_GRADIENT = 10.0
 """Norm beyond which a gradient is clipped: a rare bad batch must not derail the weights."""
@@ -51,7 +53,7 @@ class Trainer:
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train = train.to(self.device)
         self.validation = validation
-        self.history: list[dict[str, float]] = []
+        self.history: list[Row] = []
         self.speeds: list[dict[str, float]] = []
         """Speed of each epoch: not in the history, because it differs between runs."""
         self.best: dict[str, Tensor] = {}
@@ -67,9 +69,9 @@ class Trainer:
         )
 
     @property
-    def rows(self) -> list[dict[str, float]]:
+    def rows(self) -> list[Row]:
         """The history joined with the speeds."""
-        return [row | speed for row, speed in zip(self.history, self.speeds, strict=True)]
+        return [{**row, **speed} for row, speed in zip(self.history, self.speeds, strict=True)]
 
     @property
     def epoch(self) -> int:
@@ -81,7 +83,7 @@ class Trainer:
         """Whether all epochs are done, or the score has not risen for `patience` epochs."""
         return self.epoch >= self.config.epochs or self.epoch - self.best_epoch >= self.config.patience
 
-    def run_epoch(self, report: Report) -> dict[str, float]:
+    def run_epoch(self, report: Report) -> Row:
         """Train and evaluate one epoch, and return its row of the history.
 
         Raises:
@@ -92,7 +94,7 @@ class Trainer:
         batches = shuffled_batches(self.train, self.config.batch_size, variation, self._generator)
         sums, seen = self._learn(batches, report)
         seconds = time.perf_counter() - start
-        row = {
+        row: Row = {
             "epoch": float(self.epoch + 1),
             "learning_rate": float(self._schedule.get_last_lr()[0]),
             **{f"train_{name}_loss": float(value) / max(1, seen) for name, value in sums.items()},
@@ -100,7 +102,7 @@ class Trainer:
         }
         self.history.append(row)
         self.speeds.append({"train_seconds": seconds, "train_frames_per_second": len(self.train) / seconds})
-        if not self.best_epoch or row["validation_score"] > self.history[self.best_epoch - 1]["validation_score"]:
+        if not self.best_epoch or _score(row) > _score(self.history[self.best_epoch - 1]):
             self.best_epoch = self.epoch
             self.best = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
         return row
@@ -163,6 +165,10 @@ class Trainer:
             raise BadInput(f"checkpoint: does not fit this network: {str(error).splitlines()[0]}") from error
 
 
+def _score(row: Row) -> float:
+    return row["validation_score"] or 0.0
+
+
 def find_device(name: str) -> torch.device:
     """Return the device named `cpu` or `cuda`.
 
@@ -199,10 +205,14 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
-def judge(network: nn.Module, frames: Frames, batch_size: int) -> dict[str, float]:
-    """Return the network's metrics on frames; `validation_score` is the mean of floor accuracy and mAP@50."""
+def judge(network: nn.Module, frames: Frames, batch_size: int) -> Row:
+    """Return the network's metrics on frames; `validation_score` is the mean of floor accuracy and mAP@50.
+
+    Without a true box in the frames mAP is None, and the score is the floor accuracy alone.
+    """
     detections = detect(network, frames, batch_size, score_threshold=SCORE_FLOOR)
     accuracy = floor_accuracy(frames, detections)
     at_50, at_50_95, _ = mean_average_precision(frames, detections, classes=int(frames.classes.max(initial=0)) + 1)
-    values = {"floor_accuracy": accuracy, "map_50": at_50, "map_50_95": at_50_95, "score": (accuracy + at_50) / 2}
-    return {f"validation_{name}": float(np.nan_to_num(value)) for name, value in values.items()}
+    score = accuracy if at_50 is None else (accuracy + at_50) / 2
+    values = {"floor_accuracy": accuracy, "map_50": at_50, "map_50_95": at_50_95, "score": score}
+    return {f"validation_{name}": value for name, value in values.items()}

@@ -52,7 +52,7 @@ class Tracker:
         """MLflow's ids of the experiment and the run, for the summary; empty if the run is not tracked."""
         return {"mlflow": {"experiment": self._experiment, "run": self._run_id}} if self._run_id else {}
 
-    def track(self, history: Sequence[Mapping[str, float]]) -> None:
+    def track(self, history: Sequence[Mapping[str, float | None]]) -> None:
         """Send the epochs of the history that are not sent yet."""
         client = self._client
         if client is None or time.monotonic() < self._backoff_until:
@@ -60,7 +60,7 @@ class Tracker:
         if not reach_mlflow(lambda: self._send(client, history), "metrics wait", self._job.progress, tries=1):
             self._backoff_until = time.monotonic() + BACKOFF_S
 
-    def finish(self, history: Sequence[Mapping[str, float]], metrics: Mapping[str, float]) -> None:
+    def finish(self, history: Sequence[Mapping[str, float | None]], metrics: Mapping[str, float | None]) -> None:
         """Send the remaining epochs and the files, and register the model as challenger."""
         if client := self._client:
             reach_mlflow(
@@ -68,11 +68,12 @@ class Tracker:
             )
 
     def _finish(
-        self, client: "MlflowClient", history: Sequence[Mapping[str, float]], metrics: Mapping[str, float]
+        self, client: "MlflowClient", history: Sequence[Mapping[str, float | None]], metrics: Mapping[str, float | None]
     ) -> None:
         run_id = self._send(client, history)
         for name, value in metrics.items():
-            client.log_metric(run_id, f"best_{name}", value, step=len(history))
+            if value is not None:
+                client.log_metric(run_id, f"best_{name}", value, step=len(history))
         for name in PLOTS:
             client.log_artifact(run_id, str(self._job.output / name))
         version = register(client, run_id, self._job.reference, self._job.output)
@@ -80,17 +81,17 @@ class Tracker:
         client.set_terminated(run_id, "FINISHED")
         self._job.progress.log("tracked in MLflow", run=run_id, registered=f"{REGISTERED_MODEL} v{version}")
 
-    def _send(self, client: "MlflowClient", history: Sequence[Mapping[str, float]]) -> str:
+    def _send(self, client: "MlflowClient", history: Sequence[Mapping[str, float | None]]) -> str:
         from mlflow.entities import Metric, RunTag
 
         if self._run_id is None:
             self._run_id, self._sent = self._open(client)
         now = int(time.time() * 1000)
         metrics = [
-            Metric(name, value, now, int(row["epoch"]))
-            for row in history[self._sent :]
+            Metric(name, value, now, epoch)
+            for epoch, row in enumerate(history[self._sent :], start=self._sent + 1)
             for name, value in row.items()
-            if name != "epoch"
+            if name != "epoch" and value is not None
         ]
         if metrics:
             client.log_batch(self._run_id, metrics=metrics, tags=[RunTag(EPOCHS_TAG, str(len(history)))])

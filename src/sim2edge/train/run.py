@@ -26,6 +26,7 @@ from sim2edge.train.loop import Trainer
 from sim2edge.train.mlflow_tracking import Tracker
 
 CHECKPOINT = "checkpoint.pt"
+NO_BOX = "validation.parquet has no box: mAP is unknown, and the best epoch is that of the best floor accuracy"
 
 
 def run(job: Job[TrainConfig]) -> Outcome:
@@ -41,6 +42,8 @@ def run(job: Job[TrainConfig]) -> Outcome:
     validation = read_frames(dataset.path("validation.parquet"), table)
     trainer = Trainer(build_network(job.config, table), job.config, make_split(train), validation, table)
     resume(job, trainer)
+    if not len(validation.boxes):
+        job.progress.log(f"WARNING: {NO_BOX}")
     tracker = Tracker(job, {"train_frames": len(train), "validation_frames": len(validation)})
     tracker.track(trainer.rows)
     while not trainer.finished:
@@ -77,14 +80,18 @@ def train_epoch(job: Job[TrainConfig], trainer: Trainer) -> None:
     row = trainer.run_epoch(report)
     job.progress.log(
         f"epoch {trainer.epoch}",
-        loss=round(row["train_total_loss"], 4),
-        floor_accuracy=round(row["validation_floor_accuracy"], 4),
-        map_50=round(row["validation_map_50"], 4),
+        loss=_rounded(row["train_total_loss"]),
+        floor_accuracy=_rounded(row["validation_floor_accuracy"]),
+        map_50=_rounded(row["validation_map_50"]),
         frames_per_second=round(trainer.speeds[-1]["train_frames_per_second"]),
     )
     path = job.scratch / CHECKPOINT
     torch.save({"trainer": trainer.state(), **describe_run(job.config)}, path)
     job.checkpoints.save(path)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def resume(job: Job[TrainConfig], trainer: Trainer) -> None:
@@ -119,7 +126,7 @@ def warn_of_differences(then: dict[str, Any], now: dict[str, Any], progress: Pro
             progress.log(f"WARNING: the checkpoint was made with other {part}: {', '.join(differing)}", **changes)
 
 
-def finish(job: Job[TrainConfig], trainer: Trainer, table: DatasetTable, validation: Frames) -> dict[str, float]:
+def finish(job: Job[TrainConfig], trainer: Trainer, table: DatasetTable, validation: Frames) -> dict[str, float | None]:
     """Write the best epoch's network with its metadata, and return its validation metrics."""
     network = trainer.network
     network.load_state_dict(trainer.best)

@@ -11,7 +11,7 @@ from sim2edge.validate.config import ValidateConfig
 
 STAGE = Stage(
     name="validate",
-    version=3,
+    version=4,
     produces="verdict",
     config=ValidateConfig,
     entry="sim2edge.validate.run:run",
@@ -27,7 +27,11 @@ STAGE = Stage(
     grants=Grants(write=("refs/models/accepted",)),
     shown=Shown(
         figures=named("passed", "map_50", "map_50_95", "floor_accuracy", "distance_error_m"),
-        headline=lambda figures: f"{'passed ' if figures.get('passed', True) else ''}{figures['map_50']:.3f}",
+        headline=lambda figures: (
+            f"{'passed ' if figures.get('passed', True) else ''}{figures['map_50']:.3f}"
+            if "map_50" in figures
+            else "mAP unknown"
+        ),
         report="confusion_matrix.png",
         documented="gate",
     ),

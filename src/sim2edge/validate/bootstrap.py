@@ -6,7 +6,8 @@
 
 Whole episodes are drawn: frames of one drive resemble each other, and drawing frames would make intervals far too
 narrow. COCO's matching runs once per model; a resample then only weighs its frames. With every weight 1 the metrics
-equal those of `mean_average_precision`.
+equal those of `mean_average_precision`; with other weights those of the repeated frames, except that among equal scores
+all copies of one detection come before those of the next.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,7 @@ import numpy.typing as npt
 
 from sim2edge.recipes.perception import Detections, Integers
 from sim2edge.recipes.perception_frames import Frames
-from sim2edge.recipes.perception_metrics import match_detections
-
-Doubles = npt.NDArray[np.float64]
+from sim2edge.recipes.perception_metrics import MAX_DETECTIONS, Doubles, match_detections, overlaps, pixel_boxes
 
 SEED = 20
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -69,7 +68,7 @@ def resample(
     where, errors = distance_errors(frames, working)
     precisions = average_precisions(match_all(frames, detections, classes), weights)
     there = ~np.isnan(precisions[:, :, :1])
-    means = np.where(there, precisions, 0).sum(axis=1) / there.sum(axis=1).clip(min=1)
+    means = _ratio(np.where(there, precisions, 0).sum(axis=1), there.sum(axis=1) + 0.0)
     return {
         "floor_accuracy": _ratio(weights @ right, weights.sum(axis=1)),
         "floor_recall": _ratio(weights @ (floors & right).T, weights @ floors.T),
@@ -95,10 +94,11 @@ def distance_errors(frames: Frames, detections: Sequence[Detections]) -> tuple[I
         span = slice(frames.starts[n], frames.starts[n + 1])
         matched = match_detections(found, frames.boxes[span], frames.classes[span])
         hit = matched >= 0
-        error = np.abs(found.distances_m[hit] - frames.distances_m[span][matched[hit]])
-        errors.append(error[~np.isnan(frames.distances_m[span][matched[hit]])])
+        true = frames.distances_m[span][matched[hit]].astype(np.float64)
+        known = ~np.isnan(true)
+        errors.append(np.abs(found.distances_m[hit][known] - true[known]))
         where.append(np.full(len(errors[-1]), n))
-    return np.concatenate(where), np.concatenate(errors).astype(np.float64)
+    return np.concatenate(where), np.concatenate(errors)
 
 
 def average_precisions(matches: Sequence[ClassMatches], weights: Doubles) -> Doubles:
@@ -127,21 +127,16 @@ def average_precision(matches: ClassMatches, weights: Doubles) -> Doubles:
 def match_all(frames: Frames, detections: Sequence[Detections], classes: int) -> list[ClassMatches]:
     """Match the detections of each class by the rules of COCO's evaluation."""
     height, width = frames.images.shape[1:3]
-    side = np.array([width, height, width, height], np.float32)
     owners = np.repeat(np.arange(len(frames)), np.diff(frames.starts))
     rows: list[list[tuple[int, float, npt.NDArray[np.bool_]]]] = [[] for _ in range(classes)]
     for n, found in enumerate(detections):
         span = slice(frames.starts[n], frames.starts[n + 1])
-        predicted = (found.boxes * side).astype(np.float64)
-        # Rounded as in `coco_results`, to get the same matches as COCO's evaluation of its file.
-        predicted = np.concatenate([predicted[:, :2], predicted[:, 2:] - predicted[:, :2]], axis=1).round(2)
-        scores = found.scores.astype(np.float64).round(5)
+        predicted = pixel_boxes(found.boxes, height, width)
+        true, kinds = pixel_boxes(frames.boxes[span], height, width), frames.classes[span]
         for kind in np.unique(found.classes):
-            mine = (found.classes == kind).nonzero()[0]
-            true = (frames.boxes[span][frames.classes[span] == kind] * side).astype(np.float64)
-            rows[kind] += [
-                (n, score, hit) for score, hit in zip(scores[mine], _match(predicted[mine], true), strict=True)
-            ]
+            mine = (found.classes == kind).nonzero()[0][:MAX_DETECTIONS]
+            hits = _match(overlaps(predicted[mine], true[kinds == kind]))
+            rows[kind] += [(n, score, hit) for score, hit in zip(found.scores[mine], hits, strict=True)]
     return [
         _sort(rows[kind], np.bincount(owners[frames.classes == kind], minlength=len(frames))) for kind in range(classes)
     ]
@@ -154,11 +149,10 @@ def _sort(rows: Sequence[tuple[int, float, npt.NDArray[np.bool_]]], truth: Integ
     return ClassMatches(where, hits.T, truth.astype(np.float64))
 
 
-def _match(predicted: Doubles, true: Doubles) -> Iterator[npt.NDArray[np.bool_]]:
-    """Yield the IoUs at which each detection (x, y, width, height), best first, matches a still free box (corners)."""
-    overlaps = _overlaps(predicted, true)
-    free = np.ones((len(IOUS), len(true)), bool)
-    for row in overlaps:
+def _match(shared: Doubles) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yield the IoUs at which each detection, best first, matches a still free box, from their overlaps [A, B]."""
+    free = np.ones((len(IOUS), shared.shape[1]), bool)
+    for row in shared[:, ::-1]:  # of boxes that are overlapped equally, COCO's evaluation matches the last
         if not len(row) or row.max() < IOUS[0]:
             yield np.zeros(len(IOUS), bool)
             continue
@@ -167,15 +161,6 @@ def _match(predicted: Doubles, true: Doubles) -> Iterator[npt.NDArray[np.bool_]]
         hit = usable.max(axis=1) >= IOUS
         free[hit, best[hit]] = False
         yield hit
-
-
-def _overlaps(predicted: Doubles, true: Doubles) -> Doubles:
-    low = np.maximum(predicted[:, None, :2], true[None, :, :2])
-    high = np.minimum(predicted[:, None, :2] + predicted[:, None, 2:], true[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    areas = predicted[:, 2:].prod(axis=1)[:, None] + (true[:, 2:] - true[:, :2]).prod(axis=1)[None]
-    overlap: Doubles = shared / (areas - shared)
-    return overlap
 
 
 def interval(samples: Doubles, confidence: float) -> tuple[float, float] | None:

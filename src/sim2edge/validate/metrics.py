@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from sim2edge.recipes.perception import Detections, Floats, Integers
 from sim2edge.recipes.perception_frames import DatasetTable, Frames
-from sim2edge.recipes.perception_metrics import floor_accuracy, match_detections, mean_average_precision
-from sim2edge.validate.bootstrap import Doubles, distance_errors, resample
+from sim2edge.recipes.perception_metrics import Doubles, floor_accuracy, match_detections, mean_average_precision
+from sim2edge.validate.bootstrap import distance_errors, resample
 
 
 @dataclass(frozen=True)

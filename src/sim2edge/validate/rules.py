@@ -8,19 +8,22 @@ so that losses of several promotions do not add up.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from sim2edge.errors import BadInput
-from sim2edge.validate.bootstrap import Doubles, interval
+from sim2edge.recipes.perception_metrics import Doubles
+from sim2edge.validate.bootstrap import interval
 from sim2edge.validate.config import DEFAULT, ValidateConfig
 from sim2edge.validate.metrics import Evaluation
 from sim2edge.validate.support import Supports
 
 HIGHER_IS_BETTER = {"floor_accuracy": True, "map_50": True, "map_50_95": True, "distance_error_m": False}
 """The metrics compared with the best model so far, and their direction."""
+
+NO_BOX = "test.parquet has no box to judge it by"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Rule:
     reference: str | None = None
     """The model that a difference refers to."""
     note: str = ""
-    """Why the rule is not judged."""
+    """Why the rule is not judged, or cannot pass."""
 
     @property
     def state(self) -> str:
@@ -76,7 +79,7 @@ def check(
         hold("finite outputs, share of frames", model.metrics["finite_outputs"], 1.0),
         *overall_floors(model, config),
         *named_floors(model, supports, config),
-        hold("map_50_95 is a number", model.metrics["map_50_95"], 0.0),
+        say_undefined(hold("map_50_95 is a number", model.metrics["map_50_95"], 0.0), model.metrics["map_50_95"]),
     ]
     few = f"{episodes} test episode{'s' * (episodes != 1)}" if model.samples is None else ""
     return rules + [rule for name in HIGHER_IS_BETTER for rule in comparison(name, model, references, few, config)]
@@ -86,7 +89,13 @@ def overall_floors(model: Evaluation, config: ValidateConfig) -> Iterator[Rule]:
     """Yield the rules that compare metrics of the whole test split with their floors."""
     for name in ("floor_accuracy", "map_50"):
         between = interval(model.samples[name], config.confidence) if model.samples else None
-        yield hold(f"{name} >= floor", model.metrics[name], getattr(config.floors, name), between)
+        rule = hold(f"{name} >= floor", model.metrics[name], getattr(config.floors, name), between)
+        yield say_undefined(rule, model.metrics[name])
+
+
+def say_undefined(rule: Rule, value: float | None) -> Rule:
+    """Return the rule unchanged or, if the test split leaves its value undefined, with the reason why it fails."""
+    return rule if value is not None else replace(rule, passed=False, note=NO_BOX)
 
 
 def named_floors(model: Evaluation, supports: Supports, config: ValidateConfig) -> Iterator[Rule]:

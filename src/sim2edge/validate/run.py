@@ -15,9 +15,9 @@ from sim2edge.recipes import load_network
 from sim2edge.recipes.perception import Detections, Integers
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames
 from sim2edge.recipes.perception_inference import detect
-from sim2edge.recipes.perception_metrics import SCORE_FLOOR, coco_results
+from sim2edge.recipes.perception_metrics import SCORE_FLOOR, Doubles, coco_results, round_results
 from sim2edge.stage import Artifact, Job, Outcome
-from sim2edge.validate.bootstrap import Doubles, draw_weights
+from sim2edge.validate.bootstrap import draw_weights
 from sim2edge.validate.config import ValidateConfig
 from sim2edge.validate.metrics import Evaluation, evaluate
 from sim2edge.validate.report import write_report, write_rules
@@ -61,7 +61,8 @@ class Examination:
         """
         detections, threshold = examine(model, self.frames, self.table, self._job.config.batch_size)
         if keep:
-            keep.write_text(json.dumps(coco_results(detections, self.table.height, self.table.width)), encoding="utf-8")
+            results = round_results(coco_results(detections, self.table.height, self.table.width))
+            keep.write_text(json.dumps(results), encoding="utf-8")
         return evaluate(self.frames, detections, self.table, threshold, self._weights)
 
 
