@@ -3,7 +3,9 @@
     labels = drop_wrong_labels("/labels", labels, (640, 480))      # None for each message with a wrong box
 
 A single message with a wrong box costs its tick. Where more are wrong, so is the convention: fractions for pixels, the
-size of another image, width and height for corners, degrees for radians, bearings that are positive to the right.
+size of another image, width and height for corners, degrees for radians. Bearings that are positive to the right show
+only over a whole log: of an object that is nearly outside of the image, the visible part may be on the other side than
+its middle.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,9 @@ FRACTION_PX = 1.5
 SIDE_SHARE, SIDE_RAD = 0.05, 0.1
 """A box this far from the image's middle, as a share of its width, and a bearing this large have a side."""
 MAX_HIDDEN = 0.3
-"""The visible part of an object that is hidden by more may be on the other side than its middle."""
+"""Of an object of which more is hidden or outside the image the visible part may be on the other side."""
+MIN_SIDED, MAX_CONTRARY = 5, 0.5
+"""Bearings are refused if more than this share of at least so many contradict the side of their box."""
 MAX_BEARING_RAD = 3.1417
 MAX_DISTANCE_M = 1000.0
 MANY_BOXES = 100
@@ -37,7 +41,40 @@ def drop_wrong_labels(topic: str, labels: Sequence[Labels | None], size: Size) -
     if wrong > MAX_WRONG_SHARE * boxed:
         number, problem = next((number, problem) for number, problem in enumerate(problems) if problem)
         raise BadLog(f"{topic}: message {number}: {problem}; so in {wrong} of {boxed} messages with boxes")
-    return [None if problem else label for label, problem in zip(labels, problems, strict=True)]
+    kept = [None if problem else label for label, problem in zip(labels, problems, strict=True)]
+    check_sides(topic, kept, size)
+    return kept
+
+
+def check_sides(topic: str, labels: Sequence[Labels | None], size: Size) -> None:
+    """Check that bearings are on the side of their boxes: positive to the left.
+
+    Raises:
+        BadLog: most are not; names the first.
+    """
+    sides = [
+        (number, box, side * bearing < 0)
+        for number, label in enumerate(labels)
+        for box in (label.boxes if label is not None else ())
+        if (bearing := box.bearing_rad) is not None
+        if (side := side_of(box, size)) and abs(bearing) > SIDE_RAD
+    ]
+    contrary = [(number, box) for number, box, is_contrary in sides if is_contrary]
+    if len(sides) >= MIN_SIDED and len(contrary) > MAX_CONTRARY * len(sides):
+        number, box = contrary[0]
+        here = f"bearing_rad is {box.bearing_rad:g} of a box from x {box.x_min:g} to {box.x_max:g}"
+        raise BadLog(
+            f"{topic}: message {number}: {here}: expected positive to the left of the camera's direction; "
+            f"so in {len(contrary)} of {len(sides)} boxes"
+        )
+
+
+def side_of(box: LabelledBox, size: Size) -> int:
+    """Return 1 for a box left of the image's middle, -1 for one on the right, 0 if that is not certain."""
+    if max(box.occlusion, box.truncation) > MAX_HIDDEN:
+        return 0
+    left, right = box.x_max / size[0] < 0.5 - SIDE_SHARE, box.x_min / size[0] > 0.5 + SIDE_SHARE
+    return int(left) - int(right)
 
 
 def labels_problem(labels: Labels, size: Size) -> str:
@@ -50,7 +87,7 @@ def labels_problem(labels: Labels, size: Size) -> str:
 
 def box_problem(box: LabelledBox, size: Size) -> str:
     """Return what is wrong with a box; empty if nothing is."""
-    return _corner_problem(box, size) or _place_problem(box, size)
+    return _corner_problem(box, size) or _place_problem(box)
 
 
 def _corner_problem(box: LabelledBox, size: Size) -> str:
@@ -64,18 +101,11 @@ def _corner_problem(box: LabelledBox, size: Size) -> str:
     return ""
 
 
-def _place_problem(box: LabelledBox, size: Size) -> str:
-    if not 0 < box.distance_m <= MAX_DISTANCE_M:
+def _place_problem(box: LabelledBox) -> str:
+    if box.distance_m is not None and not 0 < box.distance_m <= MAX_DISTANCE_M:
         return f"distance_m is {box.distance_m:g}: expected metres from the camera, more than 0"
-    if abs(box.bearing_rad) > MAX_BEARING_RAD:
+    if abs(box.bearing_rad or 0) > MAX_BEARING_RAD:
         return f"bearing_rad is {box.bearing_rad:g}: expected radians from -pi to pi"
-    right, left = box.x_min / size[0] - 0.5, 0.5 - box.x_max / size[0]
-    contrary = (right > SIDE_SHARE and box.bearing_rad > SIDE_RAD) or (
-        left > SIDE_SHARE and box.bearing_rad < -SIDE_RAD
-    )
-    if contrary and box.occlusion <= MAX_HIDDEN:
-        side = "right" if right > SIDE_SHARE else "left"
-        return f"bearing_rad is {box.bearing_rad:g}, but the box is on the {side}: bearings are positive to the left"
     return ""
 
 

@@ -28,8 +28,8 @@ FROZEN_M, FROZEN_RAD, FROZEN_TICKS = 2.0, 1.0, 10
 JUMP_M, JUMP_M_S, JUMP_SHARE = 0.2, 20.0, 0.1
 """Two senders: so many of the steps from a pose to the next are so long, and of such a speed."""
 LEAST_CONTRAST = 1.0
-"""Standard deviation of the grey levels at an eighth of the size, below which an image is of one colour, levels of 255. At
-that size the noise of a covered camera averages out, and a dark room keeps its shapes."""
+"""Standard deviation of the channels at an eighth of the size, below which an image is of one colour.
+At that size the noise of a covered camera averages out, and a dark room keeps its shapes."""
 BLANK_SHARE = 0.95
 FEWEST_RETURNS = 10
 """A scan with fewer returns may well be repeated by chance."""
