@@ -66,7 +66,7 @@ case "$what" in
     install --constraint "$project/requirements-stages.txt" --target /opt/tests pytest pytest-timeout hypothesis cryptography
     # The libraries by which tests write inputs and read results; numpy and others are the image's own.
     install --constraint "$project/requirements-stages.txt" --target /opt/tests --no-deps \
-      foxglove-sdk mcap mcap-protobuf-support lz4 zstandard protobuf onnx ml-dtypes typing-extensions
+      foxglove-sdk mcap mcap-protobuf-support lz4 zstandard protobuf onnx ml-dtypes typing-extensions pycocotools
     install --constraint "$project/requirements.txt" --target /opt/tests --no-deps kubernetes-validate importlib-resources
     ;;
   code)

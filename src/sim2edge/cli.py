@@ -10,6 +10,7 @@ stages (sim2edge <stage> --help: inputs, every field of the config, examples):
 commands (sim2edge <command> --help):
     ls, show, lineage, cost, compare         list artifacts; print a manifest, its origin, cost; compare two
     note ARTIFACT [--name ...] [--star]      name, star, describe or archive an artifact
+    coco ARTIFACT FOLDER                     write frames or a dataset as COCO: pictures and annotation files
     reproduce                                run a stage again from a manifest and compare
     gc [--policy FILE], reindex              delete leftovers, retire old artifacts; index unlisted ones
     config, schema                           fields of a stage's config; JSON schema of a manifest
@@ -69,6 +70,7 @@ COMMANDS = {
     "retrain": "sim2edge.retrain_commands:main",
     "gc": "sim2edge.gc_commands:main",
     "note": "sim2edge.note_commands:main",
+    "coco": "sim2edge.coco_command:main",
     "withdraw": "sim2edge.withdraw_commands:main",
     "stages": "sim2edge.stage_commands:main",
     "summarize": "sim2edge.capture.batch_summary:main",

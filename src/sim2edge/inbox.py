@@ -32,6 +32,12 @@ from sim2edge.manifest import File, check_partition
 from sim2edge.stage import Stage
 
 READY = "READY.json"
+LOG_SUFFIXES = (".mcap", ".mcap.zstd", ".mcap.zst", ".db3", ".db3.zstd", ".bag")
+"""Endings of the logs that a batch consists of."""
+BAG_METADATA = "metadata.yaml"
+"""Makes one log of the files of a ROS 2 bag beside it."""
+PAYLOAD = (*sorted({f"*.{suffix.rpartition('.')[2]}" for suffix in LOG_SUFFIXES}), f"*/{BAG_METADATA}")
+"""Patterns of the files in the inbox, besides `READY.json`; short, as a user's inline policy has 2,048 characters."""
 MAX_FILES = 10_000
 """The most episodes of a batch."""
 MAX_READY_BYTES = 8 << 20

@@ -5,9 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from augment.frame_files import BEAMS, make_row, write_batch
-from augment.test_run import augment as augment
-from augment.test_run import read, refused, rows_of
+from augment.frame_files import BEAMS, make_row, rows_of, write_batch
+from augment.test_run import read, refused
 
 from sim2edge.augment.split import SPLITS
 from sim2edge.frames.columns import frames_schema

@@ -11,53 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from augment.frame_files import BEAMS, HEIGHT, WIDTH, make_row, write_batch
+from augment.frame_files import BEAMS, HEIGHT, WIDTH, make_row, rows_of, write_batch
 from pydantic import ValidationError
 
 from sim2edge.augment import STAGE
 from sim2edge.augment.config import AugmentConfig
-from sim2edge.augment.run import run
 from sim2edge.augment.split import SPLITS, split_of
 from sim2edge.errors import BadInput
 from sim2edge.frames.columns import frames_schema
-from sim2edge.progress import JsonProgress
-from sim2edge.stage import Artifact, Job
-
-SHARES: dict[str, Any] = {"validation": 0.25, "test": 0.25}
-
-
-@pytest.fixture
-def augment(tmp_path: Path):
-    """Run the stage; the folder it leaves."""
-    runs = iter(range(100))
-
-    def call(*batches: Artifact, **fields: Any) -> Path:
-        output = tmp_path / f"dataset{next(runs)}"
-        output.mkdir()
-        job = Job(
-            config=AugmentConfig(**{**SHARES, **fields}),
-            partition="one",
-            reference="dataset/one/" + "0" * 16,
-            inputs={"frames": batches},
-            output=output,
-            scratch=tmp_path,
-            measurements=tmp_path,
-            progress=JsonProgress("augment"),
-            checkpoints=None,  # type: ignore[arg-type]
-        )
-        outcome = run(job)
-        assert outcome.summary == json.loads((output / "dataset.json").read_text())
-        return output
-
-    return call
+from sim2edge.stage import Artifact
 
 
 def read(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def rows_of(folder: Path, split: str) -> list[dict[str, Any]]:
-    return pq.read_table(folder / f"{split}.parquet").to_pylist()
 
 
 def test_no_episode_is_in_two_splits_and_none_is_lost(tmp_path, augment):

@@ -164,7 +164,18 @@ def test_only_push_writes_what_devices_trust_and_not_even_push_the_root():
 
 def test_a_producer_delivers_its_own_batches_and_reads_no_others():
     grants = grants_of("producer-farm")
-    assert may(grants.write, "inbox/farm.1/monday/a.mcap")
+    for name in (
+        "a.mcap",
+        "a.mcap.zstd",
+        "a.mcap.zst",
+        "bag/a_0.db3",
+        "bag/a_0.db3.zstd",
+        "a.bag",
+        "bag/metadata.yaml",
+    ):
+        assert may(grants.write, f"inbox/farm.1/monday/{name}")
+        assert may(grants_of("ingest").write, f"inbox/lab-1/{name}")
+    assert not may(grants.write, "inbox/farm.1/monday/a.sh")
     assert may(grants.create, "inbox/farm.1/READY.json")
     assert not may(grants.write, "inbox/farm.1/READY.json")
     for foreign in ("inbox/farm-2.1/", "inbox/farm2/", "inbox/lab-1/", "registered/farm.1.json/", "episodes/farm.1/"):

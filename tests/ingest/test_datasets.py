@@ -15,8 +15,8 @@ from sim2edge.config import load
 from sim2edge.errors import BadInput
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.datasets.convert import as_logs
-from sim2edge.ingest.mcap_reader import read_messages
 from sim2edge.ingest.messages import reader_for
+from sim2edge.ingest.read_log import Limits, LogReader
 
 SCALES = ("dataset.full_speed_m_s=2", "dataset.full_turn_rad_s=3")
 Messages = dict[str, list[tuple[int, object]]]
@@ -55,7 +55,7 @@ class Converted(Heard):
 def _read(path: Path) -> Messages:
     roles = {"/camera/image": "image", "/robot/control": "command", "/robot/pose": "pose", "/lidar/scan": "scan"}
     found: Messages = {}
-    for schema, channel, message in read_messages(path):
+    for schema, channel, message in LogReader(path, Limits(1 << 30)):
         role = roles[channel.topic]
         stamp, value = reader_for(role, schema, channel)(message.data, 0)
         assert stamp in (None, message.log_time)

@@ -11,6 +11,7 @@ from ingest.conftest import read_ticks
 
 from sim2edge import cli
 from sim2edge.clean.episode_log import CONTROL, LABELS, POSE, TOPICS, read_log
+from sim2edge.ingest import STAGE
 
 
 @pytest.fixture
@@ -67,4 +68,4 @@ def test_it_can_be_reproduced_and_traced(own, ingest, capsys):
     assert cli.main(["reproduce", reference]) == 0
     assert "10 of 10 files identical" in capsys.readouterr().out
     assert cli.main(["lineage", reference]) == 0
-    assert "ingest v2" in capsys.readouterr().out
+    assert f"ingest v{STAGE.version}" in capsys.readouterr().out

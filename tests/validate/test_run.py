@@ -1,6 +1,8 @@
 """Verdicts on a bus: what they hold, who becomes champion, and that judging twice is the same run."""
 
+import contextlib
 import csv
+import io
 import json
 import shutil
 
@@ -8,6 +10,8 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from perception_data import Diary, make_rows, put_artifact, run_stage, write_dataset, write_split
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from sim2edge import registry
 from sim2edge.errors import BadInput
@@ -33,6 +37,7 @@ def test_a_verdict_holds_what_the_format_says(bus, dataset, put_model, tmp_path)
     folder = bus.fetch(manifest, tmp_path / "verdict").folder
     assert {path.name for path in folder.iterdir()} == {
         "verdict.json", "rules.csv", "confusion_matrix.csv", "confusion_matrix.png", "roc.png", "detections.json",
+        "truth.json",
     }  # fmt: skip
     verdict = json.loads((folder / "verdict.json").read_text())
     assert verdict["passed"] is True
@@ -44,6 +49,12 @@ def test_a_verdict_holds_what_the_format_says(bus, dataset, put_model, tmp_path)
     assert verdict["metrics"]["frames"] == manifest.summary["frames"] == 30
     detections = json.loads((folder / "detections.json").read_text())
     assert set(detections[0]) == {"image_id", "category_id", "bbox", "score"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(truth := COCO(str(folder / "truth.json")), truth.loadRes(detections), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert evaluation.stats[1] == pytest.approx(verdict["metrics"]["map_50"], abs=1e-4)
     lines = (folder / "confusion_matrix.csv").read_text().splitlines()
     assert lines[0] == "head,truth,predicted,count"
     assert len(lines) == 1 + len(FLOORS) ** 2 + (1 + len(CLASSES)) ** 2

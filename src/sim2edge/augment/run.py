@@ -26,6 +26,7 @@ from sim2edge.augment.survey import Survey, survey
 from sim2edge.augment.transforms import mirror_order
 from sim2edge.augment.variation import Variation, vary_table
 from sim2edge.errors import BadInput
+from sim2edge.frames.coco_file import CocoWriter
 from sim2edge.recipes.perception import CLASSES, FLOORS
 from sim2edge.stage import Job, Outcome, Progress
 
@@ -43,12 +44,15 @@ def run(job: Job[AugmentConfig]) -> Outcome:
     found = survey(batches, job.config)
     lidar = next((batch.stats.lidar for batch in batches if batch.stats.lidar), None)
     variation = Variation(job.config, found.factors(job.config), find_mirror(lidar, job.config))
+    size = batches[0].stats.height, batches[0].stats.width
     schema = describe_dataset(batches[0].stats, lidar)
     with ExitStack() as stack:
-        writers = {
-            split: stack.enter_context(SplitWriter(job.output / f"{split}.parquet", schema, job.config))
-            for split in SPLITS
-        }
+        writers = {}
+        for split in SPLITS:
+            truth = stack.enter_context(CocoWriter(job.output / f"{split}.coco.json", *size))
+            writers[split] = stack.enter_context(
+                SplitWriter(job.output / f"{split}.parquet", schema, job.config, truth)
+            )
         pool = stack.enter_context(ThreadPoolExecutor(job.config.workers))
         write_splits(batches, found, variation, writers, pool, job.progress)
     dataset = describe(batches, lidar, found, writers, job.config) | ({"set_aside": list(misfits)} if misfits else {})
@@ -76,13 +80,14 @@ def find_mirror(lidar: Lidar | None, config: AugmentConfig) -> np.ndarray:
 
 
 class SplitWriter:
-    """Writes one split in row groups of equal size, and counts its frames, classes and floors."""
+    """Writes one split, also as COCO, in row groups of equal size; counts its frames, classes and floors."""
 
-    def __init__(self, path: Path, schema: pa.Schema, config: AugmentConfig) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, config: AugmentConfig, truth: CocoWriter) -> None:
         self.frames = 0
         self.classes: Counter[str] = Counter()
         self.floors: Counter[str] = Counter()
         self._schema = schema
+        self._truth = truth
         self._rows = config.row_group_rows
         self._pending: pa.Table = self._schema.empty_table()
         few_values = ["episode_id", "floor", "boxes.list.element.class"]
@@ -98,6 +103,7 @@ class SplitWriter:
         self.frames += len(table)
         self.classes.update(table["boxes"].combine_chunks().flatten().field("class").to_pylist())
         self.floors.update(table["floor"].to_pylist())
+        self._truth.write(table)
         self._pending = pa.concat_tables([self._pending, table.select(self._schema.names)])
         full = len(self._pending) // self._rows * self._rows
         if full:

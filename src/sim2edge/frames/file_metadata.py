@@ -7,10 +7,13 @@ It is the key `sim2edge` of the file's key-value metadata, so a reader needs nei
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from sim2edge.errors import BadInput
 from sim2edge.frames.episode import Scan
 from sim2edge.recipes.perception import CLASSES, FLOORS
 
@@ -49,3 +52,16 @@ def describe(schema: pa.Schema, height: int, width: int, scan: Scan | None) -> p
         "units": {name: unit for name, unit in UNITS.items() if name.partition(".")[0] in schema.names},
     }
     return schema.with_metadata({KEY: json.dumps(content)})
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return height and width, pixels, of the images in a file.
+
+    Raises:
+        BadInput: the file has no description, as those of clean and augment before version 3.
+    """
+    found = (pq.read_schema(path).metadata or {}).get(KEY.encode())
+    if found is None:
+        raise BadInput(f"{path.name}: does not describe itself: make it again with this version")
+    image = json.loads(found)["image"]
+    return image["height"], image["width"]

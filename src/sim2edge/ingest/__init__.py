@@ -1,12 +1,13 @@
-"""The ingest stage: turn MCAP logs of other producers (a robot, a Webots farm) into a batch of episodes.
+"""The ingest stage: turn logs of other producers (a robot, a Webots farm) into a batch of episodes.
 
     sim2edge ingest logs/ --partition lab-1                                    deliver a folder, then build the batch
     sim2edge ingest logs/ --partition lab-1 topics.image=/front/image floor=wood skip_bad=true
     sim2edge ingest --partition lab-1                                          the files of a producer in inbox/lab-1/
 
-ROS 2 bags in MCAP, Foxglove logs and our own logs are supported; `docs/ingest.md` lists topics and schemas.
+ROS 1 and ROS 2 bags, Foxglove logs and our own logs are supported; `docs/ingest.md` lists topics and schemas.
 """
 
+from sim2edge.inbox import PAYLOAD
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.stage import Grants, Image, Shown, Source, Stage, named
 
@@ -25,7 +26,7 @@ STAGE = Stage(
         deliver="sim2edge.ingest.deliver:deliver_folder",
     ),
     instead_of="capture",
-    grants=Grants(read=("inbox/*",), write=("inbox/*.mcap",), create=("inbox/*/READY.json",)),
+    grants=Grants(read=("inbox/*",), write=tuple(f"inbox/{each}" for each in PAYLOAD), create=("inbox/*/READY.json",)),
     shown=Shown(
         figures=named("episodes", "successes", "success_rate", "frames"),
         headline=lambda figures: f"{figures['success_rate']:.0%} ok",

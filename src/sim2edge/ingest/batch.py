@@ -11,8 +11,9 @@ from pathlib import Path
 from sim2edge.episodes.moment import episode_id
 from sim2edge.episodes.result import EpisodeResult
 from sim2edge.errors import BadInput
+from sim2edge.ingest.bad_log import BadLog
 from sim2edge.ingest.config import IngestConfig
-from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.log_files import LogFiles, group_logs
 from sim2edge.ingest.report import LogReport, Report, report_log, report_refused
 from sim2edge.ingest.understand import floor_at, understand
 from sim2edge.ingest.write_episode import write_episode
@@ -35,32 +36,33 @@ def go_through(
 ) -> Batch:
     """Read every log of `folder`, and write the episodes below `output`, if given.
 
-    An episode has the index of its file, so that leaving out a log renumbers no other.
+    An episode has the index of its log, so that leaving out a log renumbers no other.
 
     Raises:
         BadInput: a log is bad and `skip_bad` is off, or all are bad.
     """
     found = Batch()
-    for index, source in enumerate(sources):
+    logs = group_logs(sources)
+    for index, log in enumerate(logs):
         identity = episode_id(batch, index)
         try:
-            _take(found, identity, source, folder, config, output)
+            _take(found, identity, log, folder, config, output)
         except BadLog as error:
-            found.logs.append(report_refused(source, str(error)))
+            found.logs.append(report_refused(log.source, str(error)))
             if output is not None:
                 shutil.rmtree(output / identity, ignore_errors=True)
         done = [log for log in found.logs if log.refused is None]
         refused = len(found.logs) - len(done)
-        progress.update(index + 1, len(sources), ticks=sum(log.ticks for log in done), refused=refused)
+        progress.update(index + 1, len(logs), ticks=sum(log.ticks for log in done), refused=refused)
     refuse_bad(Report(batch=batch, logs=tuple(found.logs)), config)
     return found
 
 
-def _take(found: Batch, identity: str, source: File, folder: Path, config: IngestConfig, output: Path | None) -> None:
-    understood = understand(folder / source.path, config)
+def _take(found: Batch, identity: str, log: LogFiles, folder: Path, config: IngestConfig, output: Path | None) -> None:
+    understood = understand(folder / log.path, config)
     if output is not None:
-        found.results.append(write_episode(output / identity, identity, source, understood, config))
-    found.logs.append(report_log(source, identity, understood, floor_at(understood, 0, config)))
+        found.results.append(write_episode(output / identity, identity, log.source, understood, config))
+    found.logs.append(report_log(log.source, identity, understood, floor_at(understood, 0, config)))
 
 
 def refuse_bad(report: Report, config: IngestConfig) -> None:

@@ -136,4 +136,7 @@ class IngestConfig(InboxConfig):
         default=92, ge=30, le=100, description="quality of images encoded here, percent; a JPEG is kept unchanged"
     )
     max_pixels: int = Field(default=8_300_000, ge=1024, le=100_000_000, description="largest image, pixels")
-    skip_bad: bool = Field(default=False, description="leave bad logs out instead of refusing the batch")
+    skip_bad: bool = Field(
+        default=False,
+        description="leave bad logs out, and keep the readable start of truncated ones, instead of refusing the batch",
+    )

@@ -2,7 +2,8 @@
 
 Datasets of other projects are converted to logs before (`datasets/`).
 
-Only regular files that end in `.mcap` are taken; a symbolic link refuses the folder, as its target may be elsewhere.
+Only regular files whose names end like a log's are taken, and the metadata of ROS 2 bags; a symbolic link refuses the
+folder, as its target may be elsewhere.
 """
 
 import os
@@ -11,12 +12,11 @@ from pathlib import Path
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
-from sim2edge.inbox import MAX_FILES, check_path, check_size, deliver, describe
+from sim2edge.inbox import LOG_SUFFIXES, MAX_FILES, check_path, check_size, deliver, describe
 from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.log_files import choose_files
 from sim2edge.manifest import check_partition
 from sim2edge.stage import Progress
-
-SUFFIX = ".mcap"
 
 
 def deliver_folder(bus: Bus, batch: str, folder: Path, config: IngestConfig, progress: Progress) -> None:
@@ -37,7 +37,7 @@ def deliver_folder(bus: Bus, batch: str, folder: Path, config: IngestConfig, pro
 def _deliver_logs(bus: Bus, batch: str, folder: Path, config: IngestConfig, progress: Progress) -> None:
     files, left_out = find_logs(folder, config)
     if left_out:
-        progress.log(f"not {SUFFIX}, left out: {', '.join(left_out)}")
+        progress.log(f"not logs, left out: {', '.join(left_out)}")
     from sim2edge.ingest.batch import go_through
 
     sources = [describe(folder, path) for path in files]
@@ -55,10 +55,10 @@ def find_logs(folder: Path, config: IngestConfig) -> tuple[list[str], list[str]]
     if not folder.is_dir():
         raise BadInput(f"{folder}: not a folder")
     found = sorted(_walk(folder))
-    logs = [path for path in found if path.endswith(SUFFIX)]
-    others = [path for path in found if not path.endswith(SUFFIX)]
+    logs, others = choose_files(found)
     if not logs:
-        raise BadInput(f"{folder}: has no {SUFFIX} files" + (f", but {others[0]!r}" if others else ""))
+        kinds = ", ".join(LOG_SUFFIXES)
+        raise BadInput(f"{folder}: has no logs ({kinds})" + (f", but {others[0]!r}" if others else ""))
     if len(logs) > MAX_FILES:
         raise BadInput(f"{folder}: {len(logs)} logs, a batch has at most {MAX_FILES}")
     for path in logs:

@@ -1,95 +1,100 @@
 """Read the messages of an MCAP file in the order they were written, and explain why a file cannot be read.
 
-    for schema, channel, message in read_messages(path):
+    for schema, channel, message in read_mcap(file, size, ended):
 
 The reader checks the CRCs, the end of the file, and the sizes that the file claims, before allocating memory for them.
 """
 
 import io
-import os
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr
-from pathlib import Path
-from typing import Any, BinaryIO
+from functools import partial
+from typing import IO, Any, Protocol, cast
 
 import zstandard
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from mcap.exceptions import EndOfFile, McapError
+from mcap.exceptions import EndOfFile, InvalidMagic
 from mcap.records import Channel, Chunk, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap_protobuf.decoder import DecoderFactory as ProtobufDecoders
 from mcap_ros2.decoder import DecoderFactory as Ros2Decoders
 
-from sim2edge.lines import join_lines
+from sim2edge.ingest.bad_log import DAMAGE as DAMAGE
+from sim2edge.ingest.bad_log import MAX_RECORD, Truncated
+from sim2edge.ingest.bad_log import BadLog as BadLog
+from sim2edge.ingest.bad_log import words_of as words_of
+from sim2edge.ingest.ros_types import to_ros2
 
 MAGIC = b"\x89MCAP0\r\n"
-MAX_RECORD = 1 << 30
-"""Largest record or unpacked chunk, bytes: far above what writers produce."""
 LATEST_NS = 1 << 62
 """Later times (from year 2116) would overflow the arithmetic and come from no real clock."""
 
-DAMAGE = (
-    *(McapError, DecodeError, zstandard.ZstdError, struct.error),
-    *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, EOFError, MemoryError),
-    NotImplementedError,
-)
-"""Exceptions of the libraries on damaged files, whose sizes, names and types they do not verify."""
+Record = tuple[Schema | None, Channel, Message]
 
 
-class BadLog(Exception):
-    """A log cannot become an episode; the message names the topic or field and the reason."""
+class Stream(Protocol):
+    """A file that is read forward only."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read at most `size` bytes."""
+
+    def tell(self) -> int:
+        """Return the number of bytes read."""
 
 
-def read_messages(path: Path) -> Iterator[tuple[Schema | None, Channel, Message]]:
+def read_mcap(file: Stream, size: int, ended: bool) -> Iterator[Record]:
     """Yield every message with its channel and schema, in the order of the file.
 
+    `size` is that of the file as delivered, bytes; `ended`: it ends as an MCAP file does.
+
     Raises:
-        BadLog: it is not MCAP, truncated or damaged; the message counts the readable messages.
+        Truncated: it ends before its end record.
+        BadLog: it is not MCAP, or damaged.
     """
-    read = 0
-    with path.open("rb") as file:
-        ending = _check_ends(file)
-        try:
-            for message in _messages(file):
-                yield message
-                read += 1
-        except DAMAGE as error:
-            raise BadLog(f"{ending} ({words_of(error)}): {read} messages were readable") from error
-
-
-def _check_ends(file: BinaryIO) -> str:
-    """Check the file's start, and return the word for later errors: `damaged`, or `truncated` without a proper end."""
-    if file.read(len(MAGIC)) != MAGIC:
-        raise BadLog("not an MCAP file: it does not begin as one")
-    file.seek(-len(MAGIC), os.SEEK_END)
-    whole = file.read() == MAGIC
-    file.seek(0)
-    return "damaged" if whole else "truncated"
-
-
-def _messages(file: BinaryIO) -> Iterator[tuple[Schema | None, Channel, Message]]:
-    reader = StreamReader(file, emit_chunks=True, validate_crcs=True, record_size_limit=MAX_RECORD)
+    exact = cast(IO[bytes], _Exact(file))
+    reader = StreamReader(exact, emit_chunks=True, validate_crcs=True, record_size_limit=MAX_RECORD)
+    whole = 0
     schemas: dict[int, Schema] = {}
     channels: dict[int, Channel] = {}
-    for record in _flat(reader):
-        if isinstance(record, Schema):
-            schemas[record.id] = record
-        elif isinstance(record, Channel):
-            channels[record.id] = record
-        elif isinstance(record, Message):
-            channel = channels[record.channel_id]
-            yield schemas[channel.schema_id] if channel.schema_id else None, channel, record
+    try:
+        for record in reader.records:
+            for each in _flat(record):
+                if isinstance(each, Schema):
+                    schemas[each.id] = each
+                elif isinstance(each, Channel):
+                    channels[each.id] = each
+                elif isinstance(each, Message):
+                    channel = channels[each.channel_id]
+                    yield schemas[channel.schema_id] if channel.schema_id else None, channel, each
+            whole = file.tell()
+    except InvalidMagic as error:
+        if not whole:
+            raise BadLog("not an MCAP file: it does not begin as one") from error
+        raise Truncated("has no end", whole, size) from error
+    except DAMAGE as error:
+        if ended:
+            raise BadLog(f"damaged ({words_of(error)})") from error
+        raise Truncated(words_of(error), whole, size) from error
 
 
-def _flat(reader: StreamReader) -> Iterator[Any]:
-    """Yield the records, including those in chunks."""
-    for record in reader.records:
-        if isinstance(record, Chunk):
-            _check_unpacked(record)
-            yield from breakup_chunk(record, validate_crc=True)
-        else:
-            yield record
+class _Exact:
+    """Reads exactly as many bytes as asked for: the library would take fewer for a shorter field."""
+
+    def __init__(self, file: Stream) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if len(data) < size:
+            raise EndOfFile
+        return data
+
+
+def _flat(record: Any) -> Iterable[Any]:
+    """Return the record, or those in a chunk."""
+    if not isinstance(record, Chunk):
+        return (record,)
+    _check_unpacked(record)
+    return breakup_chunk(record, validate_crc=True)
 
 
 def _check_unpacked(chunk: Chunk) -> None:
@@ -98,12 +103,6 @@ def _check_unpacked(chunk: Chunk) -> None:
         claimed = max(claimed, zstandard.frame_content_size(chunk.data))
     if claimed > MAX_RECORD:
         raise ValueError(f"a chunk claims {claimed} bytes")
-
-
-def words_of(error: BaseException) -> str:
-    """Return the error of a library in a few words."""
-    text = join_lines(error, 160) or "ends too early"
-    return text if type(error) in (ValueError, EndOfFile) else f"{type(error).__name__}: {text}"
 
 
 def decoder_of(schema: Schema | None, channel: Channel) -> Callable[[bytes], Any] | None:
@@ -116,12 +115,23 @@ def decoder_of(schema: Schema | None, channel: Channel) -> Callable[[bytes], Any
     Raises:
         BadLog: the schema cannot be read.
     """
+    try:
+        with redirect_stderr(io.StringIO()):  # the parser of ROS 2 definitions prints the errors it raises
+            return _decoder(schema, channel)
+    except Exception as error:  # schema parsers raise exceptions of many types
+        raise BadLog(f"{channel.topic}: its schema cannot be read ({words_of(error)})") from error
+
+
+def _decoder(schema: Schema | None, channel: Channel) -> Callable[[bytes], Any] | None:
+    schema, convert = to_ros2(schema) if schema else (None, None)
     for factory in (Ros2Decoders(), ProtobufDecoders()):
-        try:
-            with redirect_stderr(io.StringIO()):  # the parser of ROS 2 definitions prints the errors it raises
-                decode: Callable[[bytes], Any] | None = factory.decoder_for(channel.message_encoding, schema)
-        except Exception as error:  # schema parsers raise exceptions of many types
-            raise BadLog(f"{channel.topic}: its schema cannot be read ({words_of(error)})") from error
+        decode: Callable[[bytes], Any] | None = factory.decoder_for(channel.message_encoding, schema)
+        if decode is not None and convert is not None:
+            return partial(_converted, convert, decode)
         if decode is not None:
             return decode
     return bytes if channel.message_encoding == "json" else None
+
+
+def _converted(convert: Callable[[bytes], bytes], decode: Callable[[bytes], Any], data: bytes) -> Any:
+    return decode(convert(data))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from sim2edge.ingest.read_log import Cut
 from sim2edge.ingest.understand import Understood
 from sim2edge.manifest import File
 from sim2edge.recipes.needs import ROLES, match
@@ -62,6 +63,8 @@ class LogReport(BaseModel):
     boxes: dict[str, int] = {}
     """Labelled boxes by class."""
     floor: str = ""
+    salvaged: Cut | None = None
+    """What was salvaged of a truncated log."""
 
 
 class Report(BaseModel):
@@ -114,6 +117,7 @@ def report_log(source: File, episode_id: str, understood: Understood, floor: str
         labelled=log.labelled,
         boxes=count_boxes(understood),
         floor=floor,
+        salvaged=log.cut,
     )
 
 
@@ -176,6 +180,9 @@ def _notes(log: LogReport) -> list[str]:
         lines.append(f"{log.file}: no stamps, log time used: {', '.join(log.unstamped)}")
     if log.broken_images or log.nan_scans:
         lines.append(f"{log.file}: {log.broken_images} broken images, {log.nan_scans} scans of NaN left out")
+    if cut := log.salvaged:
+        read = f"{cut.seconds:g} s, {cut.messages} messages, {cut.bytes} of {cut.of_bytes} bytes"
+        lines.append(f"{log.file}: {cut.reason}: salvaged {read}")
     lines += _uses(log)
     if not log.labelled:
         lines.append(f"{log.file}: without ground truth: kept for replay, but clean leaves it out of training")

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from sim2edge.ingest.config import ROLES, IngestConfig, Role
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.messages import SCHEMAS
+from sim2edge.ingest.missing_topic import describe_missing
 from sim2edge.recipes.needs import match
 
 if TYPE_CHECKING:
     from sim2edge.ingest.source_log import Stream, Topic
 
-MAX_TOPICS = 12
-"""Topics of a file that an error names."""
 LOOKED_FOR: Sequence[Role] = ("scan", "pose", "command")
 """Roles whose schemas are looked for in other topics; detections of a robot look like labels, but are no truth."""
 
@@ -50,14 +49,7 @@ def _check_needs(chosen: Mapping[Role, object], topics: Mapping[str, "Topic"], c
     if not missing:
         return
     role = next(role for role in ROLES if role == missing)
-    names = " or ".join(config.topics.of(role)) or "any topic"
-    raise BadLog(f"no messages on {names}: topics.{role} names where it is; the file has {_listed(topics)}")
-
-
-def _listed(topics: Mapping[str, "Topic"]) -> str:
-    names = [f"{name} ({topic.schema or topic.encoding})" for name, topic in sorted(topics.items())]
-    more = f" and {len(names) - MAX_TOPICS} more" if len(names) > MAX_TOPICS else ""
-    return (", ".join(names[:MAX_TOPICS]) or "no messages") + more
+    raise BadLog(describe_missing(role, config.topics.of(role), topics))
 
 
 def _check_overlooked(role: Role, topics: Mapping[str, "Topic"], config: IngestConfig) -> None:

@@ -18,8 +18,9 @@ from mcap.records import Channel, Message, Schema
 from sim2edge.ingest.config import ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
 from sim2edge.ingest.label_check import drop_wrong_labels
-from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog, read_messages
+from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog
 from sim2edge.ingest.messages import Understanding, reader_for, transforms_reader
+from sim2edge.ingest.read_log import Cut, Limits, LogReader
 from sim2edge.ingest.roles import choose_streams
 from sim2edge.ingest.scans import Scanner, finish_scans
 from sim2edge.ingest.transforms import TRANSFORMS, TransformTree, bare
@@ -74,6 +75,9 @@ class SourceLog:
     streams: Mapping[Role, Stream]
     """The topic chosen for each role."""
     scanner: Scanner | None
+    limits: Limits
+    cut: Cut | None = None
+    """What was salvaged, if the log is truncated."""
 
     @property
     def labelled(self) -> bool:
@@ -86,6 +90,11 @@ class SourceLog:
         return tuple(role for role in ROLES if role not in self.streams)
 
 
+def limits_of(config: IngestConfig) -> Limits:
+    """Return how far logs are read."""
+    return Limits(max_bytes=config.max_file_mb * 1_000_000, salvage=config.skip_bad)
+
+
 def read_source(path: Path, config: IngestConfig) -> SourceLog:
     """Read a log and choose the topic of each role.
 
@@ -93,7 +102,8 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
         BadLog: it cannot be read, serves no recipe, or has an unsupported topic.
     """
     listener = _Listener(config)
-    for schema, channel, message in read_messages(path):
+    reader = LogReader(path, limits_of(config))
+    for schema, channel, message in reader:
         listener.hear(schema, channel, message)
     streams = choose_streams(listener.streams, listener.topics, config)
     _check_images(streams["image"])
@@ -102,7 +112,7 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
         images = streams["image"]
         labels.values = drop_wrong_labels(labels.topic, labels.values, images.values[images.usable[0]])
     scanner = _finish_scans(streams, listener.tree, config)
-    return SourceLog(path, listener.topics, streams, scanner)
+    return SourceLog(path, listener.topics, streams, scanner, limits_of(config), reader.cut)
 
 
 def _finish_scans(streams: Mapping[Role, Stream], tree: TransformTree, config: IngestConfig) -> Scanner | None:
@@ -220,7 +230,7 @@ def each_picture(log: SourceLog, numbers: Sequence[int], convert: Callable[[Pict
     topic, wanted = log.streams["image"].topic, set(numbers)
     readers: dict[int, Understanding] = {}
     number = -1
-    for schema, channel, message in read_messages(log.path):
+    for schema, channel, message in LogReader(log.path, log.limits):
         if channel.topic != topic:
             continue
         number += 1

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from sim2edge.errors import BadInput
+from sim2edge.frames.coco_file import CocoWriter
 from sim2edge.recipes import load_network
 from sim2edge.recipes.perception import Detections, Integers
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames
@@ -77,6 +78,7 @@ def run(job: Job[ValidateConfig]) -> Outcome:
     model = job.input("model")
     others = [*job.inputs["champion"], *job.inputs["best"]]
     evaluation = examination.measure(model, keep=job.output / "detections.json")
+    write_truth(job.input("dataset").path("test.parquet"), examination.table, job.output / "truth.json")
     references, not_compared = {}, {}
     for done, other in enumerate(others, start=1):
         name = other.manifest.reference
@@ -88,6 +90,15 @@ def run(job: Job[ValidateConfig]) -> Outcome:
             not_compared[name] = str(mismatch)
     job.progress.update(len(others) + 1, len(others) + 1)
     return conclude(job, examination, evaluation, references, not_compared)
+
+
+def write_truth(path: Path, table: DatasetTable, target: Path) -> None:
+    """Write the labels of a split as a COCO annotation file, beside the detections in the same images."""
+    file = pq.ParquetFile(path)
+    names = [name for name in file.schema_arrow.names if name not in ("image", "lidar")]
+    with CocoWriter(target, table.height, table.width, table.classes) as writer:
+        for group in range(file.num_row_groups):
+            writer.write(file.read_row_group(group, names))
 
 
 def read_episodes(path: Path) -> Integers:
