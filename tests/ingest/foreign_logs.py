@@ -32,6 +32,7 @@ TRANSFORM_STAMPED = (
     "MSG: geometry_msgs/TransformStamped\nstd_msgs/Header header\nstring child_frame_id\n"
     "geometry_msgs/Transform transform"
 )
+ACKERMANN = "float32 steering_angle\nfloat32 steering_angle_velocity\nfloat32 speed\nfloat32 acceleration\nfloat32 jerk"
 
 
 def definition(text: str, *parts: str) -> str:
@@ -69,6 +70,27 @@ DEFINITIONS = {
     ),
     "tf2_msgs/msg/TFMessage": definition(
         "geometry_msgs/TransformStamped[] transforms", TRANSFORM_STAMPED, HEADER, TIME, TRANSFORM, VECTOR3, QUATERNION
+    ),
+    "geometry_msgs/msg/PoseWithCovarianceStamped": definition(
+        "std_msgs/Header header\ngeometry_msgs/PoseWithCovariance pose",
+        *(HEADER, TIME, POSE_COVARIANCE, POSE, POINT, QUATERNION),
+    ),
+    "ackermann_msgs/msg/AckermannDrive": ACKERMANN,
+    "ackermann_msgs/msg/AckermannDriveStamped": definition(
+        "std_msgs/Header header\nackermann_msgs/AckermannDrive drive",
+        *(HEADER, TIME, "MSG: ackermann_msgs/AckermannDrive\n" + ACKERMANN),
+    ),
+    "vision_msgs/msg/Detection2DArray": definition(
+        "std_msgs/Header header\nvision_msgs/Detection2D[] detections",
+        *(HEADER, TIME, POSE_COVARIANCE, POSE, POINT, QUATERNION),
+        "MSG: vision_msgs/Detection2D\nstd_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\n"
+        "vision_msgs/BoundingBox2D bbox\nstring id",
+        "MSG: vision_msgs/ObjectHypothesisWithPose\nvision_msgs/ObjectHypothesis hypothesis\n"
+        "geometry_msgs/PoseWithCovariance pose",
+        "MSG: vision_msgs/ObjectHypothesis\nstring class_id\nfloat64 score",
+        "MSG: vision_msgs/BoundingBox2D\nvision_msgs/Pose2D center\nfloat64 size_x\nfloat64 size_y",
+        "MSG: vision_msgs/Pose2D\nvision_msgs/Point2D position\nfloat64 theta",
+        "MSG: vision_msgs/Point2D\nfloat64 x\nfloat64 y",
     ),
     "std_msgs/msg/String": "string data",
 }  # fmt: skip

@@ -81,7 +81,8 @@ def test_the_command_takes_the_batch_without_the_tick(folder, ingest, fetch, par
 
 
 def test_nothing_of_a_refused_delivery_stays_and_the_corrected_one_is_taken(folder, ingest, s3, partition):
-    write_bag(folder / "a.mcap", drive(*[cut_jpeg(1)] * 3, ticks=3, good=lambda _: cut_jpeg(0)))
+    broken = BAD["a PNG with a changed byte"]
+    write_bag(folder / "a.mcap", drive(*[broken] * 3, ticks=3, good=lambda _: broken))
     result = ingest(folder)
     assert result.code == cli.EXIT_BAD_INPUT
     assert (

@@ -82,7 +82,7 @@ def moved(topic: str, at: int, seconds: float) -> list[Sent]:
     return changed(change)
 
 
-RAW = {"height": HEIGHT, "width": WIDTH, "step": 2 * WIDTH, "encoding": "yuv422", "data": bytes(2 * WIDTH * HEIGHT)}
+RAW = {"height": HEIGHT, "width": WIDTH, "step": 2 * WIDTH, "encoding": "yuv444", "data": bytes(2 * WIDTH * HEIGHT)}
 CONTENT = [
     (without(IMAGE), "a.mcap: no messages on /camera/image or .* topics.image names where it is"),
     (without(IMAGE), r"; the file has /chatter \(std_msgs/msg/String\), /cmd_vel \(geometry_msgs/msg/Twist\), /odom"),
@@ -95,7 +95,7 @@ CONTENT = [
     (replaced(IMAGE, data=jpeg(0)[:200]), "none of 12 images is whole"),
     (replaced(IMAGE, at=4, data=b"RIFF....WEBP", format="webp"), "message 4: format 'webp' is neither JPEG nor PNG"),
     (replaced(IMAGE, at=4, data=jpeg(0, height=50)), f"message 4: the image is 64 x 50, before {WIDTH} x {HEIGHT}"),
-    (replaced(IMAGE, schema="sensor_msgs/msg/Image", **RAW), "message 0: encoding 'yuv422' is not one of: rgb8"),
+    (replaced(IMAGE, schema="sensor_msgs/msg/Image", **RAW), "message 0: encoding 'yuv444' is not one of: rgb8"),
     (replaced(COMMAND, at=2, **twist(math.inf, 0)), "/cmd_vel: message 2: the command is inf, 0: no robot's"),
     (moved(IMAGE, 6, -0.5), r"clock \(stamps\) jumps back by 0.400 s after message 5"),
     (moved(SCAN, 6, 5.0), r"/scan: the clock \(stamps\) jumps on by 5.100 s after message 5"),

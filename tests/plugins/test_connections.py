@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from sim2edge.any_names import list_folders
 from sim2edge.errors import BadInput, Forbidden, Misconfigured, Unavailable
 from sim2edge.stages import get_stage
 from sim2edge_airflow import connections
@@ -15,6 +16,7 @@ from sim2edge_airflow.connections import (
     connect_bus,
     docker_connection,
     registry_name,
+    s3_access,
     s3_connection,
     worker_environment,
 )
@@ -85,9 +87,9 @@ def test_what_the_connection_leaves_out_the_variables_say(lab, s3_server, monkey
     assert connect_bus().get("refs/x") == b"1"
 
 
-def test_names_that_only_boto3_lists_are_listed_with_the_connection_too(lab, partition):
+def test_names_that_only_boto3_lists_are_listed_with_the_connection_too(lab, s3_server, partition):
     lab.put(f"{partition}/deep/x", b"1")
-    assert connect_bus()._folders_of_any_name(partition) == ["deep"]
+    assert list_folders(s3_server.bucket, partition, s3_access(s3_connection())) == ["deep"]
 
 
 def test_a_connection_in_airflows_database_is_read_where_the_api_server_reads_it(

@@ -8,6 +8,7 @@ from sim2edge.config import Section
 from sim2edge.inbox import InboxConfig
 from sim2edge.recipes.needs import ROLES as ROLES
 from sim2edge.recipes.needs import Role as Role
+from sim2edge.recipes.perception_names import CLASSES
 
 
 def _as_tuple(value: Any) -> Any:
@@ -100,6 +101,25 @@ class DatasetConfig(Section):
         return self
 
 
+def _names_as_text(value: Any) -> Any:
+    return {str(name): meaning for name, meaning in value.items()} if isinstance(value, dict) else value
+
+
+class ClassesConfig(Section):
+    """Names of obstacle classes in the labels of other producers."""
+
+    map: Annotated[dict[str, str], BeforeValidator(_names_as_text), Field(max_length=256)] = Field(
+        default={}, description="the producer's name of a class to ours; to an empty name: its boxes are left out"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = next((name for name in self.map.values() if name not in ("", *CLASSES)), None)
+        if unknown is not None:
+            raise ValueError(f"map: '{unknown}' is not one of: {', '.join(CLASSES)}")
+        return self
+
+
 class FramesConfig(Section):
     """Coordinate frames of the transform tree."""
 
@@ -120,6 +140,10 @@ class IngestConfig(InboxConfig):
     lidar: BeamsConfig = Field(default=BeamsConfig(), description="LiDAR")
     dataset: DatasetConfig = Field(default=DatasetConfig(), description="datasets of other projects")
     frames: FramesConfig = Field(default=FramesConfig(), description="coordinate frames")
+    classes: ClassesConfig = Field(default=ClassesConfig(), description="classes")
+    wheelbase_m: float | None = Field(
+        default=None, gt=0, le=10, description="distance of the axles of a car with steering commands, metres"
+    )
     floor: Literal["", "wood", "tile", "carpet", "concrete"] = Field(
         default="", description="floor, if labels do not name one"
     )

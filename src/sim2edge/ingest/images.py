@@ -1,7 +1,7 @@
 """Read the sizes of images in foreign logs, and convert the images to JPEG.
 
-A JPEG stays unchanged byte for byte, unless its EXIF data turn it; everything else is encoded once, upright. The first
-bytes identify the format: drivers fill in the `format` of a compressed image in different ways.
+A JPEG stays unchanged byte for byte up to its end, unless its EXIF data turn it; everything else is encoded once,
+upright. The first bytes identify the format: drivers fill in the `format` of a compressed image in different ways.
 """
 
 import struct
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from sim2edge.episodes.jpeg import encode_jpeg
 from sim2edge.ingest.exif import AS_STORED, SIDEWAYS, orientation_of, segments
+from sim2edge.ingest.jpeg_end import end_of_jpeg
+from sim2edge.ingest.raw_images import is_whole, to_rgb
 
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 # Start-of-frame markers: all of C0..CF but the tables (C4, CC) and C8.
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
 DEPTH = frozenset(("16UC1", "16SC1", "32FC1", "64FC1", "mono16"))
 """Encodings of one channel of 16 bits or more."""
 PNG_GREY_16 = b"\x10\x00"
@@ -47,8 +47,7 @@ def size_of(picture: Picture) -> Size | None:
     if picture.raw is not None:
         return _raw_size(picture)
     if picture.data.startswith(JPEG_START):
-        whole = picture.data.rstrip(b"\0").endswith(JPEG_END)
-        return _jpeg_size(picture.data) if whole else None
+        return _jpeg_size(picture.data) if end_of_jpeg(picture.data) else None
     if picture.data.startswith(PNG_START):
         _refuse_depth(picture.data[24:26] == PNG_GREY_16, "a PNG of 16 bits grey")
         return struct.unpack_from(">II", picture.data, 16) if len(picture.data) > 24 else None
@@ -66,10 +65,8 @@ def _refuse_depth(depth: bool, what: str) -> None:
 def _raw_size(picture: Picture) -> Size | None:
     width, height, step = picture.raw or (0, 0, 0)
     _refuse_depth(picture.encoding in DEPTH, f"encoding '{picture.encoding}'")
-    if picture.encoding not in CHANNELS:
-        raise ValueError(f"encoding '{picture.encoding[:40]}' is not one of: {', '.join(CHANNELS)}")
-    filled = width > 0 and height > 0 and step >= width * CHANNELS[picture.encoding]
-    return (width, height) if filled and len(picture.data) >= step * height else None
+    whole = is_whole(picture.encoding, len(picture.data), width, height, step)
+    return (width, height) if whole else None
 
 
 def _jpeg_size(data: bytes) -> Size | None:
@@ -89,9 +86,9 @@ def to_jpeg(picture: Picture, quality: int) -> bytes:
         ValueError: the image cannot be decoded.
     """
     if picture.raw is not None:
-        return encode_jpeg(_pixels(picture), quality)
+        return encode_jpeg(to_rgb(picture.encoding, picture.data, *picture.raw), quality)
     if picture.data.startswith(JPEG_START) and orientation_of(picture.data) == AS_STORED:
-        return picture.data
+        return picture.data[: end_of_jpeg(picture.data)]
     # Of a PNG the stored size is taken, so its EXIF data must not turn it.
     name, how = ("JPEG", 0) if picture.data.startswith(JPEG_START) else ("PNG", cv2.IMREAD_IGNORE_ORIENTATION)
     try:
@@ -101,14 +98,3 @@ def to_jpeg(picture: Picture, quality: int) -> bytes:
     if bgr is None:
         raise ValueError(f"a {name} that cannot be decoded")
     return encode_jpeg(np.asarray(bgr[..., ::-1], np.uint8), quality)
-
-
-def _pixels(picture: Picture) -> NDArray[np.uint8]:
-    """Return a raw image as RGB, height x width x 3."""
-    width, height, step = picture.raw or (0, 0, 0)
-    channels = CHANNELS[picture.encoding]
-    rows = np.frombuffer(picture.data, np.uint8, step * height).reshape(height, step)
-    pixels = rows[:, : width * channels].reshape(height, width, channels)
-    if channels == 1:
-        return np.repeat(pixels, 3, axis=2)
-    return pixels[..., ::-1] if picture.encoding == "bgr8" else pixels

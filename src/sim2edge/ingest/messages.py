@@ -16,14 +16,16 @@ from mcap.records import Channel, Schema
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sim2edge.episodes.moment import Command, ImageBox, Pose
+from sim2edge.ingest.annotations import Outline, read_annotations, read_detections
 from sim2edge.ingest.config import Role
 from sim2edge.ingest.images import Picture
 from sim2edge.ingest.lidar import Geometry, Scan, geometry_from_span
 from sim2edge.ingest.mcap_reader import DAMAGE, BadLog, decoder_of, words_of
 from sim2edge.ingest.mounting import IDENTITY, Quaternion, unit, yaw_of
+from sim2edge.ingest.steering import Steering
 from sim2edge.ingest.transforms import TRANSFORMS, bare
 
-T = TypeVar("T", Pose, Command)
+T = TypeVar("T", Pose, Command, Steering)
 Stamped = tuple[int | None, Any]
 Reader = Callable[[Any], Stamped]
 
@@ -36,7 +38,7 @@ class LabelledBox(ImageBox):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    label: str = Field(alias="class")
+    label: str = Field(alias="class", min_length=1)
     instance: int = 0
 
 
@@ -90,6 +92,28 @@ def _ros_pose(m: Any) -> Stamped:
     return _ros_stamp(m.header), _pose(m.pose)
 
 
+def _ros_pose_covariance(m: Any) -> Stamped:
+    return _ros_stamp(m.header), _pose(m.pose.pose)
+
+
+def _ros_ackermann(m: Any) -> Stamped:
+    return None, _steering(m)
+
+
+def _ros_ackermann_stamped(m: Any) -> Stamped:
+    return _ros_stamp(m.header), _steering(m.drive)
+
+
+def _ros_annotations(m: Any) -> Stamped:
+    stamps = [each.timestamp for each in (*m.points, *m.texts, *m.circles)]
+    stamp = next((each.sec * 1_000_000_000 + each.nanosec for each in stamps), None)
+    return stamp, _drawn(read_annotations(m))
+
+
+def _ros_detections(m: Any) -> Stamped:
+    return _ros_stamp(m.header), _drawn(read_detections(m))
+
+
 def _ros_twist(m: Any) -> Stamped:
     return None, _twist(m)
 
@@ -118,6 +142,19 @@ def _foxglove_pose(m: Any) -> Stamped:
     return _foxglove_stamp(m), _pose(m.pose)
 
 
+def _foxglove_annotations(m: Any) -> Stamped:
+    dated = [each for each in (m, *m.points, *m.texts, *m.circles) if "timestamp" in each.DESCRIPTOR.fields_by_name]
+    return next((stamp for each in dated if (stamp := _foxglove_stamp(each)) is not None), None), _drawn(
+        read_annotations(m)
+    )
+
+
+def _drawn(outlines: list[Outline]) -> Labels:
+    unknown = {"distance_m": None, "bearing_rad": None}
+    boxes = [{**outline._asdict(), **unknown, "class": outline.name} for outline in outlines]
+    return Labels.model_validate({"boxes": boxes})
+
+
 def _control(data: Any) -> Stamped:
     control = Control.model_validate_json(data)
     return None, _possible("command", Command(control.linear_m_s, control.angular_rad_s))
@@ -141,6 +178,10 @@ def _twist(twist: Any) -> Command:
     return _possible("command", found)
 
 
+def _steering(drive: Any) -> Steering:
+    return _possible("command", Steering(float(drive.speed), float(drive.steering_angle)))
+
+
 def _possible(what: str, numbers: T) -> T:
     if not all(abs(number) <= MAXIMUM for number in numbers):
         raise ValueError(f"the {what} is {', '.join(f'{number:g}' for number in numbers)}: no robot's")
@@ -162,14 +203,22 @@ SCHEMAS: Mapping[Role, Mapping[str, tuple[str, Reader]]] = {
     "pose": {
         "nav_msgs/msg/Odometry": (ROS, _ros_odometry),
         "geometry_msgs/msg/PoseStamped": (ROS, _ros_pose),
+        "geometry_msgs/msg/PoseWithCovarianceStamped": (ROS, _ros_pose_covariance),
         "foxglove.PoseInFrame": (FOXGLOVE, _foxglove_pose),
     },
     "command": {
         "geometry_msgs/msg/Twist": (ROS, _ros_twist),
         "geometry_msgs/msg/TwistStamped": (ROS, _ros_twist_stamped),
+        "ackermann_msgs/msg/AckermannDrive": (ROS, _ros_ackermann),
+        "ackermann_msgs/msg/AckermannDriveStamped": (ROS, _ros_ackermann_stamped),
         "sim2edge.Control": (JSON, _control),
     },
-    "labels": {"sim2edge.Labels": (JSON, _labels)},
+    "labels": {
+        "sim2edge.Labels": (JSON, _labels),
+        "foxglove.ImageAnnotations": (FOXGLOVE, _foxglove_annotations),
+        "foxglove_msgs/msg/ImageAnnotations": (ROS, _ros_annotations),
+        "vision_msgs/msg/Detection2DArray": (ROS, _ros_detections),
+    },
 }
 """By role and schema name: the required encoding of messages, and the function that converts them."""
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from mcap.records import Channel, Message, Schema
 
+from sim2edge.ingest.classes import check_classes, rename
 from sim2edge.ingest.config import ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
 from sim2edge.ingest.label_check import drop_wrong_labels
@@ -23,6 +24,7 @@ from sim2edge.ingest.messages import Understanding, reader_for, transforms_reade
 from sim2edge.ingest.read_log import Cut, Limits, LogReader
 from sim2edge.ingest.roles import choose_streams
 from sim2edge.ingest.scans import Scanner, finish_scans
+from sim2edge.ingest.steering import to_command
 from sim2edge.ingest.transforms import TRANSFORMS, TransformTree, bare
 
 T = TypeVar("T")
@@ -108,8 +110,8 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
     streams = choose_streams(listener.streams, listener.topics, config)
     _check_images(streams["image"])
     if "labels" in streams:
-        labels = streams["labels"]
-        images = streams["image"]
+        labels, images = streams["labels"], streams["image"]
+        check_classes(labels.topic, labels.values)
         labels.values = drop_wrong_labels(labels.topic, labels.values, images.values[images.usable[0]])
     scanner = _finish_scans(streams, listener.tree, config)
     return SourceLog(path, listener.topics, streams, scanner, limits_of(config), reader.cut)
@@ -147,7 +149,11 @@ class _Listener:
         self._roles: dict[str, Role] = {topic: role for role in ROLES for topic in config.topics.of(role)}
         self.tree = TransformTree()
         self._readers: dict[tuple[int, str], Understanding] = {}
-        self._keep: dict[Role, Any] = {"image": partial(_checked_size, most=config.max_pixels)}
+        self._keep: dict[Role, Any] = {
+            "image": partial(_checked_size, most=config.max_pixels),
+            "command": partial(to_command, wheelbase_m=config.wheelbase_m),
+            "labels": partial(rename, names=config.classes.map),
+        }
 
     def hear(self, schema: Schema | None, channel: Channel, message: Message) -> None:
         """Add one message; an error in a topic matters only if the topic is chosen in the end."""
