@@ -17,6 +17,7 @@ commands (sim2edge <command> --help):
     summarize [BATCH]                        how the episodes of a batch went
     stages [--json]                          list the installed stages
     retrain --reason "..." | --list          submit a request for a training; list requests
+    convert BATCH FOLDER --to FORMAT         write a batch as a LeRobot dataset or a tub of donkeycar
     withdraw BATCH --reason "..."            use a batch no more, roll back, erase; list what derives from it
     up, down, status, env, demo              the local stack; a demonstration of the whole loop
     hold --reason "..." [--wait], resume     pause every DAG for maintenance, and go on
@@ -72,6 +73,7 @@ COMMANDS = {
     "note": "sim2edge.note_commands:main",
     "coco": "sim2edge.coco_command:main",
     "withdraw": "sim2edge.withdraw_commands:main",
+    "convert": "sim2edge.convert.commands:main",
     "stages": "sim2edge.stage_commands:main",
     "summarize": "sim2edge.capture.batch_summary:main",
     "access": "sim2edge.stack.access_commands:main",

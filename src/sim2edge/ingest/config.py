@@ -148,7 +148,7 @@ class IngestConfig(InboxConfig):
         default="", description="floor, if labels do not name one"
     )
     tolerance_s: float = Field(
-        default=0.05, gt=0, le=1, description="largest time between an image and its scan, pose or label, seconds"
+        default=0.05, gt=0, le=1, description="largest time between an image and its scan or pose, seconds"
     )
     hold_s: float = Field(
         default=0.5, ge=0, le=10, description="how long a command stays in force without a new one, seconds"

@@ -3,7 +3,7 @@
     understand = reader_for("scan", schema, channel)    # refuses a schema that is not for scans
     stamp_ns, scan = understand(message.data)
 
-The stamp is None for messages without one, such as `geometry_msgs/msg/Twist` and our JSON.
+The stamp is None for messages without one, such as `geometry_msgs/msg/Twist`.
 """
 
 from collections import Counter
@@ -47,6 +47,8 @@ class Labels(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    stamp_ns: int | None = Field(default=None, ge=0)
+    """Stamp of the image that these labels are for (without stamps: its log time), nanoseconds."""
     floor: str = ""
     boxes: tuple[LabelledBox, ...]
 
@@ -56,6 +58,8 @@ class Control(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
+    stamp_ns: int | None = Field(default=None, ge=0)
+    """When it was sent, by the clock of the stamps, nanoseconds."""
     linear_m_s: float
     angular_rad_s: float
 
@@ -157,11 +161,12 @@ def _drawn(outlines: list[Outline]) -> Labels:
 
 def _control(data: Any) -> Stamped:
     control = Control.model_validate_json(data)
-    return None, _possible("command", Command(control.linear_m_s, control.angular_rad_s))
+    return control.stamp_ns, _possible("command", Command(control.linear_m_s, control.angular_rad_s))
 
 
 def _labels(data: Any) -> Stamped:
-    return None, Labels.model_validate_json(data)
+    labels = Labels.model_validate_json(data)
+    return labels.stamp_ns, labels
 
 
 def _pose(pose: Any) -> Pose:

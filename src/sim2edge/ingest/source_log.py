@@ -57,10 +57,10 @@ class Stream:
 
     @property
     def stamped(self) -> bool:
-        """Whether all messages have stamps that are not all zero, the value of unset stamps."""
-        if any(stamp is None for stamp in self.stamps):
-            return False
-        return len(self.stamps) == 1 or any(self.stamps)
+        """Whether most messages have stamps that are not zero, the value of unset stamps."""
+        if len(self.stamps) == 1:
+            return self.stamps[0] is not None
+        return sum(map(bool, self.stamps)) > len(self.stamps) / 2
 
     @property
     def usable(self) -> list[int]:
@@ -191,10 +191,10 @@ class _Listener:
             self._readers[key] = replace(reader, frames=stream.frames)
         number = len(stream.values)
         stamp_ns, value = self._readers[key](message.data, number)
-        if not all(0 <= time < LATEST_NS for time in (message.log_time, stamp_ns or 0)):
-            raise BadLog(f"{stream.topic}: message {number}: a time that no clock shows")
+        if message.log_time >= LATEST_NS:
+            raise BadLog(f"{stream.topic}: message {number}: a log time that no clock shows")
         stream.log_times.append(message.log_time)
-        stream.stamps.append(stamp_ns)
+        stream.stamps.append(stamp_ns if stamp_ns is None else min(max(0, stamp_ns), LATEST_NS))
         stream.values.append(value)
         if role == "pose" and self.tree.keep_motion:
             self.tree.forget_motion()
@@ -219,7 +219,7 @@ def _check_images(images: Stream) -> None:
 
 
 def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[bytes]:
-    """Yield the images with the given rising numbers, counted within their topic, as JPEG.
+    """Yield the images with the given numbers, counted within their topic, as JPEG, in that order.
 
     Raises:
         BadLog: one cannot be decoded.
@@ -228,14 +228,17 @@ def pictures(log: SourceLog, numbers: Sequence[int], quality: int) -> Iterator[b
 
 
 def each_picture(log: SourceLog, numbers: Sequence[int], convert: Callable[[Picture], T]) -> Iterator[T]:
-    """Yield `convert` of each image with the given rising numbers, counted within their topic.
+    """Yield `convert` of each image with the given numbers, counted within their topic, in that order.
+
+    The file may have them in another order; those read early are kept until their turn.
 
     Raises:
         BadLog: the log cannot be read, or `convert` raises a ValueError.
     """
-    topic, wanted = log.streams["image"].topic, set(numbers)
+    topic, wanted, turn = log.streams["image"].topic, set(numbers), iter(numbers)
     readers: dict[int, Understanding] = {}
-    number = -1
+    early: dict[int, T] = {}
+    number, due = -1, next(turn, None)
     for schema, channel, message in LogReader(log.path, log.limits):
         if channel.topic != topic:
             continue
@@ -244,4 +247,7 @@ def each_picture(log: SourceLog, numbers: Sequence[int], convert: Callable[[Pict
             continue
         if channel.id not in readers:
             readers[channel.id] = reader_for("image", schema, channel, convert)
-        yield readers[channel.id](message.data, number)[1]
+        early[number] = readers[channel.id](message.data, number)[1]
+        while due in early:
+            yield early.pop(due)
+            due = next(turn, None)

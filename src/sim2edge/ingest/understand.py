@@ -6,17 +6,16 @@ episode = understand(path, config)      # raises BadLog
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from sim2edge.ingest.align import Aligned, Clock, align, check_clock, choose_clock
+from sim2edge.ingest.align import CLOCK, Aligned, Doubts, align
 from sim2edge.ingest.config import IngestConfig, Role
 from sim2edge.ingest.decodable import drop_undecodable
 from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.place import ADD_STAMPS, Clock, Placed, place
 from sim2edge.ingest.sensors import check_sensors
 from sim2edge.ingest.source_log import SourceLog, read_source
 
-STEADY = ("image", "scan", "pose")
-"""Roles that are sent continuously; commands and labels may pause."""
+MAX_UNSURE = 0.25
+"""Largest share of ticks that are dropped because it is not certain which command was in force."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,18 @@ class Understood:
     """A log that can become an episode."""
 
     log: SourceLog
-    clock: Clock
+    placed: Placed
     ticks: Aligned
     """Indices are the numbers of messages in the log's streams."""
     duration_s: float
     """From the first image to the last."""
     notes: tuple[str, ...] = ()
     """What an operator should know."""
+
+    @property
+    def clock(self) -> Clock:
+        """The source of the log's times."""
+        return self.placed.clock
 
 
 def understand(path: Path, config: IngestConfig) -> Understood:
@@ -40,23 +44,42 @@ def understand(path: Path, config: IngestConfig) -> Understood:
         BadLog: it cannot become an episode.
     """
     log = read_source(path, config)
-    clock = choose_clock(log.streams)
-    times, numbers = {}, {}
-    for role, stream in log.streams.items():
-        numbers[role] = np.array(stream.usable, dtype=np.int64)
-        every = clock.times_of(stream)
-        check_clock(stream.topic, every, clock, config.max_gap_s * 1e9 if role in STEADY else None)
-        times[role] = every[numbers[role]]
-    ticks = align(times, config.tolerance_s * 1e9, config.hold_s * 1e9)
-    ticks.chosen = {role: numbers[role][found] for role, found in ticks.chosen.items()}
+    placed, ticks = choose_ticks(log, config)
     ticks, looks = drop_undecodable(log, ticks)
+    _check_left(ticks, config)
+    notes = check_sensors(log, ticks, looks)
+    images = placed.times["image"]
+    episode = Understood(log, placed, ticks, float(images[-1] - images[0]) / 1e9, notes)
+    _check_floors(episode, config)
+    return episode
+
+
+def choose_ticks(log: SourceLog, config: IngestConfig) -> tuple[Placed, Aligned]:
+    """Return the times of a log's messages, and its ticks with the numbers of their messages in the streams.
+
+    Raises:
+        BadLog: the clocks cannot be trusted, or no tick is left.
+    """
+    placed = place(log.streams, config.max_gap_s * 1e9)
+    doubts = None
+    if "command" in placed.sure and placed.clock.map is not None:
+        doubts = Doubts(placed.sure["command"], placed.clock.map.unsure_stretches)
+    ticks = align(placed.times, config.tolerance_s * 1e9, config.hold_s * 1e9, doubts)
+    ticks.chosen = {role: placed.numbers[role][found] for role, found in ticks.chosen.items()}
+    unsure, total = ticks.dropped[CLOCK], len(ticks) + ticks.dropped.total()
+    if unsure > MAX_UNSURE * total:
+        raise BadLog(
+            f"{log.streams['command'].topic}: no stamps, and in {unsure} of {total} ticks the log time runs unevenly "
+            f"against the stamps of {placed.clock.reference}, so that the command in force is not certain: {ADD_STAMPS}"
+        )
+    _check_left(ticks, config)
+    return placed, ticks
+
+
+def _check_left(ticks: Aligned, config: IngestConfig) -> None:
     if not len(ticks):
         lacking = ", ".join(f"{role} {count}" for role, count in ticks.dropped.items())
         raise BadLog(f"no tick is left: of {ticks.dropped.total()} lack within {config.tolerance_s:g} s: {lacking}")
-    notes = check_sensors(log, ticks, looks)
-    episode = Understood(log, clock, ticks, float(times["image"][-1] - times["image"][0]) / 1e9, notes)
-    _check_floors(episode, config)
-    return episode
 
 
 def _check_floors(episode: Understood, config: IngestConfig) -> None:

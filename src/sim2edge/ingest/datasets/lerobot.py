@@ -6,6 +6,7 @@ either in the data files (`image`: PNG or JPEG bytes) or in videos (`video`).
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +47,9 @@ class LeRobotDataset:
             self._steering = choose(self._info.action_names, config.dataset)
         except BadInput as error:
             raise BadInput(f"{INFO}: {error}") from error
-        self._ours = read_json(root, OURS) if (root / OURS).is_file() else {}
+        ours = read_json(root, OURS) if (root / OURS).is_file() else None
+        self._lidar: dict[str, Any] = (ours or {}).get("lidar", {})
+        self._measured = [name for name in (POSE, LIDAR) if ours is not None and name in self._info.features]
         self._episodes = read_episodes(root, self._info, self._camera)
         self._data: tuple[str, pa.Table] | None = None
         self._video: tuple[str, Video] | None = None
@@ -83,8 +86,7 @@ class LeRobotDataset:
             "camera": self._camera,
             "files": {path: sha256_of(self._root, path) for path in files},
         }
-        low, high = self._ours["lidar"]["span_rad"] if self._ours else (0.0, 0.0)
-        return Drive(self.names[number], origin, self._moments(episode), (low, high))
+        return Drive(self.names[number], origin, self._moments(episode), tuple(self._lidar.get("span_rad", (0.0, 0.0))))
 
     def _moments(self, episode: Episode) -> Iterator[Moment]:
         rows = self._rows(episode)
@@ -93,8 +95,8 @@ class LeRobotDataset:
         if actions.shape[1] < len(self._info.action_names):
             raise BadLog(f"{where}: {ACTION}: {actions.shape[1]} values, but {len(self._info.action_names)} names")
         self._count_sideways(actions)
-        poses = _vectors(rows, POSE, where) if self._ours else None
-        scans = self._our_scans(rows, where) if self._ours else None
+        poses = _vectors(rows, POSE, where) if POSE in self._measured else None
+        scans = self._scans(rows, where) if LIDAR in self._measured else None
         images = self._video_images(episode, times) if episode.video else self._table_images(rows, where)
         for row, image in enumerate(images):
             yield Moment(
@@ -109,7 +111,7 @@ class LeRobotDataset:
         if self._data is None or self._data[0] != episode.data:
             columns = ["episode_index", "frame_index", "timestamp", ACTION]
             columns += [] if episode.video else [self._camera]
-            columns += [POSE, LIDAR] if self._ours else []
+            columns += self._measured
             self._data = episode.data, read_table(self._root, episode.data, columns)
         table = self._data[1]
         rows = table.filter(pc.equal(table["episode_index"], episode.index)).sort_by("frame_index")
@@ -126,9 +128,9 @@ class LeRobotDataset:
         chosen = [number for number, name in enumerate(self._info.action_names) if name in SIDEWAYS]
         self._sideways += int((np.abs(actions[:, chosen]) > MIN_SIDEWAYS_M_S).any(axis=1).sum())
 
-    def _our_scans(self, rows: pa.Table, where: str) -> Floats:
+    def _scans(self, rows: pa.Table, where: str) -> Floats:
         scans = _vectors(rows, LIDAR, where)
-        return np.where(scans >= np.float32(self._ours["lidar"]["no_return_m"]), np.inf, scans)
+        return np.where(scans >= np.float32(self._lidar.get("no_return_m", np.inf)), np.inf, scans)
 
     def _table_images(self, rows: pa.Table, where: str) -> Iterator[bytes]:
         for row, image in enumerate(rows[self._camera]):

@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sim2edge.ingest.align import NONE, Times, nearest
+from sim2edge.ingest.align import NONE, nearest
+from sim2edge.ingest.clock import Times
 from sim2edge.ingest.mcap_reader import BadLog, words_of
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once; its lines would come before ours
