@@ -8,7 +8,6 @@ The value of a message is the true time at which it was sent, and that of labels
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from sim2edge.ingest.clock import Times
 from sim2edge.ingest.config import IngestConfig, Role
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.messages import LabelledBox, Labels
-from sim2edge.ingest.source_log import SourceLog, Stream
+from sim2edge.ingest.source_log import Stream
 from sim2edge.ingest.understand import choose_ticks
 
 WALL_S, SIMULATED_S = 1_700_000_000.0, 12.0
@@ -199,11 +198,11 @@ class Outcome:
 def ingest(warp: Warp, config: IngestConfig | None = None) -> Outcome:
     """Choose the ticks of a drive and measure the true errors of their pairings."""
     try:
-        log = SourceLog(Path("drive"), {}, drive(warp), None)
-        _, ticks = choose_ticks(log, config or IngestConfig())
+        streams = drive(warp)
+        _, ticks = choose_ticks(streams, config or IngestConfig())
     except BadLog as error:
         return Outcome(refused=str(error))
-    return Outcome("", len(ticks), dict(ticks.dropped), _errors(warp, ticks.chosen, log.streams))
+    return Outcome("", len(ticks), dict(ticks.dropped), _errors(warp, ticks.chosen, streams))
 
 
 def _errors(warp: Warp, chosen: Mapping[Role, Times], streams: Mapping[Role, Stream]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 episode = understand(path, config)      # raises BadLog
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sim2edge.ingest.decodable import drop_undecodable
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.place import ADD_STAMPS, Clock, Placed, place
 from sim2edge.ingest.sensors import check_sensors
-from sim2edge.ingest.source_log import SourceLog, read_source
+from sim2edge.ingest.source_log import SourceLog, Stream, read_source
 
 MAX_UNSURE = 0.25
 """Largest share of ticks that are dropped because it is not certain which command was in force."""
@@ -44,7 +45,7 @@ def understand(path: Path, config: IngestConfig) -> Understood:
         BadLog: it cannot become an episode.
     """
     log = read_source(path, config)
-    placed, ticks = choose_ticks(log, config)
+    placed, ticks = choose_ticks(log.streams, config)
     ticks, looks = drop_undecodable(log, ticks)
     _check_left(ticks, config)
     notes = check_sensors(log, ticks, looks)
@@ -54,13 +55,13 @@ def understand(path: Path, config: IngestConfig) -> Understood:
     return episode
 
 
-def choose_ticks(log: SourceLog, config: IngestConfig) -> tuple[Placed, Aligned]:
+def choose_ticks(streams: Mapping[Role, Stream], config: IngestConfig) -> tuple[Placed, Aligned]:
     """Return the times of a log's messages, and its ticks with the numbers of their messages in the streams.
 
     Raises:
         BadLog: the clocks cannot be trusted, or no tick is left.
     """
-    placed = place(log.streams, config.max_gap_s * 1e9)
+    placed = place(streams, config.max_gap_s * 1e9)
     doubts = None
     if "command" in placed.sure and placed.clock.map is not None:
         doubts = Doubts(placed.sure["command"], placed.clock.map.unsure_stretches)
@@ -69,7 +70,7 @@ def choose_ticks(log: SourceLog, config: IngestConfig) -> tuple[Placed, Aligned]
     unsure, total = ticks.dropped[CLOCK], len(ticks) + ticks.dropped.total()
     if unsure > MAX_UNSURE * total:
         raise BadLog(
-            f"{log.streams['command'].topic}: no stamps, and in {unsure} of {total} ticks the log time runs unevenly "
+            f"{streams['command'].topic}: no stamps, and in {unsure} of {total} ticks the log time runs unevenly "
             f"against the stamps of {placed.clock.reference}, so that the command in force is not certain: {ADD_STAMPS}"
         )
     _check_left(ticks, config)
