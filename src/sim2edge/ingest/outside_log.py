@@ -8,7 +8,7 @@ from foxglove import channels
 from numpy.typing import NDArray
 
 from sim2edge.episodes import foxglove_messages as messages
-from sim2edge.episodes.formats import CONTROL_SCHEMA, LABELS_SCHEMA
+from sim2edge.episodes.formats import CONTROL_SCHEMA, OUTSIDE_LABELS_SCHEMA
 from sim2edge.episodes.mcap_file import McapFile, json_channel
 from sim2edge.episodes.moment import TICK_NS, Command, ImageBox, Pose
 
@@ -44,7 +44,7 @@ class OutsideLog(McapFile):
         self._scan = channels.LaserScanChannel("/lidar/scan", context=self.context)
         self._pose = channels.PoseInFrameChannel("/robot/pose", context=self.context)
         self._control = json_channel("/robot/control", CONTROL_SCHEMA, self.context)
-        self._labels = json_channel("/labels", LABELS_SCHEMA, self.context)
+        self._labels = json_channel("/labels", OUTSIDE_LABELS_SCHEMA, self.context)
 
     def write(self, tick: OutsideTick) -> None:
         """Log one tick.
@@ -64,5 +64,5 @@ class OutsideLog(McapFile):
             self._control.log(dict(tick.command._asdict()), log_time=time)
         if tick.boxes is not None:
             self._annotations.log(messages.annotations(stamp, tick.boxes), log_time=time)
-            boxes = [box.model_dump(by_alias=True) for box in tick.boxes]
+            boxes = [box.model_dump(by_alias=True, exclude_unset=True) for box in tick.boxes]
             self._labels.log({"floor": tick.floor, "boxes": boxes}, log_time=time)
