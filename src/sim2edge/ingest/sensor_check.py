@@ -27,7 +27,7 @@ FROZEN_M, FROZEN_RAD, FROZEN_TICKS = 2.0, 1.0, 10
 """A sensor is frozen if it shows the same over so many ticks and such a distance, or such a turn."""
 JUMP_M, JUMP_M_S, JUMP_SHARE = 0.2, 20.0, 0.1
 """Two senders: so many of the steps from a pose to the next are so long, and of such a speed."""
-LEAST_CONTRAST = 1.0
+MIN_CONTRAST = 1.0
 """Standard deviation of the channels at an eighth of the size, below which an image is of one colour.
 At that size the noise of a covered camera averages out, and a dark room keeps its shapes."""
 BLANK_SHARE = 0.95
@@ -133,7 +133,7 @@ def check_contrast(topic: str, contrasts: Sequence[float]) -> str:
     Raises:
         BadLog: nearly all are.
     """
-    blank = sum(contrast < LEAST_CONTRAST for contrast in contrasts)
+    blank = sum(contrast < MIN_CONTRAST for contrast in contrasts)
     if blank >= BLANK_SHARE * len(contrasts):
         raise BadLog(f"{topic}: {blank} of {len(contrasts)} images are of one colour: is the camera covered, or off?")
     return f"{blank} of {len(contrasts)} images are of one colour" if blank else ""
