@@ -6,6 +6,7 @@ The first reading of a log checks only the start and the end of each picture, so
 those that ticks use are decoded.
 """
 
+import hashlib
 import struct
 import zlib
 from typing import NamedTuple
@@ -28,18 +29,23 @@ class Look(NamedTuple):
 
     contrast: float
     """Largest standard deviation of the three channels at an eighth of the size, levels of 255."""
-    key: int
-    """CRC of the picture as sent."""
+    key: bytes
+    """Digest of the picture as sent."""
 
 
 def drop_undecodable(log: SourceLog, ticks: Aligned) -> tuple[Aligned, list[Look]]:
-    """Return the ticks whose pictures can be decoded, and these; mark the other pictures as broken in the log.
+    """Return the ticks whose pictures can be decoded, and these; mark the others as broken, keep the digests of all.
 
     Raises:
         BadLog: no picture can be decoded.
     """
     images, chosen = log.streams["image"], ticks.chosen["image"].tolist()
-    looks = list(each_picture(log, chosen, look_at))
+    used, looks = set(chosen), []
+    for number, picture in zip(images.usable, each_picture(log, images.usable, bare), strict=True):
+        log.digests.append(digest_of(picture))
+        if number in used:
+            contrast = contrast_of(picture)
+            looks.append(None if contrast is None else Look(contrast, log.digests[-1]))
     kept = np.array([look is not None for look in looks], dtype=bool)
     if len(kept) and not kept.any():
         raise BadLog(
@@ -51,8 +57,20 @@ def drop_undecodable(log: SourceLog, ticks: Aligned) -> tuple[Aligned, list[Look
     return ticks if kept.all() else ticks.keep(kept, "image"), [look for look in looks if look is not None]
 
 
-def look_at(picture: Picture) -> Look | None:
-    """Return what a picture shows; None if it cannot be decoded and converted."""
+def bare(picture: Picture) -> Picture:
+    """Return the picture as it is."""
+    return picture
+
+
+def digest_of(picture: Picture) -> bytes:
+    """Return a digest of 8 bytes of the picture as sent, without its stamp."""
+    found = hashlib.blake2b(f"{picture.encoding if picture.raw else ''} {picture.raw}".encode(), digest_size=8)
+    found.update(picture.data)
+    return found.digest()
+
+
+def contrast_of(picture: Picture) -> float | None:
+    """Return the `contrast` of a picture for `Look`; None if it cannot be decoded and converted."""
     if picture.data.startswith(PNG_START) and not is_whole_png(picture.data):
         return None  # libpng would print its own error to the terminal
     try:
@@ -61,7 +79,7 @@ def look_at(picture: Picture) -> Look | None:
         small = cv2.imdecode(jpeg, cv2.IMREAD_REDUCED_COLOR_8)
     except (ValueError, cv2.error):
         return None
-    return None if small is None else Look(float(small.std(axis=(0, 1)).max()), zlib.crc32(picture.data))
+    return None if small is None else float(small.std(axis=(0, 1)).max())
 
 
 def is_whole_png(data: bytes) -> bool:
