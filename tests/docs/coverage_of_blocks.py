@@ -43,6 +43,9 @@ ENOUGH_TO_LEARN_FROM = "capture.episodes=14 capture.episode_seconds=2"
 MONTH_OF_DAYS = {"2026-01-30": "2026-01-02", '"preset": "demo"': '"preset": "tiny"'}
 
 BLOCKS: Mapping[tuple[str, str], How] = {
+    ("docs/annotate.md", "sim2edge annotate labels/ --partition office-1 floor=wood"): By(
+        ("tests/annotate/test_delivery.py", "tests/annotate/test_refusals.py")
+    ),
     ("README.md", "make demo"): By(("demo", "test")),
     FIRST: Run({"--preset demo": f"--preset tiny {ENOUGH_TO_LEARN_FROM}"}, says="/dags/sim_capture/runs/"),
     ("README.md", "sim2edge capture --partition lab-7 episodes=20 lidar.beams=720"): Run(says="identical"),
@@ -105,6 +108,7 @@ BLOCKS: Mapping[tuple[str, str], How] = {
     ("docs/ingest.md", "sim2edge ingest logs/ --partition lab-1"): Run(
         {"logs/ --partition lab-1 topics": "other-logs/ --partition lab-2 topics"}, says="episodes/lab-2/"
     ),
+    ("docs/s3.md", "sim2edge check"): Run(says="all ok"),
     ("docs/kubernetes.md", "export SIM2EDGE_KEYS=$PWD/keys"): Run(
         {"$PWD/keys": "$SIM2EDGE_HOME/keys"}, says="already exists: ota/"
     ),
