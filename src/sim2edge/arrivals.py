@@ -7,7 +7,7 @@
     inbox/<batch>/READY.json           a complete batch (`inbox.py`)
     registered/<batch>.json            its claim: the run that registered it, and the READY.json it read
     registered/runs/<id>.json          the journal of a try: batches it was about to claim; deleted when finished
-    registered/runs-<stage>/<id>.json  the same, of batches for another stage than `ingest`, which have their own events
+    registered/runs/<stage>/<id>.json  the same, of batches for another stage than `ingest`, which have their own events
 
 A batch is registered when the scheduler has an event for it, which starts its run; a claim names the run that emits the
 event.
@@ -222,7 +222,7 @@ def pending(bus: Bus) -> Collection[str]:
 
 def journals_of(stage: str) -> str:
     """Return the folder of the journals of batches for a stage."""
-    return JOURNALS if stage == DEFAULT_STAGE else f"{JOURNALS}-{stage}"
+    return JOURNALS if stage == DEFAULT_STAGE else f"{JOURNALS}/{stage}"
 
 
 def stage_of(ready: Ready) -> str:
