@@ -25,7 +25,7 @@ def measure(place: Workplace) -> Iterator[Result]:
     config = configs.load(AugmentConfig, "augment", overrides=[*QUICK["augment"], "workers=1"])
     batches, _ = open_frames([place.fetch("clean")])
     lidar, found = batches[0].stats.lidar, survey(batches, config)
-    variation = Variation(config, found.factors(config), find_mirror(lidar, config), lidar.beams)
+    variation = Variation(config, found.factors(config), find_mirror(lidar, config))
     table = pa.concat_tables(batches[0].tables())
     images = [np.frombuffer(image, np.uint8) for image in table["image"].to_pylist()]
     cv2.setNumThreads(1)

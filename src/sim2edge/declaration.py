@@ -174,7 +174,8 @@ def find_conflict(stage: Stage, accepted: Mapping[str, Stage]) -> str | None:
 
     A maker of a kind may write all of its artifacts: a second one has to name the first (`instead_of`).
     """
-    makers = [each.name for each in accepted.values() if each.produces == stage.produces]
+    of_kind = [each for each in accepted.values() if each.produces == stage.produces]
+    makers = [each.name for each in sorted(of_kind, key=lambda each: each.instead_of is not None)]
     if stage.instead_of is None and makers:
         return (
             f"produces: '{stage.produces}' is made by stage '{makers[0]}': name it in instead_of to be an alternative"
@@ -188,6 +189,7 @@ def find_conflict(stage: Stage, accepted: Mapping[str, Stage]) -> str | None:
         if other.instead_of:
             return f"instead_of: stage '{other.name}' is itself instead of '{other.instead_of}': name that"
     owners = [each for each in accepted.values() if each.ref == stage.ref and each.produces != stage.produces]
+    owners.sort(key=lambda each: each.instead_of is not None)
     if stage.ref and owners:
         return f"ref: '{stage.ref}' is that of stage '{owners[0].name}'"
     return None

@@ -10,6 +10,7 @@ cannot be reached, a warning is logged and nothing else fails.
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from sim2edge.bus import Bus
@@ -161,15 +162,24 @@ def accept(bus: Bus, manifest: Manifest, progress: Progress) -> None:
 
 
 def crown(bus: Bus, release: Manifest, progress: Progress) -> None:
-    """Make the model of a published release champion. MLflow's alias follows at the next validation (`accept`).
+    """Make the model of a published release champion, in MLflow, too, where this process may write to it.
 
-    The stage that signs releases has no access to MLflow.
+    A stage that signs releases has no login to MLflow: its alias follows at the next validation (`accept`).
     """
     for model in release.inputs.get("model", ()):
         before = bus.read_ref(CHAMPION_REF)
         bus.move_ref(CHAMPION_REF, model)
         if before is None or before.target != model:
             progress.log(f"{model} is champion", previous=before.target if before else None)
+        if may_track():
+            set_alias(model, "champion", progress)
+
+
+def may_track() -> bool:
+    """Return whether this process has MLflow's client, and a store that needs no login or the login to a server."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    login = any(os.environ.get(name) for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN"))
+    return bool(uri) and (login or not uri.startswith("http")) and find_spec("mlflow") is not None
 
 
 def set_alias(model: str, alias: str, progress: Progress) -> None:

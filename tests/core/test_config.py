@@ -67,7 +67,7 @@ def test_a_bad_override_names_its_field(overrides, message):
         ("clean:\n  width: 1\ncapture:", "capture: expected a mapping"),
         ("", "empty: expected a mapping"),
         ("# nothing but words", "empty: expected a mapping"),
-        ("captur: {lines: 2}", "'captur' is not a stage: augment, capture, clean, .*, validate"),
+        ("captur: {lines: 2}", "'captur' is not a stage: annotate, augment, capture, clean, .*, validate"),
         ("capture: {lines: 1}\ncapture: {word: x}", "not YAML: 'capture' is a duplicate key"),
         ("capture: {lines: 1, lines: 2}", "not YAML: 'lines' is a duplicate key"),
         ("capture: {lines: 1:30}", "not YAML: '1:30' would be a sexagesimal number"),

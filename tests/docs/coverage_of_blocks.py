@@ -101,6 +101,7 @@ BLOCKS: Mapping[tuple[str, str], How] = {
     ("docs/images.md", "make images"): By(("image-airflow", "image-device", "arm64", "sbom", "audit")),
     ("docs/images.md", "docker buildx imagetools inspect python:3.11-slim-bookworm"): Excluded("needs a registry"),
     ("docs/images.md", "ci/engine.sh && ci/base.sh"): By(("image-airflow",)),
+    ("docs/datasets.md", "sim2edge ingest lekiwi/ --partition kitchen-1"): By(("datasets",)),
     ("docs/ingest.md", "sim2edge ingest logs/ --partition lab-1"): Run(
         {"logs/ --partition lab-1 topics": "other-logs/ --partition lab-2 topics"}, says="episodes/lab-2/"
     ),

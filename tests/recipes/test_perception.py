@@ -1,6 +1,7 @@
 """Boxes that are laid into cells come out of `decode` as they went in."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -115,6 +116,19 @@ def test_suppression_sorts_by_score_and_keeps_the_first_of_equals():
     boxes = np.array([[0, 0, 0.1, 0.1], [0.3, 0, 0.4, 0.1], [0.6, 0, 0.7, 0.1], [0.3, 0, 0.4, 0.1]], np.float32)
     assert suppress(boxes, np.array([0.7, 0.8, 0.9, 0.8], np.float32), 0.5, limit=10).tolist() == [2, 1, 0]
     assert suppress(boxes[:0], np.zeros(0, np.float32), 0.5, limit=10).tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_suppression_without_opencv_keeps_the_same_boxes(seed, monkeypatch):
+    random = np.random.default_rng(seed)
+    low = random.integers(0, 9, (40, 2)) / 8 if seed % 2 else random.random((40, 2))
+    high = np.clip(low + random.integers(0, 4, (40, 2)) / 8, 0, 1)  # some without area, many equal
+    boxes, scores = np.concatenate([low, high], axis=1).astype(np.float32), random.random(40).astype(np.float32)
+    scores = np.round(scores, 1) if seed % 3 else scores
+    arguments = (boxes, scores, float(random.choice([0.0, 0.3, 0.5, 1.0])), int(random.choice([3, 50])))
+    expected = suppress(*arguments).tolist()
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert suppress(*arguments).tolist() == expected
 
 
 def test_floor_probabilities_sum_to_one():

@@ -1,5 +1,7 @@
 """Tracking in a real MLflow store on SQLite: one run an artifact however often it is tried, never a reason to fail."""
 
+import shutil
+
 import pytest
 from mlflow import MlflowClient
 from perception_data import DATASET, TINY, put_artifact, run_stage
@@ -10,9 +12,11 @@ from sim2edge.train import mlflow_tracking, run
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """A tracking store of this test's own."""
+    """A tracking store of this test's own; the package of a model is its two files, to save time."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    names = shutil.ignore_patterns("*.png", "history.json")
+    monkeypatch.setattr(mlflow_tracking, "package_model", lambda *folders: shutil.copytree(*folders, ignore=names))
     client = MlflowClient(uri)
     client.create_experiment(mlflow_tracking.DEFAULT_EXPERIMENT, artifact_location=(tmp_path / "artifacts").as_uri())
     return client

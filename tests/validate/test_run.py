@@ -202,14 +202,21 @@ def test_mlflow_learns_which_model_is_accepted_and_which_is_champion(bus, datase
     client, model = MlflowClient(uri), put_model("1")
     client.create_registered_model("perception")
     _, diary = judge(bus, model, dataset, *LENIENT)
+    assert f"WARNING: MLflow has no run of {model}: the verdict is not tracked" in diary.messages
     assert f"WARNING: MLflow has no version of {model}: alias 'accepted' is unchanged" in diary.messages
     version = client.create_model_version(
         "perception", (tmp_path / "files").as_uri(), tags={registry.ARTIFACT_TAG: model}
     )
     manifest, diary = judge(bus, model, dataset, *LENIENT)
     assert client.get_model_version_by_alias("perception", "accepted").version == version.version
-    crown(bus, manifest.model_copy(update={"inputs": {"model": [model]}}), diary)
+    release = manifest.model_copy(update={"inputs": {"model": [model]}})
+    with monkeypatch.context() as patch:  # as in the stage that signs releases
+        patch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
+        crown(bus, release, diary)
     judge(bus, model, dataset, *LENIENT)
+    assert client.get_model_version_by_alias("perception", "champion").version == version.version
+    client.delete_registered_model_alias("perception", "champion")
+    crown(bus, release, diary)
     assert client.get_model_version_by_alias("perception", "champion").version == version.version
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     _, diary = judge(bus, model, dataset, *LENIENT)

@@ -114,7 +114,7 @@ def assemble(table: pa.Table, copies: Sequence[Copy]) -> pa.Table:
     samples = [copy.sample for copy in copies]
     changed = {
         "image": pa.array([copy.jpeg for copy in copies], pa.binary()),
-        "lidar": pa.array([sample.lidar for sample in samples], LIDAR),
+        "lidar": _lidar_column([sample.lidar for sample in samples]),
         "angular_rad_s": pa.array([sample.angular_rad_s for sample in samples], pa.float32()),
         "y_m": pa.array([sample.y_m for sample in samples], pa.float32()),
         "yaw_rad": pa.array([sample.yaw_rad for sample in samples], pa.float32()),
@@ -124,6 +124,14 @@ def assemble(table: pa.Table, copies: Sequence[Copy]) -> pa.Table:
     schema = dataset_schema()
     same = table.select([name for name in schema.names if name not in changed]).take([copy.row for copy in copies])
     return pa.table({name: changed[name] if name in changed else same[name] for name in schema.names}, schema=schema)
+
+
+def _lidar_column(scans: Sequence[NDArray[np.float32] | None]) -> pa.Array:
+    known = [scan for scan in scans if scan is not None]
+    offsets = np.cumsum([0, *(0 if scan is None else len(scan) for scan in scans)], dtype=np.int32)
+    values = pa.array(np.concatenate(known) if known else np.empty(0, np.float32))
+    absent = pa.array([scan is None for scan in scans], pa.bool_())
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=LIDAR, mask=absent)
 
 
 def _boxes_column(samples: Sequence[Sample]) -> pa.Array:

@@ -59,10 +59,19 @@ IMU_SCHEMA = _record("sim2edge.Imu", times_s=_VECTOR, angular_velocity_rad_s=_VE
 _BOX: dict[str, dict[str, Any]] = {"class": {"type": "string"}, "instance": {"type": "integer"}}
 _BOX |= dict.fromkeys(("x_min", "y_min", "x_max", "y_max", "distance_m", "bearing_rad"), _NUMBER)
 _BOX |= dict.fromkeys(("occlusion", "truncation", "yaw_rad"), _NUMBER) | {"position_m": _VECTOR, "size_m": _VECTOR}
-LABELS_SCHEMA = _record(
-    "sim2edge.Labels",
-    floor={"type": "string"},
-    floor_under={"type": "string"},
-    boxes={"type": "array", "items": {"type": "object", "properties": _BOX}},
-    free_m=_VECTOR,
-)
+
+
+def _labels(box: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return _record(
+        "sim2edge.Labels",
+        floor={"type": "string"},
+        floor_under={"type": "string"},
+        boxes={"type": "array", "items": {"type": "object", "properties": box}},
+        free_m=_VECTOR,
+    )
+
+
+LABELS_SCHEMA = _labels(_BOX)
+_UNKNOWN = {"type": ["number", "null"]}
+OUTSIDE_LABELS_SCHEMA = _labels(_BOX | {"distance_m": _UNKNOWN, "bearing_rad": _UNKNOWN})
+"""Labels made by others: distance and bearing may be unknown."""

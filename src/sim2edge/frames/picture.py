@@ -33,7 +33,11 @@ def prepare_image(data: bytes, config: FramesConfig) -> Picture:
     Raises:
         Defect: the data is not a complete JPEG.
     """
-    image = decode_image(data)
+    return fit_image(decode_image(data), config)
+
+
+def fit_image(image: NDArray[np.uint8], config: FramesConfig) -> Picture:
+    """Resize and encode a decoded image (BGR, height x width x 3)."""
     height, width = image.shape[:2]
     if (height, width) != (config.height, config.width):
         shrinks = config.height * config.width < height * width

@@ -10,7 +10,7 @@ from foxglove.messages import Timestamp
 from numpy.typing import NDArray
 
 from sim2edge.episodes import foxglove_messages as messages
-from sim2edge.episodes.formats import CONTROL_SCHEMA, LABELS_SCHEMA
+from sim2edge.episodes.formats import CONTROL_SCHEMA, OUTSIDE_LABELS_SCHEMA
 from sim2edge.episodes.mcap_file import McapFile, json_channel
 from sim2edge.episodes.moment import Command, ImageBox, Pose
 from sim2edge.ingest.config import Role
@@ -45,7 +45,7 @@ class OutsideLog(McapFile):
         self._pose = channels.PoseInFrameChannel("/robot/pose", context=self.context)
         self._control = json_channel("/robot/control", CONTROL_SCHEMA, self.context)
         self._written: dict[Role, int] = {}
-        self._labels = json_channel("/labels", LABELS_SCHEMA, self.context)
+        self._labels = json_channel("/labels", OUTSIDE_LABELS_SCHEMA, self.context)
 
     def write(self, tick: OutsideTick) -> None:
         """Log one tick.
@@ -71,7 +71,7 @@ class OutsideLog(McapFile):
     def _write_labels(self, found: tuple[ImageBox, ...], tick: OutsideTick) -> None:
         time, stamp = self._time("labels", tick)
         self._annotations.log(messages.annotations(stamp, found), log_time=time)
-        boxes = [box.model_dump(by_alias=True) for box in found]
+        boxes = [box.model_dump(by_alias=True, exclude_unset=True) for box in found]
         self._labels.log({"floor": tick.floor, "boxes": boxes}, log_time=time)
 
     def _is_new(self, role: Role, tick: OutsideTick) -> bool:

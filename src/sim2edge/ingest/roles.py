@@ -11,6 +11,7 @@ from sim2edge.ingest.config import ROLES, IngestConfig, Role
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.messages import SCHEMAS
 from sim2edge.ingest.missing_topic import describe_missing
+from sim2edge.lines import one_line
 from sim2edge.recipes.needs import match
 
 if TYPE_CHECKING:
@@ -54,10 +55,11 @@ def _check_needs(chosen: Mapping[Role, object], topics: Mapping[str, "Topic"], c
 
 def _check_overlooked(role: Role, topics: Mapping[str, "Topic"], config: IngestConfig) -> None:
     used = {name for each in ROLES for name in config.topics.of(each)}
-    found = next((name for name, topic in sorted(topics.items()) if topic.schema in SCHEMAS[role]), None)
-    if found is not None and found not in used:
+    looks = (name for name, topic in sorted(topics.items()) if topic.schema in SCHEMAS[role] and name not in used)
+    found = next(looks, None)
+    if found is not None:
         names = " or ".join(config.topics.of(role))
         raise BadLog(
-            f"no messages on {names}, but {found} is {topics[found].schema}: "
-            f"set topics.{role}={found}, or topics.{role}=[] to leave it out"
+            f"no messages on {names}, but {one_line(found)} is {topics[found].schema}: "
+            f"set topics.{role}={one_line(found)}, or topics.{role}=[] to leave it out"
         )

@@ -93,7 +93,7 @@ def _ticks(understood: Understood, config: IngestConfig) -> Iterator[OutsideTick
 
 
 def _boxes(labels: Labels) -> tuple[ImageBox, ...]:
-    return tuple(ImageBox(**box.model_dump()) for box in labels.boxes)
+    return tuple(ImageBox(**{"instance": box.instance} | box.model_dump(exclude_unset=True)) for box in labels.boxes)
 
 
 def _result(ticks: list[OutsideTick], known: dict[str, Any], labelled: bool, reach: float) -> EpisodeResult:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim2edge.recipes.perception_names import CLASSES as CLASSES
-from sim2edge.recipes.perception_names import FLOORS as FLOORS
+# By relative names, as MLflow's models ship a copy of both modules: see train/mlflow_model.py.
+from .perception_names import CLASSES as CLASSES
+from .perception_names import FLOORS as FLOORS
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -196,12 +197,32 @@ def decode_boxes(raw: Floats, cells: Floats) -> Floats:
 
 def suppress(boxes: Floats, scores: Floats, iou_threshold: float, limit: int) -> Integers:
     """Apply non-maximum suppression over all classes; return the indices of the kept boxes [M, 4], best first."""
-    import cv2  # here, as most importers of this module never decode
-
     corners_and_sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    try:
+        import cv2  # here, as most importers of this module never decode
+    except ImportError:  # where MLflow loads a model
+        return suppress_without_opencv(corners_and_sizes.astype(np.float64), scores, iou_threshold, limit)
     # As lists: OpenCV reads numbers from an array one by one, five times as slowly.
     kept = cv2.dnn.NMSBoxes(corners_and_sizes.tolist(), scores.tolist(), 0.0, iou_threshold)
     return np.asarray(kept[:limit], np.int64)
+
+
+def suppress_without_opencv(
+    boxes: npt.NDArray[np.float64], scores: Floats, iou_threshold: float, limit: int
+) -> Integers:
+    """Keep the same boxes (x, y, width, height) as OpenCV's `NMSBoxes`, a few times as slowly."""
+    order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
+    low, high, areas = boxes[:, :2], boxes[:, :2] + boxes[:, 2:], boxes[:, 2] * boxes[:, 3]
+    kept: list[int] = []
+    while len(order) and len(kept) < limit:
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        sides = np.maximum(np.minimum(high[order], high[best]) - np.maximum(low[order], low[best]), 0)
+        shared, total = sides[:, 0] * sides[:, 1], areas[order] + areas[best]
+        same = total <= np.finfo(np.float64).eps  # two boxes without area count as equal
+        apart = 1 - np.divide(shared, total - shared, out=np.ones(len(order)), where=~same)
+        order = order[np.float32(1) - apart.astype(np.float32) <= np.float32(iou_threshold)]
+    return np.array(kept, np.int64)
 
 
 @lru_cache(maxsize=16)

@@ -7,6 +7,7 @@ that could not be sent are sent with the next ones; a server that stays unreacha
 import contextlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from sim2edge.environment import revision
 from sim2edge.registry import ARTIFACT_TAG, REGISTERED_MODEL, find_version, mlflow_client, reach_mlflow
 from sim2edge.stage import Artifact, Job
 from sim2edge.train.config import TrainConfig
+from sim2edge.train.mlflow_model import package_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,7 +32,6 @@ BACKOFF_S = 60.0
 
 DEFAULT_EXPERIMENT = "sim2edge-perception"
 PLOTS = ("curves.png", "history.json")
-MODEL_FILES = ("model.pt", "model.json")
 
 
 class Tracker:
@@ -161,8 +162,9 @@ def register(client: "MlflowClient", run_id: str, reference: str, folder: Path) 
 
     version: Any = find_version(client, reference)
     if version is None:
-        for name in MODEL_FILES:
-            client.log_artifact(run_id, str(folder / name), "model")
+        with tempfile.TemporaryDirectory(prefix="mlflow-model-") as scratch:
+            package_model(folder, Path(scratch) / "model")
+            client.log_artifacts(run_id, str(Path(scratch) / "model"), "model")
         if not client.search_registered_models(f"name = '{REGISTERED_MODEL}'"):
             with contextlib.suppress(MlflowException):  # created concurrently by another run; else the next call fails
                 client.create_registered_model(REGISTERED_MODEL)

@@ -21,6 +21,7 @@ from sim2edge.stage import Artifact, Job, Outcome
 from sim2edge.validate.bootstrap import draw_weights
 from sim2edge.validate.config import ValidateConfig
 from sim2edge.validate.metrics import Evaluation, evaluate
+from sim2edge.validate.mlflow_tracking import track_verdict
 from sim2edge.validate.report import write_report, write_rules
 from sim2edge.validate.rules import check, holders, refusal
 from sim2edge.validate.support import Supports, count_support
@@ -159,7 +160,8 @@ def conclude(
     rules = check(model, references, supports, examination.episode_count, config)
     for rule in rules:
         job.progress.log(f"{rule.state}: {rule}")
-    refused = refusal(rules)
+    failed = refusal(rules)
+    refused = failed and f"{failed}{unjudged_words(supports, config)}"
     champion = next((artifact.manifest.reference for artifact in job.inputs["champion"]), None)
     best = holders({job.input("model").manifest.reference: model, **references})
     verdict = {
@@ -175,9 +177,10 @@ def conclude(
     write_json(job.output / "verdict.json", tidy(verdict))
     write_report(model, examination.table, job.output)
     write_rules(rules, job.output / "rules.csv")
+    track_verdict(job, tidy(model.metrics), refused)
     figures = {name: model.metrics[name] for name in SUMMARY}
     summary = {"passed": refused is None, **figures, "best": best, "not_judged": verdict["not_judged"]}
-    return Outcome(tidy(summary), refused=refused and f"{refused}{unjudged_words(supports, config)}")
+    return Outcome(tidy(summary), refused=refused)
 
 
 def unjudged_words(supports: Supports, config: ValidateConfig) -> str:

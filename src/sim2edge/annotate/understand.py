@@ -1,0 +1,150 @@
+"""Read a folder: its annotation files, the picture of each image they list, and which images are one drive.
+
+drives = understand(folder, config, progress)
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim2edge.annotate.coco_reader import Annotated, is_coco, load, read_content
+from sim2edge.annotate.config import AnnotateConfig
+from sim2edge.annotate.find_files import Pictures, choose_annotations, list_folder
+from sim2edge.errors import BadInput
+from sim2edge.lines import quote
+from sim2edge.stage import Progress
+
+NUMBER = re.compile(r"\d+")
+EXPORTED = re.compile(r"\.rf\.[0-9a-f]{8,}$|^[0-9a-f]{8}-")
+"""What Roboflow adds behind, and Label Studio before, the name of a picture, at random."""
+SPLITS = re.compile(
+    r"(annotations?|images?|imgs?|data|default|jpegimages|train|test|val|valid|validation)\d*", re.IGNORECASE
+)
+"""Folders that say nothing about where pictures come from."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of an annotation file, and its picture's path in the folder; None: missing."""
+
+    image: Annotated
+    path: str | None
+
+
+@dataclass(frozen=True)
+class Understood:
+    """The content of a folder."""
+
+    annotations: Sequence[str]
+    """The annotation files."""
+    drives: Sequence[Sequence[Item]]
+    """The images, by drive, each in order."""
+
+    @property
+    def files(self) -> list[str]:
+        """The files that are read."""
+        pictures = {item.path for drive in self.drives for item in drive if item.path}
+        return [*self.annotations, *sorted(pictures)]
+
+
+def understand(folder: Path, config: AnnotateConfig, progress: Progress) -> Understood:
+    """Read the annotation files of a folder.
+
+    Raises:
+        BadInput: there is none, one is wrong, no picture is there, or two images have the same picture.
+    """
+    files = list_folder(folder)
+    annotations, items = [], list[Item]()
+    pictures = Pictures(files)
+    for path in choose_annotations(files, config.annotations):
+        content = load(folder / path, path)
+        if not config.annotations and not is_coco(content):
+            progress.log(f"not COCO, left out: {path}")
+            continue
+        annotations.append(path)
+        items += [Item(image, pictures.find(image.name, path)) for image in read_content(content, path, config)]
+    check_items(items, annotations)
+    return Understood(annotations, divide(items, config))
+
+
+def check_items(items: Sequence[Item], annotations: Sequence[str]) -> None:
+    """Check that there are pictures, and that no two images share one.
+
+    Raises:
+        BadInput: they do; the line names both.
+    """
+    if not annotations:
+        raise BadInput(
+            "no COCO annotation file: export the labels as COCO (one JSON with images, annotations, categories)"
+        )
+    owner: dict[str, Item] = {}
+    for item in items:
+        if item.path is not None and (other := owner.setdefault(item.path, item)) is not item:
+            where = item.image.file
+            raise BadInput(f"{where}: file_name {quote(item.image.name)}: an image of {other.image.file} has it, too")
+    if not owner:
+        first = items[0].image
+        raise BadInput(
+            f"{first.file}: file_name {quote(first.name)}: no picture of {len(items)} images is in the folder"
+        )
+
+
+def divide(items: Sequence[Item], config: AnnotateConfig) -> list[list[Item]]:
+    """Divide images into drives, each in the order of its names."""
+    groups: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[drive_of(item, config)].append(item)
+    drives = [sorted(groups[name], key=order_of) for name in sorted(groups, key=natural)]
+    if config.group == "auto" and len(drives) == 1 and drives[0][0].image.sequence is None:
+        return cut(drives[0], config.block)
+    return drives
+
+
+def drive_of(item: Item, config: AnnotateConfig) -> str:
+    """Return the name of the drive of an image."""
+    image = item.image
+    folders, _, name = image.name.rpartition("/")
+    folder = "/".join(part for part in folders.split("/") if not SPLITS.fullmatch(part))
+    if config.group == "image":
+        return image.name
+    if config.group == "folder":
+        return folders
+    return image.sequence or f"{folder}/{head_of(name)}"
+
+
+def head_of(name: str) -> str:
+    """Return the head that pictures of one drive share: the name without its last number."""
+    stem = stem_of(name)
+    numbers = list(NUMBER.finditer(stem))
+    return stem[: numbers[-1].start()] if numbers else stem
+
+
+def stem_of(name: str) -> str:
+    """Return a file's name without what tools add to it."""
+    return EXPORTED.sub("", EXPORTED.sub("", name.rpartition(".")[0]))
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts `f10` after `f9`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def order_of(item: Item) -> tuple[float, list[tuple[int, str]]]:
+    """Return a key that sorts the images of a drive."""
+    number = item.image.order
+    return (number if number is not None else -1.0), natural(item.image.name)
+
+
+def cut(items: Sequence[Item], block: int) -> list[list[Item]]:
+    """Cut images that nothing tells apart into blocks of neighbours; pictures made of the same one stay together."""
+    stems: Mapping[str, list[Item]] = defaultdict(list)
+    for item in items:
+        stems[stem_of(item.image.name)].append(item)
+    blocks: list[list[Item]] = [[]]
+    for same in stems.values():
+        if len(blocks[-1]) + len(same) > block and blocks[-1]:
+            blocks.append([])
+        blocks[-1] += same
+    return blocks
