@@ -12,7 +12,7 @@ from sim2edge.frames.episode import Scan
 from sim2edge.frames.file_metadata import UNITS, describe
 from sim2edge.recipes.perception import CLASSES, FLOORS
 
-WORDS = {"episode_id", "frame", "image", "floor", "boxes", "boxes.class"}
+WORDS = {"episode_id", "frame", "image", "floor", "drive", "boxes", "boxes.class"}
 """Columns without a unit."""
 
 

@@ -258,4 +258,4 @@ def test_golden_output(batch, clean):
     metadata = pq.read_schema(done.folder / "frames.parquet").metadata[b"sim2edge"]
     written = repr(rows).encode() + (done.folder / "stats.json").read_bytes() + metadata
     digest = hashlib.sha256(images + written).hexdigest()
-    assert (STAGE.version, digest[:16]) == (3, "1078c17f8fc6c212")
+    assert (STAGE.version, digest[:16]) == (3, "7718ae51c2be2a93")

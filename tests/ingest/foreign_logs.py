@@ -92,6 +92,18 @@ DEFINITIONS = {
         "MSG: vision_msgs/Pose2D\nvision_msgs/Point2D position\nfloat64 theta",
         "MSG: vision_msgs/Point2D\nfloat64 x\nfloat64 y",
     ),
+    "foxglove_msgs/msg/ImageAnnotations": definition(
+        "foxglove_msgs/CircleAnnotation[] circles\nfoxglove_msgs/PointsAnnotation[] points\n"
+        "foxglove_msgs/TextAnnotation[] texts",
+        TIME,
+        "MSG: foxglove_msgs/CircleAnnotation\nbuiltin_interfaces/Time timestamp\nfoxglove_msgs/Point2 position\n"
+        "float64 diameter",
+        "MSG: foxglove_msgs/PointsAnnotation\nbuiltin_interfaces/Time timestamp\nuint8 LINE_LOOP=2\nuint8 type\n"
+        "foxglove_msgs/Point2[] points\nfloat64 thickness",
+        "MSG: foxglove_msgs/TextAnnotation\nbuiltin_interfaces/Time timestamp\nfoxglove_msgs/Point2 position\n"
+        "string text\nfloat64 font_size",
+        "MSG: foxglove_msgs/Point2\nfloat64 x\nfloat64 y",
+    ),
     "std_msgs/msg/String": "string data",
 }  # fmt: skip
 

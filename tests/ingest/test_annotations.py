@@ -13,6 +13,7 @@ from sim2edge.ingest.annotations import Outline, read_annotations, read_detectio
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.source_log import read_source
+from sim2edge.ingest.understand import understand
 
 LOOP, STRIP, LIST, POINTS = 2, 3, 4, 1
 CORNERS = ((8.0, 9.0), (30.0, 9.0), (30.0, 33.0), (8.0, 33.0))
@@ -113,8 +114,8 @@ def test_a_detection_without_a_class_is_named():
         read_detections(Some(detections=[detection(hypothesis("chair", 1)), detection()]))
 
 
-def write_annotated(path, words: str = "Chair 0.9", ticks: int = 5):
-    """A Foxglove log with its own annotations, and nothing else but images."""
+def write_annotated(path, words: str = "Chair 0.9", ticks: int = 5, empty: tuple[int, ...] = (), late_ns: int = 0):
+    """A Foxglove log with its own annotations and nothing else but images; `empty` ticks have no object."""
     context = foxglove.Context()
     with foxglove.open_mcap(path, context=context, allow_overwrite=True):
         image = channels.RawImageChannel("/camera/image", context=context)
@@ -132,7 +133,8 @@ def write_annotated(path, words: str = "Chair 0.9", ticks: int = 5):
                 timestamp=stamp, type=messages.PointsAnnotationType.LineLoop, points=corners
             )
             caption = messages.TextAnnotation(timestamp=stamp, position=corners[0], text=words)
-            notes.log(messages.ImageAnnotations(points=[loop], texts=[caption]), log_time=now)
+            shown = ([], []) if tick in empty else ([loop], [caption])
+            notes.log(messages.ImageAnnotations(points=shown[0], texts=shown[1]), log_time=now + late_ns)
     return path
 
 
@@ -161,6 +163,18 @@ def test_boxes_of_a_class_that_maps_to_nothing_are_left_out(tmp_path):
     config = IngestConfig(topics=TOPICS, classes={"map": {"Chair": ""}})
     log = read_source(write_annotated(tmp_path / "a.mcap"), config)
     assert {values.boxes for values in log.streams["labels"].values} == {()}
+
+
+@pytest.mark.parametrize(("late_ns", "kept"), [(0, 12), (40_000_000, 8)])
+def test_images_without_an_object_have_labels_without_a_stamp(tmp_path, late_ns, kept):
+    """They belong to the image with their log time; where it has another one, they are left out, never shifted."""
+    log = write_annotated(tmp_path / "a.mcap", ticks=12, empty=(0, 4, 5, 11), late_ns=late_ns)
+    episode = understand(log, IngestConfig(topics=TOPICS, classes=MAPPED, floor="wood"))
+    labels, images = episode.log.streams["labels"], episode.log.streams["image"]
+    chosen = zip(episode.ticks.chosen["image"].tolist(), episode.ticks.chosen["labels"].tolist(), strict=True)
+    pairs = [(images.stamps[image], bool(labels.values[number].boxes)) for image, number in chosen]
+    assert len(pairs) == kept
+    assert all(found == ((stamp - START_NS) // TICK_NS not in (0, 4, 5, 11)) for stamp, found in pairs)
 
 
 def test_a_map_to_what_is_no_class_is_refused(folder, ingest):
@@ -194,3 +208,20 @@ def test_ros_detections_are_labels(tmp_path):
     config = IngestConfig(topics={"labels": "/truth"}, classes={"map": {56: "chair"}}, floor="wood")
     (box,) = read_source(log, config).streams["labels"].values[2].boxes
     assert (box.label, box.x_min, box.y_max) == ("chair", 16, 12)
+
+
+def test_annotations_of_foxglove_sent_by_ros_are_labels(tmp_path):
+    def message(now):
+        stamp = {"sec": now // 10**9, "nanosec": now % 10**9}
+        points = [{"x": x, "y": y} for x, y in CORNERS]
+        caption = {"timestamp": stamp, "position": points[0], "text": "chair 0.8"}
+        return {"points": [{"timestamp": stamp, "type": LOOP, "points": points}], "texts": [caption]}
+
+    truth: list[Sent] = [
+        ("/truth", "foxglove_msgs/msg/ImageAnnotations", now, message(now))
+        for now in (START_NS + tick * TICK_NS for tick in range(4))
+    ]
+    log = write_bag(tmp_path / "a.mcap", sorted([*robot_drive(4), *truth], key=lambda sent: sent[2]))
+    stream = read_source(log, IngestConfig(topics={"labels": "/truth"}, floor="wood")).streams["labels"]
+    assert stream.stamps == [sent[2] for sent in truth]
+    assert [(box.label, box.x_max) for box in stream.values[1].boxes] == [("chair", 30)]

@@ -66,6 +66,6 @@ def test_the_table_has_a_row_an_episode(own, ingest, fetch):
 def test_it_can_be_reproduced_and_traced(own, ingest, capsys):
     reference = ingest(own).committed["reference"]
     assert cli.main(["reproduce", reference]) == 0
-    assert "10 of 10 files identical" in capsys.readouterr().out
+    assert "11 of 11 files identical" in capsys.readouterr().out
     assert cli.main(["lineage", reference]) == 0
     assert f"ingest v{STAGE.version}" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The augment stage: build a dataset of cleaned batches, split by episode, with augmented and balanced training frames.
+"""The augment stage: build a dataset of cleaned batches, split by drive, with augmented and balanced training frames.
 
 sim2edge augment
 sim2edge augment --input frames=refs/frames/demo-1 copies=3 noise_max_std=12

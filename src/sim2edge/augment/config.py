@@ -11,8 +11,8 @@ class AugmentConfig(StageConfig):
     """All settings that affect a dataset, besides the frames."""
 
     seed: int = Field(0, ge=0, description="seed of all random draws")
-    validation: float = Field(0.15, gt=0, lt=1, description="share of the episodes for validation")
-    test: float = Field(0.15, gt=0, lt=1, description="share of the episodes for the test")
+    validation: float = Field(0.15, gt=0, lt=1, description="share of the drives for validation")
+    test: float = Field(0.15, gt=0, lt=1, description="share of the drives for the test")
     copies: int = Field(2, ge=0, le=20, description="varied copies of each training frame, besides the original")
     flip_probability: float = Field(0.5, ge=0, le=1, description="how likely a copy is mirrored left to right")
     crop_probability: float = Field(0.5, ge=0, le=1, description="how likely a copy is cropped and enlarged")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
 from sim2edge.errors import BadInput
-from sim2edge.frames.columns import LIDAR, frames_schema
+from sim2edge.frames.columns import LIDAR, ORIGIN, frames_schema
 from sim2edge.frames.episode import Scan
 from sim2edge.frames.file_metadata import describe
 from sim2edge.lines import join_lines
@@ -67,17 +67,25 @@ class Frames:
         first = 0
         for group in range(self.file.num_row_groups):
             try:
-                table = self.file.read_row_group(group, columns)
+                table = self.file.read_row_group(group, self._present(columns))
             except (pa.ArrowException, OSError) as error:
                 raise BadInput(
                     f"{self.reference}/frames.parquet: row group {group}: {join_lines(error, MAX_ERROR)}"
                 ) from error
+            for name in ORIGIN:
+                if name not in table.column_names and (columns is None or name in columns):
+                    table = table.append_column(name, pa.nulls(len(table), ORIGIN[name]))
             if "lidar" in table.column_names:
                 self._check_scans(table.column("lidar").combine_chunks(), first)
                 at = table.column_names.index("lidar")
                 table = table.set_column(at, pa.field("lidar", LIDAR), table.column("lidar").cast(LIDAR))
             yield table
             first += table.num_rows
+
+    def _present(self, columns: Sequence[str] | None) -> Sequence[str] | None:
+        """Return the columns without those that files of earlier versions lack."""
+        names = set(self.file.schema_arrow.names)
+        return columns and [name for name in columns if name not in ORIGIN or name in names]
 
     def _check_scans(self, scans: pa.Array, first: int) -> None:
         beams = self.stats.lidar.beams if self.stats.lidar else 0
@@ -155,6 +163,8 @@ def _open(artifact: Artifact) -> Frames:
         raise BadInput(f"{reference}/frames.parquet: not Parquet: {join_lines(error, MAX_ERROR)}") from error
     found = file.schema_arrow
     for field in frames_schema():
+        if field.name not in found.names and field.name in ORIGIN:
+            continue
         if field.name not in found.names:
             raise BadInput(f"{reference}/frames.parquet: has no column '{field.name}'")
         if not _is_of(found.field(field.name).type, field.type):

@@ -170,6 +170,7 @@ def describe(
                 "frames": writers[split].frames,
                 "originals": found.frames[split],
                 "episodes": found.episodes(split),
+                "drives": found.drives(split),
             }
             for split in SPLITS
         },

@@ -1,4 +1,7 @@
-"""Assign episodes to splits by a stable hash of their id, so that new batches never move an old episode."""
+"""Assign drives to splits by a stable hash of their key, so that new batches never move an old episode.
+
+A drive is an episode, or several that are pieces of one (`sim2edge.frames.drives`).
+"""
 
 import hashlib
 
@@ -6,12 +9,12 @@ SPLITS = ("train", "validation", "test")
 
 
 def split_of(episode_id: str, validation: float, test: float) -> str:
-    """Return the split of an episode: `train`, `validation` or `test`.
+    """Return the split of a drive: `train`, `validation` or `test`.
 
-    Frames of one episode resemble each other, so an episode is never divided.
+    Frames of one drive resemble each other, so a drive is never divided.
 
     Args:
-        episode_id: `<batch id>.<index>`.
+        episode_id: key of the drive: `<batch id>.<index>` of its episode, or the declared one.
         validation: share of episodes for validation, 0..1.
         test: share of episodes for the test, 0..1.
     """

@@ -38,6 +38,10 @@ class Task:
     """The geometry that all scans must have; None: the batch has no scans."""
     absent: frozenset[str] = frozenset()
     """Topics that the episode declares absent: its frames have null in their columns."""
+    drive: str | None = None
+    """The drive that the episode declares itself a piece of."""
+    recorded_from_s: float | None = None
+    """When the first tick was recorded, seconds since 1970."""
 
     @property
     def log(self) -> Path:
@@ -89,6 +93,8 @@ def process_episode(task: Task) -> Episode:
         return build_frames(task, log)
     except Unreadable as error:
         return refuse_episode(task.episode_id, f"unreadable: {error}")
+    except AttributeError as error:  # a damaged schema can decode to messages without some fields
+        return refuse_episode(task.episode_id, f"unreadable: a message lacks the field '{error.name or error}'")
     except Defect as error:
         return refuse_episode(task.episode_id, str(error))
 
@@ -126,7 +132,10 @@ def build_frames(task: Task, log: Mapping[str, Stream]) -> Episode:
         except Defect as defect:
             quarantined.append(Quarantined(task.episode_id, frame, str(defect)))
             continue
-        rows.append({"episode_id": task.episode_id, "frame": frame, "time_s": time_ns / 1e9, **row})
+        time_s = float(time_ns) / 1e9
+        recorded_s = None if task.recorded_from_s is None else task.recorded_from_s + time_s
+        origin = {"drive": task.drive, "recorded_s": recorded_s}
+        rows.append({"episode_id": task.episode_id, "frame": frame, "time_s": time_s, **row, **origin})
     table = pa.Table.from_pylist(rows, measured_schema()) if rows else None
     return Episode(task.episode_id, len(times), table, quarantined)
 

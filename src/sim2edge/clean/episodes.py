@@ -23,7 +23,11 @@ class Result(Message):
     success: bool
     failure_reason: str = ""
     absent: list[str] = Field(default_factory=list)
-    """Roles that the drive was recorded without, which only ingest declares."""
+    """Roles that the drive was recorded without, which only ingest declares, as the two below."""
+    drive: str | None = Field(default=None, max_length=400)
+    """The drive that the episode is a piece of."""
+    recorded_from_s: float | None = None
+    """When the first tick was recorded, seconds since 1970."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ Worker processes read the episodes; their frames come back in order, are checked
 once, so memory does not grow with the batch.
 """
 
+from pathlib import Path
+
 from sim2edge.clean.config import CleanConfig
 from sim2edge.clean.data_processor import Task, process_episode
-from sim2edge.clean.episodes import choose_episodes, find_scan
+from sim2edge.clean.episodes import choose_episodes, find_scan, read_result
 from sim2edge.clean.workers import in_order
 from sim2edge.frames.build import stop_if_strict, write_frames
+from sim2edge.frames.episode import Scan
 from sim2edge.frames.statistics import Statistics
 from sim2edge.stage import Job, Outcome
 
@@ -26,7 +29,12 @@ def run(job: Job[CleanConfig]) -> Outcome:
     choice = choose_episodes(folder, config, job.partition)
     stop_if_strict(choice.refused, config)
     scan = find_scan(folder, choice.wanted, config, job.partition)
-    tasks = [Task(folder / name, name, config, scan, absent) for name, absent in choice.wanted.items()]
+    tasks = [_task(folder / name, config, scan, absent) for name, absent in choice.wanted.items()]
     processes = min(config.workers, 1 + sum(task.log.stat().st_size for task in tasks) // BYTES_A_PROCESS)
     episodes = in_order(process_episode, tasks, processes)
     return Outcome(write_frames(job, episodes, len(tasks), scan, Statistics(choice.failed, choice.refused)))
+
+
+def _task(folder: Path, config: CleanConfig, scan: Scan | None, absent: frozenset[str]) -> Task:
+    result = read_result(folder)
+    return Task(folder, result.episode_id, config, scan, absent, result.drive, result.recorded_from_s)

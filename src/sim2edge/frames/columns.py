@@ -13,6 +13,10 @@ BOX_NUMBERS = ("x_min", "y_min", "x_max", "y_max", "distance_m", "bearing_rad")
 BOX = pa.struct([("class", pa.string()), *((name, pa.float32()) for name in BOX_NUMBERS)])
 
 
+ORIGIN = {"drive": pa.string(), "recorded_s": pa.float64()}
+"""The drive that the episode is a piece of (null: it is one of its own), and when the frame was recorded (null: a
+simulated drive, or a clock that shows no date), seconds since 1970. Files of earlier versions have neither."""
+
 LIDAR = pa.list_(pa.float32())
 """The type of a scan. All have the same length; Arrow's lists of a fixed size cannot be null in Parquet."""
 
@@ -30,5 +34,6 @@ def frames_schema() -> pa.Schema:
             *((name, pa.float32()) for name in numbers),
             ("floor", pa.string()),
             ("boxes", pa.list_(BOX)),
+            *ORIGIN.items(),
         ]
     )

@@ -24,6 +24,7 @@ FORMAT = 1
 CORNER = "fraction of the image, 0..1, from its {} edge"
 UNITS = {
     "time_s": "s",
+    "recorded_s": "s since 1970-01-01 UTC",
     "lidar": "m",
     "linear_m_s": "m/s",
     "angular_rad_s": "rad/s",

@@ -13,10 +13,12 @@ from sim2edge.episodes.result import EpisodeResult
 from sim2edge.errors import BadInput
 from sim2edge.ingest.bad_log import BadLog
 from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.drives import Origin, name_drives, origin_of
 from sim2edge.ingest.log_files import LogFiles, group_logs
 from sim2edge.ingest.report import LogReport, Report, report_log, report_refused
+from sim2edge.ingest.twins import Fingerprint, Known, fingerprint_of
 from sim2edge.ingest.understand import floor_at, understand
-from sim2edge.ingest.write_episode import write_episode
+from sim2edge.ingest.write_episode import declare_origin, write_episode
 from sim2edge.manifest import File
 from sim2edge.stage import Progress
 
@@ -29,6 +31,9 @@ class Batch:
 
     results: list[EpisodeResult] = field(default_factory=list)
     logs: list[LogReport] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    fingerprints: list[Fingerprint] = field(default_factory=list)
+    known: Known = field(default_factory=Known)
 
 
 def go_through(
@@ -54,14 +59,32 @@ def go_through(
         done = [log for log in found.logs if log.refused is None]
         refused = len(found.logs) - len(done)
         progress.update(index + 1, len(logs), ticks=sum(log.ticks for log in done), refused=refused)
+    _declare_drives(found, config, output)
     refuse_bad(Report(batch=batch, logs=tuple(found.logs)), config)
     return found
 
 
+def _declare_drives(found: Batch, config: IngestConfig, output: Path | None) -> None:
+    """Tell the episodes and the report which logs are pieces of one drive."""
+    names = name_drives(found.origins, config)
+    drives = {origin.episode_id: name for origin, name in zip(found.origins, names, strict=True)}
+    found.logs = [log.model_copy(update={"drive": drives.get(log.episode_id or "")}) for log in found.logs]
+    if output is None:
+        return
+    for origin in found.origins:
+        declare_origin(output / origin.episode_id, drives[origin.episode_id], origin.recorded_from_s)
+
+
 def _take(found: Batch, identity: str, log: LogFiles, folder: Path, config: IngestConfig, output: Path | None) -> None:
     understood = understand(folder / log.path, config)
+    fingerprint = fingerprint_of(log.source, understood)
+    if repeated := found.known.find(fingerprint):
+        raise BadLog(f"{repeated}: deliver each log once")
     if output is not None:
         found.results.append(write_episode(output / identity, identity, log.source, understood, config))
+    found.known.add(fingerprint, log.source.path)
+    found.fingerprints.append(fingerprint)
+    found.origins.append(origin_of(identity, log.source.path, understood))
     found.logs.append(report_log(log.source, identity, understood, floor_at(understood, 0, config)))
 
 

@@ -1,8 +1,9 @@
 """The config of the ingest stage: the roles of topics, how ticks are built, and what is refused."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from sim2edge.config import Section
 from sim2edge.inbox import InboxConfig
@@ -160,7 +161,28 @@ class IngestConfig(InboxConfig):
         default=92, ge=30, le=100, description="quality of images encoded here, percent; a JPEG is kept unchanged"
     )
     max_pixels: int = Field(default=8_300_000, ge=1024, le=100_000_000, description="largest image, pixels")
+    drive: str = Field(
+        default="",
+        max_length=200,
+        description="drive that all logs are pieces of; empty: found by names, times and poses",
+    )
+    drive_pattern: str = Field(
+        default="",
+        max_length=200,
+        description="regular expression on a log's path, whose first group names the drive that it is a piece of",
+    )
     skip_bad: bool = Field(
         default=False,
         description="leave bad logs out, and keep the readable start of truncated ones, instead of refusing the batch",
     )
+
+    @field_validator("drive_pattern")
+    @classmethod
+    def _has_a_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        if pattern and not groups:
+            raise ValueError("has no group, such as (run-[0-9]+)")
+        return pattern

@@ -6,6 +6,7 @@ The first reading of a log checks only the start and the end of each picture, so
 those that ticks use are decoded.
 """
 
+import hashlib
 import struct
 import zlib
 
@@ -23,23 +24,40 @@ END_CHUNK = b"IEND"
 
 
 def drop_undecodable(log: SourceLog, ticks: Aligned) -> Aligned:
-    """Return the ticks whose pictures can be decoded; mark the other pictures as broken in the log.
+    """Return the ticks whose pictures can be decoded; mark the other pictures as broken, and keep the digests of all.
 
     Raises:
         BadLog: no picture can be decoded.
     """
     images, chosen = log.streams["image"], ticks.chosen["image"].tolist()
-    kept = np.fromiter(each_picture(log, chosen, decodes), dtype=bool)
+    used, good = set(chosen), []
+    for number, picture in zip(images.usable, each_picture(log, images.usable, bare), strict=True):
+        log.digests.append(digest_of(picture))
+        if number in used:
+            good.append(decodes(picture))
+    kept = np.array(good, dtype=bool)
     if kept.all():
         return ticks
     if not kept.any():
         raise BadLog(
             f"{images.topic}: message {chosen[0]}: cannot be decoded, like the other {len(chosen) - 1} images used"
         )
-    for number, good in zip(chosen, kept.tolist(), strict=True):
-        if not good:
+    for number, whole in zip(chosen, good, strict=True):
+        if not whole:
             images.values[number] = None
     return ticks.keep(kept, "image")
+
+
+def bare(picture: Picture) -> Picture:
+    """Return the picture as it is."""
+    return picture
+
+
+def digest_of(picture: Picture) -> bytes:
+    """Return a digest of 8 bytes of the picture as sent, without its stamp."""
+    found = hashlib.blake2b(f"{picture.encoding if picture.raw else ''} {picture.raw}".encode(), digest_size=8)
+    found.update(picture.data)
+    return found.digest()
 
 
 def decodes(picture: Picture) -> bool:

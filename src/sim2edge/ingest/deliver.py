@@ -39,9 +39,11 @@ def _deliver_logs(bus: Bus, batch: str, folder: Path, config: IngestConfig, prog
     if left_out:
         progress.log(f"not logs, left out: {', '.join(left_out)}")
     from sim2edge.ingest.batch import go_through
+    from sim2edge.ingest.other_batches import read_others, refuse_repeated
 
     sources = [describe(folder, path) for path in files]
-    go_through(batch, folder, sources, config, progress, output=None)
+    found = go_through(batch, folder, sources, config, progress, output=None)
+    refuse_repeated(found.fingerprints, read_others(bus, batch))
     ready = deliver(bus, batch, folder, sources)
     progress.log(f"delivered to inbox/{batch}", files=len(files), ready=ready[:12])
 

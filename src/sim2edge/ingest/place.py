@@ -8,7 +8,7 @@ that a stamped topic gives; labels without stamps belong to the images with exac
 whose time is out of order is left out; a topic on another clock, or a clock that steps back, refuses the log.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from sim2edge.ingest.clock import ClockMap, Floats, Mask, Times, Track, longest_rising, steps_back
 from sim2edge.ingest.config import Role
 from sim2edge.ingest.mcap_reader import BadLog
-from sim2edge.ingest.place_labels import place_labels
+from sim2edge.ingest.place_labels import date_labels, place_labels
 from sim2edge.ingest.source_log import Stream
 
 STEADY: tuple[Role, ...] = ("pose", "scan", "image")
@@ -85,8 +85,10 @@ def place(streams: Mapping[Role, Stream], max_gap_ns: float) -> Placed:
     bare = [streams[role].topic for role in reversed(STEADY) if role in streams and not streams[role].stamped]
     placed = Placed(Clock("log_time", f"{bare[0]} has no stamps") if bare else Clock("stamps"))
     for role, stream in streams.items():
-        if stream.stamped and (role == "labels" or not bare):
-            _place_stamped(placed, role, stream)
+        if stream.stamped and role == "labels":
+            _place_stamped(placed, role, stream, date_labels(stream, streams["image"]))
+        elif stream.stamped and not bare:
+            _place_stamped(placed, role, stream, stream.stamps)
         elif role != "labels":
             order = _order_logged(stream)
             placed.put(role, stream, order, np.array(stream.log_times, dtype=np.int64)[order])
@@ -102,14 +104,15 @@ def place(streams: Mapping[Role, Stream], max_gap_ns: float) -> Placed:
     return placed
 
 
-def _place_stamped(placed: Placed, role: Role, stream: Stream) -> None:
-    """Order a topic by its stamps; wrong ones are left out.
+def _place_stamped(placed: Placed, role: Role, stream: Stream, dates: Sequence[int | None]) -> None:
+    """Order a topic by its stamps; wrong ones are left out, and of labels those without one.
 
     Raises:
         BadLog: the clock of the stamps steps back.
     """
-    stamps = np.array([stamp or 0 for stamp in stream.stamps], dtype=np.int64)
-    orders = np.arange(len(stamps)), np.argsort(stream.log_times, kind="stable")
+    stamps = np.array([stamp or 0 for stamp in dates], dtype=np.int64)
+    used = np.flatnonzero(stamps) if role == "labels" else np.arange(len(stamps))
+    orders = used, used[np.argsort(np.array(stream.log_times, dtype=np.int64)[used], kind="stable")]
     order, kept = max(((order, longest_rising(stamps[order])) for order in orders), key=lambda found: found[1].sum())
     back = role in STEADY and steps_back(stamps[order], kept)
     if back or (~kept).sum() > max(FEW, MAX_OUT_OF_ORDER * len(stamps)):

@@ -4,6 +4,7 @@ How late labels are written cannot be seen in their log times; a writer that log
 image's stamp into the labels, says it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,16 @@ from sim2edge.ingest.source_log import Stream
 MAX_ORPHANS = 0.2
 """Largest share of labels without an image; the images may have been lost."""
 NAME_IMAGE = "write the stamp of its image into each, as stamp_ns"
+
+
+def date_labels(labels: Stream, images: Stream) -> list[int | None]:
+    """Return the stamps of labels, for those without one that of the only image with their log time, if there is one.
+
+    Annotations without an object have no stamp, as their format has stamps on objects only.
+    """
+    times = Counter(images.log_times)
+    dates = {log: stamp for log, stamp in zip(images.log_times, images.stamps, strict=True) if times[log] == 1}
+    return [stamp or dates.get(log) for log, stamp in zip(labels.log_times, labels.stamps, strict=True)]
 
 
 def place_labels(labels: Stream, logged: Sequence[int], numbers: Times, times: Times) -> tuple[Times, Times]:

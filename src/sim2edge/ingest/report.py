@@ -87,6 +87,8 @@ class LogReport(BaseModel):
     floor: str = ""
     salvaged: Cut | None = None
     """What was salvaged of a truncated log."""
+    drive: str | None = None
+    """The drive that the log is a piece of; None: it is one of its own."""
 
 
 class Report(BaseModel):
@@ -224,6 +226,8 @@ def _notes(log: LogReport) -> list[str]:
         lines.append(f"{log.file}: messages whose times are out of order, left out: {left_out}")
     if log.broken_images or log.nan_scans:
         lines.append(f"{log.file}: {log.broken_images} broken images, {log.nan_scans} scans of NaN left out")
+    if log.drive:
+        lines.append(f"{log.file}: a piece of the drive {log.drive}")
     if cut := log.salvaged:
         read = f"{cut.seconds:g} s, {cut.messages} messages, {cut.bytes} of {cut.of_bytes} bytes"
         lines.append(f"{log.file}: {cut.reason}: salvaged {read}")

@@ -18,18 +18,23 @@ def run(job: Job[IngestConfig]) -> Outcome:
     """Build an episode of every delivered log.
 
     Raises:
-        BadInput: a log is bad (with `skip_bad`: all are bad).
+        BadInput: a log is bad (with `skip_bad`: all are bad), or is in another batch.
     """
     from sim2edge.ingest.batch import go_through
+    from sim2edge.ingest.other_batches import FILE, load_others, refuse_repeated
     from sim2edge.ingest.report import Report
+    from sim2edge.ingest.twins import Fingerprints
 
     assert job.source is not None  # noqa: S101 (the stage declares a source; for the type checker)
     ready = parse_ready((job.source / READY).read_bytes(), job.partition)
     sources = sorted(ready.files, key=lambda file: file.path)
     found = go_through(job.partition, job.source, sources, job.config, job.progress, job.output)
+    refuse_repeated(found.fingerprints, load_others(job.source))
     write_table(job.output / "aggregated_results.csv", found.results)
     report = Report(batch=job.partition, logs=tuple(found.logs))
     (job.output / REPORT).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    prints = Fingerprints(logs=tuple(found.fingerprints))
+    (job.output / FILE).write_text(prints.model_dump_json() + "\n", encoding="utf-8")
     boxes = sum((Counter(log.boxes) for log in found.logs), Counter[str]())
     dropped = sum((Counter(log.dropped) for log in found.logs), Counter[str]())
     counts = {

@@ -79,6 +79,8 @@ class SourceLog:
     limits: Limits
     cut: Cut | None = None
     """What was salvaged, if the log is truncated."""
+    digests: list[bytes] = field(default_factory=list)
+    """Digests of the pictures as sent, filled when they are looked at (`decodable.py`)."""
 
     @property
     def labelled(self) -> bool:

@@ -58,6 +58,15 @@ def write_episode(
     return result
 
 
+def declare_origin(folder: Path, drive: str | None, recorded_from_s: float | None) -> None:
+    """Add to `result.json` the drive that an episode is a piece of, and when it was recorded, as far as known."""
+    path = folder / "result.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    origin = {"drive": drive, "recorded_from_s": recorded_from_s}
+    result |= {name: value for name, value in origin.items() if value is not None}
+    path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def seed_of(source: File) -> str:
     """Return the substitute for a seed of an episode that was not drawn at random.
 
