@@ -19,6 +19,8 @@ for name in ("nms", "qnms"):
     operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 import av  # noqa: E402
+from lerobot.datasets.aggregate import aggregate_datasets  # noqa: E402
+from lerobot.datasets.dataset_tools import delete_episodes  # noqa: E402
 from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402
 
 CAMERA, HEIGHT, WIDTH, LENGTHS = "observation.images.front", 96, 128, (15, 12, 20)
@@ -36,20 +38,21 @@ def action(number: int) -> list[float]:
 
 
 def write(root: str, kind: str, codec: str) -> None:
+    record(root, kind, codec)
+    numbers = range(sum(LENGTHS))
+    np.savez(f"{root}.npz", pictures=np.stack([picture(each) for each in numbers]), frames=decode(root))
+
+
+def record(root: str, kind: str, codec: str, first: int = 0, megabytes: float = 100) -> LeRobotDataset:
+    """Write a dataset of pictures from `first` on, in files of at most some size."""
     features = {
         CAMERA: {"dtype": kind, "shape": (HEIGHT, WIDTH, 3), "names": ["height", "width", "channels"]},
         "action": {"dtype": "float32", "shape": (3,), "names": ["x.vel", "y.vel", "theta.vel"]},
     }
-    dataset = LeRobotDataset.create(
-        "test/written",
-        fps=10,
-        features=features,
-        root=root,
-        robot_type="lekiwi",
-        use_videos=kind == "video",
-        vcodec=codec,
-    )
-    number = 0
+    kept = {"root": root, "robot_type": "lekiwi", "use_videos": kind == "video", "vcodec": codec}
+    dataset = LeRobotDataset.create("test/written", fps=10, features=features, **kept)
+    dataset.meta.info |= {"video_files_size_in_mb": megabytes, "data_files_size_in_mb": megabytes, "chunks_size": 2}
+    number = first
     for length in LENGTHS:
         for _ in range(length):
             values = np.array(action(number), np.float32)
@@ -57,7 +60,18 @@ def write(root: str, kind: str, codec: str) -> None:
             number += 1
         dataset.save_episode(parallel_encoding=False)
     dataset.finalize()
-    np.savez(f"{root}.npz", pictures=np.stack([picture(each) for each in range(number)]), frames=decode(root))
+    return LeRobotDataset("test/written", root=root)
+
+
+def edit(root: str) -> None:
+    """Merge two datasets, and delete the second episode of another, as users do."""
+    roots = [Path(root, name) for name in ("first", "second")]
+    for at, each in enumerate(roots):
+        record(str(each), "video", "libsvtav1", at * sum(LENGTHS), 0.002)
+    aggregate_datasets(["test/written"] * 2, "test/merged", roots=roots, aggr_root=Path(root, "merged"))
+    whole = record(str(Path(root, "whole")), "video", "libsvtav1")
+    delete_episodes(whole, [1], output_dir=Path(root, "shortened"), repo_id="test/shortened")
+    np.savez(f"{root}.npz", pictures=np.stack([picture(each) for each in range(2 * sum(LENGTHS))]))
 
 
 def decode(root: str) -> np.ndarray:
@@ -96,4 +110,4 @@ def read(root: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    {"write": write, "read": read}[sys.argv[1]](*sys.argv[2:])
+    {"write": write, "edit": edit, "read": read}[sys.argv[1]](*sys.argv[2:])

@@ -33,6 +33,39 @@ def test_a_dataset_of_the_library_becomes_a_batch(lerobot, command, ticks, parti
     assert nearest == list(range(sum(LENGTHS)))
 
 
+FIRST, SECOND, THIRD = LENGTHS
+ALL = sum(LENGTHS)
+
+
+@pytest.mark.parametrize(
+    ("name", "lengths", "numbers"),
+    [
+        ("merged", 2 * LENGTHS, range(2 * ALL)),
+        ("shortened", (FIRST, THIRD), (*range(FIRST), *range(FIRST + SECOND, ALL))),
+    ],
+)
+def test_a_dataset_that_was_edited_has_its_frames(edited, command, ticks, partition, name, lengths, numbers):
+    command("ingest", edited / name, "--partition", partition)
+    found = ticks(partition)
+    assert [len(each) for each in found.values()] == list(lengths)
+    every = [tick for each in found.values() for tick in each]
+    wanted = [(0.1 + 0.01 * number, np.radians(-45 + number)) for number in numbers]
+    np.testing.assert_allclose(commands(every), wanted, rtol=1e-6, atol=1e-9)
+    with np.load(f"{edited}.npz") as written:
+        pictures = written["pictures"].astype(int)
+    for tick, number in zip(every, numbers, strict=True):
+        assert np.abs(pictures[number] - pixels_of(tick.jpeg)).mean() < 4, number
+
+
+@pytest.fixture(scope="module")
+def edited(lerobot, tmp_path_factory):
+    root = tmp_path_factory.mktemp("edited") / "of"
+    root.mkdir()
+    lerobot("edit", root)
+    assert len(list((root / "first").rglob("*.mp4"))) > 1
+    return root
+
+
 def test_the_library_reads_our_batch_back(lerobot, command, ticks, capture_batch, s3, partition, tmp_path):
     capture_batch(s3, partition, "episodes=3")
     command("convert", partition, tmp_path / "ds", "--to", "lerobot")
