@@ -202,17 +202,8 @@ def _uses(log: LogReport) -> list[str]:
     return [f"{log.file}: without {', '.join(log.absent)}: {text}"]
 
 
-def _notes(log: LogReport) -> list[str]:
-    if log.refused is not None:
-        return [f"{log.file}: refused: {log.refused}"]
-    used = [f"{t.role} {name} ({t.schema_name}, {t.messages})" for name, t in log.topics.items() if t.role]
-    spare = [f"{name} ({t.schema_name or t.encoding}, {t.messages})" for name, t in log.topics.items() if not t.role]
-    lines = [f"{log.file}: {', '.join(used)}"]
-    if log.returns is not None:
-        lines.append(f"{log.file}: mounting of the scanner: {log.mounting}; {log.returns:.1%} of beams have a return")
-    lines += [f"{log.file}: {note}" for note in log.notes]
-    if spare:
-        lines.append(f"{log.file}: not used: {', '.join(spare)}")
+def _clock_notes(log: LogReport) -> list[str]:
+    lines = []
     if log.unstamped:
         lines.append(f"{log.file}: no stamps, log time used: {', '.join(log.unstamped)}")
     if log.clock_map and log.unstamped and (log.clock_map.pieces > 1 or abs(log.clock_map.rate - 1) > ODD_RATE):
@@ -224,6 +215,21 @@ def _notes(log: LogReport) -> list[str]:
     if log.out_of_order:
         left_out = ", ".join(f"{topic} {count}" for topic, count in log.out_of_order.items())
         lines.append(f"{log.file}: messages whose times are out of order, left out: {left_out}")
+    return lines
+
+
+def _notes(log: LogReport) -> list[str]:
+    if log.refused is not None:
+        return [f"{log.file}: refused: {log.refused}"]
+    used = [f"{t.role} {name} ({t.schema_name}, {t.messages})" for name, t in log.topics.items() if t.role]
+    spare = [f"{name} ({t.schema_name or t.encoding}, {t.messages})" for name, t in log.topics.items() if not t.role]
+    lines = [f"{log.file}: {', '.join(used)}"]
+    if log.returns is not None:
+        lines.append(f"{log.file}: mounting of the scanner: {log.mounting}; {log.returns:.1%} of beams have a return")
+    lines += [f"{log.file}: {note}" for note in log.notes]
+    if spare:
+        lines.append(f"{log.file}: not used: {', '.join(spare)}")
+    lines += _clock_notes(log)
     if log.broken_images or log.nan_scans:
         lines.append(f"{log.file}: {log.broken_images} broken images, {log.nan_scans} scans of NaN left out")
     if log.drive:
