@@ -1,17 +1,21 @@
 """An S3 server in this process, which can be told to be a bad one: `with StandIn() as server: server.ignores = ...`."""
 
 import hashlib
+import re
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape, unescape
 
 
 class StandIn(ThreadingHTTPServer):
-    """Objects in memory, for get, head, put, delete and listings; signatures are not checked."""
+    """Objects in memory; get, head, put, uploads in parts, delete, listings without folders. Checks no signature."""
 
     daemon_threads = True
 
@@ -19,7 +23,9 @@ class StandIn(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.objects: dict[str, bytes] = {}
         self.lock = threading.Lock()
+        self.uploads: dict[str, dict[int, bytes]] = {}
         self.requests: list[tuple[str, str]] = []
+        self.authorizations: list[str] = []
         self.ignores: set[str] = set()
         """Headers of conditions that it ignores."""
         self.answers: list[tuple[int, str]] = []
@@ -32,6 +38,11 @@ class StandIn(ThreadingHTTPServer):
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def signed_with(self) -> list[str]:
+        """The access keys of the requests."""
+        return [each.partition("Credential=")[2].partition("/")[0] for each in self.authorizations]
 
     def environment(self) -> dict[str, str]:
         return {
@@ -74,24 +85,30 @@ class Handler(BaseHTTPRequestHandler):
     def begin(self) -> str | None:
         """The key; None if the request is answered already."""
         self.server.requests.append((self.command, self.path))
+        self.server.authorizations.append(self.headers.get("Authorization", ""))
         if found := self.server.always.get(self.command):
             self.refuse(*found)
             return None
         return unquote(urlsplit(self.path).path).removeprefix("/some").lstrip("/")
 
+    def query(self, name: str) -> str:
+        return parse_qs(urlsplit(self.path).query, keep_blank_values=True).get(name, [""])[0]
+
     def do_PUT(self) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         key = self.begin()
         if key is None:
-            return
+            return None
+        if upload := self.query("uploadId"):
+            self.server.uploads[upload][int(self.query("partNumber"))] = data
+            return self.answer(200, ETag=tag_of(data))
         with self.server.lock:
             wrong = self.condition_fails(key)
             if not wrong:
                 self.server.objects[key] = data
         if wrong:
-            self.refuse(*wrong)
-        else:
-            self.answer(200, ETag=tag_of(data))
+            return self.refuse(*wrong)
+        return self.answer(200, ETag=tag_of(data))
 
     def condition_fails(self, key: str) -> tuple[int, str] | None:
         present = self.server.objects.get(key)
@@ -130,9 +147,9 @@ class Handler(BaseHTTPRequestHandler):
             start, _, end = asked.removeprefix("bytes=").partition("-")
             part = data[int(start) : int(end or len(data)) + 1]
             where = f"bytes {start}-{int(start) + len(part) - 1}/{len(data)}"
-            self.answer(206, part, ETag=tag_of(data), Content_Range=where, Last_Modified=formatdate(usegmt=True))
+            self.answer(206, part, ETag=tag_of(data), Content_Range=where, Last_Modified=self.date_time_string())
         else:
-            self.answer(200, data, ETag=tag_of(data), Last_Modified=formatdate(usegmt=True))
+            self.answer(200, data, ETag=tag_of(data), Last_Modified=self.date_time_string())
 
     def list_objects(self) -> None:
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
@@ -141,8 +158,8 @@ class Handler(BaseHTTPRequestHandler):
         page = keys[: int(query.get("max-keys", 1000))]
         more = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if len(page) < len(keys) else ""
         found = "".join(
-            f"<Contents><Key>{key}</Key><Size>{len(self.server.objects[key])}</Size>"
-            f"<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>{tag_of(self.server.objects[key])}</ETag></Contents>"
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.server.objects[key])}</Size>"
+            f"<LastModified>{datetime.now(UTC).isoformat()}</LastModified><ETag>{tag_of(self.server.objects[key])}</ETag></Contents>"
             for key in page
         )
         truncated = f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"
@@ -155,9 +172,31 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(204)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.begin() is not None:
-            self.refuse(501, "NotImplemented")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        key = self.begin()
+        if key is None:
+            return None
+        if key:
+            return self.post_upload(key)
+        if refusal := self.server.always.get("DELETE"):
+            return self.refuse(*refusal)
+        keys = re.findall("<Key>(.*?)</Key>", body)
+        for each in keys:
+            self.server.objects.pop(unescape(each, {"&apos;": "'", "&quot;": '"'}), None)
+        deleted = "".join(f"<Deleted><Key>{each}</Key></Deleted>" for each in keys)
+        return self.answer(200, f"<DeleteResult>{deleted}</DeleteResult>".encode())
+
+    def post_upload(self, key: str) -> None:
+        upload = self.query("uploadId")
+        if upload:
+            parts = self.server.uploads.pop(upload)
+            data = self.server.objects[key] = b"".join(parts[number] for number in sorted(parts))
+            said = f"<CompleteMultipartUploadResult><ETag>{tag_of(data)}</ETag></CompleteMultipartUploadResult>"
+        else:
+            upload = uuid.uuid4().hex
+            self.server.uploads[upload] = {}
+            said = f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
+        self.answer(200, said.encode())
 
     def log_message(self, *_: object) -> None:
         """Say nothing on the terminal."""

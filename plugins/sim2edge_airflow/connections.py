@@ -170,6 +170,8 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     connection = s3_connection()
     ours = connection.variables() if connection else {}
     dropped = {"AWS_SESSION_TOKEN"} if "AWS_ACCESS_KEY_ID" in ours else set()  # it belongs to the replaced keys
+    if "AWS_ENDPOINT_URL" in ours:
+        dropped.add("AWS_ENDPOINT_URL_S3")  # it would win over the connection's
     return {name: value for name, value in environment.items() if name not in dropped} | ours
 
 

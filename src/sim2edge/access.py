@@ -40,6 +40,8 @@ LINEAGE = ("*/manifest.json",)
 """What a stage with inputs reads besides: the manifests that tell whether an input derives from a withdrawn batch."""
 CHECKS = (f"{CONDITIONS}/*",)
 """What every role that puts on conditions reads and writes: the record that the server honours them."""
+CHECKED = (f"{CONDITIONS}/check/*",)
+"""What `sim2edge check` writes and deletes."""
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
@@ -69,7 +71,7 @@ def grants_of(role: str) -> Grants:
     if producer := PRODUCER.fullmatch(role):
         own = f"inbox/{producer[1]}.*"
         logs = tuple(f"inbox/{producer[1]}.{each}" for each in PAYLOAD)
-        return Grants(read=(own, *CHECKS), write=(*logs, *CHECKS), create=(f"{own}/READY.json",))
+        return Grants(read=(own, *CHECKS), write=(*logs, *CHECKS), create=(f"{own}/READY.json",), delete=CHECKED)
     if role == "airflow":
         return _airflow_grants()
     if role == "mlflow":
@@ -99,7 +101,7 @@ def _stage_grants(stage: Stage) -> Grants:
         ),
         write=(payload, *_own_ref(stage), *CHECKS, *stage.grants.write),
         create=(f"{stage.produces}/*/*/manifest.json", f"catalog/*Z_{stage.produces}_*", *stage.grants.create),
-        delete=(payload,),
+        delete=(payload, *CHECKED),
     )
 
 
@@ -127,7 +129,7 @@ def _airflow_grants() -> Grants:
             *CHECKS,
         ),
         write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*", "notes/*", *CHECKS),
-        delete=("retrain/open/*", "registered/runs/*"),
+        delete=("retrain/open/*", "registered/runs/*", *CHECKED),
     )
 
 
@@ -148,7 +150,7 @@ def _withdraw_grants() -> Grants:
     return Grants(
         read=(*artifacts, *COMMON, "catalog/*", "fleet/*", "retrain/*", "inbox/*", *CHECKS),
         write=("withdrawn/batches/*", "retrain/*", *CHECKS),
-        delete=("retrain/open/*",),
+        delete=("retrain/open/*", *CHECKED),
     )
 
 

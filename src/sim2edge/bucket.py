@@ -7,8 +7,6 @@ store = open_bucket(access=S3Access(endpoint="https://s3.example.org"))   # conf
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,9 +15,12 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from sim2edge.errors import Misconfigured
+from sim2edge.s3_access import S3Access, find_access
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig, S3Credential
+    from obstore.store import RetryConfig
+
+__all__ = ["S3Access", "open_bucket"]
 
 RETRIES: "RetryConfig" = {
     # No limit: `retry_timeout` ends them. A closed port refuses at once, which would soon use up a number of retries.
@@ -36,32 +37,7 @@ CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 PRINTABLE = re.compile(r"[ -~]*")
 
 
-@dataclass(frozen=True)
-class S3Access:
-    """Address and credentials of the S3 server; what is left out comes from the `AWS_*` variables."""
-
-    endpoint: str = ""
-    region: str = ""
-    credentials: "Callable[[], S3Credential] | None" = field(default=None, repr=False)
-    """Called for the first request and again before its result expires, in a thread of the client."""
-    source: str = "AWS_ACCESS_KEY_ID"
-    """Where the credentials come from, for messages."""
-
-    def for_obstore(self) -> dict[str, str]:
-        """Return the given settings in obstore's form, without the credentials."""
-        return {name: value for name, value in (("endpoint", self.endpoint), ("region", self.region)) if value}
-
-    def for_boto3(self) -> dict[str, str]:
-        """Return the given settings as arguments of `boto3.client`, with the current credentials."""
-        found = {"endpoint_url": self.endpoint, "region_name": self.region}
-        if self.credentials:
-            given = self.credentials()
-            found |= {"aws_access_key_id": given["access_key_id"], "aws_session_token": given.get("token") or ""}
-            found["aws_secret_access_key"] = given["secret_access_key"]
-        return {name: value for name, value in found.items() if value}
-
-
-def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) -> S3Store:
+def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) -> S3Store:  # noqa: B008 - frozen
     """Open the bucket.
 
     Args:
@@ -69,10 +45,13 @@ def open_bucket(patience_s: float | None = None, access: S3Access = S3Access()) 
         access: takes precedence over the `AWS_*` variables.
 
     Raises:
-        Misconfigured: no bucket is named, or a variable has an invalid value.
+        Misconfigured: no bucket is named, there are no credentials, or a variable has an invalid value.
     """
-    bucket, endpoint = read_bucket(), check_endpoint(access.endpoint) or read_endpoint()
+    bucket, given = read_bucket(), check_endpoint(access.endpoint)
+    endpoint = given or read_endpoint()
     check_variables()
+    access = find_access(access)
+    endpoint = endpoint or check_endpoint(access.endpoint, access.source)
     client: dict[str, Any] = {"allow_http": endpoint.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
     retries: RetryConfig = RETRIES
     if patience_s is not None:
@@ -119,12 +98,17 @@ def check_variables() -> None:
 
 
 def read_endpoint() -> str:
-    """Return the address in `AWS_ENDPOINT_URL`; empty: AWS itself.
+    """Return the address in `AWS_ENDPOINT_URL_S3`, else in `AWS_ENDPOINT_URL`; empty: AWS itself.
 
     Raises:
         Misconfigured: it is not `http(s)://<host>[:<port>][/<path>]`.
     """
-    return check_endpoint(os.environ.get("AWS_ENDPOINT_URL", ""), "AWS_ENDPOINT_URL")
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return ""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if found := check_endpoint(os.environ.get(name, ""), name):
+            return found
+    return ""
 
 
 def check_endpoint(endpoint: str, name: str = "endpoint_url") -> str:

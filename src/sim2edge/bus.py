@@ -29,11 +29,12 @@ from obstore.exceptions import (
 from obstore.store import MemoryStore, S3Store
 
 from sim2edge.any_names import list_folders
-from sim2edge.bucket import S3Access, open_bucket
+from sim2edge.bucket import S3Access, open_bucket, read_bucket
 from sim2edge.conditions import FOLDER as CONDITIONS
 from sim2edge.conditions import Conditions
 from sim2edge.errors import BadInput, Conflict, Corrupt, Erased, Missing, NotFound, Unavailable
 from sim2edge.manifest import IDENTITY, File, Manifest, entry_key, parse_manifest, split_reference
+from sim2edge.s3_access import find_access
 from sim2edge.stage import Artifact
 from sim2edge.stages import kinds
 from sim2edge.storage_errors import first_line, storage_errors
@@ -104,7 +105,9 @@ class Bus:
     @classmethod
     def connect(cls, access: S3Access, patience_s: float | None = None) -> "Bus":
         """Connect with `access`; what it leaves out comes from the variables, see `from_environment`."""
-        return cls(open_bucket(patience_s, access), access)
+        read_bucket()
+        found = find_access(access)
+        return cls(open_bucket(patience_s, found), found)
 
     # Objects
 

@@ -22,6 +22,7 @@ commands (sim2edge <command> --help):
     up, down, status, env, demo              the local stack; a demonstration of the whole loop
     hold --reason "..." [--wait], resume     pause every DAG for maintenance, and go on
     trigger DAG --partition BATCH            start a run of a DAG; `airflow ...` is Airflow's own command line
+    check [--json]                           whether the S3 server does what the bus relies on
     access ..., s3 serve | check             keys and policies; the S3 server on its own
     ota ..., device ...                      the update repository; a device
     webots selftest | world                  check capture in Webots; write a world to look at
@@ -70,6 +71,7 @@ COMMANDS = {
     **dict.fromkeys(("hold", "resume"), "sim2edge.stack.hold_commands:main"),
     "retrain": "sim2edge.retrain_commands:main",
     "gc": "sim2edge.gc_commands:main",
+    "check": "sim2edge.check_command:main",
     "note": "sim2edge.note_commands:main",
     "coco": "sim2edge.coco_command:main",
     "withdraw": "sim2edge.withdraw_commands:main",

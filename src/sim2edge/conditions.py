@@ -64,7 +64,7 @@ class Conditions:
             BaseError: any other error of obstore.
         """
         self.check()
-        self._put(key, data, mode)
+        self.put_unchecked(key, data, mode)
 
     def check(self) -> None:
         """Check that the server honours conditions: one request, or a few for the first process of a day.
@@ -93,14 +93,17 @@ class Conditions:
             found = read(self._store, key)
             if found and is_valid(found[0], place, datetime.now(UTC)):
                 return ""
-            return find_problem(self._store, self._put, key, place)
+            return find_problem(self._store, self.put_unchecked, key, place)
         except BaseError as error:
             if is_refusal(error):  # by a policy of before this folder: such servers honour conditions, as far as known
                 return ""
             raise
 
-    def _put(self, key: str, data: Any, mode: Any) -> None:
-        """Put without a check: again when another write is under way, never again what is not implemented."""
+    def put_unchecked(self, key: str, data: Any, mode: Any) -> None:
+        """Write an object if a condition holds, on a server that is not checked.
+
+        A put that another one under way prevented is tried again, one that is not implemented is not.
+        """
         deadline, wait_s = time.monotonic() + CONFLICT_S, 0.1
         while True:
             try:

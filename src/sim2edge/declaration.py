@@ -23,8 +23,9 @@ from sim2edge.stage import Input, Stage
 NAME = re.compile("[a-z][a-z0-9]{0,30}")
 """Valid as a Python package, a role, an image and a Secret in a cluster alike."""
 TAKEN = frozenset("""
-    access admin airflow all coco compare compose config convert cost demo device down env gc hold lineage ls mlflow
-    note ota producer reindex reproduce resume retrain s3 schema show stages status summarize trigger up webots withdraw
+    access admin airflow all check coco compare compose config convert cost demo device down env gc hold lineage ls
+    mlflow note ota producer reindex reproduce resume retrain s3 schema show stages status summarize trigger up webots
+    withdraw
     """.split())  # noqa: SIM905 - a list of 30 lines otherwise
 """Names that a command, a role or an image has."""
 PARENTS = ("core", "vision", "rendering", "tables", "learning", "tracked")

@@ -22,6 +22,8 @@ from sim2edge.lines import without_users
 REFUSAL = re.compile(r"performing GET \S+list-type=2\S* in \S+ - .*status code: 40[13]\b|code: AccessDenied")
 """A listing that is refused is a generic error of obstore, as is a request of credentials from an instance's metadata,
 which is none of S3's; so is a bulk deletion with a forbidden key."""
+OWN = re.compile(r"External AWS credential provider: \w+: (.*)")
+"""The error of our own function that gives the credentials."""
 REFUSED_STATUS = (401, 403)
 
 
@@ -46,6 +48,8 @@ def storage_errors(key: str, source: str) -> Iterator[None]:
 
 def translate(error: Exception, key: str, source: str) -> Forbidden | Unavailable:
     """Return the line for an error of obstore or boto3; see `storage_errors`."""
+    if own := OWN.search(str(error)):
+        return Forbidden(f"{source}: {own[1]}")
     if is_refusal(error):
         code = read_code(error)
         return Forbidden(f"{key}: the S3 server refused the credentials ({source}){f': {code}' if code else ''}")

@@ -105,6 +105,7 @@ BLOCKS: Mapping[tuple[str, str], How] = {
     ("docs/ingest.md", "sim2edge ingest logs/ --partition lab-1"): Run(
         {"logs/ --partition lab-1 topics": "other-logs/ --partition lab-2 topics"}, says="episodes/lab-2/"
     ),
+    ("docs/s3.md", "sim2edge check"): Run(says="all ok"),
     ("docs/kubernetes.md", "export SIM2EDGE_KEYS=$PWD/keys"): Run(
         {"$PWD/keys": "$SIM2EDGE_HOME/keys"}, says="already exists: ota/"
     ),

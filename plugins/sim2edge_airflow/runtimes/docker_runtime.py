@@ -71,7 +71,7 @@ class DockerRuntime:
     def submit(self, job: StageJob) -> str:
         """See `Runtime`."""
         network = conf.get("sim2edge", "docker_network")
-        for endpoint in ("AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI"):
+        for endpoint in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "MLFLOW_TRACKING_URI"):
             check_reachable(job.environment.get(endpoint, ""), network)
         image = resolve_image(self._engine, job.settings.image, self._connection)
         with self._errors(f"the container of {job.stage}"):
