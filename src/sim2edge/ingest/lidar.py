@@ -99,12 +99,12 @@ def bring_to_beams(scan: Scan, angles: tuple[float, ...], sitting: Sitting, max_
 def nearest_beams(geometry: Geometry, angles: tuple[float, ...], sitting: Sitting) -> NDArray[np.int64]:
     """Return the index of the source beam nearest to each angle; `UNCOVERED` if it is more than half a step away."""
     own = geometry.start_rad + geometry.step_rad * np.arange(geometry.beams, dtype=np.float64)
-    source = _wrap(sitting.yaw_rad - own if sitting.flipped else sitting.yaw_rad + own)
+    source = wrap(sitting.yaw_rad - own if sitting.flipped else sitting.yaw_rad + own)
     order = np.argsort(source, kind="stable")
     # Extended on either side, so that the nearest beam is found across the seam.
     around = np.concatenate([source[order[-1:]] - math.tau, source[order], source[order[:1]] + math.tau])
     indices = np.concatenate([order[-1:], order, order[:1]])
-    wanted = _wrap(np.array(angles))
+    wanted = wrap(np.array(angles))
     after = np.clip(np.searchsorted(around, wanted), 1, len(around) - 1)
     nearer = wanted - around[after - 1] <= around[after] - wanted
     at = np.where(nearer, after - 1, after)
@@ -112,6 +112,7 @@ def nearest_beams(geometry: Geometry, angles: tuple[float, ...], sitting: Sittin
     return np.where(np.abs(around[at] - wanted) <= reach, indices[at], UNCOVERED)
 
 
-def _wrap(angles: Floats) -> Floats:
+def wrap(angles: Floats) -> Floats:
+    """Return angles (rad) within -pi..pi."""
     wrapped: Floats = (angles + math.pi) % math.tau - math.pi
     return wrapped

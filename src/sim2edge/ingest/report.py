@@ -140,7 +140,7 @@ def report_log(source: File, episode_id: str, understood: Understood, floor: str
         absent=log.absent,
         mounting=str(log.scanner.mounting) if log.scanner else "",
         returns=round(log.scanner.seen.returns, 4) if log.scanner else None,
-        notes=log.scanner.seen.notes if log.scanner else (),
+        notes=understood.notes,
         labelled=log.labelled,
         boxes=count_boxes(understood),
         floor=floor,

@@ -18,6 +18,7 @@ from mcap.records import Channel, Message, Schema
 from sim2edge.ingest.classes import check_classes, rename
 from sim2edge.ingest.config import ROLES, IngestConfig, Role
 from sim2edge.ingest.images import Picture, Size, size_of, to_jpeg
+from sim2edge.ingest.label_check import drop_wrong_labels
 from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog
 from sim2edge.ingest.messages import Understanding, reader_for, transforms_reader
 from sim2edge.ingest.read_log import Cut, Limits, LogReader
@@ -111,7 +112,9 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
     streams = choose_streams(listener.streams, listener.topics, config)
     _check_images(streams["image"])
     if "labels" in streams:
-        check_classes(streams["labels"].topic, streams["labels"].values)
+        labels, images = streams["labels"], streams["image"]
+        check_classes(labels.topic, labels.values)
+        labels.values = drop_wrong_labels(labels.topic, labels.values, images.values[images.usable[0]])
     scanner = _finish_scans(streams, listener.tree, config)
     return SourceLog(path, listener.topics, streams, scanner, limits_of(config), reader.cut)
 

@@ -12,6 +12,7 @@ from sim2edge.ingest.config import IngestConfig, Role
 from sim2edge.ingest.decodable import drop_undecodable
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.place import ADD_STAMPS, Clock, Placed, place
+from sim2edge.ingest.sensors import check_sensors
 from sim2edge.ingest.source_log import SourceLog, Stream, read_source
 
 MAX_UNSURE = 0.25
@@ -28,6 +29,8 @@ class Understood:
     """Indices are the numbers of messages in the log's streams."""
     duration_s: float
     """From the first image to the last."""
+    notes: tuple[str, ...] = ()
+    """What an operator should know."""
 
     @property
     def clock(self) -> Clock:
@@ -43,10 +46,11 @@ def understand(path: Path, config: IngestConfig) -> Understood:
     """
     log = read_source(path, config)
     placed, ticks = choose_ticks(log.streams, config)
-    ticks = drop_undecodable(log, ticks)
+    ticks, looks = drop_undecodable(log, ticks)
     _check_left(ticks, config)
+    notes = check_sensors(log, ticks, looks)
     images = placed.times["image"]
-    episode = Understood(log, placed, ticks, float(images[-1] - images[0]) / 1e9)
+    episode = Understood(log, placed, ticks, float(images[-1] - images[0]) / 1e9, notes)
     _check_floors(episode, config)
     return episode
 
