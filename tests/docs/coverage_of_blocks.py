@@ -43,6 +43,9 @@ ENOUGH_TO_LEARN_FROM = "capture.episodes=14 capture.episode_seconds=2"
 MONTH_OF_DAYS = {"2026-01-30": "2026-01-02", '"preset": "demo"': '"preset": "tiny"'}
 
 BLOCKS: Mapping[tuple[str, str], How] = {
+    ("docs/annotate.md", "sim2edge annotate labels/ --partition office-1 floor=wood"): By(
+        ("tests/annotate/test_delivery.py", "tests/annotate/test_refusals.py")
+    ),
     ("README.md", "make demo"): By(("demo", "test")),
     FIRST: Run({"--preset demo": f"--preset tiny {ENOUGH_TO_LEARN_FROM}"}, says="/dags/sim_capture/runs/"),
     ("README.md", "sim2edge capture --partition lab-7 episodes=20 lidar.beams=720"): Run(says="identical"),
