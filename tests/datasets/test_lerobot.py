@@ -16,6 +16,8 @@ LENGTHS = (15, 12, 20)
 def test_a_dataset_of_the_library_becomes_a_batch(lerobot, command, ticks, partition, tmp_path, kind, codec):
     lerobot("write", tmp_path / "ds", kind, codec)
     command("ingest", tmp_path / "ds", "--partition", partition)
+    again = json.loads(command("ingest", tmp_path / "ds", "--partition", partition)[-1])
+    assert again["cached"], "the same dataset is the same delivery"
     with np.load(tmp_path / "ds.npz") as written:
         pictures, frames = written["pictures"].astype(int), written["frames"].astype(int)
     found = ticks(partition)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ingest.dataset_files import CAMERA, FPS, START_MS, action, frame, png, record, write_json, write_lerobot, write_tub
 from ingest.foreign_logs import robot_drive, write_bag
@@ -129,6 +131,22 @@ def test_a_description_that_cannot_be_used_is_refused(tmp_path, change, words, s
     info = json.loads((root / "meta/info.json").read_text())
     write_json(root / "meta/info.json", info | change)
     assert said in refused(root, *words)
+
+
+@pytest.mark.parametrize("times", [[0, 0.1, 0.1], [0, 1e300, 2e300], [-1, 0, 1], [0, math.nan, 1]])
+def test_times_that_do_not_rise_are_refused(tmp_path, times):
+    root = write_lerobot(tmp_path / "ds", (3,))
+    rows = pq.read_table(root / DATA).to_pydict() | {"timestamp": times}
+    pq.write_table(pa.table(rows), root / DATA)
+    assert refused(root).startswith(f"{DATA}: episode 0: row ")
+
+
+@pytest.mark.parametrize("change", [{"frame_index": [0, 2, 3]}, {"episode_index": [0, 0, 1]}, {"action": [[1.0]] * 3}])
+def test_rows_that_are_not_those_of_the_episode_are_refused(tmp_path, change):
+    root = write_lerobot(tmp_path / "ds", (3,))
+    rows = pq.read_table(root / DATA).to_pydict() | change
+    pq.write_table(pa.table(rows), root / DATA)
+    assert refused(root).startswith(f"{DATA}: episode 0: ")
 
 
 def test_an_arm_is_refused_with_its_actions(tmp_path):
@@ -277,6 +295,7 @@ def test_a_damaged_tub_is_one_line_and_a_bad_record_can_be_left_out(tmp_path, da
         ({"user/throttle": None}, "user/throttle: None: expected a number"),
         ({"user/mode": "local"}, "pilot/throttle: None: expected a number, although the pilot drove"),
         ({"cam/image_array": "../secret.jpg"}, "'../secret.jpg' is not the name of a file"),
+        ({"_timestamp_ms": 10**18}, "_timestamp_ms: 1000000000000000000: expected milliseconds"),
         ({"_timestamp_ms": "now"}, "_timestamp_ms: 'now': expected milliseconds"),
     ],
 )

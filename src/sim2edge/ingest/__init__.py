@@ -3,6 +3,7 @@
     sim2edge ingest logs/ --partition lab-1                                    deliver a folder, then build the batch
     sim2edge ingest logs/ --partition lab-1 topics.image=/front/image floor=wood skip_bad=true
     sim2edge ingest --partition lab-1                                          the files of a producer in inbox/lab-1/
+    sim2edge ingest lekiwi/ --partition kitchen-1                              a LeRobot dataset, or a tub of donkeycar
 
 ROS 1 and ROS 2 bags, Foxglove logs and our own logs are supported; `docs/ingest.md` lists topics and schemas.
 """

@@ -20,7 +20,7 @@ from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.datasets.actions import Steering, choose
 from sim2edge.ingest.datasets.drive import Drive, Moment
 from sim2edge.ingest.datasets.tables import sha256_of
-from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog
 
 MANIFEST, IMAGES = "manifest.json", "images"
 ANGLE, THROTTLE, MODE = "user/angle", "user/throttle", "user/mode"
@@ -141,7 +141,7 @@ class Tub:
         if not isinstance(content, dict):
             raise BadLog(f"{where}: not a record")
         index, time = content.get("_index"), content.get("_timestamp_ms")
-        if not isinstance(time, int) or time < 0:
+        if not isinstance(time, int) or not 0 <= time < LATEST_NS // 1_000_000:
             raise BadLog(f"{where}: _timestamp_ms: {time!r}: expected milliseconds")
         if self._manifest.deleted and index != position:
             what = f"_index is {index}, but it is record {position}"

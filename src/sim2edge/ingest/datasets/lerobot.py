@@ -26,6 +26,7 @@ from sim2edge.ingest.mcap_reader import BadLog
 OURS = "meta/sim2edge.json"
 """Written by `sim2edge convert`: how our own LiDAR and poses are to be read."""
 POSE, LIDAR = "observation.state", "observation.lidar"
+MAX_EPISODE_S = 1e6
 MIN_SIDEWAYS_M_S = 0.01
 """What is less is noise."""
 
@@ -94,6 +95,9 @@ class LeRobotDataset:
         times, actions = _vectors(rows, "timestamp", where)[:, 0], _vectors(rows, ACTION, where)
         if actions.shape[1] < len(self._info.action_names):
             raise BadLog(f"{where}: {ACTION}: {actions.shape[1]} values, but {len(self._info.action_names)} names")
+        strange = np.flatnonzero((times < 0) | (times > MAX_EPISODE_S) | (np.diff(times, prepend=-1.0) <= 0))
+        if len(strange):
+            raise BadLog(f"{where}: row {strange[0]}: timestamp: {times[strange[0]]:g} s: expected rising seconds")
         self._count_sideways(actions)
         poses = _vectors(rows, POSE, where) if POSE in self._measured else None
         scans = self._scans(rows, where) if LIDAR in self._measured else None
