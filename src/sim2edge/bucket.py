@@ -87,14 +87,18 @@ def read_bucket() -> str:
 
 
 def check_variables() -> None:
-    """Check the credentials in the variables: the client would panic over a line break.
+    """Check the variables that the client would take otherwise: it would panic over a line break in a key.
 
     Raises:
-        Misconfigured: one is not printable ASCII; names the variable.
+        Misconfigured: a key is not printable ASCII, or conditional puts are disabled; names the variable.
     """
     for name in CREDENTIALS:
         if not PRINTABLE.fullmatch(os.environ.get(name, "")):
             raise Misconfigured(f"{name}: contains a character that is not printable ASCII")
+    if os.environ.get("AWS_CONDITIONAL_PUT", "").lower() == "disabled":
+        raise Misconfigured(
+            "AWS_CONDITIONAL_PUT: is 'disabled', but commits are conditional puts (docs/s3.md): unset it"
+        )
 
 
 def read_endpoint() -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 KEPT = timedelta(minutes=15)
 """How long credentials of a profile are used before it is read again; it renews them 15 minutes before they expire."""
+PAIR = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 PROFILE, PROFILE_FILES, CLIENT = "profile", "profile files", "client"
 
 
@@ -85,13 +86,13 @@ def choose(environment: Mapping[str, str], profile_files: bool) -> tuple[str, st
     """Return who finds the credentials, and their source for messages.
 
     Raises:
-        Misconfigured: there are none.
+        Misconfigured: there are none, or half a pair of keys.
     """
 
     def has(*names: str) -> bool:
         return all(environment.get(name) for name in names)
 
-    if has("AWS_ACCESS_KEY_ID") or has("AWS_SECRET_ACCESS_KEY"):
+    if has_pair(environment):
         return CLIENT, "AWS_ACCESS_KEY_ID"
     if has("AWS_PROFILE"):
         return PROFILE, f"AWS_PROFILE {environment['AWS_PROFILE']}"
@@ -107,6 +108,18 @@ def choose(environment: Mapping[str, str], profile_files: bool) -> tuple[str, st
     if profile_files:
         return PROFILE_FILES, "the default profile"
     raise Misconfigured(NONE)
+
+
+def has_pair(environment: Mapping[str, str]) -> bool:
+    """Return whether there is a pair of keys.
+
+    Raises:
+        Misconfigured: there is half of one.
+    """
+    missing = [name for name in PAIR if not environment.get(name)]
+    if len(missing) == 1:
+        raise Misconfigured(f"{missing[0]} is not set: a key needs both, {' and '.join(PAIR)}")
+    return not missing
 
 
 def has_profile_files(environment: Mapping[str, str]) -> bool:

@@ -64,6 +64,7 @@ def test_whoever_has_people_waiting_is_told_at_once(closed_port):
         ("SIM2EDGE_BUCKET", "a b", "SIM2EDGE_BUCKET 'a b': not a valid bucket name"),
         ("SIM2EDGE_BUCKET", "a/b", "SIM2EDGE_BUCKET 'a/b': not a valid bucket name"),
         ("AWS_CONDITIONAL_PUT", "x", "the AWS_* variables: "),
+        ("AWS_CONDITIONAL_PUT", "Disabled", "AWS_CONDITIONAL_PUT: is 'disabled', but commits are conditional puts"),
     ],
 )
 def test_a_bucket_that_cannot_be_is_one_clear_line(closed_port, monkeypatch, capsys, name, value, said):

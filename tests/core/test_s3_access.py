@@ -19,6 +19,7 @@ from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Misconfigured
 from sim2edge.s3_access import choose
 
+KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 ROLE = {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/train"}
 
 
@@ -238,8 +239,7 @@ def test_given_credentials_and_address_win_over_all(server, monkeypatch):
 @pytest.mark.parametrize(
     ("environment", "files", "source"),
     [
-        ({"AWS_ACCESS_KEY_ID": "a", "AWS_PROFILE": "p", **ROLE}, True, "AWS_ACCESS_KEY_ID"),
-        ({"AWS_SECRET_ACCESS_KEY": "a"}, True, "AWS_ACCESS_KEY_ID"),
+        ({**KEYS, "AWS_PROFILE": "p", **ROLE}, True, "AWS_ACCESS_KEY_ID"),
         ({"AWS_PROFILE": "p", "AWS_WEB_IDENTITY_TOKEN_FILE": "f", **ROLE}, False, "AWS_PROFILE p"),
         ({"AWS_WEB_IDENTITY_TOKEN_FILE": "f", **ROLE}, True, "AWS_WEB_IDENTITY_TOKEN_FILE"),
         ({"AWS_WEB_IDENTITY_TOKEN_FILE": "f"}, True, "the default profile"),
@@ -251,3 +251,10 @@ def test_given_credentials_and_address_win_over_all(server, monkeypatch):
 )
 def test_the_first_of_these_is_taken(environment, files, source):
     assert choose(environment, files)[1] == source
+
+
+@pytest.mark.parametrize("missing", KEYS)
+def test_half_a_pair_of_keys_is_one_line(missing):
+    environment = {name: value for name, value in KEYS.items() if name != missing} | {"AWS_PROFILE": "p"}
+    with pytest.raises(Misconfigured, match=rf"^{missing} is not set: a key needs both"):
+        choose(environment, False)

@@ -9,11 +9,14 @@ import yaml
 import zstandard
 from ingest.bags import pack, serialised, write_ros1, write_ros2
 from ingest.foreign_logs import robot_drive, write_bag
+from mcap.writer import Writer
+from rosbags import rosbag1
 
 from sim2edge import cli
 from sim2edge.ingest.bad_log import BadLog
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.log_files import choose_files, group_logs
+from sim2edge.ingest.ros_types import ros2_name
 from sim2edge.ingest.source_log import pictures
 from sim2edge.ingest.understand import understand
 from sim2edge.manifest import File
@@ -88,6 +91,39 @@ def write_old_sqlite(path, sent) -> None:
 def test_a_bag_without_definitions_has_those_of_the_standard_types(tmp_path, expected):
     write_old_sqlite(tmp_path / "old.db3", robot_drive(TICKS))
     assert content_of(tmp_path / "old.db3") == expected
+
+
+def test_types_named_as_in_ros_1_are_those_of_ros_2(tmp_path, expected):
+    """Files of ROS 2 Crystal, and some writers of MCAP."""
+    write_old_sqlite(tmp_path / "old.db3", robot_drive(TICKS))
+    with sqlite3.connect(tmp_path / "old.db3") as database:
+        database.execute("UPDATE topics SET type = replace(type, '/msg/', '/')")
+    database.close()
+    assert content_of(tmp_path / "old.db3") == expected
+
+
+def test_the_first_ros_had_another_name_for_transforms():
+    assert ros2_name("tf/tfMessage") == "tf2_msgs/msg/TFMessage"
+    assert ros2_name("sensor_msgs/Image") == ros2_name("sensor_msgs/msg/Image") == "sensor_msgs/msg/Image"
+
+
+def write_converted(path, bag) -> None:
+    """An MCAP file of a ROS 1 bag's own messages and definitions, as `mcap convert drive.bag drive.mcap` writes it."""
+    with path.open("wb") as file, rosbag1.Reader(bag) as reader:
+        writer, channels = Writer(file), {}
+        writer.start("ros1", "mcap go")
+        for each in reader.connections:
+            name = each.msgtype.replace("/msg/", "/")
+            schema = writer.register_schema(name, "ros1msg", each.msgdef.data.encode())
+            channels[each.id] = writer.register_channel(each.topic, "ros1", schema)
+        for each, time_ns, data in reader.messages():
+            writer.add_message(channels[each.id], time_ns, data, time_ns)
+        writer.finish()
+
+
+def test_an_mcap_converted_from_ros_1_is_the_same_drive(tmp_path, expected):
+    write_converted(tmp_path / "drive.mcap", write_ros1(tmp_path / "drive.bag", robot_drive(TICKS)))
+    assert content_of(tmp_path / "drive.mcap") == expected
 
 
 def split_bag(folder, ticks: int = TICKS) -> list[str]:

@@ -8,6 +8,7 @@ The reader checks the CRCs, the end of the file, and the sizes that the file cla
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr
+from dataclasses import replace
 from functools import partial
 from typing import IO, Any, Protocol, cast
 
@@ -22,7 +23,7 @@ from sim2edge.ingest.bad_log import DAMAGE as DAMAGE
 from sim2edge.ingest.bad_log import MAX_RECORD, Truncated
 from sim2edge.ingest.bad_log import BadLog as BadLog
 from sim2edge.ingest.bad_log import words_of as words_of
-from sim2edge.ingest.ros_types import to_ros2
+from sim2edge.ingest.ros_types import CDR, ROS1, named_as_ros2, to_ros2
 
 MAGIC = b"\x89MCAP0\r\n"
 LATEST_NS = 1 << 62
@@ -59,9 +60,9 @@ def read_mcap(file: Stream, size: int, ended: bool) -> Iterator[Record]:
         for record in reader.records:
             for each in _flat(record):
                 if isinstance(each, Schema):
-                    schemas[each.id] = each
+                    schemas[each.id] = named_as_ros2(each)
                 elif isinstance(each, Channel):
-                    channels[each.id] = each
+                    channels[each.id] = replace(each, message_encoding=CDR) if is_ros1(each) else each
                 elif isinstance(each, Message):
                     channel = channels[each.channel_id]
                     yield schemas[channel.schema_id] if channel.schema_id else None, channel, each
@@ -103,6 +104,11 @@ def _check_unpacked(chunk: Chunk) -> None:
         claimed = max(claimed, zstandard.frame_content_size(chunk.data))
     if claimed > MAX_RECORD:
         raise ValueError(f"a chunk claims {claimed} bytes")
+
+
+def is_ros1(channel: Channel) -> bool:
+    """Return whether the messages are of ROS 1, as `mcap convert` writes those of a bag: `to_ros2` decodes them."""
+    return channel.message_encoding == ROS1
 
 
 def decoder_of(schema: Schema | None, channel: Channel) -> Callable[[bytes], Any] | None:

@@ -6,6 +6,7 @@ A file of ROS 1 or an old SQLite bag is decoded like a bag of ROS 2 then, with t
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 from mcap.records import Schema
@@ -13,16 +14,25 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from rosbags.typesys.msg import normalize_msgtype
 
 ROS2_MSG, ROS2_IDL, ROS1_MSG = "ros2msg", "ros2idl", "ros1msg"
-CDR = "cdr"
+CDR, ROS1 = "cdr", "ros1"
 MAX_DEFINITION = 1 << 20
 """Longest message definition, bytes."""
 HEADER = "std_msgs/msg/Header"
+RENAMED = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}
+"""Types of ROS 1 that have another name in ROS 2, and the same content."""
 IDL_SEPARATOR = "=" * 80 + "\n"
 
 
 def ros2_name(name: str) -> str:
     """Return the name of a type in ROS 2: `sensor_msgs/msg/Image` for `sensor_msgs/Image`."""
-    return normalize_msgtype(name) if name.count("/") == 1 else name
+    full = normalize_msgtype(name) if name.count("/") == 1 else name
+    return RENAMED.get(full, full)
+
+
+def named_as_ros2(schema: Schema) -> Schema:
+    """Return the schema with its type's name in ROS 2, if it is one of ROS: some writers leave out `/msg`."""
+    of_ros = schema.encoding in (ROS1_MSG, ROS2_MSG, ROS2_IDL)
+    return replace(schema, name=ros2_name(schema.name)) if of_ros else schema
 
 
 def to_ros2(schema: Schema) -> tuple[Schema, Callable[[bytes], bytes] | None]:

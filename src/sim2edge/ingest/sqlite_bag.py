@@ -82,7 +82,7 @@ def _read_topics(database: sqlite3.Connection) -> Topics:
     topics: Topics = {}
     for number, topic, kind, encoding in database.execute("SELECT id, name, type, serialization_format FROM topics"):
         form, text = definitions.get(kind) or (ROS2_MSG, known_definition(ros2_name(kind)))
-        schema = Schema(id=number, name=kind, encoding=form, data=text)
+        schema = Schema(id=number, name=ros2_name(kind), encoding=form, data=text)
         channel = Channel(id=number, topic=topic, message_encoding=encoding, metadata={}, schema_id=number)
         topics[number] = schema, channel
     return topics
