@@ -8,7 +8,7 @@ from ingest.foreign_logs import Sent, changed, jpeg, picture, write_bag
 
 from sim2edge import cli
 from sim2edge.ingest.config import IngestConfig
-from sim2edge.ingest.decodable import contrast_of
+from sim2edge.ingest.decodable import look_at
 from sim2edge.ingest.images import Picture, size_of
 from sim2edge.ingest.understand import understand
 
@@ -55,7 +55,7 @@ BAD = {
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 def test_a_broken_picture_costs_its_tick_only(tmp_path, bad, capfd):
-    assert size_of(Picture(bad, "png")) is None or contrast_of(Picture(bad, "png")) is None
+    assert size_of(Picture(bad, "png")) is None or look_at(Picture(bad, "png")) is None
     good = png if bad.startswith(b"\x89PNG") else jpeg
     episode = understand(write_bag(tmp_path / "a.mcap", drive(bad, good=good)), IngestConfig())
     assert episode.ticks.index.tolist() == [0, 2, 3, 4, 5]
@@ -66,7 +66,7 @@ def test_a_broken_picture_costs_its_tick_only(tmp_path, bad, capfd):
 
 @pytest.mark.parametrize("good", [png, jpeg])
 def test_a_whole_picture_is_kept(tmp_path, good):
-    assert contrast_of(Picture(good(3), "")) is not None
+    assert look_at(Picture(good(3), "")) is not None
     assert len(understand(write_bag(tmp_path / "a.mcap", drive(good=good)), IngestConfig()).ticks) == 6
 
 

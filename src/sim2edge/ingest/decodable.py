@@ -7,6 +7,7 @@ those that ticks use are decoded.
 """
 
 import hashlib
+import zlib
 from typing import NamedTuple
 
 import cv2
@@ -30,8 +31,8 @@ class Look(NamedTuple):
 
     contrast: float
     """Largest standard deviation of the three channels at an eighth of the size, levels of 255."""
-    key: bytes
-    """Digest of the picture as sent."""
+    key: int
+    """CRC of the pixels at that size: bytes may differ by a counter that the camera adds."""
 
 
 def drop_undecodable(log: SourceLog, ticks: Aligned) -> tuple[Aligned, list[Look]]:
@@ -45,8 +46,7 @@ def drop_undecodable(log: SourceLog, ticks: Aligned) -> tuple[Aligned, list[Look
     for number, picture in zip(images.usable, each_picture(log, images.usable, bare), strict=True):
         log.digests.append(digest_of(picture))
         if number in used:
-            contrast = contrast_of(picture)
-            looks.append(None if contrast is None else Look(contrast, log.digests[-1]))
+            looks.append(look_at(picture))
     kept = np.array([look is not None for look in looks], dtype=bool)
     if len(kept) and not kept.any():
         raise BadLog(
@@ -70,8 +70,8 @@ def digest_of(picture: Picture) -> bytes:
     return found.digest()
 
 
-def contrast_of(picture: Picture) -> float | None:
-    """Return the `contrast` of a picture for `Look`; None if it cannot be decoded and converted."""
+def look_at(picture: Picture) -> Look | None:
+    """Return what a picture shows; None if it cannot be decoded and converted."""
     if _is_empty_jpeg(picture):
         return None
     try:
@@ -80,7 +80,7 @@ def contrast_of(picture: Picture) -> float | None:
         small = cv2.imdecode(jpeg, cv2.IMREAD_REDUCED_COLOR_8)
     except (ValueError, cv2.error):
         return None
-    return None if small is None else float(small.std(axis=(0, 1)).max())
+    return None if small is None else Look(float(small.std(axis=(0, 1)).max()), zlib.crc32(small.tobytes()))
 
 
 def _is_empty_jpeg(picture: Picture) -> bool:
