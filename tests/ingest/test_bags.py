@@ -155,6 +155,7 @@ def test_the_files_of_a_bag_are_one_log(folder, ingest, fetch, partition, s3, ex
     assert sorted(listed) == ["READY.json", "drive_0.db3", "drive_1.db3", "metadata.yaml", "tuesday.bag"]
 
 
+@pytest.mark.slow
 def test_the_folder_itself_may_be_the_bag(folder, ingest, fetch):
     split_bag(folder / "bag")
     _, made = fetch(ingest(folder / "bag"))
@@ -187,6 +188,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_foreign_file_with_a_logs_name(folder, ingest, s3, partition, name):
     content, message = FOREIGN[name]
