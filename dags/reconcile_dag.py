@@ -23,7 +23,7 @@ from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, dag
 
-from sim2edge_airflow.assets import DELIVERY, EPISODES, TRAINING, VERDICT
+from sim2edge_airflow.assets import ANNOTATIONS, DELIVERY, EPISODES, TRAINING, VERDICT
 from sim2edge_airflow.operators.reconcile_operators import reconcile
 from sim2edge_airflow.run_settings import DEFAULT_ARGS
 
@@ -42,6 +42,7 @@ from sim2edge_airflow.run_settings import DEFAULT_ARGS
 def reconcile_events() -> None:
     """Compare the events of each asset with the runs they started."""
     reconcile(DELIVERY, starts="ingest_batch")
+    reconcile(ANNOTATIONS, starts="annotate_batch", makes="frames")
     reconcile(EPISODES, starts="data_cleaning", makes="frames")
     reconcile(TRAINING, starts="train_model", newest_only=True)
     reconcile(VERDICT, starts="release_model", makes="release", newest_only=True)

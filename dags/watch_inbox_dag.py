@@ -3,7 +3,8 @@
 
 Robots and simulator farms upload batches to `inbox/<batch>/` of the bucket, `READY.json` last. This DAG starts when one
 is complete, and every five minutes; `register` compares the inbox with the batches registered before, and registers new
-ones. Each registered batch starts one run of `ingest_batch`, with the batch id as its partition key.
+ones. Each registered batch starts one run, with the batch id as its partition key: of `annotate_batch` if the files are
+pictures with COCO annotations, or `READY.json` names that stage, and otherwise of `ingest_batch`.
 
 **Starts** automatically. By hand: *Trigger*; no batch is registered twice.
 
@@ -23,7 +24,7 @@ from datetime import timedelta
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 
-from sim2edge_airflow.assets import ARRIVED, DELIVERY, watched
+from sim2edge_airflow.assets import ANNOTATIONS, ARRIVED, DELIVERY, watched
 from sim2edge_airflow.operators.register_operator import RegisterOperator
 from sim2edge_airflow.run_settings import DEFAULT_ARGS
 
@@ -49,6 +50,15 @@ def watch_inbox() -> None:
         execution_timeout=timedelta(minutes=10),
         priority_weight=1000,
         doc_md="Registers each complete new batch; logs refused and incomplete ones.",
+    )
+    RegisterOperator(
+        task_id="register_annotations",
+        outlet=ANNOTATIONS,
+        starts="annotate_batch",
+        stage="annotate",
+        execution_timeout=timedelta(minutes=10),
+        priority_weight=1000,
+        doc_md="Registers each complete new batch of pictures with annotations.",
     )
 
 

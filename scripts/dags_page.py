@@ -14,7 +14,16 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "dags.md"
-ORDER = ("sim_capture", "watch_inbox", "ingest_batch", "data_cleaning", "retrain", "train_model", "release_model")
+ORDER = (
+    "sim_capture",
+    "watch_inbox",
+    "ingest_batch",
+    "annotate_batch",
+    "data_cleaning",
+    "retrain",
+    "train_model",
+    "release_model",
+)
 """Order along the chain; other DAGs follow by name."""
 OPENING = """# The DAGs
 

@@ -19,6 +19,8 @@ from sim2edge_airflow.scheduling.bus_trigger import BusTrigger
 
 DELIVERY = Asset("delivery")
 """A complete batch of the inbox that was registered."""
+ANNOTATIONS = Asset("annotations")
+"""A complete batch of pictures with annotations that was registered."""
 EPISODES = Asset("episodes")
 FRAMES = Asset("frames")
 TRAINING = Asset("training")

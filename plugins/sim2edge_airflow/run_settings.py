@@ -26,6 +26,7 @@ from sim2edge_airflow.deployment_settings import read_default_preset
 SCOPES: Mapping[str, Sequence[str]] = {
     "sim_capture": ("capture", "clean", "augment"),
     "ingest_batch": ("ingest", "clean", "augment"),
+    "annotate_batch": ("annotate", "augment"),
     "data_cleaning": ("clean", "augment"),
     "retrain": ("augment", "train"),
     "train_model": ("augment", "train"),
@@ -44,6 +45,7 @@ BATCH: Mapping[str, str] = {
     "sim_capture": "The batch to capture, a new name. **Required** for a single run; left empty in a backfill, which "
     "makes a batch a day, named by its date.",
     "ingest_batch": "The batch of the inbox to ingest: its folder below **inbox/**.",
+    "annotate_batch": "The batch of the inbox to read: its folder below **inbox/**.",
     "data_cleaning": "The batch whose newest episodes are cleaned.",
     "train_model": "The batch that the training is filed under: the newest that it learns from.",
     "release_model": "The batch that the accepted model is filed under: the last that it learned from.",
@@ -55,6 +57,7 @@ BATCH: Mapping[str, str] = {
 EXAMPLES: Mapping[str, str] = {
     "capture": "capture.lidar.beams=720",
     "ingest": "ingest.skip_bad=true",
+    "annotate": "annotate.floor=wood",
     "clean": "clean.width=64",
     "augment": "augment.copies=2",
     "export": "push.ring=stable",

@@ -42,7 +42,7 @@ DECIDED: Mapping[str, Collection[str]] = {
     "fleet_change": ("batch", "release", "ring", "expected", "reason"),
 }
 """DAGs that carry out a decision about a batch or a release of it, and the names in their conf."""
-MAKES_DATA = ("sim_capture", "ingest_batch", "data_cleaning")
+MAKES_DATA = ("sim_capture", "ingest_batch", "annotate_batch", "data_cleaning")
 """DAGs whose runs make the data of their batch: not of one that is withdrawn."""
 CHOSEN = ("preset", "overrides", "replace", *TYPED)
 """Names in a conf that decide what a run makes."""

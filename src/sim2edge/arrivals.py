@@ -7,6 +7,7 @@
     inbox/<batch>/READY.json           a complete batch (`inbox.py`)
     registered/<batch>.json            its claim: the run that registered it, and the READY.json it read
     registered/runs/<id>.json          the journal of a try: batches it was about to claim; deleted when finished
+    registered/runs/<stage>/<id>.json  the same, of batches for another stage than `ingest`, which have their own events
 
 A batch is registered when the scheduler has an event for it, which starts its run; a claim names the run that emits the
 event.
@@ -34,6 +35,7 @@ events are discarded: the scheduler rejects a try that it has given up. A run th
 its events, and emits none again.
 """
 
+import fnmatch
 import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -45,13 +47,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sim2edge.bus import Bus, Head, in_threads
 from sim2edge.errors import BadInput, Conflict, Corrupt
-from sim2edge.inbox import READY, digest, find_ready, parse_ready
+from sim2edge.inbox import READY, Ready, digest, find_ready, parse_ready
 from sim2edge.lines import quote
 from sim2edge.manifest import PARTITION
+from sim2edge.stages import installed
 from sim2edge.withdrawal import Withdrawn
 
 CLAIMS = "registered"
 JOURNALS = "registered/runs"
+DEFAULT_STAGE = "ingest"
+"""The stage of a delivery that no other stage knows."""
 MAX_AT_ONCE = 500
 """Batches that one run registers: their events are one transaction of the scheduler's database. The next run takes
 the rest."""
@@ -185,39 +190,62 @@ def is_finished(each: Open, run: str, taken: Collection[str], now: datetime) -> 
     return each.ended and each.registered is not None and each.journal.run != run and finished
 
 
-def register(bus: Bus, run: str, scheduler: Scheduler, most: int = MAX_AT_ONCE) -> Report:
-    """Claim complete batches for `run`, see the module's docstring; the caller emits an event for each `registered`.
+def register(bus: Bus, run: str, scheduler: Scheduler, most: int = MAX_AT_ONCE, stage: str = DEFAULT_STAGE) -> Report:
+    """Claim complete batches of one stage for `run`; the caller emits an event for each `registered`.
+
+    See the module's docstring.
 
     Raises:
         BadInput: the bus may not be read or written, or a claim is corrupt.
     """
-    journals = [each for name in _names(bus, JOURNALS) if (each := _look_up(bus, name, scheduler))]
-    found = survey(bus)
+    folder = journals_of(stage)
+    journals = [each for name in _names(bus, folder) if (each := _look_up(bus, f"{folder}/{name}.json", scheduler))]
+    found = survey(bus, stage=stage)
     steps = decide(run, found.complete, journals, most)
     claims = [Claim(batch=b, ready=ready, run=run, at=_now()) for b, ready in steps.new.items()]
     claims += [held.claim.model_copy(update={"run": run, "at": _now()}) for held in steps.swap.values()]
     if claims:
         journal = Journal(run=run, since=_now(), batches=[claim.batch for claim in claims])
-        bus.put(f"{JOURNALS}/{uuid.uuid4().hex[:16]}.json", _to_json(journal), only_new=True)
+        bus.put(f"{folder}/{uuid.uuid4().hex[:16]}.json", _to_json(journal), only_new=True)
     held = in_threads(lambda claim: _take(bus, claim, steps.swap.get(claim.batch)), claims)
     taken = {claim.batch for claim, mine in zip(claims, held, strict=True) if mine}
-    bus.delete([f"{JOURNALS}/{each.name}.json" for each in journals if is_finished(each, run, taken, _now())])
+    bus.delete([each.name for each in journals if is_finished(each, run, taken, _now())])
     before = {batch: steps.swap[batch].claim.run for batch in taken.intersection(steps.swap)}
     lost = {batch: of for batch, of in before.items() if of != run}
     return Report(sorted(taken), found.refused, found.incomplete, lost, steps.left, found.more_incomplete)
 
 
 def pending(bus: Bus) -> Collection[str]:
-    """Return the batches that are complete and not claimed."""
-    return survey(bus, incomplete=False).complete
+    """Return the batches that are complete and not claimed, of whatever stage."""
+    return survey(bus, incomplete=False, stage=None).complete
 
 
-def survey(bus: Bus, *, incomplete: bool = True) -> Survey:
+def journals_of(stage: str) -> str:
+    """Return the folder of the journals of batches for a stage."""
+    return JOURNALS if stage == DEFAULT_STAGE else f"{JOURNALS}/{stage}"
+
+
+def stage_of(ready: Ready) -> str:
+    """Return the stage that a delivery is for: the one it names, or else the one that knows a file of it.
+
+    Raises:
+        BadInput: it names a stage that reads no deliveries.
+    """
+    known = {stage.name: stage.source.files for stage in installed() if stage.source}
+    if ready.stage and ready.stage not in known:
+        raise BadInput(f"inbox/{ready.batch}/{READY}: stage: {quote(ready.stage)}: is not one of: {', '.join(known)}")
+    paths = [file.path for file in ready.files]
+    matches = (name for name, patterns in known.items() if any(fnmatch.filter(paths, each) for each in patterns))
+    return ready.stage or next(matches, DEFAULT_STAGE)
+
+
+def survey(bus: Bus, *, incomplete: bool = True, stage: str | None = DEFAULT_STAGE) -> Survey:
     """List the inbox's batches without a claim: two or three listings, and a request for each new batch.
 
     Args:
         bus: the bucket.
         incomplete: also query since when batches are incomplete: a request for each, `MAX_DATED` at most.
+        stage: only complete batches for this stage; None: all.
     """
     claimed = set(_names(bus, CLAIMS))
     names = bus.folders("inbox")
@@ -229,7 +257,7 @@ def survey(bus: Bus, *, incomplete: bool = True) -> Survey:
     new = [name for name in new if name not in gone]
     judged = dict(zip(new, in_threads(lambda batch: _judge(bus, batch), new), strict=True))
     bad = [verdict.refusal for verdict in judged.values() if verdict.refusal]
-    complete = {batch: verdict.ready for batch, verdict in judged.items() if verdict.ready}
+    complete = {b: verdict.ready for b, verdict in judged.items() if verdict.ready and stage in (None, verdict.stage)}
     absent = [batch for batch, verdict in judged.items() if verdict == ABSENT]
     if not incomplete:
         return Survey(complete, [*strange, *bad])
@@ -243,6 +271,7 @@ class Verdict:
 
     ready: str = ""
     refusal: str = ""
+    stage: str = ""
 
 
 ABSENT = Verdict()
@@ -268,10 +297,10 @@ def _read_and_judge(bus: Bus, batch: str) -> Verdict:
     if data is None:
         return ABSENT
     try:
-        parse_ready(data, batch)
+        stage = stage_of(parse_ready(data, batch))
     except BadInput as error:
         return Verdict(refusal=f"{error}: not registered until it is fixed")
-    return Verdict(digest(data))
+    return Verdict(digest(data), stage=stage)
 
 
 def _last_writes(bus: Bus, batches: Sequence[str]) -> tuple[dict[str, datetime], list[str]]:
@@ -293,18 +322,18 @@ def _names(bus: Bus, folder: str) -> Iterator[str]:
     return (name.removesuffix(".json") for name in bus.files(folder) if name.endswith(".json"))
 
 
-def _look_up(bus: Bus, name: str, scheduler: Scheduler) -> Open | None:
+def _look_up(bus: Bus, key: str, scheduler: Scheduler) -> Open | None:
     """Return a journal with the state of its batches; None when another run has just deleted it."""
-    found = _read(bus, f"{JOURNALS}/{name}.json", Journal)
+    found = _read(bus, key, Journal)
     if found is None:
         return None
     journal = found[0]
     since = journal.since - CLOCKS_APART
     if scheduler.registered(journal.run, since) is None:  # then its claims, a request each, are not needed
-        return Open(name, journal, {}, False, None)
+        return Open(key, journal, {}, False, None)
     read = in_threads(lambda batch: _read(bus, f"{CLAIMS}/{batch}.json", Claim), journal.batches)
     claims = {each[0].batch: Held(*each) for each in read if each}
-    return Open(name, journal, claims, scheduler.has_ended(journal.run), scheduler.registered(journal.run, since))
+    return Open(key, journal, claims, scheduler.has_ended(journal.run), scheduler.registered(journal.run, since))
 
 
 def _take(bus: Bus, claim: Claim, instead: Held | None) -> bool:

@@ -84,6 +84,8 @@ class Ready(BaseModel):
     batch: str
     folder: str = Field(default="", validate_default=True)
     """Where the files are, below `inbox/<batch>`; since version 2."""
+    stage: str = Field(default="", pattern="^([a-z][a-z0-9]{0,30})?$")
+    """The stage that reads it; empty: by its files (`arrivals.stage_of`)."""
     files: Annotated[tuple[File, ...], AfterValidator(_distinct)] = Field(min_length=1, max_length=MAX_FILES)
 
     @field_validator("folder")
@@ -171,7 +173,7 @@ def describe(folder: Path, path: str) -> File:
         return File(path=path, bytes=stream.tell(), sha256=sha256)
 
 
-def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
+def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File], stage: str = "") -> str:
     """Upload files of `folder` to the inbox as a batch, `READY.json` last; do nothing when they are already there.
 
     Returns:
@@ -184,7 +186,7 @@ def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
     check_partition(batch)
     for file in files:
         check_path(file.path)
-    ready = list_files(batch, files)
+    ready = list_files(batch, files, stage)
     if found := _find_delivered(bus, ready):
         return found
     bus.check_conditions()
@@ -196,7 +198,7 @@ def deliver(bus: Bus, batch: str, folder: Path, files: Sequence[File]) -> str:
     return digest(ready.to_json())
 
 
-def list_files(batch: str, files: Sequence[File]) -> Ready:
+def list_files(batch: str, files: Sequence[File], stage: str = "") -> Ready:
     """Return the listing of a delivery, in the folder that is named after its content.
 
     Raises:
@@ -207,7 +209,7 @@ def list_files(batch: str, files: Sequence[File]) -> Ready:
     except ValidationError as error:
         raise BadInput(f"inbox/{batch}/{READY}: {first_problem(error)}") from error
     folder = digest(content.to_json())[:32]
-    ready = Ready(version=2, batch=batch, folder=folder, files=content.files)
+    ready = Ready(version=2, batch=batch, folder=folder, stage=stage, files=content.files)
     check_length(ready.to_json(), batch)
     return ready
 

@@ -77,6 +77,8 @@ class Source:
     """`fetch(bus, config, partition, folder)`: downloads and checks the source, for `job.source`."""
     deliver: str | None = None
     """`deliver(bus, partition, folder, config, progress)`: uploads a folder given on the command line to the source."""
+    files: Sequence[str] = ()
+    """Glob patterns of files by which a delivery in the inbox is known to be for this stage; none: the default one."""
 
 
 @dataclass(frozen=True)

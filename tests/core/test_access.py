@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sim2edge.access import CHECKED, CHECKS, Keys, fixed_roles, grants_of, policy, seaweedfs_config
+from sim2edge.arrivals import journals_of
 from sim2edge.errors import BadInput
 from sim2edge.manifest import entry_key
 from sim2edge.stages import get_stage, installed, kinds, stage_names
@@ -184,8 +185,10 @@ def test_a_producer_delivers_its_own_batches_and_reads_no_others():
 
 
 def test_only_airflow_registers_and_it_delivers_nothing():
-    for key in ("registered/lab-1.json", "registered/runs/0123456789abcdef.json"):
+    for key in ("registered/lab-1.json", "registered/runs/0123456789abcdef.json", journals_of("annotate") + "/a.json"):
         assert {role for role in SCOPED if may(grants_of(role).write, key)} == {"airflow"}
+        if key.startswith("registered/runs/"):
+            assert may(grants_of("airflow").delete, key)
     assert not may(grants_of("airflow").delete, "registered/lab-1.json")
     assert not may(grants_of("airflow").write, "inbox/lab-1/READY.json")
 

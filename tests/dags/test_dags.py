@@ -23,9 +23,13 @@ HELPERS = {"request_training", "give_back", "settings"}
 """Tasks of those DAGs that run no stage."""
 BETWEEN = {"retrain": ["decide", "start"]}
 """DAGs without a partition: they decide what the others do."""
-INBOX = {"watch_inbox": ["register"], "ingest_batch": ["ingest"]}
+INBOX = {
+    "watch_inbox": ["register", "register_annotations"],
+    "ingest_batch": ["ingest"],
+    "annotate_batch": ["annotate", "request_training"],
+}
 """The other way in: batches that were made elsewhere."""
-STARTED = ("ingest_batch", "data_cleaning", "train_model", "release_model")
+STARTED = ("ingest_batch", "annotate_batch", "data_cleaning", "train_model", "release_model")
 MADE_UP = {"reconcile": [f"{do}_{dag}" for dag in STARTED for do in ("find", "start")]}
 """What starts the DAGs whose events were dropped."""
 HOUSEKEEPING = {"retention": ["retire"]}
@@ -127,7 +131,11 @@ def test_a_release_waits_for_a_person_where_the_deployment_says_so(dagbag, monke
 
 def test_a_batch_of_the_inbox_goes_the_way_of_a_captured_one(dagbag):
     watch, ingest = dagbag.dags["watch_inbox"], dagbag.dags["ingest_batch"]
-    (register,), (stage,) = watch.tasks, ingest.tasks
+    (register, labelled), (stage,) = watch.tasks, ingest.tasks
+    assert (register.stage, labelled.stage) == ("ingest", "annotate")
+    made = dagbag.dags["annotate_batch"]
+    assert labelled.outlets[0].name == made.timetable.asset_condition.name == "annotations"
+    assert made.get_task("annotate").outlets == dagbag.dags["data_cleaning"].get_task("clean").outlets
     assert register.outlets[0].name == ingest.timetable.asset_condition.name == "delivery"
     assert stage.outlets == dagbag.dags["sim_capture"].get_task("capture").outlets
     assert watch.max_active_runs == 1

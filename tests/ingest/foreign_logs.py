@@ -228,6 +228,8 @@ def write_foxglove(
     labels: dict[str, Any] | None = None,
     mounted: dict[str, Any] | None = None,
     transforms: Sequence[messages.FrameTransform] = (),
+    scan_late: Callable[[int], int | None] = lambda tick: 0,
+    command_every: int = 1,
 ) -> Path:
     """A Foxglove log: protobuf, and our JSON for commands and labels; `mounted` is more of the scan's fields."""
     context = foxglove.Context()
@@ -255,15 +257,16 @@ def write_foxglove(
                 log_time=now,
             )  # fmt: skip
             fields = {"start_angle": -math.pi, "end_angle": math.pi, "ranges": ranges(tick, 360)} | (mounted or {})
-            scan.log(
-                messages.LaserScan(timestamp=stamp, **fields),
-                log_time=now,
-            )
+            late = scan_late(tick)
+            if late is not None:
+                then = messages.Timestamp((now + late) // 10**9, (now + late) % 10**9)
+                scan.log(messages.LaserScan(timestamp=then, **fields), log_time=now + late)
             at = messages.Pose(
                 position=messages.Vector3(x=0.1 * tick, y=0, z=0), orientation=messages.Quaternion(x=0, y=0, z=0, w=1)
             )
             place.log(messages.PoseInFrame(timestamp=stamp, frame_id="map", pose=at), log_time=now)
-            control.log({"linear_m_s": 0.3, "angular_rad_s": 0.1}, log_time=now)
+            if tick % command_every == 0:
+                control.log({"linear_m_s": 0.3, "angular_rad_s": 0.1}, log_time=now)
             truth.log(labels or {"floor": "tile", "boxes": [BOX]}, log_time=now)
     return path
 

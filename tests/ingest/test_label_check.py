@@ -83,6 +83,8 @@ def test_bearings_positive_to_the_right():
         BadLog, match=r"message 0: bearing_rad is -0.4 of a box from x 100 to 180: expected positive to"
     ):
         check(*mirrored)
+    with pytest.raises(BadLog, match="expected positive to the left"):
+        check(AHEAD | {"x_min": 100.0, "x_max": 310.0, "bearing_rad": -0.3})
 
 
 def test_an_object_nearly_outside_has_its_middle_elsewhere():

@@ -62,6 +62,11 @@ def covered(tick: int) -> dict:
     return image(np.random.default_rng(tick).normal(3, 2, (48, 64, 3)))
 
 
+def counted(tick: int) -> dict:
+    """The same picture, to which the camera adds a comment with a counter."""
+    return {"data": jpeg(1)[:-2] + b"\xff\xfe\0\x04" + bytes([tick, 0]) + b"\xff\xd9"}
+
+
 def one_colour(tick: int) -> dict:
     return image(np.full((48, 64, 3), (10 * tick, 40, 90)))
 
@@ -87,6 +92,7 @@ def spread(tick: int) -> dict:
         ({"image": covered}, f"{IMAGE}: 24 of 24 images are of one colour: is the camera covered, or off?"),
         ({"image": one_colour}, f"{IMAGE}: 24 of 24 images are of one colour"),
         ({"image": lambda tick: {"data": jpeg(1)}}, "the same image 24 times in a row, from 0.0 s on, while by"),
+        ({"image": counted}, "the same image 24 times in a row"),
         ({"scan": lambda tick: {"ranges": ranges(1)}}, "/scan: the same scan 24 times in a row, .* drives 2.3 m"),
         ({"pose": standing}, "/odom: the pose never changes, but the commands ask for 1.2 m and 2.3 rad"),
         ({"pose": spread}, "/odom: the pose never changes"),

@@ -34,6 +34,27 @@ def test_a_labelled_batch_becomes_frames(folder, ingest, partition, s3, capsys, 
     assert np.abs(shown.astype(int) - picture(5)).mean() < 4
 
 
+def test_clean_judges_the_times_of_the_source(folder, ingest, partition, s3, capsys, tmp_path):
+    write_foxglove(folder / "a.mcap", 40, scan_late=lambda tick: 45_000_000 if tick % 3 == 1 else 3_000_000)
+    assert ingest(folder, *FOXGLOVE_TOPICS).code == 0
+    assert clean(partition, capsys, "tolerance_s=0.04") == (0, "")
+    aside, rows = quarantine(s3, partition, tmp_path / "strict")
+    late = [f"{partition}.0000,{tick},lidar_out_of_sync: none within 0.04 s of the image" for tick in range(1, 40, 3)]
+    assert (aside, len(rows)) == (late, 27)
+    assert clean(partition, capsys, "tolerance_s=0.05", "--replace") == (0, "")
+    aside, rows = quarantine(s3, partition, tmp_path / "lenient")
+    assert (aside, len(rows)) == ([], 40)
+
+
+def test_scans_of_two_ticks_and_commands_that_hold_become_frames(folder, ingest, partition, s3, capsys, tmp_path):
+    write_foxglove(folder / "a.mcap", scan_late=lambda tick: None if tick % 2 else 30_000_000, command_every=4)
+    assert ingest(folder, *FOXGLOVE_TOPICS, "tolerance_s=0.08").code == 0
+    assert clean(partition, capsys, "tolerance_s=0.08") == (0, "")
+    aside, rows = quarantine(s3, partition, tmp_path / "frames")
+    assert (aside, len(rows)) == ([], 12)
+    np.testing.assert_allclose(rows[5]["lidar"], ranges(4, 360), rtol=1e-6)
+
+
 def test_clean_leaves_an_unlabelled_episode_out_with_the_reason(folder, ingest, s3, partition, capsys, tmp_path):
     write_foxglove(folder / "a.mcap")
     write_bag(folder / "b.mcap", robot_drive())

@@ -30,13 +30,13 @@ def register(monkeypatch):
     monkeypatch.setattr(register_operator.Bus, "from_environment", lambda: None)
 
     def run(report, paused=False, survey=None, params=()):
-        def answer(*_):
+        def answer(*_, **__):
             if isinstance(report, Exception):
                 raise report
             return report
 
         monkeypatch.setattr(register_operator.arrivals, "register", answer)
-        monkeypatch.setattr(register_operator.arrivals, "survey", lambda _bus: survey or Survey())
+        monkeypatch.setattr(register_operator.arrivals, "survey", lambda _bus, **_: survey or Survey())
         operator = RegisterOperator(task_id="register", outlet=DELIVERY, starts="ingest_batch")
         emitted = []
         context = Context(

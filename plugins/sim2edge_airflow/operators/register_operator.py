@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import (
 )
 
 from sim2edge import arrivals
-from sim2edge.arrivals import Report, Survey
+from sim2edge.arrivals import DEFAULT_STAGE, Report, Survey
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.lines import quote
@@ -37,15 +37,17 @@ class RegisterOperator(BaseOperator):
         outlet: the asset that gets an event for each batch.
         starts: the DAG that those events start: while it is paused nothing is registered, because Airflow drops the
             events of a paused DAG.
+        stage: the stage that it runs: only batches for it are registered.
     """
 
     ui_color = "#e4e4f4"
 
-    def __init__(self, *, outlet: Asset, starts: str, **kwargs: Any) -> None:
+    def __init__(self, *, outlet: Asset, starts: str, stage: str = DEFAULT_STAGE, **kwargs: Any) -> None:
         # Also an inlet, because `Ledger` reads the events of earlier runs.
         super().__init__(outlets=[outlet], inlets=[outlet], **kwargs)
         self.outlet = outlet
         self.starts = starts
+        self.stage = stage
         self.overdue = timedelta(minutes=read_number("inbox_overdue_minutes", 0, 1_000_000))
 
     def execute(self, context: Context) -> Sequence[str]:
@@ -67,10 +69,11 @@ class RegisterOperator(BaseOperator):
 
     def _register(self, bus: Bus, context: Context) -> Sequence[str]:
         if context["ti"].get_dag(self.starts).is_paused:
-            found = arrivals.survey(bus)
+            found = arrivals.survey(bus, stage=self.stage)
             self._log_problems(found)
             raise AirflowSkipException(f"{self.starts} is paused: {len(found.complete)} complete batches wait for it")
-        report = arrivals.register(bus, context["dag_run"].run_id, Ledger(context, self.outlet, self.starts))
+        ledger = Ledger(context, self.outlet, self.starts)
+        report = arrivals.register(bus, context["dag_run"].run_id, ledger, stage=self.stage)
         for batch in report.registered:
             before = report.taken_over.get(batch)
             self.log.info("registered %s%s", batch, f", which {before} had claimed and lost" if before else "")
@@ -83,6 +86,8 @@ class RegisterOperator(BaseOperator):
         return report.registered
 
     def _log_problems(self, found: Survey | Report) -> None:
+        if self.stage != DEFAULT_STAGE:  # one task reports them for all
+            return
         for line in found.refused[:MAX_LINES]:
             self.log.warning("refused %s", line)
         for batch, since in sorted(found.incomplete.items(), key=lambda item: item[1])[:MAX_LINES]:

@@ -30,7 +30,7 @@ from sim2edge_airflow.operators.stage_inputs import check_left
 from sim2edge_airflow.run_settings import check_names, read_run_settings, run_params
 from sim2edge_airflow.scheduling.pipeline_file import read_pipeline
 
-DATA_DAGS = ("sim_capture", "ingest_batch", "data_cleaning")
+DATA_DAGS = ("sim_capture", "ingest_batch", "annotate_batch", "data_cleaning")
 """The DAGs whose runs produce training data."""
 TRAINING_DAG = "train_model"
 GOING_ON = ("queued", "running")

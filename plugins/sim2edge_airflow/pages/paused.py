@@ -9,6 +9,7 @@ MAX_NAMED = 5
 WATCHED = {
     "sim_capture": "triggered captures wait in the queue",
     "ingest_batch": "deliveries wait in the inbox, and are registered afterwards",
+    "annotate_batch": "deliveries wait in the inbox, and are registered afterwards",
     "watch_inbox": "deliveries wait in the inbox",
     "data_cleaning": "",
     "retrain": "requests for a training wait",

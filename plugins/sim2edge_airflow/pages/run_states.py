@@ -22,7 +22,7 @@ STAGE_OF_TASK = {
     **{f"{stage.name}_shard": column_of(stage) for stage in installed() if stage.gather},
 }
 """Task id to the stage whose column shows it."""
-HEADS = ("sim_capture", "ingest_batch")
+HEADS = ("sim_capture", "ingest_batch", "annotate_batch")
 """The DAGs that begin a batch."""
 OF_BATCHES = (*HEADS, "data_cleaning", "train_model", "release_model")
 """The DAGs whose runs have a batch."""

@@ -22,6 +22,7 @@ STAGE = Stage(
         pins=("ready",),
         fetch="sim2edge.inbox:fetch",
         deliver="sim2edge.annotate.deliver:deliver_folder",
+        files=("*annotations*.json", "*instances*.json", "*coco*.json", "*labels.json", "*result.json"),
     ),
     instead_of="clean",
     grants=Grants(read=("inbox/*",), write=("inbox/*/*/*",), create=("inbox/*/READY.json",)),

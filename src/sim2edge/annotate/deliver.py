@@ -39,7 +39,7 @@ def deliver_folder(bus: Bus, batch: str, folder: Path, config: AnnotateConfig, p
         for name, path in names.items():
             (links / name).parent.mkdir(parents=True, exist_ok=True)
             (links / name).symlink_to((folder / path).resolve())
-        ready = deliver(bus, batch, links, [describe(links, name) for name in sorted(names)])
+        ready = deliver(bus, batch, links, [describe(links, name) for name in sorted(names)], "annotate")
     progress.log(f"delivered to inbox/{batch}", files=len(names), ready=ready[:12])
 
 

@@ -18,8 +18,8 @@ MAX_WRONG_SHARE = 0.1
 """Share of the messages with boxes that may be wrong."""
 FRACTION_PX = 1.5
 """Corners up to this are fractions of the image: no box is that small, and so near to the image's corner."""
-SIDE_SHARE, SIDE_RAD = 0.05, 0.1
-"""A box this far from the image's middle, as a share of its width, and a bearing this large have a side."""
+SIDE_SHARE, SIDE_RAD = 0.1, 0.1
+"""A box whose middle is this far from the image's, as a share of its width, and a bearing this large have a side."""
 MAX_HIDDEN = 0.3
 """Of an object of which more is hidden or outside the image the visible part may be on the other side."""
 MIN_SIDED, MAX_CONTRARY = 5, 0.5
@@ -73,8 +73,8 @@ def side_of(box: LabelledBox, size: Size) -> int:
     """Return 1 for a box left of the image's middle, -1 for one on the right, 0 if that is not certain."""
     if max(box.occlusion, box.truncation) > MAX_HIDDEN:
         return 0
-    left, right = box.x_max / size[0] < 0.5 - SIDE_SHARE, box.x_min / size[0] > 0.5 + SIDE_SHARE
-    return int(left) - int(right)
+    middle = (box.x_min + box.x_max) / 2 / size[0]
+    return int(middle < 0.5 - SIDE_SHARE) - int(middle > 0.5 + SIDE_SHARE)
 
 
 def labels_problem(labels: Labels, size: Size) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from sim2edge.ingest.place import Clock
 from sim2edge.ingest.read_log import Cut
 from sim2edge.ingest.understand import Understood
 from sim2edge.manifest import File
@@ -24,6 +25,21 @@ class TopicReport(BaseModel):
     messages: int
     role: str | None
     """The role of the topic; None: not used."""
+
+
+class ClockReport(BaseModel):
+    """The map from log time to stamps, by which messages without stamps are placed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    topic: str
+    """The topic it was learned from."""
+    pieces: int
+    """Number of stretches in which it is certain."""
+    rate: float
+    """Seconds of stamps in a second of log time, the median."""
+    residual_ms: float
+    """Largest distance of a stamp from the map."""
 
 
 class LogReport(BaseModel):
@@ -43,10 +59,16 @@ class LogReport(BaseModel):
     """Why the stamps were not used."""
     unstamped: tuple[str, ...] = ()
     """Topics without stamps: their log time was used, converted to the stamps' clock."""
+    clock_map: ClockReport | None = None
+    """None: no map is known, or the stamps were not used."""
+    late_ms: dict[str, float] = {}
+    """By role, how much later after its stamp a message is logged than on the quickest topic, the median."""
+    out_of_order: dict[str, int] = {}
+    """Messages left out because of their times, by topic."""
     duration_s: float = 0.0
     ticks: int = 0
     dropped: dict[str, int] = {}
-    """Dropped ticks, by the role they lack."""
+    """Dropped ticks, by the role they lack; `clock`: the command in force was not certain."""
     farthest_ms: dict[str, float] = {}
     """By role, the largest distance of a message from its image; for the image, from its tick."""
     broken_images: int = 0
@@ -106,6 +128,9 @@ def report_log(source: File, episode_id: str, understood: Understood, floor: str
         clock=clock.name,
         clock_reason=clock.reason,
         unstamped=tuple(sorted(s.topic for s in log.streams.values() if clock.name == "stamps" and not s.stamped)),
+        clock_map=_report_map(clock),
+        late_ms={role: round(late / 1e6, 3) for role, late in sorted(understood.placed.late_ns.items())},
+        out_of_order=dict(sorted(understood.placed.left_out.items())),
         duration_s=round(understood.duration_s, 3),
         ticks=len(ticks),
         dropped=dict(ticks.dropped),
@@ -123,6 +148,15 @@ def report_log(source: File, episode_id: str, understood: Understood, floor: str
     )
 
 
+def _report_map(clock: Clock) -> ClockReport | None:
+    if clock.map is None:
+        return None
+    residual_ms = round(clock.map.residual_ns / 1e6, 3)
+    return ClockReport(
+        topic=clock.reference, pieces=clock.map.pieces, rate=round(clock.map.rate, 4), residual_ms=residual_ms
+    )
+
+
 def count_boxes(understood: Understood) -> dict[str, int]:
     """Return the number of labelled boxes by class over the ticks of an episode."""
     if not understood.log.labelled:
@@ -132,6 +166,7 @@ def count_boxes(understood: Understood) -> dict[str, int]:
     return dict(sorted(Counter(box.label for number in chosen for box in labels[number].boxes).items()))
 
 
+ODD_RATE = 0.01
 MAX_DETAILED = 10
 """Largest number of logs that are logged in detail; the file always has all details."""
 HEADER = ("file", "episode", "seconds", "ticks", "dropped", "clock", "truth", "floor")
@@ -167,6 +202,22 @@ def _uses(log: LogReport) -> list[str]:
     return [f"{log.file}: without {', '.join(log.absent)}: {text}"]
 
 
+def _clock_notes(log: LogReport) -> list[str]:
+    lines = []
+    if log.unstamped:
+        lines.append(f"{log.file}: no stamps, log time used: {', '.join(log.unstamped)}")
+    if log.clock_map and log.unstamped and (log.clock_map.pieces > 1 or abs(log.clock_map.rate - 1) > ODD_RATE):
+        found = log.clock_map
+        lines.append(
+            f"{log.file}: stamps run {found.rate:g} times as fast as the log time, in {found.pieces} pieces "
+            f"(within {found.residual_ms:g} ms, from {found.topic})"
+        )
+    if log.out_of_order:
+        left_out = ", ".join(f"{topic} {count}" for topic, count in log.out_of_order.items())
+        lines.append(f"{log.file}: messages whose times are out of order, left out: {left_out}")
+    return lines
+
+
 def _notes(log: LogReport) -> list[str]:
     if log.refused is not None:
         return [f"{log.file}: refused: {log.refused}"]
@@ -178,8 +229,7 @@ def _notes(log: LogReport) -> list[str]:
     lines += [f"{log.file}: {note}" for note in log.notes]
     if spare:
         lines.append(f"{log.file}: not used: {', '.join(spare)}")
-    if log.unstamped:
-        lines.append(f"{log.file}: no stamps, log time used: {', '.join(log.unstamped)}")
+    lines += _clock_notes(log)
     if log.broken_images or log.nan_scans:
         lines.append(f"{log.file}: {log.broken_images} broken images, {log.nan_scans} scans of NaN left out")
     if log.drive:

@@ -40,6 +40,8 @@ def check_sensors(log: SourceLog, ticks: Aligned, looks: Sequence[Look]) -> tupl
     notes.append(check_contrast(images.topic, [look.contrast for look in looks]))
     if "labels" in streams:
         notes.append(labels_note(chosen["labels"], images.values[ticks.chosen["image"][0]]))
+    if "pose" in streams and streams["pose"].topic not in log.topics:
+        notes.append(f"no topic has poses: taken from {streams['pose'].topic}")
     motion = _motion(streams, chosen)
     if motion is not None:
         check_frozen(images.topic, "image", [look.key for look in looks], motion)

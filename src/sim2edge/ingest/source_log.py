@@ -23,9 +23,10 @@ from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog
 from sim2edge.ingest.messages import Understanding, reader_for, transforms_reader
 from sim2edge.ingest.read_log import Cut, Limits, LogReader
 from sim2edge.ingest.roles import choose_streams
-from sim2edge.ingest.scans import Scanner, finish_scans
+from sim2edge.ingest.scans import ROBOT_FRAMES, Scanner, finish_scans
 from sim2edge.ingest.steering import to_command
 from sim2edge.ingest.transforms import TRANSFORMS, TransformTree, bare
+from sim2edge.ingest.tree_poses import poses_of
 
 T = TypeVar("T")
 
@@ -109,6 +110,7 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
     reader = LogReader(path, limits_of(config))
     for schema, channel, message in reader:
         listener.hear(schema, channel, message)
+    _add_tree_poses(listener.streams, listener.tree, config)
     streams = choose_streams(listener.streams, listener.topics, config)
     _check_images(streams["image"])
     if "labels" in streams:
@@ -117,6 +119,16 @@ def read_source(path: Path, config: IngestConfig) -> SourceLog:
         labels.values = drop_wrong_labels(labels.topic, labels.values, images.values[images.usable[0]])
     scanner = _finish_scans(streams, listener.tree, config)
     return SourceLog(path, listener.topics, streams, scanner, limits_of(config), reader.cut)
+
+
+def _add_tree_poses(streams: dict[str, Stream], tree: TransformTree, config: IngestConfig) -> None:
+    """Take the poses from the transform tree, if no topic has them and the config does not leave them out."""
+    names = config.topics.pose
+    if not names or any(name in streams for name in names):
+        return
+    found = poses_of(tree, config.frames.base or ROBOT_FRAMES)
+    if found is not None:
+        streams[names[0]] = Stream(found.name, found.log_times, found.stamps, list(found.poses))
 
 
 def _finish_scans(streams: Mapping[Role, Stream], tree: TransformTree, config: IngestConfig) -> Scanner | None:

@@ -49,9 +49,9 @@ def write_episode(
         metadata["absent"] = ", ".join(absent)
     ticks = _write_log(folder / "simulation.mcap", metadata, understood, config)
     result = _result(ticks, identity | made_by, understood.log.labelled, config.lidar.max_range_m)
-    scans = [tick.ranges for tick in ticks if tick.ranges is not None]
+    scans = {tick.times_ns["scan"]: tick.ranges for tick in ticks if tick.ranges is not None}
     if scans:
-        write_csv(folder / "lidar.csv", [tick.time_ns / 1e9 for tick in ticks], scans)
+        write_csv(folder / "lidar.csv", [time / 1e9 for time in scans], list(scans.values()))
     declared = result.model_dump() | ({"absent": absent} if absent else {})
     text = json.dumps(declared, indent=2, allow_nan=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
@@ -86,17 +86,19 @@ def _write_log(path: Path, metadata: dict[str, str], understood: Understood, con
 
 def _write_tick(log: OutsideLog, tick: OutsideTick) -> OutsideTick:
     log.write(tick)
-    return OutsideTick(tick.index, b"", tick.ranges, tick.pose, tick.command, tick.floor, tick.boxes)
+    return OutsideTick(tick.index, tick.times_ns, b"", tick.ranges, tick.pose, tick.command, tick.floor, tick.boxes)
 
 
 def _ticks(understood: Understood, config: IngestConfig) -> Iterator[OutsideTick]:
     chosen, streams = understood.ticks.chosen, understood.log.streams
     jpegs = pictures(understood.log, chosen["image"].tolist(), config.jpeg_quality)
+    times = {role: moments.tolist() for role, moments in understood.ticks.times_to_write.items()}
     for at, (index, jpeg) in enumerate(zip(understood.ticks.index.tolist(), jpegs, strict=True)):
         value = {role: streams[role].values[numbers[at]] for role, numbers in chosen.items()}
         boxes = _boxes(value["labels"]) if "labels" in value else None
         floor = floor_at(understood, at, config)
-        yield OutsideTick(index, jpeg, value.get("scan"), value.get("pose"), value.get("command"), floor, boxes)
+        now = {role: moments[at] for role, moments in times.items()}
+        yield OutsideTick(index, now, jpeg, value.get("scan"), value.get("pose"), value.get("command"), floor, boxes)
 
 
 def _boxes(labels: Labels) -> tuple[ImageBox, ...]:
@@ -134,5 +136,5 @@ def _trace(ticks: list[OutsideTick]) -> str:
     trace = hashlib.sha256()
     for tick in ticks:
         parts = (part for part in (tick.pose, tick.command, tick.ranges) if part is not None)
-        trace.update(np.array([tick.time_ns, *chain.from_iterable(parts)]).tobytes())
+        trace.update(np.array([*tick.times_ns.values(), *chain.from_iterable(parts)]).tobytes())
     return trace.hexdigest()

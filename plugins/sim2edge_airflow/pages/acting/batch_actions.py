@@ -7,7 +7,7 @@ from sim2edge.config import preset_names
 from sim2edge.errors import BadInput
 from sim2edge.manifest import check_partition
 from sim2edge_airflow import airflow_database as database
-from sim2edge_airflow.assets import DELIVERY, EPISODES
+from sim2edge_airflow.assets import ANNOTATIONS, DELIVERY, EPISODES
 from sim2edge_airflow.deployment_settings import read_default_preset
 from sim2edge_airflow.pages.acting import runs
 from sim2edge_airflow.pages.acting.action import Action, Affected, Asker, Confirmed, Field, Given, Offer
@@ -22,11 +22,16 @@ FOLLOWS: Mapping[str, str] = {
     "data_cleaning": "clean makes frames of the batch's episodes, and a training is requested, unless the last one "
     "learned from them",
     "ingest_batch": "ingest makes episodes of the batch's delivery in the inbox; data_cleaning follows",
+    "annotate_batch": "annotate makes frames of the batch's delivery in the inbox, and a training is requested",
     "release_model": "export makes a release of the newest accepted model filed under the batch, and push signs it "
     "for its ring; the devices of the ring install it and run a trial",
 }
 """DAGs that wait for a batch, and what a run of each does."""
-WAITS_FOR: Mapping[str, str] = {"data_cleaning": EPISODES.name, "ingest_batch": DELIVERY.name}
+WAITS_FOR: Mapping[str, str] = {
+    "data_cleaning": EPISODES.name,
+    "ingest_batch": DELIVERY.name,
+    "annotate_batch": ANNOTATIONS.name,
+}
 """DAG to the asset whose events bring its settings."""
 
 
