@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from sim2edge.bus import Bus
 from sim2edge.config import load
 from sim2edge.errors import BadInput
 from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.datasets.convert import as_logs
 from sim2edge.ingest.deliver import deliver_folder
 from sim2edge.ingest.ros1_bag import read_ros1_bag
 from sim2edge.ingest.ros_types import CDR, ROS1, ROS1_MSG, ROS2_MSG, known_definition
@@ -69,6 +71,41 @@ WITH_CAMERA = (
     ("foxglove/rosbag", "fixtures/example-lz4.bag", "topics.command=/turtle1/cmd_vel"),
 )
 """Logs without images, which get a camera of ours beside their own messages: 10 pictures a second of noise."""
+
+SCALE = ("dataset.full_speed_m_s=2", "dataset.wheelbase_m=0.26")
+"""Of all tubs: what a throttle of 1 stands for, and a car of 1:10; no tub says it."""
+APPLE = "crates/store/re_importer/tests/assets/lerobot/v30_apple_storage"
+DATASETS = (
+    ("KimGarden/Car", ".", "", "a running track at dusk, walls, parked cars"),
+    ("JustinWit/csc3520-autonomous-rc-car", "data", "", "a white floor with lines of tape, under neon light"),
+    ("tdchen03/mycar", "data", "", "a lane of white tape among office chairs"),
+    ("CUAutonomousRacing/CUAR-DonkeyCar", "TrainingData/tub_01", "", "a hall with boxes, people; blurred by motion"),
+    ("ToeKnee121/eDonkeys", "Data", "", "asphalt before a building, the car's bumper; first drive: a desk"),
+    ("pi-test/mycar", "data/tub_5_24-04-23", "", "a printed road, black and turquoise, in a hall"),
+    ("smanhuang/mycar", "data/tub_34_24-04-23", "", "white lines on stone in the same hall"),
+    (
+        "ArthurDelannoyazerty/DonkeyCarEseo2022",
+        "mycar/data",
+        "",
+        "black and white masks, as recorded; a green hall",
+    ),
+    ("SigsFig/donkey-car", "data", "", ""),
+    ("slevin48/donkeycar", "mycar/data", "", ""),
+    ("slevin48/donkeycar", "mycar/data", "skip_bad=true", "the simulator: a road with cones, grass, sky"),
+    ("fpineau-sigma/donkeycar-mycar", "data", "", ""),
+    ("fpineau-sigma/donkeycar-mycar", "data", "skip_bad=true", ""),
+    ("cl3m3nt/mycar4", "data", "", ""),
+    ("cl3m3nt/mycar4", "data", "skip_bad=true", ""),
+    ("skamo3/TempSeaMe", "mycar/data", "", ""),
+    ("skamo3/TempSeaMe", "mycar/data", "skip_bad=true", ""),
+    ("smanhuang/mycar", "data/tub_19_24-04-23", "", ""),
+    ("GuptaOum/selfdriving-campus-cart", "mycar/data", "", ""),
+    ("SamueleSandrini/record-test", ".", "dataset.image=observation.images.front", ""),
+    ("yipiandanxinxiangyangkai/open_50", ".", "", ""),
+    ("YifanTian07/G1-policy-train", ".", "", ""),
+    ("rerun-io/rerun", APPLE, "dataset.linear=16 dataset.angular=18", ""),
+)
+"""Tubs and LeRobot datasets: repository, folder, settings, what the pictures show."""
 
 
 def add_camera(log: Path) -> Path:
@@ -119,22 +156,49 @@ def ingest(repositories: Path, repository: str, file: str, words: list[str], kee
         (folder / name).write_bytes(subprocess.run(git, check=True, capture_output=True).stdout)
         if camera:
             add_camera(folder / name)
-        bus = Bus(MemoryStore())
         try:
-            deliver_folder(bus, "public", folder, load(IngestConfig, "ingest", None, words), Quiet())
-            manifest = execute(bus, plan(bus, "ingest", partition="public", overrides=words), Quiet())
+            summary, (log,) = deliver(
+                folder, Path(scratch), words, keep and keep / f"{repository.replace('/', '+')}+{name}"
+            )
         except BadInput as refused:
             return f"refused: {refused}"
-        episode = bus.fetch(manifest, Path(scratch) / "out").folder
-        if keep:
-            shutil.copytree(episode, keep / f"{repository.replace('/', '+')}+{name}", dirs_exist_ok=True)
-        summary = manifest.summary
-        (log,) = json.loads((episode / "ingest_report.json").read_text())["logs"]
         farthest = ", ".join(f"{role} {ms:g}" for role, ms in log["farthest_ms"].items())
         seen = "" if log["returns"] is None else f", {log['returns']:.0%} of beams return"
         mounted = f", scanner: {log['mounting']}" if log["mounting"] else ""
         dropped = summary["ticks_dropped"] or "none"
         return f"taken: {summary['frames']} ticks, dropped {dropped}; farthest ms: {farthest}{seen}{mounted}"
+
+
+def deliver(folder: Path, scratch: Path, words: list[str], keep: Path | None) -> tuple[dict[str, Any], list[Any]]:
+    """Deliver a folder to a bus in memory and ingest it; return the batch's summary and the report of each log."""
+    bus, config = Bus(MemoryStore()), load(IngestConfig, "ingest", None, words)
+    with as_logs(folder, config, Quiet()) as logs:
+        deliver_folder(bus, "public", logs, config, Quiet())
+    manifest = execute(bus, plan(bus, "ingest", partition="public", overrides=words), Quiet())
+    made = bus.fetch(manifest, scratch / "out").folder
+    if keep:
+        shutil.copytree(made, keep, dirs_exist_ok=True)
+    return dict(manifest.summary), json.loads((made / "ingest_report.json").read_text())["logs"]
+
+
+def ingest_dataset(repositories: Path, repository: str, folder: str, words: list[str], keep: Path | None) -> str:
+    """Ingest a dataset of a repository's newest commit, and say in one line what came out."""
+    tree = "HEAD" if folder == "." else f"HEAD:{folder}"
+    source = repositories / repository.replace("/", "+")
+    git = ["git", "-C", str(source), "archive", tree, ".", ":(exclude)*.mp4"]  # no row gets as far as its videos
+    name = f"{repository.replace('/', '+')}+{folder.replace('/', '+')}"
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch) / "dataset"
+        root.mkdir()
+        packed = subprocess.run(git, check=True, capture_output=True).stdout
+        subprocess.run(["tar", "x", "-C", str(root)], input=packed, check=True)
+        try:
+            summary, _ = deliver(root, Path(scratch), words, keep and keep / name)
+        except BadInput as refused:
+            return f"refused: {str(refused).removeprefix(f'{root}: ')}"
+        bad = "".join(f"; refused: {name}: {why}" for name, why in list(summary["refused"].items())[:1])
+        dropped = summary["ticks_dropped"] or "none"
+        return f"taken: {summary['episodes']} drives, {summary['frames']} ticks, dropped {dropped}{bad}"
 
 
 def main() -> int:
@@ -149,6 +213,12 @@ def main() -> int:
             result = ingest(arguments.repositories, repository, file, text.split(), arguments.keep, camera)
             cells = (repository, f"`{file}`", f"`{text}`" if text else "", result.replace("|", "\\|"))
             print(f"| {' | '.join(cells)} |", flush=True)
+    print("\n| repository | folder | settings | result | pictures |\n|---|---|---|---|---|")
+    for repository, folder, text, seen in DATASETS:
+        words = [*SCALE, *text.split()]
+        result = ingest_dataset(arguments.repositories, repository, folder, words, arguments.keep)
+        cells = (repository, f"`{folder}`", f"`{text}`" if text else "", result.replace("|", "\\|"), seen)
+        print(f"| {' | '.join(cells)} |", flush=True)
     return 0
 
 

@@ -125,7 +125,8 @@ def write_tub(
         catalogs.append(f"catalog_{len(catalogs)}.catalog")
         lines = [json.dumps(each) + "\n" for each in records[start : start + per_catalog]]
         (root / catalogs[-1]).write_text("".join(lines))
-    about = {"paths": catalogs, "current_index": len(records), "max_len": per_catalog, "deleted_indexes": list(deleted)}
+    following = max((each["_index"] for each in records), default=-1) + 1
+    about = {"paths": catalogs, "current_index": following, "max_len": per_catalog, "deleted_indexes": list(deleted)}
     lines = [list(inputs), ["image_array", "float", "float", "str"], metadata or {}, {"created_at": 1.0}, about]
     (root / "manifest.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for number, each in enumerate(records):

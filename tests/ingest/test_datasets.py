@@ -157,6 +157,18 @@ def test_an_arm_is_refused_with_its_actions(tmp_path):
     )
 
 
+def test_actions_without_names_have_their_numbers(tmp_path):
+    scales = ("dataset.full_speed_m_s=1", "dataset.full_turn_rad_s=1")
+    root = write_lerobot(tmp_path / "ds", names=None)
+    assert "among: 0, 1, 2: name it with dataset.linear=<name>, or its number from 0" in refused(root)
+    made = Converted(root, "dataset.linear=0", "dataset.angular=2", *scales)
+    assert len(made.logs["episode_000000.mcap"]["command"]) == 6
+    info = json.loads((root / "meta/info.json").read_text())
+    info["features"][CAMERA]["info"] = "a webcam"
+    write_json(root / "meta/info.json", info)
+    assert len(Converted(root, "dataset.linear=0", "dataset.angular=2", *scales).logs) == 2
+
+
 def test_of_two_cameras_one_has_to_be_named(tmp_path):
     root = write_lerobot(tmp_path / "ds")
     info = json.loads((root / "meta/info.json").read_text())
@@ -266,7 +278,7 @@ SKIP = " (skip_bad=true leaves bad records out)"
         (lambda root: cut(root / CATALOG, 0.95), f"{CATALOG}: line 6: not JSON: cut off?{SKIP}", 5),
         (
             lambda root: drop_line(root / CATALOG, 5),
-            f"manifest.json: 6 records, but the catalogs have 5: truncated?{SKIP}",
+            f"manifest.json: the next record is _index 6, but the catalogs end before 5: truncated?{SKIP}",
             5,
         ),
         (
@@ -307,12 +319,64 @@ def test_a_record_without_a_value_is_named(tmp_path, changed, said):
     assert said in refused(root, *SCALES)
 
 
-def test_a_jump_of_the_index_matters_only_to_deleted_records(tmp_path):
-    records = [record(number) for number in (0, 1, 5, 6)]
+def indices(made: Converted) -> list[int]:
+    return [round((time / 1e6 - START_MS) / 50) for log in made.logs.values() for time, _ in log["image"]]
+
+
+def test_missing_records_matter_only_where_others_are_deleted(tmp_path):
+    records = [record(number) for number in (0, 1, 5, 6, 7)]
     assert len(Converted(write_tub(tmp_path / "a", records), *SCALES).logs) == 1
-    assert "line 3: _index is 5, but it is record 2: which records" in refused(
-        write_tub(tmp_path / "b", records, deleted=(1,)), *SCALES
+    made = Converted(write_tub(tmp_path / "b", records, deleted=(1, 12)), *SCALES)
+    assert indices(made) == [0, 5, 6, 7]
+    assert f"{tmp_path / 'b'}: 1 deleted records left out" in made.lines
+    unclear = write_tub(tmp_path / "c", records, deleted=(3, 5))
+    assert refused(unclear, *SCALES) == (
+        "catalog_0.catalog: line 3: _index 5 is record 2, and manifest.json deletes _index 5: "
+        f"it is unclear whether this one is meant{SKIP}"
     )
+    assert indices(Converted(unclear, *SCALES, "skip_bad=true")) == [0, 1, 7]
+
+
+def test_a_tub_whose_first_catalogs_were_removed_is_taken(tmp_path):
+    root = write_tub(tmp_path / "tub", [record(number) for number in range(20, 23)])
+    assert indices(Converted(root, *SCALES)) == [20, 21, 22]
+    manifest = root / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"current_index": 23', '"current_index": 24'))
+    assert "the next record is _index 24, but the catalogs end before 23: truncated?" in refused(root, *SCALES)
+
+
+def test_a_tub_of_deleted_and_bad_records_says_so(tmp_path):
+    root = write_tub(tmp_path / "tub", [record(0), record(1), record(2)], deleted=(1,))
+    for number in (0, 2):
+        (root / f"images/{number}_cam_image_array_.jpg").unlink()
+    assert refused(root, *SCALES, "skip_bad=true") == (
+        "manifest.json: no record is left: 1 are deleted, 2 bad, first: "
+        f"images/0_cam_image_array_.jpg: missing or empty, named in {CATALOG}: line 1"
+    )
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 2016\n"
+
+
+def test_files_that_git_lfs_has_not_fetched_are_named(tmp_path):
+    said = "only a pointer of Git LFS: fetch the file itself with 'git lfs pull'"
+    for path, codec in ((DATA, None), (VIDEO, "mp4v"), ("meta/episodes/chunk-000/file-000.parquet", None)):
+        root = write_lerobot(tmp_path / Path(path).parts[0], video=codec)
+        (root / path).write_bytes(POINTER)
+        assert said in refused(root)
+    tub = write_tub(tmp_path / "tub", [record(0), record(1)])
+    (tub / "images/1_cam_image_array_.jpg").write_bytes(POINTER)
+    assert refused(tub, *SCALES).startswith(f"images/1_cam_image_array_.jpg: {said}")
+
+
+def test_commands_have_the_stamps_of_their_records(tmp_path):
+    with as_logs(write_tub(tmp_path / "tub", [record(3)]), load(IngestConfig, "ingest", None, SCALES), Heard()) as logs:
+        (path,) = logs.rglob("*.mcap")
+        ((schema, channel, message),) = (
+            found for found in LogReader(path, Limits(1 << 30)) if "control" in found[1].topic
+        )
+        stamp, _ = reader_for("command", schema, channel)(message.data, 0)
+    assert stamp == (START_MS + 150) * 1_000_000
 
 
 def test_tubs_in_a_folder_keep_their_names_and_logs_beside_them_are_refused(tmp_path):

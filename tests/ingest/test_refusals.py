@@ -99,6 +99,10 @@ CONTENT = [
     (replaced(COMMAND, at=2, **twist(math.inf, 0)), "/cmd_vel: message 2: the command is inf, 0: no robot's"),
     (moved(IMAGE, 6, -0.5), r"clock \(stamps\) jumps back by 0.400 s after message 5"),
     (moved(SCAN, 6, 5.0), r"/scan: the clock \(stamps\) jumps on by 5.100 s after message 5"),
+    (
+        [sent for sent in robot_drive(1) if sent[0] in (IMAGE, COMMAND)],
+        "/cmd_vel: no stamps, and the other topics last 0 s, too short to place it by them: send commands with stamps",
+    ),
     (moved(SCAN, 0, 60.0), "/scan: its stamps are of another clock than those of /odom: off by up to -60.000 s"),
 ]
 
@@ -109,6 +113,13 @@ def test_a_log_that_cannot_be_an_episode(folder, refused, sent, message):
     said = refused(folder)
     assert said.startswith("sim2edge: a.mcap: ")
     assert re.search(message, said), said
+
+
+def test_a_pointer_of_git_lfs_is_no_log(folder, refused):
+    (folder / "a.mcap").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2016\n")
+    assert refused(folder) == (
+        "sim2edge: a.mcap: only a pointer of Git LFS: fetch the file itself with 'git lfs pull'\n"
+    )
 
 
 def test_a_log_time_that_jumps_back_matters_where_stamps_are_missing(folder, refused):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sim2edge.ingest.clock import ClockMap, Floats, Mask, Times, Track, longest_rising, steps_back
+from sim2edge.ingest.clock import KNOT_NS, ClockMap, Floats, Mask, Times, Track, longest_rising, steps_back
 from sim2edge.ingest.config import Role
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.place_labels import date_labels, place_labels
@@ -172,9 +172,17 @@ def _relate(placed: Placed, streams: Mapping[Role, Stream]) -> None:
     command = streams.get("command")
     if command is not None and not command.stamped:
         if placed.clock.map is None:
-            raise BadLog(f"{command.topic}: no stamps, and the log times of the other topics step back: {ADD_STAMPS}")
+            raise BadLog(f"{command.topic}: no stamps, and {_why_no_map(tracks)}: {ADD_STAMPS}")
         _check_shift(command, placed.times["command"], [streams[role].log_times for role in stamped])
         placed.times["command"], placed.sure["command"] = placed.clock.map.at(placed.times["command"])
+
+
+def _why_no_map(tracks: Mapping[Role, Track]) -> str:
+    """Return why no topic gives a map from log time to stamps."""
+    longest = max((int(track.stamp_ns[-1] - track.stamp_ns[0]) for track in tracks.values()), default=0)
+    if longest >= KNOT_NS:
+        return "the log times of the other topics step back"
+    return f"the other topics last {longest / 1e9:g} s, too short to place it by them"
 
 
 def _track(placed: Placed, role: Role, stream: Stream) -> Track:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sim2edge.ingest.bad_log import DAMAGE, MAX_RECORD, BadLog, Truncated, words_of
 from sim2edge.ingest.bag_folder import bag_files
+from sim2edge.ingest.git_lfs import check_fetched
 from sim2edge.ingest.mcap_reader import MAGIC, Record, Stream, read_mcap
 from sim2edge.ingest.ros1_bag import read_ros1_bag
 from sim2edge.ingest.ros_types import CDR, ROS1, ROS1_MSG, ros2_name
@@ -107,6 +108,7 @@ class LogReader:
 
 
 def _read_file(path: Path, max_bytes: int) -> Iterator[Record]:
+    check_fetched(path)
     for schema, channel, message in _records(path, max_bytes):
         named = schema
         if schema is not None and schema.encoding == ROS1_MSG and schema.name.count("/") == 1:

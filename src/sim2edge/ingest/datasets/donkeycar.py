@@ -1,7 +1,7 @@
 """Read a donkeycar tub (version 2): `manifest.json`, `catalog_*.catalog`, `images/`.
 
 A tub is one drawer for all sessions; recording is switched on and off within them. So a drive is a run of records of
-one session without a pause. Deleted records are only marked as such, by their position; they end no drive unless the
+one session without a pause. Deleted records are only marked as such, by their number; they end no drive unless the
 pause that they leave is too long.
 """
 
@@ -18,11 +18,13 @@ from sim2edge.episodes.moment import Command
 from sim2edge.errors import BadInput
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.datasets.actions import Steering, choose
+from sim2edge.ingest.datasets.donkeycar_manifest import MANIFEST, read_manifest
 from sim2edge.ingest.datasets.drive import Drive, Moment
 from sim2edge.ingest.datasets.tables import sha256_of
+from sim2edge.ingest.git_lfs import check_fetched
 from sim2edge.ingest.mcap_reader import LATEST_NS, BadLog
 
-MANIFEST, IMAGES = "manifest.json", "images"
+IMAGES = "images"
 ANGLE, THROTTLE, MODE = "user/angle", "user/throttle", "user/mode"
 CAMERA = "cam/image_array"
 IGNORED = ("lidar/", "pos/", "imu/", "enc/", "gyro/", "accel/", "vel/")
@@ -56,6 +58,7 @@ class Tub:
         """
         self._root, self._config = root, config
         self._bad: list[str] = []
+        self._deleted = 0
         self._manifest = read_manifest(root)
         inputs = self._manifest.inputs
         self._camera = config.dataset.image or CAMERA
@@ -65,7 +68,8 @@ class Tub:
         self._actions = inputs[self._steering.linear], inputs[self._steering.angular]
         self._drives = list(split(self._records(), round(config.max_gap_s * 1000)))
         if not self._drives:
-            raise BadLog(f"{MANIFEST}: no record is left: {len(self._manifest.deleted)} are deleted")
+            bad = f", {len(self._bad)} bad, first: {self._bad[0]}" if self._bad else ""
+            raise BadLog(f"{MANIFEST}: no record is left: {self._deleted} are deleted{bad}")
 
     def _choose_steering(self) -> Steering:
         """Choose the actions; what they stand for is in the metadata of our own tubs."""
@@ -92,7 +96,7 @@ class Tub:
     def remarks(self) -> list[str]:
         """Return what was left out."""
         left_out = [name for name in self._manifest.inputs if name.startswith(IGNORED)]
-        found = [f"{len(self._manifest.deleted)} deleted records left out"] if self._manifest.deleted else []
+        found = [f"{self._deleted} deleted records left out"] if self._deleted else []
         found += [f"{len(self._bad)} bad records left out, first: {self._bad[0]}"] if self._bad else []
         return found + ([f"not taken: {', '.join(left_out)}"] if left_out else [])
 
@@ -114,47 +118,56 @@ class Tub:
 
     def _records(self) -> Iterator[Record]:
         """Yield the records that are not deleted; with `skip_bad`, bad ones are left out."""
-        position = 0
+        position, following = 0, 0
         for catalog in self._manifest.catalogs:
             for line, text in enumerate(_read_lines(self._root, catalog), 1):
-                at, position = position, position + 1
-                if at in self._manifest.deleted:
-                    continue
+                where, at, position = f"{catalog}: line {line}", position, position + 1
                 try:
-                    yield self._record(f"{catalog}: line {line}", text, at)
+                    content = _parse(where, text)
+                    index = content.get("_index")
+                    following = index + 1 if isinstance(index, int) else following
+                    if self._is_deleted(where, index, at):
+                        self._deleted += 1
+                    else:
+                        yield self._record(where, content)
                 except BadLog as error:
                     self._leave_out(error)
-        if position < self._manifest.length:
-            missing = f"{self._manifest.length} records, but the catalogs have {position}: truncated?"
-            self._leave_out(BadLog(f"{MANIFEST}: {missing}"))
+        if following < self._manifest.following:
+            ends = f"the next record is _index {self._manifest.following}, but the catalogs end before {following}"
+            self._leave_out(BadLog(f"{MANIFEST}: {ends}: truncated?"))
 
     def _leave_out(self, error: BadLog) -> None:
         if not self._config.skip_bad:
             raise BadLog(f"{error} (skip_bad=true leaves bad records out)")
         self._bad.append(str(error))
 
-    def _record(self, where: str, text: str, position: int) -> Record:
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise BadLog(f"{where}: not JSON: cut off?") from error
-        if not isinstance(content, dict):
-            raise BadLog(f"{where}: not a record")
+    def _record(self, where: str, content: Mapping[str, Any]) -> Record:
         index, time = content.get("_index"), content.get("_timestamp_ms")
         if not isinstance(time, int) or not 0 <= time < LATEST_NS // 1_000_000:
             raise BadLog(f"{where}: _timestamp_ms: {time!r}: expected milliseconds")
-        if self._manifest.deleted and index != position:
-            what = f"_index is {index}, but it is record {position}"
-            raise BadLog(f"{where}: {what}: which records {MANIFEST} deletes is unclear")
         values = [_number(where, content, name) for name in driven_by(self._actions, content.get(MODE))]
         command = replace(self._steering, linear=0, angular=1).command(values)
         return Record(where, str(content.get("_session_id", "")), time, index, self._image(where, content), command)
+
+    def _is_deleted(self, where: str, index: object, position: int) -> bool:
+        """Return whether a record is deleted: users mark its `_index`, donkeycar leaves out that position.
+
+        They differ if records before it are missing.
+        """
+        marked = isinstance(index, int) and index in self._manifest.deleted
+        left_out = position in self._manifest.deleted
+        if marked != left_out:
+            number = f"_index {index}" if marked else f"record {position}"
+            what = f"_index {index} is record {position}, and {MANIFEST} deletes {number}"
+            raise BadLog(f"{where}: {what}: it is unclear whether this one is meant")
+        return marked
 
     def _image(self, where: str, content: Mapping[str, Any]) -> Path:
         name = content.get(self._camera)
         if not isinstance(name, str) or Path(name).name != name:
             raise BadLog(f"{where}: {self._camera}: {name!r} is not the name of a file")
         path = self._root / IMAGES / name
+        check_fetched(path, f"{IMAGES}/{name}")
         if not path.is_file() or not path.stat().st_size:
             raise BadLog(f"{IMAGES}/{name}: missing or empty, named in {where}")
         return path
@@ -201,44 +214,14 @@ def name_drives(sessions: Sequence[str]) -> list[str]:
     return names
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """`manifest.json` of a tub: five lines of JSON."""
-
-    inputs: list[str]
-    metadata: Mapping[str, Any]
-    """Of the user."""
-    catalogs: list[str]
-    deleted: frozenset[int]
-    """Positions of deleted records, from 0."""
-    length: int
-    """Records in all catalogs."""
-
-
-def read_manifest(root: Path) -> Manifest:
-    """Read the manifest of a tub.
-
-    Raises:
-        BadLog: it is missing or damaged.
-    """
+def _parse(where: str, text: str) -> dict[str, Any]:
     try:
-        lines = (root / MANIFEST).read_text(encoding="utf-8").splitlines()
-        inputs, _, metadata, _, about = (json.loads(line) for line in lines[:5])
-        found = Manifest(
-            [str(each) for each in inputs],
-            dict(metadata),
-            [str(each) for each in about["paths"]],
-            frozenset(map(int, about["deleted_indexes"])),
-            int(about["current_index"]),
-        )
-    except FileNotFoundError as error:
-        raise BadLog(f"{MANIFEST}: missing") from error
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise BadLog(f"{MANIFEST}: not the five lines of a tub: damaged or truncated") from error
-    outside = next((path for path in found.catalogs if Path(path).name != path), None)
-    if outside is not None:
-        raise BadLog(f"{MANIFEST}: the catalog '{outside}' leads out of the tub")
-    return found
+        content = json.loads(text)
+    except ValueError as error:
+        raise BadLog(f"{where}: not JSON: cut off?") from error
+    if not isinstance(content, dict):
+        raise BadLog(f"{where}: not a record")
+    return content
 
 
 def _read_lines(root: Path, catalog: str) -> list[str]:

@@ -71,7 +71,7 @@ class DriveLog(McapFile):
         time, stamp = moment.time_ns, messages.timestamp(moment.time_ns)
         encoding = "png" if moment.image.startswith(b"\x89PNG") else "jpeg"
         self._image.log(messages.picture(stamp, moment.image, encoding), log_time=time)
-        self._control.log(dict(moment.command._asdict()), log_time=time)
+        self._control.log(moment.command._asdict() | {"stamp_ns": time}, log_time=time)
         if moment.pose is not None:
             self._pose.log(messages.pose_in_frame(stamp, moment.pose, "room"), log_time=time)
         if moment.ranges is not None:

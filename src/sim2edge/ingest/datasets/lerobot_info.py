@@ -41,8 +41,11 @@ class Info:
 
     @property
     def action_names(self) -> list[str]:
-        """The names of the values of an action."""
-        return list(_flatten(self.features[ACTION].get("names")))
+        """The names of the values of an action; their numbers, from 0, if they have none."""
+        action = self.features[ACTION]
+        shape = action.get("shape")
+        count = shape[0] if isinstance(shape, list) and len(shape) == 1 and isinstance(shape[0], int) else 0
+        return list(_flatten(action.get("names"))) or [str(number) for number in range(count)]
 
     def is_video(self, camera: str) -> bool:
         """Return whether a camera's images are in videos."""
@@ -92,7 +95,8 @@ def choose_camera(info: Info, wanted: str) -> str:
 
 
 def _is_camera(feature: Mapping[str, Any]) -> bool:
-    about = feature.get("info") or {}
+    about = feature.get("info")
+    about = about if isinstance(about, Mapping) else {}
     depth = about.get("video.is_depth_map") or about.get("is_depth_map")
     return feature.get("dtype") in ("image", "video") and not depth
 

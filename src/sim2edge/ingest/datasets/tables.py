@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sim2edge.ingest.git_lfs import check_fetched
 from sim2edge.ingest.mcap_reader import BadLog, words_of
 
 
@@ -35,6 +36,7 @@ def read_table(root: Path, path: str, columns: Sequence[str]) -> pa.Table:
     Raises:
         BadLog: it is missing or damaged, or lacks a column.
     """
+    check_fetched(root / path, path)
     try:
         with pq.ParquetFile(root / path) as file:
             names = file.schema_arrow.names

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sim2edge.ingest.align import NONE, nearest
 from sim2edge.ingest.clock import Times
+from sim2edge.ingest.git_lfs import check_fetched
 from sim2edge.ingest.mcap_reader import BadLog, words_of
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once; its lines would come before ours
@@ -50,6 +51,7 @@ class Video:
             BadLog: it is no video, or damaged.
         """
         self._path = path
+        check_fetched(path)
         codec, self._times = _read_index(path)
         self._frames: Frames = _AvifFrames(path) if codec == AV1 else _CvFrames(path)
 
