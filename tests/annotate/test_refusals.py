@@ -67,6 +67,9 @@ def test_a_folder_without_coco_says_what_to_do(tmp_path, annotate):
     assert refusal(annotate, folder).startswith("no COCO annotation file: export the labels as COCO")
     (folder / "broken.json").write_text('{"images": [')
     assert refusal(annotate, folder).startswith("broken.json: not JSON: ")
+    assert refusal(annotate, folder).endswith(": export it again")
+    (folder / "broken.json").write_bytes('{"images": ["Büro"]}'.encode("latin-1"))
+    assert refusal(annotate, folder) == "broken.json: byte 14: neither UTF-8 nor UTF-16: save it as UTF-8"
     assert refusal(annotate, folder, annotations=["x.json"]) == "annotations: 'x.json': the folder has no such file"
     assert refusal(annotate, folder, annotations=["shapes.json"]).startswith("shapes.json: not COCO: ")
 

@@ -56,15 +56,17 @@ class Annotated:
 
 
 def load(path: Path, shown: str) -> Any:
-    """Return the content of a JSON file.
+    """Return the content of a JSON file: UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Raises:
         BadInput: it is not JSON.
     """
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        return json.loads(path.read_bytes())
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{shown}: byte {error.start}: neither UTF-8 nor UTF-16: save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{shown}: not JSON: {join_lines(error)}") from error
+        raise BadInput(f"{shown}: not JSON: {join_lines(error)}: export it again") from error
 
 
 def is_coco(content: Any) -> bool:
@@ -240,7 +242,9 @@ def _sequence(each: Mapping[str, Any], videos: Mapping[str | None, str]) -> str 
     name, value = next(((name, value) for name, value in found if value), ("", None))
     if value and name == "video_id":
         value = videos.get(value, value)
-    return f"{name}={value}" if value and value.isdecimal() else value
+    if value and value.isdecimal():
+        return f"{name}={value}"
+    return value and value.encode("utf-8", "replace").decode()  # JSON may have halves of surrogate pairs
 
 
 def _first_number(each: Mapping[str, Any], names: Sequence[str]) -> float | None:
@@ -272,7 +276,7 @@ def _box(each: Mapping[str, Any]) -> tuple[float, float, float, float] | str:
     if bbox is None:
         return "labels_wrong_type: an annotation has neither bbox nor segmentation"
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
-        return f"labels_wrong_type: bbox {join_lines(repr(bbox), 60)}: expected four numbers"
+        return f"labels_wrong_type: bbox {join_lines(repr(bbox), 60)}: write x, y, width, height as numbers, in pixels"
     x, y, width, height = map(float, bbox)
     return x, y, width, height
 
