@@ -213,7 +213,7 @@ def test_a_png_is_encoded_once():
 def test_a_png_that_cannot_be_decoded_refuses_the_log(tmp_path):
     damaged = b"\x89PNG\r\n\x1a\n" + bytes(8) + (64).to_bytes(4, "big") + (48).to_bytes(4, "big") + bytes(90)
     sent = stamped_drive({"format": "png", "data": damaged}, "sensor_msgs/msg/CompressedImage")
-    with pytest.raises(BadLog, match="/camera/image_raw: message 0: cannot be decoded, like the other"):
+    with pytest.raises(BadLog, match=r"/camera/image_raw: none of .* images is whole"):
         understand(write_bag(tmp_path / "a.mcap", sent), IngestConfig())
 
 

@@ -11,6 +11,7 @@ from ingest.bags import pack, serialised, write_ros1, write_ros2
 from ingest.foreign_logs import robot_drive, write_bag
 from mcap.writer import Writer
 from rosbags import rosbag1
+from rosbags.rosbag1 import Reader
 
 from sim2edge import cli
 from sim2edge.ingest.bad_log import BadLog
@@ -154,6 +155,7 @@ def test_the_files_of_a_bag_are_one_log(folder, ingest, fetch, partition, s3, ex
     assert sorted(listed) == ["READY.json", "drive_0.db3", "drive_1.db3", "metadata.yaml", "tuesday.bag"]
 
 
+@pytest.mark.slow
 def test_the_folder_itself_may_be_the_bag(folder, ingest, fetch):
     split_bag(folder / "bag")
     _, made = fetch(ingest(folder / "bag"))
@@ -186,6 +188,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_foreign_file_with_a_logs_name(folder, ingest, s3, partition, name):
     content, message = FOREIGN[name]
@@ -260,3 +263,37 @@ def test_a_message_must_not_claim_to_be_huge(tmp_path):
         database.execute("UPDATE messages SET data = ? WHERE id = 3", (claimed,))
     with pytest.raises(BadLog, match=r"damaged \(/.*: a message claims 2147483648 bytes\)"):
         understand(path, IngestConfig())
+
+
+def test_ros_1_in_mcap_is_the_same_drive(tmp_path, expected):
+    source = write_ros1(tmp_path / "a.bag", robot_drive(TICKS))
+    with Reader(source) as bag, (tmp_path / "b.mcap").open("wb") as file:
+        writer = Writer(file)
+        writer.start("ros1")
+        channels: dict[int, int] = {}
+        for connection, time_ns, data in bag.messages():
+            if connection.id not in channels:
+                kind, definition = connection.msgtype.replace("/msg/", "/"), connection.msgdef.data.encode()
+                schema = writer.register_schema(kind, "ros1msg", definition)
+                channels[connection.id] = writer.register_channel(connection.topic, "ros1", schema)
+            writer.add_message(channels[connection.id], time_ns, bytes(data), time_ns)
+        writer.finish()
+    assert content_of(tmp_path / "b.mcap") == expected
+
+
+VECTOR_IDL = "module geometry_msgs { module msg { struct Vector3 { double x; double y; double z; }; }; };"
+TWIST_IDL = "module geometry_msgs { module msg { struct Twist { V linear; V angular; }; }; };".replace(
+    "V ", "geometry_msgs::msg::Vector3 "
+)
+
+
+def test_definitions_in_idl_are_read(tmp_path, expected):
+    bag = write_ros2(tmp_path / "drive", robot_drive(TICKS))
+    parts = {"geometry_msgs/msg/Vector3": VECTOR_IDL, "geometry_msgs/msg/Twist": TWIST_IDL}
+    text = "".join(f"{'=' * 80}\nIDL: {name}\n{idl}\n" for name, idl in parts.items())
+    with sqlite3.connect(bag / "drive.db3") as database:
+        database.execute(
+            "UPDATE message_definitions SET encoding = 'ros2idl', encoded_message_definition = ? WHERE topic_type = ?",
+            (text, "geometry_msgs/msg/Twist"),
+        )
+    assert content_of(bag) == expected

@@ -69,6 +69,7 @@ def test_a_pattern_that_names_nothing(pattern):
         IngestConfig(drive_pattern=pattern)
 
 
+@pytest.mark.slow
 def test_ten_thousand_logs_are_quick():
     found = groups(*(origin(f"run_{n}.mcap", NOW + 61 * n, at=5.0 * n, to=5.0 * (n + 1)) for n in range(10_000)))
     assert set(found) == {"id-run_0.mcap"}

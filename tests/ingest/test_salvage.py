@@ -13,6 +13,7 @@ from sim2edge.ingest.bad_log import BadLog
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.understand import Understood, understand
 
+pytestmark = pytest.mark.slow
 TICKS = 30
 KEEP = IngestConfig(skip_bad=True)
 

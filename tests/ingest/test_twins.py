@@ -87,6 +87,7 @@ PICTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", PICTURES.values(), ids=PICTURES)
 def test_the_same_pictures_with_other_stamps(folder, refused, sent):
     write_bag(folder / "a.mcap", robot_drive(TICKS))
@@ -102,6 +103,7 @@ INNOCENT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", INNOCENT.values(), ids=INNOCENT)
 def test_an_innocent_log_is_taken(folder, ingest, sent):
     write_bag(folder / "a.mcap", drive(lambda tick: 0 if tick < 6 else tick))
@@ -180,6 +182,7 @@ def test_the_share_is_estimated_from_sketches(share):
     assert common_share(short, long) == pytest.approx(share, abs=0.2)
 
 
+@pytest.mark.slow
 def test_ten_thousand_logs_with_a_common_picture_are_quick():
     known = Known()
     for number in range(10_000):

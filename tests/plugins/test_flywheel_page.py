@@ -397,7 +397,8 @@ def test_with_s3_down_the_page_still_comes_and_says_so(api, visitor, bucket):
 
 def test_a_server_that_refuses_the_connection_costs_seconds_not_minutes(api, visitor, monkeypatch):
     monkeypatch.undo()
-    for name, value in {"SIM2EDGE_BUCKET": "b", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": REGION}.items():
+    where = {"SIM2EDGE_BUCKET": "b", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": REGION}
+    for name, value in {**where, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}.items():
         monkeypatch.setenv(name, value)
     pages_of(api).state.view = BusView()
     start = datetime.now(UTC)

@@ -7,7 +7,6 @@ those that ticks use are decoded.
 """
 
 import hashlib
-import struct
 import zlib
 from typing import NamedTuple
 
@@ -15,13 +14,16 @@ import cv2
 import numpy as np
 
 from sim2edge.ingest.align import Aligned
-from sim2edge.ingest.images import PNG_START, Picture, to_jpeg
+from sim2edge.ingest.images import JPEG_START, Picture, size_of, to_jpeg
+from sim2edge.ingest.jpeg_end import end_of_jpeg
 from sim2edge.ingest.mcap_reader import BadLog
 from sim2edge.ingest.source_log import SourceLog, each_picture
 
+START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+PIXELS_A_BYTE = 64 * 8
+"""Most pixels that a byte of a JPEG encodes: a block of 64 takes more than a bit."""
 QUALITY = 30
 """JPEG quality of the trial conversion, percent; its result is discarded."""
-END_CHUNK = b"IEND"
 
 
 class Look(NamedTuple):
@@ -70,8 +72,8 @@ def digest_of(picture: Picture) -> bytes:
 
 def look_at(picture: Picture) -> Look | None:
     """Return what a picture shows; None if it cannot be decoded and converted."""
-    if picture.data.startswith(PNG_START) and not is_whole_png(picture.data):
-        return None  # libpng would print its own error to the terminal
+    if _is_empty_jpeg(picture):
+        return None
     try:
         jpeg = np.frombuffer(to_jpeg(picture, QUALITY), np.uint8)
         # Even at an eighth of the size all bits of a JPEG are read.
@@ -81,15 +83,12 @@ def look_at(picture: Picture) -> Look | None:
     return None if small is None else Look(float(small.std(axis=(0, 1)).max()), zlib.crc32(small.tobytes()))
 
 
-def is_whole_png(data: bytes) -> bool:
-    """Return whether a PNG has all its chunks, each with the right CRC."""
-    at = len(PNG_START)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        end = at + 8 + length
-        if end + 4 > len(data) or zlib.crc32(data[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            return False
-        if data[at + 4 : at + 8] == END_CHUNK:
-            return True
-        at = end + 4
-    return False
+def _is_empty_jpeg(picture: Picture) -> bool:
+    """Return whether a JPEG has fewer bits than blocks after its headers: it is decoded to grey without an error."""
+    size, end = size_of(picture), end_of_jpeg(picture.data) if picture.data.startswith(JPEG_START) else None
+    if size is None or end is None:
+        return False
+    start = picture.data.find(START_OF_SCAN) + 2
+    header = int.from_bytes(picture.data[start : start + 2], "big")
+    scan = end - len(END_OF_IMAGE) - start - header
+    return scan < size[0] * size[1] / PIXELS_A_BYTE

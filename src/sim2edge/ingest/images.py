@@ -13,10 +13,10 @@ import numpy as np
 from sim2edge.episodes.jpeg import encode_jpeg
 from sim2edge.ingest.exif import AS_STORED, SIDEWAYS, orientation_of, segments
 from sim2edge.ingest.jpeg_end import end_of_jpeg
+from sim2edge.ingest.png import PNG_START, is_whole_png
 from sim2edge.ingest.raw_images import is_whole, to_rgb
 
 JPEG_START = b"\xff\xd8"
-PNG_START = b"\x89PNG\r\n\x1a\n"
 # Start-of-frame markers: all of C0..CF but the tables (C4, CC) and C8.
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 DEPTH = frozenset(("16UC1", "16SC1", "32FC1", "64FC1", "mono16"))
@@ -50,7 +50,7 @@ def size_of(picture: Picture) -> Size | None:
         return _jpeg_size(picture.data) if end_of_jpeg(picture.data) else None
     if picture.data.startswith(PNG_START):
         _refuse_depth(picture.data[24:26] == PNG_GREY_16, "a PNG of 16 bits grey")
-        return struct.unpack_from(">II", picture.data, 16) if len(picture.data) > 24 else None
+        return struct.unpack_from(">II", picture.data, 16) if is_whole_png(picture.data) else None
     _refuse_depth("compressedDepth" in picture.encoding, f"format '{picture.encoding[:40]}'")
     if not picture.data:
         return None

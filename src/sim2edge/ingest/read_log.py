@@ -23,7 +23,7 @@ from sim2edge.ingest.bad_log import DAMAGE, MAX_RECORD, BadLog, Truncated, words
 from sim2edge.ingest.bag_folder import bag_files
 from sim2edge.ingest.mcap_reader import MAGIC, Record, Stream, read_mcap
 from sim2edge.ingest.ros1_bag import read_ros1_bag
-from sim2edge.ingest.ros_types import CDR, ROS1_MSG, ros2_name
+from sim2edge.ingest.ros_types import CDR, ROS1, ROS1_MSG, ros2_name
 from sim2edge.ingest.sqlite_bag import read_sqlite
 
 COMPRESSED = (".zstd", ".zst")
@@ -111,6 +111,8 @@ def _read_file(path: Path, max_bytes: int) -> Iterator[Record]:
         named = schema
         if schema is not None and schema.encoding == ROS1_MSG and schema.name.count("/") == 1:
             named = replace(schema, name=ros2_name(schema.name))
+        if channel.message_encoding == ROS1:  # `to_ros2` decodes it like CDR
+            channel = replace(channel, message_encoding=CDR)
         yield named, channel, _unpacked(channel, message)
 
 

@@ -48,8 +48,8 @@ def to_ros2(schema: Schema) -> tuple[Schema, Callable[[bytes], bytes] | None]:
     text, name = schema.data.decode(), ros2_name(schema.name)
     store = get_typestore(Stores.EMPTY)
     if schema.encoding == ROS2_IDL:
-        for part in text.split(IDL_SEPARATOR):
-            store.register(get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part))
+        parts = (part.partition("\n")[2] if part.startswith("IDL: ") else part for part in text.split(IDL_SEPARATOR))
+        store.register({key: each for part in parts if part.strip() for key, each in get_types_from_idl(part).items()})
         convert = None
     else:
         types = get_types_from_msg(text, name)
