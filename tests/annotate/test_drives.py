@@ -8,7 +8,7 @@ from annotate.labelled_folder import make_coco, write_folder
 
 from sim2edge.annotate.coco_reader import read_content
 from sim2edge.annotate.config import AnnotateConfig
-from sim2edge.annotate.understand import Item, divide
+from sim2edge.annotate.understand import Item, divide, stamp_of
 from sim2edge.augment.config import AugmentConfig
 from sim2edge.augment.split import split_of
 from sim2edge.augment.survey import read_pieces, survey
@@ -39,6 +39,29 @@ def test_the_list_of_videos_names_their_numbers():
     coco["videos"] = [{"id": 0, "name": "kitchen.mp4"}, {"id": "1", "file_name": "hall.mp4"}, "junk", {"id": 2}]
     names = [drive.name_among("b") for drive in understood(coco)]
     assert names == ["hall.mp4", "kitchen.mp4", "b/video_id=2"]
+
+
+STAMPED = {
+    "each picture's second": ["cam_20260504_1011{:02d}_{}.jpg", "cam_20260504_101100"],
+    "seconds and fraction": ["x/images/17149866{:02d}.{}.png", "b/x/1714986600"],
+}
+
+
+@pytest.mark.parametrize("told_by", STAMPED)
+def test_neighbours_in_time_are_one_drive(told_by):
+    """Four a second for ten seconds, and again after half a minute; their names have their own times."""
+    name, first = STAMPED[told_by]
+    seconds = [*range(10), *range(40, 50)]
+    changes = [{"file_name": name.format(second, part)} for second in seconds for part in (100, 300, 500, 700)]
+    drives = understood(make_changed(changes))
+    assert [len(drive.items) for drive in drives] == [40, 40]
+    assert [drive.name_among("b") for drive in drives] == [first, f"{first[:-2]}40"]
+    assert [item.image.name for item in drives[0].items] == [each["file_name"] for each in changes[:40]]
+
+
+def test_what_is_no_time_is_none():
+    for name in ("a_99999999_999999_1.jpg", "IMG_20240506_7.jpg", "2714986600.1.jpg", "171498660012.jpg"):
+        assert stamp_of(name) is None, name
 
 
 def test_each_picture_on_its_own_has_no_drive():
