@@ -42,21 +42,21 @@ def test_the_list_of_videos_names_their_numbers():
 
 
 STAMPED = {
-    "each picture's second": ["cam_20260504_1011{:02d}_{}.jpg", "cam_20260504_101100"],
-    "seconds and fraction": ["x/images/17149866{:02d}.{}.png", "b/x/1714986600"],
+    "each picture's second": ["cam_20260504_{}_{}.jpg", (101100, 101300), "cam_20260504_{}"],
+    "seconds and fraction": ["x/images/{}.{}.png", (1714986600, 1714986690), "b/x/{}"],
 }
 
 
 @pytest.mark.parametrize("told_by", STAMPED)
 def test_neighbours_in_time_are_one_drive(told_by):
-    """Four a second for ten seconds, and again after half a minute; their names have their own times."""
-    name, first = STAMPED[told_by]
-    seconds = [*range(10), *range(40, 50)]
-    changes = [{"file_name": name.format(second, part)} for second in seconds for part in (100, 300, 500, 700)]
+    """Two every five seconds, and again after more than a minute; their names have their own times."""
+    name, starts, expected = STAMPED[told_by]
+    seconds = [start + after for start in starts for after in (0, 5, 10, 15, 20)]
+    changes = [{"file_name": name.format(second, part)} for second in seconds for part in (100, 300)]
     drives = understood(make_changed(changes))
-    assert [len(drive.items) for drive in drives] == [40, 40]
-    assert [drive.name_among("b") for drive in drives] == [first, f"{first[:-2]}40"]
-    assert [item.image.name for item in drives[0].items] == [each["file_name"] for each in changes[:40]]
+    assert [len(drive.items) for drive in drives] == [10, 10]
+    assert [drive.name_among("b") for drive in drives] == [expected.format(start) for start in starts]
+    assert [item.image.name for item in drives[0].items] == [each["file_name"] for each in changes[:10]]
 
 
 def test_what_is_no_time_is_none():

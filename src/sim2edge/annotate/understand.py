@@ -14,11 +14,12 @@ from sim2edge.annotate.coco_reader import Annotated, is_coco, load, read_content
 from sim2edge.annotate.config import AnnotateConfig
 from sim2edge.annotate.find_files import Pictures, choose_annotations, list_folder
 from sim2edge.errors import BadInput
-from sim2edge.frames.continuity import MAX_GAP_S
 from sim2edge.frames.drives import DATED
 from sim2edge.lines import quote
 from sim2edge.stage import Progress
 
+MAX_PAUSE_S = 60.0
+"""Longest time between two pictures of one drive, of which people label one in some seconds."""
 NUMBER = re.compile(r"\d+")
 NUMBERED = re.compile(r"[a-z_]+=\d+")
 """A drive that is a number in a field."""
@@ -147,10 +148,10 @@ def stamp_of(name: str) -> Stamp | None:
 
 
 def cut_at_gaps(found: Sequence[tuple[Stamp, Item]]) -> Iterator[tuple[Stamp, Item]]:
-    """Yield each image with the first stamp of its drive, which ends where nothing follows for `MAX_GAP_S`."""
+    """Yield each image with the first stamp of its drive, which ends where nothing follows for `MAX_PAUSE_S`."""
     first = last = min((stamp for stamp, _ in found), key=lambda stamp: stamp.time_s)
     for stamp, item in sorted(found, key=lambda pair: pair[0].time_s):
-        if stamp.time_s - last.time_s > MAX_GAP_S:
+        if stamp.time_s - last.time_s > MAX_PAUSE_S:
             first = stamp
         last = stamp
         yield first, item
