@@ -13,10 +13,13 @@ from sim2edge.annotate.coco_reader import Annotated, is_coco, load, read_content
 from sim2edge.annotate.config import AnnotateConfig
 from sim2edge.annotate.find_files import Pictures, choose_annotations, list_folder
 from sim2edge.errors import BadInput
+from sim2edge.frames.drives import DATED
 from sim2edge.lines import quote
 from sim2edge.stage import Progress
 
 NUMBER = re.compile(r"\d+")
+NUMBERED = re.compile(r"[a-z_]+=\d+")
+"""A drive that is a number in a field."""
 EXPORTED = re.compile(r"\.rf\.[0-9a-f]{8,}$|^[0-9a-f]{8}-")
 """What Roboflow adds behind, and Label Studio before, the name of a picture, at random."""
 SPLITS = re.compile(
@@ -34,18 +37,42 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Drive:
+    """Images of one drive, in order."""
+
+    name: str
+    """Empty: nothing tells which drive they are of."""
+    items: Sequence[Item]
+
+    @property
+    def unmistakable(self) -> bool:
+        """Return whether another batch with this name has more of the same drive.
+
+        So it is with the name of a video, and with date and time. Numbers, folders and heads such as `IMG_` are used
+        for other drives, too.
+        """
+        named = self.items[0].image.sequence == self.name and not NUMBERED.fullmatch(self.name)
+        return named or DATED.search(self.name) is not None
+
+    def name_among(self, batch: str) -> str | None:
+        """Return its name among the drives of all batches; None: it has none."""
+        if not self.name:
+            return None
+        return self.name if self.unmistakable else f"{batch}/{self.name}"
+
+
+@dataclass(frozen=True)
 class Understood:
     """The content of a folder."""
 
     annotations: Sequence[str]
     """The annotation files."""
-    drives: Sequence[Sequence[Item]]
-    """The images, by drive, each in order."""
+    drives: Sequence[Drive]
 
     @property
     def files(self) -> list[str]:
         """The files that are read."""
-        pictures = {item.path for drive in self.drives for item in drive if item.path}
+        pictures = {item.path for drive in self.drives for item in drive.items if item.path}
         return [*self.annotations, *sorted(pictures)]
 
 
@@ -91,14 +118,17 @@ def check_items(items: Sequence[Item], annotations: Sequence[str]) -> None:
         )
 
 
-def divide(items: Sequence[Item], config: AnnotateConfig) -> list[list[Item]]:
+def divide(items: Sequence[Item], config: AnnotateConfig) -> list[Drive]:
     """Divide images into drives, each in the order of its names."""
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         groups[drive_of(item, config)].append(item)
-    drives = [sorted(groups[name], key=order_of) for name in sorted(groups, key=natural)]
-    if config.group == "auto" and len(drives) == 1 and drives[0][0].image.sequence is None:
-        return cut(drives[0], config.block)
+    drives = [Drive(name, sorted(groups[name], key=order_of)) for name in sorted(groups, key=natural)]
+    if config.group == "image":
+        return [Drive("", drive.items) for drive in drives]
+    first, *others = drives
+    if config.group == "auto" and not others and not first.unmistakable and first.items[0].image.sequence is None:
+        return [Drive("", block) for block in cut(first.items, config.block)]
     return drives
 
 
@@ -111,7 +141,7 @@ def drive_of(item: Item, config: AnnotateConfig) -> str:
         return image.name
     if config.group == "folder":
         return folders
-    return image.sequence or f"{folder}/{head_of(name)}"
+    return image.sequence or f"{folder}/{head_of(name)}".strip("/_-. ")
 
 
 def head_of(name: str) -> str:
