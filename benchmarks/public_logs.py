@@ -89,13 +89,18 @@ DATASETS = (
         "",
         "black and white masks, as recorded; a green hall",
     ),
-    ("SigsFig/donkey-car", "data", "", ""),
+    ("SigsFig/donkey-car", "data", "", "a mat with orange lines in a yard, the car's bumper"),
     ("slevin48/donkeycar", "mycar/data", "", ""),
     ("slevin48/donkeycar", "mycar/data", "skip_bad=true", "the simulator: a road with cones, grass, sky"),
     ("fpineau-sigma/donkeycar-mycar", "data", "", ""),
-    ("fpineau-sigma/donkeycar-mycar", "data", "skip_bad=true", ""),
+    (
+        "fpineau-sigma/donkeycar-mycar",
+        "data",
+        "skip_bad=true",
+        "a mat with orange lines indoors; pink throughout, as recorded",
+    ),
     ("cl3m3nt/mycar4", "data", "", ""),
-    ("cl3m3nt/mycar4", "data", "skip_bad=true", ""),
+    ("cl3m3nt/mycar4", "data", "skip_bad=true", "a parquet floor lined with paper cups"),
     ("skamo3/TempSeaMe", "mycar/data", "", ""),
     ("skamo3/TempSeaMe", "mycar/data", "skip_bad=true", ""),
     ("smanhuang/mycar", "data/tub_19_24-04-23", "", ""),
@@ -198,7 +203,8 @@ def ingest_dataset(repositories: Path, repository: str, folder: str, words: list
             return f"refused: {str(refused).removeprefix(f'{root}: ')}"
         bad = "".join(f"; refused: {name}: {why}" for name, why in list(summary["refused"].items())[:1])
         dropped = summary["ticks_dropped"] or "none"
-        return f"taken: {summary['episodes']} drives, {summary['frames']} ticks, dropped {dropped}{bad}"
+        drives = "1 drive" if summary["episodes"] == 1 else f"{summary['episodes']} drives"
+        return f"taken: {drives}, {summary['frames']} ticks, dropped {dropped}{bad}"
 
 
 def main() -> int:

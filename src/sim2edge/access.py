@@ -23,7 +23,7 @@ from sim2edge.alternates import has_own_ref
 from sim2edge.bus import RETIRED
 from sim2edge.conditions import FOLDER as CONDITIONS
 from sim2edge.errors import BadInput, NotFound
-from sim2edge.inbox import PAYLOAD
+from sim2edge.inbox import ANNOTATED, PAYLOAD
 from sim2edge.stage import Grants, Stage
 from sim2edge.stages import get_stage, installed, kinds, stage_names
 
@@ -70,8 +70,8 @@ def grants_of(role: str) -> Grants:
         return Grants(read=("ota/*",), write=(f"fleet/{device[1]}/*",))
     if producer := PRODUCER.fullmatch(role):
         own = f"inbox/{producer[1]}.*"
-        logs = tuple(f"inbox/{producer[1]}.{each}" for each in PAYLOAD)
-        return Grants(read=(own, *CHECKS), write=(*logs, *CHECKS), create=(f"{own}/READY.json",), delete=CHECKED)
+        files = tuple(f"inbox/{producer[1]}.{each}" for each in (*PAYLOAD, *ANNOTATED))
+        return Grants(read=(own, *CHECKS), write=(*files, *CHECKS), create=(f"{own}/READY.json",), delete=CHECKED)
     if role == "airflow":
         return _airflow_grants()
     if role == "mlflow":

@@ -38,6 +38,10 @@ BAG_METADATA = "metadata.yaml"
 """Makes one log of the files of a ROS 2 bag beside it."""
 PAYLOAD = (*sorted({f"*.{suffix.rpartition('.')[2]}" for suffix in LOG_SUFFIXES}), f"*/{BAG_METADATA}")
 """Patterns of the files in the inbox, besides `READY.json`; short, as a user's inline policy has 2,048 characters."""
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""Endings of the pictures of a batch for `annotate`, in lower case."""
+ANNOTATED = ("*.jp*g", "*.png", "*.bmp", "*.webp", "*.tif", "*.tiff", "*.JP*G", "*.PNG", "*/*/*.json")
+"""Patterns of the files of such a batch; JSON only in a folder of it, so that `READY.json` is none of them."""
 MAX_FILES = 10_000
 """The most episodes of a batch."""
 MAX_READY_BYTES = 8 << 20

@@ -35,15 +35,15 @@ def annotate(tmp_path: Path) -> Callable[..., Made]:
     """Run the stage on a folder; keyword arguments are config fields."""
     runs = iter(range(100))
 
-    def call(folder: Path, **fields: Any) -> Made:
+    def call(folder: Path, partition: str = "toy", **fields: Any) -> Made:
         output, source = tmp_path / f"frames{(number := next(runs))}", tmp_path / f"source{number}"
         output.mkdir()
         shutil.copytree(folder, source)
         (source / "READY.json").write_text("{}")
         job = Job(
             config=AnnotateConfig(**{"height": 30, "width": 40, "report_frames": 1, **fields}),
-            partition="toy",
-            reference="frames/toy/" + "0" * 16,
+            partition=partition,
+            reference=f"frames/{partition}/" + "0" * 16,
             inputs={},
             output=output,
             scratch=tmp_path,

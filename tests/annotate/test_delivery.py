@@ -54,6 +54,7 @@ def test_a_delivered_folder_becomes_frames_and_only_what_is_read_is_uploaded(com
     assert command("annotate", "--partition", "office-1", *SMALL) == 0
 
 
+@pytest.mark.slow
 def test_augment_reads_the_batch_like_any_other(command, bus, folder, tmp_path):
     command("annotate", folder, "--partition", "office-1", *SMALL)
     assert command("augment", "validation=0.3", "test=0.3", "copies=1") == 0
@@ -78,6 +79,7 @@ def test_nothing_of_a_refused_folder_is_delivered(command, bus, folder):
     assert list(bus.list("inbox")) == list(bus.list("frames")) == []
 
 
+@pytest.mark.slow
 def test_two_names_that_become_one_in_the_inbox_are_refused(command, bus, folder):
     write_picture(folder / "images" / "a(1.jpg", 1)
     write_picture(folder / "images" / "a_1.jpg", 2)
@@ -85,7 +87,8 @@ def test_two_names_that_become_one_in_the_inbox_are_refused(command, bus, folder
         command("annotate", folder, "--partition", "office-1", *SMALL)
 
 
-def test_a_batch_that_clean_made_is_not_replaced(command, bus, folder):
+@pytest.mark.slow
+def test_a_batch_that_was_delivered_is_not_replaced(command, bus, folder):
     command("annotate", folder, "--partition", "office-1", *SMALL)
     other = write_folder(folder.parent / "other", make_coco(4))
     with pytest.raises(BadInput, match="inbox/office-1: has another delivery: name another batch"):

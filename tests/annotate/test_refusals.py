@@ -67,6 +67,9 @@ def test_a_folder_without_coco_says_what_to_do(tmp_path, annotate):
     assert refusal(annotate, folder).startswith("no COCO annotation file: export the labels as COCO")
     (folder / "broken.json").write_text('{"images": [')
     assert refusal(annotate, folder).startswith("broken.json: not JSON: ")
+    assert refusal(annotate, folder).endswith(": export it again")
+    (folder / "broken.json").write_bytes('{"images": ["Büro"]}'.encode("latin-1"))
+    assert refusal(annotate, folder) == "broken.json: byte 14: neither UTF-8 nor UTF-16: save it as UTF-8"
     assert refusal(annotate, folder, annotations=["x.json"]) == "annotations: 'x.json': the folder has no such file"
     assert refusal(annotate, folder, annotations=["shapes.json"]).startswith("shapes.json: not COCO: ")
 
@@ -117,15 +120,15 @@ DEFECTS = {
 }
 
 
-@pytest.mark.parametrize("reason", DEFECTS)
-def test_a_wrong_label_costs_its_image(tmp_path, annotate, reason):
-    coco = make_coco()
-    coco["annotations"][1] |= DEFECTS[reason]
-    made = annotate(write_folder(tmp_path / "labels", coco))
-    (line,) = made.quarantine
-    assert line.strip('"').startswith("toy.0000,1,")
-    assert reason in line
-    assert [row["frame"] for row in made.rows] == [0, 2, 3]
+def test_a_wrong_label_costs_its_image(tmp_path, annotate):
+    coco = make_coco(len(DEFECTS) + 1)
+    for each, defect in zip(coco["annotations"], DEFECTS.values(), strict=False):
+        each |= defect
+    made = annotate(write_folder(tmp_path / "labels", coco), max_quarantined_fraction=1)
+    for number, (line, reason) in enumerate(zip(made.quarantine, DEFECTS, strict=True)):
+        assert line.strip('"').startswith(f"toy.0000,{number},"), line
+        assert reason in line
+    assert [row["frame"] for row in made.rows] == [len(DEFECTS)]
 
 
 def write_turned(path, size, orientation):
@@ -145,6 +148,7 @@ def corner(row):
     return max(range(4), key=lambda index: parts[index].mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "white"), [((HEIGHT, WIDTH), 1), ((WIDTH, HEIGHT), 0), (None, 1)])
 def test_a_turned_picture_is_taken_as_it_was_annotated(tmp_path, annotate, size, white):
     coco = make_coco(2)
@@ -156,8 +160,8 @@ def test_a_turned_picture_is_taken_as_it_was_annotated(tmp_path, annotate, size,
     assert corner(made.rows[0]) == white
 
 
-def spoil(folder, how):
-    path = folder / "images" / "a_002.jpg"
+def spoil(folder, name, how):
+    path = folder / "images" / name
     if how == "missing":
         path.unlink()
     elif how == "cut":
@@ -174,26 +178,26 @@ def spoil(folder, how):
         path.write_bytes((folder / "images" / "a_001.jpg").read_bytes())
 
 
-@pytest.mark.parametrize(
-    ("how", "reason"),
-    [
-        ("missing", "image_missing: not in the folder"),
-        ("cut", "image_undecodable: cut off"),
-        ("empty", "image_undecodable"),
-        ("text", "image_undecodable: not a picture"),
-        ("small", "image_size: is 80x60, but 160x120 in the annotations"),
-        ("blank", "image_blank"),
-        ("twin", "twin: has the content of a_001.jpg"),
-    ],
-)
-def test_a_bad_picture_costs_itself(tmp_path, annotate, how, reason):
-    folder = write_folder(tmp_path / "labels", make_coco())
-    spoil(folder, how)
-    made = annotate(folder)
-    (line,) = made.quarantine
-    assert line.strip('"').startswith("toy.0000,1,")
-    assert reason in line
-    assert made.summary["frames"] == 3
+BAD = {
+    "missing": "image_missing: not in the folder",
+    "cut": "image_undecodable: cut off",
+    "empty": "image_undecodable",
+    "text": "image_undecodable: not a picture",
+    "small": "image_size: is 80x60, but 160x120 in the annotations",
+    "blank": "image_blank",
+    "twin": "twin: has the content of a_001.jpg",
+}
+
+
+def test_a_bad_picture_costs_itself(tmp_path, annotate):
+    folder = write_folder(tmp_path / "labels", make_coco(len(BAD) + 1))
+    for number, how in enumerate(BAD, 2):
+        spoil(folder, f"a_{number:03d}.jpg", how)
+    made = annotate(folder, max_quarantined_fraction=1)
+    for number, (line, reason) in enumerate(zip(made.quarantine, BAD.values(), strict=True), 1):
+        assert line.strip('"').startswith(f"toy.0000,{number},"), line
+        assert reason in line
+    assert made.summary["frames"] == 1
 
 
 def test_a_png_cut_off_and_a_jpeg_with_bytes_after_its_end(tmp_path, annotate):
@@ -237,6 +241,7 @@ def test_a_floor_is_in_the_image_a_category_or_the_config(tmp_path, annotate):
     assert "unknown_floor: not annotated: name one with floor=" in made.quarantine[-1]
 
 
+@pytest.mark.slow
 def test_images_of_one_video_folder_or_name_are_one_drive(tmp_path, annotate):
     def drives(changes, **fields):
         coco = make_coco(6)

@@ -84,8 +84,8 @@ def check_facts(path):
     assert facts["order"][facts["order"].index("clean") + 1 :][:2] == ["augment", "heat"], "it reads what augment reads"
     assert facts["kinds"] == ["episodes", "frames", "dataset", "heatmap", "model", "verdict", "release", "rollout"]
     assert (facts["reads"], facts["writes"]) == (
-        ["heatmap/*", "frames/*", "refs/*", "withdrawn/*", "*/manifest.json"],
-        ["heatmap/*/*/*/*", "refs/heatmaps/*", "refs/alternates/heatmap/*"],
+        ["heatmap/*", "frames/*", "refs/*", "withdrawn/*", "conditions/*", "*/manifest.json"],
+        ["heatmap/*/*/*/*", "refs/heatmaps/*", "refs/alternates/heatmap/*", "conditions/*"],
     )
     assert "refs/heatmaps/*" in facts["airflow"]
     assert facts["cells"] == ["hottest 2"]

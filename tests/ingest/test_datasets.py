@@ -241,10 +241,19 @@ def test_a_pause_and_a_clock_set_back_begin_a_new_drive(tmp_path):
 def test_a_car_turns_by_its_steering(tmp_path):
     made = Converted(
         write_tub(tmp_path / "tub", [record(0), record(1)]),
-        *("dataset.full_speed_m_s=2", "dataset.wheelbase_m=0.25", "dataset.full_steer_deg=30"),
+        *("dataset.full_speed_m_s=2", "wheelbase_m=0.25", "dataset.full_steer_deg=30"),
     )
     _, command = made.logs["session_26-11-30_0.mcap"]["command"][0]
     assert command == pytest.approx((0.5, 0.5 * math.tan(math.radians(15)) / 0.25))
+
+
+def test_a_wheel_that_is_across_is_refused_with_its_record(tmp_path):
+    tub = write_tub(tmp_path / "tub", [record(0), record(1, **{"user/angle": 4.0})])
+    line = refused(tub, "dataset.full_speed_m_s=2", "wheelbase_m=0.25", "dataset.full_steer_deg=30")
+    assert line == (
+        "catalog_0.catalog: line 2: action: the steering angle is -2.0944 rad: expected at most 1.5 to a side"
+        " (skip_bad=true leaves bad records out)"
+    )
 
 
 def test_the_pilot_s_commands_are_those_of_its_modes(tmp_path):
@@ -259,7 +268,7 @@ def test_the_pilot_s_commands_are_those_of_its_modes(tmp_path):
 def test_a_tub_without_scales_is_refused(tmp_path):
     assert refused(write_tub(tmp_path / "tub", [record(0)])) == (
         "manifest.json: action: user/throttle, user/angle: no unit is known: say what 1 stands for: "
-        "dataset.full_speed_m_s=<m/s> dataset.full_turn_rad_s=<rad/s> (for a car dataset.wheelbase_m=<m>)"
+        "dataset.full_speed_m_s=<m/s> dataset.full_turn_rad_s=<rad/s> (for a car wheelbase_m=<m>)"
     )
 
 
@@ -402,7 +411,7 @@ def test_an_old_tub_is_refused(tmp_path):
 
 def test_both_ways_to_turn_are_refused():
     with pytest.raises(BadInput, match="a car turns by steering"):
-        load(IngestConfig, "ingest", None, ["dataset.wheelbase_m=0.2", "dataset.full_turn_rad_s=1"])
+        load(IngestConfig, "ingest", None, ["wheelbase_m=0.2", "dataset.full_turn_rad_s=1"])
 
 
 def test_frames_a_second_do_not_change_the_times(tmp_path):

@@ -50,6 +50,21 @@ def test_a_fixed_link_below_and_a_map_alone(tmp_path):
     np.testing.assert_allclose(np.abs(found[:, 2]), math.pi, atol=1e-9)
 
 
+@pytest.mark.parametrize("speed", [0.05, 0.0])
+def test_a_fixed_link_that_two_nodes_send_ahead_of_time_gives_no_times(tmp_path, speed):
+    """ROS 1's robot_state_publisher stamps fixed links half a second ahead, and another node the same link now."""
+    moving = [link("odom", "base_footprint", tick, (speed * tick, 0.0)) for tick in range(24)]
+    fixed = []
+    for half in range(48):
+        now = START_NS + half * STEP_NS // 2
+        ahead = 500_000_000 if half % 2 else 0
+        about = tf("base_footprint", "base_link", turned(), now + ahead, (0.0, 1.0))
+        fixed.append(tf_message(about, topic="/tf", log_time_ns=now))
+    found = poses(ingest(tmp_path, *moving, *fixed))
+    np.testing.assert_allclose(found[:, 0], 2 * speed * np.arange(12), atol=1e-9)
+    np.testing.assert_allclose(found[:, 1], 1.0, atol=1e-9)
+
+
 def test_a_topic_with_poses_wins(tmp_path):
     sent = sorted([*changed(lambda each: each), *ODOM], key=lambda message: message[2])
     assert understand(write_bag(tmp_path / "a.mcap", sent), IngestConfig()).log.streams["pose"].topic == "/odom"

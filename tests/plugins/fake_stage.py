@@ -25,7 +25,7 @@ from sim2edge.manifest import Cost, Manifest
 from sim2edge.progress import emit
 
 SLOW_S = 4
-REFS = ("capture", "ingest", "clean")
+REFS = ("capture", "ingest", "clean", "annotate")
 
 
 def commit(name: str, argv: list[str], refused: str | None = None) -> int:

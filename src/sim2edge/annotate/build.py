@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sim2edge.annotate.coco_reader import Annotated, Label, floor_of
 from sim2edge.annotate.config import AnnotateConfig
-from sim2edge.annotate.understand import Item
+from sim2edge.annotate.understand import Drive, Item
 from sim2edge.frames.episode import Defect, Episode, Quarantined
 from sim2edge.frames.picture import fit_image, to_fraction
 from sim2edge.frames.tables import measured_schema
@@ -21,18 +21,18 @@ ENDS = ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"))
 """How JPEG and PNG files begin, and what a whole one has at its end."""
 
 
-def build_episodes(
-    batch: str, drives: Sequence[Sequence[Item]], folder: Path, config: AnnotateConfig
-) -> Iterator[Episode]:
+def build_episodes(batch: str, drives: Sequence[Drive], folder: Path, config: AnnotateConfig) -> Iterator[Episode]:
     """Yield an episode of each drive; what cannot become a frame is quarantined with its reason."""
     seen: dict[str, str] = {}
-    for index, items in enumerate(drives):
-        yield _build_episode(f"{batch}.{index:04d}", items, folder, config, seen)
+    for index, drive in enumerate(drives):
+        columns = {"episode_id": f"{batch}.{index:04d}", "drive": drive.name_among(batch)}
+        yield _build_episode(columns, drive.items, folder, config, seen)
 
 
 def _build_episode(
-    identity: str, items: Sequence[Item], folder: Path, config: AnnotateConfig, seen: dict[str, str]
+    columns: dict[str, Any], items: Sequence[Item], folder: Path, config: AnnotateConfig, seen: dict[str, str]
 ) -> Episode:
+    identity = columns["episode_id"]
     rows: list[dict[str, Any]] = []
     quarantined: list[Quarantined] = []
     for frame, item in enumerate(items):
@@ -41,7 +41,7 @@ def _build_episode(
         except Defect as defect:
             quarantined.append(Quarantined(identity, frame, f"{defect} ({item.image.name})"))
             continue
-        rows.append({"episode_id": identity, "frame": frame, **row})
+        rows.append({**columns, "frame": frame, **row})
     table = pa.Table.from_pylist(rows, measured_schema()) if rows else None
     return Episode(identity, len(items), table, quarantined)
 

@@ -22,7 +22,7 @@ from sim2edge.lines import join_lines, quote
 from sim2edge.recipes.perception_names import CLASSES, FLOORS
 
 SEQUENCE_FIELDS = ("drive", "episode_id", "video_id", "video", "video_name", "sequence", "sequence_id", "seq_id")
-"""Fields of an image that name what it is a piece of."""
+"""Fields of an image that name the drive it is of; a number, such as an id, means something in its file only."""
 ORDER_FIELDS = ("frame", "frame_id", "frame_index", "frame_number")
 
 
@@ -47,6 +47,7 @@ class Annotated:
     size: tuple[int, int] | None
     """Width and height by the annotation file, pixels."""
     sequence: str | None
+    """The drive by the fields of the image: its name, or `<field>=<number>`."""
     order: float | None
     floors: set[str] = field(default_factory=set)
     labels: list[Label] = field(default_factory=list)
@@ -55,15 +56,17 @@ class Annotated:
 
 
 def load(path: Path, shown: str) -> Any:
-    """Return the content of a JSON file.
+    """Return the content of a JSON file: UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Raises:
         BadInput: it is not JSON.
     """
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        return json.loads(path.read_bytes())
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{shown}: byte {error.start}: neither UTF-8 nor UTF-16: save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{shown}: not JSON: {join_lines(error)}") from error
+        raise BadInput(f"{shown}: not JSON: {join_lines(error)}: export it again") from error
 
 
 def is_coco(content: Any) -> bool:
@@ -79,7 +82,7 @@ def read_content(content: Any, shown: str, config: AnnotateConfig) -> list[Annot
     """
     if not is_coco(content):
         raise BadInput(f"{shown}: not COCO: expected an object with the lists images, annotations and categories")
-    images = _read_images(_list(content, "images", shown), shown)
+    images = _read_images(_list(content, "images", shown), _read_videos(content), shown)
     categories = _read_categories(_list(content, "categories", shown), shown)
     seen: set[tuple[Any, ...]] = set()
     for number, each in enumerate(_list(content, "annotations", shown)):
@@ -171,7 +174,17 @@ def _shown(value: Any) -> str:
     return quote(value) if isinstance(value, str) else join_lines(repr(value), 60)
 
 
-def _read_images(entries: Sequence[Mapping[str, Any]], shown: str) -> dict[str | None, Annotated]:
+def _read_videos(content: Mapping[str, Any]) -> dict[str | None, str]:
+    """Return the names in the list `videos`, which some tools add, by id."""
+    videos = content.get("videos")
+    named = [each for each in videos if isinstance(each, dict)] if isinstance(videos, list) else []
+    names = ((key(each.get("id")), key(each.get("name", each.get("file_name")))) for each in named)
+    return {identity: name for identity, name in names if name}
+
+
+def _read_images(
+    entries: Sequence[Mapping[str, Any]], videos: Mapping[str | None, str], shown: str
+) -> dict[str | None, Annotated]:
     images: dict[str | None, Annotated] = {}
     for number, each in enumerate(entries):
         where, identity, name = f"{shown}: image {_id(each, number)}", key(each.get("id")), each.get("file_name")
@@ -182,7 +195,7 @@ def _read_images(entries: Sequence[Mapping[str, Any]], shown: str) -> dict[str |
         if not isinstance(name, str) or not name.strip():
             raise BadInput(f"{where}: file_name: missing")
         images[identity] = Annotated(
-            shown, check_name(name, where), _size(each), _sequence(each), _first_number(each, ORDER_FIELDS)
+            shown, check_name(name, where), _size(each), _sequence(each, videos), _first_number(each, ORDER_FIELDS)
         )
         if isinstance(floor := _field(each, "floor"), str) and floor.strip():
             images[identity].floors.add(floor.strip())
@@ -224,9 +237,14 @@ def _size(each: Mapping[str, Any]) -> tuple[int, int] | None:
     return (int(width), int(height)) if width and height and width > 0 and height > 0 else None
 
 
-def _sequence(each: Mapping[str, Any]) -> str | None:
+def _sequence(each: Mapping[str, Any], videos: Mapping[str | None, str]) -> str | None:
     found = ((name, key(_field(each, name))) for name in SEQUENCE_FIELDS)
-    return next((f"{name}={value}" for name, value in found if value), None)
+    name, value = next(((name, value) for name, value in found if value), ("", None))
+    if value and name == "video_id":
+        value = videos.get(value, value)
+    if value and value.isdecimal():
+        return f"{name}={value}"
+    return value and value.encode("utf-8", "replace").decode()  # JSON may have halves of surrogate pairs
 
 
 def _first_number(each: Mapping[str, Any], names: Sequence[str]) -> float | None:
@@ -258,7 +276,7 @@ def _box(each: Mapping[str, Any]) -> tuple[float, float, float, float] | str:
     if bbox is None:
         return "labels_wrong_type: an annotation has neither bbox nor segmentation"
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
-        return f"labels_wrong_type: bbox {join_lines(repr(bbox), 60)}: expected four numbers"
+        return f"labels_wrong_type: bbox {join_lines(repr(bbox), 60)}: write x, y, width, height as numbers, in pixels"
     x, y, width, height = map(float, bbox)
     return x, y, width, height
 

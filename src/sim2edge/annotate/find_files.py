@@ -5,11 +5,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from sim2edge.errors import BadInput
+from sim2edge.inbox import PICTURE_SUFFIXES
 from sim2edge.lines import quote
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 BESIDE = ("", "images/", "data/", "JPEGImages/", "img/")
 """Folders in which tools put pictures that `file_name` names without."""
 FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]")
@@ -58,33 +59,43 @@ class Pictures:
     """The pictures of a folder, looked up by the names that annotation files give them."""
 
     def __init__(self, files: Mapping[str, str]) -> None:
-        self._paths = {name: path for name, path in files.items() if name.lower().endswith(IMAGES)}
+        self._paths = {name: path for name, path in files.items() if name.lower().endswith(PICTURE_SUFFIXES)}
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for name in self._paths:
-            self._by_name[name.rpartition("/")[2]].append(name)
+            self._by_name[name.rpartition("/")[2].lower()].append(name)
 
     def find(self, name: str, annotations: str) -> str | None:
         """Return the path of the picture that the file `annotations` calls `name`; None: there is none.
 
-        Beside the annotation file, in the folder, or in a usual folder of either; else the only one with this end.
+        Beside the annotation file, in the folder, or in a usual folder of either; else the only one with this end; else
+        the only one with this end in upper or lower case. A name may be encoded as in a URL (`a%20b.jpg`).
 
         Raises:
             BadInput: several fit.
         """
-        wanted, beside = safe_name(name), safe_name(annotations).rpartition("/")[0]
-        for start in (f"{beside}/" if beside else "", ""):
-            for place in BESIDE:
-                if (exact := f"{start}{place}{wanted}") in self._paths:
-                    return self._paths[exact]
-        return self._find_by_end(wanted, name, annotations)
+        beside = safe_name(annotations).rpartition("/")[0]
+        meant = dict.fromkeys((safe_name(name), safe_name(unquote(name))))
+        for wanted in meant:
+            for start in (f"{beside}/" if beside else "", ""):
+                for place in BESIDE:
+                    if (exact := f"{start}{place}{wanted}") in self._paths:
+                        return self._paths[exact]
+        return next(filter(None, (self._find_by_end(wanted, name, annotations) for wanted in meant)), None)
 
     def _find_by_end(self, wanted: str, name: str, annotations: str) -> str | None:
         base = wanted.rpartition("/")[2]
-        ends = [each for each in self._by_name[base] if each.endswith(f"/{wanted}")] or self._by_name[base]
+        same = self._by_name.get(base.lower(), [])
+        for candidates in ([each for each in same if each.rpartition("/")[2] == base], same):
+            ends = [each for each in candidates if f"/{each}".lower().endswith(f"/{wanted}".lower())]
+            if candidates:
+                return self._only(ends or candidates, name, annotations)
+        return None
+
+    def _only(self, ends: Sequence[str], name: str, annotations: str) -> str:
         if len(ends) > 1:
             both = " and ".join(quote(self._paths[each]) for each in ends[:2])
             raise BadInput(f"{annotations}: file_name {quote(name)}: may be {both}: name it with its folder")
-        return self._paths[ends[0]] if ends else None
+        return self._paths[ends[0]]
 
 
 def choose_annotations(files: Mapping[str, str], named: Sequence[str]) -> list[str]:

@@ -9,14 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sim2edge.augment.balance import class_weights
 from sim2edge.augment.config import AugmentConfig
@@ -27,6 +24,7 @@ from sim2edge.augment.transforms import mirror_order
 from sim2edge.augment.variation import Variation, vary_table
 from sim2edge.errors import BadInput
 from sim2edge.frames.coco_file import CocoWriter
+from sim2edge.frames.writer import FramesWriter
 from sim2edge.recipes.perception import CLASSES, FLOORS
 from sim2edge.stage import Job, Outcome, Progress
 
@@ -49,10 +47,9 @@ def run(job: Job[AugmentConfig]) -> Outcome:
     with ExitStack() as stack:
         writers = {}
         for split in SPLITS:
+            rows = stack.enter_context(FramesWriter(job.output / f"{split}.parquet", schema, job.config.row_group_rows))
             truth = stack.enter_context(CocoWriter(job.output / f"{split}.coco.json", *size))
-            writers[split] = stack.enter_context(
-                SplitWriter(job.output / f"{split}.parquet", schema, job.config, truth)
-            )
+            writers[split] = SplitWriter(rows, truth)
         pool = stack.enter_context(ThreadPoolExecutor(job.config.workers))
         write_splits(batches, found, variation, writers, pool, job.progress)
     dataset = describe(batches, lidar, found, writers, job.config) | ({"set_aside": list(misfits)} if misfits else {})
@@ -80,21 +77,14 @@ def find_mirror(lidar: Lidar | None, config: AugmentConfig) -> np.ndarray:
 
 
 class SplitWriter:
-    """Writes one split, also as COCO, in row groups of equal size; counts its frames, classes and floors."""
+    """Writes one split, also as COCO; counts its frames, classes and floors."""
 
-    def __init__(self, path: Path, schema: pa.Schema, config: AugmentConfig, truth: CocoWriter) -> None:
+    def __init__(self, rows: FramesWriter, truth: CocoWriter) -> None:
         self.frames = 0
         self.classes: Counter[str] = Counter()
         self.floors: Counter[str] = Counter()
-        self._schema = schema
+        self._rows = rows
         self._truth = truth
-        self._rows = config.row_group_rows
-        self._pending: pa.Table = self._schema.empty_table()
-        few_values = ["episode_id", "floor", "boxes.list.element.class"]
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=few_values)
-
-    def __enter__(self) -> Self:
-        return self
 
     def write(self, table: pa.Table) -> None:
         """Add rows; without an `augmentation` column they are originals."""
@@ -104,18 +94,7 @@ class SplitWriter:
         self.classes.update(table["boxes"].combine_chunks().flatten().field("class").to_pylist())
         self.floors.update(table["floor"].to_pylist())
         self._truth.write(table)
-        self._pending = pa.concat_tables([self._pending, table.select(self._schema.names)])
-        full = len(self._pending) // self._rows * self._rows
-        if full:
-            self._writer.write_table(self._pending.slice(0, full), row_group_size=self._rows)
-            self._pending = self._pending.slice(full)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None and len(self._pending):
-            self._writer.write_table(self._pending, row_group_size=self._rows)
-        self._writer.close()
+        self._rows.write(table)
 
 
 def write_splits(

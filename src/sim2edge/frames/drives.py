@@ -7,11 +7,15 @@ of its own is drawn by its id, as are all simulated ones. Ingest finds the piece
 several batches.
 """
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sim2edge.frames.continuity import MAX_GAP_S, Moment, continues
+
+DATED = re.compile(r"\d{4}[_-]?\d{2}[_-]?\d{2}[_T-]?\d{2}[_-]?\d{2}[_-]?\d{2}")
+"""Date and time in a name: no two drives have the same."""
 
 
 @dataclass(frozen=True)

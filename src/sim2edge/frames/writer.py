@@ -1,4 +1,4 @@
-"""Write `frames.parquet` in row groups of equal size."""
+"""Write frames as Parquet in row groups of equal size: `frames.parquet`, and the splits of a dataset."""
 
 from pathlib import Path
 from types import TracebackType
@@ -7,11 +7,9 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sim2edge.frames.tables import MEASURED
-
 
 class FramesWriter:
-    """Writes `frames.parquet` in row groups of equal size, regardless of the sizes of the given tables."""
+    """Writes frames in row groups of equal size, regardless of the sizes of the given tables."""
 
     def __init__(self, path: Path, schema: pa.Schema, rows: int) -> None:
         self._schema = schema
@@ -24,8 +22,8 @@ class FramesWriter:
         return self
 
     def write(self, table: pa.Table) -> None:
-        """Add rows of a table that has at least the columns of the schema, and `MEASURED`."""
-        self._pending = pa.concat_tables([self._pending, table.drop_columns(list(MEASURED)).cast(self._schema)])
+        """Add rows of a table that has at least the columns of the schema."""
+        self._pending = pa.concat_tables([self._pending, table.select(self._schema.names).cast(self._schema)])
         full = len(self._pending) // self._rows * self._rows
         if full:
             self._writer.write_table(self._pending.slice(0, full), row_group_size=self._rows)

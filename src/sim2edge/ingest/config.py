@@ -88,18 +88,9 @@ class DatasetConfig(Section):
         le=100,
         description="turn to the left at action 1 (of a tub: full left), radians per second; null: known by its name",
     )
-    wheelbase_m: float | None = Field(
-        default=None, gt=0, le=10, description="distance of the axles of a car that steers, metres; null: not a car"
-    )
     full_steer_deg: float = Field(
-        default=25.0, gt=0, lt=90, description="steering angle of such a car at the action 1, degrees"
+        default=25.0, gt=0, lt=90, description="steering angle at the action 1 of a car (see wheelbase_m), degrees"
     )
-
-    @model_validator(mode="after")
-    def _one_way_to_turn(self) -> Self:
-        if self.wheelbase_m is not None and self.full_turn_rad_s is not None:
-            raise ValueError("wheelbase_m and full_turn_rad_s: name one of them: a car turns by steering")
-        return self
 
 
 def _names_as_text(value: Any) -> Any:
@@ -143,7 +134,10 @@ class IngestConfig(InboxConfig):
     frames: FramesConfig = Field(default=FramesConfig(), description="coordinate frames")
     classes: ClassesConfig = Field(default=ClassesConfig(), description="classes")
     wheelbase_m: float | None = Field(
-        default=None, gt=0, le=10, description="distance of the axles of a car with steering commands, metres"
+        default=None,
+        gt=0,
+        le=10,
+        description="distance of the axles of a car that steers, metres; null: the robot turns on the spot",
     )
     floor: Literal["", "wood", "tile", "carpet", "concrete"] = Field(
         default="", description="floor, if labels do not name one"
@@ -186,3 +180,9 @@ class IngestConfig(InboxConfig):
         if pattern and not groups:
             raise ValueError("has no group, such as (run-[0-9]+)")
         return pattern
+
+    @model_validator(mode="after")
+    def _one_way_to_turn(self) -> Self:
+        if self.wheelbase_m is not None and self.dataset.full_turn_rad_s is not None:
+            raise ValueError("wheelbase_m and dataset.full_turn_rad_s: name one of them: a car turns by steering")
+        return self

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from sim2edge.frames.continuity import Moment
-from sim2edge.frames.drives import Piece, find_drives
+from sim2edge.frames.drives import DATED, Piece, find_drives
 from sim2edge.inbox import LOG_SUFFIXES
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.understand import Understood
@@ -26,7 +26,6 @@ MAX_NUMBERED_GAP_S = 10.0
 FIRST_DATE_S = 1e9
 """Earlier times (before September 2001) are of a clock that shows no date, such as simulated time."""
 NUMBERED = re.compile(r"(.+?)[_-](\d{1,6})")
-DATED = re.compile(r"\d{4}[_-]?\d{2}[_-]?\d{2}[_T-]?\d{2}[_-]?\d{2}[_-]?\d{2}")
 
 
 @dataclass(frozen=True)

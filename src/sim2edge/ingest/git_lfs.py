@@ -5,7 +5,7 @@ from pathlib import Path
 from sim2edge.ingest.bad_log import BadLog
 
 START = b"version https://git-lfs.github.com/spec/"
-MOST_BYTES = 1024
+MAX_BYTES = 1024
 """Pointers are shorter."""
 
 
@@ -15,7 +15,7 @@ def check_fetched(path: Path, where: str = "") -> None:
     Raises:
         BadLog: it is the pointer.
     """
-    if not path.is_file() or path.stat().st_size >= MOST_BYTES:
+    if not path.is_file() or path.stat().st_size >= MAX_BYTES:
         return
     with path.open("rb") as file:
         if file.read(len(START)) == START:

@@ -2,7 +2,8 @@
 
     found = poses_of(tree, robots)      # of odom -> base_link, or map -> odom -> base_link
 
-Each transform of the link that is sent most often gives a pose; of the other links the last one before it counts.
+Each transform of the link that moves gives a pose; of the other links the last one before it counts. Fixed links are
+often sent, too, ahead of time and by several nodes, so that their stamps say nothing about the robot.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from sim2edge.ingest.transforms import Edge, TransformTree
 FIXED_FRAMES = ("odom", "map", "world", "room")
 """Frames in which a robot moves, in order of preference: those of odometry do not jump."""
 MIN_POSES = 2
+STILL = 1e-6
+"""Metres or radians by which the numbers of a fixed link differ at most."""
 
 
 class TreePoses(NamedTuple):
@@ -54,12 +57,20 @@ def _path(tree: TransformTree, robot: str, fixed: str) -> list[str]:
     return path if path[-1] == fixed else []
 
 
+def _leads(link: Edge) -> tuple[bool, bool, int]:
+    """Rank a link for giving the times of the poses: one that moves, else one that a single node sends."""
+    numbers = np.array(link.numbers, dtype=np.float64).reshape(-1, 3)
+    moves = bool((np.ptp(numbers, axis=0) > STILL).any()) if len(numbers) else False
+    stamps = np.array(link.times, dtype=np.int64)[::2]
+    return moves, bool((np.diff(stamps) >= 0).all()), link.count
+
+
 def _compose(name: str, links: Sequence[Edge]) -> TreePoses:
     """Chain the links, from the robot upwards."""
     problem = next((link.problem for link in links if link.problem), "")
     if problem:
         raise BadLog(f"/tf ({name}): {problem}")
-    often = max(links, key=lambda link: link.count)
+    often = max(links, key=_leads)
     stamps, times = (np.array(often.times, dtype=np.int64)[part::2] for part in (0, 1))
     x, y, yaw = np.zeros((3, len(times)))
     for link in links:

@@ -36,7 +36,7 @@ from sim2edge.errors import BadInput, Unavailable
 from sim2edge.private_files import make_private_folder, write_private
 from sim2edge.processes import end, spawn
 from sim2edge.services.loopback import HOST, free_ports
-from sim2edge.services.role_files import init_roles, read_keys, read_variables
+from sim2edge.services.role_files import add_role, init_roles, read_keys, read_variables
 
 INTERNAL_PORTS = (
     "s3.port.grpc",
@@ -195,6 +195,7 @@ def start_seaweedfs(
     port: int = 0,
     bucket: str = "sim2edge",
     devices: Iterable[str] = (),
+    producers: Iterable[str] = (),
 ) -> Iterator[S3Server]:
     """Run an S3 server with its data in `home`, with fresh random keys for every role, until the context ends.
 
@@ -203,6 +204,7 @@ def start_seaweedfs(
         port: S3 port, 0 for a free one; the internal ports are always free ones.
         bucket: created if missing.
         devices: ids of the devices that get a role.
+        producers: names of the producers that get a role.
 
     Raises:
         Unavailable: the server did not answer in time; the message includes the end of its log.
@@ -213,6 +215,8 @@ def start_seaweedfs(
     roles = home / "credentials"
     shutil.rmtree(roles, ignore_errors=True)
     init_roles(roles, devices)
+    for producer in producers:
+        add_role(roles, f"producer-{producer}")
     keys = read_keys(roles)
     write_settings(home, keys, bucket)
     log = home / "seaweedfs.log"

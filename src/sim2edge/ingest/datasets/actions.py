@@ -1,7 +1,7 @@
 """Turn the actions of a dataset into commands: metres a second ahead, radians a second to the left.
 
-    steering = choose(["x.vel", "y.vel", "theta.vel"], config.dataset)       # LeRobot's LeKiwi
-    steering.command([0.2, 0.0, 90.0])                                       # Command(0.2, 1.571)
+    actions = choose(["x.vel", "y.vel", "theta.vel"], config.dataset, None)      # LeRobot's LeKiwi
+    actions.command([0.2, 0.0, 90.0], "row 0")                               # Command(0.2, 1.571)
 
 Only names whose unit is known are taken unasked; a share of full throttle needs the speed that it stands for.
 """
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from sim2edge.episodes.moment import Command
 from sim2edge.errors import BadInput
+from sim2edge.ingest.bad_log import BadLog
 from sim2edge.ingest.config import DatasetConfig
+from sim2edge.ingest.steering import Steering, to_command
 
 MAX_SHOWN = 12
 
@@ -47,7 +49,7 @@ SIDEWAYS = ("y.vel", "linear.y", "mobile_base.vy")
 
 
 @dataclass(frozen=True)
-class Steering:
+class ActionMap:
     """How the values of an action become a command."""
 
     linear: int
@@ -60,16 +62,23 @@ class Steering:
     wheelbase_m: float | None = None
     """Of a car; None: the robot turns on the spot."""
 
-    def command(self, values: Sequence[float]) -> Command:
-        """Return the command for the values of one action; NaN stays NaN."""
+    def command(self, values: Sequence[float], where: str) -> Command:
+        """Return the command for the values of one action; NaN stays NaN.
+
+        Raises:
+            BadLog: no car steers like that; the line begins with `where`.
+        """
         ahead, turn = values[self.linear] * self.m_s, values[self.angular] * self.rad_s
-        if self.wheelbase_m is None:
+        if self.wheelbase_m is None or math.isnan(turn):
             return Command(ahead, turn)
-        return Command(ahead, ahead * math.tan(turn) / self.wheelbase_m)
+        try:
+            return to_command(Steering(ahead, turn), self.wheelbase_m)
+        except ValueError as error:
+            raise BadLog(f"{where}: action: {error}") from error
 
 
-def choose(names: Sequence[str], config: DatasetConfig) -> Steering:
-    """Choose the two values of an action, by the config's names or by known ones.
+def choose(names: Sequence[str], config: DatasetConfig, wheelbase_m: float | None) -> ActionMap:
+    """Choose the two values of an action, by the config's names or by known ones; `wheelbase_m` is that of a car.
 
     Raises:
         BadInput: they are not among the names, or their unit is unknown.
@@ -78,16 +87,16 @@ def choose(names: Sequence[str], config: DatasetConfig) -> Steering:
     angular = _find(names, config.angular, ANGULAR, "angular")
     ahead, turn = LINEAR.get(names[linear], Known(None)), ANGULAR.get(names[angular], Known(None))
     m_s, rad_s = config.full_speed_m_s or ahead.per_unit, turn.per_unit
-    if config.wheelbase_m is not None:
+    if wheelbase_m is not None:
         rad_s = turn.sign * math.radians(config.full_steer_deg)
     elif config.full_turn_rad_s is not None:
         rad_s = turn.sign * config.full_turn_rad_s
     unknown = [names[linear]] * (m_s is None) + [names[angular]] * (rad_s is None)
     if m_s is None or rad_s is None:
         needed = ["dataset.full_speed_m_s=<m/s>"] * (m_s is None)
-        needed += ["dataset.full_turn_rad_s=<rad/s> (for a car dataset.wheelbase_m=<m>)"] * (rad_s is None)
+        needed += ["dataset.full_turn_rad_s=<rad/s> (for a car wheelbase_m=<m>)"] * (rad_s is None)
         raise BadInput(f"action: {', '.join(unknown)}: no unit is known: say what 1 stands for: {' '.join(needed)}")
-    return Steering(linear, angular, m_s, rad_s, config.wheelbase_m)
+    return ActionMap(linear, angular, m_s, rad_s, wheelbase_m)
 
 
 def _find(names: Sequence[str], named: str, known: dict[str, Known], which: str) -> int:

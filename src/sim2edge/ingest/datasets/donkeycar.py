@@ -17,7 +17,7 @@ from typing import Any
 from sim2edge.episodes.moment import Command
 from sim2edge.errors import BadInput
 from sim2edge.ingest.config import IngestConfig
-from sim2edge.ingest.datasets.actions import Steering, choose
+from sim2edge.ingest.datasets.actions import ActionMap, choose
 from sim2edge.ingest.datasets.donkeycar_manifest import MANIFEST, read_manifest
 from sim2edge.ingest.datasets.drive import Drive, Moment
 from sim2edge.ingest.datasets.tables import sha256_of
@@ -71,15 +71,15 @@ class Tub:
             bad = f", {len(self._bad)} bad, first: {self._bad[0]}" if self._bad else ""
             raise BadLog(f"{MANIFEST}: no record is left: {self._deleted} are deleted{bad}")
 
-    def _choose_steering(self) -> Steering:
+    def _choose_steering(self) -> ActionMap:
         """Choose the actions; what they stand for is in the metadata of our own tubs."""
         config, own = self._config.dataset, self._manifest.metadata
         if FULL_SPEED in own and config.full_speed_m_s is None:
             config = config.model_copy(update={"full_speed_m_s": float(own[FULL_SPEED])})
-        if FULL_TURN in own and config.full_turn_rad_s is None and config.wheelbase_m is None:
+        if FULL_TURN in own and config.full_turn_rad_s is None and self._config.wheelbase_m is None:
             config = config.model_copy(update={"full_turn_rad_s": float(own[FULL_TURN])})
         try:
-            return choose(self._manifest.inputs, config)
+            return choose(self._manifest.inputs, config, self._config.wheelbase_m)
         except BadInput as error:
             raise BadInput(f"{MANIFEST}: {error}") from error
 
@@ -146,7 +146,7 @@ class Tub:
         if not isinstance(time, int) or not 0 <= time < LATEST_NS // 1_000_000:
             raise BadLog(f"{where}: _timestamp_ms: {time!r}: expected milliseconds")
         values = [_number(where, content, name) for name in driven_by(self._actions, content.get(MODE))]
-        command = replace(self._steering, linear=0, angular=1).command(values)
+        command = replace(self._steering, linear=0, angular=1).command(values, where)
         return Record(where, str(content.get("_session_id", "")), time, index, self._image(where, content), command)
 
     def _is_deleted(self, where: str, index: object, position: int) -> bool:

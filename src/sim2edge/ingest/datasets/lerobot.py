@@ -45,7 +45,7 @@ class LeRobotDataset:
         self._info = read_info(root)
         self._camera = choose_camera(self._info, config.dataset.image)
         try:
-            self._steering = choose(self._info.action_names, config.dataset)
+            self._steering = choose(self._info.action_names, config.dataset, config.wheelbase_m)
         except BadInput as error:
             raise BadInput(f"{INFO}: {error}") from error
         ours = read_json(root, OURS) if (root / OURS).is_file() else None
@@ -106,7 +106,7 @@ class LeRobotDataset:
             yield Moment(
                 round(float(times[row]) * 1e9),
                 image,
-                self._steering.command(actions[row].tolist()),
+                self._steering.command(actions[row].tolist(), f"{where}: row {row}"),
                 None if poses is None else Pose(*poses[row].tolist()),
                 None if scans is None else scans[row],
             )
