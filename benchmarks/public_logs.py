@@ -72,7 +72,7 @@ WITH_CAMERA = (
 )
 """Logs without images, which get a camera of ours beside their own messages: 10 pictures a second of noise."""
 
-SCALE = ("dataset.full_speed_m_s=2", "dataset.wheelbase_m=0.26")
+SCALE = ("dataset.full_speed_m_s=2", "wheelbase_m=0.26")
 """Of all tubs: what a throttle of 1 stands for, and a car of 1:10; no tub says it."""
 APPLE = "crates/store/re_importer/tests/assets/lerobot/v30_apple_storage"
 DATASETS = (
