@@ -8,7 +8,7 @@ from annotate.labelled_folder import make_coco, write_folder
 
 from sim2edge.annotate.coco_reader import read_content
 from sim2edge.annotate.config import AnnotateConfig
-from sim2edge.annotate.understand import Item, divide
+from sim2edge.annotate.understand import Item, divide, stamp_of
 from sim2edge.augment.config import AugmentConfig
 from sim2edge.augment.split import split_of
 from sim2edge.augment.survey import read_pieces, survey
@@ -39,6 +39,29 @@ def test_the_list_of_videos_names_their_numbers():
     coco["videos"] = [{"id": 0, "name": "kitchen.mp4"}, {"id": "1", "file_name": "hall.mp4"}, "junk", {"id": 2}]
     names = [drive.name_among("b") for drive in understood(coco)]
     assert names == ["hall.mp4", "kitchen.mp4", "b/video_id=2"]
+
+
+STAMPED = {
+    "each picture's second": ["cam_20260504_{}_{}.jpg", (101100, 101300), "cam_20260504_{}"],
+    "seconds and fraction": ["x/images/{}.{}.png", (1714986600, 1714986690), "b/x/{}"],
+}
+
+
+@pytest.mark.parametrize("told_by", STAMPED)
+def test_neighbours_in_time_are_one_drive(told_by):
+    """Two every five seconds, and again after more than a minute; their names have their own times."""
+    name, starts, expected = STAMPED[told_by]
+    seconds = [start + after for start in starts for after in (0, 5, 10, 15, 20)]
+    changes = [{"file_name": name.format(second, part)} for second in seconds for part in (100, 300)]
+    drives = understood(make_changed(changes))
+    assert [len(drive.items) for drive in drives] == [10, 10]
+    assert [drive.name_among("b") for drive in drives] == [expected.format(start) for start in starts]
+    assert [item.image.name for item in drives[0].items] == [each["file_name"] for each in changes[:10]]
+
+
+def test_what_is_no_time_is_none():
+    for name in ("a_99999999_999999_1.jpg", "IMG_20240506_7.jpg", "2714986600.1.jpg", "171498660012.jpg"):
+        assert stamp_of(name) is None, name
 
 
 def test_each_picture_on_its_own_has_no_drive():

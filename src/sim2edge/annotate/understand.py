@@ -5,8 +5,9 @@ drives = understand(folder, config, progress)
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from sim2edge.annotate.coco_reader import Annotated, is_coco, load, read_content
@@ -17,9 +18,12 @@ from sim2edge.frames.drives import DATED
 from sim2edge.lines import quote
 from sim2edge.stage import Progress
 
+MAX_PAUSE_S = 60.0
+"""Longest time between two pictures of one drive, of which people label one in some seconds."""
 NUMBER = re.compile(r"\d+")
 NUMBERED = re.compile(r"[a-z_]+=\d+")
 """A drive that is a number in a field."""
+STAMP = re.compile(rf"{DATED.pattern}|(?<!\d)1\d{{9}}(?!\d)")
 EXPORTED = re.compile(r"\.rf\.[0-9a-f]{8,}$|^[0-9a-f]{8}-")
 """What Roboflow adds behind, and Label Studio before, the name of a picture, at random."""
 SPLITS = re.compile(
@@ -118,11 +122,54 @@ def check_items(items: Sequence[Item], annotations: Sequence[str]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Stamp:
+    """A time in the name of a picture: of the picture, or of the beginning of its drive."""
+
+    head: str
+    """What is before it, with the folder."""
+    text: str
+    time_s: float
+
+
+def stamp_of(name: str) -> Stamp | None:
+    """Return the time in a name, as a date or in seconds since 1970; None: there is none."""
+    stem = stem_of(name.rpartition("/")[2])
+    match = STAMP.search(stem)
+    if match is None:
+        return None
+    digits = re.sub(r"\D", "", match[0])
+    try:
+        moment = datetime.strptime(f"{digits}+0000", "%Y%m%d%H%M%S%z") if len(digits) == 14 else None
+    except ValueError:
+        return None
+    time_s = moment.timestamp() if moment else float(digits)
+    return Stamp(f"{folder_of(name)}/{stem[: match.start()]}", match[0], time_s)
+
+
+def cut_at_gaps(found: Sequence[tuple[Stamp, Item]]) -> Iterator[tuple[Stamp, Item]]:
+    """Yield each image with the first stamp of its drive, which ends where nothing follows for `MAX_PAUSE_S`."""
+    first = last = min((stamp for stamp, _ in found), key=lambda stamp: stamp.time_s)
+    for stamp, item in sorted(found, key=lambda pair: pair[0].time_s):
+        if stamp.time_s - last.time_s > MAX_PAUSE_S:
+            first = stamp
+        last = stamp
+        yield first, item
+
+
 def divide(items: Sequence[Item], config: AnnotateConfig) -> list[Drive]:
     """Divide images into drives, each in the order of its names."""
     groups: dict[str, list[Item]] = defaultdict(list)
+    stamped: dict[str, list[tuple[Stamp, Item]]] = defaultdict(list)
     for item in items:
-        groups[drive_of(item, config)].append(item)
+        stamp = stamp_of(item.image.name) if config.group == "auto" and not item.image.sequence else None
+        if stamp:
+            stamped[stamp.head].append((stamp, item))
+        else:
+            groups[drive_of(item, config)].append(item)
+    for found in stamped.values():
+        for stamp, item in cut_at_gaps(found):
+            groups[f"{stamp.head}{stamp.text}".strip("/_-. ")].append(item)
     drives = [Drive(name, sorted(groups[name], key=order_of)) for name in sorted(groups, key=natural)]
     if config.group == "image":
         return [Drive("", drive.items) for drive in drives]
@@ -136,12 +183,16 @@ def drive_of(item: Item, config: AnnotateConfig) -> str:
     """Return the name of the drive of an image."""
     image = item.image
     folders, _, name = image.name.rpartition("/")
-    folder = "/".join(part for part in folders.split("/") if not SPLITS.fullmatch(part))
     if config.group == "image":
         return image.name
     if config.group == "folder":
         return folders
-    return image.sequence or f"{folder}/{head_of(name)}".strip("/_-. ")
+    return image.sequence or f"{folder_of(image.name)}/{head_of(name)}".strip("/_-. ")
+
+
+def folder_of(name: str) -> str:
+    """Return the folder of a picture, without those that say nothing about where it comes from."""
+    return "/".join(part for part in name.split("/")[:-1] if not SPLITS.fullmatch(part))
 
 
 def head_of(name: str) -> str:
