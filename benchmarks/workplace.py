@@ -29,6 +29,9 @@ BATCH = "bench-2"
 LOGS = "bench-logs"
 """The batch that `ingest` makes of the same drives, delivered as another producer would."""
 
+PICTURES = "bench-pictures"
+"""The batch that `annotate` makes of the same frames, exported as a labelling tool would."""
+
 RING = "canary"
 SECONDS_A_STAGE = 300
 
@@ -61,6 +64,7 @@ QUICK: Mapping[str, Sequence[str]] = {
 """Overrides with which a barely trained network passes every gate."""
 
 INPUTS: Mapping[str, Mapping[str, str]] = {
+    "annotate": {},
     "capture": {},
     "ingest": {},
     "clean": {"episodes": "capture"},
@@ -127,6 +131,8 @@ class Workplace:
         """Return the arguments that run a stage on the batch; run the stages of its inputs first if needed."""
         if name == "ingest":
             return [name, str(self.logs()), "--partition", LOGS]
+        if name == "annotate":
+            return [name, str(self.pictures()), "--partition", PICTURES]
         inputs = [f"--input={role}={self.stage(source).manifest.reference}" for role, source in INPUTS[name].items()]
         return [name, "--partition", BATCH, *inputs, *QUICK[name]]
 
@@ -138,6 +144,13 @@ class Workplace:
             folder.mkdir()
             for log in episodes.folder.rglob("*.mcap"):
                 log.rename(folder / f"{log.parent.name}.mcap")
+        return folder
+
+    def pictures(self) -> Path:
+        """Return a folder with the frames' pictures and their annotations, in the COCO format."""
+        folder = self.folder / PICTURES
+        if not folder.exists():
+            self.run("coco", self.stage("clean").manifest.reference, str(folder))
         return folder
 
     def fetch(self, name: str) -> Artifact:

@@ -29,13 +29,13 @@ def sweep_inbox(bus: Bus, grace: timedelta) -> Sequence[str]:
 
 def _unlisted(bus: Bus, batch: str) -> list[str]:
     """Return the folders of deliveries beside the one that `READY.json` lists."""
-    folders = [name for name in bus.folders(f"inbox/{batch}") if FOLDER.fullmatch(name)]
-    listing = find_ready(bus, batch) if folders else None
-    if listing is None:
-        return []
     try:
+        folders = [name for name in bus.folders(f"inbox/{batch}") if FOLDER.fullmatch(name)]
+        listing = find_ready(bus, batch) if folders else None
+        if listing is None:
+            return []
         ready = parse_ready(listing, batch)
-    except BadInput:
+    except BadInput:  # no batch id, or an invalid listing: not of `deliver`
         return []
     used = {ready.key(file).split("/")[2] for file in ready.files}
     return [f"inbox/{batch}/{name}" for name in folders if name not in used]

@@ -31,6 +31,13 @@ def test_an_error_in_a_worker_reaches_the_caller():
         list(in_order(abs, [1, "two", 3], 2))
 
 
+def runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_workers_end_when_the_parent_is_killed(tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -42,6 +49,6 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Path):
         assert len(family) >= 2
         os.kill(parent.pid, signal.SIGKILL)
         deadline = time.monotonic() + 15
-        while any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family):
+        while any(map(runs, family)):
             assert time.monotonic() < deadline, family
             time.sleep(0.05)
