@@ -4,7 +4,8 @@
 
 A drive is named by the config, by a pattern on file names, or by the date in a recorder's own file name; otherwise
 logs are pieces of one drive if they are numbered in their names and one follows the other, if they were made of one
-session of a dataset, or if one begins when and where another ends. The clock may show any time here; between batches augment compares dates.
+session of a dataset, or if one begins when and where another ends. The clock may show any time here; between batches
+augment compares dates.
 """
 
 import re
