@@ -10,6 +10,7 @@ import pytest
 
 from sim2edge.annotate.config import AnnotateConfig
 from sim2edge.annotate.run import run
+from sim2edge.other_batches import OTHERS
 from sim2edge.progress import JsonProgress
 from sim2edge.stage import Job
 
@@ -40,6 +41,7 @@ def annotate(tmp_path: Path) -> Callable[..., Made]:
         output.mkdir()
         shutil.copytree(folder, source)
         (source / "READY.json").write_text("{}")
+        (source / OTHERS).write_text("")
         job = Job(
             config=AnnotateConfig(**{"height": 30, "width": 40, "report_frames": 1, **fields}),
             partition=partition,

@@ -1,6 +1,7 @@
 """From a folder on somebody's disk, through the inbox, to frames and a dataset; and deliveries that change nothing."""
 
 import json
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +10,8 @@ from annotate.labelled_folder import make_annotation, make_coco, write_folder, w
 from sim2edge import cli
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
-from sim2edge.inbox import read_ready
+from sim2edge.inbox import deliver, describe, read_ready
+from sim2edge.withdrawal import Event, record
 
 SMALL = ("height=30", "width=40", "report_frames=0")
 
@@ -45,7 +47,13 @@ def test_a_delivered_folder_becomes_frames_and_only_what_is_read_is_uploaded(com
     rows = pq.read_table(made / "frames.parquet").to_pylist()
     assert len(rows) == 12
     assert {row["episode_id"] for row in rows} == {f"office-1.{index:04d}" for index in range(4)}
-    assert {path.name for path in made.iterdir()} == {"frames.parquet", "stats.json", "quarantine.csv", "report.html"}
+    assert {path.name for path in made.iterdir()} == {
+        "frames.parquet",
+        "stats.json",
+        "quarantine.csv",
+        "report.html",
+        "fingerprints.json",
+    }
     assert (manifest.kind, manifest.stage) == ("frames", "annotate")
     paths = {file.path for file in read_ready(bus, "office-1")[1].files}
     assert len(paths) == 13
@@ -93,3 +101,47 @@ def test_a_batch_that_was_delivered_is_not_replaced(command, bus, folder):
     other = write_folder(folder.parent / "other", make_coco(4))
     with pytest.raises(BadInput, match="inbox/office-1: has another delivery: name another batch"):
         command("annotate", other, "--partition", "office-1", *SMALL)
+
+
+def named_anew(folder, seeds) -> Path:
+    """A folder whose pictures have other names, in one drive, and the content of `seeds`."""
+    coco = make_coco(len(seeds))
+    for number, image in enumerate(coco["images"]):
+        image["file_name"] = f"kitchen_{number:03d}.jpg"
+    made = write_folder(folder, coco)
+    for number, seed in enumerate(seeds):
+        write_picture(made / "images" / f"kitchen_{number:03d}.jpg", seed)
+    return made
+
+
+SAID = {
+    "all": (range(12), "has the same pictures as annotations/instances_default.json of batch 'office-1': leave it out"),
+    "half": ([*range(6), *range(100, 106)], "has .*% of its pictures in common with .* of batch 'office-1': leave"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seeds", "said"), SAID.values(), ids=SAID)
+def test_pictures_of_another_batch_are_refused_until_it_is_withdrawn(command, bus, folder, tmp_path, seeds, said):
+    command("annotate", folder, "--partition", "office-1", *SMALL)
+    again = named_anew(tmp_path / "again", seeds)
+    with pytest.raises(BadInput, match=said):
+        command("annotate", again, "--partition", "office-2", *SMALL)
+    assert list(bus.list("inbox/office-2")) == []
+    record(bus, "office-1", Event(at="2026-11-30T12:00:00Z", by="me", reason="twice", action="withdraw"))
+    assert command("annotate", again, "--partition", "office-2", *SMALL) == 0
+
+
+def test_the_stage_refuses_pictures_of_another_batch_that_a_producer_uploaded(command, bus, folder, tmp_path):
+    command("annotate", folder, "--partition", "office-1", *SMALL)
+    again = named_anew(tmp_path / "again", range(12))
+    files = sorted(path.relative_to(again).as_posix() for path in again.rglob("*.*") if path.is_file())
+    deliver(bus, "office-2", again, [describe(again, path) for path in files], "annotate")
+    with pytest.raises(BadInput, match=r"has the same pictures as .* of batch 'office-1'"):
+        command("annotate", "--partition", "office-2", *SMALL)
+    assert bus.read_ref("refs/frames/office-2") is None
+
+
+def test_other_pictures_and_a_few_common_ones_are_taken(command, folder, tmp_path):
+    command("annotate", folder, "--partition", "office-1", *SMALL)
+    other = named_anew(tmp_path / "other", [0, 1, *range(100, 110)])
+    assert command("annotate", other, "--partition", "office-2", *SMALL) == 0

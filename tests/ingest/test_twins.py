@@ -19,7 +19,7 @@ from ingest.foreign_logs import (
 )
 
 from sim2edge import cli
-from sim2edge.ingest.twins import Fingerprint, Known, common_share
+from sim2edge.repeats import Fingerprint, Known, common_share
 from sim2edge.withdrawal import Event, record
 
 IMAGE = "/camera/image_raw/compressed"

@@ -12,7 +12,7 @@ from sim2edge.stage import Grants, Image, Shown, Source, Stage, named
 
 STAGE = Stage(
     name="annotate",
-    version=1,
+    version=2,
     produces="frames",
     config=AnnotateConfig,
     entry="sim2edge.annotate.run:run",
@@ -20,7 +20,7 @@ STAGE = Stage(
     source=Source(
         pin="sim2edge.inbox:pin",
         pins=("ready",),
-        fetch="sim2edge.inbox:fetch",
+        fetch="sim2edge.annotate.others:fetch",
         deliver="sim2edge.annotate.deliver:deliver_folder",
         files=("*annotations*.json", "*instances*.json", "*coco*.json", "*labels.json", "*result.json"),
     ),

@@ -19,14 +19,19 @@ def deliver_folder(bus: Bus, batch: str, folder: Path, config: AnnotateConfig, p
     """Check a folder and upload it into the inbox as a batch.
 
     Raises:
-        BadInput: an annotation file is wrong, too much is bad, or a name or a size is not allowed.
+        BadInput: an annotation file is wrong, too much is bad, pictures are in another batch, or a name or a size is
+            not allowed.
     """
     from sim2edge.annotate.find_files import safe_name
+    from sim2edge.annotate.others import REFS
     from sim2edge.annotate.run import make
+    from sim2edge.annotate.twins import fingerprints_of, refuse_known
     from sim2edge.annotate.understand import understand
+    from sim2edge.other_batches import read_others
 
     check_partition(batch)
     found = understand(folder, config, progress)
+    refuse_known(fingerprints_of(found, folder), read_others(bus, batch, REFS))
     names = {safe_name(path): path for path in found.files}
     if len(names) > MAX_FILES:
         raise BadInput(f"{folder}: {len(names)} files, a batch has at most {MAX_FILES}: deliver it in parts")

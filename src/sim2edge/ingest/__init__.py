@@ -23,7 +23,7 @@ STAGE = Stage(
     source=Source(
         pin="sim2edge.inbox:pin",
         pins=("ready",),
-        fetch="sim2edge.ingest.other_batches:fetch",
+        fetch="sim2edge.ingest.others:fetch",
         deliver="sim2edge.ingest.deliver:deliver_folder",
     ),
     instead_of="capture",

@@ -16,10 +16,11 @@ from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.drives import Origin, name_drives, origin_of
 from sim2edge.ingest.log_files import LogFiles, group_logs
 from sim2edge.ingest.report import LogReport, Report, report_log, report_refused
-from sim2edge.ingest.twins import Fingerprint, Known, fingerprint_of
+from sim2edge.ingest.twins import fingerprint_of
 from sim2edge.ingest.understand import floor_at, understand
 from sim2edge.ingest.write_episode import declare_origin, write_episode
 from sim2edge.manifest import File
+from sim2edge.repeats import Fingerprint, Known
 from sim2edge.stage import Progress
 
 OTHERS_NAMED = 3

@@ -43,12 +43,13 @@ def _deliver_logs(bus: Bus, batch: str, folder: Path, config: IngestConfig, prog
     if left_out:
         progress.log(f"not logs, left out: {', '.join(left_out)}")
     from sim2edge.ingest.batch import go_through
-    from sim2edge.ingest.other_batches import read_others, refuse_repeated
+    from sim2edge.ingest.others import REFS
     from sim2edge.ingest.sqlite_bag import JOURNAL
+    from sim2edge.other_batches import read_others, refuse_repeated
 
     sources = [describe(folder, path) for path in files]
     found = go_through(batch, folder, sources, config, progress, output=None)
-    refuse_repeated(found.fingerprints, read_others(bus, batch))
+    refuse_repeated(found.fingerprints, read_others(bus, batch, REFS))
     for log in found.logs:  # the stage does not see a journal, which is no part of the delivery
         if log.salvaged and JOURNAL in log.salvaged.reason:
             progress.log(f"{log.file}: {log.salvaged.reason}: {log.salvaged.messages} messages are taken")

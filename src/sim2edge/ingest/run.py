@@ -21,9 +21,9 @@ def run(job: Job[IngestConfig]) -> Outcome:
         BadInput: a log is bad (with `skip_bad`: all are bad), or is in another batch.
     """
     from sim2edge.ingest.batch import go_through
-    from sim2edge.ingest.other_batches import FILE, load_others, refuse_repeated
     from sim2edge.ingest.report import Report
-    from sim2edge.ingest.twins import Fingerprints
+    from sim2edge.other_batches import FILE, load_others, refuse_repeated
+    from sim2edge.repeats import Fingerprints
 
     assert job.source is not None  # noqa: S101 (the stage declares a source; for the type checker)
     ready = parse_ready((job.source / READY).read_bytes(), job.partition)
