@@ -67,9 +67,14 @@ def check_settings_of_batch(bus: Bus, stage: Stage, config: StageConfig, batch: 
 
 def describe(differences: Mapping[str, tuple[Any, Any]]) -> str:
     """Return the differences in one line: `episodes 250, now 4`."""
-    shown = [f"{name} {old}, now {new}" for name, (old, new) in list(differences.items())[:MAX_NAMED]]
+    named = list(differences.items())[:MAX_NAMED]
+    shown = [f"{name} {_or_empty(old)}, now {_or_empty(new)}" for name, (old, new) in named]
     more = [f"and {len(differences) - MAX_NAMED} more"] if len(differences) > MAX_NAMED else []
     return "; ".join([*shown, *more])
+
+
+def _or_empty(value: Any) -> Any:
+    return "empty" if value in ("", (), [], {}) else value
 
 
 def choose_ref(bus: Bus, stage: Stage, manifest: Manifest, config: StageConfig, *, replace: bool) -> str | None:

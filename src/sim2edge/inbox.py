@@ -32,7 +32,7 @@ from sim2edge.manifest import File, check_partition
 from sim2edge.stage import Stage
 
 READY = "READY.json"
-LOG_SUFFIXES = (".mcap", ".mcap.zstd", ".mcap.zst", ".db3", ".db3.zstd", ".bag")
+LOG_SUFFIXES = (".mcap", ".mcap.zstd", ".mcap.zst", ".db3", ".db3.zstd", ".db3.zst", ".bag")
 """Endings of the logs that a batch consists of."""
 BAG_METADATA = "metadata.yaml"
 """Makes one log of the files of a ROS 2 bag beside it."""

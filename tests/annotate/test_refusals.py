@@ -43,6 +43,9 @@ WRONG = {
     "bbox: all are within 0..1": lambda c: c | {
         "annotations": [make_annotation(n, n, bbox=[0.1, 0.1, 0.4, 0.4]) for n in (1, 2, 3, 4)]
     },
+    "bbox: 1 of 5 are within 0..1.5": lambda c: c | {
+        "annotations": [*c["annotations"], make_annotation(9, 1, bbox=[-0.01, 0.1, 1.02, 0.4])]
+    },
     "annotations: expected a list": lambda c: c | {"annotations": {}},
     "images: entry 0 is not an object": lambda c: c | {"images": [3]},
     "images: none": lambda c: c | {"images": []},
@@ -57,6 +60,13 @@ def test_what_is_ambiguous_refuses_the_batch(tmp_path, annotate, expected):
     message = refusal(annotate, folder)
     assert message.startswith(FILE)
     assert expected in message
+
+
+def test_fewer_tiny_boxes_are_taken(tmp_path, annotate):
+    coco = make_coco()
+    boxes = [make_annotation(10 + n, 1 + n % 4, bbox=[10 + n, 20, 30, 30]) for n in range(8)]
+    coco["annotations"] += [*boxes, make_annotation(30, 1, bbox=[0, 0, 1, 1.5])]
+    assert len(annotate(write_folder(tmp_path / "labels", coco), max_quarantined_fraction=1).rows) >= 3
 
 
 def test_a_folder_without_coco_says_what_to_do(tmp_path, annotate):

@@ -96,3 +96,21 @@ def test_pieces_are_joined_by_declaration_and_by_continuity():
     assert keys["c"] == "c"
     assert keys["d"] == keys["e"] == "d"
     assert keys["f"] == keys["g"] == keys["a"] == keys["b"]
+
+
+@pytest.mark.parametrize(
+    ("other", "joined"),
+    [
+        (Piece("b", "x_2026-11-30-12-00-10", moment(20.5, None), moment(30, None)), True),
+        (Piece("b", "x_2026-11-30-12-30-00", moment(1800, None), moment(1810, None)), False),  # much later
+        (Piece("b", "y_2026-11-30-12-00-10", moment(20.5, None), moment(30, None)), False),  # of another robot
+        (Piece("b", "x_2026-11-30-12-00-10", moment(20.5, 99.0), moment(30, 99.0)), False),  # elsewhere
+        (Piece("b", "hall", moment(20.5, None), moment(30, None)), False),
+        (Piece("b", None, moment(20.5, None), moment(30, None)), False),
+    ],
+)
+def test_pieces_in_several_batches_whose_recorder_dates_each(other, joined):
+    first_x = other.first.x_m and 0.0
+    keys = find_drives([other, Piece("a", "x_2026-11-30-12-00-00", moment(10, first_x), moment(20, first_x))])
+    assert (keys["a"] == keys["b"]) is joined
+    assert keys["a"] == "x_2026-11-30-12-00-00"

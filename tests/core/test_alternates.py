@@ -7,7 +7,7 @@ import pytest
 
 from sim2edge import plan as plans
 from sim2edge import runner
-from sim2edge.alternates import is_alternate
+from sim2edge.alternates import describe, is_alternate
 from sim2edge.errors import BadInput
 from sim2edge.progress import JsonProgress
 
@@ -96,3 +96,9 @@ def test_a_new_version_of_a_stage_with_the_same_settings_takes_its_place(bus, ba
     frames = make(bus, "clean")
     assert frames.version == 9
     assert refs(bus)["frames/demo-1"] == frames.reference
+
+
+def test_an_empty_setting_is_named_so():
+    assert describe({"floor": ("wood", ""), "classes": ({}, {"Man": "person"}), "copies": (0, 2)}) == (
+        "floor wood, now empty; classes empty, now {'Man': 'person'}; copies 0, now 2"
+    )

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import tempfile
+from contextlib import closing
 
 import pytest
 import yaml
@@ -207,6 +208,38 @@ def test_a_database_of_something_else(tmp_path):
         understand(tmp_path / "a.db3", IngestConfig())
 
 
+@pytest.fixture
+def unclosed(folder):
+    """The bag of a recorder that was killed: its last messages are in the journal only."""
+    path = write_ros2(folder.parent / "drive", robot_drive(TICKS)) / "drive.db3"
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("INSERT INTO messages (topic_id, timestamp, data) SELECT topic_id, timestamp, data FROM messages")
+    database.commit()
+    for suffix in ("", "-wal"):
+        (folder / f"a.db3{suffix}").write_bytes(path.with_name(f"drive.db3{suffix}").read_bytes())
+    database.close()
+    return folder
+
+
+def test_a_database_with_messages_in_its_journal(unclosed, ingest):
+    refused = ingest(unclosed)
+    assert refused.code == 2
+    assert "a.db3: truncated (a.db3-wal beside it has messages that are not in the file: `sqlite3 a.db3" in refused.err
+    result = ingest(unclosed, "skip_bad=true")
+    assert any("a.db3-wal beside it has messages" in line for line in result.lines)
+
+
+def test_a_database_whose_journal_was_taken_over(unclosed, expected):
+    with closing(sqlite3.connect(unclosed / "a.db3")) as database:
+        assert database.execute("SELECT count(*) FROM messages").fetchone()[0] == 2 * len(list(robot_drive(TICKS)))
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        database.execute("DELETE FROM messages WHERE id > (SELECT count(*) / 2 FROM messages)")
+        database.commit()
+    (unclosed / "a.db3-wal").write_bytes(b"")
+    assert content_of(unclosed / "a.db3") == expected
+
+
 def test_a_damaged_database_is_one_line(tmp_path):
     path = write_ros2(tmp_path / "drive", robot_drive(TICKS)) / "drive.db3"
     data = bytearray(path.read_bytes())
@@ -247,7 +280,7 @@ def test_metadata_and_files_that_differ(tmp_path):
         understand(bag, IngestConfig())
 
 
-@pytest.mark.parametrize("name", ["a.mcap.zst", "a.db3.zstd"])
+@pytest.mark.parametrize("name", ["a.mcap.zst", "a.db3.zstd", "a.db3.zst"])
 def test_a_small_file_must_not_unpack_to_a_huge_one(tmp_path, name):
     start = b"\x89MCAP0\r\n" if ".mcap" in name else b"SQLite format 3\0"
     (tmp_path / name).write_bytes(zstandard.compress(start + bytes(3_000_000)))

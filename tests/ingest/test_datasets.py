@@ -19,6 +19,7 @@ from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.datasets.convert import as_logs
 from sim2edge.ingest.messages import reader_for
 from sim2edge.ingest.read_log import Limits, LogReader
+from sim2edge.ingest.session import session_of
 
 SCALES = ("dataset.full_speed_m_s=2", "dataset.full_turn_rad_s=3")
 Messages = dict[str, list[tuple[int, object]]]
@@ -248,6 +249,21 @@ def test_a_record_whose_time_does_not_rise_is_named(tmp_path, third):
     )
     made = Converted(tub, *SCALES, "skip_bad=true")
     assert [len(log["image"]) for log in made.logs.values()] == [3]
+
+
+def test_the_drives_of_a_session_tell_that_they_are_of_one(tmp_path):
+    times = [(0, "s/1"), (50, "s/1"), (20_000, "s/1"), (60_000, "s_1")]
+    records = [record(number, name, START_MS + time) for number, (time, name) in enumerate(times)]
+    for tub in "ab":
+        write_tub(tmp_path / "data" / tub, [*records, record(4 + (tub == "b"), "s/1", START_MS + 90_000)])
+    with as_logs(tmp_path / "data", load(IngestConfig, "ingest", None, SCALES), Heard()) as logs:
+        found = {path.relative_to(logs).as_posix(): session_of(path) for path in logs.rglob("*.mcap")}
+        cut(logs / "a/session_s_1.001.mcap")
+        assert session_of(logs / "a/session_s_1.001.mcap") is None
+    assert found["a/session_s_1.001.mcap"] == found["a/session_s_1.002.mcap"] == found["a/session_s_1.004.mcap"]
+    assert len({found[f"{tub}/session_s_1.00{n}.mcap"] for tub in "ab" for n in (1, 3)}) == 4
+    write_bag(tmp_path / "a.mcap", robot_drive(2))
+    assert session_of(tmp_path / "a.mcap") is None
 
 
 def test_a_car_turns_by_its_steering(tmp_path):

@@ -1,6 +1,7 @@
 """Pieces of one drive are told from drives of their own: by the config, by names, by time and pose."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from ingest.foreign_logs import START_NS, TICK_NS, header, robot_drive, write_bag
@@ -49,6 +50,40 @@ def test_numbered_names_need_no_pose_but_the_time():
     assert groups(origin("run_1.mcap"), origin("run_2.mcap", NOW + 3600)) == [None, None]
     assert groups(origin("x/a_0.mcap"), origin("y/a_1.mcap", NOW + 61, at=40.0)) == [None, None]
     assert groups(origin("sim_0.mcap", 0.0), origin("sim_1.mcap", 0.0)) == [None, None]
+
+
+def test_numbers_may_follow_letters_directly():
+    assert groups(origin("x1.bag", to=None), origin("x2.bag", NOW + 60, at=None)) == ["id-x1.bag"] * 2
+    assert groups(origin("run9.mcap", to=None), origin("run10.mcap", NOW + 69, at=None)) == ["id-run9.mcap"] * 2
+    assert groups(origin("run9.mcap"), origin("run10.mcap", NOW + 3600)) == [None, None]
+    assert groups(origin("x1.bag", to=None), origin("y2.bag", NOW + 60, at=None)) == [None, None]
+
+
+SPLIT = "2026-11-30-12-{}_{}.bag"
+"""As `rosbag record --split` names the pieces, each with its own date."""
+
+
+def test_pieces_with_dates_of_their_own_are_one_drive():
+    pieces = [origin(SPLIT.format(f"0{n}-00", n), NOW + 60 * n, at=None, to=None) for n in range(3)]
+    assert groups(*pieces) == groups(*reversed(pieces)) == ["2026-11-30-12-00-00"] * 3
+    moving = [origin(f"b_{SPLIT.format(f'0{n}-00', n)}", NOW + 60 * n, at=0.0, to=90.0) for n in range(2)]
+    assert groups(*moving) == ["b_2026-11-30-12-00-00"] * 2
+
+
+def test_recordings_with_dates_that_do_not_follow_each_other_are_drives_of_their_own():
+    later = origin(SPLIT.format("09-00", 1), NOW + 540, at=None, to=None)
+    assert groups(origin(SPLIT.format("00-00", 0), to=None), later) == ["2026-11-30-12-00-00", "2026-11-30-12-09-00"]
+    other = origin("left_" + SPLIT.format("01-00", 1), NOW + 60, at=None)
+    assert groups(origin("right_" + SPLIT.format("00-00", 0), to=None), other) == [
+        "right_2026-11-30-12-00-00",
+        "left_2026-11-30-12-01-00",
+    ]
+
+
+def test_pieces_of_one_session_are_one_drive_however_long_the_pause():
+    one, other = (replace(origin(f"s.00{n}.mcap", NOW + 900 * n), session="a") for n in (1, 2))
+    assert groups(one, other) == ["id-s.001.mcap"] * 2
+    assert groups(one, replace(other, session="b")) == [None, None]
 
 
 def test_a_recorders_own_name_with_a_date_is_a_drive_in_every_batch():

@@ -176,6 +176,13 @@ def test_a_folder_without_logs(folder, refused):
     (folder / "metadata.yaml").write_bytes(b"{}")
     assert ".bag), but 'bag.db3-wal'" in refused(folder)
     assert "not a folder" in refused(folder / "missing")
+    (folder / "labels.json").write_bytes(b"{}")
+    assert refused(folder).strip().endswith("but 'bag.db3-wal'")
+    (folder / "images").mkdir()
+    (folder / "images" / "a.JPG").write_bytes(b"")
+    assert refused(folder).strip().endswith(": pictures with COCO annotations are for `sim2edge annotate`")
+    (folder / "images" / "7_cam_image_array_.jpg").write_bytes(b"")
+    assert refused(folder).strip().endswith("like a tub of donkeycar without its manifest.json: copy the whole tub")
 
 
 @pytest.mark.parametrize(

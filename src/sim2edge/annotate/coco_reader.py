@@ -23,6 +23,10 @@ from sim2edge.recipes.perception_names import CLASSES, FLOORS
 
 SEQUENCE_FIELDS = ("drive", "episode_id", "video_id", "video", "video_name", "sequence", "sequence_id", "seq_id")
 """Fields of an image that name the drive it is of; a number, such as an id, means something in its file only."""
+MAX_FRACTION = 1.5
+"""Largest position or size of a box that is a fraction of the image; a little over 1 for boxes at its edge."""
+FRACTIONS_REFUSED = 0.1
+"""Share of such boxes that refuses a file."""
 ORDER_FIELDS = ("frame", "frame_id", "frame_index", "frame_number")
 
 
@@ -286,11 +290,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _refuse_fractions(images: Any, shown: str) -> None:
-    """Refuse boxes that are all inside one pixel: fractions of the image, as other formats have them.
+    """Refuse boxes within 1.5 pixels of the corner, a tenth or more: fractions of the image, as other formats have.
 
     Raises:
         BadInput: they are.
     """
     boxes = [label.box for image in images for label in image.labels]
-    if boxes and all(0 <= value <= 1 for box in boxes for value in box):
-        raise BadInput(f"{shown}: bbox: all are within 0..1: fractions of the image: COCO has pixels")
+    tiny = sum(min(box[2:]) > 0 and all(abs(value) <= MAX_FRACTION for value in box) for box in boxes)
+    if boxes and tiny >= len(boxes) * FRACTIONS_REFUSED:
+        how = "all" if tiny == len(boxes) else f"{tiny} of {len(boxes)}"
+        raise BadInput(f"{shown}: bbox: {how} are within 0..1.5: fractions of the image: COCO has pixels")

@@ -2,7 +2,8 @@
 
     drives = find_drives(pieces)        # episode id to the key that its split is drawn by
 
-Pieces belong together if they have the same declared drive, or if one begins where and when another ends. An episode
+Pieces belong together if they have the same declared drive, or if one begins where and when another ends; without
+poses, those whose drives differ only by the date in their names, if one begins when another ends. An episode
 of its own is drawn by its id, as are all simulated ones. Ingest finds the pieces within a batch, augment those in
 several batches.
 """
@@ -16,6 +17,10 @@ from sim2edge.frames.continuity import MAX_GAP_S, Moment, continues
 
 DATED = re.compile(r"\d{4}[_-]?\d{2}[_-]?\d{2}[_T-]?\d{2}[_-]?\d{2}[_-]?\d{2}")
 """Date and time in a name: no two drives have the same."""
+
+
+MAX_DATED_GAP_S = 10.0
+"""Longest pause, or overlap, between pieces without poses that a recorder named by their dates, seconds."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +59,28 @@ def find_drives(pieces: Sequence[Piece], links: Iterable[tuple[int, int]] = ()) 
 
 
 def _join_continued(pieces: Sequence[Piece], sets: "_Sets") -> None:
+    widest = max(MAX_GAP_S, MAX_DATED_GAP_S)
     starts = sorted((piece.first.time_s, number) for number, piece in enumerate(pieces) if piece.first)
     times = [time for time, _ in starts]
     for number, piece in enumerate(pieces):
         if piece.last is None:
             continue
-        low = bisect_left(times, piece.last.time_s - MAX_GAP_S)
-        for _, other in starts[low : bisect_right(times, piece.last.time_s + MAX_GAP_S)]:
+        low = bisect_left(times, piece.last.time_s - widest)
+        for _, other in starts[low : bisect_right(times, piece.last.time_s + widest)]:
             first = pieces[other].first
-            if other != number and first is not None and continues(piece.last, first):
+            if other == number or first is None:
+                continue
+            if continues(piece.last, first) or _split_by_date(piece, pieces[other]):
                 sets.join(number, other)
+
+
+def _split_by_date(piece: Piece, other: Piece) -> bool:
+    """Return whether two pieces, one after the other, can be told by their names only: `rosbag record --split`."""
+    if piece.drive is None or other.drive is None or not DATED.search(piece.drive):
+        return False
+    if any(each and each.x_m is not None for each in (piece.last, other.first)):
+        return False
+    return DATED.sub("", piece.drive) == DATED.sub("", other.drive) and piece.drive <= other.drive
 
 
 class _Sets:

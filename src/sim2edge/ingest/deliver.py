@@ -7,16 +7,20 @@ folder, as its target may be elsewhere.
 """
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
-from sim2edge.inbox import LOG_SUFFIXES, MAX_FILES, check_path, check_size, deliver, describe
+from sim2edge.inbox import LOG_SUFFIXES, MAX_FILES, PICTURE_SUFFIXES, check_path, check_size, deliver, describe
 from sim2edge.ingest.config import IngestConfig
 from sim2edge.ingest.log_files import choose_files
 from sim2edge.manifest import check_partition
 from sim2edge.stage import Progress
+
+TUB_PICTURE = re.compile(r"\d+_cam_image_array_\.jpg")
+"""Name of a picture in a tub of donkeycar."""
 
 
 def deliver_folder(bus: Bus, batch: str, folder: Path, config: IngestConfig, progress: Progress) -> None:
@@ -40,10 +44,14 @@ def _deliver_logs(bus: Bus, batch: str, folder: Path, config: IngestConfig, prog
         progress.log(f"not logs, left out: {', '.join(left_out)}")
     from sim2edge.ingest.batch import go_through
     from sim2edge.ingest.other_batches import read_others, refuse_repeated
+    from sim2edge.ingest.sqlite_bag import JOURNAL
 
     sources = [describe(folder, path) for path in files]
     found = go_through(batch, folder, sources, config, progress, output=None)
     refuse_repeated(found.fingerprints, read_others(bus, batch))
+    for log in found.logs:  # the stage does not see a journal, which is no part of the delivery
+        if log.salvaged and JOURNAL in log.salvaged.reason:
+            progress.log(f"{log.file}: {log.salvaged.reason}: {log.salvaged.messages} messages are taken")
     ready = deliver(bus, batch, folder, sources)
     progress.log(f"delivered to inbox/{batch}", files=len(files), ready=ready[:12])
 
@@ -60,12 +68,25 @@ def find_logs(folder: Path, config: IngestConfig) -> tuple[list[str], list[str]]
     logs, others = choose_files(found)
     if not logs:
         kinds = ", ".join(LOG_SUFFIXES)
-        raise BadInput(f"{folder}: has no logs ({kinds})" + (f", but {others[0]!r}" if others else ""))
+        raise BadInput(f"{folder}: has no logs ({kinds})" + (f", but {others[0]!r}{hint(others)}" if others else ""))
     if len(logs) > MAX_FILES:
         raise BadInput(f"{folder}: {len(logs)} logs, a batch has at most {MAX_FILES}")
     for path in logs:
         check_size(check_path(path), (folder / path).stat().st_size, config)
     return logs, others
+
+
+def hint(paths: Sequence[str]) -> str:
+    """Return what a folder without logs may be, and what to do; empty: nothing is known."""
+    names = [PurePosixPath(path).name for path in paths]
+    if any(name.endswith(".catalog") or TUB_PICTURE.fullmatch(name) for name in names):
+        if "manifest.json" not in names:
+            return ": looks like a tub of donkeycar without its manifest.json: copy the whole tub"
+        return ""
+    pictures = any(name.lower().endswith(PICTURE_SUFFIXES) for name in names)
+    if pictures and any(name.endswith(".json") for name in names):
+        return ": pictures with COCO annotations are for `sim2edge annotate`"
+    return ""
 
 
 def _walk(folder: Path) -> Iterator[str]:

@@ -3,11 +3,13 @@
     drives = name_drives(origins, config)       # for each log the drive it is a piece of; None: a drive of its own
 
 A drive is named by the config, by a pattern on file names, or by the date in a recorder's own file name; otherwise
-logs are pieces of one drive if they are numbered in their names and one follows the other, or if one begins when and
-where another ends. The clock may show any time here; between batches augment compares dates.
+logs are pieces of one drive if they are numbered in their names and one follows the other, if they were made of one
+session of a dataset, or if one begins when and where another ends. The clock may show any time here; between batches
+augment compares dates.
 """
 
 import re
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,13 +21,16 @@ from sim2edge.frames.continuity import Moment
 from sim2edge.frames.drives import DATED, Piece, find_drives
 from sim2edge.inbox import LOG_SUFFIXES
 from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.session import session_of
 from sim2edge.ingest.understand import Understood
 
 MAX_NUMBERED_GAP_S = 10.0
 """Longest pause, or overlap, between logs whose names are numbered, seconds."""
 FIRST_DATE_S = 1e9
 """Earlier times (before September 2001) are of a clock that shows no date, such as simulated time."""
-NUMBERED = re.compile(r"(.+?)[_-](\d{1,6})")
+RECORDED = re.compile(r"(.+?)[_-]\d{1,6}")
+"""A recorder's name of a piece: that of the recording, and the number of the piece."""
+NUMBERED = re.compile(r"(|.*\D)(\d{1,6})")
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Origin:
     path: str
     first: Moment
     last: Moment
+    session: str | None = None
+    """The session of a dataset that it was made of."""
 
     @property
     def recorded_from_s(self) -> float | None:
@@ -46,7 +53,7 @@ class Origin:
 def origin_of(episode_id: str, path: str, understood: Understood) -> Origin:
     """Return where and when the first and the last tick of a log were recorded."""
     first, last = (_moment(understood, tick) for tick in (0, -1))
-    return Origin(episode_id, path, first, last)
+    return Origin(episode_id, path, first, last, session_of(understood.log.path))
 
 
 def _moment(understood: Understood, tick: int) -> Moment:
@@ -63,7 +70,7 @@ def name_drives(origins: Sequence[Origin], config: IngestConfig) -> list[str | N
     pieces = [
         Piece(each.episode_id, drive, each.first, each.last) for each, drive in zip(origins, declared, strict=True)
     ]
-    keys = find_drives(pieces, _numbered(origins))
+    keys = find_drives(pieces, [*_numbered(origins), *_of_one_session(origins)])
     shared = Counter(keys.values())
     return [
         keys[each.episode_id] if drive is not None or shared[keys[each.episode_id]] > 1 else None
@@ -77,8 +84,8 @@ def _declared(path: str, config: IngestConfig) -> str | None:
     if config.drive_pattern:
         match = re.search(config.drive_pattern, path)
         return match[1] if match else None
-    numbered = NUMBERED.fullmatch(_stem(path))
-    return numbered[1] if numbered and DATED.search(numbered[1]) else None
+    recorded = RECORDED.fullmatch(_stem(path))
+    return recorded[1] if recorded and DATED.search(recorded[1]) else None
 
 
 def _stem(path: str) -> str:
@@ -88,14 +95,27 @@ def _stem(path: str) -> str:
 
 
 def _numbered(origins: Sequence[Origin]) -> Iterator[tuple[int, int]]:
-    """Yield logs whose names have consecutive numbers, if one begins when the other ends."""
-    known: dict[tuple[str, str, int], int] = {}
+    """Yield logs whose names have consecutive numbers, if one begins when the other ends.
+
+    Dates in names do not count: `rosbag record --split` gives each piece its own.
+    """
+    known: dict[tuple[str, str, int], list[tuple[float, int]]] = {}
     for at, origin in enumerate(origins):
-        if match := NUMBERED.fullmatch(_stem(origin.path)):
-            known[str(PurePosixPath(origin.path).parent), match[1], int(match[2])] = at
-    for (folder, name, number), at in known.items():
-        after = known.get((folder, name, number + 1))
-        if after is not None:
-            gap_s = origins[after].first.time_s - origins[at].last.time_s
-            if abs(gap_s) <= MAX_NUMBERED_GAP_S:
-                yield at, after
+        if match := NUMBERED.fullmatch(DATED.sub("", _stem(origin.path))):
+            key = str(PurePosixPath(origin.path).parent), match[1], int(match[2])
+            insort(known.setdefault(key, []), (origin.first.time_s, at))
+    for (folder, name, number), logs in known.items():
+        after = known.get((folder, name, number + 1), [])
+        for _, at in logs:
+            end_s = origins[at].last.time_s
+            low = bisect_left(after, (end_s - MAX_NUMBERED_GAP_S, 0))
+            high = bisect_right(after, (end_s + MAX_NUMBERED_GAP_S, len(origins)))
+            yield from ((at, other) for _, other in after[low:high])
+
+
+def _of_one_session(origins: Sequence[Origin]) -> Iterator[tuple[int, int]]:
+    """Yield logs that were made of one session, however long the pause between them."""
+    first: dict[str, int] = {}
+    for at, origin in enumerate(origins):
+        if origin.session is not None:
+            yield first.setdefault(origin.session, at), at

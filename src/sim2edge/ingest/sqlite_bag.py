@@ -2,7 +2,8 @@
 
     for schema, channel, message in read_sqlite(path):
 
-The file is opened read-only and never changed. A file that was cut is read up to the first missing page.
+The file is opened read-only and never changed. A file that was cut is read up to the first missing page. The journal of
+a recorder that was killed (`.db3-wal` beside it) is not read: its messages would be missing without a word.
 """
 
 import sqlite3
@@ -19,6 +20,8 @@ from sim2edge.ingest.ros_types import ROS2_MSG, known_definition, ros2_name
 
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
+JOURNAL = "-wal"
+"""What SQLite appends to the name of a file for what is not yet in it."""
 MESSAGES = "SELECT topic_id, timestamp, data FROM messages ORDER BY rowid"
 Topics = dict[int, tuple[Schema, Channel]]
 
@@ -27,10 +30,10 @@ def read_sqlite(path: Path) -> Iterator[Record]:
     """Yield every message with its channel and schema.
 
     Raises:
-        Truncated: the file has fewer pages than its header says.
+        Truncated: the file has fewer pages than its header says, or a journal beside it has more messages.
         BadLog: it is not SQLite, not of a bag, or damaged.
     """
-    claimed, size = _claimed_size(path), path.stat().st_size
+    missing, size = _missing(path), path.stat().st_size
     read = 0
     try:
         with closing(_open(path)) as database:
@@ -42,13 +45,25 @@ def read_sqlite(path: Path) -> Iterator[Record]:
                 yield schema, channel, Message(channel.id, time_ns, data, time_ns, 0)
                 read += len(data)
     except (BadLog, *DAMAGE) as error:
-        if size < claimed:
-            raise Truncated(f"{size} of {claimed} bytes", read, size) from error
+        if missing:
+            raise Truncated(missing, read, size) from error
         if isinstance(error, BadLog):
             raise
         raise BadLog(f"damaged ({words_of(error)})") from error
+    if missing:
+        raise Truncated(missing, read, size)
+
+
+def _missing(path: Path) -> str:
+    """Return in words what the file lacks; empty: nothing."""
+    claimed, size = _claimed_size(path), path.stat().st_size
     if size < claimed:
-        raise Truncated(f"{size} of {claimed} bytes", read, size)
+        return f"{size} of {claimed} bytes"
+    journal = path.with_name(path.name + JOURNAL)
+    if journal.is_file() and journal.stat().st_size:
+        how = f"`sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)'`"
+        return f"{journal.name} beside it has messages that are not in the file: {how} takes them over"
+    return ""
 
 
 def _claimed_size(path: Path) -> int:

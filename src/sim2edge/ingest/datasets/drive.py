@@ -17,11 +17,9 @@ from sim2edge.episodes.formats import CONTROL_SCHEMA
 from sim2edge.episodes.mcap_file import McapFile, json_channel
 from sim2edge.episodes.moment import Command, Pose
 from sim2edge.ingest.config import TopicsConfig
+from sim2edge.ingest.session import METADATA
 
 Floats = NDArray[np.float64]
-
-METADATA = "dataset"
-"""Name of the MCAP metadata record with the origin of a drive."""
 
 
 @dataclass(frozen=True)
