@@ -114,8 +114,18 @@ def test_a_detection_without_a_class_is_named():
         read_detections(Some(detections=[detection(hypothesis("chair", 1)), detection()]))
 
 
-def write_annotated(path, words: str = "Chair 0.9", ticks: int = 5, empty: tuple[int, ...] = (), late_ns: int = 0):
-    """A Foxglove log with its own annotations and nothing else but images; `empty` ticks have no object."""
+def write_annotated(
+    path,
+    words: str = "Chair 0.9",
+    ticks: int = 5,
+    empty: tuple[int, ...] = (),
+    late_ns: int = 0,
+    stamp_late_ns: int = 0,
+):
+    """A Foxglove log with its own annotations and nothing else but images; `empty` ticks have no object.
+
+    Annotations are logged, and stamped, so late.
+    """
     context = foxglove.Context()
     with foxglove.open_mcap(path, context=context, allow_overwrite=True):
         image = channels.RawImageChannel("/camera/image", context=context)
@@ -129,6 +139,7 @@ def write_annotated(path, words: str = "Chair 0.9", ticks: int = 5, empty: tuple
             )
             image.log(raw, log_time=now)
             corners = [messages.Point2(x=x, y=y) for x, y in CORNERS]
+            stamp = messages.Timestamp((now + stamp_late_ns) // 10**9, (now + stamp_late_ns) % 10**9)
             loop = messages.PointsAnnotation(
                 timestamp=stamp, type=messages.PointsAnnotationType.LineLoop, points=corners
             )

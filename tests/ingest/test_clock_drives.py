@@ -1,7 +1,11 @@
 """Clocks that are warped in known ways: every pairing is right, or the log is refused; nothing in between."""
 
 import pytest
-from ingest.clock_drives import Warp, ingest, listed, mixture
+from ingest.clock_drives import Warp, drive, ingest, listed, mixture
+
+from sim2edge.ingest.config import IngestConfig
+from sim2edge.ingest.mcap_reader import BadLog
+from sim2edge.ingest.understand import choose_ticks
 
 KNOWN = dict(listed())
 TAKEN = (
@@ -56,3 +60,40 @@ def test_commands_with_stamps_need_no_map():
     found = ingest(warp)
     assert found.right
     assert not found.refused
+
+
+def drifting(role, seconds):
+    """A drive of 30 s over which the stamps of a topic move by so much against those of the others."""
+    return Warp(speeds=((0.0, 1 / (1 + seconds / 30)),), other_clock=role, stamped_commands=True)
+
+
+@pytest.mark.parametrize("role", ["scan", "image", "pose"])
+@pytest.mark.parametrize("seconds", [0.16, -0.16, 0.2, 0.24])
+def test_a_topic_that_drifts_is_refused(role, seconds):
+    assert f"/{role}: its stamps are of another clock" in ingest(drifting(role, seconds)).refused
+
+
+@pytest.mark.parametrize(
+    "warp",
+    [
+        drifting("scan", 0.12), drifting("scan", -0.12),
+        Warp(jitter_s={"image": 0.2}, stamped_commands=True, labels=""),
+        Warp(jitter_s={"scan": 0.2, "image": 0.1}, stamped_commands=True, labels="", seed=3),
+    ],
+)  # fmt: skip
+def test_a_small_drift_and_jitter_are_taken(warp):
+    assert not ingest(warp).refused
+
+
+@pytest.mark.parametrize("unit", [0, 1e-6, 1e-3])
+def test_stamps_that_hardly_advance_are_refused(unit):
+    streams = drive(Warp(stamped_commands=True, labels=""))
+    for stream in streams.values():
+        stream.stamps = [1_000_000_000 + round((stamp - min(stream.stamps)) * unit) for stamp in stream.stamps]
+    with pytest.raises(BadLog, match=r"^/image: its stamps advance by 0.* s in 29.9.* s of log time: set the stamp of"):
+        choose_ticks(streams, IngestConfig())
+
+
+@pytest.mark.parametrize("warp", [Warp(speeds=((0.0, 0.05),)), Warp(pauses=((14.0, 3600.0),), stamped_commands=True)])
+def test_slow_simulated_time_and_a_long_pause_are_taken(warp):
+    assert not ingest(warp).refused

@@ -239,6 +239,18 @@ def test_a_pause_and_a_clock_set_back_begin_a_new_drive(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("third", [50, 20])
+def test_a_record_whose_time_does_not_rise_is_named(tmp_path, third):
+    records = [record(number, time_ms=START_MS + time) for number, time in enumerate((0, 50, third, 150))]
+    tub = write_tub(tmp_path / "tub", records)
+    assert refused(tub, *SCALES) == (
+        f"catalog_0.catalog: line 3: _timestamp_ms: {START_MS + third}, after {START_MS + 50} in the record before "
+        "(catalog_0.catalog: line 2): expected times that rise (skip_bad=true leaves bad records out)"
+    )
+    made = Converted(tub, *SCALES, "skip_bad=true")
+    assert [len(log["image"]) for log in made.logs.values()] == [3]
+
+
 def test_the_drives_of_a_session_tell_that_they_are_of_one(tmp_path):
     times = [(0, "s/1"), (50, "s/1"), (20_000, "s/1"), (60_000, "s_1")]
     records = [record(number, name, START_MS + time) for number, (time, name) in enumerate(times)]

@@ -121,7 +121,7 @@ def test_another_config_makes_another_artifact_of_the_same_delivery(ingest, drop
     first = ingest().committed["reference"]
     refused = ingest("floor=wood")
     assert refused.code == cli.EXIT_BAD_INPUT
-    assert "made with other settings (floor , now wood): name another batch, or replace it" in refused.err
+    assert "made with other settings (floor empty, now wood): name another batch, or replace it" in refused.err
     assert ingest("floor=wood", "--replace").committed["reference"] != first
 
 

@@ -36,8 +36,10 @@ def check(*boxes: dict, messages: int = 12) -> list[Labels | None]:
         ({"distance_m": 0.0}, "distance_m is 0: expected metres from the camera, more than 0"),
         ({"distance_m": -1.0}, "distance_m is -1"),
         ({"distance_m": 1500.0}, "distance_m is 1500: expected metres"),
-        ({"bearing_rad": 23.0}, "bearing_rad is 23: expected radians from -pi to pi"),
+        ({"bearing_rad": 23.0}, "bearing_rad is 23: expected radians from the camera's direction, at most 2;"),
         ({"bearing_rad": 5.9}, "bearing_rad is 5.9: expected radians"),
+        ({"bearing_rad": 2.7}, "bearing_rad is 2.7: expected radians"),
+        ({"bearing_rad": 3.3, "truncation": 0.9}, "bearing_rad is 3.3: expected radians .* at most 3.14"),
     ],
 )
 def test_labels_in_another_convention(change, message):
@@ -52,6 +54,12 @@ def test_one_wrong_box_costs_its_message_only():
     many[7] = labels(LEFT, LEFT | {"distance_m": 0.0})
     kept = drop_wrong_labels("/labels", many, SIZE)
     assert [number for number, label in enumerate(kept) if label is None] == [7]
+
+
+def test_a_box_that_is_twice_in_a_message_counts_once():
+    near = LEFT | {"x_max": 181.0}
+    (kept,) = check(LEFT, near, LEFT, messages=1)
+    assert kept == labels(LEFT, near)
 
 
 def test_few_messages_with_boxes_count_among_themselves():
@@ -69,7 +77,8 @@ def test_few_messages_with_boxes_count_among_themselves():
         LEFT | {"x_min": -30.0},  # beyond the edge: clean decides
         LEFT | {"x_min": 0.0, "y_min": 0.0, "x_max": 640.0, "y_max": 480.0},
         LEFT | {"x_min": 0.0, "y_min": 0.0, "x_max": 12.0, "y_max": 2.0},
-        LEFT | {"bearing_rad": 3.1416},
+        LEFT | {"bearing_rad": 1.9},  # a wide fisheye camera
+        LEFT | {"bearing_rad": 3.1416, "truncation": 0.9},  # its middle is behind the robot
         LEFT | {"distance_m": 0.05},
     ],
 )

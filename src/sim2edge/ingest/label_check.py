@@ -24,7 +24,9 @@ MAX_HIDDEN = 0.3
 """Of an object of which more is hidden or outside the image the visible part may be on the other side."""
 MIN_SIDED, MAX_CONTRARY = 5, 0.5
 """Bearings are refused if more than this share of at least so many contradict the side of their box."""
-MAX_BEARING_RAD = 3.1417
+MAX_BEARING_RAD = 2.0
+"""Of an object in the image, of a wide fisheye camera, too; of one that is mostly hidden, half a turn."""
+HALF_TURN_RAD = 3.1417
 MAX_DISTANCE_M = 1000.0
 MANY_BOXES = 100
 QUARTER = 0.51
@@ -32,6 +34,8 @@ QUARTER = 0.51
 
 def drop_wrong_labels(topic: str, labels: Sequence[Labels | None], size: Size) -> list[Labels | None]:
     """Return the labels, None for each message with a wrong box; `size` is that of the images.
+
+    A box that is twice in a message is there once.
 
     Raises:
         BadLog: more than `MAX_WRONG_SHARE` of the messages with boxes are wrong; names the first box.
@@ -41,9 +45,14 @@ def drop_wrong_labels(topic: str, labels: Sequence[Labels | None], size: Size) -
     if wrong > MAX_WRONG_SHARE * boxed:
         number, problem = next((number, problem) for number, problem in enumerate(problems) if problem)
         raise BadLog(f"{topic}: message {number}: {problem}; so in {wrong} of {boxed} messages with boxes")
-    kept = [None if problem else label for label, problem in zip(labels, problems, strict=True)]
+    kept = [None if problem else _without_doubles(label) for label, problem in zip(labels, problems, strict=True)]
     check_sides(topic, kept, size)
     return kept
+
+
+def _without_doubles(labels: Labels | None) -> Labels | None:
+    boxes = tuple(dict.fromkeys(labels.boxes)) if labels is not None else ()
+    return labels if labels is None or len(boxes) == len(labels.boxes) else labels.model_copy(update={"boxes": boxes})
 
 
 def check_sides(topic: str, labels: Sequence[Labels | None], size: Size) -> None:
@@ -71,10 +80,14 @@ def check_sides(topic: str, labels: Sequence[Labels | None], size: Size) -> None
 
 def side_of(box: LabelledBox, size: Size) -> int:
     """Return 1 for a box left of the image's middle, -1 for one on the right, 0 if that is not certain."""
-    if max(box.occlusion, box.truncation) > MAX_HIDDEN:
+    if _mostly_hidden(box):
         return 0
     middle = (box.x_min + box.x_max) / 2 / size[0]
     return int(middle < 0.5 - SIDE_SHARE) - int(middle > 0.5 + SIDE_SHARE)
+
+
+def _mostly_hidden(box: LabelledBox) -> bool:
+    return max(box.occlusion, box.truncation) > MAX_HIDDEN
 
 
 def labels_problem(labels: Labels, size: Size) -> str:
@@ -104,8 +117,9 @@ def _corner_problem(box: LabelledBox, size: Size) -> str:
 def _place_problem(box: LabelledBox) -> str:
     if box.distance_m is not None and not 0 < box.distance_m <= MAX_DISTANCE_M:
         return f"distance_m is {box.distance_m:g}: expected metres from the camera, more than 0"
-    if abs(box.bearing_rad or 0) > MAX_BEARING_RAD:
-        return f"bearing_rad is {box.bearing_rad:g}: expected radians from -pi to pi"
+    most = HALF_TURN_RAD if _mostly_hidden(box) else MAX_BEARING_RAD
+    if abs(box.bearing_rad or 0) > most:
+        return f"bearing_rad is {box.bearing_rad:g}: expected radians from the camera's direction, at most {most:.3g}"
     return ""
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sim2edge.ingest.clock import KNOT_NS, ClockMap, Floats, Mask, Times, Track, longest_rising, steps_back
+from sim2edge.ingest.clock import KNOT_NS, SMOOTHED, ClockMap, Floats, Mask, Times, Track, longest_rising, steps_back
+from sim2edge.ingest.clock_steps import check_advances, check_pauses
 from sim2edge.ingest.config import Role
 from sim2edge.ingest.mcap_reader import BadLog
-from sim2edge.ingest.place_labels import date_labels, place_labels
+from sim2edge.ingest.place_labels import check_stamped, date_labels, place_labels
 from sim2edge.ingest.source_log import Stream
 
 STEADY: tuple[Role, ...] = ("pose", "scan", "image")
@@ -25,6 +26,8 @@ MAX_LATE_NS = 250_000_000
 """Largest difference of two topics in how long after its stamp a message is logged; a larger one is another clock."""
 MAX_CHANGE_NS = 150_000_000
 """Largest change of that difference within a log."""
+PARTS = 10
+"""Parts of a log whose medians are compared, so that a drift shows that is small in each message."""
 MAX_DOUBTFUL = 0.1
 """Largest share of a topic's messages that are left out because they exceed these."""
 MAX_OUT_OF_ORDER = 0.01
@@ -67,6 +70,8 @@ class Placed:
     """How much later than those of the quickest topic a role's messages are logged, the median."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Messages left out because of their times, by topic."""
+    notes: list[str] = field(default_factory=list)
+    """What an operator should know."""
 
     def put(self, role: Role, stream: Stream, order: Times, times: Times) -> None:
         """Set the messages of a role, and count those that are left out."""
@@ -93,12 +98,17 @@ def place(streams: Mapping[Role, Stream], max_gap_ns: float) -> Placed:
             order = _order_logged(stream)
             placed.put(role, stream, order, np.array(stream.log_times, dtype=np.int64)[order])
     for role in (role for role in STEADY if role in streams):
-        _check_pauses(placed, role, streams[role], max_gap_ns)
+        check_pauses(streams[role].topic, placed.clock.name, placed.times[role], placed.numbers[role], max_gap_ns)
     if not bare:
+        images = streams["image"]
+        logged = np.array(images.log_times, dtype=np.int64)[placed.numbers["image"]]
+        check_advances(images.topic, placed.times["image"], logged, max_gap_ns)
         _relate(placed, streams)
-    if "labels" in streams and "labels" not in placed.times:
-        images = streams["image"].log_times, placed.numbers["image"], placed.times["image"]
-        placed.put("labels", streams["labels"], *place_labels(streams["labels"], *images))
+    if "labels" in placed.times:
+        placed.notes += check_stamped(streams["labels"], streams["image"], "log_time" if bare else "stamps")
+    elif "labels" in streams:
+        used = streams["image"].log_times, placed.numbers["image"], placed.times["image"]
+        placed.put("labels", streams["labels"], *place_labels(streams["labels"], *used))
     for role, stream in streams.items():
         _keep_usable(placed, role, stream)
     return placed
@@ -145,16 +155,6 @@ def _jump(topic: str, clock: str, times: Times, order: Times) -> BadLog:
         f"{topic}: the clock ({clock}) jumps back by {-steps[worst] / 1e9:.3f} s after message {order[worst]}: "
         "cut the log there"
     )
-
-
-def _check_pauses(placed: Placed, role: Role, stream: Stream, max_gap_ns: float) -> None:
-    steps = np.diff(placed.times[role])
-    if (steps > max_gap_ns).any():
-        at = int(np.argmax(steps > max_gap_ns))
-        raise BadLog(
-            f"{stream.topic}: the clock ({placed.clock.name}) jumps on by {steps[at] / 1e9:.3f} s after message "
-            f"{placed.numbers[role][at]}: cut the log there, or raise max_gap_s"
-        )
 
 
 def _relate(placed: Placed, streams: Mapping[Role, Stream]) -> None:
@@ -207,6 +207,9 @@ def _compare(
         role: known & ((np.abs(found) > MAX_LATE_NS) | (np.abs(found - levels[role]) > MAX_CHANGE_NS))
         for role, (found, known) in late.items()
     }
+    for role, (found, known) in late.items():
+        if _drift_ns(found[known & ~odd[role]]) > MAX_CHANGE_NS:
+            odd[role] = known
     other = [role for role, wrong in odd.items() if wrong.sum() > MAX_DOUBTFUL * len(wrong)]
     if other:
         found = late[other[0]][0][odd[other[0]]]
@@ -215,6 +218,14 @@ def _compare(
         raise _other_clock(*pair, -found if alone else found)
     for role, wrong in odd.items():
         placed.put(role, streams[role], placed.numbers[role][~wrong], placed.times[role][~wrong])
+
+
+def _drift_ns(late_ns: Floats) -> float:
+    """Return by how much the lateness of a topic changes over a log; 0 if it has too few messages to tell."""
+    if len(late_ns) < PARTS * SMOOTHED:
+        return 0.0
+    levels = [float(np.median(part)) for part in np.array_split(late_ns, PARTS)]
+    return (max(levels) - min(levels)) * PARTS / (PARTS - 1)  # the medians are of the parts' middles
 
 
 def _other_clock(stream: Stream, reference: Stream, late_ns: Floats | None = None) -> BadLog:

@@ -48,7 +48,7 @@ def understand(path: Path, config: IngestConfig) -> Understood:
     placed, ticks = choose_ticks(log.streams, config)
     ticks, looks = drop_undecodable(log, ticks)
     _check_left(ticks, config)
-    notes = check_sensors(log, ticks, looks)
+    notes = *placed.notes, *check_sensors(log, ticks, looks)
     images = placed.times["image"]
     episode = Understood(log, placed, ticks, float(images[-1] - images[0]) / 1e9, notes)
     _check_floors(episode, config)

@@ -66,7 +66,8 @@ class Tub:
             raise BadInput(f"{MANIFEST}: no input '{self._camera}' among: {', '.join(inputs)}: see dataset.image")
         self._steering = self._choose_steering()
         self._actions = inputs[self._steering.linear], inputs[self._steering.angular]
-        self._drives = list(split(self._records(), round(config.max_gap_s * 1000)))
+        gap_ms = round(config.max_gap_s * 1000)
+        self._drives = list(split(self._rising(self._records(), gap_ms), gap_ms))
         if not self._drives:
             bad = f", {len(self._bad)} bad, first: {self._bad[0]}" if self._bad else ""
             raise BadLog(f"{MANIFEST}: no record is left: {self._deleted} are deleted{bad}")
@@ -135,6 +136,17 @@ class Tub:
         if following < self._manifest.following:
             ends = f"the next record is _index {self._manifest.following}, but the catalogs end before {following}"
             self._leave_out(BadLog(f"{MANIFEST}: {ends}: truncated?"))
+
+    def _rising(self, records: Iterable[Record], max_gap_ms: int) -> Iterator[Record]:
+        """Yield the records, without those that are not after the one before; a clock set back further is a pause."""
+        last: Record | None = None
+        for record in records:
+            if last and record.session == last.session and 0 <= last.time_ms - record.time_ms <= max_gap_ms:
+                times = f"{record.time_ms}, after {last.time_ms} in the record before ({last.where})"
+                self._leave_out(BadLog(f"{record.where}: _timestamp_ms: {times}: expected times that rise"))
+            else:
+                yield record
+                last = record
 
     def _leave_out(self, error: BadLog) -> None:
         if not self._config.skip_bad:
