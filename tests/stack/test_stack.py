@@ -149,7 +149,13 @@ def test_roles_are_made_for_an_older_folder_and_changed_while_it_runs(
     assert service.restarts == 0
 
 
-FOREGROUND = "import sys; from sim2edge.cli import main; sys.exit(main(['up', '--only', 's3', '--foreground']))"
+# A shell without job control makes its background jobs, and all their children, ignore SIGINT: not so this one.
+FOREGROUND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from sim2edge.cli import main
+sys.exit(main(["up", "--only", "s3", "--foreground"]))
+"""
 
 
 @pytest.mark.slow
