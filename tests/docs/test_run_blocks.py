@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from docs.blocks import CHECKOUT, Block, shell_blocks
 from docs.coverage_of_blocks import BLOCKS, FIRST, How, Run
-from ingest.foreign_logs import robot_drive, write_bag
+from ingest.foreign_logs import START_NS, TICK_NS, robot_drive, write_bag
 
 from sim2edge.bus import Bus
 from sim2edge.demo.virtual_device import VirtualDevice, write_unseen_frames
@@ -96,7 +96,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, free_range: Callable[[int], 
     for name in ("passwords.json", "connection", "fernet-key", "api-secret-key", "jwt-secret"):  # of docs/kubernetes.md
         (folder / name).write_text(name)
     write_bag(folder / "logs" / "one.mcap", robot_drive())
-    write_bag(folder / "other-logs" / "one.mcap", renamed(robot_drive()))
+    write_bag(folder / "other-logs" / "one.mcap", another_drive())
     mlflow_port, airflow_port = free_ports(2)
     plain = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     ours = {
@@ -117,8 +117,11 @@ def place(tmp_path_factory: pytest.TempPathFactory, free_range: Callable[[int], 
         place.stack().stop()
 
 
-def renamed(sent: Iterator[tuple]) -> list[tuple]:
+def another_drive() -> list[tuple]:
+    """A drive on another day, with other pictures and other names of topics."""
     topics = {"/camera/image_raw/compressed": "/front/image", "/scan": "/laser"}
+    start_ns = START_NS + 86_400_000_000_000
+    sent = [each for each in robot_drive(24, start_ns) if each[2] >= start_ns + 12 * TICK_NS]
     return [(topics.get(topic, topic), *rest) for topic, *rest in sent]
 
 
