@@ -34,6 +34,15 @@ def test_a_labelled_batch_becomes_frames(folder, ingest, partition, s3, capsys, 
     assert np.abs(shown.astype(int) - picture(5)).mean() < 4
 
 
+def test_a_labelled_log_with_a_camera_only_becomes_frames(folder, ingest, partition, s3, capsys, tmp_path):
+    write_foxglove(folder / "car.mcap")
+    assert ingest(folder, *FOXGLOVE_TOPICS, "topics.scan=[]", "topics.pose=[]", "topics.command=[]").code == 0
+    assert clean(partition, capsys, "height=48", "width=64") == (0, "")
+    aside, rows = quarantine(s3, partition, tmp_path / "frames")
+    assert (aside, len(rows)) == ([], 12)
+    assert {row[name] for row in rows for name in ("lidar", "x_m", "linear_m_s")} == {None}
+
+
 def test_clean_judges_the_times_of_the_source(folder, ingest, partition, s3, capsys, tmp_path):
     write_foxglove(folder / "a.mcap", 40, scan_late=lambda tick: 45_000_000 if tick % 3 == 1 else 3_000_000)
     assert ingest(folder, *FOXGLOVE_TOPICS).code == 0
