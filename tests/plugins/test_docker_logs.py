@@ -16,10 +16,10 @@ def at(microseconds: int) -> str:
 
 def interleave(first: list[Message], second: list[Message], choices: list[bool]) -> list[Message]:
     """Both in their own order, mixed as `choices` say, but none behind one that is much later: as the engine does."""
-    queues, mixed, later = [list(first), list(second)], [], iter(choices)
+    queues, mixed, wished = [list(first), list(second)], [], iter(choices)
     while all(queues):
         apart_s = seconds(queues[1][0]) - seconds(queues[0][0])
-        chosen = next(later, apart_s < 0) if abs(apart_s) < OVERLAP_S - 1 else apart_s < 0
+        chosen = next(wished, apart_s < 0) if abs(apart_s) < OVERLAP_S - 1 else apart_s < 0
         mixed.append(queues[chosen].pop(0))
     return mixed + queues[0] + queues[1]
 
