@@ -41,7 +41,7 @@ class Sim2EdgePlugin(AirflowPlugin):
 
     @property
     def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """What answers requests to start a run with a mistake in it, holds answers that come too early, and orders changes.
+        """Refuse requests to start a run with a mistake in it, hold answers that come too early, order changes.
 
         The first is the innermost: an answer that waits takes no turn.
         """

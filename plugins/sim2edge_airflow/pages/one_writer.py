@@ -1,10 +1,10 @@
 """Let Airflow's API server make one change at a time where its database is SQLite: middleware of the API server.
 
-Airflow 3.3 notes the changes that people ask for in its log from the event loop, and waits there for SQLite's only lock.
-If another request of the same server has the lock at that moment, it cannot commit: its end needs the event loop. Both
-stand until the wait is given up, and so does every other request; a task whose end comes then is failed by Airflow,
-although it succeeded. With one change at a time, no request has the lock while another waits for it. What only reads
-passes: in SQLite's write-ahead mode readers wait for nobody.
+Airflow 3.3 logs users' changes to its database from the event loop, and waits there for SQLite's only lock. If another
+request of the same server holds the lock at that moment, it cannot commit: its end needs the event loop. Both stand
+until the wait times out, and so does every other request; Airflow then fails a task that ends meanwhile, although it
+succeeded. With one change at a time, no request holds the lock while another waits for it. Reads pass: in SQLite's
+write-ahead mode readers wait for nobody.
 """
 
 import asyncio
