@@ -3,8 +3,8 @@
     systemd = Systemd()                             # does nothing where systemd does not listen
     systemd.beat(well=True, status="running")       # in each round of the main loop
 
-READY=1 comes with the first round that went well, WATCHDOG=1 with those that go well afterwards: an agent that hangs, or
-whose rounds fail, is ended and started again by systemd.
+READY=1 comes with the first round that went well, WATCHDOG=1 with those that go well afterwards: an agent that hangs,
+or whose rounds fail, is ended and started again by systemd.
 """
 
 import os
