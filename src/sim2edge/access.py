@@ -108,7 +108,7 @@ def _stage_grants(stage: Stage) -> Grants:
 def _airflow_grants() -> Grants:
     """Return the permissions of Airflow's tasks.
 
-    They read to plan runs and show results; on a cache hit they move the stage's ref and index the artifact in the
+    They read to plan runs, show results, and see whether there is an update repository to refresh; on a cache hit they move the stage's ref and index the artifact in the
     catalog; they register new batches (`arrivals.py`). Task logs are in the bucket when workers run on several hosts
     (docs/celery.md).
     """
@@ -126,6 +126,7 @@ def _airflow_grants() -> Grants:
             "inbox/*",
             "registered/*",
             "notes/*",
+            "ota/metadata/*",
             *CHECKS,
         ),
         write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*", "notes/*", *CHECKS),

@@ -112,8 +112,9 @@ def refresh(repository: Repository, arguments: argparse.Namespace) -> None:
     root = repository.renew_root() if arguments.root else None
     renewed = repository.refresh()
     current, now = repository.current(), repository.now()
+    due = {role: (expires - repository.lifetimes[role] / 2).isoformat() for role, expires in current.expiries.items()}
     roles = {
-        role: {"expires": expires.isoformat(), "days_left": days_left(expires, now)}
+        role: {"expires": expires.isoformat(), "due": due[role], "days_left": days_left(expires, now)}
         for role, expires in current.expiries.items()
     }
     _report("renewed" if root or renewed else "nothing is due", (*(("root",) if root else ()), *renewed), roles)

@@ -62,7 +62,7 @@ class Repository:
     ) -> None:
         self._bus = bus
         self._keys = keys
-        self._lifetimes = {role: timedelta(days=getattr(config, f"{role}_days")) for role in ROLES}
+        self.lifetimes = {role: timedelta(days=getattr(config, f"{role}_days")) for role in ROLES}
         self._root_margin = timedelta(days=config.root_margin_days)
         self.now = now
 
@@ -85,7 +85,7 @@ class Repository:
 
     def due(self, current: Current) -> tuple[str, ...]:
         """Return the roles that are past half of their lifetime."""
-        return due_roles(current.expiries, self._lifetimes, self.now())
+        return due_roles(current.expiries, self.lifetimes, self.now())
 
     def trusted_root(self) -> Metadata[Root]:
         """Return the newest root, reached from the one in the key folder, each version signed by the one before.
@@ -325,7 +325,7 @@ class Repository:
         return metadata.to_bytes()
 
     def _expiry(self, role: str) -> datetime:
-        return (self.now() + self._lifetimes[role]).replace(microsecond=0)
+        return (self.now() + self.lifetimes[role]).replace(microsecond=0)
 
 
 def _try_again(action: Callable[[], T]) -> T:
