@@ -17,9 +17,7 @@ ROOT_WARNING = timedelta(days=90)
 """A push warns of a root that expires sooner."""
 
 
-def due_roles(
-    expiries: Mapping[str, datetime], lifetimes: Mapping[str, timedelta], now: datetime
-) -> tuple[str, ...]:
+def due_roles(expiries: Mapping[str, datetime], lifetimes: Mapping[str, timedelta], now: datetime) -> tuple[str, ...]:
     """Return the roles that are past half of their lifetime, in the order of `expiries`."""
     return tuple(role for role, expires in expiries.items() if expires - now < lifetimes[role] / 2)
 
