@@ -1,9 +1,9 @@
 """
 ### refresh_fleet: the update repository is kept from expiring
 
-Devices refuse updates once the signed metadata of the update repository has expired. `refresh` signs the timestamp (valid for
-a day), the snapshot (7 days) and the targets (90 days) again at half of their lifetimes, with the keys and in the
-runtime of the stage `push`. *Skipped* means that there is no update repository: `sim2edge ota init` creates it.
+Devices refuse updates once the signed metadata of the update repository has expired. `refresh` signs the timestamp
+(valid for a day), the snapshot (7 days) and the targets (90 days) again at half of their lifetimes, with the keys and
+in the runtime of the stage `push`. *Skipped* means that there is no update repository: `sim2edge ota init` creates it.
 
 **Starts** every hour. By hand: *Trigger*. It goes on during a hold. Do not pause it: after half a day no device takes
 an update.
