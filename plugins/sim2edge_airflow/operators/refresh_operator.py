@@ -2,7 +2,7 @@
 
 It runs `sim2edge ota refresh` as the stage `push` is run: in the deployment's runtime, with that stage's image,
 credentials and online keys, and with no others. What it renews, and when each role expires, becomes the task's result,
-metrics, and alerts: the root is renewed by a person, who is told in time.
+metrics, and alerts: the root is renewed by a person, who needs to know in time.
 """
 
 import contextlib
