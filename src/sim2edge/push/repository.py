@@ -15,7 +15,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,8 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from sim2edge.bus import Bus
+from sim2edge.enrol.assignments import FOLDER as DEVICES
+from sim2edge.enrol.assignments import files
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.private_files import write_private
 from sim2edge.push.config import PushConfig
@@ -206,6 +208,7 @@ class Repository:
         pointer = TargetFile.from_data(f"rings/{ring}.json", content, ["sha256"])
         targets.targets |= {archive.path: archive, pointer.path: pointer}
         wanted = {f"rings/{name}.json" for name in rings} | {each["bundle"] for each in rings.values()}
+        wanted |= {path for path in targets.targets if path.startswith(DEVICES)}
         targets.targets = {path: target for path, target in targets.targets.items() if path in wanted}
         if targets.targets == before.targets:
             return bool(self._renew_what_is_due(current))
@@ -249,6 +252,35 @@ class Repository:
         if "root" not in self.due(current) or not self._keys.has("root", current.root.signed):
             return None
         return self.rotate_root()
+
+    def assign(self, assignments: Mapping[str, str]) -> bool:
+        """Sign which ring each device belongs to, in place of what was signed before.
+
+        Args:
+            assignments: device to ring.
+
+        Returns:
+            False if that is signed already: nothing was written.
+
+        Raises:
+            BadInput: the repository or a key is missing.
+            Conflict: other pushers won every race.
+        """
+        return _try_again(lambda: self._assign(files(assignments)))
+
+    def _assign(self, contents: Mapping[str, bytes]) -> bool:
+        current = self.current()
+        before = current.targets.signed.targets
+        new = {path: TargetFile.from_data(path, data, ["sha256"]) for path, data in contents.items()}
+        after = {path: target for path, target in before.items() if not path.startswith(DEVICES)} | new
+        if after == before:
+            return False
+        for path, data in contents.items():
+            self._bus.put(f"{TARGETS}/{new[path].get_prefixed_paths()[0]}", data)
+        targets = copy.deepcopy(current.targets.signed)
+        targets.targets = after
+        self._commit(current, targets)
+        return True
 
     def rotate_root(self, replace: Sequence[str] = ()) -> int:
         """Sign a new root, with each key named in `replace` (`<role>-<8 digits of its id>`) replaced by a new one.
