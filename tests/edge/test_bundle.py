@@ -191,7 +191,6 @@ def test_a_frame_that_declares_less_than_it_holds_stops_at_the_limit(tmp_path: P
     bomb = zstandard.compress(b"small") + zstandard.compress(b"\0" * 2**24)
     (tmp_path / "bomb.zst").write_bytes(bomb)
     with open_content(tmp_path / "bomb.zst", 2**20) as content:
-        assert content.read(100) == b"small"
         with pytest.raises(BadInput, match="more than 1048576"):
             all(iter(lambda: content.read(2**16), b""))
 

@@ -68,3 +68,9 @@ def test_the_engine_is_asked_for_a_little_more_than_what_is_new():
     assert position.since is None
     list(position.read(iter([Message(1, at(0), b"x\n")])))
     assert float(position.since) == START.timestamp() - 5
+
+
+def test_a_time_late_in_its_second_is_not_rounded_up():
+    position = LogPosition()
+    list(position.read(iter([Message(1, at(900_000), b"x\n")])))
+    assert float(position.since) == START.timestamp() - OVERLAP_S
