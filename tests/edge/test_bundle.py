@@ -190,9 +190,8 @@ def test_a_damaged_or_hostile_compressed_bundle_is_refused_in_one_line(
 def test_a_frame_that_declares_less_than_it_holds_stops_at_the_limit(tmp_path: Path, members: Members) -> None:
     bomb = zstandard.compress(b"small") + zstandard.compress(b"\0" * 2**24)
     (tmp_path / "bomb.zst").write_bytes(bomb)
-    with open_content(tmp_path / "bomb.zst", 2**20) as content:
-        with pytest.raises(BadInput, match="more than 1048576"):
-            all(iter(lambda: content.read(2**16), b""))
+    with open_content(tmp_path / "bomb.zst", 2**20) as content, pytest.raises(BadInput, match="more than 1048576"):
+        all(iter(lambda: content.read(2**16), b""))
 
 
 def test_a_window_larger_than_a_device_spends_is_refused(tmp_path: Path) -> None:
