@@ -162,6 +162,13 @@ class Bus:
             except FileNotFoundError as error:
                 raise Missing(f"{key}: missing on the bus") from error
 
+    def sign(self, key: str, lifetime: timedelta) -> str | None:
+        """Return an address that anyone who has it can read the object at, for a while; None of a bucket in memory."""
+        if isinstance(self._store, MemoryStore):
+            return None
+        with self._errors(key):
+            return str(obstore.sign(self._store, "GET", key, lifetime))
+
     def put(
         self, key: str, data: bytes | Path | Iterator[bytes], *, only_new: bool = False, if_tag: str | None = None
     ) -> None:
