@@ -9,6 +9,7 @@ called again by this module: the error carries the seconds, and the agent waits.
 header, so a device reads the bus by addresses that it signs itself.
 """
 
+import os
 import re
 import ssl
 import time
@@ -21,10 +22,12 @@ from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from obstore.store import MemoryStore
+from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.response import BaseHTTPResponse
 
 from sim2edge.bus import Bus
+from sim2edge.edge.events import log
 from sim2edge.edge.tuf_fetcher import Source
 from sim2edge.errors import BadInput, Forbidden, Misconfigured, Missing, Unavailable
 from sim2edge.lines import join_lines
@@ -33,7 +36,7 @@ from sim2edge.storage_errors import read_code
 FOLDER = "ota/"
 TIMEOUT = urllib3.Timeout(connect=5.0, read=20.0)
 """Seconds until a connection stands, and between two pieces of an answer."""
-RETRIES = urllib3.Retry(total=1, redirect=0, status=0, backoff_factor=0.5)
+RETRIES = urllib3.Retry(total=1, redirect=0, status=0, backoff_factor=0.5, respect_retry_after_header=False)
 """A connection that was kept may have been closed meanwhile: once more, then the agent's pause."""
 MAX_REDIRECTS = 3
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -43,6 +46,8 @@ PIECE = 64 * 1024
 SLOW_AFTER_S = 60.0
 SLOW = 512
 """Bytes a second below which a transfer that takes longer than SLOW_AFTER_S is given up."""
+PATIENCE_S = 20.0
+"""Seconds for sending a status, one repetition included."""
 SIGNED_FOR = timedelta(minutes=15)
 MAX_REASON = 2048
 ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?")
@@ -115,6 +120,24 @@ def open_bus(bus: Bus) -> Source:
     if example is None:
         return bus
     return HttpSource(lambda key: bus.sign(key, SIGNED_FOR) or "", example)
+
+
+def open_sources(mirror: str | None, ca: Path | None) -> tuple[Bus, Source]:
+    """Return the bus that a device reports to and the source of its updates, as the command line names them.
+
+    A device with a mirror may have no bucket: it reports to memory, which is nowhere, and logs that once.
+
+    Raises:
+        BadInput: the mirror or its certificates are not valid, or there is neither bucket nor mirror.
+    """
+    if ca and not mirror:
+        raise BadInput("--mirror-ca: only with --mirror")
+    source = open_mirror(mirror, ca) if mirror else None
+    if source and not os.environ.get("SIM2EDGE_BUCKET"):
+        log("reports nothing", reason="SIM2EDGE_BUCKET is not set")
+        return Bus(MemoryStore()), source
+    bus = Bus.from_environment(PATIENCE_S)
+    return bus, source or open_bus(bus)
 
 
 def open_pool(url: str, ca: Path | None) -> urllib3.PoolManager:
@@ -194,4 +217,5 @@ def read_retry_after(value: str, now: datetime) -> float:
 def without_address(error: HTTPError) -> str:
     """Return an error as a line without the address, whose query is a secret."""
     cause = getattr(error, "reason", None) or error
-    return re.sub(r"\S*X-Amz-\S*", "...", join_lines(cause, 300)) or type(cause).__name__
+    said = cause.args[0] if isinstance(cause, ProtocolError) and cause.args else cause
+    return re.sub(r"\S*X-Amz-\S*", "...", join_lines(said, 300)) or type(cause).__name__
