@@ -24,6 +24,7 @@ SHARED = {
     "inbox",
     "stage",
     "config",
+    "enrol",
     "errors",
     "manifest",
     "other_batches",

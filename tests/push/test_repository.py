@@ -10,7 +10,9 @@ from obstore.store import MemoryStore
 from tuf.ngclient import Updater
 
 from sim2edge.bus import Bus
+from sim2edge.edge.identity import assigned_ring
 from sim2edge.edge.tuf_fetcher import BusFetcher
+from sim2edge.enrol.assignments import bin_of
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder
@@ -294,3 +296,34 @@ def test_a_damaged_key_file_is_named(keys, repository, tmp_path):
     path.write_text("not a key")
     with pytest.raises(BadInput, match=f"{path.name}: not a private key"):
         repository.publish("canary", bundle(tmp_path, "r1"))
+
+
+def ring_seen(bus: Bus, root: bytes, folder: Path, device: str) -> str | None:
+    """The ring that a device finds itself assigned to."""
+    folder.mkdir(exist_ok=True)
+    client = Updater(str(folder), "ota/metadata/", str(folder), "ota/targets/", fetcher=BusFetcher(bus), bootstrap=root)
+    return assigned_ring(client, device, lambda target: Path(client.download_target(target)).read_bytes())
+
+
+def test_the_ring_of_each_device_is_signed_and_outlives_a_push(bus, keys, repository, tmp_path):
+    root = keys.root_file.read_bytes()
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-1") is None
+    assert repository.assign({"pi-1": "canary", "pi-2": "stable"})
+    assert not repository.assign({"pi-2": "stable", "pi-1": "canary"})
+    repository.publish("canary", bundle(tmp_path, "r1"))
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-1") == "canary"
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-2") == "stable"
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-3") is None
+    assert client_sees(bus, root, tmp_path / "pi") == "r1"
+    assert repository.assign({"pi-1": "stable"})
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-1") == "stable"
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-2") is None
+    assert client_sees(bus, root, tmp_path / "pi") == "r1"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"pi-1": 7}', b"[" * 100_000])
+def test_a_device_refuses_an_assignment_that_is_none(bus, keys, repository, tmp_path, monkeypatch, content):
+    monkeypatch.setattr("sim2edge.push.repository.files", lambda _: {bin_of("pi-1"): content})
+    repository.assign({})
+    with pytest.raises(BadInput, match=bin_of("pi-1")):
+        ring_seen(bus, keys.root_file.read_bytes(), tmp_path / "pi", "pi-1")

@@ -16,7 +16,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,8 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 
 from sim2edge.bus import Bus
 from sim2edge.compression import SUFFIX
+from sim2edge.enrol.assignments import FOLDER as DEVICES
+from sim2edge.enrol.assignments import files
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.private_files import write_private
 from sim2edge.push.config import PushConfig
@@ -200,6 +202,7 @@ class Repository:
         pointer = TargetFile.from_data(f"rings/{ring}.json", content, ["sha256"])
         targets.targets |= {archive.path: archive, pointer.path: pointer}
         wanted = {f"rings/{name}.json" for name in rings} | {each["bundle"] for each in rings.values()}
+        wanted |= {path for path in targets.targets if path.startswith(DEVICES)}
         targets.targets = {path: target for path, target in targets.targets.items() if path in wanted}
         if targets.targets == before.targets:
             return self._renew_what_is_due(current)
@@ -233,6 +236,35 @@ class Repository:
             self._commit(current, targets, snapshot=self._due(current.snapshot.signed))
 
         _try_again(attempt)
+
+    def assign(self, assignments: Mapping[str, str]) -> bool:
+        """Sign which ring each device belongs to, in place of what was signed before.
+
+        Args:
+            assignments: device to ring.
+
+        Returns:
+            False if that is signed already: nothing was written.
+
+        Raises:
+            BadInput: the repository or a key is missing.
+            Conflict: other pushers won every race.
+        """
+        return _try_again(lambda: self._assign(files(assignments)))
+
+    def _assign(self, contents: Mapping[str, bytes]) -> bool:
+        current = self.current()
+        before = current.targets.signed.targets
+        new = {path: TargetFile.from_data(path, data, ["sha256"]) for path, data in contents.items()}
+        after = {path: target for path, target in before.items() if not path.startswith(DEVICES)} | new
+        if after == before:
+            return False
+        for path, data in contents.items():
+            self._bus.put(f"{TARGETS}/{new[path].get_prefixed_paths()[0]}", data)
+        targets = copy.deepcopy(current.targets.signed)
+        targets.targets = after
+        self._commit(current, targets)
+        return True
 
     def rotate_root(self, replace: Sequence[str] = ()) -> int:
         """Sign a new root, with each key named in `replace` (`<role>-<8 digits of its id>`) replaced by a new one.
