@@ -8,7 +8,6 @@ from sim2edge.bus import Bus
 from sim2edge.edge.bundle import write_bundle
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.slots import Slots
-from sim2edge.edge.tuf_fetcher import Source
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder
 from sim2edge.push.repository import Repository
@@ -47,7 +46,7 @@ class OtaServer:
         (key,) = [key for key in self.bus.list("ota") if part in key]
         return key
 
-    def device(self, home: Path, ring: str = "canary", bus: Source | None = None) -> tuple[OtaUpdater, Slots]:
-        """A device that trusts this server, and reads it from `bus`."""
+    def device(self, home: Path, ring: str = "canary", bus: Bus | None = None) -> tuple[OtaUpdater, Slots]:
+        """A device that trusts this server."""
         slots = Slots(home)
         return OtaUpdater(bus or self.bus, ring, slots, self.root), slots

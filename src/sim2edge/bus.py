@@ -104,6 +104,11 @@ class Bus:
         return cls.connect(S3Access(), patience_s)
 
     @classmethod
+    def in_memory(cls) -> "Bus":
+        """Return a bus that keeps everything in this process, and nothing after it."""
+        return cls(MemoryStore())
+
+    @classmethod
     def connect(cls, access: S3Access, patience_s: float | None = None) -> "Bus":
         """Connect with `access`; what it leaves out comes from the variables, see `from_environment`."""
         read_bucket()

@@ -14,13 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from obstore.store import MemoryStore
 from tests.ota_server import OtaServer
 
 from sim2edge.bus import Bus
 from sim2edge.edge import mirror
-from sim2edge.edge.mirror import open_bus, open_mirror, open_sources, read_retry_after
+from sim2edge.edge.mirror import open_bus, open_mirror, open_origins, read_retry_after
 from sim2edge.edge.trial import Step
+from sim2edge.edge.tuf_fetcher import asked_wait_s
 from sim2edge.errors import BadInput, Forbidden, Missing, Unavailable
 
 NOW = datetime.datetime(2026, 11, 30, 12, 0, 0, tzinfo=datetime.UTC)
@@ -119,7 +119,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, members: Callable[..., dict[str, bytes]]) -> OtaServer:
-    made = OtaServer(Bus(MemoryStore()), tmp_path, members)
+    made = OtaServer(Bus.in_memory(), tmp_path, members)
     made.publish("r1", compressed=True, noise=os.urandom(20_000).hex())
     return made
 
@@ -154,7 +154,6 @@ def test_a_device_updates_from_any_web_server_with_tls_and_no_credential(server,
     assert updater.update().step is Step.INSTALL
     assert slots.state.slots["a"].release == "r1"
     assert {"Authorization", "Cookie"}.isdisjoint(secure_web.headers)
-    assert updater.retry_after_s == 0
     server.publish("r2", compressed=True)
     assert updater.update().step is Step.INSTALL
     assert slots.state.slots["a"].release == "r2"
@@ -230,13 +229,12 @@ def test_a_redirect_never_leaves_encryption(secure_web, certificate, location):
 def test_a_server_that_asks_for_time_is_called_once_and_the_device_waits(server, web, tmp_path, status):
     updater, _ = server.device(tmp_path / "home", bus=open_mirror(web.url))
     web.answer = lambda request: answer(request, status, Retry_After="120")
-    with pytest.raises(Unavailable, match=f"{status}, asks to wait 120 s"):
+    with pytest.raises(Unavailable, match=f"{status}, asks to wait 120 s") as refusal:
         updater.update()
-    assert updater.retry_after_s == 120
+    assert asked_wait_s(refusal.value) == 120
     assert len(web.requests) == 1
     web.answer = lambda _: False
-    updater.update()
-    assert updater.retry_after_s == 0
+    assert updater.update().step is Step.INSTALL
 
 
 def test_the_bus_is_read_by_signed_addresses_so_its_wish_for_time_is_heard_too(server, web, tmp_path, monkeypatch):
@@ -248,7 +246,7 @@ def test_the_bus_is_read_by_signed_addresses_so_its_wish_for_time_is_heard_too(s
     web.answer = lambda request: answer(request, 503, b"<Error><Code>SlowDown</Code></Error>", Retry_After="7")
     with pytest.raises(Unavailable, match="the server answered 503, asks to wait 7 s") as refusal:
         updater.update()
-    assert (updater.retry_after_s, len(web.requests)) == (7, 1)
+    assert (asked_wait_s(refusal.value), len(web.requests)) == (7, 1)
     path = web.requests[0][0]
     assert path.startswith("/files/ota/metadata/2.root.json?")
     assert "X-Amz-Signature=" in path
@@ -324,13 +322,13 @@ def test_a_file_without_certificates_is_refused(tmp_path):
     with pytest.raises(BadInput, match=r"--mirror-ca .*ca\.pem: not a PEM file"):
         open_mirror("https://host/ota", tmp_path / "ca.pem")
     with pytest.raises(BadInput, match="--mirror-ca: only with --mirror"):
-        open_sources(None, tmp_path / "ca.pem")
+        open_origins(None, tmp_path / "ca.pem")
 
 
 def test_without_a_bucket_a_device_with_a_mirror_reports_nothing_and_says_so(monkeypatch, capsys):
     monkeypatch.delenv("SIM2EDGE_BUCKET", raising=False)
-    bus, _ = open_sources("http://127.0.0.1:1/ota", None)
+    bus, _ = open_origins("http://127.0.0.1:1/ota", None)
     bus.put("fleet/pi-1/status.json", b"{}")
     assert '"reports nothing"' in capsys.readouterr().err
     with pytest.raises(BadInput, match="SIM2EDGE_BUCKET is not set"):
-        open_sources(None, None)
+        open_origins(None, None)

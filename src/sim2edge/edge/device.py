@@ -1,12 +1,10 @@
 """`sim2edge device`: run a device, real or virtual, and print its status.
 
     sim2edge device run --id pi-7 --ring canary --home /data --root root.json --source 0
-    sim2edge device run --id pi-7 --home /data --root root.json --source 0 --mirror https://updates.example.org/ota
     sim2edge device status --home /data
 
-`run` needs read access to `ota/` and write access to `fleet/<id>/` of the bucket (SIM2EDGE_BUCKET, AWS_*). With a
-mirror of `ota/` it needs the bucket only to report; without one it reports nothing. SIGHUP makes it check for an
-update at once, SIGTERM ends it and its detector.
+`run` needs read access to `ota/` and write access to `fleet/<id>/` of the bucket (SIM2EDGE_BUCKET, AWS_*). SIGHUP makes
+it check for an update at once, SIGTERM ends it and its detector.
 """
 
 import argparse
@@ -21,10 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sim2edge.bus import Bus
 from sim2edge.edge.agent import Agent, Identity
 from sim2edge.edge.durable import write_durably
 from sim2edge.edge.events import log
-from sim2edge.edge.mirror import open_sources
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.commands import add_commands
 from sim2edge.edge.slots import Slots
@@ -61,10 +59,6 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--rate", type=float, default=10.0, help="frames a second")
     verb.add_argument("--threads", type=int, default=1, help="threads of the runtime")
     verb.add_argument("--interval", type=float, default=30.0, help="seconds between checks for an update")
-    verb.add_argument(
-        "--mirror", metavar="URL", help="web server with a copy of ota/: updates come from it, without S3"
-    )
-    verb.add_argument("--mirror-ca", type=Path, metavar="FILE", help="PEM file of the certificates to trust for it")
     verb.add_argument("--trial-inferences", type=int, default=defaults.inferences, help="frames to infer in a trial")
     verb.add_argument("--trial-seconds", type=float, default=defaults.deadline_s, help="seconds a trial may take")
     verb.set_defaults(run=run)
@@ -88,10 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
         if not getattr(arguments, option) > 0:
             raise BadInput(f"--{option.replace('_', '-')}: has to be above 0")
     home: Path = arguments.home.absolute()
-    bus, source = open_sources(arguments.mirror, arguments.mirror_ca)
+    bus = Bus.from_environment()
     lock = lock_home(home)
     slots = Slots(home)
-    updater = OtaUpdater(source, arguments.ring, slots, provision(home, arguments.root))
+    updater = OtaUpdater(bus, arguments.ring, slots, provision(home, arguments.root))
     settings = ServiceSettings(
         home,
         arguments.source,

@@ -1,8 +1,8 @@
 """Read `ota/` over HTTP: from any plain web server, or from the bus by signed addresses.
 
-    source = open_mirror("https://updates.example.org/ota", ca=None)     # no S3 credential
-    source = open_bus(bus)
-    for chunk in source.stream("ota/metadata/timestamp.json"): ...
+    origin = open_mirror("https://updates.example.org/ota", ca=None)     # no S3 credential
+    origin = open_bus(bus)
+    for chunk in origin.stream("ota/metadata/timestamp.json"): ...
 
 What is fetched is not trusted: TUF checks it, and bounds its size. A server that asks for time (`Retry-After`) is not
 called again by this module: the error carries the seconds, and the agent waits. obstore's own retries ignore that
@@ -22,13 +22,12 @@ from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from obstore.store import MemoryStore
 from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.response import BaseHTTPResponse
 
 from sim2edge.bus import Bus
 from sim2edge.edge.events import log
-from sim2edge.edge.tuf_fetcher import Source
+from sim2edge.edge.tuf_fetcher import Origin
 from sim2edge.errors import BadInput, Forbidden, Misconfigured, Missing, Unavailable
 from sim2edge.lines import join_lines
 from sim2edge.storage_errors import read_code
@@ -53,7 +52,7 @@ MAX_REASON = 2048
 ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?")
 
 
-class HttpSource:
+class HttpOrigin:
     """Reads objects at the addresses that a function gives them."""
 
     def __init__(self, address: Callable[[str], str], example: str, ca: Path | None = None) -> None:
@@ -95,7 +94,7 @@ class HttpSource:
         raise Unavailable(f"{key}: more than {MAX_REDIRECTS} redirects")
 
 
-def open_mirror(url: str, ca: Path | None = None) -> HttpSource:
+def open_mirror(url: str, ca: Path | None = None) -> HttpOrigin:
     """Open a web server's copy of `ota/`.
 
     Args:
@@ -111,19 +110,19 @@ def open_mirror(url: str, ca: Path | None = None) -> HttpSource:
             f"--mirror {shown}: expected https://<host>/<path>, the folder that holds metadata/ and targets/"
         )
     base = url.rstrip("/") + "/"
-    return HttpSource(lambda key: base + quote(key.removeprefix(FOLDER)), base, ca)
+    return HttpOrigin(lambda key: base + quote(key.removeprefix(FOLDER)), base, ca)
 
 
-def open_bus(bus: Bus) -> Source:
+def open_bus(bus: Bus) -> Origin:
     """Open `ota/` of the bus, by addresses signed on this device; a bucket in memory as it is."""
     example = bus.sign(FOLDER, SIGNED_FOR)
     if example is None:
         return bus
-    return HttpSource(lambda key: bus.sign(key, SIGNED_FOR) or "", example)
+    return HttpOrigin(lambda key: bus.sign(key, SIGNED_FOR) or "", example)
 
 
-def open_sources(mirror: str | None, ca: Path | None) -> tuple[Bus, Source]:
-    """Return the bus that a device reports to and the source of its updates, as the command line names them.
+def open_origins(mirror: str | None, ca: Path | None) -> tuple[Bus, Origin]:
+    """Return the bus that a device reports to and the origin of its updates, as the command line names them.
 
     A device with a mirror may have no bucket: it reports to memory, which is nowhere, and logs that once.
 
@@ -132,12 +131,12 @@ def open_sources(mirror: str | None, ca: Path | None) -> tuple[Bus, Source]:
     """
     if ca and not mirror:
         raise BadInput("--mirror-ca: only with --mirror")
-    source = open_mirror(mirror, ca) if mirror else None
-    if source and not os.environ.get("SIM2EDGE_BUCKET"):
+    origin = open_mirror(mirror, ca) if mirror else None
+    if origin and not os.environ.get("SIM2EDGE_BUCKET"):
         log("reports nothing", reason="SIM2EDGE_BUCKET is not set")
-        return Bus(MemoryStore()), source
+        return Bus.in_memory(), origin
     bus = Bus.from_environment(PATIENCE_S)
-    return bus, source or open_bus(bus)
+    return bus, origin or open_bus(bus)
 
 
 def open_pool(url: str, ca: Path | None) -> urllib3.PoolManager:
@@ -160,7 +159,7 @@ def open_pool(url: str, ca: Path | None) -> urllib3.PoolManager:
 
 
 def check_answer(key: str, response: BaseHTTPResponse, start: int) -> None:
-    """Check status and range of an answer; see `HttpSource.stream` for what it raises."""
+    """Check status and range of an answer; see `HttpOrigin.stream` for what it raises."""
     status = response.status
     if status == 200:
         return

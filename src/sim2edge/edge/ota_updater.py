@@ -23,13 +23,14 @@ from tuf.api import exceptions as tuf
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
+from sim2edge.bus import Bus
 from sim2edge.edge import trial
 from sim2edge.edge.bundle import MAX_BYTES, check_requirements, parse_release, unpack_bundle
 from sim2edge.edge.durable import flush_folder, write_durably
 from sim2edge.edge.runtime import available_runtimes
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.trial import Installed, Step
-from sim2edge.edge.tuf_fetcher import BusFetcher, Source, asked_wait_s
+from sim2edge.edge.tuf_fetcher import BusFetcher
 from sim2edge.errors import BadInput, Unavailable
 
 METADATA = "ota/metadata/"
@@ -77,15 +78,13 @@ class DurableUpdater(Updater):
 class OtaUpdater:
     """The updater of one device."""
 
-    def __init__(self, source: Source, ring: str, slots: Slots, root: bytes) -> None:
-        self._source = source
+    def __init__(self, bus: Bus, ring: str, slots: Slots, root: bytes) -> None:
+        self._bus = bus
         self._ring = ring
         self._slots = slots
         self._root = root
         self.last_contact: float | None = None
         """When the server's metadata was last verified as authentic and current, monotonic seconds."""
-        self.retry_after_s = 0.0
-        """Seconds for which the server asked, at the last check, not to be called again."""
 
     def update(self, resting: Collection[str] = ()) -> Update:
         """Check once and act on the result; hashes in `resting` are not tried now.
@@ -94,7 +93,7 @@ class OtaUpdater:
             BadInput: the offered release is refused; the message names the reason.
             Unavailable: the server was not reached, or the download was interrupted: try again later.
         """
-        with disk_full_is_bad_input(), self._noting_wait():
+        with disk_full_is_bad_input():
             offer = self.check()
             step = trial.decide(self._slots.state, offer.installed, resting)
             if step is Step.SUPERSEDE:
@@ -105,16 +104,6 @@ class OtaUpdater:
             elif step is Step.RETRY:
                 self._slots.apply(lambda state: trial.begin(state, offer.installed))
             return Update(offer, step)
-
-    @contextmanager
-    def _noting_wait(self) -> Iterator[None]:
-        """Note how long the server asks to be left alone."""
-        self.retry_after_s = 0.0
-        try:
-            yield
-        except (BadInput, Unavailable) as error:
-            self.retry_after_s = asked_wait_s(error)
-            raise
 
     def check(self) -> Offer:
         """Return the release that the ring offers now.
@@ -138,7 +127,7 @@ class OtaUpdater:
         for folder in (metadata, targets):
             folder.mkdir(exist_ok=True)
         return DurableUpdater(
-            str(metadata), METADATA, str(targets), TARGETS, BusFetcher(self._source), LIMITS, bootstrap=self._root
+            str(metadata), METADATA, str(targets), TARGETS, BusFetcher(self._bus), LIMITS, bootstrap=self._root
         )
 
     def _ring_file(self, client: Updater) -> dict[str, str]:
@@ -186,7 +175,7 @@ class OtaUpdater:
 
     def _check_space(self, offer: Offer, part: Path) -> None:
         have = part.stat().st_size if part.exists() else 0
-        needed = offer.target.length - have + unpacked_bytes(offer.target) + SPACE_MARGIN
+        needed = 2 * offer.target.length - have + SPACE_MARGIN
         free = self._slots.free_bytes()
         if free < needed:
             raise BadInput(
@@ -203,16 +192,16 @@ class OtaUpdater:
         resumed = part.exists()
         if resumed and part.stat().st_size > offer.target.length:
             part.unlink()
-        fetch_rest(self._source, offer.key, part, offer.target.length)
+        fetch_rest(self._bus, offer.key, part, offer.target.length)
         if not matches(offer.target, part) and resumed:  # a power cut tore the old part: download all of it again
             part.unlink()
-            fetch_rest(self._source, offer.key, part, offer.target.length)
+            fetch_rest(self._bus, offer.key, part, offer.target.length)
         if not matches(offer.target, part):
             part.unlink()
             raise BadInput(f"{offer.key}: its bytes are not those that were signed")
 
 
-def fetch_rest(source: Source, key: str, part: Path, length: int) -> None:
+def fetch_rest(bus: Bus, key: str, part: Path, length: int) -> None:
     """Append the missing rest of an object of `length` bytes to `part`.
 
     Raises:
@@ -222,7 +211,7 @@ def fetch_rest(source: Source, key: str, part: Path, length: int) -> None:
     with part.open("ab") as file:
         while (start := file.tell()) < length:
             try:
-                for chunk in source.stream(key, start):
+                for chunk in bus.stream(key, start):
                     file.write(chunk)
                     if file.tell() > length:
                         break
@@ -244,20 +233,14 @@ def matches(target: TargetFile, path: Path) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == target.hashes["sha256"]
 
 
-def unpacked_bytes(target: TargetFile) -> int:
-    """Return the bytes that a bundle unpacks to, as was signed; without a word about it, it is not compressed."""
-    signed = target.unrecognized_fields.get("custom", {}).get("unpacked", target.length)
-    return int(signed) if isinstance(signed, int) and signed >= 0 else target.length
-
-
 def check_fit(offer: Offer) -> None:
     """Check, before anything is downloaded, that this device can run an offer.
 
     Raises:
         BadInput: it cannot, or the offer is too large.
     """
-    if (size := max(offer.target.length, unpacked_bytes(offer.target))) > MAX_BUNDLE_BYTES:
-        raise BadInput(f"{offer.key}: {size} bytes, more than the {MAX_BUNDLE_BYTES} a device takes")
+    if offer.target.length > MAX_BUNDLE_BYTES:
+        raise BadInput(f"{offer.key}: {offer.target.length} bytes, more than the {MAX_BUNDLE_BYTES} a device takes")
     about = offer.target.unrecognized_fields.get("custom", {}).get("release")
     if not isinstance(about, str):
         raise BadInput(f"{offer.key}: the target metadata lacks its release.json")

@@ -1,6 +1,6 @@
 """Fetch TUF metadata and targets for the TUF client from the bus or a mirror of it.
 
-    Updater(metadata_base_url="ota/metadata/", fetcher=BusFetcher(source), ...)
+    Updater(metadata_base_url="ota/metadata/", fetcher=BusFetcher(origin), ...)
 
 A URL is an object's key. The client limits lengths and stops reading at the limit.
 """
@@ -15,7 +15,7 @@ from tuf.ngclient import FetcherInterface
 from sim2edge.errors import BadInput, Corrupt, Unavailable
 
 
-class Source(Protocol):
+class Origin(Protocol):
     """Where a device reads `ota/`: the bus itself, or over HTTP (`mirror.py`)."""
 
     def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
@@ -23,10 +23,10 @@ class Source(Protocol):
 
 
 class BusFetcher(FetcherInterface):
-    """Fetches objects of a source and maps errors to those the TUF client expects."""
+    """Fetches objects of an origin and maps errors to those the TUF client expects."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         chunks = self._chunks(url)
@@ -34,7 +34,7 @@ class BusFetcher(FetcherInterface):
 
     def _chunks(self, key: str) -> Iterator[bytes]:
         try:
-            yield from self._source.stream(key)
+            yield from self._origin.stream(key)
         except Corrupt as error:
             raise DownloadHTTPError(str(error), 404) from error
         except BadInput as error:
