@@ -110,9 +110,9 @@ def _stage_grants(stage: Stage) -> Grants:
 def _airflow_grants() -> Grants:
     """Return the permissions of Airflow's tasks.
 
-    They read to plan runs and show results; on a cache hit they move the stage's ref and index the artifact in the
-    catalog; they register new batches (`arrivals.py`). Task logs are in the bucket when workers run on several hosts
-    (docs/celery.md).
+    They read to plan runs, show results, and see whether there is an update repository; on a cache hit they move the
+    stage's ref and index the artifact in the catalog; they register new batches (`arrivals.py`). Task logs are in the
+    bucket when workers run on several hosts (docs/celery.md).
     """
     refs = dict.fromkeys(ref for stage in installed() for ref in _own_ref(stage))
     artifacts = (f"{kind}/*" for kind in kinds())
@@ -129,6 +129,7 @@ def _airflow_grants() -> Grants:
             "inbox/*",
             "registered/*",
             "notes/*",
+            "ota/metadata/*",
             *CHECKS,
         ),
         write=(*refs, SEEN, "logs/*", "catalog/*", "retrain/*", "registered/*", "notes/*", *CHECKS),
