@@ -3,6 +3,7 @@
     sim2edge ota init               keys in SIM2EDGE_KEYS (if missing), the first root, empty metadata
     sim2edge ota refresh [--root]   renew what is past half of its lifetime; the DAG `refresh_fleet` runs it every hour
     sim2edge ota rotate-root [--replace timestamp-1a2b3c4d]...
+    sim2edge ota push-agent FILE --ring canary      devices of the ring update their agent
     sim2edge ota status             versions, expiries, keys, the release of each ring
 
 `init` also writes `root.json` to the key folder: devices are provisioned with it. The yearly renewal of the root, and
@@ -15,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -25,6 +27,7 @@ from sim2edge.enrol.register import assignments, read_register
 from sim2edge.errors import BadInput, Forbidden, Unavailable
 from sim2edge.lines import join_lines
 from sim2edge.progress import emit, print_whole
+from sim2edge.push.agents import read_agent
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.metadata import METADATA, describe
@@ -70,6 +73,10 @@ def add_arguments(verbs: "Verbs") -> None:
     verb = verbs.add_parser("rotate-root", help="sign a new root, replacing the given keys")
     verb.add_argument("--replace", action="append", default=[], metavar="KEY", help="a key as `status` names it")
     verb.set_defaults(run=rotate_root)
+    verb = verbs.add_parser("push-agent", help="have the devices of a ring run an agent (`sim2edge device pack`)")
+    verb.add_argument("package", type=Path)
+    verb.add_argument("--ring", required=True)
+    verb.set_defaults(run=push_agent)
     verb = verbs.add_parser("status", help="versions, expiries, keys, rings")
     verb.add_argument("--json", action="store_true")
     verb.set_defaults(run=status)
@@ -146,6 +153,13 @@ def _report(message: str, renewed: Sequence[str], roles: Mapping[str, Mapping[st
 def rotate_root(repository: Repository, arguments: argparse.Namespace) -> None:
     """Sign a new root and print its version."""
     print(f"root {repository.rotate_root(arguments.replace)}")
+
+
+def push_agent(repository: Repository, arguments: argparse.Namespace) -> None:
+    """Publish an agent to a ring."""
+    agent = read_agent(arguments.package)
+    done = "has" if repository.publish_agent(arguments.ring, agent) else "already has"
+    print(f"ring {arguments.ring} {done} agent {agent.version} for {agent.arch}")
 
 
 def status(repository: Repository, arguments: argparse.Namespace) -> None:
