@@ -1,5 +1,6 @@
 """An installation into the file system of a card: every file of it, twice the same, refused whole, removed."""
 
+import os
 import platform
 import shutil
 import stat
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from sim2edge.cli import main
+from sim2edge.edge.identity import find_enrolment, load_key, new_key, public_of
 from sim2edge.edge.pi import unit
+from sim2edge.edge.pi.actions import read_user
+from sim2edge.enrol.enrolment_file import Enrolment, write_enrolment
 
 from .packed_agent import packed
 
@@ -114,6 +118,36 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(words, change, says, t
     assert says in printed.err
     assert len(printed.err.strip().splitlines()) == 1
     assert content(tmp_path / "card") == {}
+
+
+@needs_systemd
+def test_one_file_enrols_the_device_with_its_key_credentials_ring_and_root(package, tmp_path, capsys):
+    private, public = new_key()
+    variables = {"SIM2EDGE_BUCKET": "s2e", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "very-secret"}
+    enrolment = Enrolment(
+        device="pi-9", ring="stable", public_key=public, private_key=private, variables=variables, root="{}"
+    )
+    write_enrolment(tmp_path / "pi-9.enrolment", enrolment)
+    card = tmp_path / "card"
+    (card / "etc").mkdir(parents=True)
+    words = ["device", "install", tmp_path / "pi-9.enrolment", "--prefix", card, "--agent", package]
+    assert run([*words, "--id", "pi-7"]) == 2
+    assert run(words) == 0
+    first, home = content(card), card / "var/lib/sim2edge"
+    assert public_of(load_key(home)) == public
+    assert find_enrolment(home).device == "pi-9"
+    assert "--id pi-9\n--ring stable\n" in (card / "etc/sim2edge/options").read_text()
+    assert "AWS_SECRET_ACCESS_KEY=very-secret\n" in (card / "etc/sim2edge/secrets.env").read_text()
+    assert (card / "etc/sim2edge/root.json").read_text() == "{}"
+    user = read_user(card / "etc/passwd", "sim2edge")
+    if os.geteuid() == 0:
+        assert {(each.stat().st_uid, each.stat().st_gid) for each in (home, *home.iterdir())} == {user}
+    capsys.readouterr()
+    assert run(words) == 0
+    assert content(card) == first
+    printed = capsys.readouterr().out
+    assert "unchanged: take over the identity" in printed
+    assert "very-secret" not in printed
 
 
 @needs_systemd
