@@ -77,6 +77,11 @@ class Repository:
         self._root_margin = timedelta(days=config.root_margin_days)
         self.now = now
 
+    @property
+    def bus(self) -> Bus:
+        """The bucket that it lies in."""
+        return self._bus
+
     # Reading
 
     def current(self) -> Current:
