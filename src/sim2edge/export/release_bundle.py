@@ -52,7 +52,7 @@ class ReleaseFacts:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Checks:
     """What a release is tested with on a device, besides its model."""
 
     cpu_ms_p95: float | None
@@ -62,7 +62,7 @@ class Tested:
 
 
 def assemble(
-    facts: ReleaseFacts, model: Path, metrics: Mapping[str, float | None], model_card: str, tested: Tested
+    facts: ReleaseFacts, model: Path, metrics: Mapping[str, float | None], model_card: str, checks: Checks
 ) -> dict[str, bytes]:
     """Return every member of the bundle of the file `model`, by name.
 
@@ -71,11 +71,11 @@ def assemble(
     """
     names = {"classes": list(facts.announced.values()), "floors": facts.announced_floors}
     members = {
-        SIGNATURE_FILE: _json(describe_signature(facts.device_postprocess, model, tested.pictures, **names)),
+        SIGNATURE_FILE: _json(describe_signature(facts.device_postprocess, model, checks.pictures, **names)),
         CLASSES_FILE: _json(names),
         "config.yaml": yaml.safe_dump(dict(facts.config), sort_keys=True).encode(),
         "MODEL_CARD.md": model_card.encode(),
-        **tested.pictures,
+        **checks.pictures,
     }
     about = {
         "release": facts.release,
@@ -85,7 +85,7 @@ def assemble(
         "trained": "",  # older devices require the field
         "lineage": dict(facts.lineage),
     }
-    return seal(about, members, model, tested.cpu_ms_p95)
+    return seal(about, members, model, checks.cpu_ms_p95)
 
 
 def seal(

@@ -25,7 +25,7 @@ from sim2edge.export.judged import camera_images, find_lack, keep_boxes, read_no
 from sim2edge.export.latency import install_forms, measure_latency
 from sim2edge.export.model_card import write_card
 from sim2edge.export.parity import Outputs, Quality, measure_distance, measure_quality, rounded
-from sim2edge.export.release_bundle import ReleaseFacts, Tested, assemble
+from sim2edge.export.release_bundle import Checks, ReleaseFacts, assemble
 from sim2edge.export.self_test_pictures import choose_pictures, read_pictures
 from sim2edge.export.variants import export_all, open_form, run_all
 from sim2edge.recipes import load_network
@@ -59,10 +59,10 @@ def run(job: Job[ExportConfig]) -> Outcome:
         return Outcome({"variants": len(variants)}, refused=f"no variant may be released: {reasons}")
     chosen_file = variants_folder(job) / choice.chosen.file
     cpu_ms = state_cpu_ms(target.latency_ms.get(choice.chosen.name), target.rate_hz)
-    tested = Tested(cpu_ms, read_pictures(dataset.path("test.parquet"), choose_pictures(frames)))
+    checks = Checks(cpu_ms, read_pictures(dataset.path("test.parquet"), choose_pictures(frames)))
     about = read_json(dataset, "dataset.json")
     card = write_card(facts, choice.chosen, target, trained, about, len(test), state_memory(chosen_file), cpu_ms)
-    members = assemble(facts, chosen_file, release_metrics(choice.chosen), card, tested)
+    members = assemble(facts, chosen_file, release_metrics(choice.chosen), card, checks)
     write_bundle(job.output / "bundle.tar", members)
     measure(job, test, target.rate_hz)
     job.progress.update(STEPS, STEPS, chosen=choice.chosen.name)
