@@ -19,7 +19,7 @@ from tiny_release import make_members, reseal
 
 from sim2edge.edge import preflight, preflight_run
 from sim2edge.edge.obstacle_detector import ObstacleDetector
-from sim2edge.edge.preflight import Ended, Preflight, check, find_slowness
+from sim2edge.edge.preflight import Ended, Preflight, check, check_once, find_slowness
 from sim2edge.errors import BadInput
 
 
@@ -63,7 +63,7 @@ def test_what_is_wrong_is_found_by_loading(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", [*LIGHT, *HEAVY])
 def test_a_guilty_release_is_refused_with_the_true_reason(tmp_path: Path, kind: str) -> None:
     make, reason = (LIGHT | HEAVY)[kind]
-    result = check(lay_out(tmp_path / "slot", make()), rate_hz=10)
+    result = check_once(lay_out(tmp_path / "slot", make()), rate_hz=10)
     assert result.outcome is Preflight.REFUSED
     assert re.search(reason, result.reason), result.reason
     assert "\n" not in result.reason
@@ -85,6 +85,13 @@ def test_the_command_prints_one_line_and_tells_the_cause_by_its_exit_code(
 
 
 @pytest.mark.slow
+def test_a_fault_that_comes_again_refuses(tmp_path: Path) -> None:
+    make, reason = HEAVY["crash"]
+    result = check(lay_out(tmp_path / "slot", make()), rate_hz=10)
+    assert (result.outcome, result.reason) == (Preflight.REFUSED, reason)
+
+
+@pytest.mark.slow
 def test_a_release_is_never_refused_because_the_machine_is_busy(slot: Path) -> None:
     with busy_machine(4):
         outcomes = [check(slot, rate_hz=10).outcome for _ in range(20)]
@@ -101,7 +108,7 @@ def test_a_machine_too_busy_to_try_it_refuses_nothing(slot: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGBUS])
 def test_a_kill_from_outside_refuses_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    folder = lay_out(tmp_path / "slot", with_model(slow_network(8), memory_mb=256))
+    folder = lay_out(tmp_path / "slot", with_model(slow_network(40), memory_mb=512))
 
     def strike() -> None:
         while not (found := children()):

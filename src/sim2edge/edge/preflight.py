@@ -99,7 +99,7 @@ def check(folder: Path, rate_hz: float, threads: int = 1, timeout_s: float = TIM
     return second
 
 
-def check_once(folder: Path, rate_hz: float, threads: int, timeout_s: float) -> Result:
+def check_once(folder: Path, rate_hz: float, threads: int = 1, timeout_s: float = TIMEOUT_S) -> Result:
     """Run the self-test once; see `check`."""
     try:
         release = parse_release((folder / RELEASE_FILE).read_bytes())
