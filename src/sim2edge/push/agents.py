@@ -79,11 +79,6 @@ def read_agent(file: Path) -> AgentTarget:
     return AgentTarget(fields["version"], fields["arch"], about.decode(), files, unpacked, file)
 
 
-def agents_of(ring: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of a ring's file that names its agents: what a push of a release leaves as it is."""
-    return {name: path for name, path in ring.items() if name.startswith(FIELD)}
-
-
-def agent_paths(rings: Mapping[str, Mapping[str, str]]) -> set[str]:
+def agent_paths(rings: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """Return the target paths of the agents that rings name."""
-    return {path for ring in rings.values() for path in agents_of(ring).values()}
+    return {path for ring in rings.values() for name, path in ring.items() if name.startswith(FIELD)}
