@@ -24,6 +24,7 @@ from sim2edge.edge.agent import Agent, Identity
 from sim2edge.edge.durable import write_durably
 from sim2edge.edge.events import log
 from sim2edge.edge.ota_updater import OtaUpdater
+from sim2edge.edge.pi.commands import add_commands
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.supervisor import ServiceSettings, probe, read_token
 from sim2edge.edge.trial import Rules
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("status", help="the state of the device in a home folder, as JSON")
     verb.add_argument("--home", type=Path, required=True)
     verb.set_defaults(run=status)
+    add_commands(verbs)
     return top
 
 
