@@ -98,7 +98,7 @@ test-celery: install  ## two Celery workers on hosts of their own; as root, with
 
 .PHONY: test-pi
 test-pi: install  ## a virtual Raspberry Pi (ci/pi.sh): power cuts in an update, watchdog; as root; CUTS=20 BOOTS=1 SEED=7
-	@$(STAGES)/$(PYTEST) -m slow tests/pi --capture=no --durations=5
+	@CUTS=$(or $(CUTS),20) BOOTS=$(or $(BOOTS),1) SEED=$(SEED) $(STAGES)/$(PYTEST) tests/pi --durations=5
 
 .PHONY: test-faults
 test-faults: install  ## the device with failing system calls (ci/servers.sh): some, or SIM2EDGE_FAULTS=all

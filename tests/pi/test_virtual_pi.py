@@ -35,8 +35,8 @@ from .write_log import WriteLog, cut, read_log
 
 TOOLS = ("qemu-system-aarch64", "mmdebstrap", "depmod", "cpio", "mke2fs", "debugfs")
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.timeout(6 * 3600),
+    pytest.mark.skipif("CUTS" not in os.environ, reason="`make test-pi` runs it"),
     pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason="qemu is not installed: ci/pi.sh installs it"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for the owners of the system's files"),
 ]
