@@ -5,6 +5,7 @@
 
 import contextlib
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
 
@@ -175,6 +176,22 @@ def test_a_killed_task_or_worker_leaves_nothing_and_the_retry_finishes(airflow, 
     wait_for(lambda: are_gone([*pids, guard.pid, task.pid]), "the end of the stage")
     ended = airflow.ended("sim_capture", run, "capture")
     assert (ended["state"], ended["try_number"]) == ("success", 2)
+
+
+def test_a_database_that_is_locked_while_a_task_ends_fails_no_task(airflow):
+    """SQLite has one writer at a time. Airflow fails a task whose events it cannot write, once the lock is free."""
+    run = airflow.trigger("sim_capture", "b6")
+    path = airflow.home / "airflow" / "airflow.db"
+    with contextlib.closing(sqlite3.connect(path, 30, isolation_level=None)) as other:
+        result = "SELECT 1 FROM xcom WHERE run_id = ? AND key = 'return_value'"
+        while not other.execute(result, (run,)).fetchone():  # the last thing written before the task's end
+            time.sleep(0.005)
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(7)
+        other.execute("ROLLBACK")
+    ended = airflow.ended("sim_capture", run, "capture")
+    assert (ended["state"], ended["try_number"]) == ("success", 1)
+    assert airflow.ended("data_cleaning", airflow.run("data_cleaning", "b6"), "clean")["state"] == "success"
 
 
 def test_a_backfill_makes_a_batch_a_day(airflow):
