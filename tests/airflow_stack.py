@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 from benchmarks.postgres_stack import PATIENCE_S, PostgresStack, open_stack, wait_for
+from port_range import first_free
 
 from sim2edge.errors import Unavailable
 from sim2edge.follow.airflow_client import AirflowClient
@@ -233,11 +234,10 @@ def make_settings(folder: Path, more: Mapping[str, Any]) -> StackSettings:
     python = folder / "python"
     python.write_text(f'#!/bin/sh\nexec {AIRFLOW_PYTHON} {FAKE_STAGE} "$@"\n')
     python.chmod(0o755)
-    s3_port, airflow_port = free_ports(2)
     return StackSettings(
         home=folder / "stack",
-        s3_port=s3_port,
-        airflow_port=airflow_port,
+        s3_port=first_free(),
+        airflow_port=free_ports(1)[0],
         airflow_python=AIRFLOW_PYTHON,
         stage_python=python,
         only=("s3", "airflow"),

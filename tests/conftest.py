@@ -57,15 +57,9 @@ def s3(s3_server, monkeypatch) -> Iterator[Bus]:
 @pytest.fixture(scope="session")
 def free_range() -> Callable[[int], int]:
     """Finds the first of so many neighbouring free ports."""
-    from sim2edge.services.loopback import free_ports, is_taken
+    from port_range import first_free
 
-    def find(count: int) -> int:
-        while True:
-            first = free_ports(1)[0]
-            if not any(is_taken(first + offset) for offset in range(count)):
-                return first
-
-    return find
+    return first_free
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typing import Any
 
 import docker
 import psutil
+from port_range import first_free
 
 from sim2edge.bus import Bus
 from sim2edge.follow.airflow_client import AirflowClient
@@ -56,13 +57,12 @@ class DockerStack:
     """S3 and Airflow on this machine, stages in containers in its own network."""
 
     def __init__(self, home: Path, root: Path, engine: docker.DockerClient, deployment: str) -> None:
-        ports = free_ports(3)
         self.stack = Stack(
             StackSettings(
                 home=home,
                 root=root,
-                s3_port=ports[0],
-                airflow_port=ports[1],
+                s3_port=first_free(),
+                airflow_port=free_ports(1)[0],
                 airflow_python=Path(sys.executable),
                 stage_python=Path(sys.executable),
                 only=("s3", "airflow"),
