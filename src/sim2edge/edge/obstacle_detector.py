@@ -10,6 +10,7 @@ Not thread-safe: use one detector per thread.
 """
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ class ObstacleDetector:
             BadInput: the bundle is damaged, its parts do not fit each other, or the self-check fails.
         """
         self.bundle = open_bundle(folder)
+        self._threads = threads
         signature = self.bundle.read_json(SIGNATURE_FILE)
         names = self.bundle.read_json(CLASSES_FILE)
         self._runtime = load_runtime(self.bundle.model, threads)
@@ -77,6 +79,13 @@ class ObstacleDetector:
             raise BadInput(f"{SIGNATURE_FILE} or {CLASSES_FILE}: {error!r} is missing or of the wrong type") from error
         self._preprocessor = Preprocessor(*self._runtime.input_shape[1:3])
         self._self_check(expected, tolerance)
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that inferences have used, and more: only differences count.
+
+        With one thread that of the calling thread, so that other threads of the process do not count.
+        """
+        return time.thread_time() if self._threads == 1 else time.process_time()
 
     def detect(self, image: Image) -> Detection:
         """Find floor and obstacles in `image`.
