@@ -9,7 +9,7 @@ end by themselves; a ban also ends when the ring's file asks for another attempt
 clock as `clock.now` corrects it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
@@ -132,11 +132,10 @@ class Step(Enum):
     RETRY = "retry"  # complete in the other slot
 
 
-def boots(state: State) -> Slot | None:
-    """Return the slot to run: the one on trial, else the good one, else any that holds a release."""
-    if state.trial:
-        return state.trial.slot
-    return state.active or next((slot for slot in SLOTS if slot in state.slots), None)
+def boots(state: State, damaged: Collection[Slot] = ()) -> Slot | None:
+    """Return the slot to run: the one on trial, else the good one, else any that holds a release; none is damaged."""
+    wished = (state.trial and state.trial.slot, state.active, *SLOTS)
+    return next((slot for slot in wished if slot in state.slots and slot not in damaged), None)
 
 
 def running(state: State) -> Installed | None:
