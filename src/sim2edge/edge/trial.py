@@ -6,7 +6,10 @@
 
 A release is *banned* for what is its own fault, and *rests* after what is not (camera, disk, power, clock, server). Both
 end by themselves; a ban also ends when the ring's file asks for another attempt. Times are Unix seconds of the device's
-clock as `clock.now` corrects it.
+clock as `Slots.now` corrects it.
+
+What is never done: overwrite the only proven release, run nothing while a slot holds something whole, blame a release
+for what another one did.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,10 +24,12 @@ BAN_S = 30 * 86_400.0
 """Length of the first ban of a release; each further one is twice as long, up to a year."""
 MAX_BAN_S = 365 * 86_400.0
 REST_S = 60.0
-"""Length of the first rest of a release; each further one is twice as long, up to a day."""
-MAX_REST_S = 86_400.0
+"""Length of the first rest of a release; each further one is twice as long, up to an hour."""
+MAX_REST_S = 3600.0
 KEPT = 32
 """Bans and rests that are remembered, the newest: the state stays small."""
+MAX_REASON = 400
+"""Characters of a reason; longer ones are cut."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,14 @@ class Installed:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a piece of evidence is about: one start of one release in one slot."""
+    """What a piece of evidence is about: one start of one release in one slot, for one trial."""
 
     slot: Slot
     installed: Installed
     start: int
     """Counts the starts of detectors in this run of the agent."""
+    trial: int | None = None
+    """Number of the trial that it was started in; None: outside a trial."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +59,14 @@ class Trial:
     """The slot on trial."""
 
     slot: Slot
+    number: int = 0
+    """Tells this trial from every other one of the agent's run."""
     starts: int = 0
     """Starts whose end the agent did not see, the one under way included."""
     crashes: int = 0
     """Ends of the detector that were its own fault."""
+    hindrances: int = 0
+    """Ends of the detector that were not."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,8 @@ class State:
     """Oldest first."""
     rests: tuple[Rest, ...] = ()
     """Oldest first."""
+    trials: int = 0
+    """Number of the newest trial."""
 
     def __post_init__(self) -> None:
         on_trial = self.trial.slot if self.trial else None
@@ -120,7 +133,9 @@ class Rules:
     crashes: int = 3
     """Ends of the detector by its own fault that end a trial."""
     starts: int = 4
-    """Starts in a trial, power cuts included, after which the release rests."""
+    """Starts that the device or its agent did not survive, or ends by no fault of the release, before it rests."""
+    rate_hz: float | None = 10.0
+    """Frames a second that the camera is asked for; None: the device has no camera."""
 
 
 class Step(Enum):
@@ -133,14 +148,19 @@ class Step(Enum):
 
 
 def boots(state: State, damaged: Collection[Slot] = ()) -> Slot | None:
-    """Return the slot to run: the one on trial, else the good one, else any that holds a release; none is damaged."""
-    wished = (state.trial and state.trial.slot, state.active, *SLOTS)
+    """Return the slot to run: the one on trial, else the good one, else the best that is left; none is damaged.
+
+    The best that is left: a proven release before one that is not banned before one that is.
+    """
+    proven = [slot for slot in SLOTS if slot in state.proven]
+    clean = [slot for slot in SLOTS if slot in state.slots and not ban_of(state, state.slots[slot])]
+    wished = (state.trial and state.trial.slot, state.active, *proven, *clean, *SLOTS)
     return next((slot for slot in wished if slot in state.slots and slot not in damaged), None)
 
 
-def running(state: State) -> Installed | None:
+def running(state: State, damaged: Collection[Slot] = ()) -> Installed | None:
     """Return the release in the slot to run."""
-    slot = boots(state)
+    slot = boots(state, damaged)
     return state.slots[slot] if slot else None
 
 
@@ -149,74 +169,101 @@ def other(slot: Slot) -> Slot:
     return "b" if slot == "a" else "a"
 
 
-def free_slot(state: State) -> Slot:
-    """Return the slot that may be overwritten: never a proven one that is all there is, never the good one.
+def free_slot(state: State, damaged: Collection[Slot] = ()) -> Slot:
+    """Return the slot that may be overwritten: not the good one, and never the only one that is whole.
 
     During a trial beside a good slot it is the one on trial: what is written there ends the trial.
     """
-    if state.active:
-        return other(state.active)
-    now = boots(state)
-    return other(now) if now else "a"
+    keep = state.active if state.active and state.active not in damaged else boots(state, damaged)
+    return other(keep) if keep else "a"
+
+
+def slot_with(state: State, offer: Installed, damaged: Collection[Slot] = ()) -> Slot | None:
+    """Return the slot that holds an offer whole."""
+    held = (slot for slot in SLOTS if slot in state.slots and slot not in damaged)
+    return next((slot for slot in held if state.slots[slot].sha256 == offer.sha256), None)
 
 
 def ban_of(state: State, installed: Installed) -> Ban | None:
-    """Return the newest ban of a release, over or not."""
+    """Return the ban of a release, over or not."""
     return next((ban for ban in reversed(state.bans) if ban.installed.sha256 == installed.sha256), None)
 
 
 def rest_of(state: State, installed: Installed) -> Rest | None:
-    """Return the newest rest of a release, over or not."""
+    """Return the rest of a release, over or not."""
     return next((rest for rest in reversed(state.rests) if rest.installed.sha256 == installed.sha256), None)
 
 
 def held_back(state: State, offer: Installed, now: float) -> str:
-    """Return why an offer is not tried at the time `now`; empty: it may be."""
+    """Return why an offer is not tried at the time `now`; empty: it may be.
+
+    An end that is further away than any is made was set by a clock that ran ahead: it does not count.
+    """
     ban, rest = ban_of(state, offer), rest_of(state, offer)
-    if ban and offer.attempt <= ban.installed.attempt and now < ban.until:
+    if ban and offer.attempt <= ban.installed.attempt and 0 < ban.until - now <= MAX_BAN_S:
         return f"failed: {ban.reason}"
-    if rest and now < rest.until:
+    if rest and 0 < rest.until - now <= MAX_REST_S:
         return f"rests: {rest.reason}"
     return ""
 
 
-def decide(state: State, offer: Installed, now: float) -> Step:
+def decide(state: State, offer: Installed, now: float, damaged: Collection[Slot] = ()) -> Step:
     """Return the action for what the ring offers."""
-    runs = running(state)
-    if runs and runs.sha256 == offer.sha256:
+    slot = slot_with(state, offer, damaged)
+    tried = (*state.proven, state.trial and state.trial.slot)
+    if slot and slot == boots(state, damaged) and slot in tried:
         return Step.KEEP
+    if slot and slot == state.active:  # the ring went back while another release is on trial
+        return Step.RETRY
     if held_back(state, offer, now):
         return Step.HOLD
-    held = state.slots.get(other(boots(state) or "b"))
-    return Step.RETRY if held and held.sha256 == offer.sha256 else Step.INSTALL
+    return Step.RETRY if slot else Step.INSTALL
 
 
 def clear(state: State, slot: Slot) -> State:
     """Drop a slot from the state, before it is overwritten or because its content is damaged."""
     kept = {name: held for name, held in state.slots.items() if name != slot}
-    on_trial = state.trial and state.trial.slot == slot
-    good = state.active if state.active != slot else next((name for name in kept if name in state.proven), None)
-    trial = None if on_trial or (state.trial and good == state.trial.slot) else state.trial
-    return replace(state, slots=kept, proven=state.proven - {slot}, active=good, trial=trial)
+    proven = state.proven - {slot}
+    good = state.active if state.active != slot else next((name for name in SLOTS if name in proven), None)
+    trial = None if state.trial and state.trial.slot == slot else state.trial
+    return _try_what_is_left(replace(state, slots=kept, proven=proven, active=good, trial=trial))
 
 
 def begin(state: State, slot: Slot, offer: Installed) -> State:
     """Record that a slot holds the offered release complete, and put it on trial; another trial ends.
 
+    An offer that the good slot holds needs no trial.
+
     Raises:
-        ValueError: the slot is the good one.
+        ValueError: the slot is the good one, and holds another release.
     """
     if slot == state.active:
-        raise ValueError(f"slot {slot} is the good one")
-    cleared = clear(state, slot)
-    return replace(cleared, slots={**cleared.slots, slot: offer}, trial=Trial(slot))
+        if state.slots[slot].sha256 != offer.sha256:
+            raise ValueError(f"slot {slot} is the good one")
+        return replace(state, trial=None)
+    cleared = clear(replace(state, trial=None), slot)
+    return _put_on_trial(replace(cleared, slots={**cleared.slots, slot: offer}), slot)
+
+
+def _put_on_trial(state: State, slot: Slot) -> State:
+    number = state.trials + 1
+    return replace(state, trial=Trial(slot, number), trials=number)
+
+
+def _try_what_is_left(state: State) -> State:
+    """Put the slot that runs now on trial if it is not proven, unless it is banned."""
+    slot = boots(state)
+    if state.trial or state.active or slot is None or ban_of(state, state.slots[slot]):
+        return state
+    return _put_on_trial(state, slot)
 
 
 def is_about(state: State, subject: Subject) -> bool:
-    """Return whether the trial is of that slot and release."""
+    """Return whether the trial is the one that a detector was started in, of that slot and release."""
     return (
         state.trial is not None
         and state.trial.slot == subject.slot
+        and state.trial.number == subject.trial
         and state.slots[subject.slot] == subject.installed
     )
 
@@ -228,7 +275,7 @@ def start(state: State, rules: Rules, now: float) -> State:
     """
     if state.trial is None:
         return state
-    if state.trial.starts >= rules.starts:
+    if state.trial.starts >= rules.starts and state.active:
         return _rest(state, f"the device or its agent stopped in each of {rules.starts} starts", now)
     return replace(state, trial=replace(state.trial, starts=state.trial.starts + 1))
 
@@ -242,33 +289,31 @@ def crashed(state: State, subject: Subject, rules: Rules, reason: str, now: floa
     return reject(state, subject, reason, now) if trial.crashes >= rules.crashes else state
 
 
-def ended(state: State, subject: Subject) -> State:
-    """Take back the count of a start that ended, as the agent saw, without a fault of the release."""
+def hindered(state: State, subject: Subject, rules: Rules, reason: str, now: float) -> State:
+    """Count an end of the detector on trial that is not its fault, or let its release rest after too many."""
     if state.trial is None or not is_about(state, subject):
         return state
-    return replace(state, trial=replace(state.trial, starts=max(state.trial.starts - 1, 0)))
+    trial = replace(state.trial, starts=max(state.trial.starts - 1, 0), hindrances=state.trial.hindrances + 1)
+    state = replace(state, trial=trial)
+    return withdraw(state, subject, reason, now) if trial.hindrances >= rules.starts else state
 
 
 def accept(state: State, subject: Subject) -> State:
     """Mark the release on trial as the good one and end the trial; forget its bans and rests."""
     if not is_about(state, subject):
         return state
-    sha256 = subject.installed.sha256
-    return replace(
-        state,
-        active=subject.slot,
-        proven=state.proven | {subject.slot},
-        trial=None,
-        bans=tuple(ban for ban in state.bans if ban.installed.sha256 != sha256),
-        rests=tuple(rest for rest in state.rests if rest.installed.sha256 != sha256),
-    )
+    proven = state.proven | {subject.slot}
+    return unban(replace(state, active=subject.slot, proven=proven, trial=None), [subject.installed.sha256])
 
 
 def reject(state: State, subject: Subject, reason: str, now: float) -> State:
-    """End the trial by the release's own fault, and ban it; the good slot runs again."""
-    if state.trial is None or not is_about(state, subject):
+    """End the trial by the release's own fault, and ban it; the good slot runs again.
+
+    With no good slot the other one goes on trial; with nothing else the release runs on, banned.
+    """
+    if not is_about(state, subject):
         return state
-    return replace(ban(state, state.slots[subject.slot], reason, now), trial=None)
+    return _try_what_is_left(replace(ban(state, state.slots[subject.slot], reason, now), trial=None))
 
 
 def withdraw(state: State, subject: Subject, reason: str, now: float) -> State:
@@ -285,7 +330,7 @@ def _rest(state: State, reason: str, now: float) -> State:
     installed = state.slots[state.trial.slot]
     before = rest_of(state, installed)
     times = before.times + 1 if before else 1
-    rest = Rest(installed, reason, now + min(REST_S * 2 ** (times - 1), MAX_REST_S), times)
+    rest = Rest(installed, reason[:MAX_REASON], now + min(REST_S * 2 ** min(times - 1, 30), MAX_REST_S), times)
     others = [each for each in state.rests if each.installed.sha256 != installed.sha256]
     return replace(state, trial=None, rests=(*others, rest)[-KEPT:])
 
@@ -294,7 +339,7 @@ def ban(state: State, installed: Installed, reason: str, now: float) -> State:
     """Ban a release, for twice as long as the last time."""
     before = ban_of(state, installed)
     times = before.times + 1 if before else 1
-    made = Ban(installed, reason, now + min(BAN_S * 2 ** (times - 1), MAX_BAN_S), times)
+    made = Ban(installed, reason[:MAX_REASON], now + min(BAN_S * 2 ** min(times - 1, 30), MAX_BAN_S), times)
     others = [each for each in state.bans if each.installed.sha256 != installed.sha256]
     return replace(state, bans=(*others, made)[-KEPT:])
 
