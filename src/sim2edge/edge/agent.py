@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
 
 from sim2edge.bus import Bus
 from sim2edge.edge import trial
@@ -22,18 +22,26 @@ from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.status import Status, describe, is_news
-from sim2edge.edge.supervisor import CRASH_WINDOW_S, DetectorProcess
-from sim2edge.edge.trial import Installed, Rules, Step
+from sim2edge.edge.supervisor import DetectorProcess
+from sim2edge.edge.switch_hook import SwitchHook
+from sim2edge.edge.trial import Installed, Rules, State, Step
 from sim2edge.edge.verdict import BLAMED, Evidence, Outcome, judge
 from sim2edge.errors import BadInput, Conflict, Unavailable
 
 TICK_S = 0.1
+HAND_OVER_TICK_S = 0.01
 START_S = 60.0
-"""Longest time to load and check a release before it counts as hanging."""
+"""Longest time to load and check a release before it counts as hanging, without that in which it cannot work."""
 UNWELL_S = 30.0
-"""A good release that does not answer, or gets no frame, for this long is restarted."""
+"""A good release that does not answer, or whose inferences fail, for this long is restarted."""
+CAMERA_UNWELL_S = 120.0
+"""A detector without frames is restarted after this long: the camera may come back."""
 FALL_BACK_CRASHES = 8
-"""Crashes by its own fault within CRASH_WINDOW_S after which a good release gives way to the proven one beside it."""
+"""Crashes in a row by its own fault after which a good release gives way to the proven one beside it."""
+WELL_AGAIN_S = 60.0
+"""A detector that worked for this long after a crash is well again: the crashes before do not count."""
+CONTACT_S = 1.0
+"""Pause between checks while a release on trial has not reached the server yet."""
 REPORT_S = 600.0
 """Longest time between two statuses: an unchanged one is sent that rarely."""
 MAX_BACKOFF = 10
@@ -53,15 +61,24 @@ class Agent:
     """Runs the device of one home folder."""
 
     def __init__(
-        self, identity: Identity, bus: Bus, updater: OtaUpdater, slots: Slots, detectors: Detectors, rules: Rules
+        self,
+        identity: Identity,
+        bus: Bus,
+        updater: OtaUpdater,
+        slots: Slots,
+        detectors: Detectors,
+        rules: Rules,
+        hook: SwitchHook | None = None,
     ) -> None:
         self._identity, self._bus, self._updater = identity, bus, updater
         self._slots, self._detectors, self._rules = slots, detectors, rules
+        self._hook = hook or SwitchHook()
         self._repeated = Repeated()
-        self._crashes: list[float] = []
+        self._crashes: list[str] = []
         self._restarts = 0
         self._well = time.monotonic()
         self._failed_checks = 0
+        self._fault = ""
         self._shown: Status | None = None
         self._sent: tuple[Status | None, float] = (None, float("-inf"))
         self._message = ""
@@ -73,106 +90,146 @@ class Agent:
         talker = threading.Thread(target=self._talk, args=(stop,), daemon=True, name="talk")
         talker.start()
         try:
-            while not stop.wait(TICK_S):
-                try:
-                    self.tick()
-                except Exception as error:  # whatever it is: the next round may go well, and the detector runs on
-                    self._repeated.log("tick failed", error=repr(error))
+            while not stop.wait(HAND_OVER_TICK_S if self._detectors.hands_over else TICK_S):
+                self.try_tick()
         finally:
             self._detectors.stop()
             self._write_status(self.status())
 
     # Looking after the detectors
 
+    def try_tick(self) -> None:
+        """Do the next step; what fails is logged, and tried again in the next round: the detectors run on."""
+        try:
+            self.tick()
+            self._fault = ""
+        except Exception as error:
+            self._fault = f"{type(error).__name__}: {error}"
+            self._repeated.log("tick failed", error=repr(error))
+
     def tick(self) -> None:
         """Do the next step towards what the state wants, and judge what runs."""
         wanted, spare = self._places()
-        try:
-            self._detectors.follow(wanted, spare, self._before_start)
-        except OSError as error:  # no memory, no file, no process: later
-            self._repeated.log("cannot start", error=str(error))
+        before = self._detectors.on_duty
+        self._detectors.follow(wanted, spare, self._before_start, self._may_switch)
+        if self._detectors.on_duty is not before:
+            self._well = time.monotonic()
+            self.wake.set()  # a trial needs contact with the server
         for ended in self._detectors.endings():
             self._account(ended)
-        self._end_what_hangs()
-        if (duty := self._detectors.on_duty) and duty.ready:
+        self._end_what_hangs(wanted, spare)
+        if (duty := self._detectors.on_duty) and duty.report:
             self._judge(duty)
         self._show_status()
 
     def _places(self) -> tuple[Place | None, Place | None]:
-        state = self._slots.state
-        slot = trial.boots(state, self._slots.damaged)
-        wanted = (slot, state.slots[slot]) if slot else None
-        spare = (state.active, state.slots[state.active]) if state.trial and state.active else None
-        return wanted, spare
+        state, damaged = self._slots.state, self._slots.damaged
+        slot = trial.boots(state, damaged)
+        if slot is None:
+            return None, None
+        on_trial = state.trial if state.trial and state.trial.slot == slot else None
+        wanted = Place(slot, state.slots[slot], on_trial.number if on_trial else None)
+        good = state.active if state.active not in damaged else None
+        return wanted, Place(good, state.slots[good]) if on_trial and good else None
 
-    def _before_start(self, place: Place) -> Any:
+    def _before_start(self, place: Place) -> Path | None:
         """Verify the slot, and count a trial's start before it is made, so that a crash cannot undo the count."""
-        slot, installed = place
-        if problem := self._slots.verify(slot):
-            self._say("damaged", installed, slot=slot, problem=problem)
+        if problem := self._slots.verify(place.slot):
+            self._say("damaged", place.installed, slot=place.slot, problem=problem)
             return None
-        if self._slots.state.trial:
-            self._slots.apply(lambda state: trial.start(state, self._rules, self._slots.now()), must_last=False)
-            if not self._slots.state.trial:
-                self._say("withdrawn", installed)
+        if place.trial is not None:
+            now = self._slots.now()
+            state = self._slots.apply(lambda state: trial.start(state, self._rules, now), must_last=False)
+            if not state.trial or state.trial.number != place.trial:
+                self._tell_rest(state, place.installed)
                 return None
-        return self._slots.folder(slot)
+        return self._slots.folder(place.slot)
+
+    def _may_switch(self, place: Place) -> bool:
+        if place.trial is None or self._hook.allows(place, self._slots.folder(place.slot)):
+            return True
+        self._message = f"release {place.installed.release} is ready, and waits for a good time to switch"
+        return False
 
     def _account(self, ended: Ended) -> None:
-        subject, reason = ended.subject, ended.ending.reason
+        """Count the end of a detector for its release, or for nothing."""
+        subject, reason, own_fault = ended.subject, ended.ending.reason, ended.ending.own_fault
         self._restarts += 1
-        log("ended", release=subject.installed.release, reason=reason, own_fault=ended.ending.own_fault)
         self._message = reason
-        on_trial = trial.is_about(self._slots.state, subject)
-        now = self._slots.now()
-        if on_trial and ended.ending.own_fault:
-            self._slots.apply(lambda state: trial.crashed(state, subject, self._rules, reason, now), must_last=False)
-            if not self._slots.state.trial:
+        log("ended", release=subject.installed.release, slot=subject.slot, reason=reason, own_fault=own_fault)
+        before, now = self._slots.state, self._slots.now()
+        if not trial.is_about(before, subject):
+            if own_fault:
+                self._fall_back(ended)
+            return
+        if own_fault:
+            after = self._slots.apply(
+                lambda state: trial.crashed(state, subject, self._rules, reason, now), must_last=False
+            )
+            if not trial.is_about(after, subject):
                 self._say(f"rolled back: {reason}", subject.installed)
-        elif on_trial:
-            self._slots.apply(lambda state: trial.ended(state, subject), must_last=False)
-        elif ended.ending.own_fault:
-            self._fall_back(ended)
+        else:
+            after = self._slots.apply(
+                lambda state: trial.hindered(state, subject, self._rules, reason, now), must_last=False
+            )
+            if not trial.is_about(after, subject):
+                self._tell_rest(after, subject.installed)
+
+    def _tell_rest(self, state: State, installed: Installed) -> None:
+        rest = trial.rest_of(state, installed)
+        self._say(f"withdrawn: {rest.reason}" if rest else "withdrawn", installed)
 
     def _fall_back(self, ended: Ended) -> None:
         """Give up a good release that crashes again and again, if there is a proven one beside it."""
-        seen = time.monotonic()
-        self._crashes = [*(each for each in self._crashes if seen - each < CRASH_WINDOW_S), seen]
+        subject, now = ended.subject, self._slots.now()
+        self._crashes.append(ended.ending.reason)
         if len(self._crashes) < FALL_BACK_CRASHES:
             return
-        reason = f"{len(self._crashes)} crashes in {CRASH_WINDOW_S:.0f} s; the last: {ended.ending.reason}"
-        before, now = self._slots.state, self._slots.now()
-        self._slots.apply(lambda state: trial.fall_back(state, ended.subject, reason, now), must_last=False)
-        if self._slots.state != before:
+        reason = f"crashed {len(self._crashes)} times in a row: {ended.ending.reason}"
+        after = self._slots.apply(lambda state: trial.fall_back(state, subject, reason, now), must_last=False)
+        if after.active != subject.slot:
             self._crashes = []
-            self._say(f"rolled back: {reason}", ended.subject.installed)
+            self._say(f"rolled back: {reason}", subject.installed)
 
-    def _end_what_hangs(self) -> None:
-        now = time.monotonic()
-        for place in filter(None, self._places()):
+    def _end_what_hangs(self, *places: Place | None) -> None:
+        """End a detector that does not answer, or is of no use, for too long."""
+        for place in filter(None, places):
             process = self._detectors.of(place)
             if process is None:
                 continue
-            silent = now - process.answered
+            silent, blamed = process.silent_s, process.phase in BLAMED
             if silent > (UNWELL_S if process.ready else START_S):
-                doing = process.phase.name.lower()
-                reason = f"the detector did not answer for {silent:.0f} s, in {doing}"
-                self._detectors.end(place, reason, process.phase in BLAMED)
+                reason = f"the detector did not answer for {silent:.0f} s, in {process.phase.name.lower()}"
+                self._detectors.end(process, reason, blamed)
+        if (duty := self._detectors.on_duty) and duty.report:
+            self._end_what_is_unwell(duty)
+
+    def _end_what_is_unwell(self, duty: DetectorProcess) -> None:
+        report, now = duty.report, time.monotonic()
+        if report.get("state") in ("running", "starting", "crashing"):
+            self._well = now
+        if self._crashes and now - max(duty.on_duty_since or now, duty.started) > WELL_AGAIN_S:
+            self._crashes = []
+        failing = bool(report.get("inference_errors_in_a_row")) and report.get("state") == "failing"
+        if now - self._well > (UNWELL_S if failing else CAMERA_UNWELL_S):
+            last = report.get("last_inference_error" if failing else "last_camera_error", "")
+            self._detectors.end(duty, f"the detector was {report.get('state')}: {last}", own_fault=failing)
 
     def _judge(self, duty: DetectorProcess) -> None:
         state, subject, now = self._slots.state, duty.subject, self._slots.now()
         if not trial.is_about(state, subject):
             return
         verdict = judge(self._rules, self._slots.budgets(subject.slot), self._evidence(duty))
+        reason = verdict.reason
         if verdict.outcome is Outcome.PASSED:
             self._slots.apply(lambda state: trial.accept(state, subject), must_last=False)
             self._say("accepted", subject.installed)
         elif verdict.outcome is Outcome.FAILED:
-            self._slots.apply(lambda state: trial.reject(state, subject, verdict.reason, now), must_last=False)
-            self._say(f"rolled back: {verdict.reason}", subject.installed)
-        elif verdict.outcome is Outcome.WITHDRAWN and state.active:
-            self._slots.apply(lambda state: trial.withdraw(state, subject, verdict.reason, now), must_last=False)
-            self._say(f"withdrawn: {verdict.reason}", subject.installed)
+            self._slots.apply(lambda state: trial.reject(state, subject, reason, now), must_last=False)
+            self._say(f"rolled back: {reason}", subject.installed)
+        elif verdict.outcome is Outcome.WITHDRAWN and state.active:  # with nothing to go back to, it runs on
+            self._slots.apply(lambda state: trial.withdraw(state, subject, reason, now), must_last=False)
+            self._say(f"withdrawn: {reason}", subject.installed)
 
     def _evidence(self, duty: DetectorProcess) -> Evidence:
         now, since, report = time.monotonic(), duty.on_duty_since or duty.started, duty.report
@@ -180,12 +237,13 @@ class Agent:
         return Evidence(
             elapsed_s=now - since,
             contacted=contact is not None and contact > since,
-            silent_s=now - duty.answered,
+            silent_s=duty.silent_s,
             phase=duty.phase,
             inferences=report.get("inferences", 0),
             inference_errors=report.get("inference_errors", 0),
             camera_errors=report.get("camera_errors_in_a_row", 0),
             last_inference_error=report.get("last_inference_error", ""),
+            last_camera_error=report.get("last_camera_error", ""),
             cpu_ms_p95=report.get("cpu_ms_p95"),
             memory_mb=report.get("memory_mb"),
             other_faults=self._slots.faults,
@@ -200,19 +258,26 @@ class Agent:
 
     def _talk(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            try:
-                self._update()
-                self._slots.check()
-                self._report()
-            except Exception as error:  # keep polling: only an update can mend this device
-                self._note_failed_check(f"update failed: {error!r}")
+            for step in (self._update, self._slots.check, self._report):
+                try:
+                    step()
+                except Exception as error:  # keep polling: only an update can mend this device
+                    self._note_failed_check(f"{type(error).__name__}: {error}")
             self.wake.wait(self._pause_s())
             self.wake.clear()
 
     def _pause_s(self) -> float:
+        if self._trial_lacks_contact() and not self._failed_checks:
+            return max(CONTACT_S, self._updater.retry_after_s)
         backoff = min(1 << self._failed_checks, MAX_BACKOFF)
         pause = self._identity.interval_s * backoff * random.uniform(0.9, 1.1)  # jitter: devices must not poll in step
         return max(pause, self._updater.retry_after_s)
+
+    def _trial_lacks_contact(self) -> bool:
+        duty, contact = self._detectors.on_duty, self._updater.last_contact
+        if duty is None or duty.on_duty_since is None or not trial.is_about(self._slots.state, duty.subject):
+            return False
+        return contact is None or contact <= duty.on_duty_since
 
     def _update(self) -> None:
         try:
@@ -248,18 +313,20 @@ class Agent:
 
     def status(self) -> Status:
         """Return the device's status, as reported to the fleet."""
-        duty = self._detectors.on_duty
+        duty, state = self._detectors.on_duty, self._slots.state
         return describe(
             device=self._identity.device,
             ring=self._identity.ring,
-            state=self._slots.state,
-            runs=duty.subject.installed.release if duty else None,
-            health=dict(duty.report) if duty else None,
+            state=state,
+            damaged=self._slots.damaged,
+            duty=duty.subject if duty else None,
+            health=duty.report if duty else {},
             restarts=self._restarts,
-            crashing=len(self._crashes) >= 2,
+            crashing=self._detectors.crashing,
+            loading=self._detectors.loading,
             port=self._detectors.port,
             message=self._message,
-            faults=self._slots.faults,
+            faults={**self._slots.faults, **({"agent": self._fault} if self._fault else {})},
         )
 
     def _show_status(self) -> None:

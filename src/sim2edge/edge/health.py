@@ -37,6 +37,10 @@ class Health:
         self._in_a_row = {"camera": 0, "inference": 0}
         self._last_errors = {"camera": "", "inference": ""}
         self._last_error: str | None = None
+        self._begun = 0
+        self._under_way = False
+        self.crashing = False
+        """Whether the agent says that the detector ends again and again."""
 
     def begin(self) -> None:
         """Note that the detector goes on duty."""
@@ -48,9 +52,16 @@ class Health:
         with self._lock:
             self._duty = None
 
+    def begins(self) -> None:
+        """Note that an inference begins; `succeeded` or `failed` follows."""
+        with self._lock:
+            self._begun += 1
+            self._under_way = True
+
     def succeeded(self, seconds: float, cpu_seconds: float = 0.0) -> None:
         """Count one inference that took `seconds`, `cpu_seconds` of them on a processor."""
         with self._lock:
+            self._under_way = False
             self._inferences += 1
             self._in_a_row = dict.fromkeys(self._in_a_row, 0)
             self._latencies.append(seconds)
@@ -60,6 +71,7 @@ class Health:
     def failed(self, kind: str, reason: str) -> None:
         """Count one frame that failed, for `reason`; `kind` is camera or inference."""
         with self._lock:
+            self._under_way = self._under_way and kind != "inference"
             self._errors[kind] += 1
             self._in_a_row[kind] += 1
             self._last_errors[kind] = reason
@@ -72,6 +84,7 @@ class Health:
             idle = now - max(self._last_inference or self._started, self._duty or self._started)
             in_a_row = sum(self._in_a_row.values())
             state = judge(self._inferences, in_a_row, idle, self._stall_after_s) if self._duty else "standby"
+            state = "crashing" if self.crashing and self._duty else state
             latencies, cpu = sorted(self._latencies), sorted(self._cpu)
             return {
                 "release": self.release,
@@ -85,7 +98,11 @@ class Health:
                 "camera_errors": self._errors["camera"],
                 "camera_errors_in_a_row": self._in_a_row["camera"],
                 "inference_errors": self._errors["inference"],
+                "inference_errors_in_a_row": self._in_a_row["inference"],
+                "last_camera_error": self._last_errors["camera"],
                 "last_inference_error": self._last_errors["inference"],
+                "inferences_begun": self._begun,
+                "inference_under_way": self._under_way,
                 "last_inference_age_s": round(now - self._last_inference, 3) if self._last_inference else None,
                 "uptime_s": round(now - self._started, 3),
                 "latency_ms_p50": percentile_ms(latencies, 0.5),

@@ -3,8 +3,8 @@
     python -m sim2edge.edge.service --bundle /data/slots/a --token-file /data/token --source 0 --rate 10
 
 The token comes from the file or from SIM2EDGE_DEVICE_TOKEN (`http_api`). SIGTERM ends the service cleanly. Under an
-agent it is told by an inherited socket what to do (`control`): it loads and checks its model first, and takes the camera
-and the port only when it goes on duty. Exit codes: 2, it cannot start here; 3, its release cannot.
+agent it is told by an inherited socket what to do (`control`): it loads and checks its model first, and takes the
+camera and the port only when it goes on duty. Exit codes: 2, it cannot start here; 3, its release cannot.
 """
 
 import argparse
@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sim2edge.edge.bundle import open_bundle
 from sim2edge.edge.camera_source import FrameError, Image, open_source
-from sim2edge.edge.control import SharedPhase, serve_line
+from sim2edge.edge.control import SharedPhase, say_last_words, serve_line
 from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.health import Health
 from sim2edge.edge.http_api import Server
@@ -61,6 +62,7 @@ class DetectorService:
         """Run the detector on one image and count the success or failure."""
         with self._lock:
             self.enter(Phase.INFERENCE)
+            self.health.begins()
             start, cpu = time.perf_counter(), self._detector.cpu_seconds()
             try:
                 detection = self._detector.detect(image)
@@ -90,7 +92,12 @@ class Duty:
     """What only the detector on duty does: it reads the camera and answers on the port."""
 
     def __init__(
-        self, service: DetectorService, source: str | None, rate_hz: float, listening: socket.socket | None, tokens: tuple[str, str | None]
+        self,
+        service: DetectorService,
+        source: str | None,
+        rate_hz: float,
+        listening: socket.socket | None,
+        tokens: tuple[str, str | None],
     ) -> None:
         self._service, self._source, self._rate_hz = service, source, rate_hz
         self._listening, self._tokens = listening, tokens
@@ -99,7 +106,7 @@ class Duty:
         self._server: Server | None = None
 
     def start(self) -> None:
-        """Take camera and port; nothing happens on duty."""
+        """Take camera and port; nothing happens on duty. Without files or memory for the port, the camera is enough."""
         if self._threads:
             return
         self._stop.clear()
@@ -108,9 +115,13 @@ class Duty:
             camera = (self._service, self._source, self._rate_hz, self._stop)
             self._threads.append(threading.Thread(target=watch_camera, args=camera, daemon=True, name="camera"))
         if self._listening:
-            self._server = Server(self._listening, self._service, *self._tokens)
-            serving = {"poll_interval": 0.05}
-            self._threads.append(threading.Thread(target=self._server.serve_forever, kwargs=serving, daemon=True))
+            try:
+                self._server = Server(self._listening, self._service, *self._tokens)
+            except OSError as error:
+                log("no port", error=str(error))
+            else:
+                serving = {"poll_interval": 0.05}
+                self._threads.append(threading.Thread(target=self._server.serve_forever, kwargs=serving, daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -123,6 +134,8 @@ class Duty:
         deadline = time.monotonic() + SHUTDOWN_S
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            raise BadInput("the camera does not let go")
         self._threads, self._server = [], None
         self._service.health.pause()
 
@@ -201,24 +214,36 @@ def load(arguments: argparse.Namespace, phase: SharedPhase | None) -> ObstacleDe
     """Load the release and check it.
 
     Raises:
-        BadRelease: it is damaged, cannot be loaded, or fails its self-test.
+        BadInput: its files are damaged, or this device cannot run it now.
+        BadRelease: it cannot be loaded, or fails its self-test.
     """
+    open_bundle(arguments.bundle)
     if phase:
         phase.set(Phase.LOAD)
     try:
         return ObstacleDetector(arguments.bundle, arguments.threads)
-    except BadInput as error:
+    except Exception as error:  # whatever a runtime raises for a model that it cannot load
+        if is_shortage(error):
+            raise BadInput(f"the release cannot be loaded now: {error}") from error
         raise BadRelease(str(error)) from error
     finally:
         if phase:
             phase.set(Phase.IDLE)
 
 
+def is_shortage(error: BaseException) -> bool:
+    """Return whether an error comes from a device without memory, files or a disk that reads."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
+        causes.append(cause)
+    return any(isinstance(each, MemoryError | OSError) or "bad_alloc" in str(each) for each in causes)
+
+
 def serve(arguments: argparse.Namespace) -> None:
     """Serve until SIGTERM or SIGINT, or until the agent is gone.
 
     Raises:
-        BadInput: the token or the source cannot be used, or the port is taken.
+        BadInput: the token or the source cannot be used, the port is taken, or the release is damaged.
         BadRelease: the release cannot be used.
     """
     if arguments.rate <= 0:
@@ -280,16 +305,17 @@ def open_port(host: str, port: int) -> socket.socket:
 def obey(descriptor: int, service: DetectorService, duty: Duty) -> None:
     """Do in a thread what the agent says; end with it."""
 
-    def report() -> Mapping[str, Any]:
+    def report(question: Mapping[str, Any]) -> Mapping[str, Any]:
+        service.health.crashing = bool(question.get("crashing", service.health.crashing))
         return service.health.report()
 
-    def go() -> Mapping[str, Any]:
+    def go(question: Mapping[str, Any]) -> Mapping[str, Any]:
         duty.start()
-        return report()
+        return report(question)
 
-    def park() -> Mapping[str, Any]:
+    def park(question: Mapping[str, Any]) -> Mapping[str, Any]:
         duty.stop()
-        return report()
+        return report(question)
 
     def work() -> None:
         serve_line(descriptor, {"health": report, "go": go, "park": park})
@@ -314,12 +340,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with signals_held():
             serve(parsed)
-    except BadInput as error:
+    except (BadInput, BadRelease, OSError, MemoryError) as error:
         log("cannot start", error=str(error))
-        return EXIT_HERE
-    except BadRelease as error:
-        log("cannot start", error=str(error))
-        return EXIT_RELEASE
+        if parsed.control_fd is not None:
+            say_last_words(parsed.control_fd, str(error))
+        return EXIT_RELEASE if isinstance(error, BadRelease) else EXIT_HERE
     return 0
 
 

@@ -4,9 +4,9 @@
     state = start(state, rules, now)                        # counts a start, during a trial only
     state = accept(state, subject)   or   reject(state, subject, reason, now)   or   withdraw(state, subject, ...)
 
-A release is *banned* for what is its own fault, and *rests* after what is not (camera, disk, power, clock, server). Both
-end by themselves; a ban also ends when the ring's file asks for another attempt. Times are Unix seconds of the device's
-clock as `Slots.now` corrects it.
+A release is *banned* for what is its own fault, and *rests* after what is not (camera, disk, power, clock, server).
+Both end by themselves; a ban also ends when the ring's file asks for another attempt. Times are Unix seconds of the
+device's clock as `Slots.now` corrects it.
 
 What is never done: overwrite the only proven release, run nothing while a slot holds something whole, blame a release
 for what another one did.
@@ -154,7 +154,8 @@ def boots(state: State, damaged: Collection[Slot] = ()) -> Slot | None:
     """
     proven = [slot for slot in SLOTS if slot in state.proven]
     clean = [slot for slot in SLOTS if slot in state.slots and not ban_of(state, state.slots[slot])]
-    wished = (state.trial and state.trial.slot, state.active, *proven, *clean, *SLOTS)
+    on_trial = state.trial.slot if state.trial else None
+    wished = (on_trial, state.active, *proven, *clean, *SLOTS)
     return next((slot for slot in wished if slot in state.slots and slot not in damaged), None)
 
 
