@@ -21,15 +21,16 @@ from pathlib import Path
 from sim2edge.bus import Bus
 from sim2edge.edge.agent import Agent, Identity
 from sim2edge.edge.detectors import Detectors
-from sim2edge.edge.durable import write_durably
-from sim2edge.edge.events import log
+from sim2edge.edge.events import Repeated, log
+from sim2edge.edge.home import RuntimeFolder, keep_token, lock_home
+from sim2edge.edge.local_status import read_status
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.slots import Slots
-from sim2edge.edge.supervisor import ServiceSettings, probe, read_token
+from sim2edge.edge.supervisor import ServiceSettings
 from sim2edge.edge.switch_hook import DEADLINE_S, SwitchHook
 from sim2edge.edge.trial import Rules
+from sim2edge.edge.unban import take_requests, unban
 from sim2edge.errors import BadInput
-from sim2edge.private_files import make_private_folder
 
 SIGNAL_POLL_S = 0.1
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -64,10 +65,6 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--ready-to-switch", type=Path, help="executable or flag file that says whether to switch now")
     waits = "seconds to wait for --ready-to-switch before switching in any case"
     verb.add_argument("--switch-deadline", type=float, default=DEADLINE_S, help=waits)
-    verb.add_argument(
-        "--switch-hook", type=Path, help="executable or flag file that says when a release may be switched"
-    )
-    verb.add_argument("--switch-deadline", type=float, default=DEADLINE_S, help="seconds to wait for that at most")
     verb.set_defaults(run=run)
     verb = verbs.add_parser("status", help="the state of the device in a home folder, as JSON")
     verb.add_argument("--home", type=Path, required=True)
@@ -115,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     identity = Identity(arguments.id, arguments.ring, arguments.interval)
     updater = OtaUpdater(bus, arguments.ring, slots)
-    hook = SwitchHook(arguments.switch_hook, arguments.switch_deadline)
+    hook = SwitchHook(arguments.ready_to_switch, arguments.switch_deadline)
     agent = Agent(identity, bus, updater, slots, Detectors(settings), rules, hook)
     stop = threading.Event()
     asked: list[int] = []

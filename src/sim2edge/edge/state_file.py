@@ -4,19 +4,23 @@
     state = store.read()            # None: both are missing or damaged
     store.write(state)              # replaces the older one
 
-A write replaces the older copy, flushed to disk, so that the newer one is whole at every moment.
+A write replaces the older copy, flushed to disk, so that the newer one is whole at every moment. The file `state.json`
+of homes that earlier agents made is read once.
 """
 
 import hashlib
 import json
+import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sim2edge.edge.durable import write_durably
+from sim2edge.edge.durable import is_shortage, read_regular, remove_any, write_durably
 from sim2edge.edge.trial import Ban, Installed, Rest, State, Trial
 
 NAMES = ("state-0.json", "state-1.json")
+EARLIER_NAME = "state.json"
 MAX_BYTES = 256 * 1024
 
 
@@ -25,21 +29,25 @@ class StateFile:
 
     def __init__(self, home: Path) -> None:
         self._paths = [home / name for name in NAMES]
+        self._earlier = home / EARLIER_NAME
         self._counter = 0
         self._next = self._paths[0]
 
-    @property
-    def exists(self) -> bool:
-        """Whether there is any copy, readable or not."""
-        return any(path.exists() for path in self._paths)
-
     def read(self) -> State | None:
-        """Return the newest state that is whole; None if there is none."""
+        """Return the newest state that is whole; None if there is none.
+
+        Raises:
+            OSError: memory or descriptors are short: nothing is known about the copies.
+        """
         found: list[tuple[int, State, Path]] = []
         for path in self._paths:
             try:
-                counter, state = decode(path.read_bytes()[:MAX_BYTES])
-            except (OSError, ValueError):
+                counter, state = decode(read_regular(path, MAX_BYTES))
+            except OSError as error:
+                if is_shortage(error):
+                    raise
+                continue
+            except ValueError:
                 continue
             found.append((counter, state, path))
         if not found:
@@ -47,6 +55,29 @@ class StateFile:
         self._counter, state, newest = max(found, key=lambda each: each[0])
         (self._next,) = (path for path in self._paths if path != newest)
         return state
+
+    def keep(self) -> None:
+        """Write the copy again that is missing or damaged, if the other one is whole.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        whole = []
+        for path in self._paths:
+            with suppress(OSError, ValueError):
+                whole.append(decode(read_regular(path, MAX_BYTES)))
+        if len(whole) == 1:
+            self.read()
+            self.write(whole[0][1])
+
+    def read_earlier(self) -> State | None:
+        """Return the state that an earlier agent left, if it is whole and there is no newer one."""
+        if any(os.path.lexists(path) for path in self._paths):
+            return None
+        try:
+            return decode_earlier(read_regular(self._earlier, MAX_BYTES))
+        except (OSError, ValueError):
+            return None
 
     def write(self, state: State) -> None:
         """Write a state.
@@ -57,6 +88,8 @@ class StateFile:
         write_durably(self._next, encode(self._counter + 1, state))
         self._counter += 1
         (self._next,) = (path for path in self._paths if path != self._next)
+        with suppress(OSError):
+            remove_any(self._earlier)
 
 
 def encode(counter: int, state: State) -> bytes:
@@ -85,6 +118,27 @@ def decode(data: bytes) -> tuple[int, State]:
             trial=Trial(**state["trial"]) if state["trial"] else None,
             bans=tuple(Ban(**{**each, "installed": Installed(**each["installed"])}) for each in state["bans"]),
             rests=tuple(Rest(**{**each, "installed": Installed(**each["installed"])}) for each in state["rests"]),
+            trials=int(state["trials"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(f"not a state: {error!r}") from error
+
+
+def decode_earlier(data: bytes) -> State:
+    """Return the state that an earlier agent wrote; its bans, which had no end and no cause, are lifted.
+
+    Raises:
+        ValueError: the data is damaged.
+    """
+    try:
+        stored: dict[str, Any] = json.loads(data)
+        active = stored["active"]
+        return State(
+            slots={slot: Installed(held["release"], held["sha256"]) for slot, held in stored["slots"].items()},
+            proven=frozenset({active} if active else ()),
+            active=active,
+            trial=Trial(stored["trial"]["slot"], number=1) if stored["trial"] else None,
+            trials=1,
         )
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"not a state: {error!r}") from error
