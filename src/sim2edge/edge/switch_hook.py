@@ -11,9 +11,11 @@ roll-back, no cure of a detector that hangs, and no start of a device waits.
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sim2edge.edge.events import log
@@ -84,7 +86,8 @@ class SwitchHook:
 
     def _end(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # with what a script has started
             self._process.wait()
             self._process = None
 
