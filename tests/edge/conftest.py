@@ -80,7 +80,7 @@ def make_members(**release_fields: object) -> dict[str, bytes]:
         "format": "onnx",
         "model_file": "model.onnx",
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
-        "requires": {"runtime": "onnxruntime", "memory_mb": 64},
+        "requires": {"runtime": "onnxruntime", "memory_mb": 128},
         "metrics": {"floor_accuracy": 0.9},
         "trained": "2026-01-02T03:04:05+00:00",
         "lineage": {"model": "model/b-1/1111111111111111"},

@@ -228,7 +228,7 @@ class Device(RuleBasedStateMachine):
             slot = trial.free_slot(self.state, self.damaged)
             whole = {each for each in self.state.slots if each not in self.damaged}
             assert whole != {slot}, "the only whole slot is never overwritten"
-            assert not ({slot} == self.state.proven - self.damaged)
+            assert {slot} != self.state.proven - self.damaged
             self.state = trial.begin(trial.clear(self.state, slot), slot, offer)
             self.damaged.discard(slot)
         elif step is Step.RETRY:
