@@ -231,14 +231,6 @@ def test_a_home_where_no_device_ran_has_no_status(tmp_path):
         device.main(["status", "--home", str(tmp_path)])
 
 
-def test_a_device_keeps_the_root_it_was_provisioned_with(tmp_path):
-    given_root = tmp_path / "given.json"
-    given_root.write_bytes(b"first")
-    assert device.provision(tmp_path, given_root) == b"first"
-    given_root.write_bytes(b"second")
-    assert device.provision(tmp_path, given_root) == b"first"
-
-
 @given(st.lists(st.floats(0, 100), max_size=50).map(sorted))
 def test_the_pause_before_a_restart_grows_and_is_bounded(exits):
     assert 0 <= restart_delay_s(exits, 100) <= MAX_RESTART_DELAY_S

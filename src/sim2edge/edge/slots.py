@@ -59,7 +59,7 @@ class Slots:
         self._disk = ""
         self._unsaved = False
         self._store = StateFile(home)
-        self._keepers: list[Callable[[], object]] = [self.roots.keep, self._store.keep, self._link]
+        self._keepers: list[Callable[[], object]] = [self.roots.keep, self._keep_state, self._link]
         for folder in (home, self._slots, self.staging):
             self._try(make_folder, folder)
         self.state = self._read()
@@ -266,6 +266,10 @@ class Slots:
                     self._examine(slot)
         for keeper in (*self._keepers, self._save):
             self._try(keeper)
+
+    def _keep_state(self) -> None:
+        with self._lock:
+            self._store.keep()
 
     def _save(self) -> None:
         """Write a state that could not be written when it was made."""

@@ -2,10 +2,10 @@
 
     store = StateFile(home)
     state = store.read()            # None: both are missing or damaged
-    store.write(state)              # replaces the older one
+    store.write(state)              # one after the other
 
-A write replaces the older copy, flushed to disk, so that the newer one is whole at every moment. The file `state.json`
-of homes that earlier agents made is read once.
+A write replaces one copy, flushed to disk, and then the other one, so that one is whole at every moment, and neither is
+needed. The file `state.json` of homes that earlier agents made is read once.
 """
 
 import hashlib
@@ -57,18 +57,24 @@ class StateFile:
         return state
 
     def keep(self) -> None:
-        """Write the copy again that is missing or damaged, if the other one is whole.
+        """Write the copy again that is missing, damaged or behind.
 
         Raises:
             OSError: it could not be written.
         """
+        if self._counter and (data := self._newest()):
+            for path in self._paths:
+                if _content(path) != data:
+                    write_durably(path, data)
+
+    def _newest(self) -> bytes:
+        """Return the bytes of the newest copy that is whole; empty if there is none."""
         whole = []
         for path in self._paths:
             with suppress(OSError, ValueError):
-                whole.append(decode(read_regular(path, MAX_BYTES)))
-        if len(whole) == 1:
-            self.read()
-            self.write(whole[0][1])
+                data = read_regular(path, MAX_BYTES)
+                whole.append((decode(data)[0], data))
+        return max(whole)[1] if whole else b""
 
     def read_earlier(self) -> State | None:
         """Return the state that an earlier agent left, if it is whole and there is no newer one."""
@@ -83,13 +89,22 @@ class StateFile:
         """Write a state.
 
         Raises:
-            OSError: it could not be written; the copy before it is whole.
+            OSError: it could not be written; the copies before it are whole.
         """
-        write_durably(self._next, encode(self._counter + 1, state))
+        data = encode(self._counter + 1, state)
+        write_durably(self._next, data)
         self._counter += 1
         (self._next,) = (path for path in self._paths if path != self._next)
-        with suppress(OSError):
+        with suppress(OSError):  # there is one copy; `keep` makes the other one
+            write_durably(self._next, data)
             remove_any(self._earlier)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path, MAX_BYTES)
+    except OSError:
+        return b""
 
 
 def encode(counter: int, state: State) -> bytes:
