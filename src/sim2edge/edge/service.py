@@ -101,12 +101,17 @@ class Duty:
     ) -> None:
         self._service, self._source, self._rate_hz = service, source, rate_hz
         self._listening, self._tokens = listening, tokens
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._server: Server | None = None
 
     def start(self) -> None:
         """Take camera and port; nothing happens on duty. Without files or memory for the port, the camera is enough."""
+        with self._lock:
+            self._start()
+
+    def _start(self) -> None:
         if self._threads:
             return
         self._stop.clear()
@@ -127,6 +132,10 @@ class Duty:
 
     def stop(self) -> None:
         """Let go of camera and port; requests under way are answered."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
         self._stop.set()
         if self._server:
             self._server.shutdown()
@@ -134,10 +143,9 @@ class Duty:
         deadline = time.monotonic() + SHUTDOWN_S
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        if any(thread.is_alive() for thread in self._threads):
-            raise BadInput("the camera does not let go")
-        self._threads, self._server = [], None
-        self._service.health.pause()
+        self._threads, self._server = [thread for thread in self._threads if thread.is_alive()], None
+        if not self._threads:  # else the camera does not let go: this detector is still on duty
+            self._service.health.pause()
 
 
 def watch_camera(service: DetectorService, name: str, rate_hz: float, stop: threading.Event) -> None:
