@@ -89,6 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
     for option in ("rate", "interval", "trial_inferences", "trial_seconds", "switch_deadline"):
         if not getattr(arguments, option) > 0:
             raise BadInput(f"--{option.replace('_', '-')}: has to be above 0")
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: asked.append(number))
     home: Path = arguments.home.absolute()
     bus = Bus.from_environment()
     lock = lock_home(home)
@@ -115,9 +118,6 @@ def run(arguments: argparse.Namespace) -> int:
     hook = SwitchHook(arguments.ready_to_switch, arguments.switch_deadline)
     agent = Agent(identity, bus, updater, slots, Detectors(settings), rules, hook)
     stop = threading.Event()
-    asked: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: asked.append(number))
     requests = partial(take_requests, slots, runtime)
     threading.Thread(target=heed, args=(asked, requests, stop, agent.wake), daemon=True, name="signals").start()
     log("device", **vars(identity), home=str(home))
