@@ -41,8 +41,15 @@ class Sim2EdgePlugin(AirflowPlugin):
 
     @property
     def fastapi_root_middlewares(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """What answers requests to start a run with a mistake in it, and holds answers that come too early."""
+        """Refuse requests to start a run with a mistake in it, hold answers that come too early, order changes.
+
+        The first is the innermost: an answer that waits takes no turn.
+        """
         from sim2edge_airflow.pages.answer_guard import AnswerGuard
+        from sim2edge_airflow.pages.one_writer import OneWriter, is_needed
         from sim2edge_airflow.pages.trigger_guard import TriggerGuard
 
-        return [{"middleware": each, "name": f"sim2edge {each.__name__}"} for each in (TriggerGuard, AnswerGuard)]
+        guards = [TriggerGuard, AnswerGuard]
+        if is_needed(conf.get("database", "sql_alchemy_conn")):
+            guards.insert(0, OneWriter)
+        return [{"middleware": each, "name": f"sim2edge {each.__name__}"} for each in guards]

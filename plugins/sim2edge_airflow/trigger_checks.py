@@ -33,6 +33,7 @@ OTHERS: Mapping[str, Collection[str]] = {
     "watch_inbox": (),
     "reconcile": (),
     "reap_containers": ("dry_run",),
+    "refresh_fleet": (),
     "retention": ("dry_run",),
 }
 """DAGs without a batch, and the names in their conf."""

@@ -38,6 +38,8 @@ COMMON = ("refs/*", "withdrawn/*")
 """What every stage reads: any ref may name an input, any batch may be withdrawn (`withdrawal.py`)."""
 LINEAGE = ("*/manifest.json",)
 """What a stage with inputs reads besides: the manifests that tell whether an input derives from a withdrawn batch."""
+DEVICES, SEEN = "devices/*", "devices/seen.json"
+"""The register of enrolled devices (`enrol/register.py`), and what was seen of them (`enrol/sightings.py`)."""
 CHECKS = (f"{CONDITIONS}/*",)
 """What every role that puts on conditions reads and writes: the record that the server honours them."""
 CHECKED = (f"{CONDITIONS}/check/*",)
@@ -108,9 +110,9 @@ def _stage_grants(stage: Stage) -> Grants:
 def _airflow_grants() -> Grants:
     """Return the permissions of Airflow's tasks.
 
-    They read to plan runs and show results; on a cache hit they move the stage's ref and index the artifact in the
-    catalog; they register new batches (`arrivals.py`). Task logs are in the bucket when workers run on several hosts
-    (docs/celery.md).
+    They read to plan runs, show results, and see whether there is an update repository; on a cache hit they move the
+    stage's ref and index the artifact in the catalog; they register new batches (`arrivals.py`). Task logs are in the
+    bucket when workers run on several hosts (docs/celery.md).
     """
     refs = dict.fromkeys(ref for stage in installed() for ref in _own_ref(stage))
     artifacts = (f"{kind}/*" for kind in kinds())
@@ -122,13 +124,15 @@ def _airflow_grants() -> Grants:
             "logs/*",
             "catalog/*",
             "fleet/*",
+            DEVICES,
             "retrain/*",
             "inbox/*",
             "registered/*",
             "notes/*",
+            "ota/metadata/*",
             *CHECKS,
         ),
-        write=(*refs, "logs/*", "catalog/*", "retrain/*", "registered/*", "notes/*", *CHECKS),
+        write=(*refs, SEEN, "logs/*", "catalog/*", "retrain/*", "registered/*", "notes/*", *CHECKS),
         delete=("retrain/open/*", "registered/runs/*", *CHECKED),
     )
 
@@ -138,7 +142,7 @@ def _retention_grants() -> Grants:
     artifacts = tuple(f"{kind}/*" for kind in kinds())
     own = {str(stage.ref).format(partition="*") for stage in installed() if has_own_ref(stage)}
     return Grants(
-        read=(*artifacts, *COMMON, "catalog/*", "fleet/*", "notes/*"),
+        read=(*artifacts, *COMMON, "catalog/*", "fleet/*", DEVICES, "notes/*"),
         write=(f"{RETIRED}/*",),
         delete=(*artifacts, *sorted(own), f"{ALTERNATES}/*", "catalog/*"),
     )
@@ -148,7 +152,7 @@ def _withdraw_grants() -> Grants:
     """Return the permissions of the DAG `withdraw_batch`: what is withdrawn, and requests for trainings without it."""
     artifacts = (f"{kind}/*" for kind in kinds())
     return Grants(
-        read=(*artifacts, *COMMON, "catalog/*", "fleet/*", "retrain/*", "inbox/*", *CHECKS),
+        read=(*artifacts, *COMMON, "catalog/*", "fleet/*", DEVICES, "retrain/*", "inbox/*", *CHECKS),
         write=("withdrawn/batches/*", "retrain/*", *CHECKS),
         delete=("retrain/open/*", *CHECKED),
     )

@@ -35,6 +35,7 @@ from sim2edge.conditions import Conditions
 from sim2edge.errors import BadInput, Conflict, Corrupt, Erased, Missing, NotFound, Unavailable
 from sim2edge.manifest import IDENTITY, File, Manifest, entry_key, parse_manifest, split_reference
 from sim2edge.s3_access import find_access
+from sim2edge.server_clock import read_server_time
 from sim2edge.stage import Artifact
 from sim2edge.stages import kinds
 from sim2edge.storage_errors import first_line, storage_errors
@@ -147,6 +148,32 @@ class Bus:
                 return Head(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
             except FileNotFoundError:
                 return None
+
+    def peek(self, key: str, most: int) -> tuple[bytes, Head]:
+        """Return the first bytes of an object, at least `most` + 1 of a larger one, with its size, tag and time.
+
+        Raises:
+            Missing: there is no such object.
+        """
+        with self._errors(key):
+            try:
+                result, content = obstore.get(self._store, key), b""
+            except FileNotFoundError as error:
+                raise Missing(f"{key}: missing on the bus") from error
+            meta = result.meta
+            for chunk in result.stream(min_chunk_size=most + 1) if meta["size"] else ():
+                content += bytes(chunk)
+                if len(content) > most:
+                    break
+            return content, Head(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
+
+    def server_time(self) -> datetime | None:
+        """Return the time of the server's clock; None if it does not say."""
+        if not isinstance(self._store, S3Store):
+            return datetime.now(UTC)
+        config = self._store.config
+        region = config.get("region") or "us-east-1"
+        return read_server_time(config.get("endpoint") or f"https://s3.{region}.amazonaws.com")
 
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the object's content from byte `start` to before byte `end`, in chunks; None: to its end.

@@ -24,7 +24,7 @@ commands (sim2edge <command> --help):
     trigger DAG --partition BATCH            start a run of a DAG; `airflow ...` is Airflow's own command line
     check [--json]                           whether the S3 server does what the bus relies on
     access ..., s3 serve | check             keys and policies; the S3 server on its own
-    ota ..., device ...                      the update repository; a device
+    ota ..., device ...                      the update repository; a device: run it, enrol it, revoke it
     webots selftest | world                  check capture in Webots; write a world to look at
     compose ..., engine-proxy                the system in containers (docker-compose.yaml)
 
@@ -82,7 +82,7 @@ COMMANDS = {
     "s3": "sim2edge.services.s3_commands:main",
     "demo": "sim2edge.demo.run:main",
     "ota": "sim2edge.push.commands:main",
-    "device": "sim2edge.edge.device:main",
+    "device": "sim2edge.device_command:main",
     "engine-proxy": "sim2edge.engine_proxy.commands:main",
     "compose": "sim2edge.compose.commands:main",
     "webots": "sim2edge.capture.webots.commands:main",

@@ -13,8 +13,8 @@ from sim2edge.errors import BadInput, Corrupt
 from sim2edge.lines import first_problem
 
 VARIABLE = "sim2edge_hold"
-EXCEPT = ("reap_containers",)
-"""DAGs that go on: they only clear up."""
+EXCEPT = ("reap_containers", "refresh_fleet")
+"""DAGs that go on: they only clear up, and keep the fleet's signatures from expiring."""
 MAX_REASON = 300
 
 Name = Annotated[str, Field(max_length=250)]

@@ -23,6 +23,7 @@ RESERVED = frozenset(
     (
         "catalog",
         "conditions",
+        "devices",
         "fleet",
         "inbox",
         "logs",

@@ -19,7 +19,7 @@ from sim2edge.alternates import own_refs
 from sim2edge.bus import RETIRED, Bus, Ref, in_threads
 from sim2edge.catalog import Catalog, Record
 from sim2edge.errors import Corrupt
-from sim2edge.fleet import UNREADABLE, Device, list_devices, read_fleet
+from sim2edge.fleet import Device, list_devices, read_fleet
 from sim2edge.manifest import Manifest, entry_key, split_reference
 from sim2edge.notes import starred
 from sim2edge.retention import Removal, RetentionPolicy, choose, protect
@@ -76,9 +76,9 @@ def on_devices(bus: Bus, records: Sequence[Record]) -> list[str]:
 
 
 def find_used(records: Sequence[Record], devices: Sequence[Device]) -> list[str]:
-    """Return the releases that a device runs, or would go back to; all of them if a device's status is unreadable."""
+    """Return the releases that a device runs, or would go back to; all of them if it is unclear what a device runs."""
     releases = {record.id: record.reference for record in records if record.kind == "release"}
-    if any(device.state == UNREADABLE for device in devices):
+    if any(device.unclear for device in devices):
         return list(releases.values())
     used = {release for device in devices for release in (device.release, device.previous)}
     return [reference for identity, reference in releases.items() if identity in used]

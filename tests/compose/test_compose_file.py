@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 FILE = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 EXPECTED = {
-    *("postgres", "redis", "s3", "mlflow", "engine-proxy", "ota-init", "ota-refresh", "camera"),
+    *("postgres", "redis", "s3", "mlflow", "engine-proxy", "ota-init", "camera"),
     *(
         "airflow-init",
         "airflow-api",
@@ -35,7 +35,7 @@ ONLY_ONE_WITH = {
     "admin_env": {"ota-init"},
     "/credentials:/run": {"s3"},
     "/worker:/run": {"airflow-scheduler", "airflow-worker"},
-    "ota-keys:": {"airflow-scheduler", "airflow-worker", "ota-init", "ota-refresh"},
+    "ota-keys:": {"airflow-scheduler", "airflow-worker", "ota-init"},
     "airflow_passwords": {"airflow-api"},
 }
 

@@ -220,6 +220,17 @@ def test_a_device_is_not_another_whose_name_begins_the_same():
     assert not may(grants_of("device-pi-1").read, "fleet/pi-1/status.json")
 
 
+def test_only_the_admin_enrols_devices_and_no_device_or_stage_says_what_was_seen():
+    register, seen = "devices/register.json", "devices/seen.json"
+    for role in SCOPED:
+        grants = grants_of(role)
+        written = (*grants.write, *grants.create, *grants.delete)
+        assert not may(written, register), role
+        assert may(written, seen) == (role == "airflow"), role
+    readers = {role for role in SCOPED if may(grants_of(role).read, register)}
+    assert readers == {"airflow", "push", RETIRES, *DECIDES}
+
+
 @pytest.mark.parametrize(
     "role", ["", "root", "device", "device-", "device-*", "device-a/b", "device-Ä", "device-?", "Train"]
 )
@@ -243,7 +254,7 @@ def test_a_policy_allows_in_its_bucket_only_and_fits_into_iam(role):
         assert statement["Effect"] == "Allow"
         assert all(arn.startswith(f"arn:aws:s3:::{'b' * 40}") for arn in statement["Resource"])
         assert role == "admin" or "s3:*" not in statement["Action"]
-    managed = role in ("airflow", RETIRES, *DECIDES) or len(role) > len("producer-farms")
+    managed = role in ("airflow", "push", RETIRES, *DECIDES) or len(role) > len("producer-farms")
     limit = 6144 if managed else 2048  # of a managed policy; of an inline one of a user
     assert len(json.dumps(document, separators=(",", ":"))) <= limit
 

@@ -23,6 +23,7 @@ SHARED = {
     "inbox",
     "stage",
     "config",
+    "enrol",
     "errors",
     "manifest",
     "other_batches",

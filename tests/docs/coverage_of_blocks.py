@@ -71,6 +71,15 @@ BLOCKS: Mapping[tuple[str, str], How] = {
         code=2, says="camera"
     ),
     ("docs/celery.md", "airflow celery worker"): By(("celery",)),
+    ("docs/fleet-keys.md", "sim2edge ota status"): By(("tests/push/test_run.py",)),
+    (
+        "docs/fleet-keys.md",
+        "docker run --rm -i -v sim2edge_ota-root-keys:/keys --entrypoint tar sim2edge/push:0.1.0 -C /keys -x "
+        "< root-keys.tar",
+    ): Excluded("puts the root keys of a deployment back on its machine; needs the system in containers"),
+    ("docs/fleet-keys.md", "sim2edge ota rotate-root --replace timestamp-1a2b3c4d"): By(
+        ("tests/push/test_repository.py",)
+    ),
     ("docs/compose.md", "make images"): By(("compose", "image-airflow")),
     (
         "docs/compose.md",

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -129,6 +129,15 @@ def leave_children() -> int:
     return 0
 
 
+def renew() -> int:
+    """Do what `sim2edge ota refresh` says: the root has 100 days, the rest is renewed."""
+    now, days = datetime.now(UTC), {"root": 100, "targets": 90, "snapshot": 7, "timestamp": 1}
+    roles = {role: (now + timedelta(days=left)).isoformat() for role, left in days.items()}
+    shown = {role: {"expires": expires, "due": expires, "days_left": 1} for role, expires in roles.items()}
+    emit("refreshed", message="renewed timestamp", renewed=["timestamp"], roles=shown)
+    return 0
+
+
 COMMITS = {
     "commit": commit,
     "ahead": be_ahead,
@@ -136,6 +145,8 @@ COMMITS = {
     "ignore what is expected": ignore_what_is_expected,
 }
 BEHAVIOURS = {
+    "renew": lambda: renew(),
+    "find no repository": lambda: emit("refreshed", message="nothing here", renewed=[], roles={}) or 0,
     "commit nothing": lambda: 0,
     "bad input": lambda: fail("clean.width: input should be greater than 0", 2),
     "unavailable": lambda: fail("bucket/key: connection refused", 75),

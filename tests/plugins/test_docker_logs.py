@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim2edge_airflow.runtimes.docker_logs import LogPosition, Message
+from sim2edge_airflow.runtimes.docker_logs import OVERLAP_S, LogPosition, Message
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -15,10 +15,17 @@ def at(microseconds: int) -> str:
 
 
 def interleave(first: list[Message], second: list[Message], choices: list[bool]) -> list[Message]:
-    """Both in their own order, mixed as `choices` say."""
-    queues = [list(first), list(second)]
-    merged = [queues[choice].pop(0) for choice in choices if queues[choice]]
-    return merged + queues[0] + queues[1]
+    """Both in their own order, mixed as `choices` say, but none behind one that is much later: as the engine does."""
+    queues, mixed, wished = [list(first), list(second)], [], iter(choices)
+    while all(queues):
+        apart_s = seconds(queues[1][0]) - seconds(queues[0][0])
+        chosen = next(wished, apart_s < 0) if abs(apart_s) < OVERLAP_S - 1 else apart_s < 0
+        mixed.append(queues[chosen].pop(0))
+    return mixed + queues[0] + queues[1]
+
+
+def seconds(message: Message) -> float:
+    return datetime.fromisoformat(message.time).timestamp()
 
 
 @st.composite
@@ -44,7 +51,7 @@ def test_nothing_is_lost_and_nothing_is_repeated(log, breaks):
     position, lines = LogPosition(), []
     for count in [*sorted(breaks), len(log)]:
         since = float(position.since or 0)
-        sent = [message for message in log[:count] if datetime.fromisoformat(message.time).timestamp() >= since]
+        sent = [message for message in log[:count] if seconds(message) >= since]
         lines += position.read(iter(sent))
     lines += position.end()
     assert lines == expected
@@ -61,3 +68,9 @@ def test_the_engine_is_asked_for_a_little_more_than_what_is_new():
     assert position.since is None
     list(position.read(iter([Message(1, at(0), b"x\n")])))
     assert float(position.since) == START.timestamp() - 5
+
+
+def test_a_time_late_in_its_second_is_not_rounded_up():
+    position = LogPosition()
+    list(position.read(iter([Message(1, at(900_000), b"x\n")])))
+    assert float(position.since) == START.timestamp() - OVERLAP_S

@@ -15,9 +15,11 @@ from benchmarks.made_up import fill
 from fastapi.routing import APIRoute
 from obstore.store import MemoryStore
 from page_visitor import log_in, pages_of
+from signed_devices import SigningDevice
 from sqlalchemy import delete, select
 
 from sim2edge.bus import Bus
+from sim2edge.enrol import register
 from sim2edge.erasure import erase, find_artifact
 from sim2edge.errors import Unavailable
 from sim2edge.services.seaweedfs import REGION
@@ -145,15 +147,44 @@ def test_models_and_devices_are_listed(visitor):
     assert 'href="/sim2edge/artifacts/release/night-0011/' in device
 
 
-def test_a_device_that_went_silent_is_not_well_whatever_it_said_last(visitor, bucket):
+def test_a_device_that_went_silent_by_the_servers_clock_is_not_well_whatever_it_said_last(visitor, bucket, monkeypatch):
     said = json.loads(bucket.get("fleet/pi-2/status.json"))
-    long_ago = (datetime.now(UTC) - timedelta(hours=3)).isoformat()
-    bucket.put("fleet/pi-2/status.json", json.dumps(said | {"updated": long_ago}).encode())
+    bucket.put("fleet/pi-2/status.json", json.dumps(said | {"updated": "1970-01-01T00:00:00+00:00"}).encode())
+    later = datetime.now(UTC) + timedelta(hours=3)
+    monkeypatch.setattr(Bus, "server_time", lambda _: later)
+    page = visitor.get("/sim2edge/devices?health=unhealthy").text
+    assert "3 unhealthy" in page
+    assert "silent" in page
+    assert "silent" in visitor.get("/sim2edge/devices/pi-2").text
+
+
+def test_the_wrong_clock_of_a_device_makes_it_neither_silent_nor_well(visitor, bucket):
+    said = json.loads(bucket.get("fleet/pi-2/status.json"))
+    for updated in ("1970-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"):
+        bucket.put("fleet/pi-2/status.json", json.dumps(said | {"updated": updated}).encode())
+        assert "silent" not in visitor.get("/sim2edge/devices/pi-2").text
+
+
+def test_who_a_device_is_is_shown_and_a_doubtful_one_counts_as_not_well(visitor, bucket, tmp_path):
+    said = json.loads(bucket.get("fleet/pi-2/status.json"))
+    pi = SigningDevice(bucket, tmp_path, "pi-2", said["ring"])
+    pi.send(**said)
+    assert "<td>verified</td>" in visitor.get("/sim2edge/devices/pi-2").text
+    assert "its status is not verified" in visitor.get("/sim2edge/devices/pi-1").text
+
+
+@pytest.mark.parametrize("word", ["unsigned", "forged", "revoked"])
+def test_a_status_that_is_not_the_devices_own_is_named(visitor, bucket, tmp_path, word):
+    pi = SigningDevice(bucket, tmp_path, "pi-2")
+    if word == "forged":
+        pi.send(b'{"signed": {}, "signature": ""}')
+    if word == "revoked":
+        register.change(bucket, lambda records: register.revoke(records, "pi-2", "lost"))
     page = visitor.get("/sim2edge/devices?health=unhealthy").text
     assert "1 unhealthy" in page
-    assert "silent" in page
-    assert ("devices/pi-2" in page, "devices/pi-1" in page) == (True, False)
-    assert "silent" in visitor.get("/sim2edge/devices/pi-2").text
+    assert word in page
+    assert word in visitor.get("/sim2edge/devices/pi-2").text
+    assert "2 of 2 devices run it" in page or word != "revoked"
 
 
 def test_devices_beyond_those_that_are_read_are_counted_and_found_by_name(visitor, monkeypatch):

@@ -111,6 +111,9 @@ def test_a_manifest_of_very_many_inputs_makes_no_long_page(visitor, bucket):
         {"inferences": 10**400, "errors": -1},
         {"latency_ms_p50": "NaN", "state": HTML, "message": HTML * 50, "ring": HTML, "release": HTML},
         {"failure": {"release": None, "reason": HTML}},
+        {"signed": {"status": {"device": HTML}, "device": HTML}, "signature": HTML},
+        {"signed": [], "signature": []},
+        {"device": "pi-1", "identity": HTML, "silent_s": -1, "state": "\x00\x1b[2J\u202e"},
     ],
 )
 def test_no_page_fails_for_what_a_device_wrote(visitor, bucket, status):

@@ -10,7 +10,9 @@ from obstore.store import MemoryStore
 from tuf.ngclient import Updater
 
 from sim2edge.bus import Bus
+from sim2edge.edge.identity import assigned_ring
 from sim2edge.edge.tuf_fetcher import BusFetcher
+from sim2edge.enrol.assignments import bin_of
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder
@@ -189,18 +191,61 @@ def test_who_always_loses_the_race_gives_up(bus, keys, repository, tmp_path, mon
     assert client_sees(bus, keys.root_file.read_bytes(), tmp_path / "device") is None
 
 
-def test_refresh_prolongs_the_timestamp_and_the_snapshot_when_due_without_the_targets_key(bus, keys, tmp_path):
-    days_ago = datetime.now(UTC) - timedelta(days=5)
-    Repository(bus, keys, PushConfig(), lambda: days_ago).create()
+def versions(repository) -> dict[str, int]:
+    current = repository.current()
+    return {each.signed.type: each.signed.version for each in (current.targets, current.snapshot, current.timestamp)}
+
+
+def test_refresh_renews_what_is_past_half_of_its_lifetime_and_nothing_twice(bus, keys, tmp_path):
+    clock = [datetime.now(UTC) - timedelta(days=5)]
+    repository = Repository(bus, keys, PushConfig(), lambda: clock[0])
+    repository.create()
+    assert repository.refresh() == ()
+    clock[0] += timedelta(hours=13)
+    assert repository.refresh() == ("timestamp",)
+    clock[0] = datetime.now(UTC)
+    assert repository.refresh() == ("snapshot", "timestamp")
+    assert repository.refresh() == ()
+    assert versions(repository) == {"targets": 1, "snapshot": 2, "timestamp": 3}
+    assert client_sees(bus, keys.root_file.read_bytes(), tmp_path / "device") is None
+
+
+def test_a_missing_targets_key_stops_neither_timestamp_nor_snapshot(bus, keys, tmp_path):
+    clock = [datetime.now(UTC) - timedelta(days=46)]
+    repository = Repository(bus, keys, PushConfig(), lambda: clock[0])
+    repository.create()
     (targets_key,) = keys.folder.glob("targets-*.pem")
     targets_key.unlink()
-    repository = Repository(bus, keys, PushConfig())
-    repository.refresh()
-    repository.refresh()
-    current = repository.current()
-    assert (current.targets.signed.version, current.snapshot.signed.version) == (1, 2)
-    assert current.timestamp.signed.version == 3
+    clock[0] = datetime.now(UTC)
+    with pytest.raises(BadInput, match="holds 0 of the 1 targets keys"):
+        repository.refresh()
+    assert versions(repository) == {"targets": 1, "snapshot": 2, "timestamp": 2}
     assert client_sees(bus, keys.root_file.read_bytes(), tmp_path / "device") is None
+
+
+def test_a_root_that_expires_is_warned_of_then_refused_and_renewed_where_its_keys_are(bus, keys, tmp_path):
+    clock = [datetime.now(UTC)]
+    repository = Repository(bus, keys, PushConfig(), lambda: clock[0])
+    repository.create()
+    assert (repository.check_root(), repository.renew_root()) == (None, None)
+    clock[0] += timedelta(days=300)
+    assert "rotate-root" in repository.check_root()
+    assert repository.publish("canary", bundle(tmp_path, "r1"))
+    clock[0] += timedelta(days=60)
+    with pytest.raises(BadInput, match=r"the root expires on 20.*too soon to push under it: .*rotate-root"):
+        repository.publish("canary", bundle(tmp_path, "r2"))
+    assert repository.refresh(), "devices go on"
+    clock[0] += timedelta(days=6)
+    with pytest.raises(BadInput, match="the root expired on 20"):
+        repository.refresh()
+    offline = [(path, path.read_bytes()) for path in (keys.folder / "offline").iterdir()]
+    for path, _ in offline:
+        path.unlink()
+    assert repository.renew_root() is None
+    for path, key in offline:
+        path.write_bytes(key)
+    assert repository.renew_root() == 2
+    assert repository.publish("canary", bundle(tmp_path, "r2"))
 
 
 def test_publishing_what_is_there_renews_what_is_about_to_expire(bus, keys, tmp_path):
@@ -294,3 +339,34 @@ def test_a_damaged_key_file_is_named(keys, repository, tmp_path):
     path.write_text("not a key")
     with pytest.raises(BadInput, match=f"{path.name}: not a private key"):
         repository.publish("canary", bundle(tmp_path, "r1"))
+
+
+def ring_seen(bus: Bus, root: bytes, folder: Path, device: str) -> str | None:
+    """The ring that a device finds itself assigned to."""
+    folder.mkdir(exist_ok=True)
+    client = Updater(str(folder), "ota/metadata/", str(folder), "ota/targets/", fetcher=BusFetcher(bus), bootstrap=root)
+    return assigned_ring(client, device, lambda target: Path(client.download_target(target)).read_bytes())
+
+
+def test_the_ring_of_each_device_is_signed_and_outlives_a_push(bus, keys, repository, tmp_path):
+    root = keys.root_file.read_bytes()
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-1") is None
+    assert repository.assign({"pi-1": "canary", "pi-2": "stable"})
+    assert not repository.assign({"pi-2": "stable", "pi-1": "canary"})
+    repository.publish("canary", bundle(tmp_path, "r1"))
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-1") == "canary"
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-2") == "stable"
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-3") is None
+    assert client_sees(bus, root, tmp_path / "pi") == "r1"
+    assert repository.assign({"pi-1": "stable"})
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-1") == "stable"
+    assert ring_seen(bus, root, tmp_path / "pi", "pi-2") is None
+    assert client_sees(bus, root, tmp_path / "pi") == "r1"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"pi-1": 7}', b"[" * 100_000])
+def test_a_device_refuses_an_assignment_that_is_none(bus, keys, repository, tmp_path, monkeypatch, content):
+    monkeypatch.setattr("sim2edge.push.repository.files", lambda _: {bin_of("pi-1"): content})
+    repository.assign({})
+    with pytest.raises(BadInput, match=bin_of("pi-1")):
+        ring_seen(bus, keys.root_file.read_bytes(), tmp_path / "pi", "pi-1")

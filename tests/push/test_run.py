@@ -142,16 +142,50 @@ def test_a_ring_has_a_plain_name(bus, tmp_path, ota, ring):
         push(bus, put_release(bus, tmp_path, 1, make_tar()), f"ring={ring}")
 
 
+def refresh(ota, capsys, *words):
+    capsys.readouterr()
+    assert ota(["refresh", *words]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
 def test_the_commands_keep_the_repository_alive(ota, capsys):
     before = status(ota, capsys)["roles"]
-    assert ota(["refresh"]) == 0
-    assert ota(["refresh", "--targets"]) == 0
+    assert refresh(ota, capsys)["renewed"] == []
     assert ota(["rotate-root", "--replace", before["timestamp"]["keys"][0]]) == 0
     assert ota(["init"]) == 0
     after = status(ota, capsys)["roles"]
     assert (before["root"]["version"], after["root"]["version"]) == (1, 2)
-    assert after["targets"]["version"] == before["targets"]["version"] + 1
+    assert after["targets"]["version"] == before["targets"]["version"]
     assert after["timestamp"]["keys"] != before["timestamp"]["keys"]
+
+
+def test_what_is_due_is_renewed_and_said_with_the_days_left(ota, capsys, tmp_path, monkeypatch):
+    (tmp_path / "long.yaml").write_text("push: {root_days: 3000, targets_days: 1000}\n")
+    monkeypatch.setenv("SIM2EDGE_CONF", str(tmp_path))
+    said = refresh(ota, capsys, "--root")
+    assert said["renewed"] == []
+    capsys.readouterr()
+    assert ota(["--preset", "long", "refresh", "--root"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["event"], said["renewed"]) == ("refreshed", ["root", "targets"])
+    assert {role: round(each["days_left"]) for role, each in said["roles"].items()} == {
+        "root": 3000,
+        "targets": 1000,
+        "snapshot": 7,
+        "timestamp": 1,
+    }
+    shown = status(ota, capsys)
+    assert {round(each["days_left"]) for each in shown["keys"].values()} == {3000}
+    assert len(shown["keys"]) == 6
+
+
+def test_where_there_is_no_repository_nothing_is_renewed_on_request(bus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands.Bus, "from_environment", lambda: bus)
+    monkeypatch.delenv("SIM2EDGE_KEYS", raising=False)
+    assert refresh(commands.main, capsys, "--if-any")["roles"] == {}
+    monkeypatch.setenv("SIM2EDGE_KEYS", str(tmp_path / "keys"))
+    with pytest.raises(BadInput, match=r"root.json: missing"):
+        commands.main(["refresh"])
 
 
 # Withdrawn batches

@@ -115,14 +115,19 @@ def test_a_day_of_the_server(serving: Serving, capsys: pytest.CaptureFixture[str
     assert refused(lambda: device.put_object(Bucket="fleet", Key="fleet/pi-1/status.json", Body=b"{}"))
     client(serving.environment("device-pi-1")).put_object(Bucket="fleet", Key="fleet/pi-1/status.json", Body=b"{}")
 
+    keys_of_pi_2 = serving.environment("device-pi-2")
     write_private(serving.roles / "device-pi-2.env", "half a li")  # whole at once: the server may look at any time
     assert "device-pi-2.env, line 1" in serving.said("error")["message"]
     rotate_role(serving.roles, "device-pi-1")
     assert serving.said("roles")["changed"] == ["device-pi-1"]  # the others go on, and it keeps its keys
     time.sleep(0.5)
     client(serving.environment("device-pi-1")).put_object(Bucket="fleet", Key="fleet/pi-1/status.json", Body=b"{}")
+    removed = client(keys_of_pi_2)
+    removed.put_object(Bucket="fleet", Key="fleet/pi-2/status.json", Body=b"{}")
     (serving.roles / "device-pi-2.env").unlink()
     assert serving.said("roles")["changed"] == ["device-pi-2"]
+    time.sleep(0.5)
+    assert refused(lambda: removed.put_object(Bucket="fleet", Key="fleet/pi-2/status.json", Body=b"{}"))
 
     serving.process.send_signal(signal.SIGTERM)
     assert serving.said("stopped")

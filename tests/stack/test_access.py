@@ -26,6 +26,8 @@ KEYS = [
     *(
         "fleet/pi-1/status.json",
         "fleet/pi-10/status.json",
+        "devices/register.json",
+        "devices/seen.json",
         "mlflow/1/run/file",
         "logs/dag_id=x/1.log",
         "inbox/b/READY.json",

@@ -17,18 +17,18 @@ pytestmark = pytest.mark.slow
 FOREIGN = (
     "inbox/lab-1/READY.json",
     "inbox/lab-1/images/a.jpg",
-    "inbox/farm2.1/x/labels.json",
-    "inbox/farm/x/labels.json",
+    "inbox/yard2.1/x/labels.json",
+    "inbox/yard/x/labels.json",
     "frames/b/0123456789abcdef/manifest.json",
     "refs/frames/b",
     "ota/metadata/timestamp.json",
-    "registered/farm.1.json",
+    "registered/yard.1.json",
 )
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with start_seaweedfs(tmp_path_factory.mktemp("s3"), producers=["farm", "farm2"]) as running:
+    with start_seaweedfs(tmp_path_factory.mktemp("s3"), producers=["yard", "yard2"]) as running:
         admin = client(running.role("admin"))
         for key in FOREIGN:
             admin.put_object(Bucket="sim2edge", Key=key, Body=b"precious")
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def keys(server: S3Server) -> Mapping[str, str]:
     """The producer's environment."""
-    return server.role("producer-farm")
+    return server.role("producer-yard")
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def write(folder: Path, *names: str) -> list[Any]:
 
 
 BATCHES = {
-    "farm.labels-1": ("annotations/instances_default.json", "images/a.jpg", "images/B.JPG", "c.png", "d/e.tiff"),
-    "farm.labels-2": ("_annotations.coco.json", "a.jpeg", "a.bmp", "a.webp"),
-    "farm.logs-1": ("a.mcap", "b.db3"),
+    "yard.labels-1": ("annotations/instances_default.json", "images/a.jpg", "images/B.JPG", "c.png", "d/e.tiff"),
+    "yard.labels-2": ("_annotations.coco.json", "a.jpeg", "a.bmp", "a.webp"),
+    "yard.logs-1": ("a.mcap", "b.db3"),
 }
 
 
@@ -78,21 +78,21 @@ def test_a_producer_delivers_and_reads_back(producer: Bus, tmp_path: Path, batch
 def test_a_producer_without_our_code_uploads_folders_as_they_are(keys: Mapping[str, str]) -> None:
     mine = client(keys)
     for name in ("annotations/labels.json", "images/a.jpg", "images/b.PNG", "run.mcap"):
-        mine.put_object(Bucket="sim2edge", Key=f"inbox/farm.hand-1/{name}", Body=b"x")
-    mine.put_object(Bucket="sim2edge", Key="inbox/farm.hand-1/READY.json", Body=b"{}", IfNoneMatch="*")
+        mine.put_object(Bucket="sim2edge", Key=f"inbox/yard.hand-1/{name}", Body=b"x")
+    mine.put_object(Bucket="sim2edge", Key="inbox/yard.hand-1/READY.json", Body=b"{}", IfNoneMatch="*")
 
 
 def test_it_writes_nothing_else_and_deletes_nothing(server: S3Server, keys: Mapping[str, str]) -> None:
     mine = client(keys)
-    mine.put_object(Bucket="sim2edge", Key="inbox/farm.1/x/a.jpg", Body=b"x")
-    others = ("inbox/farm.1/labels.json", "inbox/farm.1/x/a.sh", "inbox/farm.1", "inbox/x.json", "x/farm.1/a/b.json")
+    mine.put_object(Bucket="sim2edge", Key="inbox/yard.1/x/a.jpg", Body=b"x")
+    others = ("inbox/yard.1/labels.json", "inbox/yard.1/x/a.sh", "inbox/yard.1", "inbox/x.json", "x/yard.1/a/b.json")
     for key in (*FOREIGN, *others):
         assert refused(lambda key=key: mine.put_object(Bucket="sim2edge", Key=key, Body=b"evil")), key
         assert refused(lambda key=key: mine.create_multipart_upload(Bucket="sim2edge", Key=key)), key
-    for key in (*FOREIGN, "inbox/farm.1/x/a.jpg"):
+    for key in (*FOREIGN, "inbox/yard.1/x/a.jpg"):
         assert refused(lambda key=key: mine.delete_object(Bucket="sim2edge", Key=key)), key
     for key in FOREIGN:
-        copy = {"Bucket": "sim2edge", "Key": "inbox/farm.1/x/copy.json", "CopySource": f"sim2edge/{key}"}
+        copy = {"Bucket": "sim2edge", "Key": "inbox/yard.1/x/copy.json", "CopySource": f"sim2edge/{key}"}
         assert refused(lambda key=key: mine.get_object(Bucket="sim2edge", Key=key)), key
         assert refused(lambda copy=copy: mine.copy_object(**copy)), key
     check_untouched(server)
@@ -102,7 +102,7 @@ def test_it_writes_nothing_else_and_deletes_nothing(server: S3Server, keys: Mapp
 def test_no_spelling_of_a_path_leads_out_of_its_batches(
     server: S3Server, keys: Mapping[str, str], foreign: str
 ) -> None:
-    start = "/sim2edge/inbox/farm.1/x"
+    start = "/sim2edge/inbox/yard.1/x"
     encoded = foreign.replace("/", "%2f")
     for path in (
         f"{start}/../../../{foreign}",
@@ -110,8 +110,8 @@ def test_no_spelling_of_a_path_leads_out_of_its_batches(
         f"{start}/..%2f..%2f..%2f{encoded}",
         f"{start}//../../../{foreign}",
         f"{start}/..%5c..%5c..%5c{foreign}",
-        f"/sim2edge/inbox/farm.%2e%2e/{foreign}",
-        f"/sim2edge/inbox/farm./../../{foreign}",
+        f"/sim2edge/inbox/yard.%2e%2e/{foreign}",
+        f"/sim2edge/inbox/yard./../../{foreign}",
     ):
         for method in ("GET", "PUT", "DELETE"):
             _, answer = send(keys, method, path, b"evil" if method == "PUT" else b"")

@@ -205,15 +205,7 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         return planned
 
     def _prepare(self, planned: plan.Plan, settings: RunSettings, context: Context) -> None:
-        instance = context["ti"]
-        owner = {
-            "deployment": read_deployment(),
-            "dag": instance.dag_id,
-            "run": instance.run_id,
-            "task": instance.task_id,
-            "map_index": str(instance.map_index),
-            "try": str(instance.try_number),
-        }
+        owner = owner_of(context["ti"])
         limits = read_stage(self.stage, os.environ.get("SIM2EDGE_TAG") or version("sim2edge"))
         assert self.execution_timeout  # noqa: S101
         timeout = self.execution_timeout
@@ -312,6 +304,18 @@ class StageOperator(StageLineage, ResumableJobMixin, BaseOperator):
         context["ti"].xcom_push(key="refused", value={"artifact": self.artifact, "reason": self.outcome})
         self.log.warning("REFUSED %s: %s", self.artifact, self.outcome)
         raise AirflowSkipException(self.outcome)
+
+
+def owner_of(instance: Any) -> dict[str, str]:
+    """Return the labels of a task instance, by which the runs of its tries are found."""
+    return {
+        "deployment": read_deployment(),
+        "dag": instance.dag_id,
+        "run": instance.run_id,
+        "task": instance.task_id,
+        "map_index": str(instance.map_index),
+        "try": str(instance.try_number),
+    }
 
 
 def mask_secrets(environment: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Serve the pages of the fleet: rings with their releases, all devices, one device with its release and health."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -10,8 +10,9 @@ from fastapi.responses import HTMLResponse
 
 from sim2edge.access import DEVICE
 from sim2edge.catalog import Record
+from sim2edge.enrol.sightings import Word
 from sim2edge.errors import BadInput
-from sim2edge.fleet import Device
+from sim2edge.fleet import EXPLAINED, Device
 from sim2edge_airflow.pages.acting.offered import offer_for_fleet, offer_for_ring
 from sim2edge_airflow.pages.bus_view import MAX_DEVICES, BusView
 from sim2edge_airflow.pages.page_words import short
@@ -34,8 +35,8 @@ def show_devices(
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> HTMLResponse:
     """Return the page of rings and devices."""
-    view, now = get_view(request), datetime.now(UTC)
-    known = [(device, *judge(device, now)) for device in sorted(view.fleet(), key=natural)]
+    view = get_view(request)
+    known = [(device, *judge(device, view.fleet_age_s)) for device in sorted(view.fleet(), key=natural)]
     unhealthy = sum(sign == "failed" for _, sign, _ in known)
     found = [each for each in known if text.lower() in each[0].device and (not health or each[1] == "failed")]
     shown, pages = cut(found, page)
@@ -65,7 +66,7 @@ def show_device(request: Request, device: str) -> HTMLResponse:
         raise BadInput(f"'{device[:80]}' is not the id of a device: a-z, 0-9 and '-', at most 63")
     view = get_view(request)
     found = view.device(device)
-    sign, word = judge(found, datetime.now(UTC))
+    sign, word = judge(found, view.fleet_age_s)
     release = view.release_named(found.release)
     return render(
         request,
@@ -81,9 +82,16 @@ def show_device(request: Request, device: str) -> HTMLResponse:
     )
 
 
-def judge(device: Device, now: datetime) -> tuple[str, str]:
-    """Return a device's class in the style sheet, and its state in a word."""
-    if device.updated and now - device.updated > SILENT:
+def judge(device: Device, age_s: float | None = None) -> tuple[str, str]:
+    """Return a device's class in the style sheet, and its state in a word.
+
+    Args:
+        device: its status, as it was read; how long it was silent then is by the server's clock.
+        age_s: seconds since it was read.
+    """
+    if device.identity in EXPLAINED or device.identity == Word.REVOKED:
+        return "failed", str(device.identity)
+    if device.silent_s is not None and device.silent_s + (age_s or 0) > SILENT.total_seconds():
         return "failed", "silent"
     return SIGNS.get(device.state, "failed"), short(device.state, 24)
 

@@ -4,6 +4,7 @@ The engine sends messages, each with its stream and time; a long line comes in s
 read, so that a broken stream is resumed where it stopped.
 """
 
+import math
 import queue
 import struct
 import threading
@@ -48,7 +49,7 @@ class LogPosition:
         if not self._last:
             return None
         earliest = datetime.fromisoformat(min(time for time, _ in self._last.values()))
-        return f"{earliest.timestamp() - OVERLAP_S:.0f}"
+        return str(math.floor(earliest.timestamp()) - OVERLAP_S)  # rounded up, it would skip messages
 
     def read(self, messages: Iterator[Message]) -> Iterator[str]:
         """Yield the lines that new messages complete; skip messages that were read before."""

@@ -70,16 +70,34 @@ def make_job(
     cut = [f"--shard={planned.shard}"] if planned.shard else [f"--gather={len(planned.parts)}"] if planned.parts else []
     options = [f"--partition={run.partition}", f"--preset={run.preset_of(planned.stage.name)}", *cut, *inputs, expect]
     options += ["--replace"] if planned.replace else []
+    arguments = [stage, *options, *overrides, *planned.pinned]
+    labels = {**owner, "artifact": planned.reference}
+    return job_with_rights_of(planned.stage, arguments, labels, timeout, settings, environment)
+
+
+def job_with_rights_of(
+    stage: Stage,
+    arguments: Sequence[str],
+    labels: Mapping[str, str],
+    timeout: timedelta,
+    settings: StageSettings,
+    environment: Mapping[str, str],
+) -> StageJob:
+    """Return the job that runs `sim2edge` with these arguments and the image, credentials and keys of a stage.
+
+    Raises:
+        BadInput: the stage's credentials or keys cannot be read.
+    """
     return StageJob(
-        stage=stage,
-        arguments=[stage, *options, *overrides, *planned.pinned],
-        labels={**owner, "stage": stage, "artifact": planned.reference},
+        stage=stage.name,
+        arguments=arguments,
+        labels={**labels, "stage": stage.name},
         deadline_s=int(timeout.total_seconds()) + DEADLINE_MARGIN_S,
         settings=settings,
         environment={name: environment[name] for name in PLAIN_VARIABLES if environment.get(name)},
-        secrets=stage_secrets(planned.stage, environment),
-        signs=planned.stage.signs,
-        keys=signing_keys(environment.get(KEYS_VARIABLE)) if planned.stage.signs else {},
+        secrets=stage_secrets(stage, environment),
+        signs=stage.signs,
+        keys=signing_keys(environment.get(KEYS_VARIABLE)) if stage.signs else {},
     )
 
 

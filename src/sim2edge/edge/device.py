@@ -25,6 +25,7 @@ from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.home import RuntimeFolder, keep_token, lock_home
 from sim2edge.edge.local_status import read_status
 from sim2edge.edge.ota_updater import OtaUpdater
+from sim2edge.edge.pi.commands import add_commands
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.supervisor import ServiceSettings
 from sim2edge.edge.switch_hook import DEADLINE_S, SwitchHook
@@ -74,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--all", action="store_true", help="all of them")
     verb.add_argument("--home", type=Path, required=True)
     verb.set_defaults(run=lift_bans)
+    add_commands(verbs)
     return top
 
 

@@ -13,7 +13,7 @@ STAGE = Stage(
     post_commit="sim2edge.push.run:publish",
     signs=True,
     grants=Grants(
-        read=("ota/*",),
+        read=("ota/*", "devices/register.json"),  # the ring of each device is signed, too
         # Not <n>.root.json: root metadata is signed with the offline keys, which this stage never has.
         write=(
             "ota/metadata/*.targets.json",

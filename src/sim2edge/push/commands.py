@@ -1,12 +1,12 @@
 """`sim2edge ota`: maintain the update repository and its keys.
 
-    sim2edge ota init                   keys in SIM2EDGE_KEYS (if missing), the first root, empty metadata
-    sim2edge ota refresh [--targets]    re-sign the timestamp (and snapshot): a scheduled job, at least twice a day
-    sim2edge ota refresh --every 21600  the same in an endless loop, every so many seconds: a service
+    sim2edge ota init               keys in SIM2EDGE_KEYS (if missing), the first root, empty metadata
+    sim2edge ota refresh [--root]   renew what is past half of its lifetime; the DAG `refresh_fleet` runs it every hour
     sim2edge ota rotate-root [--replace timestamp-1a2b3c4d]...
-    sim2edge ota status                 versions, expiries, keys, the release of each ring
+    sim2edge ota status             versions, expiries, keys, the release of each ring
 
-`init` also writes `root.json` to the key folder: devices are provisioned with it.
+`init` also writes `root.json` to the key folder: devices are provisioned with it. The yearly renewal of the root, and
+what else may happen to keys: docs/fleet-keys.md.
 """
 
 import argparse
@@ -14,24 +14,26 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from sim2edge import config
 from sim2edge.bus import Bus
-from sim2edge.errors import BadInput, Conflict, Unavailable
+from sim2edge.errors import BadInput, Unavailable
 from sim2edge.lines import join_lines
-from sim2edge.progress import print_whole
+from sim2edge.progress import emit, print_whole
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.metadata import METADATA, describe
+from sim2edge.push.renewal import days_left
 from sim2edge.push.repository import Repository
 
 SECONDS_BETWEEN_TRIES = 2.0
-SECONDS_AFTER_FAILURE = 60.0
 MAX_SAID = 200
+REFRESHED = "refreshed"
+"""Event of the JSON line that `refresh` prints for a program, with `renewed` and `roles`."""
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -47,6 +49,9 @@ def main(argv: Sequence[str]) -> int:
     bus = Bus.from_environment()
     if getattr(arguments, "wait", 0):
         wait_for_bucket(bus, arguments.wait)
+    if getattr(arguments, "if_any", False) and bus.size(f"{METADATA}/timestamp.json") is None:
+        _report("there is no update repository: nothing to renew", (), {})
+        return 0
     repository = Repository(bus, KeyFolder(keys_folder()), settings)
     arguments.run(repository, arguments)
     return 0
@@ -57,9 +62,9 @@ def add_arguments(verbs: "Verbs") -> None:
     verb = verbs.add_parser("init", help="create keys, the first root and empty metadata")
     verb.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="how long to wait for the bucket")
     verb.set_defaults(run=init)
-    verb = verbs.add_parser("refresh", help="re-sign the timestamp, and the snapshot past half its lifetime")
-    verb.add_argument("--targets", action="store_true", help="re-sign the targets as well")
-    verb.add_argument("--every", type=float, metavar="SECONDS", help="keep running, and re-sign every so many seconds")
+    verb = verbs.add_parser("refresh", help="renew timestamp, snapshot and targets past half of their lifetimes")
+    verb.add_argument("--root", action="store_true", help="and the root, where its keys are in the key folder")
+    verb.add_argument("--if-any", action="store_true", help="succeed where there is no update repository")
     verb.set_defaults(run=refresh)
     verb = verbs.add_parser("rotate-root", help="sign a new root, replacing the given keys")
     verb.add_argument("--replace", action="append", default=[], metavar="KEY", help="a key as `status` names it")
@@ -70,9 +75,11 @@ def add_arguments(verbs: "Verbs") -> None:
 
 
 def init(repository: Repository, _: argparse.Namespace) -> None:
-    """Create the missing parts: keys, first root, empty metadata."""
+    """Create the missing parts: keys, first root, empty metadata. Renew a root that is due, where its keys are."""
     made = repository.create()
     print(f"{'created' if made else 'already exists'}: ota/, root for devices: {keys_folder() / 'root.json'}")
+    if version := repository.renew_root():
+        print(f"root {version}")
 
 
 def wait_for_bucket(bus: Bus, seconds: float) -> None:
@@ -97,21 +104,29 @@ def wait_for_bucket(bus: Bus, seconds: float) -> None:
 
 
 def refresh(repository: Repository, arguments: argparse.Namespace) -> None:
-    """Re-sign the metadata; with `--every` repeatedly, and sooner after a failure."""
-    while True:
-        try:
-            repository.refresh(arguments.targets)
-            expires = repository.current().timestamp.signed.expires.isoformat()
-            print(f"timestamp valid until {expires}", flush=True)
-            pause_s = arguments.every
-        except (Unavailable, Conflict) as error:
-            if not arguments.every:
-                raise
-            print(f"not signed, will retry soon: {' '.join(str(error).split())}", flush=True)
-            pause_s = min(arguments.every, SECONDS_AFTER_FAILURE)
-        if not pause_s:
-            return
-        time.sleep(pause_s)
+    """Renew what is due, and print what was renewed and how long each role lasts; as JSON for a program.
+
+    Raises:
+        BadInput: something due could not be renewed, or the root has expired.
+    """
+    root = repository.renew_root() if arguments.root else None
+    renewed = repository.refresh()
+    current, now = repository.current(), repository.now()
+    due = {role: (expires - repository.lifetimes[role] / 2).isoformat() for role, expires in current.expiries.items()}
+    roles = {
+        role: {"expires": expires.isoformat(), "due": due[role], "days_left": days_left(expires, now)}
+        for role, expires in current.expiries.items()
+    }
+    _report("renewed" if root or renewed else "nothing is due", (*(("root",) if root else ()), *renewed), roles)
+
+
+def _report(message: str, renewed: Sequence[str], roles: Mapping[str, Mapping[str, Any]]) -> None:
+    if not sys.stdout.isatty():
+        emit(REFRESHED, message=" ".join((message, *renewed)), renewed=renewed, roles=roles)
+        return
+    print(" ".join((message, *renewed)))
+    for role, each in roles.items():
+        print(f"{role}: until {each['expires']}, {each['days_left']} days")
 
 
 def rotate_root(repository: Repository, arguments: argparse.Namespace) -> None:
@@ -124,15 +139,17 @@ def status(repository: Repository, arguments: argparse.Namespace) -> None:
     current = repository.current()
     rings = repository.rings(current.targets.signed)
     if arguments.json or not sys.stdout.isatty():
-        print(json.dumps(describe(current, rings)))
+        print(json.dumps(describe(current, rings, repository.now())))
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("role", "version", "expires", "keys"):
+    for column in ("role", "version", "expires", "days left", "keys"):
         table.add_column(column)
     for each in (current.root, current.targets, current.snapshot, current.timestamp):
         role = each.signed.type
         keys = " ".join(f"{role}-{key[:8]}" for key in current.root.signed.roles[role].keyids)
-        table.add_row(role, str(each.signed.version), each.signed.expires.isoformat(), keys)
+        left = str(days_left(each.signed.expires, repository.now()))
+        table.add_row(role, str(each.signed.version), each.signed.expires.isoformat(), left, keys)
     print_whole(table)
+    print(f"keys: trusted until the root expires, {days_left(current.root.signed.expires, repository.now())} days")
     for ring, content in sorted(rings.items()):
         print(f"ring {ring}: release {content['release']}")

@@ -22,6 +22,13 @@ class PushConfig(StageConfig):
         description="days until a root has to be re-signed, offline",
         json_schema_extra=NOT_IN_CACHE_KEY,
     )
+    root_margin_days: float = Field(
+        7,
+        ge=0,
+        le=365,
+        description="days that the root has to last for a release to be pushed under it",
+        json_schema_extra=NOT_IN_CACHE_KEY,
+    )
     targets_days: float = Field(
         90,
         gt=0,

@@ -83,13 +83,21 @@ class KeyFolder:
         Raises:
             BadInput: there are fewer than the role's threshold.
         """
-        accepted = root.roles[role]
-        signers = [signer for signer in self.of_role(role) if signer.public_key.keyid in accepted.keyids]
-        if len(signers) < accepted.threshold:
-            raise BadInput(
-                f"{self._folder(role)}: holds {len(signers)} of the {accepted.threshold} {role} keys that are needed"
-            )
+        signers, needed = self._accepted(role, root), root.roles[role].threshold
+        if len(signers) < needed:
+            raise BadInput(f"{self._folder(role)}: holds {len(signers)} of the {needed} {role} keys that are needed")
         return signers
+
+    def _accepted(self, role: str, root: Root) -> list[CryptoSigner]:
+        return [signer for signer in self.of_role(role) if signer.public_key.keyid in root.roles[role].keyids]
+
+    def has(self, role: str, root: Root) -> bool:
+        """Return whether the folder has enough keys of a role to sign for it.
+
+        Raises:
+            BadInput: a file is not a private key.
+        """
+        return len(self._accepted(role, root)) >= root.roles[role].threshold
 
     def discard(self, role: str, key_id: str) -> None:
         """Remove a key that no root accepts any more."""

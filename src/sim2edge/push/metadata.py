@@ -6,14 +6,18 @@ timestamp = check(Timestamp, data, root.signed)
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from sim2edge.errors import BadInput
+from sim2edge.push.renewal import days_left
 
 METADATA = "ota/metadata"
+SIGNED_AT = "signed_at"
+"""Signed field of every role: when it was signed, by the signer's clock. A lower bound of the time for devices."""
 
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 
@@ -28,6 +32,12 @@ class Current:
     targets: Metadata[Targets]
     tag: str | None
     """Entity tag of `timestamp.json`, for the compare-and-swap; None while the file does not exist."""
+
+    @property
+    def expiries(self) -> dict[str, datetime]:
+        """When each role expires, root first."""
+        metadata = (self.root, self.targets, self.snapshot, self.timestamp)
+        return {each.signed.type: each.signed.expires for each in metadata}
 
 
 def check(kind: type[S], data: bytes, root: Root | None = None) -> Metadata[S]:
@@ -75,17 +85,24 @@ def find_key(root: Root, name: str) -> tuple[str, str]:
     raise BadInput(f"key '{name}' is not in root {root.version}; see `sim2edge ota status`")
 
 
-def describe(current: Current, rings: Mapping[str, Mapping[str, str]]) -> dict[str, object]:
-    """Return the state of the repository as JSON: versions, expiries, key names, rings."""
-    metadata = (current.root, current.targets, current.snapshot, current.timestamp)
+def describe(current: Current, rings: Mapping[str, Mapping[str, str]], now: datetime) -> dict[str, object]:
+    """Return the state of the repository as JSON: versions, expiries with days left, key names, rings.
+
+    A key has no expiry of its own: devices trust it as long as the root that names it.
+    """
+    metadata, root = (current.root, current.targets, current.snapshot, current.timestamp), current.root.signed
+    names = {role: [f"{role}-{key[:8]}" for key in root.roles[role].keyids] for role in current.expiries}
+    trusted = {"expires": root.expires.isoformat(), "days_left": days_left(root.expires, now)}
     return {
         "roles": {
             each.signed.type: {
                 "version": each.signed.version,
                 "expires": each.signed.expires.isoformat(),
-                "keys": [f"{each.signed.type}-{key[:8]}" for key in current.root.signed.roles[each.signed.type].keyids],
+                "days_left": days_left(each.signed.expires, now),
+                "keys": names[each.signed.type],
             }
             for each in metadata
         },
+        "keys": {key: trusted for keys in names.values() for key in keys},
         "rings": {ring: content["release"] for ring, content in rings.items()},
     }

@@ -15,21 +15,24 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from sim2edge.bus import Bus
+from sim2edge.enrol.assignments import FOLDER as DEVICES
+from sim2edge.enrol.assignments import files
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.private_files import write_private
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import ROLES, ROOT_KEYS, ROOT_THRESHOLD, KeyFolder
-from sim2edge.push.metadata import METADATA, Current, S, check, find_key, verify
+from sim2edge.push.metadata import METADATA, SIGNED_AT, Current, S, check, find_key, verify
+from sim2edge.push.renewal import check_root, due_roles
 
 TARGETS = "ota/targets"
 TRIES = 8
@@ -61,8 +64,9 @@ class Repository:
     ) -> None:
         self._bus = bus
         self._keys = keys
-        self._days = {role: float(getattr(config, f"{role}_days")) for role in ROLES}
-        self._now = now
+        self.lifetimes = {role: timedelta(days=getattr(config, f"{role}_days")) for role in ROLES}
+        self._root_margin = timedelta(days=config.root_margin_days)
+        self.now = now
 
     # Reading
 
@@ -80,6 +84,10 @@ class Repository:
         snapshot = self._follow(Snapshot, timestamp.signed.snapshot_meta, root.signed)
         targets = self._follow(Targets, snapshot.signed.meta["targets.json"], root.signed)
         return Current(root, timestamp, snapshot, targets, found[1])
+
+    def due(self, current: Current) -> tuple[str, ...]:
+        """Return the roles that are past half of their lifetime."""
+        return due_roles(current.expiries, self.lifetimes, self.now())
 
     def trusted_root(self) -> Metadata[Root]:
         """Return the newest root, reached from the one in the key folder, each version signed by the one before.
@@ -165,6 +173,14 @@ class Repository:
                     f"ota/: the bus already holds a repository with other keys than those in {self._keys.folder}"
                 ) from error
 
+    def check_root(self) -> str | None:
+        """Return a warning if the root expires soon.
+
+        Raises:
+            BadInput: it has expired, or is about to: nothing is to be pushed under it.
+        """
+        return check_root(self.trusted_root().signed.expires, self.now(), self._root_margin)
+
     def publish(self, ring: str, bundle: BundleTarget) -> bool:
         """Point a ring at a release, newer or older than its current one.
 
@@ -172,13 +188,14 @@ class Repository:
             False if the ring already has it and no metadata is due for signing: nothing was written.
 
         Raises:
-            BadInput: the repository or a key is missing.
+            BadInput: the repository or a key is missing, or the root expires soon.
             Conflict: other pushers won every race.
         """
         return _try_again(lambda: self._publish(ring, bundle))
 
     def _publish(self, ring: str, bundle: BundleTarget) -> bool:
         current = self.current()
+        check_root(current.root.signed.expires, self.now(), self._root_margin)
         before = current.targets.signed
         targets = copy.deepcopy(before)
         content = json.dumps({"release": bundle.release, "bundle": bundle.path}, sort_keys=True).encode()
@@ -191,39 +208,79 @@ class Repository:
         pointer = TargetFile.from_data(f"rings/{ring}.json", content, ["sha256"])
         targets.targets |= {archive.path: archive, pointer.path: pointer}
         wanted = {f"rings/{name}.json" for name in rings} | {each["bundle"] for each in rings.values()}
+        wanted |= {path for path in targets.targets if path.startswith(DEVICES)}
         targets.targets = {path: target for path, target in targets.targets.items() if path in wanted}
         if targets.targets == before.targets:
-            return self._renew_what_is_due(current)
+            return bool(self._renew_what_is_due(current))
         for target, data in ((archive, bundle.file), (pointer, content)):
             self._bus.put(f"{TARGETS}/{target.get_prefixed_paths()[0]}", data)
         self._commit(current, targets)
         return True
 
-    def _renew_what_is_due(self, current: Current) -> bool:
-        due = [
-            meta.signed.type
-            for meta in (current.targets, current.snapshot, current.timestamp)
-            if self._due(meta.signed)
-        ]
+    def _renew_what_is_due(self, current: Current) -> tuple[str, ...]:
+        due = tuple(role for role in self.due(current) if role != "root")
         if due:
             targets = copy.deepcopy(current.targets.signed) if "targets" in due else None
             self._commit(current, targets, snapshot="snapshot" in due)
-        return bool(due)
+        return due
 
-    def refresh(self, include_targets: bool = False) -> None:
-        """Re-sign the timestamp, the snapshot past half its lifetime, and, on demand, the targets.
+    def refresh(self) -> tuple[str, ...]:
+        """Renew every role but the root that is past half of its lifetime, and return which.
+
+        Raises:
+            BadInput: the repository or a key is missing, or the root has expired; all that could be renewed is.
+            Conflict: other pushers won every race.
+        """
+        return _try_again(self._refresh)
+
+    def _refresh(self) -> tuple[str, ...]:
+        current = self.current()
+        if "targets" in self.due(current) and not self._keys.has("targets", current.root.signed):
+            self._commit(current, None, snapshot=True)  # devices go on until the targets expire
+            self._keys.signers("targets", current.root.signed)
+        renewed = self._renew_what_is_due(current)
+        check_root(current.root.signed.expires, self.now(), timedelta())
+        return renewed
+
+    def renew_root(self) -> int | None:
+        """Sign the root again if it is due and its keys are here, and return its version; None: it is not.
+
+        Raises:
+            Conflict: another rotation ran meanwhile.
+        """
+        current = self.current()
+        if "root" not in self.due(current) or not self._keys.has("root", current.root.signed):
+            return None
+        return self.rotate_root()
+
+    def assign(self, assignments: Mapping[str, str]) -> bool:
+        """Sign which ring each device belongs to, in place of what was signed before.
+
+        Args:
+            assignments: device to ring.
+
+        Returns:
+            False if that is signed already: nothing was written.
 
         Raises:
             BadInput: the repository or a key is missing.
             Conflict: other pushers won every race.
         """
+        return _try_again(lambda: self._assign(files(assignments)))
 
-        def attempt() -> None:
-            current = self.current()
-            targets = copy.deepcopy(current.targets.signed) if include_targets else None
-            self._commit(current, targets, snapshot=self._due(current.snapshot.signed))
-
-        _try_again(attempt)
+    def _assign(self, contents: Mapping[str, bytes]) -> bool:
+        current = self.current()
+        before = current.targets.signed.targets
+        new = {path: TargetFile.from_data(path, data, ["sha256"]) for path, data in contents.items()}
+        after = {path: target for path, target in before.items() if not path.startswith(DEVICES)} | new
+        if after == before:
+            return False
+        for path, data in contents.items():
+            self._bus.put(f"{TARGETS}/{new[path].get_prefixed_paths()[0]}", data)
+        targets = copy.deepcopy(current.targets.signed)
+        targets.targets = after
+        self._commit(current, targets)
+        return True
 
     def rotate_root(self, replace: Sequence[str] = ()) -> int:
         """Sign a new root, with each key named in `replace` (`<role>-<8 digits of its id>`) replaced by a new one.
@@ -292,6 +349,7 @@ class Repository:
         return MetaFile.from_data(signed.version, data, ["sha256"])
 
     def _sign(self, signed: S, *roots: Root) -> bytes:
+        signed.unrecognized_fields[SIGNED_AT] = self.now().replace(microsecond=0).isoformat()
         metadata = Metadata(signed)
         signers = [signer for root in roots for signer in self._keys.signers(signed.type, root)]
         for signer in {signer.public_key.keyid: signer for signer in signers}.values():
@@ -299,10 +357,7 @@ class Repository:
         return metadata.to_bytes()
 
     def _expiry(self, role: str) -> datetime:
-        return (self._now() + timedelta(days=self._days[role])).replace(microsecond=0)
-
-    def _due(self, signed: Signed) -> bool:
-        return signed.expires - self._now() < timedelta(days=self._days[signed.type]) / 2
+        return (self.now() + self.lifetimes[role]).replace(microsecond=0)
 
 
 def _try_again(action: Callable[[], T]) -> T:

@@ -57,11 +57,14 @@ def publish(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     """Publish the rollout, and move the ring's ref and the champion's, unless all are done already.
 
     Raises:
-        BadInput: the repository or a key is missing, or a batch that the release derives from was withdrawn.
+        BadInput: the repository or a key is missing, the root expires soon, or a batch that the release derives from
+            was withdrawn.
     """
     config = build(PushConfig, manifest.config, "push")
     (reference,) = manifest.inputs["release"]
     repository = Repository(bus, KeyFolder(keys_folder()), config)
+    if warning := repository.check_root():
+        progress.log(warning)
     with tempfile.TemporaryDirectory(prefix="push-") as folder:
         release = bus.open(reference)
         fetched = bus.fetch(release, Path(folder), (BUNDLE,))

@@ -107,13 +107,23 @@ def plain_environment() -> dict[str, str]:
 
 
 def write_roles(home: Path, keys: Mapping[str, Keys], bucket: str) -> None:
-    """Write the roles' policies, which the server reads at its start and on SIGHUP."""
-    write_private(home / "s3.json", json.dumps(seaweedfs_config(keys, bucket), indent=2))
+    """Write the roles' policies, which the server reads at its start and on SIGHUP.
+
+    On SIGHUP it forgets no role that is gone (https://github.com/seaweedfs/seaweedfs/pull/10096): until its next start
+    such a role stays in the file, without permissions and with keys that nobody has.
+    """
+    path, config = home / "s3.json", seaweedfs_config(keys, bucket)
+    before = json.loads(path.read_bytes())["identities"] if path.exists() else []
+    gone = [each["name"] for each in before if each["name"] not in keys]
+    nobody = ((name, {"accessKey": secrets.token_hex(10), "secretKey": secrets.token_urlsafe(30)}) for name in gone)
+    config["identities"] += [{"name": name, "credentials": [pair], "actions": []} for name, pair in nobody]
+    write_private(path, json.dumps(config, indent=2))
 
 
 def write_settings(home: Path, keys: Mapping[str, Keys], bucket: str) -> None:
     """Write the server's settings to `home`: roles, internal keys (new at each start), certificate."""
     make_private_folder(home)
+    (home / "s3.json").unlink(missing_ok=True)
     write_roles(home, keys, bucket)
     write_certificate(home / "grpc.crt", home / "grpc.key")
     write_private(home / "security.toml", _security(home))

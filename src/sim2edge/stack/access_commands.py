@@ -110,29 +110,29 @@ def init(arguments: argparse.Namespace) -> None:
     Raises:
         BadInput: a device's id or a file is invalid.
     """
-    folder = _folder(arguments)
+    folder = roles_folder(arguments)
     devices = [name.strip() for name in arguments.devices.split(",") if name.strip()]
     made = init_roles(folder, devices, mlflow=_mlflow_secrets(arguments.mlflow_env))
     print(f"{folder}: {', '.join(made) if made else 'nothing was missing'}")
     for warning in unknown_roles(folder):
         print(f"sim2edge: {warning}", file=sys.stderr)
-    _tell_server(arguments)
+    tell_server(arguments)
 
 
 def add(arguments: argparse.Namespace) -> None:
     """Run `add`: create a role's file, if it is missing."""
-    folder = _folder(arguments)
+    folder = roles_folder(arguments)
     made = add_role(folder, arguments.role)
     print(f"{'created' if made else 'exists'}: {folder / arguments.role}.env")
-    _tell_server(arguments)
+    tell_server(arguments)
 
 
 def rotate(arguments: argparse.Namespace) -> None:
     """Run `rotate`: give a role new keys; its process needs the new file."""
-    folder = _folder(arguments)
+    folder = roles_folder(arguments)
     rotate_role(folder, arguments.role)
     print(f"new keys: {folder / arguments.role}.env; restart the processes that use them")
-    _tell_server(arguments)
+    tell_server(arguments)
 
 
 def _mlflow_secrets(path: Path | None) -> MlflowSecrets | None:
@@ -144,7 +144,8 @@ def _mlflow_secrets(path: Path | None) -> MlflowSecrets | None:
     return MlflowSecrets(found[SERVER_PASSWORD], found[SERVER_KEY])
 
 
-def _folder(arguments: argparse.Namespace) -> Path:
+def roles_folder(arguments: argparse.Namespace) -> Path:
+    """Return the folder of the role files that the options `--credentials` and `--home`, or the variables, name."""
     named = arguments.credentials or (None if arguments.home else os.environ.get("SIM2EDGE_CREDENTIALS"))
     return Path(named) if named else _settings(arguments).roles
 
@@ -155,14 +156,14 @@ def _settings(arguments: argparse.Namespace) -> "StackSettings":
     return load_settings({"home": arguments.home})
 
 
-def _tell_server(arguments: argparse.Namespace) -> None:
+def tell_server(arguments: argparse.Namespace) -> None:
     """Make the S3 server of the local stack reload the roles, if it runs and these are its roles."""
     from sim2edge.services.seaweedfs import write_roles
     from sim2edge.stack.client import Stack
 
     stack = Stack(_settings(arguments))
     settings = stack.settings
-    if _folder(arguments).resolve() != settings.roles.resolve() or not stack.running():
+    if roles_folder(arguments).resolve() != settings.roles.resolve() or not stack.running():
         return
     server = next((service.process for service in stack.services() if service.name == "s3"), None)
     process = server.find() if server else None

@@ -1,0 +1,226 @@
+"""Keep the identity of a device: its key pair, its enrolment, the signature of its status, the ring it belongs to.
+
+make_key(home)                          once: `device.key`, which never leaves the device; returns the public key
+take_enrolment(home, file)              what the admin made with `sim2edge device enrol`
+Signer(home, "pi-7").envelope(status)   the status for the fleet, signed if the device has a key
+assigned_ring(client, "pi-7", read)     the ring by the update repository's signed targets
+"""
+
+import argparse
+import json
+import os
+import secrets
+import threading
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sim2edge.edge.durable import write_durably
+from sim2edge.enrol.assignments import bin_of
+from sim2edge.enrol.enrolment_file import Enrolment, read_enrolment
+from sim2edge.enrol.signed_status import PREFIX, Signed, plain, seal
+from sim2edge.errors import BadInput
+from sim2edge.private_files import make_private_folder
+
+if TYPE_CHECKING:
+    from tuf.api.metadata import TargetFile
+    from tuf.ngclient import Updater
+
+KEY, ENROLMENT, STARTS, ROOT = "device.key", "enrolment.json", "starts", "root.json"
+"""Files of the home folder."""
+ACCESS_KEY = "AWS_ACCESS_KEY_ID"
+DEFAULT_RING = "canary"
+MAX_DEVICES_BYTES = 1 << 20
+MAX_STARTS = 1 << 40
+
+
+def new_key() -> tuple[str, str]:
+    """Return a new key pair: the private key as PEM, the public key as 64 hexadecimal digits."""
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pem.decode(), public_of(key)
+
+
+def public_of(key: Ed25519PrivateKey) -> str:
+    """Return the public key of a private one, 64 hexadecimal digits."""
+    return key.public_key().public_bytes_raw().hex()
+
+
+def make_key(home: Path) -> str:
+    """Make the device's key pair, unless it has one; return the public key.
+
+    Raises:
+        BadInput: `device.key` is not a key.
+    """
+    if key := load_key(home):
+        return public_of(key)
+    make_private_folder(home)
+    private, public = new_key()
+    write_durably(home / KEY, private.encode(), 0o600)
+    return public
+
+
+def load_key(home: Path) -> Ed25519PrivateKey | None:
+    """Return the device's private key; None if it has none.
+
+    Raises:
+        BadInput: `device.key` is not a key, or cannot be read.
+    """
+    path = home / KEY
+    try:
+        return _parse_key(path.read_bytes(), path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot read the device's key: {error.strerror}") from error
+
+
+def _parse_key(pem: bytes, where: Path) -> Ed25519PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{where}: not a private key: remove it, and enrol the device with --replace") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BadInput(f"{where}: not an Ed25519 key: remove it, and enrol the device with --replace")
+    return key
+
+
+def take_enrolment(home: Path, file: Path) -> Enrolment:
+    """Take over an enrolment: the key if it brings one, the root if none is trusted yet, then the rest.
+
+    Raises:
+        BadInput: it is invalid, of another device, or made for another key than this device has.
+    """
+    found = read_enrolment(file)
+    before = find_enrolment(home)
+    if before and before.device != found.device:
+        raise BadInput(f"{file}: is for {found.device}, and {home} is that of {before.device}: use another --home")
+    make_private_folder(home)
+    if found.private_key is not None:
+        if public_of(_parse_key(found.private_key.encode(), file)) != found.public_key:
+            raise BadInput(f"{file}: private_key: not the one of public_key")
+        write_durably(home / KEY, found.private_key.encode(), 0o600)
+    key = load_key(home)
+    if key is None or public_of(key) != found.public_key:
+        raise BadInput(f"{file}: made for another key than {home / KEY}: `sim2edge device keygen` prints this one's")
+    if found.root is not None and not (home / ROOT).is_file():
+        write_durably(home / ROOT, found.root.encode())
+    kept = found.model_copy(update={"private_key": None, "root": None})
+    write_durably(home / ENROLMENT, (kept.model_dump_json(indent=1) + "\n").encode(), 0o600)
+    return kept
+
+
+def find_enrolment(home: Path) -> Enrolment | None:
+    """Return the enrolment that the home holds; None if there is none.
+
+    Raises:
+        BadInput: it is invalid.
+    """
+    return read_enrolment(home / ENROLMENT) if (home / ENROLMENT).exists() else None
+
+
+def add_variables(enrolment: Enrolment, environment: MutableMapping[str, str] = os.environ) -> None:
+    """Add the enrolment's credentials and address to the environment, unless it has credentials of its own."""
+    if ACCESS_KEY not in environment:
+        environment.update(enrolment.variables)
+
+
+def keygen(argv: Sequence[str]) -> int:
+    """Run `sim2edge device keygen`: make the device's key pair, unless it has one, and print the public key."""
+    parser = argparse.ArgumentParser(prog="sim2edge device keygen", description="Print the device's public key.")
+    parser.add_argument("--home", type=Path, required=True, help="the device's folder: the private key stays in it")
+    print(PREFIX + make_key(parser.parse_args(argv).home.absolute()))
+    return 0
+
+
+def identify(home: Path, file: Path | None, device: str | None, ring: str | None) -> tuple[str, str]:
+    """Return the device's id and default ring, and add its credentials to the environment.
+
+    Args:
+        home: the device's folder.
+        file: an enrolment to take over; None: the home may hold one.
+        device: the id that the command line gives; it has to be that of the enrolment, if there is one.
+        ring: the ring that the command line gives.
+
+    Raises:
+        BadInput: the enrolment is invalid or another device's, or there is neither an enrolment nor an id.
+    """
+    found = take_enrolment(home, file) if file else find_enrolment(home)
+    if found is None:
+        if device is None:
+            raise BadInput(f"--id is missing, and {home} holds no enrolment: give --enrolment, or --id")
+        return device, ring or DEFAULT_RING
+    if device not in (None, found.device):
+        raise BadInput(f"--id '{device}': {home} is enrolled as {found.device}: leave --id out")
+    add_variables(found)
+    return found.device, ring or found.ring
+
+
+class Signer:
+    """Signs the status of one run of the agent."""
+
+    def __init__(self, home: Path, device: str) -> None:
+        """Load the key, and count this start.
+
+        Raises:
+            BadInput: `device.key` is not a key.
+        """
+        self._device = device
+        self._key = load_key(home)
+        self._run = secrets.token_hex(8)
+        self._start = count_start(home) if self._key else 0
+        self._counter = 0
+        self._lock = threading.Lock()
+
+    def envelope(self, status: Mapping[str, Any]) -> bytes:
+        """Return a status as it is sent: signed, or plain JSON if the device has no key."""
+        if self._key is None:
+            return json.dumps(plain(status), indent=1).encode()
+        with self._lock:
+            self._counter += 1
+            counter = self._counter
+        content = Signed(device=self._device, run=self._run, start=self._start, counter=counter, status=dict(status))
+        return seal(self._key, content)
+
+
+def count_start(home: Path) -> int:
+    """Return the number of this start; the same as before while the home cannot be written."""
+    path = home / STARTS
+    number = 0
+    with suppress(OSError, ValueError):
+        number = max(0, int(path.read_text())) % MAX_STARTS
+    with suppress(OSError):
+        write_durably(path, f"{number + 1}\n".encode(), 0o600)
+        return number + 1
+    return number
+
+
+def assigned_ring(client: "Updater", device: str, read: "Callable[[TargetFile], bytes]") -> str | None:
+    """Return the ring that the update repository assigns to a device; None: it assigns none.
+
+    Args:
+        client: the TUF client, refreshed.
+        device: the device's id.
+        read: returns the verified content of a target.
+
+    Raises:
+        BadInput: the assignment is invalid.
+    """
+    path = bin_of(device)
+    target = client.get_targetinfo(path)
+    if target is None:
+        return None
+    if target.length > MAX_DEVICES_BYTES:
+        raise BadInput(f"{path}: {target.length} bytes, more than {MAX_DEVICES_BYTES}")
+    try:
+        found = json.loads(read(target))
+        ring = found.get(device)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise BadInput(f"{path}: does not assign rings to devices") from error
+    if ring is not None and not isinstance(ring, str):
+        raise BadInput(f"{path}: {device}: not a ring")
+    return ring

@@ -1,0 +1,174 @@
+"""Install a device as a service on Raspberry Pi OS or Debian, in one command; it can be repeated.
+
+    sudo sim2edge device install --id pi-7 --root root.json --env-file device-pi-7.env --source libcamera:0
+    sudo sim2edge device install ... --dry-run              prints each step
+    sim2edge device install ... --prefix /mnt/card          into the file system of a card or an image
+    sudo sim2edge device uninstall [--purge]
+
+Nothing is written before all of the input was checked.
+"""
+
+import re
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sim2edge
+from sim2edge.edge.pi import launcher, unit
+from sim2edge.edge.pi.actions import Action, CopyTree, Link, Remove, Run, WriteFile, carry_out
+from sim2edge.edge.pi.package import parse_about, read_about, unpack
+from sim2edge.errors import BadInput
+from sim2edge.secrets_file import read_secrets
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+SYSTEMD = Path("/etc/systemd/system")
+SYSUSERS = Path("/usr/lib/sysusers.d/sim2edge.conf")
+WATCHDOG = Path("/etc/systemd/system.conf.d/50-sim2edge-watchdog.conf")
+COMMAND = Path("/usr/local/bin/sim2edge")
+ENABLED = SYSTEMD / "multi-user.target.wants" / unit.SERVICE
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What is installed."""
+
+    device: str
+    ring: str
+    root: bytes
+    """`root.json` to trust."""
+    secrets: bytes
+    """Lines `NAME=value`."""
+    agent: Path
+    """Folder of an unpacked agent."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Further options of `sim2edge device run`, without `--`."""
+    hardware_watchdog: bool = False
+    start: bool = True
+
+    def option_lines(self) -> bytes:
+        """Return the options of the agent as the launcher reads them."""
+        words = {"id": self.device, "ring": self.ring, "home": str(unit.HOME), "root": str(unit.ROOT), **self.options}
+        lines = [f"--{name} {shlex.quote(text)}" for name, text in words.items()]
+        return "\n".join(
+            ["# Options of `sim2edge device run`, by shell rules; then `systemctl restart sim2edge`.", *lines, ""]
+        ).encode()
+
+
+def installation_steps(wanted: Installation) -> Sequence[Action]:
+    """Return the steps of an installation, in their order."""
+    launcher_file = Path(launcher.__file__)
+    steps: list[Action] = [
+        CopyTree(wanted.agent, unit.FACTORY),
+        WriteFile(unit.LAUNCHER, launcher_file.read_bytes(), 0o755),
+        WriteFile(unit.PROGRAM / "README", unit.README.encode()),
+        WriteFile(COMMAND, unit.COMMAND.encode(), 0o755),
+        WriteFile(SYSUSERS, unit.SYSUSERS.encode()),
+        Run(("systemd-sysusers", SYSUSERS.name), offline=True, unless=(Path("/etc/passwd"), f"{unit.NAME}:")),
+        WriteFile(unit.ROOT, wanted.root),
+        WriteFile(unit.SECRETS, wanted.secrets, 0o600),
+        WriteFile(unit.OPTIONS, wanted.option_lines()),
+        WriteFile(SYSTEMD / unit.SERVICE, unit.UNIT.encode()),
+    ]
+    if wanted.hardware_watchdog:
+        steps.append(WriteFile(WATCHDOG, unit.WATCHDOG.encode()))
+    steps += [Link(ENABLED, f"../{unit.SERVICE}"), Run(("systemctl", "daemon-reload"))]
+    if wanted.hardware_watchdog:
+        steps.append(Run(("systemctl", "daemon-reexec")))
+    return [*steps, *([Run(("systemctl", "restart", unit.SERVICE))] if wanted.start else [])]
+
+
+def removal_steps(purge: bool) -> Sequence[Action]:
+    """Return the steps that remove a device; with `purge` its settings, its home and its identity, too."""
+    files = [ENABLED, SYSTEMD / unit.SERVICE, WATCHDOG, COMMAND, SYSUSERS, unit.PROGRAM]
+    return [
+        Run(("systemctl", "stop", unit.SERVICE), may_fail=True),
+        *map(Remove, [*files, *([unit.SETTINGS, unit.HOME] if purge else [])]),
+        Run(("systemctl", "daemon-reload"), may_fail=True),
+    ]
+
+
+def install(wanted: "Request") -> None:
+    """Check a request, then install it.
+
+    Raises:
+        BadInput: a file or a name is not valid, the agent is for another machine, or a step failed.
+    """
+    for option, name in (("--id", wanted.device), ("--ring", wanted.ring)):
+        if not NAME.fullmatch(name):
+            raise BadInput(f"{option} '{name}': expected 1 to 63 of a-z, 0-9, '-'")
+    root = wanted.prefix.absolute()
+    if not root.is_dir():
+        raise BadInput(f"--prefix {wanted.prefix}: no such folder")
+    with ExitStack() as stack:
+        agent = wanted.agent or own_folder()
+        if agent.is_file():
+            check_machine(read_about(agent).arch, wanted.arch, agent)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sim2edge-"))) / "agent"
+            unpack(agent, folder)
+            agent = folder
+        about = parse_about(_read(agent / "agent.json"), str(agent))
+        check_machine(about.arch, wanted.arch, agent)
+        if problem := launcher.tree_problem(agent, None):
+            raise BadInput(f"{agent}: {problem}")
+        read_secrets(wanted.env_file)
+        found = Installation(
+            wanted.device,
+            wanted.ring,
+            _read(wanted.root),
+            _read(wanted.env_file),
+            agent,
+            wanted.options,
+            wanted.hardware_watchdog,
+            wanted.start,
+        )
+        carry_out(installation_steps(found), root, wanted.dry_run)
+
+
+@dataclass(frozen=True)
+class Request:
+    """An installation as asked for on the command line."""
+
+    device: str
+    ring: str
+    root: Path
+    env_file: Path
+    agent: Path | None
+    arch: str
+    """Of the machine it will run on, as `uname -m` prints it."""
+    options: Mapping[str, str]
+    prefix: Path = Path("/")
+    hardware_watchdog: bool = False
+    start: bool = True
+    dry_run: bool = False
+
+
+def own_folder() -> Path:
+    """Return the folder of the agent that runs this program.
+
+    Raises:
+        BadInput: it does not run from an agent's folder.
+    """
+    folder = Path(sim2edge.__file__).parents[2]
+    if not (folder / "agent.json").is_file():
+        raise BadInput("--agent: give the package that `sim2edge device pack` wrote")
+    return folder
+
+
+def check_machine(arch: str, machine: str, agent: Path) -> None:
+    """Check that an agent fits a machine.
+
+    Raises:
+        BadInput: it was packed for another architecture.
+    """
+    if arch != machine:
+        raise BadInput(f"{agent}: is for {arch}; this machine is {machine}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror or error}") from error
