@@ -1,4 +1,4 @@
-"""Damage to any file of the home: a verified release boots, and one contact with the server mends everything."""
+"""Damage to any file of the home: a verified release boots, and one contact with the server repairs everything."""
 
 import os
 import shutil
@@ -109,7 +109,7 @@ def targets(home: Path) -> list[Path]:
     return sorted([*paths, *(home / name for name in ("slots", "roots", "metadata", "staging", "slots/a", "slots/b"))])
 
 
-def check_mended(server: OtaServer, home: Path, what: str) -> None:
+def check_repaired(server: OtaServer, home: Path, what: str) -> None:
     """A device with that home boots something verified, and is whole after one check."""
     updater, slots = open_device(server, home)
     slot = boot(slots)
@@ -134,7 +134,7 @@ def check_mended(server: OtaServer, home: Path, what: str) -> None:
 @pytest.mark.parametrize(
     "damage", ["flipped", *(pytest.param(name, marks=pytest.mark.slow) for name in DAMAGES if name != "flipped")]
 )
-def test_any_one_damage_is_mended(server, home, tmp_path, monkeypatch, damage):
+def test_any_one_damage_is_repaired(server, home, tmp_path, monkeypatch, damage):
     monkeypatch.setattr(os, "fsync", lambda _: None)
     worn = tmp_path / "worn"
     for path in targets(home):
@@ -143,10 +143,10 @@ def test_any_one_damage_is_mended(server, home, tmp_path, monkeypatch, damage):
         shutil.rmtree(worn, ignore_errors=True)
         shutil.copytree(home, worn, symlinks=True)
         DAMAGES[damage](worn / path.relative_to(home))
-        check_mended(server, worn, f"{damage}: {path.relative_to(home)}")
+        check_repaired(server, worn, f"{damage}: {path.relative_to(home)}")
 
 
-def test_damage_to_both_slots_is_mended_by_the_server(server, home):
+def test_damage_to_both_slots_is_repaired_by_the_server(server, home):
     for slot in ("a", "b"):
         flip(home / "slots" / slot / "model.onnx")
     updater, slots = open_device(server, home)

@@ -49,7 +49,7 @@ def test_the_state_survives_a_restart(home):
     assert (home / "current").readlink().name == "b"
 
 
-def test_the_link_follows_the_state_and_is_mended_at_the_start(home):
+def test_the_link_follows_the_state_and_is_repaired_at_the_start(home):
     assert (home / "current").readlink().name == "b"
     reject(Slots(home))
     assert (home / "current").readlink().name == "a"

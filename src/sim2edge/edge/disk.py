@@ -6,7 +6,7 @@ disk_fault(home)        # "read-only file system", "no space left on device", ""
 import os
 from pathlib import Path
 
-LEAST_BYTES = 256 * 1024
+MIN_BYTES = 256 * 1024
 """Free bytes that state, metadata and status need."""
 
 
@@ -18,7 +18,7 @@ def disk_fault(home: Path) -> str:
         return name_fault(error)
     if about.f_flag & os.ST_RDONLY:
         return "read-only file system"
-    if about.f_blocks and about.f_bavail * about.f_frsize < LEAST_BYTES:
+    if about.f_blocks and about.f_bavail * about.f_frsize < MIN_BYTES:
         return "no space left on device"
     if about.f_files and not about.f_favail:
         return "no inodes left on device"

@@ -108,7 +108,7 @@ def is_locked(home: Path) -> bool:
 
 
 def keep_token(home: Path, runtime: RuntimeFolder) -> Path:
-    """Return the folder with the file `token`, made or mended if need be: the home, or the folder in memory.
+    """Return the folder with the file `token`, made or repaired if need be: the home, or the folder in memory.
 
     Raises:
         OSError: neither takes it.

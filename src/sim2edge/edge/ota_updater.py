@@ -1,4 +1,4 @@
-"""Update a device over the air: check, mend damage, download, unpack, try out, put on trial; each step can be rerun.
+"""Update a device over the air: check, repair damage, download, unpack, try out, put on trial; each step can be rerun.
 
     updater = OtaUpdater(bus, "canary", slots)
     updater.update()        # Update(offer, Step.INSTALL): a slot holds the offer, on trial now
@@ -39,7 +39,7 @@ METADATA = "ota/metadata/"
 MAX_RING_BYTES = 4096
 MAX_METADATA_BYTES = 16 * 2**20
 FIRST_PAUSE_S, MAX_PAUSE_S = 60.0, 3600.0
-"""Pauses after the second and further attempts at mending the same slot."""
+"""Pauses after the second and further attempts at repairing the same slot."""
 
 LIMITS = UpdaterConfig(max_root_rotations=1024, max_delegations=0)
 
@@ -134,7 +134,7 @@ class OtaUpdater:
         self._preflight = preflight
         self._staging = Staging(slots.staging, bus, slots.roots.chain)
         self._ring_file: tuple[str, bytes] = ("", b"")
-        self._mending: dict[Slot, tuple[int, float]] = {}
+        self._repairing: dict[Slot, tuple[int, float]] = {}
         self._repeated = Repeated()
         self.retry_after_s = 0.0
         """How long the server asked to be left alone, seconds."""
@@ -142,7 +142,7 @@ class OtaUpdater:
         """When the server's metadata was last verified as authentic and current, monotonic seconds."""
 
     def update(self) -> Update:
-        """Check once, mend damaged slots, and act on what the ring offers.
+        """Check once, repair damaged slots, and act on what the ring offers.
 
         Raises:
             BadInput: the offered release is refused; the message names the reason.
@@ -151,7 +151,7 @@ class OtaUpdater:
         """
         with disk_errors():
             offer, client = self._check()
-            damaged = self._mend(offer, client)
+            damaged = self._repair(offer, client)
             state, now = self._slots.state, self._slots.now()
             step = trial.decide(state, offer.installed, now, damaged)
             if step is Step.HOLD:
@@ -247,9 +247,9 @@ class OtaUpdater:
         now = self._slots.now()
         self._slots.apply(lambda state: trial.ban(state, offer.installed, reason, now), must_last=False)
 
-    # Mending
+    # Repairing
 
-    def _mend(self, offer: Source, client: DurableUpdater) -> dict[Slot, str]:
+    def _repair(self, offer: Source, client: DurableUpdater) -> dict[Slot, str]:
         """Fetch what damaged slots should hold; return what is still wrong with each.
 
         Damage is no fault of the release: whether it is good, on trial or banned stays as it is.
@@ -257,29 +257,29 @@ class OtaUpdater:
         with suppress(OSError):
             self._slots.roots.keep()
         for slot, problem in self._slots.problems().items():
-            if time.monotonic() < self._mending.get(slot, (0, 0.0))[1]:
+            if time.monotonic() < self._repairing.get(slot, (0, 0.0))[1]:
                 continue
             installed = self._slots.state.slots[slot]
             try:
                 folder, seal = self._staging.complete(self._source(slot, offer, client), self._slots.free_bytes)
                 self._slots.fill(slot, folder, seal)
-                log("mended", slot=slot, release=installed.release, problem=problem)
+                log("repaired", slot=slot, release=installed.release, problem=problem)
             except BadInput as error:
-                self._repeated.log("not mended", slot=slot, release=installed.release, error=str(error))
+                self._repeated.log("not repaired", slot=slot, release=installed.release, error=str(error))
                 self._give_up(slot)
             except Unavailable as error:
-                self._repeated.log("not mended", slot=slot, release=installed.release, error=str(error))
+                self._repeated.log("not repaired", slot=slot, release=installed.release, error=str(error))
                 continue
             self._pause(slot)
         return dict(self._slots.problems())
 
     def _pause(self, slot: Slot) -> None:
-        """Let time pass before the same slot is mended again: a card that forgets at once must not be worn."""
-        times, until = self._mending.get(slot, (0, 0.0))
+        """Let time pass before the same slot is repaired again: a card that forgets at once must not be worn."""
+        times, until = self._repairing.get(slot, (0, 0.0))
         now = time.monotonic()
         times = 0 if now - until > MAX_PAUSE_S else times
         pause_s = min(FIRST_PAUSE_S * 2 ** (times - 1), MAX_PAUSE_S) if times else 0.0
-        self._mending[slot] = times + 1, now + pause_s
+        self._repairing[slot] = times + 1, now + pause_s
 
     def _give_up(self, slot: Slot) -> None:
         """Forget a damaged release that the server does not have any more, if there is another one that is whole."""

@@ -4,7 +4,7 @@
     slots.verify("a")                       # empty: it holds what was signed; else what is wrong with it
     slots.apply(lambda state: trial.accept(state, subject))
     slots.fill("b", folder, seal)           # moves a release that was unpacked and checked into a slot
-    slots.check()                           # now and then: find and mend damage, look after the disk
+    slots.check()                           # now and then: find and repair damage, look after the disk
 
 The state is authoritative for what is wanted, the seals for what is there. A slot counts only if both agree.
 """
@@ -254,7 +254,7 @@ class Slots:
         self._keepers.append(keeper)
 
     def check(self) -> None:
-        """Find damage, mend what can be mended without the server, and see whether the disk takes anything.
+        """Find damage, repair what can be repaired without the server, and see whether the disk takes anything.
 
         What is wrong with a slot that runs is only noted: the detector goes on from memory until it is fetched again.
         """
