@@ -164,8 +164,8 @@ def switch(shop: Shop, device: Device, kind: str, number: int) -> float:
     device.agent.wake.set()
     done = accepted if kind in ("good", "hung") else banned
     device.until(lambda: done(device, release))
-    settled = time.monotonic() + 1.0
-    device.until(lambda: time.monotonic() > settled)
+    steady = time.monotonic() + 1.0
+    device.until(lambda: time.monotonic() > steady)
     return device.longest_gap_s(since)
 
 

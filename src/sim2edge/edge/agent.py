@@ -261,7 +261,7 @@ class Agent:
             for step in (self._update, self._slots.check, self._report):
                 try:
                     step()
-                except Exception as error:  # keep polling: only an update can mend this device
+                except Exception as error:  # keep polling: only an update can repair this device
                     self._note_failed_check(f"{type(error).__name__}: {error}")
             self.wake.wait(self._pause_s())
             self.wake.clear()

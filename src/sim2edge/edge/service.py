@@ -3,7 +3,7 @@
     python -m sim2edge.edge.service --bundle /data/slots/a --token-file /data/token --source 0 --rate 10
 
 The token comes from the file or from SIM2EDGE_DEVICE_TOKEN (`http_api`). SIGTERM ends the service cleanly. Under an
-agent it is told by an inherited socket what to do (`control`): it loads and checks its model first, and takes the
+agent it hears through an inherited socket what to do (`control`): it loads and checks its model first, and takes the
 camera and the port only when it goes on duty. Exit codes: 2, it cannot start here; 3, its release cannot.
 """
 
@@ -265,7 +265,7 @@ def serve(arguments: argparse.Namespace) -> None:
     stall_after_s = max(5.0, 10 / arguments.rate) if arguments.source else None
     service = DetectorService(detector, stall_after_s, phase)
     if arguments.control_fd is None and arguments.source:
-        open_source(arguments.source).close()  # a person who mistypes a camera is told at once
+        open_source(arguments.source).close()  # a mistyped camera is an error at once
     with listen(arguments) as listening:
         duty = Duty(service, arguments.source, arguments.rate, listening, tokens)
         if arguments.control_fd is None:
