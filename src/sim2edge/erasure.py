@@ -102,7 +102,7 @@ def find_artifact(bus: Bus, reference: str, bundles: Sequence[str] = ()) -> Targ
     if bus.size(note_key(reference)) is not None:
         keys.append(note_key(reference))
     if manifest and manifest.kind == "release":
-        keys += [key for key in bundles if key.endswith(f".{manifest.id}.tar")]
+        keys += [key for key in bundles if key.endswith((f".{manifest.id}.tar", f".{manifest.id}.tar.zst"))]
     return Target(reference, sorted(keys), files_of(manifest) if manifest else {})
 
 

@@ -64,6 +64,13 @@ def test_a_new_device_installs_the_release_of_its_ring(server, tmp_path):
     assert list(device_slots.staging.iterdir()) == []
 
 
+def test_a_compressed_release_follows_one_that_is_not(server, device):
+    updater, device_slots = device
+    server.publish("r2", compressed=True)
+    assert updater.update().step is Step.INSTALL
+    assert runs(device_slots) == "r2"
+
+
 def test_a_release_that_runs_already_is_not_fetched_again(device):
     updater, _ = device
     assert updater.update().step is Step.KEEP

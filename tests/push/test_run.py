@@ -7,6 +7,7 @@ import tarfile
 from datetime import UTC, datetime
 
 import pytest
+import zstandard
 
 from sim2edge import cli, runner
 from sim2edge import plan as plans
@@ -16,7 +17,10 @@ from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.progress import JsonProgress
 from sim2edge.push import commands
+from sim2edge.push.config import PushConfig
+from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.repository import Repository
+from sim2edge.push.run import read_bundle
 from sim2edge.tombstone import Event
 from sim2edge.withdraw_commands import look
 from sim2edge.withdrawal import record
@@ -84,11 +88,27 @@ def test_a_rollout_says_what_went_where(bus, tmp_path, ota):
     content = make_tar()
     manifest = push(bus, put_release(bus, tmp_path, 1, content))
     rollout = json.loads(bus.fetch(manifest, tmp_path / "rollout").path("rollout.json").read_bytes())
-    sha256 = hashlib.sha256(content).hexdigest()
-    described = {"path": "releases/r1.tar", "bytes": len(content), "sha256": sha256}
+    described = rollout["bundle"]
     assert rollout == {"ring": "canary", "release": "r1", "bundle": described}
     assert bus.read_ref("refs/rings/canary").target == manifest.reference
-    assert bus.get(f"ota/targets/releases/{sha256}.r1.tar") == content
+    published = bus.get(f"ota/targets/releases/{described['sha256']}.r1.tar.zst")
+    assert hashlib.sha256(published).hexdigest() == described["sha256"]
+    assert (described["path"], described["bytes"]) == ("releases/r1.tar.zst", len(published))
+    assert len(published) < len(content) / 10
+    assert zstandard.decompress(published) == content
+
+
+def test_a_bundle_published_before_they_were_compressed_makes_way_for_the_same_one_compressed(bus, tmp_path, ota):
+    old = tmp_path / "old.tar"
+    old.write_bytes(make_tar())
+    keys = KeyFolder(keys_folder())
+    Repository(bus, keys, PushConfig()).publish("canary", read_bundle(old))
+    reference = put_release(bus, tmp_path, 1, make_tar())
+    push(bus, reference, "ring=stable")
+    push(bus, reference)
+    targets = Repository(bus, keys, PushConfig()).current().targets.signed.targets
+    assert {*targets} == {"rings/canary.json", "rings/stable.json", "releases/r1.tar.zst"}
+    assert targets["releases/r1.tar.zst"].unrecognized_fields["custom"]["unpacked"] == old.stat().st_size
 
 
 def test_pushing_again_is_a_hit_and_changes_nothing(bus, tmp_path, ota):

@@ -4,10 +4,11 @@
     repository.create()                                     # once: root, empty metadata
     repository.publish("canary", BundleTarget(...))         # assigns the release to the ring
 
-Targets: `releases/<release id>.tar` and `rings/<ring>.json`. A change writes target files, then `<n>.targets.json` and
-`<n>.snapshot.json` under unused numbers (If-None-Match), and last `timestamp.json` by compare-and-swap: killed at any
-point, or racing another pusher, it leaves devices with the old or the new state. Nothing is signed on top of metadata
-whose signatures were not verified first, starting from the root in the key folder.
+Targets: `releases/<release id>.tar.zst` (of older pushes `.tar`) and `rings/<ring>.json`. A change writes target
+files, then `<n>.targets.json` and `<n>.snapshot.json` under unused numbers (If-None-Match), and last `timestamp.json`
+by compare-and-swap: killed at any point, or racing another pusher, it leaves devices with the old or the new state.
+Nothing is signed on top of metadata whose signatures were not verified first, starting from the root in the key
+folder.
 """
 
 import copy
@@ -25,6 +26,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from sim2edge.bus import Bus
+from sim2edge.compression import SUFFIX
 from sim2edge.enrol.assignments import FOLDER as DEVICES
 from sim2edge.enrol.assignments import files
 from sim2edge.errors import BadInput, Conflict
@@ -49,11 +51,18 @@ class BundleTarget:
     file: Path
     about: str
     """`release.json`, as text: devices read its requirements before they download the bundle."""
+    unpacked: int | None = None
+    """Bytes it unpacks to, if it is compressed: devices check their disk before they download it."""
 
     @property
     def path(self) -> str:
         """Target path of the bundle."""
-        return f"releases/{self.release}.tar"
+        return f"releases/{self.release}.tar{'' if self.unpacked is None else SUFFIX}"
+
+    @property
+    def custom(self) -> dict[str, str | int]:
+        """What the signed target says about the bundle."""
+        return {"release": self.about} | ({} if self.unpacked is None else {"unpacked": self.unpacked})
 
 
 class Repository:
@@ -67,6 +76,11 @@ class Repository:
         self.lifetimes = {role: timedelta(days=getattr(config, f"{role}_days")) for role in ROLES}
         self._root_margin = timedelta(days=config.root_margin_days)
         self.now = now
+
+    @property
+    def bus(self) -> Bus:
+        """The bucket that it lies in."""
+        return self._bus
 
     # Reading
 
@@ -201,7 +215,7 @@ class Repository:
         content = json.dumps({"release": bundle.release, "bundle": bundle.path}, sort_keys=True).encode()
         rings = {**self.rings(before), ring: json.loads(content)}
         archive = TargetFile.from_file(bundle.path, str(bundle.file), ["sha256"])
-        archive.unrecognized_fields["custom"] = {"release": bundle.about}
+        archive.unrecognized_fields["custom"] = bundle.custom
         taken = [name for name, each in rings.items() if name != ring and each["bundle"] == archive.path]
         if taken and before.targets[archive.path] != archive:
             raise BadInput(f"release {bundle.release}: ring {taken[0]} has other bytes under this id")
