@@ -24,7 +24,7 @@ from sim2edge.stages import kinds
 from sim2edge.tombstone import ErasedFile, Erasure, Event, erasure_key, parse_erasure
 
 WEIGHTS = ("model", "release")
-"""Kinds that hold no data of a batch but what was learned from it; `keep_models` keeps them."""
+"""Kinds that hold what was learned from a batch, and a few pictures for self-tests; `keep_models` keeps them."""
 POINTERS = ("rollout",)
 """Kinds that hold neither: a rollout names a release and its SHA-256."""
 BUNDLES = "ota/targets/releases"

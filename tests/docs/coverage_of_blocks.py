@@ -103,6 +103,9 @@ BLOCKS: Mapping[tuple[str, str], How] = {
         },
         says="x86-64.yaml",
     ),
+    ("docs/device-profiles.md", "python -m sim2edge.edge.preflight /data/slots/b --rate 10"): By(
+        ("tests/edge/test_preflight.py",)
+    ),
     (
         "docs/device-profiles.md",
         "SIM2EDGE_CONF=. python -m sim2edge.export.measure_profile release raspberry-pi-4",

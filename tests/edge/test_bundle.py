@@ -108,7 +108,8 @@ def test_rubbish_is_not_a_bundle(tmp_path_factory: pytest.TempPathFactory, data:
 def test_a_bundle_cut_short_is_refused(tmp_path: Path, members: Members) -> None:
     write_bundle(tmp_path / "whole.tar", members())
     whole = (tmp_path / "whole.tar").read_bytes()
-    for number, length in enumerate((0, 100, 512, len(whole) // 2, len(whole) - 10240)):
+    content = len(whole.rstrip(b"\0"))
+    for number, length in enumerate((0, 100, 512, content // 2, content - 512)):
         (tmp_path / "bundle.tar").write_bytes(whole[:length])
         with pytest.raises(BadInput):
             unpack_bundle(tmp_path / "bundle.tar", tmp_path / f"slot-{number}")
@@ -259,13 +260,27 @@ def test_a_path_in_the_release_file_is_refused(members: Members) -> None:
         parse_release(members(files=files | {"../../evil": hashlib.sha256(b"").hexdigest()})["release.json"])
 
 
+@pytest.mark.parametrize("name", ["memory_mb", "cpu_ms_p95"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_a_budget_that_is_no_number_above_0_is_refused(members: Members, name: str, value: float) -> None:
+    requires = {"runtime": "onnxruntime", "memory_mb": 128, "cpu_ms_p95": 80, name: value}
+    with pytest.raises(BadInput, match=rf"requires\.{name}: .* is not a number above 0"):
+        parse_release(members(requires=requires)["release.json"])
+
+
+def test_releases_of_older_exports_state_no_processor_time(members: Members) -> None:
+    older = parse_release(members(requires={"runtime": "onnxruntime", "memory_mb": 128})["release.json"])
+    assert older.cpu_ms_p95 is None
+    assert parse_release(members()["release.json"]).cpu_ms_p95 == 80
+
+
 def test_what_a_device_lacks_is_named(members: Members) -> None:
     release = parse_release(members()["release.json"])
     check_requirements(release, {"onnxruntime"}, memory_mb=1000)
     with pytest.raises(BadInput, match="needs the runtime 'onnxruntime'; this device has: litert"):
         check_requirements(release, {"litert"}, memory_mb=1000)
-    with pytest.raises(BadInput, match="needs 64 MB of memory; this device has 63"):
-        check_requirements(release, {"onnxruntime"}, memory_mb=63)
+    with pytest.raises(BadInput, match="needs 128 MB of memory; this device has 127"):
+        check_requirements(release, {"onnxruntime"}, memory_mb=127)
     mismatch = parse_release(members(requires={"runtime": "litert", "memory_mb": 1})["release.json"])
     with pytest.raises(BadInput, match=r"'model\.onnx' is not a file for 'litert'"):
         check_requirements(mismatch, {"litert"}, memory_mb=1000)

@@ -9,6 +9,7 @@ import pytest
 from obstore.store import MemoryStore
 from ota_server import OtaServer
 from power_cut import PowerCut
+from tiny_release import make_members
 
 from sim2edge.bus import Bus
 from sim2edge.edge import bundle, durable, ota_updater, slots, trial
@@ -247,7 +248,9 @@ def test_a_bundle_beyond_all_measure_is_not_downloaded(server, device, monkeypat
 
 
 def test_a_signed_bundle_that_is_broken_is_tried_once(server, device):
-    server.publish("r2", files={"model.onnx": "0" * 64, "signature.json": "0" * 64, "classes.json": "0" * 64})
+    files = dict.fromkeys(make_members(), "0" * 64)
+    del files["release.json"]
+    server.publish("r2", files=files)
     refused(device, "its SHA-256 is not the one in release.json")
     assert device[0].update().step is Step.HOLD
 

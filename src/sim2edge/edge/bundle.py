@@ -11,6 +11,7 @@ compressed (`compression.py`) or not.
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import tarfile
@@ -50,10 +51,12 @@ class Release:
     """Name of every other member to its SHA-256."""
     runtime: str
     memory_mb: float
-    """Memory the detector process needs."""
+    """Budget: memory of the detector's process, MiB."""
     trained: str
     """When the model was trained, ISO 8601; empty in newer releases, whose id must not depend on a clock."""
     lineage: Mapping[str, str]
+    cpu_ms_p95: float | None = None
+    """Budget: 95th percentile of the processor time of a detection, ms; None: of export before version 4."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ def parse_release(data: bytes) -> Release:
         model_file=_field(content, "model_file", str),
         files=_string_map(content, "files"),
         runtime=_field(requires, "runtime", str),
-        memory_mb=float(_field(requires, "memory_mb", int | float)),
+        memory_mb=_budget(requires, "memory_mb"),
+        cpu_ms_p95=_budget(requires, "cpu_ms_p95") if "cpu_ms_p95" in requires else None,
         trained=_field(content, "trained", str),
         lineage=_string_map(content, "lineage"),
     )
@@ -260,6 +264,13 @@ def _field(content: Any, name: str, kind: Any) -> Any:
     if not isinstance(content[name], kind) or isinstance(content[name], bool):
         raise BadInput(f"{RELEASE_FILE}: field '{name}' has the wrong type")
     return content[name]
+
+
+def _budget(content: Any, name: str) -> float:
+    value = float(_field(content, name, int | float))
+    if not math.isfinite(value) or value <= 0:
+        raise BadInput(f"{RELEASE_FILE}: requires.{name}: {value:g} is not a number above 0")
+    return value
 
 
 def _string_map(content: Any, name: str) -> dict[str, str]:
