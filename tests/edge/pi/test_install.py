@@ -1,6 +1,5 @@
 """An installation into the file system of a card: every file of it, twice the same, refused whole, removed."""
 
-import os
 import platform
 import shutil
 import stat
@@ -10,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from sim2edge.cli import main
-from sim2edge.edge.identity import find_enrolment, load_key, new_key, public_of
+from sim2edge.edge.identity import new_key
 from sim2edge.edge.pi import unit
-from sim2edge.edge.pi.actions import read_user
-from sim2edge.enrol.enrolment_file import Enrolment, write_enrolment
+from sim2edge.enrol.enrolment_file import Enrolment, read_enrolment, write_enrolment
 
 from .packed_agent import packed
 
@@ -121,36 +119,6 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(words, change, says, t
 
 
 @needs_systemd
-def test_one_file_enrols_the_device_with_its_key_credentials_ring_and_root(package, tmp_path, capsys):
-    private, public = new_key()
-    variables = {"SIM2EDGE_BUCKET": "s2e", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "very-secret"}
-    enrolment = Enrolment(
-        device="pi-9", ring="stable", public_key=public, private_key=private, variables=variables, root="{}"
-    )
-    write_enrolment(tmp_path / "pi-9.enrolment", enrolment)
-    card = tmp_path / "card"
-    (card / "etc").mkdir(parents=True)
-    words = ["device", "install", tmp_path / "pi-9.enrolment", "--prefix", card, "--agent", package]
-    assert run([*words, "--id", "pi-7"]) == 2
-    assert run(words) == 0
-    first, home = content(card), card / "var/lib/sim2edge"
-    assert public_of(load_key(home)) == public
-    assert find_enrolment(home).device == "pi-9"
-    assert "--id pi-9\n--ring stable\n" in (card / "etc/sim2edge/options").read_text()
-    assert "AWS_SECRET_ACCESS_KEY=very-secret\n" in (card / "etc/sim2edge/secrets.env").read_text()
-    assert (card / "etc/sim2edge/root.json").read_text() == "{}"
-    user = read_user(card / "etc/passwd", "sim2edge")
-    if os.geteuid() == 0:
-        assert {(each.stat().st_uid, each.stat().st_gid) for each in (home, *home.iterdir())} == {user}
-    capsys.readouterr()
-    assert run(words) == 0
-    assert content(card) == first
-    printed = capsys.readouterr().out
-    assert "unchanged: take over the identity" in printed
-    assert "very-secret" not in printed
-
-
-@needs_systemd
 def test_removal_leaves_settings_and_home_unless_they_go_too(words, tmp_path):
     card = tmp_path / "card"
     run(words)
@@ -195,3 +163,37 @@ def test_systemd_would_find_a_fault(wrong, tmp_path):
         ["systemd-analyze", "verify", "--man=no", file], capture_output=True, text=True, check=False
     )
     assert unit.SERVICE in verified.stderr
+
+
+@needs_systemd
+def test_an_enrolment_is_all_that_a_device_needs_to_know_who_it_is(package, tmp_path, capsys):
+    card = tmp_path / "card"
+    (card / "etc").mkdir(parents=True)
+    private, public = new_key()
+    variables = {"SIM2EDGE_BUCKET": "b", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "very-secret"}
+    enrolled = Enrolment(
+        device="pi-7", ring="stable", public_key=public, private_key=private, variables=variables, root="{}"
+    )
+    write_enrolment(tmp_path / "pi-7.enrolment", enrolled)
+    words = ["device", "install", "--enrolment", tmp_path / "pi-7.enrolment", "--prefix", card, "--agent", package]
+    assert run(words) == 0
+    options = (card / "etc/sim2edge/options").read_text().splitlines()
+    assert options[1:4] == ["--id pi-7", "--ring stable", "--home /var/lib/sim2edge"]
+    assert "--enrolment /run/credentials/sim2edge.service/enrolment" in options
+    assert read_enrolment(card / "etc/sim2edge/enrolment") == enrolled
+    assert (card / "etc/sim2edge/root.json").read_text() == "{}"
+    assert "AWS_ACCESS_KEY_ID=key" in (card / "etc/sim2edge/secrets.env").read_text()
+    for name in ("enrolment", "secrets.env"):
+        assert stat.S_IMODE((card / "etc/sim2edge" / name).stat().st_mode) == 0o600
+    said = capsys.readouterr().out
+    assert "very-secret" not in said
+    assert "PRIVATE" not in said
+    assert run([*words, "--id", "pi-8"]) == 2
+    assert "is of pi-7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left_out", ["--id", "--root", "--env-file"])
+def test_without_an_enrolment_each_part_is_asked_for(words, capsys, left_out):
+    place = words.index(left_out)
+    assert run([*words[:place], *words[place + 2 :]]) == 2
+    assert f"{left_out} is missing: give it, or an --enrolment" in capsys.readouterr().err

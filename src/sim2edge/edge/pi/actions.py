@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Protocol
 
 from sim2edge.edge.durable import flush_folder, point_link, write_durably
-from sim2edge.edge.identity import find_enrolment, load_key, public_of, take_enrolment
-from sim2edge.enrol.enrolment_file import read_enrolment
 from sim2edge.errors import BadInput
 
 
@@ -144,39 +142,6 @@ class Remove:
 
 
 @dataclass(frozen=True)
-class Enrol:
-    """The identity in the device's home: its key and its enrolment, the service's user's alone."""
-
-    home: Path
-    file: Path
-    user: str
-
-    def describe(self) -> str:
-        """See `Action`."""
-        return f"take over the identity in {self.file} into {self.home}"
-
-    def is_done(self, root: Path) -> bool:
-        """See `Action`."""
-        home, wanted = within(root, self.home), read_enrolment(self.file)
-        try:
-            kept, key = find_enrolment(home), load_key(home)
-        except BadInput:
-            return False
-        same = kept == wanted.model_copy(update={"private_key": None, "root": None})
-        return same and key is not None and public_of(key) == wanted.public_key
-
-    def carry_out(self, root: Path) -> None:
-        """See `Action`."""
-        home = within(root, self.home)
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        take_enrolment(home, self.file)
-        if os.geteuid() == 0:
-            user = read_user(within(root, Path("/etc/passwd")), self.user)
-            for path in (home, *home.iterdir()):
-                os.chown(path, *user, follow_symlinks=False)
-
-
-@dataclass(frozen=True)
 class Run:
     """A command of the system."""
 
@@ -214,19 +179,6 @@ class Run:
 def within(root: Path, path: Path) -> Path:
     """Return where a device's path lies under `root`."""
     return root / path.relative_to("/")
-
-
-def read_user(passwd: Path, name: str) -> tuple[int, int]:
-    """Return the numbers of a user and its group.
-
-    Raises:
-        BadInput: there is no such user.
-    """
-    for line in passwd.read_text().splitlines():
-        fields = line.split(":")
-        if fields[0] == name:
-            return int(fields[2]), int(fields[3])
-    raise BadInput(f"{passwd}: no user {name}")
 
 
 def same_tree(first: Path, second: Path) -> bool:
