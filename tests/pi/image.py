@@ -27,7 +27,7 @@ EARLY = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 
 LATER = ("virtio_net", "virtio_console", "virtio_rng", "i6300esb")
 UNUSED_UNITS = """
-    systemd-random-seed systemd-update-utmp systemd-update-utmp-runlevel systemd-sysctl systemd-pstore systemd-fsckd
+    systemd-random-seed systemd-update-utmp systemd-update-utmp-runlevel systemd-sysctl systemd-pstore
     systemd-user-sessions getty-static serial-getty@ttyAMA0
 """.split()  # noqa: SIM905
 FORMAT = 1

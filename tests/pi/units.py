@@ -68,7 +68,12 @@ Nice=10
 WantedBy=multi-user.target
 """
 
-WATCHDOG = "[Manager]\nRuntimeWatchdogSec=30\nRebootWatchdogSec=60\n"
+MANAGER = """[Manager]
+RuntimeWatchdogSec=30
+RebootWatchdogSec=60
+DefaultTimeoutStartSec=600
+DefaultDeviceTimeoutSec=600
+"""
 JOURNAL = "[Journal]\nStorage=volatile\nForwardToConsole=no\n"
 
 
@@ -83,7 +88,7 @@ def system_files(environment: Mapping[str, str], endpoint_port: int, root: bytes
     }
     return {
         **{f"{UNITS}/{name}": text.encode() for name, text in units.items()},
-        "etc/systemd/system.conf.d/watchdog.conf": WATCHDOG.encode(),
+        "etc/systemd/system.conf.d/pi.conf": MANAGER.encode(),
         "etc/systemd/journald.conf.d/memory.conf": JOURNAL.encode(),
         "etc/sim2edge/bus.env": "".join(f"{name}={text}\n" for name, text in bus.items()).encode(),
         "etc/sim2edge/root.json": root,
