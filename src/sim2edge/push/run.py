@@ -72,7 +72,7 @@ def publish(bus: Bus, manifest: Manifest, progress: Progress) -> None:
         fetched = bus.fetch(release, Path(folder), (BUNDLE,))
         bundle = pack(fetched.path(BUNDLE), Path(folder))
         Withdrawn(bus).check_artifact(reference)
-        published = repository.publish(config.ring, bundle)
+        published = repository.publish(config.ring, bundle, config.window_s)
     bus.move_ref(f"refs/rings/{config.ring}", manifest.reference)
     Withdrawn(bus).check_artifact(reference)  # withdrawn meanwhile: published, but the run fails and says so
     crown(bus, release, progress)
