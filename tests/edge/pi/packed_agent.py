@@ -8,12 +8,13 @@ MAIN = """\
 import os, signal, sys, time
 from pathlib import Path
 
-VERSION = {version!r}
+VERSION, does = {version!r}, {does!r}
+if sys.argv[-1] == "--help":
+    sys.exit("cannot load" if does == "unloadable" else 0)
 agents = Path(os.environ["SIM2EDGE_AGENTS"])
 home = agents.parent
 with (home / "starts.log").open("a") as log:
     log.write(f"{{VERSION}} {{os.environ['SIM2EDGE_AGENT_SLOT']}} {{' '.join(sys.argv[1:])}}\\n")
-does = {does!r}
 if does == "crash":
     raise RuntimeError("broken")
 if does == "leave":

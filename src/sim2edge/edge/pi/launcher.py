@@ -142,7 +142,7 @@ def _count_crash(record: Record, reason: str, now: float) -> Record:
     if len(crashes) < MAX_CRASHES:
         return replace(record, crashes=crashes)
     why = f"{len(crashes)} crashes; the last: {reason}"
-    banned = _hold(record, record.slots[record.active], why, now, own_fault=True)
+    banned = hold(record, record.slots[record.active], why, now, own_fault=True)
     kept = {slot: agent for slot, agent in record.slots.items() if slot != record.active}
     good = next((slot for slot, agent in kept.items() if agent.proven), FACTORY)
     return replace(banned, slots=kept, active=good, crashes=())
@@ -172,10 +172,11 @@ def fail(record: Record, reason: str, now: float, own_fault: bool) -> Record:
     """End the trial: the agent is banned for its own fault, and rests for anything else."""
     if not record.trial:
         return record
-    return replace(_hold(record, record.slots[record.trial.slot], reason, now, own_fault), trial=None)
+    return replace(hold(record, record.slots[record.trial.slot], reason, now, own_fault), trial=None)
 
 
-def _hold(record: Record, agent: Agent, reason: str, now: float, own_fault: bool) -> Record:
+def hold(record: Record, agent: Agent, reason: str, now: float, own_fault: bool) -> Record:
+    """Note that an agent is not tried for a time, twice as long as the last time."""
     times = 1 + max((each.times for each in record.failures if each.sha256 == agent.sha256), default=0)
     first, longest = (BAN_S, MAX_BAN_S) if own_fault else (REST_S, MAX_REST_S)
     until = now + min(first * 2 ** min(times - 1, 16), longest)
@@ -195,6 +196,11 @@ def drop(record: Record, slot: str) -> Record:
 def free_slot(record: Record) -> str:
     """Return the slot that may be overwritten: never the good one."""
     return "b" if record.active == "a" else "a"
+
+
+def held_back(record: Record, sha256: str, now: float) -> str:
+    """Return why an agent is not tried at the time `now`; empty: it may be."""
+    return next((each.reason for each in record.failures if each.sha256 == sha256 and now < each.until), "")
 
 
 # The memory
@@ -251,12 +257,17 @@ def write_record(agents: Path, record: Record) -> None:
         os.close(folder)
 
 
+def proof_file(agents: Path, slot: str) -> Path:
+    """Return the file that an accepted agent leaves, in case that both copies of the record are lost."""
+    return agents / f"proven-{slot}.json"
+
+
 def recover(agents: Path) -> Record:
     """Return a record made from the proofs of passed trials; the newest is the good one."""
     found: dict[str, tuple[str, Agent]] = {}
     for slot in SLOTS:
         try:
-            proof: dict[str, Any] = json.loads((agents / f"proven-{slot}.json").read_bytes()[:MAX_RECORD_BYTES])
+            proof: dict[str, Any] = json.loads(proof_file(agents, slot).read_bytes()[:MAX_RECORD_BYTES])
             agent = replace(_build(Agent, proof), proven=True)
             found[slot] = (str(proof.get("accepted", "")), agent)
         except (OSError, ValueError, TypeError):
