@@ -1,8 +1,8 @@
 """400 days in fast time on a real S3 server: the fleet never stops by itself, and stops where nobody does the ceremony.
 
 The clock is stepped through the code that `refresh_fleet` runs, every six hours instead of every hour; a device checks
-for updates every day, just before the refresh. A worker has the keys that its runtime gives it: all of them on the local stack, the online ones in
-a container or a pod.
+for updates every day, just before the refresh. A worker has the keys that its runtime gives it: all of them on the
+local stack, the online ones in a container or a pod.
 """
 
 import shutil
