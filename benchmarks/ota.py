@@ -40,7 +40,7 @@ def measure(place: Workplace) -> Iterator[Result]:
 
 def measure_check(place: Workplace, root: bytes) -> Result:
     """Measure a check by a device that has the release already."""
-    device = new_device(place, root)
+    device = new_device(place)
     if device.update().step is not Step.INSTALL:
         raise RuntimeError("the first check did not install")
     folder = place.new_folder("bare")
@@ -53,7 +53,7 @@ def measure_check(place: Workplace, root: bytes) -> Result:
 def measure_update(place: Workplace, root: bytes, size: int) -> Result:
     """Measure an update from an empty device to a release in its slot, on disk, ready for its trial."""
     contestants = {
-        "update": lambda: new_device(place, root).update(),
+        "update": lambda: new_device(place).update(),
         "bare": lambda: download_bare(place, root),
     }
     millis = {name: 1000 * value for name, value in take_turns(contestants, UPDATES).items()}
@@ -61,9 +61,11 @@ def measure_update(place: Workplace, root: bytes, size: int) -> Result:
     return Result("ota.update", millis["update"], "ms", "python-tuf download", millis["bare"], note=note)
 
 
-def new_device(place: Workplace, root: bytes) -> OtaUpdater:
+def new_device(place: Workplace) -> OtaUpdater:
     """Return the updater of a device without any release."""
-    return OtaUpdater(place.bus, RING, Slots(place.new_folder("device")), root)
+    slots = Slots(place.new_folder("device"))
+    slots.roots.provision(place.keys / "root.json")
+    return OtaUpdater(place.bus, RING, slots)
 
 
 def bare_client(place: Workplace, folder: Path, root: bytes) -> Updater:

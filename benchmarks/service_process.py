@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 
-from sim2edge.edge.supervisor import read_port
 from sim2edge.processes import end, spawn
 
 TOKEN = "benchmark"  # noqa: S105 - on loopback, for seconds
@@ -59,6 +58,14 @@ def wait_for_port(process: subprocess.Popen[bytes], ready: Path, log: Path) -> i
             raise RuntimeError(f"the service did not start: {log.read_text()[-500:]}")
         time.sleep(0.02)
     return port
+
+
+def read_port(ready: Path) -> int | None:
+    """Return the port in a ready file; None while the file does not exist."""
+    try:
+        return int(ready.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sim2edge.bus import Bus
+from sim2edge.edge import trial
 from sim2edge.edge.bundle import write_bundle
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.slots import Slots
+from sim2edge.edge.trial import Subject
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder
 from sim2edge.push.repository import Repository
@@ -49,4 +51,24 @@ class OtaServer:
     def device(self, home: Path, ring: str = "canary", bus: Bus | None = None) -> tuple[OtaUpdater, Slots]:
         """A device that trusts this server."""
         slots = Slots(home)
-        return OtaUpdater(bus or self.bus, ring, slots, self.root), slots
+        slots.roots.provision(self.keys.root_file)
+        return OtaUpdater(bus or self.bus, ring, slots), slots
+
+
+def subject(slots: Slots) -> Subject:
+    """What evidence about the release on trial is about."""
+    on_trial = slots.state.trial
+    assert on_trial
+    return Subject(on_trial.slot, slots.state.slots[on_trial.slot], start=1, trial=on_trial.number)
+
+
+def accept(slots: Slots) -> None:
+    """Let the release on trial pass."""
+    about = subject(slots)
+    slots.apply(lambda state: trial.accept(state, about))
+
+
+def reject(slots: Slots, reason: str = "bad") -> None:
+    """Let the release on trial fail by its own fault."""
+    about = subject(slots)
+    slots.apply(lambda state: trial.reject(state, about, reason, slots.now()))

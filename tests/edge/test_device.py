@@ -166,7 +166,8 @@ def test_a_release_that_does_not_start_is_taken_back_and_not_tried_again(server,
     server.publish("bad", ring="rollback")
     status = pi.until(lambda s: s["release"] == "good" and s["state"] == "running" and s["failure"])
     assert status["failure"]["release"] == "bad"
-    assert status["failure"]["reason"] == "did not prove itself in 3 starts"
+    assert "ONNX Runtime cannot load it" in status["failure"]["reason"]
+    assert status["bans"] == [status["failure"]]
     pi.until(lambda s: s["message"].startswith("held back: release bad failed"))
     monkeypatch.setattr(server, "_members", make)
     server.publish("better", ring="rollback")
@@ -182,15 +183,15 @@ def with_bad_model(members: dict[str, bytes]) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_an_update_comes_through_while_the_detector_crash_loops(server, start):
+def test_a_release_that_rots_on_the_card_is_fetched_again(server, start):
     server.publish("r1", ring="crash")
     pi = start("crash")
     pi.until_running("r1")
     slots = Slots(pi.home)
     (slots.folder(trial.boots(slots.state)) / "model.onnx").write_bytes(b"damaged on the card")
     pi.detectors()[0].kill()
-    status = pi.until(lambda s: s["restarts"] >= 3)
-    assert status["release"] == "r1"
+    pi.until(lambda s: s["restarts"] == 1)
+    assert pi.until_running("r1")["failure"] is None
     server.publish("r2", ring="crash")
     pi.until_running("r2")
 
@@ -229,14 +230,6 @@ def test_bad_arguments_are_named(tmp_path, monkeypatch, words, message):
 def test_a_home_where_no_device_ran_has_no_status(tmp_path):
     with pytest.raises(BadInput, match="no device has run here"):
         device.main(["status", "--home", str(tmp_path)])
-
-
-def test_a_device_keeps_the_root_it_was_provisioned_with(tmp_path):
-    given_root = tmp_path / "given.json"
-    given_root.write_bytes(b"first")
-    assert device.provision(tmp_path, given_root) == b"first"
-    given_root.write_bytes(b"second")
-    assert device.provision(tmp_path, given_root) == b"first"
 
 
 @given(st.lists(st.floats(0, 100), max_size=50).map(sorted))

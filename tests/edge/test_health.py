@@ -26,8 +26,10 @@ def test_the_state_follows_the_counters(
 
 def test_a_success_ends_a_row_of_errors() -> None:
     health = Health("r1", None)
+    assert health.report()["state"] == "standby"
+    health.begin()
     for _ in range(3):
-        health.failed("camera: dark")
+        health.failed("camera", "dark")
     assert health.report()["state"] == "failing"
     health.succeeded(0.004)
     report = health.report()

@@ -19,7 +19,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sim2edge.edge.bundle import unpack_bundle, write_bundle
-from sim2edge.edge.service import MAX_BODY_BYTES, main
+from sim2edge.edge.http_api import MAX_BODY_BYTES
+from sim2edge.edge.service import main
 
 TOKEN = "a-token-of-this-test"
 

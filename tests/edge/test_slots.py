@@ -1,84 +1,175 @@
-"""The home folder: what survives restarts, damage and a full disk."""
+"""The home folder: what survives restarts, a lost state and a full disk."""
 
 import errno
 import os
+import shutil
 
 import pytest
+from ota_server import OtaServer, accept, reject
 
 from sim2edge.edge import slots as slots_module
-from sim2edge.edge import trial
-from sim2edge.edge.bundle import unpack_bundle, write_bundle
+from sim2edge.edge import state_file, trial
 from sim2edge.edge.slots import Slots
-from sim2edge.edge.trial import Installed
-
-R1, R2 = Installed("r1", "11"), Installed("r2", "22")
 
 
-def put_on_trial(slots: Slots, installed: Installed) -> None:
-    slots.empty_free_slot()
-    slots.apply(lambda state: trial.begin(state, installed))
+@pytest.fixture
+def server(bus, tmp_path, members):
+    """An update server whose ring has release r1."""
+    server = OtaServer(bus, tmp_path / "server", members)
+    server.publish("r1")
+    return server
 
 
-def test_the_state_survives_a_restart(tmp_path):
-    slots = Slots(tmp_path)
-    put_on_trial(slots, R1)
-    slots.apply(trial.accept)
-    assert Slots(tmp_path).state == slots.state
-    assert (tmp_path / "current").readlink().name == "a"
+@pytest.fixture
+def home(server, tmp_path):
+    """The home of a device that has r1 in slot a, good, and r2 in slot b, on trial."""
+    updater, slots = server.device(tmp_path / "home")
+    updater.update()
+    accept(slots)
+    server.publish("r2")
+    updater.update()
+    slots.check()
+    return slots.home
 
 
-def test_the_link_follows_the_state_and_is_mended_at_the_start(tmp_path):
-    slots = Slots(tmp_path)
-    put_on_trial(slots, R1)
-    slots.apply(trial.accept)
-    put_on_trial(slots, R2)
-    assert (tmp_path / "current").readlink().name == "b"
-    slots.apply(trial.withdraw)
-    assert (tmp_path / "current").readlink().name == "a"
-    (tmp_path / "current").unlink()
-    Slots(tmp_path)
-    assert (tmp_path / "current").readlink().name == "a"
+def lose_state(home) -> None:
+    for name in state_file.NAMES:
+        (home / name).write_bytes(b"\0" * 100)
 
 
-def test_a_slot_is_forgotten_before_it_is_emptied(tmp_path):
-    slots = Slots(tmp_path)
-    put_on_trial(slots, R1)
-    slots.apply(trial.accept)
-    put_on_trial(slots, R2)
-    slots.apply(trial.withdraw)
-    slots.folder("b").mkdir()
-    folder = slots.empty_free_slot()
-    assert folder == slots.folder("b")
-    assert not folder.exists()
-    assert Slots(tmp_path).state.slots == {"a": R1}
+def releases(slots: Slots) -> dict[str, str]:
+    return {slot: held.release for slot, held in slots.state.slots.items()}
 
 
-def test_with_a_damaged_state_file_the_device_runs_on_with_the_linked_slot(tmp_path, members):
-    slots = Slots(tmp_path)
-    write_bundle(tmp_path / "bundle.tar", members(release="r1"))
-    unpack_bundle(tmp_path / "bundle.tar", slots.empty_free_slot())
-    put_on_trial_without_emptying = Installed("r1", "11")
-    slots.apply(lambda state: trial.begin(state, put_on_trial_without_emptying))
-    slots.apply(trial.accept)
-    (tmp_path / "state.json").write_bytes(b"\0" * 100)
-    state = Slots(tmp_path).state
-    assert trial.running(state) == Installed("r1", "")
-    (slots.folder("a") / "model.onnx").write_bytes(b"damaged as well")
-    assert trial.boots(Slots(tmp_path).state) is None
+def test_the_state_survives_a_restart(home):
+    slots = Slots(home)
+    assert releases(slots) == {"a": "r1", "b": "r2"}
+    accept(slots)
+    assert Slots(home).state == slots.state
+    assert (home / "current").readlink().name == "b"
 
 
-def test_on_a_full_disk_a_trial_still_ends_but_none_begins(tmp_path, monkeypatch):
-    slots = Slots(tmp_path)
-    put_on_trial(slots, R1)
-    slots.apply(trial.accept)
-    put_on_trial(slots, R2)
+def test_the_link_follows_the_state_and_is_repaired_at_the_start(home):
+    assert (home / "current").readlink().name == "b"
+    reject(Slots(home))
+    assert (home / "current").readlink().name == "a"
+    (home / "current").unlink()
+    (home / "current").mkdir()
+    Slots(home)
+    assert (home / "current").readlink().name == "a"
+
+
+def test_with_both_copies_lost_the_slots_tell_what_is_good_and_what_is_on_trial(home):
+    lose_state(home)
+    state = Slots(home).state
+    assert {slot: held.release for slot, held in state.slots.items()} == {"a": "r1", "b": "r2"}
+    assert (state.proven, state.active, state.trial) == (frozenset("a"), "a", None)
+    assert trial.free_slot(state) == "b"
+
+
+def test_with_both_copies_lost_the_slot_that_ran_runs_again(home):
+    accept(Slots(home))
+    lose_state(home)
+    state = Slots(home).state
+    assert (state.proven, state.active) == (frozenset("ab"), "b")
+
+
+def test_with_both_copies_lost_an_untested_release_is_on_trial(server, tmp_path):
+    updater, slots = server.device(tmp_path / "new")
+    updater.update()
+    lose_state(slots.home)
+    state = Slots(slots.home).state
+    assert (state.active, state.proven) == (None, frozenset())
+    assert state.trial.slot == "a"
+
+
+def test_with_both_copies_lost_a_damaged_slot_does_not_count(home):
+    lose_state(home)
+    (home / "slots" / "a" / "model.onnx").write_bytes(b"damaged as well")
+    state = Slots(home).state
+    assert (list(state.slots), state.trial.slot) == (["b"], "b")
+
+
+def test_a_marker_of_another_release_proves_nothing(home):
+    lose_state(home)
+    shutil.copy(home / "slots" / "a.proven", home / "slots" / "b.proven")
+    assert Slots(home).state.proven == frozenset("a")
+
+
+def test_files_altered_together_with_their_release_json_are_noticed(home, members):
+    other = members(release="r1", recipe="mine")
+    for name, data in other.items():
+        (home / "slots" / "a" / name).write_bytes(data)
+    slots = Slots(home)
+    assert slots.verify("a") == "a/release.json: not what was signed"
+    assert slots.damaged == {"a"}
+
+
+def test_a_whole_slot_of_another_release_is_noticed(home):
+    for name in ("a", "a.seal"):
+        (home / "slots" / name).rename(home / "slots" / f"{name}.away")
+        (home / "slots" / name.replace("a", "b", 1)).rename(home / "slots" / name)
+    assert Slots(home).verify("a") == "a.seal: it is the seal of another release than r1"
+
+
+def test_a_seal_signed_by_a_stranger_is_noticed(bus, home, tmp_path, members):
+    lose = bus.list("ota")
+    bus.delete(list(lose))
+    stranger = OtaServer(bus, tmp_path / "stranger", members)
+    stranger.publish("r1")
+    updater, slots = stranger.device(tmp_path / "other")
+    updater.update()
+    shutil.copy(slots.seal("a"), home / "slots" / "a.seal")
+    assert Slots(home).verify("a") == "a.seal: not signed by a key that this device trusts"
+
+
+def test_running_out_of_descriptors_is_no_damage(home, monkeypatch):
+    slots = Slots(home)
+
+    def short(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(slots_module, "check_seal", short)
+    with pytest.raises(OSError, match="Too many open files"):
+        slots.verify("a")
+    assert slots.damaged == set()
+    monkeypatch.undo()
+    assert slots.verify("a") == ""
+
+
+def test_rot_in_a_slot_that_runs_is_noted_but_stops_nothing(home):
+    slots = Slots(home)
+    slots.check()
+    assert slots.faults == {}
+    (home / "slots" / "b" / "model.onnx").write_bytes(b"rotten")
+    slots.check()
+    assert slots.faults == {"slot b": "model.onnx: its SHA-256 is not the one in release.json"}
+    assert slots.damaged == set()
+
+
+def test_the_only_whole_release_is_never_overwritten(home):
+    slots = Slots(home)
+    assert slots.slot_to_fill() == "b"
+    (home / "slots" / "a" / "model.onnx").write_bytes(b"rotten")
+    assert slots.slot_to_fill() == "a"
+
+
+def test_on_a_disk_that_takes_nothing_a_trial_still_ends_and_is_written_later(home, monkeypatch):
+    slots = Slots(home)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(slots_module, "write_durably", full)
-    slots.apply(lambda state: trial.reject(state, "bad"), must_last=False)
-    assert trial.running(slots.state) == R1
-    with pytest.raises(OSError, match="No space left"):
-        slots.empty_free_slot()
-    assert slots.state.slots["b"] == R2
+    with monkeypatch.context() as patch:
+        patch.setattr(state_file, "write_durably", full)
+        subject = trial.Subject("b", slots.state.slots["b"], 1, slots.state.trial.number)
+        slots.apply(lambda state: trial.reject(state, subject, "bad", slots.now()), must_last=False)
+        assert trial.running(slots.state).release == "r1"
+        assert slots.faults == {"disk": "no space left on device"}
+        with pytest.raises(OSError, match="No space left"):
+            slots.apply(lambda state: trial.clear(state, "b"))
+        assert "b" in slots.state.slots
+        assert Slots(home).state.trial
+    slots.check()
+    assert slots.faults == {}
+    assert Slots(home).state == slots.state

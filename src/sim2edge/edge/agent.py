@@ -1,10 +1,10 @@
-"""Run a device's agent: supervise the detector, fetch releases, try them, accept or roll them back, report.
+"""Run a device's agent: keep a verified release running, fetch others, try them, accept or roll them back, report.
 
-    Agent(identity, bus, updater, slots, settings, rules).run(stop)
+    Agent(identity, bus, updater, slots, detectors, rules).run(stop)
 
-Two loops. The first, in the main thread, supervises the detector and carries out the decisions of `trial`; it never
-waits for the network. The second talks to the server: update, status. So updates arrive while the detector crash-loops,
-and the detector keeps running while the server is unreachable.
+Two loops. The first, in the main thread, looks after the detectors and carries out the decisions of `trial` and
+`verdict`; it waits for nothing. The second talks to the server. So updates arrive while the detector crash-loops, and
+the detector runs on while the server is out of reach. Neither ends by an error: it is logged, and the next round comes.
 """
 
 import contextlib
@@ -13,26 +13,37 @@ import random
 import threading
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
 from sim2edge.bus import Bus
 from sim2edge.edge import trial
-from sim2edge.edge.events import log
+from sim2edge.edge.detectors import Detectors, Ended, Place
+from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.slots import Slots
-from sim2edge.edge.supervisor import CRASH_WINDOW_S, DetectorProcess, ServiceSettings, restart_delay_s
-from sim2edge.edge.trial import Evidence, Installed, Outcome, Rules, Slot, Step
+from sim2edge.edge.status import Status, describe, is_news
+from sim2edge.edge.supervisor import DetectorProcess
+from sim2edge.edge.switch_hook import SwitchHook
+from sim2edge.edge.trial import Installed, Rules, State, Step
+from sim2edge.edge.verdict import BLAMED, Evidence, Outcome, judge
 from sim2edge.errors import BadInput, Conflict, Unavailable
 
-TICK_S = 0.25
-PROBE_EVERY_S = 1.0
-UNWELL_FOR_S = 30.0
-"""A good release that does not answer, or is unhealthy, for this long is restarted."""
-
-TRIAL_CHECK_S = 1.0
-"""Pause between checks while a release on trial has not yet reached the server."""
-
+TICK_S = 0.1
+HAND_OVER_TICK_S = 0.01
+START_S = 60.0
+"""Longest time to load and check a release before it counts as hanging, without that in which it cannot work."""
+UNWELL_S = 30.0
+"""A good release that does not answer, or whose inferences fail, for this long is restarted."""
+CAMERA_UNWELL_S = 120.0
+"""A detector without frames is restarted after this long: the camera may come back."""
+FALL_BACK_CRASHES = 8
+"""Crashes in a row by its own fault after which a good release gives way to the proven one beside it."""
+WELL_AGAIN_S = 60.0
+"""A detector that worked for this long after a crash is well again: the crashes before do not count."""
+CONTACT_S = 1.0
+"""Pause between checks while a release on trial has not reached the server yet."""
+REPORT_S = 600.0
+"""Longest time between two statuses: an unchanged one is sent that rarely."""
 MAX_BACKOFF = 10
 """The longest pause after failed checks, in intervals."""
 
@@ -50,219 +61,281 @@ class Agent:
     """Runs the device of one home folder."""
 
     def __init__(
-        self, identity: Identity, bus: Bus, updater: OtaUpdater, slots: Slots, settings: ServiceSettings, rules: Rules
+        self,
+        identity: Identity,
+        bus: Bus,
+        updater: OtaUpdater,
+        slots: Slots,
+        detectors: Detectors,
+        rules: Rules,
+        hook: SwitchHook | None = None,
     ) -> None:
-        self._identity = identity
-        self._bus = bus
-        self._updater = updater
-        self._slots = slots
-        self._settings = settings
-        self._rules = rules
-        self._detector: DetectorProcess | None = None
-        self._runs: tuple[Slot, Installed] | None = None
-        self._exits: list[float] = []
+        self._identity, self._bus, self._updater = identity, bus, updater
+        self._slots, self._detectors, self._rules = slots, detectors, rules
+        self._hook = hook or SwitchHook()
+        self._repeated = Repeated()
+        self._crashes: list[str] = []
         self._restarts = 0
-        self._health: dict[str, Any] | None = None
-        self._probed = 0.0
-        self._well = 0.0
+        self._well = time.monotonic()
         self._failed_checks = 0
-        self._resting: dict[str, tuple[int, float]] = {}
-        """Hash of a withdrawn release to its number of withdrawals and the time until which it rests."""
-        self._shown: tuple[tuple[Any, ...], float] = ((), 0.0)
+        self._fault = ""
+        self._shown: Status | None = None
+        self._sent: tuple[Status | None, float] = (None, float("-inf"))
         self._message = ""
         self.wake = threading.Event()
         """Set it to check for an update at once."""
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then stop the detector."""
+        """Work until `stop` is set, then stop the detectors."""
         talker = threading.Thread(target=self._talk, args=(stop,), daemon=True, name="talk")
         talker.start()
         try:
-            while not stop.wait(TICK_S):
-                self.tick()
+            while not stop.wait(HAND_OVER_TICK_S if self._detectors.hands_over else TICK_S):
+                self.try_tick()
         finally:
-            self._end("stopping")
-            self._write_status()
+            self._detectors.stop()
+            self._write_status(self.status())
 
-    # Supervising the detector
+    # Looking after the detectors
+
+    def try_tick(self) -> None:
+        """Do the next step; what fails is logged, and tried again in the next round: the detectors run on."""
+        try:
+            self.tick()
+            self._fault = ""
+        except Exception as error:
+            self._fault = f"{type(error).__name__}: {error}"
+            self._repeated.log("tick failed", error=repr(error))
 
     def tick(self) -> None:
-        """Check the detector once and act on its state."""
-        now = time.monotonic()
-        self._notice_exit(now)
-        if self._detector and self._runs != self._wanted():
-            self._end("another release was selected")
-        if not self._detector and self._wanted() and now >= self._next_start(now):
-            self._start()
-        pause = TICK_S if self._slots.state.trial else PROBE_EVERY_S
-        if self._detector and now - self._probed >= pause:
-            self._probed = now
-            self._health = self._detector.health()
-            self._judge()
-        self._show_status(now)
+        """Do the next step towards what the state wants, and judge what runs."""
+        wanted, spare = self._places()
+        before = self._detectors.on_duty
+        self._detectors.follow(wanted, spare, self._before_start, self._may_switch)
+        if self._detectors.on_duty is not before:
+            self._well = time.monotonic()
+            self.wake.set()  # a trial needs contact with the server
+        for ended in self._detectors.endings():
+            self._account(ended)
+        self._end_what_hangs(wanted, spare)
+        if (duty := self._detectors.on_duty) and duty.report:
+            self._judge(duty)
+        self._show_status()
 
-    def _wanted(self) -> tuple[Slot, Installed] | None:
-        state = self._slots.state
-        slot = trial.boots(state)
-        return (slot, state.slots[slot]) if slot else None
+    def _places(self) -> tuple[Place | None, Place | None]:
+        state, damaged = self._slots.state, self._slots.damaged
+        slot = trial.boots(state, damaged)
+        if slot is None:
+            return None, None
+        on_trial = state.trial if state.trial and state.trial.slot == slot else None
+        wanted = Place(slot, state.slots[slot], on_trial.number if on_trial else None)
+        good = state.active if state.active not in damaged else None
+        return wanted, Place(good, state.slots[good]) if on_trial and good else None
 
-    def _next_start(self, now: float) -> float:
-        self._exits = [each for each in self._exits if now - each < CRASH_WINDOW_S]
-        return self._exits[-1] + restart_delay_s(self._exits, now) if self._exits else now
+    def _before_start(self, place: Place) -> Path | None:
+        """Verify the slot, and count a trial's start before it is made, so that a crash cannot undo the count."""
+        if problem := self._slots.verify(place.slot):
+            self._say("damaged", place.installed, slot=place.slot, problem=problem)
+            return None
+        if place.trial is not None:
+            now = self._slots.now()
+            state = self._slots.apply(lambda state: trial.start(state, self._rules, now), must_last=False)
+            if not state.trial or state.trial.number != place.trial:
+                self._tell_rest(state, place.installed)
+                return None
+        return self._slots.folder(place.slot)
 
-    def _start(self) -> None:
-        """Start the wanted slot; count a trial's attempt before making it, so that a crash cannot undo the count."""
-        before = trial.running(self._slots.state)
-        self._slots.apply(lambda state: trial.next_attempt(state, self._rules), must_last=False)
-        self._runs = self._wanted()
-        if trial.running(self._slots.state) != before:
-            self._say("rolled back", trial.failure_of(self._slots.state, before.sha256) if before else None)
-            return
-        if self._runs:
-            slot, installed = self._runs
-            log("starting", release=installed.release, slot=slot, trial=self._slots.state.trial is not None)
-            self._detector = DetectorProcess(self._settings, self._slots.folder(slot))
-            self._well = self._detector.started
-            self.wake.set()
+    def _may_switch(self, place: Place) -> bool:
+        if place.trial is None or self._hook.allows(place, self._slots.folder(place.slot)):
+            return True
+        self._message = f"release {place.installed.release} is ready, and waits for a good time to switch"
+        return False
 
-    def _end(self, reason: str) -> None:
-        if self._detector:
-            log("ending", reason=reason)
-            self._detector.stop()
-        self._detector, self._health, self._exits = None, None, []
-
-    def _notice_exit(self, now: float) -> None:
-        if self._detector and (code := self._detector.exit_code) is not None:
-            self._count_restart(now, f"the detector ended with code {code}")
-
-    def _count_restart(self, now: float, reason: str) -> None:
-        exits = [*self._exits, now]
-        self._end(reason)
-        self._exits = exits
+    def _account(self, ended: Ended) -> None:
+        """Count the end of a detector for its release, or for nothing."""
+        subject, reason, own_fault = ended.subject, ended.ending.reason, ended.ending.own_fault
         self._restarts += 1
         self._message = reason
-        log("restarting", reason=reason, recent=len(exits))
-
-    def _judge(self) -> None:
-        """Act on the detector's health: end its trial, or restart it when it is stuck."""
-        now = time.monotonic()
-        if self._health and self._health["healthy"]:
-            self._well = now
-        state, installed = self._slots.state, trial.running(self._slots.state)
-        if state.trial is None or installed is None:
-            if now - self._well > UNWELL_FOR_S:
-                word = self._health["state"] if self._health else "not answering"
-                self._count_restart(now, f"the detector was {word} for {UNWELL_FOR_S:g} s")
+        log("ended", release=subject.installed.release, slot=subject.slot, reason=reason, own_fault=own_fault)
+        before, now = self._slots.state, self._slots.now()
+        if not trial.is_about(before, subject):
+            if own_fault:
+                self._fall_back(ended)
             return
-        verdict = trial.judge(self._rules, installed.release, self._evidence(now))
-        if verdict.outcome is Outcome.PASSED:
-            self._slots.apply(trial.accept, must_last=False)
-            self._say("accepted", installed)
-        elif verdict.outcome is Outcome.FAILED:
-            self._slots.apply(lambda state: trial.reject(state, verdict.reason), must_last=False)
-            self._say("rolled back", trial.failure_of(self._slots.state, installed.sha256))
-        elif verdict.outcome is Outcome.WITHDRAWN and state.active:  # with nothing to go back to, it runs on
-            withdrawals = self._resting.get(installed.sha256, (0, 0.0))[0] + 1
-            self._resting[installed.sha256] = (withdrawals, now + trial.rest_s(withdrawals))
-            self._slots.apply(trial.withdraw, must_last=False)
-            self._say(f"withdrawn: {verdict.reason}", installed)
+        if own_fault:
+            after = self._slots.apply(
+                lambda state: trial.crashed(state, subject, self._rules, reason, now), must_last=False
+            )
+            if not trial.is_about(after, subject):
+                self._say(f"rolled back: {reason}", subject.installed)
+        else:
+            after = self._slots.apply(
+                lambda state: trial.hindered(state, subject, self._rules, reason, now), must_last=False
+            )
+            if not trial.is_about(after, subject):
+                self._tell_rest(after, subject.installed)
 
-    def _evidence(self, now: float) -> Evidence:
-        started = self._detector.started if self._detector else now
+    def _tell_rest(self, state: State, installed: Installed) -> None:
+        rest = trial.rest_of(state, installed)
+        self._say(f"withdrawn: {rest.reason}" if rest else "withdrawn", installed)
+
+    def _fall_back(self, ended: Ended) -> None:
+        """Give up a good release that crashes again and again, if there is a proven one beside it."""
+        subject, now = ended.subject, self._slots.now()
+        self._crashes.append(ended.ending.reason)
+        if len(self._crashes) < FALL_BACK_CRASHES:
+            return
+        reason = f"crashed {len(self._crashes)} times in a row: {ended.ending.reason}"
+        after = self._slots.apply(lambda state: trial.fall_back(state, subject, reason, now), must_last=False)
+        if after.active != subject.slot:
+            self._crashes = []
+            self._say(f"rolled back: {reason}", subject.installed)
+
+    def _end_what_hangs(self, *places: Place | None) -> None:
+        """End a detector that does not answer, or is of no use, for too long."""
+        for place in filter(None, places):
+            process = self._detectors.of(place)
+            if process is None:
+                continue
+            silent, blamed = process.silent_s, process.phase in BLAMED
+            if silent > (UNWELL_S if process.ready else START_S):
+                reason = f"the detector did not answer for {silent:.0f} s, in {process.phase.name.lower()}"
+                self._detectors.end(process, reason, blamed)
+        if (duty := self._detectors.on_duty) and duty.report:
+            self._end_what_is_unwell(duty)
+
+    def _end_what_is_unwell(self, duty: DetectorProcess) -> None:
+        report, now = duty.report, time.monotonic()
+        if report.get("state") in ("running", "starting", "crashing"):
+            self._well = now
+        if self._crashes and now - max(duty.on_duty_since or now, duty.started) > WELL_AGAIN_S:
+            self._crashes = []
+        failing = bool(report.get("inference_errors_in_a_row")) and report.get("state") == "failing"
+        if now - self._well > (UNWELL_S if failing else CAMERA_UNWELL_S):
+            last = report.get("last_inference_error" if failing else "last_camera_error", "")
+            self._detectors.end(duty, f"the detector was {report.get('state')}: {last}", own_fault=failing)
+
+    def _judge(self, duty: DetectorProcess) -> None:
+        state, subject, now = self._slots.state, duty.subject, self._slots.now()
+        if not trial.is_about(state, subject):
+            return
+        verdict = judge(self._rules, self._slots.budgets(subject.slot), self._evidence(duty))
+        reason = verdict.reason
+        if verdict.outcome is Outcome.PASSED:
+            self._slots.apply(lambda state: trial.accept(state, subject), must_last=False)
+            self._say("accepted", subject.installed)
+        elif verdict.outcome is Outcome.FAILED:
+            self._slots.apply(lambda state: trial.reject(state, subject, reason, now), must_last=False)
+            self._say(f"rolled back: {reason}", subject.installed)
+        elif verdict.outcome is Outcome.WITHDRAWN and state.active:  # with nothing to go back to, it runs on
+            self._slots.apply(lambda state: trial.withdraw(state, subject, reason, now), must_last=False)
+            self._say(f"withdrawn: {reason}", subject.installed)
+
+    def _evidence(self, duty: DetectorProcess) -> Evidence:
+        now, since, report = time.monotonic(), duty.on_duty_since or duty.started, duty.report
         contact = self._updater.last_contact
-        health = self._health or {}
         return Evidence(
-            elapsed_s=now - started,
-            contacted=contact is not None and contact > started,
-            release=health.get("release"),
-            inferences=health.get("inferences", 0),
-            errors=health.get("errors", 0),
-            camera_failed=bool(health.get("consecutive_errors")) and str(health["last_error"]).startswith("camera"),
+            elapsed_s=now - since,
+            contacted=contact is not None and contact > since,
+            silent_s=duty.silent_s,
+            phase=duty.phase,
+            inferences=report.get("inferences", 0),
+            inference_errors=report.get("inference_errors", 0),
+            camera_errors=report.get("camera_errors_in_a_row", 0),
+            last_inference_error=report.get("last_inference_error", ""),
+            last_camera_error=report.get("last_camera_error", ""),
+            cpu_ms_p95=report.get("cpu_ms_p95"),
+            memory_mb=report.get("memory_mb"),
+            other_faults=self._slots.faults,
         )
 
-    def _say(self, what: str, about: Any) -> None:
+    def _say(self, what: str, about: Installed, **more: object) -> None:
         self._message = what
-        log(what, **(asdict(about) if about else {}))
+        log(what, release=about.release, sha256=about.sha256, **more)
         self.wake.set()
 
     # Talking to the server
 
     def _talk(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            self._update()
-            self._report()
+            for step in (self._update, self._slots.check, self._report):
+                try:
+                    step()
+                except Exception as error:  # keep polling: only an update can repair this device
+                    self._note_failed_check(f"{type(error).__name__}: {error}")
             self.wake.wait(self._pause_s())
             self.wake.clear()
 
     def _pause_s(self) -> float:
-        if self._slots.state.trial and not self._failed_checks:
-            return TRIAL_CHECK_S
+        if self._trial_lacks_contact() and not self._failed_checks:
+            return max(CONTACT_S, self._updater.retry_after_s)
         backoff = min(1 << self._failed_checks, MAX_BACKOFF)
-        return self._identity.interval_s * backoff * random.uniform(0.9, 1.1)  # jitter: devices must not poll in step
+        pause = self._identity.interval_s * backoff * random.uniform(0.9, 1.1)  # jitter: devices must not poll in step
+        return max(pause, self._updater.retry_after_s)
+
+    def _trial_lacks_contact(self) -> bool:
+        duty, contact = self._detectors.on_duty, self._updater.last_contact
+        if duty is None or duty.on_duty_since is None or not trial.is_about(self._slots.state, duty.subject):
+            return False
+        return contact is None or contact <= duty.on_duty_since
 
     def _update(self) -> None:
         try:
-            now = time.monotonic()
-            update = self._updater.update([sha256 for sha256, (_, until) in dict(self._resting).items() if now < until])
+            update = self._updater.update()
         except (BadInput, Unavailable) as error:
             self._note_failed_check(str(error))
-        except Exception as error:  # keep polling: only an update can fix this device
-            self._note_failed_check(f"update failed: {error!r}")
-        else:
-            self._failed_checks = 0
-            installed = update.offer.installed
-            if update.step in (Step.INSTALL, Step.RETRY):
-                self._message = "on trial"
-                log("installed", **asdict(installed))
-            elif update.step is Step.HOLD:
-                failure = trial.failure_of(self._slots.state, installed.sha256)
-                why = f"failed: {failure.reason}" if failure else "was withdrawn"
-                self._message = f"held back: release {installed.release} {why}"
+            return
+        self._failed_checks = 0
+        offer = update.offer
+        if update.step in (Step.INSTALL, Step.RETRY):
+            self._message = "on trial"
+            log("installed", **asdict(offer))
+        elif update.step is Step.HOLD:
+            self._message = f"held back: release {offer.release} {update.reason}"
 
     def _note_failed_check(self, line: str) -> None:
         self._failed_checks = min(self._failed_checks + 1, MAX_BACKOFF)
-        if line != self._message:
-            log("refused", message=line)
+        self._repeated.log("refused", message=line)
         self._message = line
 
     def _report(self) -> None:
+        """Send the status if it changed, or was not sent for long."""
+        status, now = self.status(), time.monotonic()
+        if not is_news(self._sent[0], status) and now - self._sent[1] < REPORT_S:
+            return
         try:
-            self._bus.put(f"fleet/{self._identity.device}/status.json", json.dumps(self.status(), indent=1).encode())
+            self._bus.put(f"fleet/{self._identity.device}/status.json", json.dumps(status, indent=1).encode())
+            self._sent = (status, now)
         except (Unavailable, BadInput, Conflict) as error:
-            log("status not sent", message=str(error))
+            self._repeated.log("status not sent", message=str(error))
 
-    def _show_status(self, now: float) -> None:
-        """Write the local status when it changed, else once per interval: writes wear the SD card."""
-        status = self.status()
-        news = tuple(status[name] for name in ("release", "state", "message", "port"))
-        if news != self._shown[0] or now - self._shown[1] >= self._identity.interval_s:
-            self._shown = (news, now)
-            self._write_status()
+    # The status
 
-    def _write_status(self) -> None:
-        part = self._settings.home / ".status.json.part"
-        with contextlib.suppress(OSError):  # disk full: the status is sent to the server as well
-            part.write_text(json.dumps(self.status(), indent=1) + "\n")
-            part.replace(part.with_name("status.json"))
-
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """Return the device's status, as reported to the fleet."""
-        state, health, detector = self._slots.state, self._health or {}, self._detector
-        now = trial.running(state)
-        others = [held.release for slot, held in state.slots.items() if slot != trial.boots(state)]
-        word = "trial" if state.trial else health.get("state", "starting") if detector else "down" if now else "empty"
-        return {
-            "device": self._identity.device,
-            "ring": self._identity.ring,
-            "release": now.release if now else None,
-            "previous": others[0] if others else None,
-            "state": word,
-            "inferences": health.get("inferences", 0),
-            "errors": health.get("errors", 0),
-            "latency_ms_p50": health.get("latency_ms_p50"),
-            "restarts": self._restarts,
-            "port": detector.port if detector else None,
-            "message": self._message,
-            "failure": asdict(state.failures[-1]) if state.failures else None,
-            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        duty, state = self._detectors.on_duty, self._slots.state
+        return describe(
+            device=self._identity.device,
+            ring=self._identity.ring,
+            state=state,
+            damaged=self._slots.damaged,
+            duty=duty.subject if duty else None,
+            health=duty.report if duty else {},
+            restarts=self._restarts,
+            crashing=self._detectors.crashing,
+            loading=self._detectors.loading,
+            port=self._detectors.port,
+            message=self._message,
+            faults={**self._slots.faults, **({"agent": self._fault} if self._fault else {})},
+        )
+
+    def _show_status(self) -> None:
+        """Write the local status when it changed: writes wear the card."""
+        status = self.status()
+        if is_news(self._shown, status):
+            self._shown = status
+            self._write_status(status)
+
+    def _write_status(self, status: Status) -> None:
+        with contextlib.suppress(OSError):  # a disk that is full or read-only: the status is sent to the server as well
+            self._slots.write_status(json.dumps(status, indent=1) + "\n")

@@ -130,6 +130,17 @@ def open_bundle(folder: Path) -> Bundle:
     Raises:
         BadInput: a file is missing, superfluous or altered, or this device cannot run the release.
     """
+    bundle = check_files(folder)
+    check_requirements(bundle.release, available_runtimes(), psutil.virtual_memory().total / 2**20)
+    return bundle
+
+
+def check_files(folder: Path) -> Bundle:
+    """Check every file of the bundle in `folder` against `release.json`.
+
+    Raises:
+        BadInput: a file is missing, superfluous or altered.
+    """
     path = folder / RELEASE_FILE
     if not path.is_file():
         raise BadInput(f"{folder}: no {RELEASE_FILE}: not a bundle")
@@ -140,7 +151,6 @@ def open_bundle(folder: Path) -> Bundle:
     for name, expected in release.files.items():
         if _sha256(folder / name) != expected:
             raise BadInput(f"{name}: its SHA-256 is not the one in {RELEASE_FILE}")
-    check_requirements(release, available_runtimes(), psutil.virtual_memory().total / 2**20)
     return Bundle(folder, release)
 
 

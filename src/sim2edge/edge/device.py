@@ -1,35 +1,37 @@
-"""`sim2edge device`: run a device, real or virtual, and print its status.
+"""`sim2edge device`: run a device, real or virtual, print its status, lift its bans.
 
     sim2edge device run --id pi-7 --ring canary --home /data --root root.json --source 0
     sim2edge device status --home /data
+    sim2edge device unban --home /data 5f1e0c
 
 `run` needs read access to `ota/` and write access to `fleet/<id>/` of the bucket (SIM2EDGE_BUCKET, AWS_*). SIGHUP makes
 it check for an update at once, SIGTERM ends it and its detector.
 """
 
 import argparse
-import fcntl
 import json
 import os
 import re
 import signal
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sim2edge.bus import Bus
 from sim2edge.edge.agent import Agent, Identity
-from sim2edge.edge.durable import write_durably
-from sim2edge.edge.events import log
+from sim2edge.edge.detectors import Detectors
+from sim2edge.edge.events import Repeated, log
+from sim2edge.edge.home import RuntimeFolder, keep_token, lock_home
+from sim2edge.edge.local_status import read_status
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.commands import add_commands
 from sim2edge.edge.slots import Slots
-from sim2edge.edge.supervisor import ServiceSettings, probe, read_token
+from sim2edge.edge.supervisor import ServiceSettings
+from sim2edge.edge.switch_hook import DEADLINE_S, SwitchHook
 from sim2edge.edge.trial import Rules
+from sim2edge.edge.unban import take_requests, unban
 from sim2edge.errors import BadInput
-from sim2edge.private_files import make_private_folder
 
 SIGNAL_POLL_S = 0.1
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -61,10 +63,18 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--interval", type=float, default=30.0, help="seconds between checks for an update")
     verb.add_argument("--trial-inferences", type=int, default=defaults.inferences, help="frames to infer in a trial")
     verb.add_argument("--trial-seconds", type=float, default=defaults.deadline_s, help="seconds a trial may take")
+    verb.add_argument("--ready-to-switch", type=Path, help="executable or flag file that says whether to switch now")
+    waits = "seconds to wait for --ready-to-switch before switching in any case"
+    verb.add_argument("--switch-deadline", type=float, default=DEADLINE_S, help=waits)
     verb.set_defaults(run=run)
     verb = verbs.add_parser("status", help="the state of the device in a home folder, as JSON")
     verb.add_argument("--home", type=Path, required=True)
     verb.set_defaults(run=status)
+    verb = verbs.add_parser("unban", help="try releases again that failed on this device, or rest")
+    verb.add_argument("release", nargs="?", help="id of the release, or the first digits of its bundle's SHA-256")
+    verb.add_argument("--all", action="store_true", help="all of them")
+    verb.add_argument("--home", type=Path, required=True)
+    verb.set_defaults(run=lift_bans)
     add_commands(verbs)
     return top
 
@@ -78,16 +88,21 @@ def run(arguments: argparse.Namespace) -> int:
     for option, name in (("--id", arguments.id), ("--ring", arguments.ring)):
         if not NAME.fullmatch(name):
             raise BadInput(f"{option} '{name}': expected 1 to 63 of a-z, 0-9, '-'")
-    for option in ("rate", "interval", "trial_inferences", "trial_seconds"):
+    for option in ("rate", "interval", "trial_inferences", "trial_seconds", "switch_deadline"):
         if not getattr(arguments, option) > 0:
             raise BadInput(f"--{option.replace('_', '-')}: has to be above 0")
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: asked.append(number))
     home: Path = arguments.home.absolute()
     bus = Bus.from_environment()
     lock = lock_home(home)
-    slots = Slots(home)
-    updater = OtaUpdater(bus, arguments.ring, slots, provision(home, arguments.root))
+    runtime = RuntimeFolder(home)
+    slots = Slots(home, runtime.make)
+    slots.roots.provision(arguments.root)
+    slots.keep(partial(keep_token, home, runtime))
     settings = ServiceSettings(
-        home,
+        keep_token(home, runtime),
         arguments.source,
         arguments.port,
         arguments.rate,
@@ -95,61 +110,38 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.host,
         arguments.metrics_token_file,
     )
-    read_token(settings.token_file)
-    rules = Rules(inferences=arguments.trial_inferences, deadline_s=arguments.trial_seconds)
+    rules = Rules(
+        inferences=arguments.trial_inferences,
+        deadline_s=arguments.trial_seconds,
+        rate_hz=arguments.rate if arguments.source else None,
+    )
     identity = Identity(arguments.id, arguments.ring, arguments.interval)
-    agent = Agent(identity, bus, updater, slots, settings, rules)
+    updater = OtaUpdater(bus, arguments.ring, slots)
+    hook = SwitchHook(arguments.ready_to_switch, arguments.switch_deadline)
+    agent = Agent(identity, bus, updater, slots, Detectors(settings), rules, hook)
     stop = threading.Event()
-    asked: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: asked.append(number))
-    threading.Thread(target=heed_signals, args=(asked, stop, agent.wake), daemon=True, name="signals").start()
+    requests = partial(take_requests, slots, runtime)
+    threading.Thread(target=heed, args=(asked, requests, stop, agent.wake), daemon=True, name="signals").start()
     log("device", **vars(identity), home=str(home))
     agent.run(stop)
     os.close(lock)
     return 0
 
 
-def heed_signals(asked: list[int], stop: threading.Event, wake: threading.Event) -> None:
-    """Act on the signals in `asked`: SIGHUP wakes the agent, the others stop it.
+def heed(asked: list[int], take: Callable[[], bool], stop: threading.Event, wake: threading.Event) -> None:
+    """Act on the signals in `asked`, SIGHUP wakes the agent, the others stop it, and on requests left in the home.
 
     Signal handlers only append: a handler may run while its thread holds the lock of the very event it would set.
     """
+    repeated = Repeated()
     while not stop.wait(SIGNAL_POLL_S):
         while asked:
             (wake if asked.pop() == signal.SIGHUP else stop).set()
-
-
-def provision(home: Path, root: Path | None) -> bytes:
-    """Return the TUF root this device trusts: the one in its home or, on the first start, the given one.
-
-    Raises:
-        BadInput: neither exists.
-    """
-    trusted = home / "root.json"
-    if not trusted.is_file():
-        if root is None or not root.is_file():
-            raise BadInput(f"{trusted}: missing: give --root with the root.json that `sim2edge ota init` wrote")
-        write_durably(trusted, root.read_bytes())
-    return trusted.read_bytes()
-
-
-def lock_home(home: Path) -> int:
-    """Lock the home folder, which only its owner may access, for this process; return the lock's file descriptor.
-
-    Raises:
-        BadInput: another agent holds it.
-    """
-    make_private_folder(home)
-    with suppress(PermissionError):  # it belongs to another user, as a mounted folder may
-        home.chmod(0o700)
-    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise BadInput(f"{home}: a device is running there already") from error
-    return descriptor
+        try:
+            if take():
+                wake.set()
+        except OSError as error:
+            repeated.log("requests cannot be read", error=str(error))
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -162,19 +154,15 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_status(home: Path) -> dict[str, Any]:
-    """Return the status of the device in `home`; `state` is `stopped` when no agent runs.
+def lift_bans(arguments: argparse.Namespace) -> int:
+    """Have the device try releases again that it banned or lets rest, and print the SHA-256 of each.
 
     Raises:
-        BadInput: no device has ever run there.
+        BadInput: neither a release nor --all is given, or no such release is held back.
+        Unavailable: the agent does not take the request.
     """
-    try:
-        content: dict[str, Any] = json.loads((home / "status.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{home}: no status.json: no device has run here") from error
-    try:
-        os.close(lock_home(home))
-    except BadInput:
-        live = probe(content["port"], read_token(home / "token")) if content["port"] else None
-        return content | {name: live[name] for name in ("inferences", "errors", "latency_ms_p50") if live}
-    return content | {"state": "stopped"}
+    if (arguments.release is None) == (not arguments.all):
+        raise BadInput("sim2edge device unban: give a release (its id or SHA-256) or --all")
+    for sha256 in unban(arguments.home.absolute(), arguments.release):
+        print(f"may be tried again: {sha256}")
+    return 0

@@ -1,23 +1,41 @@
-"""Write files so that they survive a power cut: temporary file, fsync, rename, fsync of the folder.
+"""Write files so that they survive a power cut, and read and replace what a failing card may have made of them.
 
-write_durably(home / "state.json", data)
-point_link(home / "current", "slots/b")
+    write_durably(home / "token", data)         # temporary file, fsync, rename, fsync of the folder
+    point_link(home / "current", "slots/b")
+    read_regular(home / "token", limit=1000)    # never hangs on a pipe, never fills the memory
+
+A path may hold anything: a folder where a file belongs, a file where a folder belongs. Both are replaced.
 """
 
+import errno
 import os
+import shutil
+import stat
 from pathlib import Path
+
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR)
+"""Errors that tell of this process or machine, not of what is on the disk."""
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace the content of `path` with `data` atomically: after a power cut it holds the old or the new content."""
     part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
+    remove_any(part)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
+    move_over(part, path)
     flush_folder(path.parent)
+
+
+def move_over(source: Path, target: Path) -> None:
+    """Rename a file or link over `target`, whatever that is; flush the folder afterwards."""
+    try:
+        source.replace(target)
+    except IsADirectoryError:
+        remove_any(target)
+        source.replace(target)
 
 
 def point_link(link: Path, target: str) -> None:
@@ -25,9 +43,9 @@ def point_link(link: Path, target: str) -> None:
     if link.is_symlink() and str(link.readlink()) == target:
         return
     part = link.with_name(f".{link.name}.part")
-    part.unlink(missing_ok=True)
+    remove_any(part)
     part.symlink_to(target)
-    part.replace(link)
+    move_over(part, link)
     flush_folder(link.parent)
 
 
@@ -38,3 +56,39 @@ def flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_any(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; do nothing if there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that only its owner may use, in the place of whatever else is there."""
+    if not path.is_dir() or path.is_symlink():
+        remove_any(path)
+        path.mkdir(mode=0o700, parents=True)
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: it is missing, unreadable, larger, or no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if about.st_size > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+        return file.read(limit)
+
+
+def is_shortage(error: OSError) -> bool:
+    """Return whether an error comes from a lack of memory, processes or descriptors, not from the disk."""
+    return error.errno in SHORTAGES

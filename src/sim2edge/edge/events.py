@@ -2,8 +2,37 @@
 
 import json
 import sys
+import threading
+import time
+
+QUIET_S = 60.0
+"""Seconds in which an event that repeats is counted instead of logged."""
+REMEMBERED = 64
 
 
 def log(event: str, **fields: object) -> None:
-    """Write one event with its fields."""
-    print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)
+    """Write one event with its fields; a journal that takes nothing ends no program."""
+    try:
+        print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+class Repeated:
+    """Logs an event at once, and its repetitions as one line a minute: a broken camera must not fill a card."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[object, ...], tuple[float, int]] = {}
+
+    def log(self, event: str, **fields: object) -> None:
+        """Write the event, unless the same was written less than a minute ago."""
+        what, now = (event, *map(str, fields.values())), time.monotonic()
+        with self._lock:
+            since, count = self._seen.pop(what, (float("-inf"), 0))
+            quiet = now - since < QUIET_S
+            self._seen[what] = (since, count + 1) if quiet else (now, 0)
+            while len(self._seen) > REMEMBERED:
+                self._seen.pop(next(iter(self._seen)))
+        if not quiet:
+            log(event, **fields, **({"repeated": count} if count else {}))

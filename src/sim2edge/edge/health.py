@@ -1,7 +1,8 @@
 """Track the health of the running release: counters of its inferences, and the state derived from them.
 
 health = Health("3f2a9c0d11e4b7a6", stall_after_s=5)
-health.succeeded(seconds=0.002)
+health.begin()                      # on duty
+health.succeeded(seconds=0.002, cpu_seconds=0.002)
 health.report()                     # the body of /healthz
 """
 
@@ -9,6 +10,8 @@ import threading
 import time
 from collections import deque
 from typing import Any
+
+import psutil
 
 FAILING_AFTER = 3
 """Errors in a row that make a release unhealthy."""
@@ -23,48 +26,89 @@ class Health:
         self.release = release
         self._stall_after_s = stall_after_s
         self._lock = threading.Lock()
+        self._process = psutil.Process()
         self._started = time.monotonic()
+        self._duty: float | None = None
         self._last_inference: float | None = None
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self._cpu: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._inferences = 0
-        self._errors = 0
-        self._consecutive_errors = 0
+        self._errors = {"camera": 0, "inference": 0}
+        self._in_a_row = {"camera": 0, "inference": 0}
+        self._last_errors = {"camera": "", "inference": ""}
         self._last_error: str | None = None
+        self._begun = 0
+        self._under_way = False
+        self.crashing = False
+        """Whether the agent says that the detector ends again and again."""
 
-    def succeeded(self, seconds: float) -> None:
-        """Count one inference that took `seconds`."""
+    def begin(self) -> None:
+        """Note that the detector goes on duty."""
         with self._lock:
+            self._duty = time.monotonic()
+
+    def pause(self) -> None:
+        """Note that it is off duty."""
+        with self._lock:
+            self._duty = None
+
+    def begins(self) -> None:
+        """Note that an inference begins; `succeeded` or `failed` follows."""
+        with self._lock:
+            self._begun += 1
+            self._under_way = True
+
+    def succeeded(self, seconds: float, cpu_seconds: float = 0.0) -> None:
+        """Count one inference that took `seconds`, `cpu_seconds` of them on a processor."""
+        with self._lock:
+            self._under_way = False
             self._inferences += 1
-            self._consecutive_errors = 0
+            self._in_a_row = dict.fromkeys(self._in_a_row, 0)
             self._latencies.append(seconds)
+            self._cpu.append(cpu_seconds)
             self._last_inference = time.monotonic()
 
-    def failed(self, reason: str) -> None:
-        """Count one frame that failed, for `reason`."""
+    def failed(self, kind: str, reason: str) -> None:
+        """Count one frame that failed, for `reason`; `kind` is camera or inference."""
         with self._lock:
-            self._errors += 1
-            self._consecutive_errors += 1
-            self._last_error = reason
+            self._under_way = self._under_way and kind != "inference"
+            self._errors[kind] += 1
+            self._in_a_row[kind] += 1
+            self._last_errors[kind] = reason
+            self._last_error = f"{kind}: {reason}"
 
     def report(self) -> dict[str, Any]:
         """Return all counters, the state, and whether that state is healthy."""
         with self._lock:
             now = time.monotonic()
-            idle = now - (self._last_inference or self._started)
-            latencies = sorted(self._latencies)
-            state = judge(self._inferences, self._consecutive_errors, idle, self._stall_after_s)
+            idle = now - max(self._last_inference or self._started, self._duty or self._started)
+            in_a_row = sum(self._in_a_row.values())
+            state = judge(self._inferences, in_a_row, idle, self._stall_after_s) if self._duty else "standby"
+            state = "crashing" if self.crashing and self._duty else state
+            latencies, cpu = sorted(self._latencies), sorted(self._cpu)
             return {
                 "release": self.release,
                 "state": state,
-                "healthy": state in ("starting", "running"),
+                "healthy": state in ("starting", "running", "standby"),
+                "on_duty_s": round(now - self._duty, 3) if self._duty else None,
                 "inferences": self._inferences,
-                "errors": self._errors,
-                "consecutive_errors": self._consecutive_errors,
+                "errors": sum(self._errors.values()),
+                "consecutive_errors": in_a_row,
                 "last_error": self._last_error,
-                "last_inference_age_s": round(idle, 3) if self._last_inference else None,
+                "camera_errors": self._errors["camera"],
+                "camera_errors_in_a_row": self._in_a_row["camera"],
+                "inference_errors": self._errors["inference"],
+                "inference_errors_in_a_row": self._in_a_row["inference"],
+                "last_camera_error": self._last_errors["camera"],
+                "last_inference_error": self._last_errors["inference"],
+                "inferences_begun": self._begun,
+                "inference_under_way": self._under_way,
+                "last_inference_age_s": round(now - self._last_inference, 3) if self._last_inference else None,
                 "uptime_s": round(now - self._started, 3),
                 "latency_ms_p50": percentile_ms(latencies, 0.5),
                 "latency_ms_p95": percentile_ms(latencies, 0.95),
+                "cpu_ms_p95": percentile_ms(cpu, 0.95),
+                "memory_mb": round(self._process.memory_info().rss / 2**20, 1),
             }
 
 

@@ -1,239 +1,313 @@
-"""Update a device over the air: check, download, verify, unpack, start a trial; each step can be interrupted and rerun.
+"""Update a device over the air: check, repair damage, download, unpack, try out, put on trial; each step can be rerun.
 
-    updater = OtaUpdater(bus, "canary", slots, (home / "root.json").read_bytes())
-    updater.update()        # Update(step=Step.INSTALL, offer=...): the free slot is on trial now
+    updater = OtaUpdater(bus, "canary", slots)
+    updater.update()        # Update(offer, Step.INSTALL): a slot holds the offer, on trial now
 
-The TUF client decides what is authentic. It neither resumes downloads nor flushes to disk: this module does. A release
-that is not authentic, too large, too old or unfit for this device is refused with one line (`BadInput`); the old one
-keeps running.
+The TUF client decides what is authentic. It neither resumes downloads nor flushes to disk: this code does. A release
+that is not authentic, too large, too old or unfit for this device is refused with one line (`BadInput`), before a slot
+is touched; the old one keeps running.
 """
 
-import errno
-import hashlib
 import json
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 from tuf.api import exceptions as tuf
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import Metadata, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
 from sim2edge.bus import Bus
 from sim2edge.edge import trial
-from sim2edge.edge.bundle import MAX_BYTES, check_requirements, parse_release, unpack_bundle
-from sim2edge.edge.durable import flush_folder, write_durably
+from sim2edge.edge.bundle import check_requirements, parse_release
+from sim2edge.edge.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
+from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.runtime import available_runtimes
+from sim2edge.edge.seal import make_seal, read_seal, release_text
 from sim2edge.edge.slots import Slots
-from sim2edge.edge.trial import Installed, Step
+from sim2edge.edge.staging import MAX_BUNDLE_BYTES, TARGETS, Source, Staging, Unusable
+from sim2edge.edge.trial import Installed, Slot, Step
 from sim2edge.edge.tuf_fetcher import BusFetcher
+from sim2edge.edge.verdict import Budgets, Outcome, Verdict
 from sim2edge.errors import BadInput, Unavailable
 
 METADATA = "ota/metadata/"
-TARGETS = "ota/targets/"
 MAX_RING_BYTES = 4096
-MAX_BUNDLE_BYTES = MAX_BYTES + 2**20
-"""Content and tar headers."""
+MAX_METADATA_BYTES = 16 * 2**20
+FIRST_PAUSE_S, MAX_PAUSE_S = 60.0, 3600.0
+"""Pauses after the second and further attempts at repairing the same slot."""
 
-SPACE_MARGIN = 8 * 2**20
-"""Bytes left free for metadata, state and logs."""
+LIMITS = UpdaterConfig(max_root_rotations=1024, max_delegations=0)
 
-LIMITS = UpdaterConfig(max_root_rotations=64, max_delegations=0)
+Preflight = Callable[[Path, Budgets], Verdict]
+"""Tries a release in a folder of its own before it is switched to: FAILED is its own fault, WITHDRAWN is not."""
+
+
+def no_preflight(_: Path, __: Budgets) -> Verdict:
+    """Try nothing: the trial alone decides."""
+    return Verdict(Outcome.PASSED)
 
 
 @dataclass(frozen=True)
-class Offer:
-    """The release a ring offers, verified to be authentic."""
+class Ring:
+    """The content of `rings/<ring>.json`."""
 
-    installed: Installed
-    target: TargetFile
-
-    @property
-    def key(self) -> str:
-        """Object key of the bundle."""
-        return TARGETS + self.target.get_prefixed_paths()[0]
+    release: str
+    bundle: str
+    attempt: int
+    """When an operator asked for another attempt at a release that failed, Unix seconds; 0: never."""
 
 
 @dataclass(frozen=True)
 class Update:
     """The result of a check."""
 
-    offer: Offer
+    offer: Installed
     step: Step
+    reason: str = ""
+    """Why it is held back."""
 
 
 class DurableUpdater(Updater):
-    """The TUF reference client, with metadata flushed to disk before it is trusted."""
+    """The TUF reference client, with metadata flushed to disk before it is trusted.
+
+    A disk that takes nothing does not keep it from checking: `problem` has the error.
+    """
+
+    def __init__(self, home: Path, fetcher: BusFetcher, root: bytes) -> None:
+        self.problem: OSError | None = None
+        self.raw: dict[str, bytes] = {}
+        """The bytes of each role's metadata as seen last."""
+        folder = home / "metadata"
+        try:
+            tidy_metadata(folder)
+        except OSError as error:
+            self.problem = error
+        super().__init__(str(folder), METADATA, str(home), TARGETS, fetcher, LIMITS, bootstrap=root)
+
+    def _load_local_metadata(self, rolename: str) -> bytes:
+        self.raw[rolename] = read_regular(Path(self._dir, f"{rolename}.json"), MAX_METADATA_BYTES)
+        return self.raw[rolename]
+
+    def _persist_root(self, version: int, data: bytes) -> None:
+        self._persist_file(str(Path(self._dir, "root_history", f"{version}.root.json")), data)
 
     def _persist_file(self, filename: str, data: bytes) -> None:
         path = Path(filename)
-        if not path.is_file() or path.read_bytes() != data:  # the root is persisted at every check: spare the SD card
-            write_durably(path, data)
+        self.raw[path.stem] = data
+        try:
+            if not path.is_file() or path.read_bytes() != data:  # the root comes at every check: spare the card
+                write_durably(path, data)
+        except OSError as error:
+            self.problem = error
+
+    def _update_root_symlink(self) -> None:
+        """Do without the link `root.json`, which would be written at every check: the newest root is given."""
+
+
+def tidy_metadata(folder: Path) -> None:
+    """Make the client's folders, and remove from them what it could choke on.
+
+    Raises:
+        OSError: the disk takes nothing.
+    """
+    history = folder / "root_history"
+    make_folder(folder)
+    make_folder(history)
+    for path in (*folder.iterdir(), *history.iterdir()):
+        odd = path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_METADATA_BYTES
+        if odd and path != history:
+            remove_any(path)
 
 
 class OtaUpdater:
-    """The updater of one device."""
+    """The updater of one device; for one thread."""
 
-    def __init__(self, bus: Bus, ring: str, slots: Slots, root: bytes) -> None:
+    def __init__(self, bus: Bus, ring: str, slots: Slots, preflight: Preflight = no_preflight) -> None:
         self._bus = bus
         self._ring = ring
         self._slots = slots
-        self._root = root
+        self._preflight = preflight
+        self._staging = Staging(slots.staging, bus, slots.roots.chain)
+        self._ring_file: tuple[str, bytes] = ("", b"")
+        self._repairing: dict[Slot, tuple[int, float]] = {}
+        self._repeated = Repeated()
+        self.retry_after_s = 0.0
+        """How long the server asked to be left alone, seconds."""
         self.last_contact: float | None = None
         """When the server's metadata was last verified as authentic and current, monotonic seconds."""
 
-    def update(self, resting: Collection[str] = ()) -> Update:
-        """Check once and act on the result; hashes in `resting` are not tried now.
+    def update(self) -> Update:
+        """Check once, repair damaged slots, and act on what the ring offers.
 
         Raises:
             BadInput: the offered release is refused; the message names the reason.
-            Unavailable: the server was not reached, or the download was interrupted: try again later.
+            Unavailable: the server was not reached, the download was interrupted, or this device cannot try the
+                release now: try again later.
         """
-        with disk_full_is_bad_input():
-            offer = self.check()
-            step = trial.decide(self._slots.state, offer.installed, resting)
-            if step is Step.SUPERSEDE:
-                self._slots.apply(trial.withdraw)
-                step = trial.decide(self._slots.state, offer.installed, resting)
-            if step is Step.INSTALL:
+        with disk_errors():
+            offer, client = self._check()
+            damaged = self._repair(offer, client)
+            state, now = self._slots.state, self._slots.now()
+            step = trial.decide(state, offer.installed, now, damaged)
+            if step is Step.HOLD:
+                return Update(offer.installed, step, trial.held_back(state, offer.installed, now))
+            if step is Step.RETRY:
+                self._retry(offer, damaged)
+            elif step is Step.INSTALL:
+                if client.problem:
+                    raise client.problem
                 self.install(offer)
-            elif step is Step.RETRY:
-                self._slots.apply(lambda state: trial.begin(state, offer.installed))
-            return Update(offer, step)
+            return Update(offer.installed, step)
 
-    def check(self) -> Offer:
+    def check(self) -> Source:
         """Return the release that the ring offers now.
 
         Raises:
             BadInput: the metadata is not authentic, not current, or names no such ring.
             Unavailable: the server was not reached.
         """
+        return self._check()[0]
+
+    def _check(self) -> tuple[Source, DurableUpdater]:
         with tuf_errors():
-            client = self._client()
+            roots = self._slots.roots.chain()
+            if not roots:
+                raise BadInput(f"{self._slots.home}: there is no root to trust: give --root")
+            fetcher = BusFetcher(self._bus)
+            client = DurableUpdater(self._slots.home, fetcher, roots[-1])
             client.refresh()
             self.last_contact = time.monotonic()
-            ring = self._ring_file(client)
-            target = client.get_targetinfo(ring["bundle"])
+            ring = self._read_ring(client, fetcher)
+            target = client.get_targetinfo(ring.bundle)
         if target is None:
-            raise BadInput(f"ring {self._ring}: its bundle {ring['bundle']} is not among the targets")
-        return Offer(Installed(ring["release"], target.hashes["sha256"]), target)
+            raise BadInput(f"ring {self._ring}: its bundle {ring.bundle} is not among the targets")
+        installed = Installed(ring.release, target.hashes["sha256"], ring.attempt)
+        return Source(installed, target, make_seal(client.raw[Targets.type], target.path)), client
 
-    def _client(self) -> Updater:
-        metadata, targets = self._slots.home / "metadata", self._slots.home / "targets"
-        for folder in (metadata, targets):
-            folder.mkdir(exist_ok=True)
-        return DurableUpdater(
-            str(metadata), METADATA, str(targets), TARGETS, BusFetcher(self._bus), LIMITS, bootstrap=self._root
-        )
-
-    def _ring_file(self, client: Updater) -> dict[str, str]:
-        target = client.get_targetinfo(f"rings/{self._ring}.json")
+    def _read_ring(self, client: Updater, fetcher: BusFetcher) -> Ring:
+        name = f"rings/{self._ring}.json"
+        target = client.get_targetinfo(name)
         if target is None:
             raise BadInput(f"ring '{self._ring}' has no release yet")
         if target.length > MAX_RING_BYTES:
-            raise BadInput(f"rings/{self._ring}.json: {target.length} bytes, more than {MAX_RING_BYTES}")
-        path = client.find_cached_target(target) or client.download_target(target)
-        return parse_ring(Path(path).read_bytes(), self._ring)
+            raise BadInput(f"{name}: {target.length} bytes, more than {MAX_RING_BYTES}")
+        key = TARGETS + target.get_prefixed_paths()[0]
+        if self._ring_file[0] != key:
+            data = fetcher.download_bytes(key, target.length)
+            target.verify_length_and_hashes(data)
+            self._ring_file = key, data
+        return parse_ring(self._ring_file[1], self._ring)
 
-    def install(self, offer: Offer) -> None:
-        """Download an offer, unpack it into the free slot, and put it on trial.
+    # Installing
+
+    def install(self, offer: Source) -> None:
+        """Download an offer, unpack it and try it out, then move it into a slot and put it on trial.
 
         Raises:
             BadInput: it is too large, does not fit this device or its disk, or does not match its signed hash.
-            Unavailable: the download was interrupted; the bytes received so far are kept.
+            Unavailable: the download was interrupted, or it cannot be tried now; what was received is kept.
         """
         check_fit(offer)
-        part = self._slots.downloads / f"{offer.installed.sha256}.part"
-        self._slots.remove_downloads(keep=part)
-        self._check_space(offer, part)
         try:
-            self._download(offer, part)
-            self._unpack(offer, part)
-        except OSError:  # disk full: free the space again
-            self._slots.remove_downloads()
-            self._slots.empty_free_slot()
+            folder, seal = self._staging.complete(offer, self._slots.free_bytes)
+        except Unusable as error:
+            self._ban(offer, str(error))
             raise
-        self._slots.apply(lambda state: trial.begin(state, offer.installed))
-        self._slots.remove_downloads()
+        self._try_out(offer, folder)
+        slot = self._slots.slot_to_fill()
+        self._slots.apply(lambda state: trial.clear(state, slot))
+        self._slots.fill(slot, folder, seal)
+        self._slots.apply(lambda state: trial.begin(state, slot, offer.installed))
+        self._staging.clean()
 
-    def _unpack(self, offer: Offer, part: Path) -> None:
-        folder = self._slots.empty_free_slot()
-        try:
-            release = unpack_bundle(part, folder).release.id
-            if release != offer.installed.release:
-                raise BadInput(f"bundle of release {offer.installed.release}: its release.json names {release}")
-            flush_folder(folder.parent)
-        except BadInput as error:
-            reason = str(error)
-            self._slots.apply(lambda state: trial.ban(state, offer.installed, reason))
-            self._slots.remove_downloads()
-            raise
+    def _retry(self, offer: Source, damaged: dict[Slot, str]) -> None:
+        """Put a release that a slot holds on trial."""
+        slot = trial.slot_with(self._slots.state, offer.installed, damaged)
+        assert slot  # noqa: S101 - decide() has found it
+        if slot != self._slots.state.active:
+            self._try_out(offer, self._slots.folder(slot))
+        self._slots.apply(lambda state: trial.begin(state, slot, offer.installed))
 
-    def _check_space(self, offer: Offer, part: Path) -> None:
-        have = part.stat().st_size if part.exists() else 0
-        needed = 2 * offer.target.length - have + SPACE_MARGIN
-        free = self._slots.free_bytes()
-        if free < needed:
-            raise BadInput(
-                f"release {offer.installed.release}: needs {needed / 1e6:.1f} MB of disk; {free / 1e6:.1f} MB are free"
-            )
+    def _try_out(self, offer: Source, folder: Path) -> None:
+        release = parse_release(release_text(offer.target).encode())
+        verdict = self._preflight(folder, Budgets(memory_mb=release.memory_mb))
+        if verdict.outcome is Outcome.FAILED:
+            self._ban(offer, verdict.reason)
+            self._staging.clean()
+            raise BadInput(f"release {offer.installed.release} refused: {verdict.reason}")
+        if verdict.outcome is Outcome.WITHDRAWN:
+            raise Unavailable(f"release {offer.installed.release} cannot be tried now: {verdict.reason}")
 
-    def _download(self, offer: Offer, part: Path) -> None:
-        """Complete `part`, resuming where it ends, and check its hash.
+    def _ban(self, offer: Source, reason: str) -> None:
+        now = self._slots.now()
+        self._slots.apply(lambda state: trial.ban(state, offer.installed, reason, now), must_last=False)
+
+    # Repairing
+
+    def _repair(self, offer: Source, client: DurableUpdater) -> dict[Slot, str]:
+        """Fetch what damaged slots should hold; return what is still wrong with each.
+
+        Damage is no fault of the release: whether it is good, on trial or banned stays as it is.
+        """
+        with suppress(OSError):
+            self._slots.roots.keep()
+        for slot, problem in self._slots.problems().items():
+            if time.monotonic() < self._repairing.get(slot, (0, 0.0))[1]:
+                continue
+            installed = self._slots.state.slots[slot]
+            try:
+                folder, seal = self._staging.complete(self._source(slot, offer, client), self._slots.free_bytes)
+                self._slots.fill(slot, folder, seal)
+                log("repaired", slot=slot, release=installed.release, problem=problem)
+            except BadInput as error:
+                self._repeated.log("not repaired", slot=slot, release=installed.release, error=str(error))
+                self._give_up(slot)
+            except Unavailable as error:
+                self._repeated.log("not repaired", slot=slot, release=installed.release, error=str(error))
+                continue
+            self._pause(slot)
+        return dict(self._slots.problems())
+
+    def _pause(self, slot: Slot) -> None:
+        """Let time pass before the same slot is repaired again: a card that forgets at once must not be worn."""
+        times, until = self._repairing.get(slot, (0, 0.0))
+        now = time.monotonic()
+        times = 0 if now - until > MAX_PAUSE_S else times
+        pause_s = min(FIRST_PAUSE_S * 2 ** (times - 1), MAX_PAUSE_S) if times else 0.0
+        self._repairing[slot] = times + 1, now + pause_s
+
+    def _give_up(self, slot: Slot) -> None:
+        """Forget a damaged release that the server does not have any more, if there is another one that is whole."""
+        others = set(self._slots.state.slots) - set(self._slots.problems())
+        if others:
+            self._slots.drop(slot)
+
+    def _source(self, slot: Slot, offer: Source, client: DurableUpdater) -> Source:
+        """Return where to fetch the release of a damaged slot: as offered, as its seal says, or as the server lists it.
 
         Raises:
-            BadInput: the bytes are not those that were signed.
-            Unavailable: the download was interrupted.
+            BadInput: nothing that is signed names it any more.
         """
-        resumed = part.exists()
-        if resumed and part.stat().st_size > offer.target.length:
-            part.unlink()
-        fetch_rest(self._bus, offer.key, part, offer.target.length)
-        if not matches(offer.target, part) and resumed:  # a power cut tore the old part: download all of it again
-            part.unlink()
-            fetch_rest(self._bus, offer.key, part, offer.target.length)
-        if not matches(offer.target, part):
-            part.unlink()
-            raise BadInput(f"{offer.key}: its bytes are not those that were signed")
+        installed = self._slots.state.slots[slot]
+        if offer.installed.sha256 == installed.sha256:
+            return replace(offer, installed=installed)
+        with suppress(BadInput, OSError):
+            target = read_seal(self._slots.seal(slot), self._slots.roots.chain())
+            if target.hashes.get("sha256") == installed.sha256:
+                return Source(installed, target, read_regular(self._slots.seal(slot), MAX_METADATA_BYTES))
+        raw = client.raw[Targets.type]
+        for path, target in Metadata[Targets].from_bytes(raw).signed.targets.items():
+            if target.hashes.get("sha256") == installed.sha256:
+                return Source(installed, target, make_seal(raw, path))
+        raise BadInput(f"release {installed.release}: the server does not list it any more")
 
 
-def fetch_rest(bus: Bus, key: str, part: Path, length: int) -> None:
-    """Append the missing rest of an object of `length` bytes to `part`.
-
-    Raises:
-        BadInput: the object is missing, shorter or longer.
-        Unavailable: the transfer broke off without bringing any byte.
-    """
-    with part.open("ab") as file:
-        while (start := file.tell()) < length:
-            try:
-                for chunk in bus.stream(key, start):
-                    file.write(chunk)
-                    if file.tell() > length:
-                        break
-                else:
-                    break
-            except Unavailable:
-                if file.tell() == start:
-                    raise
-        if (size := file.tell()) != length:
-            part.unlink()
-            raise BadInput(
-                f"{key}: {'longer' if size > length else 'shorter'} than the {length} bytes that were signed"
-            )
-
-
-def matches(target: TargetFile, path: Path) -> bool:
-    """Return whether a file has the hash that was signed."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == target.hashes["sha256"]
-
-
-def check_fit(offer: Offer) -> None:
+def check_fit(offer: Source) -> None:
     """Check, before anything is downloaded, that this device can run an offer.
 
     Raises:
@@ -241,13 +315,11 @@ def check_fit(offer: Offer) -> None:
     """
     if offer.target.length > MAX_BUNDLE_BYTES:
         raise BadInput(f"{offer.key}: {offer.target.length} bytes, more than the {MAX_BUNDLE_BYTES} a device takes")
-    about = offer.target.unrecognized_fields.get("custom", {}).get("release")
-    if not isinstance(about, str):
-        raise BadInput(f"{offer.key}: the target metadata lacks its release.json")
-    check_requirements(parse_release(about.encode()), available_runtimes(), psutil.virtual_memory().total / 2**20)
+    release = parse_release(release_text(offer.target).encode())
+    check_requirements(release, available_runtimes(), psutil.virtual_memory().total / 2**20)
 
 
-def parse_ring(data: bytes, ring: str) -> dict[str, str]:
+def parse_ring(data: bytes, ring: str) -> Ring:
     """Parse `rings/<ring>.json`.
 
     Raises:
@@ -255,8 +327,8 @@ def parse_ring(data: bytes, ring: str) -> dict[str, str]:
     """
     try:
         content: Any = json.loads(data)
-        return {name: str(content[name]) for name in ("release", "bundle")}
-    except (ValueError, KeyError, TypeError) as error:
+        return Ring(str(content["release"]), str(content["bundle"]), int(content.get("attempt", 0)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"rings/{ring}.json: does not name a release and its bundle") from error
 
 
@@ -284,11 +356,12 @@ def tuf_errors() -> Iterator[None]:
 
 
 @contextmanager
-def disk_full_is_bad_input() -> Iterator[None]:
-    """Map a full disk to BadInput: refuse the update like any other that this device cannot take."""
+def disk_errors() -> Iterator[None]:
+    """Map errors of the disk to BadInput, like any other that this device cannot take, and shortages to Unavailable."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise BadInput(f"update refused: no space left on device: {error.filename or 'the home folder'}") from error
+        what = f"{(error.strerror or str(error)).lower()}: {error.filename or 'the home folder'}"
+        if is_shortage(error):
+            raise Unavailable(f"update put off: {what}") from error
+        raise BadInput(f"update refused: {what}") from error

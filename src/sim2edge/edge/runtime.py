@@ -4,7 +4,7 @@
     outputs = runtime.run(image)        # {"floor": ..., "obstacles": ...}, by the names of the model's signature
 
 LiteRT (`ai_edge_litert`, else its predecessor `tflite_runtime`) runs `.tflite`, ONNX Runtime runs `.onnx`. A runtime is
-not thread-safe.
+not thread-safe. The file is read once, into memory: a loaded model needs the disk no more.
 """
 
 import importlib
@@ -52,8 +52,9 @@ class LiteRT:
 
     def __init__(self, model: Path, threads: int) -> None:
         interpreter_class = _litert_module().Interpreter
+        content = model.read_bytes()
         try:
-            self._interpreter: Any = interpreter_class(model_path=str(model), num_threads=threads)
+            self._interpreter: Any = interpreter_class(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
             runner = self._interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
@@ -79,12 +80,13 @@ class OnnxRuntime:
 
     def __init__(self, model: Path, threads: int) -> None:
         onnxruntime = _import("onnxruntime", "onnxruntime")
+        content = model.read_bytes()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises its own C++ exception types, without a common base
             raise_if_out_of_memory(error)
             raise BadInput(f"{model}: ONNX Runtime cannot load it: {join_lines(error)}") from error
@@ -112,6 +114,7 @@ def load_runtime(model: Path, threads: int = 1) -> Runtime:
 
     Raises:
         BadInput: the suffix is unknown, the runtime is not installed, or the file is not a valid model.
+        OSError: the file cannot be read.
         MemoryError: this process gets no more memory.
     """
     runtime = RUNTIME_OF_SUFFIX.get(model.suffix)

@@ -1,210 +1,181 @@
-"""Serve the detector on the device: frames from a camera, single images over HTTP, health and metrics.
+"""Run the detector on the device: frames from a camera, single images over HTTP, health and metrics.
 
     python -m sim2edge.edge.service --bundle /data/slots/a --token-file /data/token --source 0 --rate 10
 
-GET /healthz, GET /metrics, POST /predict (a JPEG, answered with JSON). Every request carries `Authorization: Bearer
-<token>`; the token comes from the file or from SIM2EDGE_DEVICE_TOKEN. A second token, for a metrics collector, grants
-access to /metrics only. Errors are one line of JSON. SIGTERM ends the service cleanly.
+The token comes from the file or from SIM2EDGE_DEVICE_TOKEN (`http_api`). SIGTERM ends the service cleanly. Under an
+agent it hears through an inherited socket what to do (`control`): it loads and checks its model first, and takes the
+camera and the port only when it goes on duty. Exit codes: 2, it cannot start here; 3, its release cannot.
 """
 
 import argparse
-import hmac
-import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-from sim2edge.edge.camera_source import FrameError, Image, Source, decode_jpeg, open_source
+from sim2edge.edge.bundle import open_bundle
+from sim2edge.edge.camera_source import FrameError, Image, open_source
+from sim2edge.edge.control import SharedPhase, say_last_words, serve_line
+from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.health import Health
+from sim2edge.edge.http_api import Server
 from sim2edge.edge.obstacle_detector import Detection, ObstacleDetector
 from sim2edge.edge.prometheus_metrics import DeviceMetrics
+from sim2edge.edge.verdict import Phase
 from sim2edge.errors import BadInput
 
 TOKEN_VARIABLE = "SIM2EDGE_DEVICE_TOKEN"  # noqa: S105
-MAX_BODY_BYTES = 8 * 2**20
-MAX_DISCARDED_BYTES = 2 * MAX_BODY_BYTES
-REQUEST_TIMEOUT_S = 10
 SHUTDOWN_S = 5
 """Longest wait at shutdown for a camera that hangs."""
+REOPEN_S = 1.0
+"""Pause before a camera that cannot be opened is tried again."""
 
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-ROUTES = {"/healthz": "GET", "/metrics": "GET", "/predict": "POST"}
+EXIT_HERE, EXIT_RELEASE = 2, 3
+"""Exit codes: it cannot start on this device as it is now; its release cannot be used."""
+
+
+class BadRelease(Exception):
+    """The release cannot be loaded, or gives other results than when it was built."""
 
 
 class DetectorService:
     """The detector with its counters; one inference at a time, for all callers."""
 
-    def __init__(self, detector: ObstacleDetector, stall_after_s: float | None = None) -> None:
+    def __init__(
+        self, detector: ObstacleDetector, stall_after_s: float | None = None, phase: SharedPhase | None = None
+    ) -> None:
         self._detector = detector
+        self._phase = phase
         self._lock = threading.Lock()
         self.health = Health(detector.bundle.release.id, stall_after_s)
         self.metrics = DeviceMetrics(detector.bundle.release, installed=detector.bundle.installed)
+        self._repeated = Repeated()
 
     def infer(self, image: Image) -> Detection:
         """Run the detector on one image and count the success or failure."""
         with self._lock:
-            start = time.perf_counter()
+            self.enter(Phase.INFERENCE)
+            self.health.begins()
+            start, cpu = time.perf_counter(), self._detector.cpu_seconds()
             try:
                 detection = self._detector.detect(image)
             except Exception as error:
                 self.fail("inference", error)
                 raise
+            finally:
+                self.enter(Phase.IDLE)
             seconds = time.perf_counter() - start
-            self.health.succeeded(seconds)
+            self.health.succeeded(seconds, self._detector.cpu_seconds() - cpu)
         self.metrics.observe(detection, seconds)
         return detection
 
     def fail(self, kind: str, error: Exception) -> None:
-        """Count and log a frame that failed; `kind` is camera or inference."""
-        self.health.failed(f"{kind}: {error}")
+        """Count a frame that failed, and log it unless the same was logged lately; `kind` is camera or inference."""
+        self.health.failed(kind, str(error))
         self.metrics.count_error(kind)
-        log("error", kind=kind, error=str(error))
+        self._repeated.log("error", kind=kind, error=str(error))
+
+    def enter(self, phase: Phase) -> None:
+        """Note what is done now, for the agent to know should this process crash."""
+        if self._phase:
+            self._phase.set(phase)
 
 
-def watch_camera(service: DetectorService, source: Source, rate_hz: float, stop: threading.Event) -> None:
-    """Feed frames of `source` to the detector, `rate_hz` a second, until `stop` is set."""
-    due = time.monotonic()
-    while not stop.wait(max(0.0, due - time.monotonic())):
-        due = max(due + 1 / rate_hz, time.monotonic())
-        try:
-            image = source.read()
-        except FrameError as error:
-            service.fail("camera", error)
-            continue
-        with suppress(Exception):  # counted and logged by infer; the camera goes on and the updater judges the counters
-            service.infer(image)
-    source.close()
-
-
-class Server(ThreadingHTTPServer):
-    """The HTTP server with the service and the tokens its handlers need."""
-
-    daemon_threads = True
+class Duty:
+    """What only the detector on duty does: it reads the camera and answers on the port."""
 
     def __init__(
-        self, address: tuple[str, int], service: DetectorService, token: str, metrics_token: str | None = None
+        self,
+        service: DetectorService,
+        source: str | None,
+        rate_hz: float,
+        listening: socket.socket | None,
+        tokens: tuple[str, str | None],
     ) -> None:
-        super().__init__(address, Handler)
-        self.service = service
-        self.token = token.encode()
-        self.metrics_token = metrics_token.encode() if metrics_token else None
+        self._service, self._source, self._rate_hz = service, source, rate_hz
+        self._listening, self._tokens = listening, tokens
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._server: Server | None = None
 
-    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
-        """Log a failed connection as one line."""
-        log("connection lost", client=str(client_address), error=repr(sys.exc_info()[1]))
+    def start(self) -> None:
+        """Take camera and port; nothing happens on duty. Without files or memory for the port, the camera is enough."""
+        with self._lock:
+            self._start()
 
-
-class Handler(BaseHTTPRequestHandler):
-    """Handles one connection."""
-
-    server: Server
-    protocol_version = "HTTP/1.1"
-    server_version = "sim2edge"
-    sys_version = ""
-    timeout = REQUEST_TIMEOUT_S
-    disable_nagle_algorithm = True
-    _body_was_read = False
-
-    def do_GET(self) -> None:
-        """Handle GET /healthz and /metrics."""
-        self._dispatch("GET")
-
-    def do_POST(self) -> None:
-        """Handle POST /predict."""
-        self._dispatch("POST")
-
-    def _dispatch(self, method: str) -> None:
-        self._body_was_read = False
-        path = self.path.partition("?")[0]
-        if not self._authorized(path):
-            self._refuse(HTTPStatus.UNAUTHORIZED, "a valid bearer token is needed")
-        elif path not in ROUTES:
-            self._refuse(HTTPStatus.NOT_FOUND, "no such path")
-        elif ROUTES[path] != method:
-            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} takes {ROUTES[path]}")
-        elif path == "/predict":
-            self._predict()
-        elif path == "/metrics":
-            body = self.server.service.metrics.render()
-            self._answer(HTTPStatus.OK, body, "text/plain; version=0.0.4; charset=utf-8")
-        else:
-            health = self.server.service.health.report()
-            self._answer_json(HTTPStatus.OK if health["healthy"] else HTTPStatus.SERVICE_UNAVAILABLE, health)
-
-    def _authorized(self, path: str) -> bool:
-        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        accepted = [self.server.token]
-        if path == "/metrics" and self.server.metrics_token:
-            accepted.append(self.server.metrics_token)
-        matches = [hmac.compare_digest(token.strip().encode(), each) for each in accepted]
-        return any(matches) and scheme.lower() == "bearer"
-
-    def _predict(self) -> None:
-        length = self._content_length()
-        if length is None:
-            self._refuse(HTTPStatus.LENGTH_REQUIRED, "Content-Length is missing")
+    def _start(self) -> None:
+        if self._threads:
             return
-        if length > MAX_BODY_BYTES:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES} bytes")
-            return
-        body = self.rfile.read(length)
-        self._body_was_read = True
+        self._stop.clear()
+        self._service.health.begin()
+        if self._source:
+            camera = (self._service, self._source, self._rate_hz, self._stop)
+            self._threads.append(threading.Thread(target=watch_camera, args=camera, daemon=True, name="camera"))
+        if self._listening:
+            try:
+                self._server = Server(self._listening, self._service, *self._tokens)
+            except OSError as error:
+                log("no port", error=str(error))
+            else:
+                serving = {"poll_interval": 0.05}
+                self._threads.append(threading.Thread(target=self._server.serve_forever, kwargs=serving, daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let go of camera and port; requests under way are answered."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        self._stop.set()
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+        deadline = time.monotonic() + SHUTDOWN_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._threads, self._server = [thread for thread in self._threads if thread.is_alive()], None
+        if not self._threads:  # else the camera does not let go: this detector is still on duty
+            self._service.health.pause()
+
+
+def watch_camera(service: DetectorService, name: str, rate_hz: float, stop: threading.Event) -> None:
+    """Feed frames of a source to the detector, `rate_hz` a second, until `stop` is set.
+
+    A camera that cannot be opened or gives no frame is no reason to end: it may come back.
+    """
+    while not stop.is_set():
+        service.enter(Phase.CAMERA)
         try:
-            image = decode_jpeg(body)
-        except BadInput as error:
-            self._refuse(HTTPStatus.BAD_REQUEST, str(error))
-            return
-        try:
-            detection = self.server.service.infer(image)
-        except Exception:  # counted and logged by infer
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "the inference failed")
-            return
-        self._answer_json(HTTPStatus.OK, {"release": self.server.service.health.release, **asdict(detection)})
-
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
-        self.close_connection = True
-        self._answer_json(status, {"error": message})
-        self._discard_body()
-
-    def _discard_body(self) -> None:
-        """Read the rest of the request: closing the socket earlier would reset the connection and lose the answer."""
-        left = 0 if self._body_was_read else min(self._content_length() or 0, MAX_DISCARDED_BYTES)
-        while left > 0 and (chunk := self.rfile.read(min(left, 1 << 16))):
-            left -= len(chunk)
-
-    def _content_length(self) -> int | None:
-        length = self.headers.get("Content-Length", "")
-        return int(length) if length.isdecimal() and len(length) < 20 else None
-
-    def _answer_json(self, status: HTTPStatus, content: object) -> None:
-        self._answer(status, json.dumps(content).encode() + b"\n", "application/json")
-
-    def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        if status == HTTPStatus.UNAUTHORIZED:
-            self.send_header("WWW-Authenticate", "Bearer")
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer malformed requests and unknown methods like every other error."""
-        self._body_was_read = True  # the headers may be missing
-        self._refuse(HTTPStatus(code), message or explain or HTTPStatus(code).phrase)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Log nothing: requests are counted in the metrics."""
+            source = open_source(name)
+        except (BadInput, OSError) as error:
+            service.enter(Phase.IDLE)
+            service.fail("camera", error)
+            stop.wait(REOPEN_S)
+            continue
+        due = time.monotonic()
+        while not stop.wait(max(0.0, due - time.monotonic())):
+            due = max(due + 1 / rate_hz, time.monotonic())
+            service.enter(Phase.CAMERA)
+            try:
+                image = source.read()
+            except FrameError as error:
+                service.fail("camera", error)
+                continue
+            finally:
+                service.enter(Phase.IDLE)
+            with suppress(Exception):  # counted and logged by infer; the agent judges the counters
+                service.infer(image)
+        source.close()
 
 
 def read_token(path: Path | None) -> str:
@@ -229,11 +200,6 @@ def write_atomically(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def log(event: str, **fields: object) -> None:
-    """Write one event as a line of JSON to standard error."""
-    print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)
-
-
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="sim2edge.edge.service", description="Run a release on this device.")
@@ -246,44 +212,124 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=10.0, help="frames a second taken from the source")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime")
     parser.add_argument("--ready-file", type=Path, help="file to write the port to once the service answers")
+    parser.add_argument("--listen-fd", type=int, help="inherited socket to answer on, instead of --host and --port")
+    parser.add_argument("--control-fd", type=int, help="inherited socket of the agent: wait for its word to go on duty")
+    parser.add_argument("--phase-fd", type=int, help="inherited memory for the agent to read what is done")
     return parser.parse_args(arguments)
 
 
-def serve(arguments: argparse.Namespace) -> None:
-    """Serve until SIGTERM or SIGINT.
+def load(arguments: argparse.Namespace, phase: SharedPhase | None) -> ObstacleDetector:
+    """Load the release and check it.
 
     Raises:
-        BadInput: the bundle, the token or the source cannot be used, or the port is taken.
+        BadInput: its files are damaged, or this device cannot run it now.
+        BadRelease: it cannot be loaded, or fails its self-test.
+    """
+    open_bundle(arguments.bundle)
+    if phase:
+        phase.set(Phase.LOAD)
+    try:
+        return ObstacleDetector(arguments.bundle, arguments.threads)
+    except Exception as error:  # whatever a runtime raises for a model that it cannot load
+        if is_shortage(error):
+            raise BadInput(f"the release cannot be loaded now: {error}") from error
+        raise BadRelease(str(error)) from error
+    finally:
+        if phase:
+            phase.set(Phase.IDLE)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Return whether an error comes from a device without memory, files or a disk that reads."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
+        causes.append(cause)
+    return any(isinstance(each, MemoryError | OSError) or "bad_alloc" in str(each) for each in causes)
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Serve until SIGTERM or SIGINT, or until the agent is gone.
+
+    Raises:
+        BadInput: the token or the source cannot be used, the port is taken, or the release is damaged.
+        BadRelease: the release cannot be used.
     """
     if arguments.rate <= 0:
         raise BadInput("--rate: has to be above 0")
-    token = read_token(arguments.token_file)
-    metrics_token = read_token(arguments.metrics_token_file) if arguments.metrics_token_file else None
-    detector = ObstacleDetector(arguments.bundle, arguments.threads)
-    source = open_source(arguments.source) if arguments.source else None
-    service = DetectorService(detector, stall_after_s=max(5.0, 10 / arguments.rate) if source else None)
-    try:
-        server = Server((arguments.host, arguments.port), service, token, metrics_token)
-    except (OSError, OverflowError) as error:
-        raise BadInput(f"{arguments.host}:{arguments.port}: {error}") from error
-    stop = threading.Event()
-    threads = [threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)]
-    if source:
-        camera = (service, source, arguments.rate, stop)
-        threads.append(threading.Thread(target=watch_camera, args=camera, daemon=True))
-    for thread in threads:
-        thread.start()
-    port = server.server_address[1]
-    log("serving", release=service.health.release, host=arguments.host, port=port)
-    if arguments.ready_file:
-        write_atomically(arguments.ready_file, f"{port}\n")
-    signal.sigwait(END_SIGNALS)
-    stop.set()
-    server.shutdown()
-    for thread in threads:
-        thread.join(SHUTDOWN_S)
-    server.server_close()
+    tokens = (
+        read_token(arguments.token_file),
+        read_token(arguments.metrics_token_file) if arguments.metrics_token_file else None,
+    )
+    phase = SharedPhase(arguments.phase_fd) if arguments.phase_fd is not None else None
+    detector = load(arguments, phase)
+    stall_after_s = max(5.0, 10 / arguments.rate) if arguments.source else None
+    service = DetectorService(detector, stall_after_s, phase)
+    if arguments.control_fd is None and arguments.source:
+        open_source(arguments.source).close()  # a mistyped camera is an error at once
+    with listen(arguments) as listening:
+        duty = Duty(service, arguments.source, arguments.rate, listening, tokens)
+        if arguments.control_fd is None:
+            duty.start()
+        else:
+            obey(arguments.control_fd, service, duty)
+        port = listening.getsockname()[1] if listening else None
+        log("serving", release=service.health.release, port=port, on_duty=arguments.control_fd is None)
+        if arguments.ready_file:
+            write_atomically(arguments.ready_file, f"{port}\n")
+        signal.sigwait(END_SIGNALS)
+        duty.stop()
     log("stopped", release=service.health.release)
+
+
+@contextmanager
+def listen(arguments: argparse.Namespace) -> Iterator[socket.socket | None]:
+    """Yield the socket to answer on: the agent's, or a new one; None: the agent has none.
+
+    Raises:
+        BadInput: the port is taken.
+    """
+    if arguments.listen_fd is not None:
+        with socket.socket(fileno=arguments.listen_fd) as given:
+            yield given
+    elif arguments.control_fd is not None:
+        yield None
+    else:
+        with open_port(arguments.host, arguments.port) as made:
+            yield made
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        BadInput: the port is taken, or not a port of this machine.
+    """
+    try:
+        return socket.create_server((host, port), backlog=64)
+    except (OSError, OverflowError) as error:
+        raise BadInput(f"{host}:{port}: {error}") from error
+
+
+def obey(descriptor: int, service: DetectorService, duty: Duty) -> None:
+    """Do in a thread what the agent says; end with it."""
+
+    def report(question: Mapping[str, Any]) -> Mapping[str, Any]:
+        service.health.crashing = bool(question.get("crashing", service.health.crashing))
+        return service.health.report()
+
+    def go(question: Mapping[str, Any]) -> Mapping[str, Any]:
+        duty.start()
+        return report(question)
+
+    def park(question: Mapping[str, Any]) -> Mapping[str, Any]:
+        duty.stop()
+        return report(question)
+
+    def work() -> None:
+        serve_line(descriptor, {"health": report, "go": go, "park": park})
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=work, daemon=True, name="control").start()
 
 
 @contextmanager
@@ -297,14 +343,16 @@ def signals_held() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the service and return the exit code: 0 after SIGTERM, 2 when it cannot start."""
+    """Run the service and return the exit code: 0 after SIGTERM, 2 or 3 when it cannot start."""
     parsed = parse_arguments(arguments)
     try:
         with signals_held():
             serve(parsed)
-    except BadInput as error:
+    except (BadInput, BadRelease, OSError, MemoryError) as error:
         log("cannot start", error=str(error))
-        return 2
+        if parsed.control_fd is not None:
+            say_last_words(parsed.control_fd, str(error))
+        return EXIT_RELEASE if isinstance(error, BadRelease) else EXIT_HERE
     return 0
 
 

@@ -1,127 +1,305 @@
-"""Manage the device's home folder: two slots, the state that names the one to run, and a link to it.
+"""Manage the device's home folder: two slots, each with its seal, and the state that names the one to run.
 
     slots = Slots(home)
-    slots.apply(lambda state: trial.begin(state, installed))
-    slots.folder(trial.boots(slots.state))
+    slots.verify("a")                       # empty: it holds what was signed; else what is wrong with it
+    slots.apply(lambda state: trial.accept(state, subject))
+    slots.fill("b", folder, seal)           # moves a release that was unpacked and checked into a slot
+    slots.check()                           # now and then: find and repair damage, look after the disk
 
-`state.json` is authoritative and replaced atomically; the link `current` follows it. A slot's content counts only if
-the state names it: the state drops the slot before it is written to, and names it again once all of it is on disk.
+The state is authoritative for what is wanted, the seals for what is there. A slot counts only if both agree.
 """
 
-import shutil
+import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from sim2edge.edge import trial
-from sim2edge.edge.bundle import open_bundle
-from sim2edge.edge.durable import flush_folder, point_link, write_durably
-from sim2edge.edge.trial import Installed, Slot, State
+from sim2edge.edge.bundle import Release
+from sim2edge.edge.disk import disk_fault, name_fault
+from sim2edge.edge.durable import flush_folder, make_folder, move_over, point_link, remove_any, write_durably
+from sim2edge.edge.rebuild import proven_marker, read_link, rebuild_state, seal_earlier_slots
+from sim2edge.edge.roots import Roots
+from sim2edge.edge.seal import check_seal
+from sim2edge.edge.state_file import StateFile
+from sim2edge.edge.trial import SLOTS, Slot, State
+from sim2edge.edge.verdict import Budgets
 from sim2edge.errors import BadInput
+
+FULL_CHECK_S = 600.0
+"""Seconds between two readings of every byte of a slot whose files look unchanged."""
 
 
 class Slots:
     """The slots and the state of one home folder; safe to share between threads."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(
+        self, home: Path, runtime: Callable[[], Path] | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Open the home; what cannot be written is a fault, no error.
+
+        Args:
+            home: the folder.
+            runtime: makes a folder in memory, for what cannot be written into the home.
+            clock: the time, Unix seconds.
+        """
         self.home = home
+        self.roots = Roots(home)
+        self.damaged: set[Slot] = set()
+        """Slots that were found damaged when they were to run: another one runs until they are fetched again."""
+        self._runtime = runtime
+        self._clock = clock
         self._lock = threading.RLock()
-        for folder in (home, self._slots, self.downloads):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._content = threading.Lock()
+        self._problems: dict[Slot, str] = {}
+        self._releases: dict[Slot, Release] = {}
+        self._looks: dict[Slot, tuple[object, float]] = {}
+        self._disk = ""
+        self._unsaved = False
+        self._store = StateFile(home)
+        self._keepers: list[Callable[[], object]] = [self.roots.keep, self._keep_state, self._link]
+        for folder in (home, self._slots, self.staging):
+            self._try(make_folder, folder)
         self.state = self._read()
-        self._link()
+        self._try(self._link)
+
+    # Where things are
 
     @property
     def _slots(self) -> Path:
         return self.home / "slots"
 
     @property
-    def _state_file(self) -> Path:
-        return self.home / "state.json"
-
-    @property
-    def downloads(self) -> Path:
-        """Folder of downloaded bundles."""
-        return self.home / "downloads"
+    def staging(self) -> Path:
+        """Folder of what is downloaded, unpacked and tried out before a slot is touched."""
+        return self.home / "staging"
 
     def folder(self, slot: Slot) -> Path:
         """Return the folder of a slot."""
         return self._slots / slot
+
+    def seal(self, slot: Slot) -> Path:
+        """Return the file with the signed metadata of a slot's release."""
+        return self._slots / f"{slot}.seal"
+
+    # What is known about them
+
+    def now(self) -> float:
+        """Return the time, Unix seconds."""
+        return self._clock()
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """What is wrong with this device, in words: `disk`, `slot a`, `slot b`."""
+        slots = {f"slot {slot}": problem for slot, problem in sorted(self._problems.items())}
+        return {**({"disk": self._disk} if self._disk else {}), **slots}
+
+    def budgets(self, slot: Slot) -> Budgets:
+        """Return what the release in a slot may use, as it declares; of a slot not verified yet, nothing is known."""
+        release = self._releases.get(slot)
+        return Budgets() if release is None else Budgets(memory_mb=release.memory_mb)
+
+    def verify(self, slot: Slot) -> str:
+        """Return what is wrong with a slot before it runs, and note it; empty: it holds what was signed.
+
+        Raises:
+            OSError: memory, processes or descriptors are short: nothing is known about the slot.
+        """
+        problem = self._examine(slot)
+        if problem:
+            self.damaged.add(slot)
+        return problem
+
+    def problems(self) -> Mapping[Slot, str]:
+        """Return what is wrong with each slot that is damaged, after another look at it."""
+        for slot in list(self._problems):
+            self._examine(slot)
+        return dict(self._problems)
+
+    def _examine(self, slot: Slot) -> str:
+        """Read every byte of a slot; a slot that is whole is no more damaged."""
+        with self._content:
+            installed = self.state.slots.get(slot)
+            if installed is None:
+                self._forget(slot)
+                return f"slot {slot} is empty"
+            look = self._look(slot)
+            try:
+                bundle = check_seal(self.seal(slot), self.folder(slot), installed, self.roots.chain())
+            except BadInput as error:
+                self._forget(slot)
+                self._problems[slot] = str(error)
+                return str(error)
+            self._forget(slot)
+            self._releases[slot] = bundle.release
+            self._looks[slot] = (look, time.monotonic())
+            return ""
+
+    def _forget(self, slot: Slot) -> None:
+        self.damaged.discard(slot)
+        for known in (self._problems, self._releases, self._looks):
+            known.pop(slot, None)
+
+    def _look(self, slot: Slot) -> object:
+        """Return what a change of a slot's files would change, without reading them."""
+        try:
+            paths = [self.seal(slot), *sorted(self.folder(slot).iterdir())]
+            return [(path.name, path.lstat().st_size, path.lstat().st_mtime_ns, path.lstat().st_ino) for path in paths]
+        except OSError as error:
+            return error.errno
+
+    # Changing them
 
     def apply(self, change: Callable[[State], State], must_last: bool = True) -> State:
         """Change the state, on disk first, then in memory.
 
         Args:
             change: a pure function of `trial`.
-            must_last: False if the change has to take effect even when the disk is full; a restart then loses it, which
-                is safe for the end of a trial: the trial is repeated.
+            must_last: False if the change has to take effect even when the disk takes nothing; a restart then loses
+                it, which is safe for the end of a trial: the trial is repeated.
 
         Raises:
             OSError: the state could not be written, and `must_last`.
         """
         with self._lock:
-            state = change(self.state)
-            if state == self.state:
+            before, state = self.state, change(self.state)
+            if state == before and not self._unsaved:
                 return state
             try:
-                write_durably(self._state_file, trial.to_json(state))
-            except OSError:
+                self._store.write(state)
+                self._unsaved = False
+            except OSError as error:
+                self._disk = name_fault(error)
                 if must_last:
                     raise
+                self._unsaved = True
             self.state = state
-            self._link()
+            self._try(self._mark_proven, before, state)
+            self._try(self._link)
             return state
 
-    def empty_free_slot(self) -> Path:
-        """Remove the content of the free slot, after dropping it from the state, and return its folder.
+    def _mark_proven(self, before: State, state: State) -> None:
+        """Note beside a slot that its release passed a trial: the state can be made from that when it is lost."""
+        for slot in SLOTS:
+            if slot in before.proven - state.proven:
+                remove_any(proven_marker(self._slots, slot))
+            elif slot in state.proven - before.proven:
+                write_durably(proven_marker(self._slots, slot), state.slots[slot].sha256.encode())
 
-        Returns:
-            The slot's folder, which does not exist.
+    def slot_to_fill(self) -> Slot:
+        """Return the slot that may be overwritten: a damaged or empty one, else the one that is not the good one.
+
+        The other one is read once more: the last release that is whole is never overwritten.
+
+        Raises:
+            OSError: memory, processes or descriptors are short.
         """
-        self.apply(trial.clear)
-        folder = self.folder(trial.free_slot(self.state))
-        if folder.exists():
-            shutil.rmtree(folder)
-            flush_folder(self._slots)
-        return folder
+        free = trial.free_slot(self.state)
+        broken = [slot for slot in SLOTS if self._examine(slot)]
+        return free if free in broken or not broken else broken[0]
 
-    def remove_downloads(self, keep: Path | None = None) -> None:
-        """Remove every download but one."""
-        for path in self.downloads.iterdir():
-            if path != keep:
-                path.unlink()
+    def fill(self, slot: Slot, folder: Path, seal: Path) -> None:
+        """Move a release that is complete on disk, and its seal, into a slot; a power cut leaves it damaged at worst.
+
+        Raises:
+            OSError: the disk takes nothing.
+        """
+        with self._content:
+            self._forget(slot)
+            for old in (self.seal(slot), self.folder(slot)):
+                remove_any(old)
+            flush_folder(self._slots)
+            move_over(seal, self.seal(slot))
+            folder.replace(self.folder(slot))
+            flush_folder(self._slots)
+            flush_folder(self.staging)
+
+    def drop(self, slot: Slot) -> None:
+        """Give up the release in a slot.
+
+        Raises:
+            OSError: the disk takes nothing.
+        """
+        self.apply(lambda state: trial.clear(state, slot))
+        with self._content:
+            self._forget(slot)
+            for old in (self.folder(slot), self.seal(slot)):
+                remove_any(old)
 
     def free_bytes(self) -> int:
-        """Return the free bytes, including the content of the free slot, which will be overwritten."""
-        taken = sum(file.stat().st_size for file in self.folder(trial.free_slot(self.state)).glob("*"))
-        return shutil.disk_usage(self.home).free + taken
+        """Return the free bytes of the disk."""
+        about = os.statvfs(self.home)
+        return about.f_bavail * about.f_frsize
+
+    def write_status(self, text: str) -> None:
+        """Write the local status, into memory if the home takes nothing.
+
+        Raises:
+            OSError: neither takes it.
+        """
+        try:
+            write_durably(self.home / "status.json", text.encode())
+        except OSError as error:
+            self._disk = name_fault(error)
+            if self._runtime is None:
+                raise
+            write_durably(self._runtime() / "status.json", text.encode())
+
+    # Looking after them
+
+    def keep(self, keeper: Callable[[], object]) -> None:
+        """Have a function called at each check; it may raise OSError."""
+        self._keepers.append(keeper)
+
+    def check(self) -> None:
+        """Find damage, repair what can be repaired without the server, and see whether the disk takes anything.
+
+        What is wrong with a slot that runs is only noted: the detector goes on from memory until it is fetched again.
+        """
+        self._disk = disk_fault(self.home)
+        for slot in self.state.slots:
+            look, when = self._looks.get(slot, (None, float("-inf")))
+            if look != self._look(slot) or time.monotonic() - when > FULL_CHECK_S:
+                with suppress(OSError):
+                    self._examine(slot)
+        for keeper in (*self._keepers, self._save):
+            self._try(keeper)
+
+    def _keep_state(self) -> None:
+        with self._lock:
+            self._store.keep()
+
+    def _save(self) -> None:
+        """Write a state that could not be written when it was made."""
+        if self._unsaved:
+            self.apply(lambda state: state)
+
+    def _try(self, action: Callable[..., object], *arguments: object) -> None:
+        try:
+            action(*arguments)
+        except OSError as error:
+            self._disk = name_fault(error)
 
     def _link(self) -> None:
         slot = trial.boots(self.state)
+        link = self.home / "current"
         if slot is None:
-            (self.home / "current").unlink(missing_ok=True)
-            return
-        try:
-            point_link(self.home / "current", f"slots/{slot}")
-        except OSError:  # the link is for operators only; the state is authoritative
-            return
+            remove_any(link)
+        else:
+            point_link(link, f"slots/{slot}")
 
     def _read(self) -> State:
-        try:
-            return trial.from_json(self._state_file.read_bytes())
-        except FileNotFoundError:
-            return State()
-        except ValueError:
-            return self._recover()
-
-    def _recover(self) -> State:
-        """Return a state for a damaged state file: keep running the slot that the link points at, its hash unknown."""
-        link = self.home / "current"
-        for slot in trial.SLOTS:
-            if link.is_symlink() and str(link.readlink()) == f"slots/{slot}":
-                try:
-                    release = open_bundle(self.folder(slot)).release.id
-                except BadInput:
-                    continue
-                return State(slots={slot: Installed(release, "")}, active=slot)
-        return State()
+        """Return the stored state; if it is lost, what the slots themselves tell."""
+        state = self._store.read()
+        if state is not None:
+            return state
+        state = self._store.read_earlier()
+        if state is not None:
+            self._try(seal_earlier_slots, self.home, state)
+        else:
+            state = rebuild_state(self._slots, read_link(self.home / "current"), self.roots.chain())
+        if state.slots:
+            self._try(self._store.write, state)
+        return state

@@ -1,0 +1,84 @@
+"""Make the state from what is in the slots, when both of its copies are lost, or an earlier agent left it.
+
+    state = rebuild_state(home / "slots", read_link(home / "current"), roots)
+
+A slot counts if its seal proves its content. It is good if a marker beside it says that this release passed its trial
+here; else it is put on trial. So no untested release is declared good, and the good one keeps its slot.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Targets
+
+from sim2edge.edge.bundle import parse_release
+from sim2edge.edge.durable import read_regular, write_durably
+from sim2edge.edge.seal import MAX_SEAL_BYTES, check_seal, make_seal, read_seal, release_text
+from sim2edge.edge.trial import SLOTS, Installed, Slot, State, Trial
+from sim2edge.errors import BadInput
+
+MAX_MARKER_BYTES = 128
+
+
+def proven_marker(slots: Path, slot: Slot) -> Path:
+    """Return the file with the SHA-256 of the bundle in a slot that passed its trial."""
+    return slots / f"{slot}.proven"
+
+
+def read_link(link: Path) -> Slot | None:
+    """Return the slot that the link `current` points at."""
+    return next((slot for slot in SLOTS if link.is_symlink() and str(link.readlink()) == f"slots/{slot}"), None)
+
+
+def rebuild_state(slots: Path, linked: Slot | None, roots: list[bytes]) -> State:
+    """Return the state that the slots themselves tell.
+
+    Args:
+        slots: the folder of the slots.
+        linked: the slot that was to run, preferred to the other one.
+        roots: the root metadata that this device trusts.
+
+    Raises:
+        OSError: memory or descriptors are short: nothing is known about the slots.
+    """
+    found: dict[Slot, Installed] = {}
+    proven: set[Slot] = set()
+    for slot in SLOTS:
+        try:
+            target = read_seal(slots / f"{slot}.seal", roots)
+            installed = Installed(parse_release(release_text(target).encode()).id, target.hashes["sha256"])
+            check_seal(slots / f"{slot}.seal", slots / slot, installed, roots)
+        except (BadInput, KeyError):
+            continue
+        found[slot] = installed
+        with suppress(OSError):
+            if (
+                read_regular(proven_marker(slots, slot), MAX_MARKER_BYTES).decode("ascii", "replace")
+                == installed.sha256
+            ):
+                proven.add(slot)
+    order = sorted(found, key=lambda slot: (slot not in proven, slot != linked, slot))
+    first = order[0] if order else None
+    if first is None or first in proven:
+        return State(slots=found, proven=frozenset(proven), active=first)
+    return State(slots=found, trial=Trial(first, number=1), trials=1)
+
+
+def seal_earlier_slots(home: Path, state: State) -> None:
+    """Write the seals of slots that an earlier agent filled, from the metadata that it trusted last.
+
+    A slot that is not named there stays without a seal, which counts as damage: it is fetched again.
+
+    Raises:
+        OSError: the disk takes nothing.
+    """
+    try:
+        data = read_regular(home / "metadata" / "targets.json", MAX_SEAL_BYTES)
+        targets = Metadata[Targets].from_bytes(data).signed.targets
+    except (OSError, RepositoryError, AttributeError, ValueError):
+        return
+    for slot, installed in state.slots.items():
+        for path, target in targets.items():
+            if target.hashes.get("sha256") == installed.sha256:
+                write_durably(home / "slots" / f"{slot}.seal", make_seal(data, path))

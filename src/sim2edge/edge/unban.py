@@ -1,0 +1,106 @@
+"""Lift bans at the device itself: leave a request, which the agent takes, or change the state if none runs.
+
+    unban(home, runtime, ["5f1e..."])       # the command line
+    take_requests(slots, runtime)           # the agent, several times a second
+
+A release is named by its id or by the first digits of the SHA-256 of its bundle.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sim2edge.edge import trial
+from sim2edge.edge.durable import read_regular, remove_any, write_durably
+from sim2edge.edge.events import log
+from sim2edge.edge.home import RuntimeFolder, is_locked
+from sim2edge.edge.slots import Slots
+from sim2edge.edge.state_file import StateFile
+from sim2edge.edge.trial import State
+from sim2edge.errors import BadInput, Unavailable
+
+REQUEST = "unban.json"
+MAX_REQUEST_BYTES = 64 * 1024
+PATIENCE_S = 10.0
+
+
+def held_releases(state: State) -> dict[str, str]:
+    """Return the release of each SHA-256 that is banned or at rest."""
+    held = [each.installed for each in state.bans] + [each.installed for each in state.rests]
+    return {each.sha256: each.release for each in held}
+
+
+def find_hashes(state: State, name: str | None) -> list[str]:
+    """Return the SHA-256 of the bundles that a name means, None: of all that are held back.
+
+    Raises:
+        BadInput: none of those is held back.
+    """
+    held = held_releases(state)
+    found = [sha256 for sha256, release in held.items() if name in (None, release) or sha256.startswith(str(name))]
+    if not found and name is not None:
+        known = ", ".join(sorted(f"{release} ({sha256[:12]})" for sha256, release in held.items())) or "none"
+        raise BadInput(f"release '{name}' is not held back on this device; those that are: {known}")
+    return found
+
+
+def unban(home: Path, name: str | None) -> list[str]:
+    """Have a device try releases again; return the SHA-256 of their bundles.
+
+    Args:
+        home: its folder.
+        name: release id, or first digits of the SHA-256; None: all.
+
+    Raises:
+        BadInput: no such release is held back, or no device has run there.
+        Unavailable: the agent runs, but does not take the request.
+    """
+    state = StateFile(home).read()
+    if state is None:
+        raise BadInput(f"{home}: no state of a device: none has run here")
+    hashes = find_hashes(state, name)
+    if not hashes:
+        return hashes
+    if not is_locked(home):
+        Slots(home).apply(lambda state: trial.unban(state, hashes))
+        return hashes
+    path = leave_request(home, RuntimeFolder(home), hashes)
+    deadline = time.monotonic() + PATIENCE_S
+    while path.exists():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{path}: the agent does not take the request")
+        time.sleep(0.05)
+    return hashes
+
+
+def leave_request(home: Path, runtime: RuntimeFolder, hashes: Sequence[str]) -> Path:
+    """Write a request for the agent; return its path, which vanishes when the agent has taken it."""
+    data = json.dumps({"unban": list(hashes)}).encode()
+    try:
+        write_durably(home / REQUEST, data)
+        return home / REQUEST
+    except OSError:
+        path = runtime.make() / REQUEST
+        write_durably(path, data)
+        return path
+
+
+def take_requests(slots: Slots, runtime: RuntimeFolder) -> bool:
+    """Do what was asked for; return whether there was anything."""
+    done = False
+    for path in [folder / REQUEST for folder in (slots.home, *runtime.existing())]:
+        if not path.exists():
+            continue
+        try:
+            hashes = [str(each) for each in json.loads(read_regular(path, MAX_REQUEST_BYTES))["unban"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            hashes = []
+        slots.apply(lambda state, hashes=hashes: trial.unban(state, hashes), must_last=False)  # type: ignore[misc]
+        try:
+            remove_any(path)
+        except OSError:
+            continue
+        log("unbanned", sha256=hashes)
+        done = True
+    return done

@@ -1,0 +1,77 @@
+"""How the end of a detector is explained, and how a hang is told from a process that may not run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sim2edge.edge.starvation import WorkClock, waited_s
+from sim2edge.edge.supervisor import explain
+from sim2edge.edge.verdict import Phase
+
+
+@pytest.mark.parametrize(
+    ("code", "phase", "own_fault"),
+    [
+        (3, Phase.LOAD, True),
+        (2, Phase.LOAD, False),
+        (0, Phase.INFERENCE, False),
+        (1, Phase.START, False),
+        (1, Phase.INFERENCE, True),
+        (-signal.SIGSEGV, Phase.INFERENCE, True),
+        (-signal.SIGSEGV, Phase.LOAD, True),
+        (-signal.SIGSEGV, Phase.CAMERA, False),
+        (-signal.SIGILL, Phase.LOAD, True),
+        (-signal.SIGKILL, Phase.INFERENCE, False),
+        (-signal.SIGTERM, Phase.LOAD, False),
+        (-99, Phase.IDLE, False),
+    ],
+)
+def test_only_what_the_release_does_is_its_fault(code, phase, own_fault):
+    ending = explain(code, phase)
+    assert ending.own_fault is own_fault
+    assert phase.name.lower() in ending.reason
+
+
+def test_its_own_words_are_the_reason():
+    assert explain(3, Phase.LOAD, "the self-check failed").reason == "the self-check failed"
+    assert explain(-signal.SIGSEGV, Phase.LOAD, "late").reason == "the detector ended by SIGSEGV, in load"
+
+
+@pytest.fixture
+def sleeper():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_time_of_a_process_that_waits_for_itself_counts(sleeper):
+    clock = WorkClock(sleeper.pid)
+    time.sleep(0.3)
+    clock.passed(0.3)
+    assert clock.passed(0.1) > 0.09
+
+
+def test_the_time_of_a_stopped_process_does_not_count(sleeper):
+    clock = WorkClock(sleeper.pid)
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    time.sleep(0.1)
+    assert clock.passed(5.0) == 0
+
+
+def test_the_time_without_a_processor_does_not_count(tmp_path, monkeypatch):
+    thread = tmp_path / "task" / "7"
+    thread.mkdir(parents=True)
+    (tmp_path / "stat").write_text("7 (x) y) R 1 2 3")
+    (thread / "schedstat").write_text("100 1000000000 3")
+    monkeypatch.setattr("sim2edge.edge.starvation.Path", lambda _: tmp_path)
+    clock = WorkClock(7)
+    (thread / "schedstat").write_text("100 4000000000 3")
+    assert clock.passed(5.0) == pytest.approx(2.0)
+    (thread / "schedstat").write_text("nonsense")
+    assert clock.passed(5.0) == 5.0
+    assert waited_s(tmp_path / "gone") == {}
