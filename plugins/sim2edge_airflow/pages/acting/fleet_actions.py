@@ -226,7 +226,7 @@ def describe_device(asker: Asker, given: Given) -> Offer:
     release = release_of(view, rollout_of(view, ring))
     return Offer(
         [
-            "On the host that keeps the role files, with the admin's keys: the first command writes the device's record, makes "
+            "On the host that keeps the role files, with the admin's keys: the first command makes its record, "
             f"its own S3 keys and key pair, and writes {device}.enrolment. The S3 keys can read updates and write the "
             "device's own status, and nothing else.",
             "Copy that file to the device, and delete it; no page shows or sends it.",
