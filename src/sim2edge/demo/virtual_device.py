@@ -15,7 +15,6 @@ import pyarrow.parquet as parquet
 from pydantic import ValidationError
 
 from sim2edge.bus import Bus
-from sim2edge.edge.identity import make_key
 from sim2edge.enrol.register import Records, change, enrol
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.fleet import Device
@@ -29,6 +28,8 @@ NOT_FOR_DEVICES = ("AWS_", "MLFLOW_", "SIM2EDGE_AIRFLOW_", "SIM2EDGE_KEYS", "SIM
 
 def enrol_virtual(bus: Bus, name: str, ring: str, home: Path) -> None:
     """Enrol a virtual device, whose home is on this machine, unless it is: so that its status is signed."""
+    from sim2edge.edge.identity import make_key
+
     public = make_key(home)
 
     def add(records: Records) -> Records:
