@@ -135,7 +135,10 @@ class Agent:
     def _before_start(self, place: Place) -> Path | None:
         """Verify the slot, and count a trial's start before it is made, so that a crash cannot undo the count."""
         if problem := self._slots.verify(place.slot):
-            self._say("damaged", place.installed, slot=place.slot, problem=problem)
+            self._message = "damaged"
+            about = asdict(place.installed)
+            if self._repeated.log("damaged", **about, slot=place.slot, problem=problem):  # not at each tick
+                self.wake.set()
             return None
         if place.trial is not None:
             now = self._slots.now()
