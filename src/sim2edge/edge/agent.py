@@ -249,6 +249,11 @@ class Agent:
             other_faults=self._slots.faults,
         )
 
+    def _own_faults(self) -> dict[str, str]:
+        """Return what is wrong with this program and with the clock, which no release is judged by."""
+        faults = {"agent": self._fault, "clock": self._slots.clock.fault}
+        return {what: words for what, words in faults.items() if words}
+
     def _say(self, what: str, about: Installed, **more: object) -> None:
         self._message = what
         log(what, release=about.release, sha256=about.sha256, **more)
@@ -326,7 +331,7 @@ class Agent:
             loading=self._detectors.loading,
             port=self._detectors.port,
             message=self._message,
-            faults={**self._slots.faults, **({"agent": self._fault} if self._fault else {})},
+            faults={**self._slots.faults, **self._own_faults()},
         )
 
     def _show_status(self) -> None:
