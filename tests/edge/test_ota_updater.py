@@ -173,7 +173,7 @@ def test_a_clock_that_is_400_days_ahead_refuses_what_is_valid_and_is_named_as_on
     ahead = server.clock.timestamp() + 400 * 86400
     device[1].clock = DeviceClock(device[1].home, lambda: ahead)
     server.publish("r2")
-    refused(device, rf"this device's clock \({day(ahead)}\) or the server is wrong: timestamp.json is expired")
+    refused(device, rf"this device's clock \({day(ahead)}\) or the server is wrong: .* is expired")
     device[1].clock = DeviceClock(device[1].home)
     device[0].update()
     assert runs(device[1]) == "r2"
