@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 from tuf.api import exceptions as tuf
-from tuf.api.metadata import Metadata, Targets
+from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
 from sim2edge.bus import Bus
@@ -28,6 +28,7 @@ from sim2edge.edge.bundle import check_requirements, parse_release
 from sim2edge.edge.clock import day
 from sim2edge.edge.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
 from sim2edge.edge.events import Repeated, log
+from sim2edge.edge.pi.self_update import find_agent
 from sim2edge.edge.runtime import available_runtimes
 from sim2edge.edge.seal import make_seal, read_seal, release_text
 from sim2edge.edge.slots import Slots
@@ -143,6 +144,8 @@ class OtaUpdater:
         self._repeated = Repeated()
         self.retry_after_s = 0.0
         """How long the server asked to be left alone, seconds."""
+        self.agent: TargetFile | None = None
+        """The agent that the ring names for this machine, as of the last check."""
         self.last_contact: float | None = None
         """When the server's metadata was last verified as authentic and current, monotonic seconds."""
 
@@ -190,6 +193,7 @@ class OtaUpdater:
             self.last_contact = time.monotonic()
             ring = self._read_ring(client, fetcher)
             target = client.get_targetinfo(ring.bundle)
+            self.agent = find_agent(client, self._ring_file[1])
         if target is None:
             raise BadInput(f"ring {self._ring}: its bundle {ring.bundle} is not among the targets")
         installed = Installed(ring.release, target.hashes["sha256"], ring.attempt)
