@@ -3,6 +3,7 @@
     sim2edge ota init               keys in SIM2EDGE_KEYS (if missing), the first root, empty metadata
     sim2edge ota refresh [--root]   renew what is past half of its lifetime; the DAG `refresh_fleet` runs it every hour
     sim2edge ota rotate-root [--replace timestamp-1a2b3c4d]...
+    sim2edge ota push-agent FILE --ring canary      devices of the ring update their agent
     sim2edge ota prune --dry-run    what no device needs any more; without --dry-run it is deleted
     sim2edge ota status             versions, expiries, keys, the release of each ring
 
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -27,6 +29,7 @@ from sim2edge.enrol.register import assignments, read_register
 from sim2edge.errors import BadInput, Forbidden, Unavailable
 from sim2edge.lines import join_lines
 from sim2edge.progress import emit, print_whole
+from sim2edge.push.agents import read_agent
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.metadata import METADATA, describe
@@ -74,6 +77,10 @@ def add_arguments(verbs: "Verbs") -> None:
     verb = verbs.add_parser("rotate-root", help="sign a new root, replacing the given keys")
     verb.add_argument("--replace", action="append", default=[], metavar="KEY", help="a key as `status` names it")
     verb.set_defaults(run=rotate_root)
+    verb = verbs.add_parser("push-agent", help="have the devices of a ring run an agent (`sim2edge device pack`)")
+    verb.add_argument("package", type=Path)
+    verb.add_argument("--ring", required=True)
+    verb.set_defaults(run=push_agent)
     verb = verbs.add_parser("prune", help="delete bundles and metadata that no device needs any more")
     verb.add_argument("--dry-run", action="store_true", help="delete nothing; print what would be deleted")
     verb.add_argument("--keep", type=int, default=5, metavar="N", help="keep the newest N releases (default 5)")
@@ -157,6 +164,13 @@ def _report(message: str, renewed: Sequence[str], roles: Mapping[str, Mapping[st
 def rotate_root(repository: Repository, arguments: argparse.Namespace) -> None:
     """Sign a new root and print its version."""
     print(f"root {repository.rotate_root(arguments.replace)}")
+
+
+def push_agent(repository: Repository, arguments: argparse.Namespace) -> None:
+    """Publish an agent to a ring."""
+    agent = read_agent(arguments.package)
+    done = "has" if repository.publish_agent(arguments.ring, agent) else "already has"
+    print(f"ring {arguments.ring} {done} agent {agent.version} for {agent.arch}")
 
 
 def prune_repository(repository: Repository, arguments: argparse.Namespace) -> None:
