@@ -145,7 +145,10 @@ class Agent:
     def _before_start(self, place: Place) -> Path | None:
         """Verify the slot, and count a trial's start before it is made, so that a crash cannot undo the count."""
         if problem := self._slots.verify(place.slot):
-            self._say("damaged", place.installed, slot=place.slot, problem=problem)
+            self._message = "damaged"
+            about = asdict(place.installed)
+            if self._repeated.log("damaged", **about, slot=place.slot, problem=problem):  # not at each tick
+                self.wake.set()
             return None
         if place.trial is not None:
             now = self._slots.now()
@@ -259,6 +262,11 @@ class Agent:
             other_faults=self._slots.faults,
         )
 
+    def _own_faults(self) -> dict[str, str]:
+        """Return what is wrong with this program and with the clock, which no release is judged by."""
+        faults = {"agent": self._fault, "clock": self._slots.clock.fault}
+        return {what: words for what, words in faults.items() if words}
+
     def _say(self, what: str, about: Installed, **more: object) -> None:
         self._message = what
         log(what, release=about.release, sha256=about.sha256, **more)
@@ -353,7 +361,7 @@ class Agent:
             loading=self._detectors.loading,
             port=self._detectors.port,
             message=self._message,
-            faults={**self._slots.faults, **({"agent": self._fault} if self._fault else {})},
+            faults={**self._slots.faults, **self._own_faults()},
         )
         return found | ({"agent": self._agents.status} if self._agents else {})
 

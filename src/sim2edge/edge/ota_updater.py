@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tuf.ngclient import Updater, UpdaterConfig
 from sim2edge.bus import Bus
 from sim2edge.edge import trial
 from sim2edge.edge.bundle import check_requirements, parse_release
+from sim2edge.edge.clock import day
 from sim2edge.edge.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
 from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.pi.self_update import find_agent
@@ -76,10 +78,11 @@ class Update:
 class DurableUpdater(Updater):
     """The TUF reference client, with metadata flushed to disk before it is trusted.
 
-    A disk that takes nothing does not keep it from checking: `problem` has the error.
+    A disk that takes nothing does not keep it from checking: `problem` has the error. Expiry is judged by the time
+    `now`, Unix seconds; None: by the system's clock.
     """
 
-    def __init__(self, home: Path, fetcher: BusFetcher, root: bytes) -> None:
+    def __init__(self, home: Path, fetcher: BusFetcher, root: bytes, now: float | None = None) -> None:
         self.problem: OSError | None = None
         self.raw: dict[str, bytes] = {}
         """The bytes of each role's metadata as seen last."""
@@ -89,6 +92,8 @@ class DurableUpdater(Updater):
         except OSError as error:
             self.problem = error
         super().__init__(str(folder), METADATA, str(home), TARGETS, fetcher, LIMITS, bootstrap=root)
+        if now is not None:
+            self._trusted_set.reference_time = datetime.fromtimestamp(now, UTC)
 
     def _load_local_metadata(self, rolename: str) -> bytes:
         self.raw[rolename] = read_regular(Path(self._dir, f"{rolename}.json"), MAX_METADATA_BYTES)
@@ -177,12 +182,13 @@ class OtaUpdater:
         return self._check()[0]
 
     def _check(self) -> tuple[Source, DurableUpdater]:
-        with tuf_errors():
+        now = self._slots.now()
+        with tuf_errors(now):
             roots = self._slots.roots.chain()
             if not roots:
                 raise BadInput(f"{self._slots.home}: there is no root to trust: give --root")
             fetcher = BusFetcher(self._bus)
-            client = DurableUpdater(self._slots.home, fetcher, roots[-1])
+            client = DurableUpdater(self._slots.home, fetcher, roots[-1], now)
             client.refresh()
             self.last_contact = time.monotonic()
             ring = self._read_ring(client, fetcher)
@@ -337,7 +343,7 @@ def parse_ring(data: bytes, ring: str) -> Ring:
 
 
 REFUSALS: tuple[tuple[type[Exception], str], ...] = (
-    (tuf.ExpiredMetadataError, "expired metadata, or this device's clock is wrong"),
+    (tuf.ExpiredMetadataError, "expired metadata: this device's clock ({today}) or the server is wrong"),
     (tuf.BadVersionNumberError, "metadata older than what this device has seen, or inconsistent"),
     (tuf.UnsignedMetadataError, "metadata not signed by the right keys"),
     (tuf.LengthOrHashMismatchError, "not what was signed"),
@@ -348,14 +354,19 @@ REFUSALS: tuple[tuple[type[Exception], str], ...] = (
 
 
 @contextmanager
-def tuf_errors() -> Iterator[None]:
-    """Map errors of the TUF client to BadInput (refused) or Unavailable (server not reached), each of one line."""
+def tuf_errors(now: float) -> Iterator[None]:
+    """Map errors of the TUF client to BadInput (refused) or Unavailable (server not reached), each of one line.
+
+    Args:
+        now: the time by which expiry is judged, Unix seconds.
+    """
     try:
         yield
     except (tuf.RepositoryError, tuf.DownloadError) as error:
         for kind, words in REFUSALS:
             if isinstance(error, kind):
-                raise BadInput(f"update refused: {words}: {' '.join(str(error).split())}") from error
+                what = words.format(today=day(now))
+                raise BadInput(f"update refused: {what}: {' '.join(str(error).split())}") from error
         raise Unavailable(f"update server: {' '.join(str(error).split())}") from error
 
 
