@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +150,9 @@ class OtaUpdater:
                 release now: try again later.
         """
         with disk_errors():
-            offer, client = self._check()
-            damaged = self._repair(offer, client)
+            client = self._contact()
+            damaged = self._repair(client)
+            offer = self._read_offer(client)
             state, now = self._slots.state, self._slots.now()
             step = trial.decide(state, offer.installed, now, damaged)
             if step is Step.HOLD:
@@ -171,25 +172,31 @@ class OtaUpdater:
             BadInput: the metadata is not authentic, not current, or names no such ring.
             Unavailable: the server was not reached.
         """
-        return self._check()[0]
+        return self._read_offer(self._contact())
 
-    def _check(self) -> tuple[Source, DurableUpdater]:
+    def _contact(self) -> DurableUpdater:
+        """Fetch the newest metadata and verify it."""
+        roots = self._slots.roots.chain()
+        if not roots:
+            raise BadInput(f"{self._slots.home}: there is no root to trust: give --root")
         with tuf_errors():
-            roots = self._slots.roots.chain()
-            if not roots:
-                raise BadInput(f"{self._slots.home}: there is no root to trust: give --root")
-            fetcher = BusFetcher(self._bus)
-            client = DurableUpdater(self._slots.home, fetcher, roots[-1])
+            client = DurableUpdater(self._slots.home, BusFetcher(self._bus), roots[-1])
             client.refresh()
-            self.last_contact = time.monotonic()
-            ring = self._read_ring(client, fetcher)
+        self.last_contact = time.monotonic()
+        with suppress(OSError):
+            self._slots.roots.keep()
+        return client
+
+    def _read_offer(self, client: DurableUpdater) -> Source:
+        with tuf_errors():
+            ring = self._read_ring(client)
             target = client.get_targetinfo(ring.bundle)
         if target is None:
             raise BadInput(f"ring {self._ring}: its bundle {ring.bundle} is not among the targets")
         installed = Installed(ring.release, target.hashes["sha256"], ring.attempt)
-        return Source(installed, target, make_seal(client.raw[Targets.type], target.path)), client
+        return Source(installed, target, make_seal(client.raw[Targets.type], target.path))
 
-    def _read_ring(self, client: Updater, fetcher: BusFetcher) -> Ring:
+    def _read_ring(self, client: Updater) -> Ring:
         name = f"rings/{self._ring}.json"
         target = client.get_targetinfo(name)
         if target is None:
@@ -198,7 +205,7 @@ class OtaUpdater:
             raise BadInput(f"{name}: {target.length} bytes, more than {MAX_RING_BYTES}")
         key = TARGETS + target.get_prefixed_paths()[0]
         if self._ring_file[0] != key:
-            data = fetcher.download_bytes(key, target.length)
+            data = BusFetcher(self._bus).download_bytes(key, target.length)
             target.verify_length_and_hashes(data)
             self._ring_file = key, data
         return parse_ring(self._ring_file[1], self._ring)
@@ -249,19 +256,17 @@ class OtaUpdater:
 
     # Repairing
 
-    def _repair(self, offer: Source, client: DurableUpdater) -> dict[Slot, str]:
+    def _repair(self, client: DurableUpdater) -> dict[Slot, str]:
         """Fetch what damaged slots should hold; return what is still wrong with each.
 
         Damage is no fault of the release: whether it is good, on trial or banned stays as it is.
         """
-        with suppress(OSError):
-            self._slots.roots.keep()
         for slot, problem in self._slots.problems().items():
             if time.monotonic() < self._repairing.get(slot, (0, 0.0))[1]:
                 continue
             installed = self._slots.state.slots[slot]
             try:
-                folder, seal = self._staging.complete(self._source(slot, offer, client), self._slots.free_bytes)
+                folder, seal = self._staging.complete(self._find_source(slot, client), self._slots.free_bytes)
                 self._slots.fill(slot, folder, seal)
                 log("repaired", slot=slot, release=installed.release, problem=problem)
             except BadInput as error:
@@ -287,23 +292,21 @@ class OtaUpdater:
         if others:
             self._slots.drop(slot)
 
-    def _source(self, slot: Slot, offer: Source, client: DurableUpdater) -> Source:
-        """Return where to fetch the release of a damaged slot: as offered, as its seal says, or as the server lists it.
+    def _find_source(self, slot: Slot, client: DurableUpdater) -> Source:
+        """Return where to fetch the release of a damaged slot: as the server lists it, or as its seal says.
 
         Raises:
             BadInput: nothing that is signed names it any more.
         """
-        installed = self._slots.state.slots[slot]
-        if offer.installed.sha256 == installed.sha256:
-            return replace(offer, installed=installed)
-        with suppress(BadInput, OSError):
-            target = read_seal(self._slots.seal(slot), self._slots.roots.chain())
-            if target.hashes.get("sha256") == installed.sha256:
-                return Source(installed, target, read_regular(self._slots.seal(slot), MAX_METADATA_BYTES))
-        raw = client.raw[Targets.type]
+        installed, raw = self._slots.state.slots[slot], client.raw[Targets.type]
         for path, target in Metadata[Targets].from_bytes(raw).signed.targets.items():
             if target.hashes.get("sha256") == installed.sha256:
                 return Source(installed, target, make_seal(raw, path))
+        seal = self._slots.seal(slot)
+        with suppress(BadInput, OSError):
+            target = read_seal(seal, self._slots.roots.chain())
+            if target.hashes.get("sha256") == installed.sha256:
+                return Source(installed, target, read_regular(seal, MAX_METADATA_BYTES))
         raise BadInput(f"release {installed.release}: the server does not list it any more")
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
@@ -112,7 +112,7 @@ class Repository:
             raise BadInput(f"{METADATA}/{name}: {error}") from error
         return check(kind, data, root)
 
-    def rings(self, targets: Targets) -> dict[str, dict[str, str]]:
+    def rings(self, targets: Targets) -> dict[str, dict[str, Any]]:
         """Return the content of `rings/<ring>.json` by ring."""
         found = {}
         for path, target in targets.targets.items():
@@ -198,10 +198,15 @@ class Repository:
         check_root(current.root.signed.expires, self.now(), self._root_margin)
         before = current.targets.signed
         targets = copy.deepcopy(before)
-        content = json.dumps({"release": bundle.release, "bundle": bundle.path}, sort_keys=True).encode()
-        rings = {**self.rings(before), ring: json.loads(content)}
         archive = TargetFile.from_file(bundle.path, str(bundle.file), ["sha256"])
         archive.unrecognized_fields["custom"] = {"release": bundle.about}
+        rings = self.rings(before)
+        pointed = {"release": bundle.release, "bundle": bundle.path}
+        was = rings.get(ring, {})
+        if was.get("bundle") == archive.path and before.targets.get(archive.path) == archive:
+            pointed = was | pointed  # the same release: it keeps the request for another attempt
+        content = json.dumps(pointed, sort_keys=True).encode()
+        rings[ring] = pointed
         taken = [name for name, each in rings.items() if name != ring and each["bundle"] == archive.path]
         if taken and before.targets[archive.path] != archive:
             raise BadInput(f"release {bundle.release}: ring {taken[0]} has other bytes under this id")
@@ -216,6 +221,29 @@ class Repository:
             self._bus.put(f"{TARGETS}/{target.get_prefixed_paths()[0]}", data)
         self._commit(current, targets)
         return True
+
+    def unban(self, ring: str) -> str:
+        """Have devices of a ring that banned its release try it again; return its id.
+
+        Raises:
+            BadInput: the ring has no release, or the repository or a key is missing.
+            Conflict: other pushers won every race.
+        """
+        return _try_again(lambda: self._unban(ring))
+
+    def _unban(self, ring: str) -> str:
+        current = self.current()
+        targets = copy.deepcopy(current.targets.signed)
+        pointed = self.rings(targets).get(ring)
+        if pointed is None:
+            raise BadInput(f"ring '{ring}' has no release")
+        pointed["attempt"] = max(int(self.now().timestamp()), int(pointed.get("attempt", 0)) + 1)
+        content = json.dumps(pointed, sort_keys=True).encode()
+        pointer = TargetFile.from_data(f"rings/{ring}.json", content, ["sha256"])
+        self._bus.put(f"{TARGETS}/{pointer.get_prefixed_paths()[0]}", content)
+        targets.targets[pointer.path] = pointer
+        self._commit(current, targets)
+        return str(pointed["release"])
 
     def _renew_what_is_due(self, current: Current) -> tuple[str, ...]:
         due = tuple(role for role in self.due(current) if role != "root")
