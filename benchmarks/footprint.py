@@ -14,6 +14,7 @@ import psutil
 from benchmarks.results import Result
 from benchmarks.service_process import running_service
 from benchmarks.workplace import Workplace
+from sim2edge.edge import preflight
 from sim2edge.edge.bundle import unpack_bundle
 from sim2edge.edge.footprint import measure_footprint
 
@@ -23,7 +24,7 @@ LONE_WORKER = ("episodes=2", "episode_seconds=3", "workers=1")
 
 
 def measure(place: Workplace) -> Iterator[Result]:
-    """Yield the time until the detector is ready, its service's memory, and a capture worker's peak memory."""
+    """Yield what the detector, its service, a pre-flight and a capture worker take."""
     bundle = unpack_bundle(place.fetch("export").path("bundle.tar"), place.new_folder("slot") / "a")
     ours, bare = [], []
     for _ in range(ROUNDS):
@@ -37,7 +38,18 @@ def measure(place: Workplace) -> Iterator[Result]:
     with running_service(bundle.folder) as process:
         memory = process.memory_mb
     yield Result("footprint.service_memory", memory, "MB", alone, peer_mb, note="resident, whole process with HTTP")
+    yield measure_preflight(bundle.folder)
     yield measure_capture(place)
+
+
+def measure_preflight(folder: Path) -> Result:
+    """Measure what it costs a device to try a release before it switches."""
+    figures = [preflight.check(folder, rate_hz=10).figures for _ in range(ROUNDS)]
+    seconds, memory = (median(each[name] for each in figures) for name in ("cpu_s", "memory_mb"))
+    note = (
+        f"processor time of a pre-flight, {figures[0]['detections']} detections, {memory:.0f} MB resident at its peak"
+    )
+    return Result("footprint.preflight", seconds, "s", note=note)
 
 
 def measure_bare(model: Path) -> Mapping[str, float]:

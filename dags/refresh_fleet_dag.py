@@ -1,9 +1,14 @@
 """
-### refresh_fleet: the update repository is kept from expiring
+### refresh_fleet: the update repository is kept from expiring, and the fleet is watched
 
 Devices refuse updates once the signed metadata of the update repository has expired. `refresh` signs the timestamp
 (valid for a day), the snapshot (7 days) and the targets (90 days) again at half of their lifetimes, with the keys and
-in the runtime of the stage `push`. *Skipped* means that there is no update repository: `sim2edge ota init` creates it.
+in the runtime of the stage `push`; it also signs the ring of each enrolled device. *Skipped* means that there is no
+update repository: `sim2edge ota init` creates it. `watch` looks whose the statuses of the enrolled devices are
+(docs/enrol.md), and alerts once of each device whose status is unsigned, forged, sent again, or comes from two devices.
+
+**When a device is doubtful**: look at it on the page *Devices*. Lost or stolen: `sim2edge device revoke`. A copied
+card, or a new card without the key: `sim2edge device enrol --replace`, with a name of its own for each device.
 
 **Starts** every hour. By hand: *Trigger*. It goes on during a hold. Do not pause it: after half a day no device takes
 an update.
@@ -25,12 +30,13 @@ from datetime import timedelta
 from airflow.sdk import CronTriggerTimetable, dag
 
 from sim2edge_airflow.operators.refresh_operator import RefreshOperator
+from sim2edge_airflow.operators.watch_operator import WatchOperator
 from sim2edge_airflow.run_settings import DEFAULT_ARGS
 
 
 @dag(
     dag_id="refresh_fleet",
-    description="Keeps the update repository from expiring",
+    description="Keeps the update repository from expiring, and watches the fleet",
     doc_md=__doc__,
     schedule=CronTriggerTimetable("17 * * * *", timezone="UTC"),
     catchup=False,
@@ -45,6 +51,11 @@ def refresh_fleet() -> None:
         execution_timeout=timedelta(minutes=10),
         priority_weight=1000,
         doc_md="Signs again what is past half of its lifetime; says when each role expires.",
+    )
+    WatchOperator(
+        task_id="watch",
+        execution_timeout=timedelta(minutes=10),
+        doc_md="Looks whose the statuses of the enrolled devices are; alerts of those that are not their own.",
     )
 
 

@@ -13,7 +13,7 @@ from sim2edge.edge.trial import Subject
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder
 from sim2edge.push.repository import Repository
-from sim2edge.push.run import read_bundle
+from sim2edge.push.run import pack, read_bundle
 
 
 class OtaServer:
@@ -33,11 +33,11 @@ class OtaServer:
         """What devices are provisioned with."""
         return self.keys.root_file.read_bytes()
 
-    def publish(self, release: str, ring: str = "canary", **fields: object) -> None:
+    def publish(self, release: str, ring: str = "canary", compressed: bool = False, **fields: object) -> None:
         """Make a release and point a ring at it; fields of its `release.json` may be replaced."""
         path = self.folder / f"{release}.tar"
         write_bundle(path, self._members(**{"release": release, **fields}))
-        self.repository.publish(ring, read_bundle(path))
+        self.repository.publish(ring, pack(path, self.folder) if compressed else read_bundle(path))
 
     def age(self, **time: float) -> None:
         """Let everything published from now on look as if it had been published long ago."""

@@ -24,7 +24,7 @@ from sim2edge.stages import kinds
 from sim2edge.tombstone import ErasedFile, Erasure, Event, erasure_key, parse_erasure
 
 WEIGHTS = ("model", "release")
-"""Kinds that hold no data of a batch but what was learned from it; `keep_models` keeps them."""
+"""Kinds that hold what was learned from a batch, and a few pictures for self-tests; `keep_models` keeps them."""
 POINTERS = ("rollout",)
 """Kinds that hold neither: a rollout names a release and its SHA-256."""
 BUNDLES = "ota/targets/releases"
@@ -102,7 +102,7 @@ def find_artifact(bus: Bus, reference: str, bundles: Sequence[str] = ()) -> Targ
     if bus.size(note_key(reference)) is not None:
         keys.append(note_key(reference))
     if manifest and manifest.kind == "release":
-        keys += [key for key in bundles if key.endswith(f".{manifest.id}.tar")]
+        keys += [key for key in bundles if key.endswith((f".{manifest.id}.tar", f".{manifest.id}.tar.zst"))]
     return Target(reference, sorted(keys), files_of(manifest) if manifest else {})
 
 

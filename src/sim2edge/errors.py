@@ -43,3 +43,8 @@ class Conflict(Exception):
 
 class Unavailable(Exception):
     """A service, such as the object store, cannot be reached; a later retry may succeed (exit code 75)."""
+
+    def __init__(self, line: str = "", retry_after_s: float = 0.0) -> None:
+        super().__init__(line)
+        self.retry_after_s = retry_after_s
+        """Seconds for which the service asked not to be called again; 0: it named none."""

@@ -16,6 +16,7 @@ from sim2edge.stages import get_stage, stage_names
 SOURCE = Path(sim2edge.__file__).parent
 SHARED = {
     "bus",
+    "compression",
     "cores",
     "episodes",
     "frames",

@@ -32,7 +32,7 @@ INBOX = {
 STARTED = ("ingest_batch", "annotate_batch", "data_cleaning", "train_model", "release_model")
 MADE_UP = {"reconcile": [f"{do}_{dag}" for dag in STARTED for do in ("find", "start")]}
 """What starts the DAGs whose events were dropped."""
-HOUSEKEEPING = {"retention": ["retire"], "refresh_fleet": ["refresh"]}
+HOUSEKEEPING = {"retention": ["retire"], "refresh_fleet": ["refresh", "watch"]}
 DECIDED = {"withdraw_batch": ["withdraw"], "erase_batch": ["erase"], "fleet_change": ["push"]}
 """What a person has decided about a batch or a release."""
 

@@ -103,10 +103,24 @@ BLOCKS: Mapping[tuple[str, str], How] = {
         },
         says="x86-64.yaml",
     ),
+    ("docs/device-profiles.md", "python -m sim2edge.edge.preflight /data/slots/b --rate 10"): By(
+        ("tests/edge/test_preflight.py",)
+    ),
     (
         "docs/device-profiles.md",
         "SIM2EDGE_CONF=. python -m sim2edge.export.measure_profile release raspberry-pi-4",
     ): Run(says="raspberry-pi-4.yaml"),
+    ("docs/enrol.md", "sim2edge device enrol --id pi-7 --ring canary --endpoint https://s3.example.org"): By(
+        ("tests/enrol/test_device_commands.py",)
+    ),
+    ("docs/enrol.md", "sim2edge device run --home /data --enrolment pi-7.enrolment --source 0"): By(
+        ("tests/edge/test_device.py",)
+    ),
+    ("docs/enrol.md", "sim2edge device keygen --home /data"): By(("tests/enrol/test_device_commands.py",)),
+    ("docs/enrol.md", "sim2edge device move pi-7 --ring stable"): By(("tests/enrol/test_device_commands.py",)),
+    ("docs/enrol.md", 'sim2edge device revoke pi-7 --reason "lost in the field"'): By(
+        ("tests/enrol/test_device_commands.py",)
+    ),
     ("docs/flywheel.md", "sim2edge lineage refs/rings/canary"): Run(
         {"episodes/lab-7/<id>": "refs/batches/demo-1"}, says="rollout/demo-1/"
     ),

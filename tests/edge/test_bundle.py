@@ -3,14 +3,17 @@
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sim2edge.compression import compress, content_size, open_content
 from sim2edge.edge import bundle as bundles
 from sim2edge.edge.bundle import check_requirements, open_bundle, parse_release, unpack_bundle, write_bundle
 from sim2edge.errors import BadInput
@@ -105,7 +108,8 @@ def test_rubbish_is_not_a_bundle(tmp_path_factory: pytest.TempPathFactory, data:
 def test_a_bundle_cut_short_is_refused(tmp_path: Path, members: Members) -> None:
     write_bundle(tmp_path / "whole.tar", members())
     whole = (tmp_path / "whole.tar").read_bytes()
-    for number, length in enumerate((0, 100, 512, len(whole) // 2, len(whole) - 10240)):
+    content = len(whole.rstrip(b"\0"))
+    for number, length in enumerate((0, 100, 512, content // 2, content - 512)):
         (tmp_path / "bundle.tar").write_bytes(whole[:length])
         with pytest.raises(BadInput):
             unpack_bundle(tmp_path / "bundle.tar", tmp_path / f"slot-{number}")
@@ -133,6 +137,82 @@ def test_too_many_files_are_refused(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle.tar", {f"file-{n}": b"" for n in range(33)})
     with pytest.raises(BadInput, match="more than 32 files"):
         unpack_bundle(tmp_path / "bundle.tar", tmp_path / "slot")
+
+
+@pytest.fixture
+def packed(tmp_path: Path, members: Members) -> bytes:
+    """A compressed bundle, which is `bundle.tar.zst` as well."""
+    write_bundle(tmp_path / "bundle.tar", members())
+    compress(tmp_path / "bundle.tar", tmp_path / "bundle.tar.zst")
+    return (tmp_path / "bundle.tar.zst").read_bytes()
+
+
+def test_a_compressed_bundle_comes_out_as_it_went_in(tmp_path: Path, members: Members, packed: bytes) -> None:
+    bundle = unpack_bundle(tmp_path / "bundle.tar.zst", tmp_path / "slot")
+    assert {path.name: path.read_bytes() for path in bundle.folder.iterdir()} == members()
+    assert len(packed) < (tmp_path / "bundle.tar").stat().st_size
+    assert content_size(tmp_path / "bundle.tar.zst") == (tmp_path / "bundle.tar").stat().st_size
+    assert content_size(tmp_path / "bundle.tar") == (tmp_path / "bundle.tar").stat().st_size
+
+
+def test_compression_gives_the_same_bytes_with_every_run_and_the_pinned_library(tmp_path: Path) -> None:
+    (tmp_path / "content").write_bytes(b"".join(b"%d\n" % (n * n) for n in range(20_000)))
+    compress(tmp_path / "content", tmp_path / "content.zst")
+    digest = hashlib.sha256((tmp_path / "content.zst").read_bytes()).hexdigest()
+    assert (
+        digest == "e3fe25b42c7f367c1f7b6ba9b9456da6bd3ee5c9edbfb5387f142f7626eba014"
+    ), "a device would ban and fetch by another hash"
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda packed: packed[:-20], "holds"),
+        (lambda packed: packed[: len(packed) // 2], "holds"),
+        (lambda packed: packed[:4], "not readable as Zstandard"),
+        (lambda packed: packed[:90] + bytes([packed[90] ^ 1]) + packed[91:], "not readable as Zstandard"),
+        (lambda packed: packed + b"more", "not readable as Zstandard|follows"),
+        (lambda packed: packed + zstandard.compress(b"\0" * 512), "holds|follows"),
+        (lambda packed: packed + zstandard.compress(b"\0" * 2**20), "holds|follows"),
+        (lambda packed: zstandard.ZstdCompressor(write_content_size=False).compress(b"x" * 99), "does not declare"),
+        (lambda packed: zstandard.compress(b"\0" * 2**29), "bundle.tar.zst: .*more than"),
+        (lambda packed: zstandard.compress(b"rubbish" * 200), "not a readable tar file"),
+    ],
+)
+def test_a_damaged_or_hostile_compressed_bundle_is_refused_in_one_line(
+    tmp_path: Path, packed: bytes, damage: Callable[[bytes], bytes], problem: str
+) -> None:
+    (tmp_path / "bundle.tar.zst").write_bytes(damage(packed))
+    with pytest.raises(BadInput, match=problem) as refusal:
+        unpack_bundle(tmp_path / "bundle.tar.zst", tmp_path / "slot")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_frame_that_declares_less_than_it_holds_stops_at_the_limit(tmp_path: Path, members: Members) -> None:
+    bomb = zstandard.compress(b"small") + zstandard.compress(b"\0" * 2**24)
+    (tmp_path / "bomb.zst").write_bytes(bomb)
+    with open_content(tmp_path / "bomb.zst", 2**20) as content, pytest.raises(BadInput, match="more than 1048576"):
+        all(iter(lambda: content.read(2**16), b""))
+
+
+def test_a_window_larger_than_a_device_spends_is_refused(tmp_path: Path) -> None:
+    content = os.urandom(9 * 2**20)
+    wide = zstandard.ZstdCompressionParameters(window_log=24, write_content_size=1)
+    (tmp_path / "wide.zst").write_bytes(zstandard.ZstdCompressor(compression_params=wide).compress(content))
+    with pytest.raises(BadInput, match="bytes of memory to unpack, more than 8388608"):
+        content_size(tmp_path / "wide.zst")
+    (tmp_path / "content").write_bytes(content)
+    narrow = zstandard.ZstdCompressionParameters(window_log=23, write_content_size=1)
+    (tmp_path / "narrow.zst").write_bytes(zstandard.ZstdCompressor(compression_params=narrow).compress(content))
+    assert content_size(tmp_path / "narrow.zst") == len(content)
+
+
+def test_what_follows_an_uncompressed_bundle_is_refused(tmp_path: Path, members: Members) -> None:
+    write_bundle(tmp_path / "bundle.tar", members())
+    for number, more in enumerate((b"x", b"\0" * 20_000 + b"x", b"\0" * 20_000)):
+        (tmp_path / "longer.tar").write_bytes((tmp_path / "bundle.tar").read_bytes() + more)
+        with pytest.raises(BadInput, match="something follows the content"):
+            unpack_bundle(tmp_path / "longer.tar", tmp_path / f"slot-{number}")
 
 
 def test_a_slot_in_use_is_left_alone(slot: Path) -> None:
@@ -178,6 +258,20 @@ def test_a_path_in_the_release_file_is_refused(members: Members) -> None:
     files = json.loads(members()["release.json"])["files"]
     with pytest.raises(BadInput, match="not a plain file name"):
         parse_release(members(files=files | {"../../evil": hashlib.sha256(b"").hexdigest()})["release.json"])
+
+
+@pytest.mark.parametrize("name", ["memory_mb", "cpu_ms_p95"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_a_budget_that_is_no_number_above_0_is_refused(members: Members, name: str, value: float) -> None:
+    requires = {"runtime": "onnxruntime", "memory_mb": 128, "cpu_ms_p95": 80, name: value}
+    with pytest.raises(BadInput, match=rf"requires\.{name}: .* is not a number above 0"):
+        parse_release(members(requires=requires)["release.json"])
+
+
+def test_releases_of_older_exports_state_no_processor_time(members: Members) -> None:
+    older = parse_release(members(requires={"runtime": "onnxruntime", "memory_mb": 128})["release.json"])
+    assert older.cpu_ms_p95 is None
+    assert parse_release(members()["release.json"]).cpu_ms_p95 == 80
 
 
 def test_what_a_device_lacks_is_named(members: Members) -> None:

@@ -1,13 +1,14 @@
 """The detector: from a camera image to named obstacles in its pixels, and bundles it refuses to run."""
 
-import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_release import change, make_signature, reseal
 
 from sim2edge.edge.bundle import unpack_bundle, write_bundle
 from sim2edge.edge.obstacle_detector import ObstacleDetector, Preprocessor, check_picture, name_detections
@@ -24,14 +25,8 @@ def image_of(height: int, width: int, bgr: tuple[int, int, int] = (255, 255, 255
 
 def install(folder: Path, files: dict[str, bytes]) -> Path:
     """Write `files` as a bundle whose hashes are right, and unpack it."""
-    release = json.loads(files["release.json"])
-    release["files"] = {name: hashlib.sha256(files[name]).hexdigest() for name in files if name != "release.json"}
-    write_bundle(folder / "changed.tar", files | {"release.json": json.dumps(release).encode()})
+    write_bundle(folder / "changed.tar", reseal(files))
     return unpack_bundle(folder / "changed.tar", folder / "changed").folder
-
-
-def change(files: dict[str, bytes], name: str, **fields: object) -> dict[str, bytes]:
-    return files | {name: json.dumps(json.loads(files[name]) | fields).encode()}
 
 
 def test_an_image_gives_a_floor_and_obstacles_in_its_pixels(slot: Path) -> None:
@@ -51,7 +46,11 @@ def test_a_class_that_is_not_announced_is_not_reported(
     tmp_path: Path, members: Members, left_off: str, reported: list[str]
 ) -> None:
     kept = {index: name for index, name in enumerate(perception.CLASSES) if name != left_off}
-    files = change(members(), "signature.json", postprocess=perception.signature(32, 32) | {"announced": list(kept)})
+    self_test = make_signature()["self_test"]
+    for picture in self_test["pictures"]:
+        picture["obstacles"] = [each for each in picture["obstacles"] if each["label"] in reported]
+    postprocess = perception.signature(32, 32) | {"announced": list(kept)}
+    files = change(members(), "signature.json", postprocess=postprocess, self_test=self_test)
     detector = ObstacleDetector(install(tmp_path, change(files, "classes.json", classes=list(kept.values()))))
     assert [obstacle.label for obstacle in detector.detect(image_of(320, 640)).obstacles] == reported
 
@@ -95,11 +94,17 @@ def test_what_is_no_image_is_refused(image: np.ndarray) -> None:
             "the self-check failed: floor",
         ),
         ("signature.json", {"postprocess": {"grids": [[1, 1]]}}, "the self-check failed"),
-        ("signature.json", {"postprocess": None}, "the self-check failed"),
-        ("classes.json", {"classes": []}, "the self-check failed"),
+        ("signature.json", {"postprocess": None}, "wrong type"),
+        ("classes.json", {"classes": []}, "classes: 0 names; the model's outputs have 9"),
         ("classes.json", {"floors": None}, "wrong type"),
-        ("signature.json", {"postprocess": perception.signature(32, 32) | {"announced": [0, 2]}}, "wrong type"),
+        (
+            "signature.json",
+            {"postprocess": perception.signature(32, 32) | {"announced": [0, 2]}},
+            "9 names; the model's .* 2",
+        ),
         ("signature.json", {"postprocess": {"announced": ["box"] * len(perception.CLASSES)}}, "are not all indices"),
+        ("signature.json", {"postprocess": {"announced": [0, 0]}}, "are not all indices"),
+        ("signature.json", {"postprocess": {"announced": [0, 9]}}, "are not all indices"),
     ],
 )
 def test_a_bundle_whose_parts_do_not_fit_is_refused(
@@ -115,6 +120,25 @@ def test_a_signature_without_a_self_check_is_refused(tmp_path: Path, members: Me
     del signature["self_check"]
     with pytest.raises(BadInput, match="self_check"):
         ObstacleDetector(install(tmp_path, files | {"signature.json": json.dumps(signature).encode()}))
+
+
+@pytest.mark.parametrize("tolerance", [math.nan, math.inf, -0.1, 0, 0.4, 1e9])
+def test_a_self_check_that_accepts_anything_or_nothing_is_refused(
+    tmp_path: Path, members: Members, tolerance: float
+) -> None:
+    check = {"floor": [0.5, 0.0, -0.5, -1.0, -1.5], "tolerance": tolerance}
+    with pytest.raises(BadInput, match=r"self_check\.tolerance: .*(not a number above 0|accept anything)"):
+        ObstacleDetector(install(tmp_path, change(members(), "signature.json", self_check=check)))
+
+
+def test_a_release_of_an_older_export_has_no_self_test_and_loads(tmp_path: Path, members: Members) -> None:
+    files = members()
+    signature = json.loads(files["signature.json"])
+    del signature["self_test"]
+    older = {name: data for name, data in files.items() if not name.endswith(".jpg")}
+    detector = ObstacleDetector(install(tmp_path, older | {"signature.json": json.dumps(signature).encode()}))
+    assert detector.self_test is None
+    assert len(detector.pictures()) == 1
 
 
 def test_the_detector_adds_little_to_the_interpreter(slot: Path, capsys: pytest.CaptureFixture[str]) -> None:

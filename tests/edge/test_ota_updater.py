@@ -9,6 +9,7 @@ import pytest
 from obstore.store import MemoryStore
 from ota_server import OtaServer, accept, reject
 from power_cut import PowerCut
+from tiny_release import make_members
 
 from sim2edge.bus import Bus
 from sim2edge.edge import bundle, durable, ota_updater, roots, slots, staging, state_file, trial
@@ -62,6 +63,13 @@ def test_a_new_device_installs_the_release_of_its_ring(server, tmp_path):
     assert runs(device_slots) == "r1"
     assert device_slots.state.trial.slot == "a"
     assert list(device_slots.staging.iterdir()) == []
+
+
+def test_a_compressed_release_follows_one_that_is_not(server, device):
+    updater, device_slots = device
+    server.publish("r2", compressed=True)
+    assert updater.update().step is Step.INSTALL
+    assert runs(device_slots) == "r2"
 
 
 def test_a_release_that_runs_already_is_not_fetched_again(device):
@@ -240,7 +248,9 @@ def test_a_bundle_beyond_all_measure_is_not_downloaded(server, device, monkeypat
 
 
 def test_a_signed_bundle_that_is_broken_is_tried_once(server, device):
-    server.publish("r2", files={"model.onnx": "0" * 64, "signature.json": "0" * 64, "classes.json": "0" * 64})
+    files = dict.fromkeys(make_members(), "0" * 64)
+    del files["release.json"]
+    server.publish("r2", files=files)
     refused(device, "its SHA-256 is not the one in release.json")
     assert device[0].update().step is Step.HOLD
 

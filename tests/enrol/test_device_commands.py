@@ -168,7 +168,13 @@ def test_where_another_server_has_the_keys_they_are_given_and_their_end_is_expla
     assert "aws iam delete-access-key --user-name device-pi-7" in capsys.readouterr().out
 
 
-def test_without_the_signing_keys_the_ring_is_signed_later(admin, monkeypatch, capsys):
+def test_without_the_signing_keys_the_ring_is_signed_by_the_next_refresh(admin, monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("SIM2EDGE_KEYS")
     assert run("enrol", "--id", "pi-7") == 0
     assert "signed by the next `sim2edge ota refresh`" in capsys.readouterr().out
+    monkeypatch.setenv("SIM2EDGE_KEYS", str(tmp_path / "keys"))
+    assert cli.main(["ota", "refresh"]) == 0
+    assert signed_rings(admin) == {"pi-7": "canary"}
+    assert "rings of devices" in capsys.readouterr().out
+    assert cli.main(["ota", "refresh"]) == 0
+    assert "rings of devices" not in capsys.readouterr().out

@@ -11,9 +11,9 @@ from sim2edge.stage import Job, Outcome
 
 pytestmark = pytest.mark.slow
 
-VERSION = 3
+VERSION = 4
 GOLDEN = {
-    "MODEL_CARD.md": "e937f06d8dc8f8b3",
+    "MODEL_CARD.md": "f58bb75856513e3b",
     "classes.json": "fa45e58019b690e2",
     "export_report.json": "4b2f14a178feea0c",
     "model.float16.tflite": "cfb2c2ae37bf782d",
@@ -22,7 +22,11 @@ GOLDEN = {
     "model.onnx": "b5c5c1ce112b695e",
     "model.tflite": "264713c2c95e02e8",
     "model.torchscript": "cd518e3b4f01b7a8",
-    "signature.json": "b7b1bc9b28f7deab",
+    "self-test-1.jpg": "ab7219abd73167df",
+    "self-test-2.jpg": "188745286fb35673",
+    "self-test-3.jpg": "3733b2022c27d963",
+    "self-test-4.jpg": "ec56d659d97fcc7c",
+    "signature.json": "354c851b10d54453",
 }
 CONFIG = ("config.yaml", "release.json")
 """Members that hold the config, which is part of the id by itself."""

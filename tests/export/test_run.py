@@ -25,8 +25,9 @@ from sim2edge.export.judged import keep_boxes
 from sim2edge.export.latency import measure_latency
 from sim2edge.export.model_card import write_card
 from sim2edge.export.parity import Distance, Quality
-from sim2edge.export.release_bundle import ReleaseFacts, assemble
+from sim2edge.export.release_bundle import Checks, ReleaseFacts, assemble
 from sim2edge.export.run import check_memory, collect_facts, read_json, read_table, run
+from sim2edge.export.self_test_pictures import choose_pictures, read_pictures
 from sim2edge.export.variants import run_all
 from sim2edge.recipes import perception
 from sim2edge.recipes.perception_frames import read_frames
@@ -177,14 +178,15 @@ def test_what_was_not_judged_is_not_announced(released: Released, tmp_path: Path
     assert len(keep_boxes(test, facts.announced).boxes) == 0
     variant = choose_variant(facts)
     about = read_json(job.input("dataset"), "dataset.json")
-    card = write_card(facts, variant, Target("pi", {"onnx": 1.5}, "by hand"), variant.quality, about, 48, 128)
+    card = write_card(facts, variant, Target("pi", {"onnx": 1.5}, "by hand"), variant.quality, about, 48, 128, 80.0)
     assert "| cable |" not in card
     assert "Obstacles: cylinder, chair, table, plant, person, shoe, door_frame." in card
     assert "Not judged for want of test examples, hence not reported: cable, box." in card
     assert "Floors: wood, tile, concrete, rug. " in card
     assert "Floors not judged, hence reported as unknown: carpet." in card
     assert "Latency of one detection: 1.5 ms on pi. Measured: by hand." in card
-    write_bundle(tmp_path / "bundle.tar", assemble(facts, model, {}, card))
+    pictures = read_pictures(job.input("dataset").path("test.parquet"), choose_pictures(test))
+    write_bundle(tmp_path / "bundle.tar", assemble(facts, model, {}, card, Checks(80.0, pictures)))
     bundle = unpack_bundle(tmp_path / "bundle.tar", tmp_path / "slot")
     assert bundle.read_json("classes.json") == {
         "classes": ["cylinder", "chair", "table", "plant", "person", "shoe", "door_frame"],

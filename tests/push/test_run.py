@@ -4,9 +4,11 @@ import hashlib
 import io
 import json
 import tarfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import zstandard
 
 from sim2edge import cli, runner
 from sim2edge import plan as plans
@@ -16,7 +18,10 @@ from sim2edge.errors import BadInput
 from sim2edge.manifest import Cost, Manifest
 from sim2edge.progress import JsonProgress
 from sim2edge.push import commands
-from sim2edge.push.repository import Repository
+from sim2edge.push.config import PushConfig
+from sim2edge.push.keys import KeyFolder, keys_folder
+from sim2edge.push.repository import BundleTarget, Repository, point
+from sim2edge.push.run import read_bundle
 from sim2edge.tombstone import Event
 from sim2edge.withdraw_commands import look
 from sim2edge.withdrawal import record
@@ -84,11 +89,27 @@ def test_a_rollout_says_what_went_where(bus, tmp_path, ota):
     content = make_tar()
     manifest = push(bus, put_release(bus, tmp_path, 1, content))
     rollout = json.loads(bus.fetch(manifest, tmp_path / "rollout").path("rollout.json").read_bytes())
-    sha256 = hashlib.sha256(content).hexdigest()
-    described = {"path": "releases/r1.tar", "bytes": len(content), "sha256": sha256}
+    described = rollout["bundle"]
     assert rollout == {"ring": "canary", "release": "r1", "bundle": described}
     assert bus.read_ref("refs/rings/canary").target == manifest.reference
-    assert bus.get(f"ota/targets/releases/{sha256}.r1.tar") == content
+    published = bus.get(f"ota/targets/releases/{described['sha256']}.r1.tar.zst")
+    assert hashlib.sha256(published).hexdigest() == described["sha256"]
+    assert (described["path"], described["bytes"]) == ("releases/r1.tar.zst", len(published))
+    assert len(published) < len(content) / 10
+    assert zstandard.decompress(published) == content
+
+
+def test_a_bundle_published_before_they_were_compressed_makes_way_for_the_same_one_compressed(bus, tmp_path, ota):
+    old = tmp_path / "old.tar"
+    old.write_bytes(make_tar())
+    keys = KeyFolder(keys_folder())
+    Repository(bus, keys, PushConfig()).publish("canary", read_bundle(old))
+    reference = put_release(bus, tmp_path, 1, make_tar())
+    push(bus, reference, "ring=stable")
+    push(bus, reference)
+    targets = Repository(bus, keys, PushConfig()).current().targets.signed.targets
+    assert {*targets} == {"rings/canary.json", "rings/stable.json", "releases/r1.tar.zst"}
+    assert targets["releases/r1.tar.zst"].unrecognized_fields["custom"]["unpacked"] == old.stat().st_size
 
 
 def test_pushing_again_is_a_hit_and_changes_nothing(bus, tmp_path, ota):
@@ -107,6 +128,39 @@ def test_pushing_an_older_release_rolls_the_ring_back(bus, tmp_path, ota, capsys
     push(bus, references[0])
     assert status(ota, capsys)["rings"] == {"canary": "r1"}
     assert bus.read_ref("refs/rings/canary").target == first.reference
+
+
+def rings(bus) -> dict:
+    """The content of the rings' files."""
+    repository = Repository(bus, KeyFolder(keys_folder()), PushConfig())
+    return repository.rings(repository.current().targets.signed)
+
+
+def test_a_rollout_says_over_how_long_devices_take_it(bus, tmp_path, ota):
+    one, two = (put_release(bus, tmp_path, number, make_tar(f"r{number}")) for number in (1, 2))
+    before = datetime.now(UTC).timestamp() - 1
+    push(bus, one, "window_s=300")
+    first = rings(bus)["canary"]
+    assert (first["release"], first["window_s"]) == ("r1", 300)
+    assert before <= first["start"] <= datetime.now(UTC).timestamp()
+    push(bus, two, "window_s=0")
+    assert rings(bus)["canary"] == {"release": "r2", "bundle": "releases/r2.tar.zst"}
+
+
+def test_pushing_again_leaves_the_start_of_a_rollout_and_a_new_window_begins_anew():
+    bundle = BundleTarget("r1", Path("unused"), "", unpacked=1)
+    start = datetime(2026, 11, 30, tzinfo=UTC)
+    first = point({"attempt": 5}, bundle, 600, start)
+    assert first == {
+        "release": "r1",
+        "bundle": "releases/r1.tar.zst",
+        "window_s": 600,
+        "start": int(start.timestamp()),
+        "attempt": 5,
+    }
+    assert point(first, bundle, 600, start + timedelta(minutes=5)) == first
+    assert point(first, bundle, 60, start + timedelta(minutes=5))["start"] == first["start"] + 300
+    assert point(first, bundle, 0, start) == {"release": "r1", "bundle": "releases/r1.tar.zst", "attempt": 5}
 
 
 def test_rings_have_rollouts_of_their_own_and_lifetimes_do_not_change_them(bus, tmp_path, ota):
@@ -221,9 +275,9 @@ def test_a_batch_that_is_withdrawn_during_the_publication_fails_the_run_and_is_s
     reference = put_release(bus, tmp_path, 1, make_tar())
     publish = Repository.publish
 
-    def publish_and_see_it_withdrawn(self, ring, bundle):
+    def publish_and_see_it_withdrawn(self, *published):
         withdraw(bus, "demo-1")
-        return publish(self, ring, bundle)
+        return publish(self, *published)
 
     monkeypatch.setattr(Repository, "publish", publish_and_see_it_withdrawn)
     with pytest.raises(BadInput, match="has withdrawn batch 'demo-1'"):

@@ -1,25 +1,28 @@
-"""Write and unpack `bundle.tar`, the one file a device installs: reproducible bytes, unpacked as untrusted input.
+"""Write and unpack bundles, the one file a device installs: reproducible bytes, unpacked as untrusted input.
 
     write_bundle(Path("bundle.tar"), {"release.json": ..., "model.tflite": ...})
     bundle = unpack_bundle(Path("bundle.tar"), slot)    # checks names, sizes, hashes and requirements
     bundle = open_bundle(slot)                          # checks the files of an installed bundle again
 
-The layout is flat. `release.json` names every other member with its SHA-256.
+The layout is flat. `release.json` names every other member with its SHA-256. A bundle is unpacked while it is read,
+compressed (`compression.py`) or not.
 """
 
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import tarfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import psutil
 
+from sim2edge.compression import Content, open_content
 from sim2edge.edge.runtime import RUNTIME_OF_SUFFIX, available_runtimes
 from sim2edge.errors import BadInput
 
@@ -31,6 +34,8 @@ MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_MEMBERS = 32
 MAX_BYTES = 256 * 2**20
 """Larger than any model meant for a Pi, small enough for its SD card."""
+MAX_TAR_BYTES = MAX_BYTES + 2**20
+"""Content, tar headers and padding."""
 
 CHUNK = 1 << 20
 
@@ -46,10 +51,12 @@ class Release:
     """Name of every other member to its SHA-256."""
     runtime: str
     memory_mb: float
-    """Memory the detector process needs."""
+    """Budget: memory of the detector's process, MiB."""
     trained: str
     """When the model was trained, ISO 8601; empty in newer releases, whose id must not depend on a clock."""
     lineage: Mapping[str, str]
+    cpu_ms_p95: float | None = None
+    """Budget: 95th percentile of the processor time of a detection, ms; None: of export before version 4."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +95,33 @@ def write_bundle(path: Path, files: Mapping[str, bytes]) -> None:
             tar.addfile(member, io.BytesIO(files[name]))
 
 
-def unpack_bundle(tar_path: Path, folder: Path) -> Bundle:
-    """Unpack a bundle into a new or empty folder, flush it to disk and check it.
+def unpack_bundle(path: Path, folder: Path) -> Bundle:
+    """Unpack a bundle, compressed or not, into a new or empty folder, flush it to disk and check it.
 
     Raises:
-        BadInput: the tar is damaged or hostile, a file does not match `release.json`, or this device cannot run it.
+        BadInput: it is damaged or hostile, a file does not match `release.json`, or this device cannot run it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise BadInput(f"{folder}: has to be empty to unpack a bundle into it")
     try:
-        with tarfile.open(tar_path, "r:") as tar:
-            for member in _checked_members(tar):
-                _extract(tar, member, folder / member.name)
+        with open_content(path, MAX_TAR_BYTES) as content:
+            _unpack(content, path.name, folder)
     except (tarfile.TarError, EOFError, ValueError) as error:
-        raise BadInput(f"{tar_path.name}: not a readable tar file: {error}") from error
+        raise BadInput(f"{path.name}: not a readable tar file: {error}") from error
     _flush_folder(folder)
     return open_bundle(folder)
+
+
+def _unpack(content: Content, name: str, folder: Path) -> None:
+    """Unpack a tar as it is read: its members, then only the zeros that pad it."""
+    with tarfile.open(fileobj=cast(IO[bytes], content), mode="r|") as tar:
+        for member in _checked_members(tar):
+            _extract(tar, member, folder / member.name)
+        padding = tar.fileobj.read(tarfile.RECORDSIZE) if tar.fileobj else b""
+    if padding.strip(b"\0"):
+        raise BadInput(f"{name}: something follows the content")
+    content.check_end()
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -151,7 +168,8 @@ def parse_release(data: bytes) -> Release:
         model_file=_field(content, "model_file", str),
         files=_string_map(content, "files"),
         runtime=_field(requires, "runtime", str),
-        memory_mb=float(_field(requires, "memory_mb", int | float)),
+        memory_mb=_budget(requires, "memory_mb"),
+        cpu_ms_p95=_budget(requires, "cpu_ms_p95") if "cpu_ms_p95" in requires else None,
         trained=_field(content, "trained", str),
         lineage=_string_map(content, "lineage"),
     )
@@ -256,6 +274,13 @@ def _field(content: Any, name: str, kind: Any) -> Any:
     if not isinstance(content[name], kind) or isinstance(content[name], bool):
         raise BadInput(f"{RELEASE_FILE}: field '{name}' has the wrong type")
     return content[name]
+
+
+def _budget(content: Any, name: str) -> float:
+    value = float(_field(content, name, int | float))
+    if not math.isfinite(value) or value <= 0:
+        raise BadInput(f"{RELEASE_FILE}: requires.{name}: {value:g} is not a number above 0")
+    return value
 
 
 def _string_map(content: Any, name: str) -> dict[str, str]:

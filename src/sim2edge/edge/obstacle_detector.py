@@ -4,15 +4,13 @@
     detection = detector.detect(image)                      # uint8 [height, width, 3], BGR, of any size
 
 The bundle's `signature.json` defines how images are prepared and outputs decoded; nothing about the network is hard
-coded. Loading ends with a self-check: a fixed picture has to yield the outputs recorded when the release was built.
+coded. Loading ends with the release's self-test: its pictures have to give the results recorded when it was built.
 
 Not thread-safe: use one detector per thread.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +20,30 @@ from numpy.typing import NDArray
 
 from sim2edge.edge.bundle import CLASSES_FILE, SIGNATURE_FILE, open_bundle
 from sim2edge.edge.camera_source import Image
+from sim2edge.edge.detection import Detection as Detection
+from sim2edge.edge.detection import Obstacle as Obstacle
+from sim2edge.edge.detection import name_classes, name_detections
 from sim2edge.edge.runtime import Runtime, load_runtime
+from sim2edge.edge.self_test import (
+    MAX_LOGIT_SHARE,
+    SelfTest,
+    check_tolerance,
+    compare_logits,
+    find_difference,
+    largest,
+    parse_self_test,
+)
 from sim2edge.errors import BadInput
+from sim2edge.lines import join_lines
 from sim2edge.recipes import perception
 
 WARM_UP_RUNS = 3
 """The first runs allocate memory and fault pages in; no camera frame should pay for that."""
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """One obstacle in an image."""
-
-    label: str
-    confidence: float
-    """0..1."""
-    box: tuple[float, float, float, float]
-    """x_min, y_min, x_max, y_max in pixels of the given image."""
-    distance_m: float
-    """Along the ground, from the camera to its nearest point."""
-
-
-@dataclass(frozen=True)
-class Detection:
-    """The floor and the obstacles found in an image."""
-
-    floor: str
-    floor_confidence: float
-    """0..1."""
-    obstacles: tuple[Obstacle, ...]
-    """By falling confidence."""
+OUTPUTS = ("floor", "obstacles")
+OTHER_VALUES = perception.BOX_VALUES + 2
+"""Values of a cell besides one for each class: objectness, box, distance."""
+UNKNOWN = "unknown"
+"""The name of floors that were not judged; the only one that may occur twice."""
 
 
 class ObstacleDetector:
@@ -61,7 +53,8 @@ class ObstacleDetector:
         """Load the bundle in `folder` and check it.
 
         Raises:
-            BadInput: the bundle is damaged, its parts do not fit each other, or the self-check fails.
+            BadInput: the bundle is damaged, its parts do not fit each other, or the self-test fails.
+            MemoryError: this process gets no more memory.
         """
         self.bundle = open_bundle(folder)
         self._threads = threads
@@ -69,16 +62,20 @@ class ObstacleDetector:
         names = self.bundle.read_json(CLASSES_FILE)
         self._runtime = load_runtime(self.bundle.model, threads)
         try:
+            check_signature(signature, self._runtime)
             self._postprocess: Mapping[str, Any] = signature["postprocess"]
+            check_names(names, self._postprocess, self._runtime.output_shapes)
             self._classes = name_classes(names["classes"], self._postprocess)
             self._floors = tuple(names["floors"])
-            expected = np.asarray(signature["self_check"]["floor"], np.float32)
+            expected = tuple(map(float, signature["self_check"]["floor"]))
             tolerance = float(signature["self_check"]["tolerance"])
-            check_signature(signature, self._runtime)
-        except (KeyError, TypeError, ValueError) as error:
+            self.self_test = parse_self_test(signature["self_test"]) if "self_test" in signature else None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{SIGNATURE_FILE} or {CLASSES_FILE}: {error!r} is missing or of the wrong type") from error
         self._preprocessor = Preprocessor(*self._runtime.input_shape[1:3])
         self._self_check(expected, tolerance)
+        if self.self_test:
+            self._run_self_test(self.self_test)
 
     def cpu_seconds(self) -> float:
         """Return the processor time that inferences have used, and more: only differences count.
@@ -94,24 +91,58 @@ class ObstacleDetector:
             ValueError: the image is not uint8 [height, width, 3], or the floor output is not finite.
         """
         outputs = self._runtime.run(self._preprocessor.prepare(image))
-        (found,) = perception.decode(outputs["floor"], outputs["obstacles"], **self._postprocess)
-        return name_detections(found, self._classes, self._floors, image.shape[1], image.shape[0])
+        return self._decode(outputs, image.shape[1], image.shape[0])
 
-    def _self_check(self, expected: NDArray[np.float32], tolerance: float) -> None:
-        height, width = self._runtime.input_shape[1:3]
-        picture = check_picture(height, width)
+    def pictures(self) -> Sequence[Image]:
+        """Return the pictures of the self-test, BGR; that of the self-check if the release carries none.
+
+        Raises:
+            BadInput: a picture is missing, or not a JPEG.
+        """
+        if self.self_test:
+            return [self._read_picture(answer.picture) for answer in self.self_test.answers]
+        return [check_picture(*self._runtime.input_shape[1:3])]
+
+    def _decode(self, outputs: Mapping[str, NDArray[np.float32]], width: int, height: int) -> Detection:
+        (found,) = perception.decode(outputs["floor"], outputs["obstacles"], **self._postprocess)
+        return name_detections(found, self._classes, self._floors, width, height)
+
+    def _self_check(self, expected: Sequence[float], tolerance: float) -> None:
+        """Check the floor of a fixed picture: all that releases before version 4 of export can be checked for."""
+        check_tolerance(f"{SIGNATURE_FILE}: self_check.tolerance", tolerance, MAX_LOGIT_SHARE * largest(expected))
+        picture = check_picture(*self._runtime.input_shape[1:3])
         try:
             for _ in range(WARM_UP_RUNS):
                 self.detect(picture)
-        except (ValueError, TypeError, LookupError) as error:
-            raise BadInput(f"{self.bundle.release.model_file}: the self-check failed: {error}") from error
-        floor = self._runtime.run(self._preprocessor.prepare(picture))["floor"][0]
-        apart = float(np.abs(floor - expected).max()) if floor.shape == expected.shape else math.inf
-        if apart > tolerance:
-            raise BadInput(
-                f"{self.bundle.release.model_file}: the self-check failed: floor logits are {apart:.3g} from those of "
-                f"the release, more than {tolerance:.3g}"
-            )
+            outputs = self._runtime.run(self._preprocessor.prepare(picture))
+        except MemoryError:
+            raise
+        except Exception as error:  # the runtimes raise their own C++ exception types, without a common base
+            raise BadInput(f"{self._model}: the self-check failed: {join_lines(error)}") from error
+        if fault := compare_logits("floor logits", outputs["floor"][0], expected, tolerance):
+            raise BadInput(f"{self._model}: the self-check failed: {fault}")
+
+    def _run_self_test(self, test: SelfTest) -> None:
+        threshold = float(self._postprocess["score_threshold"])
+        for answer, picture in zip(test.answers, self.pictures(), strict=True):
+            try:
+                outputs = self._runtime.run(self._preprocessor.prepare(picture))
+                found = self._decode(outputs, 1, 1).obstacles
+            except MemoryError:
+                raise
+            except Exception as error:  # as above
+                raise BadInput(f"{self._model}: the self-test failed: {join_lines(error)}") from error
+            if fault := find_difference(answer, outputs, found, test.tolerance, threshold):
+                raise BadInput(f"{self._model}: the self-test failed: {answer.picture}: {fault}")
+
+    def _read_picture(self, name: str) -> Image:
+        if name not in self.bundle.release.files:
+            raise BadInput(f"{SIGNATURE_FILE}: self_test: the bundle has no '{name}'")
+        return decode_picture((self.bundle.folder / name).read_bytes(), name)
+
+    @property
+    def _model(self) -> str:
+        return self.bundle.release.model_file
 
 
 class Preprocessor:
@@ -159,6 +190,56 @@ def check_signature(signature: Mapping[str, Any], runtime: Runtime) -> None:
             raise BadInput(
                 f"output '{output['name']}': the model returns {given}, {SIGNATURE_FILE} declares {output['shape']}"
             )
+    if sorted(runtime.output_shapes) != sorted(OUTPUTS) or len(signature["outputs"]) != len(OUTPUTS):
+        raise BadInput(
+            f"the model returns {', '.join(runtime.output_shapes)}; a detector needs {' and '.join(OUTPUTS)}"
+        )
+
+
+def check_names(names: Mapping[str, Any], postprocess: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Check that there is one name for each class and floor of the model's outputs.
+
+    Raises:
+        BadInput: there are more or fewer, or one occurs twice.
+        KeyError: a list is missing.
+    """
+    classes = shapes["obstacles"][-1] - OTHER_VALUES
+    announced = postprocess.get("announced")
+    if announced is not None and not is_subset(announced, classes):
+        raise BadInput(f"{SIGNATURE_FILE}: postprocess.announced: {announced} are not all indices of {classes} classes")
+    expected = {
+        "classes": classes if announced is None else len(announced),
+        "floors": shapes["floor"][-1],
+    }
+    for what, count in expected.items():
+        given = names[what]
+        if not isinstance(given, list) or not all(isinstance(name, str) and name for name in given):
+            raise BadInput(f"{CLASSES_FILE}: {what}: of the wrong type: not a list of names")
+        if len(given) != count:
+            raise BadInput(f"{CLASSES_FILE}: {what}: {len(given)} names; the model's outputs have {count}")
+        known = [name for name in given if name != UNKNOWN or what == "classes"]
+        if len(set(known)) < len(known):
+            twice = next(name for name in known if known.count(name) > 1)
+            raise BadInput(f"{CLASSES_FILE}: {what}: '{twice}' is named twice")
+
+
+def is_subset(announced: Any, classes: int) -> bool:
+    """Return whether `announced` is a list of different indices of `classes` classes."""
+    if not isinstance(announced, list) or not all(isinstance(index, int) for index in announced):
+        return False
+    return len(set(announced)) == len(announced) and set(announced) <= set(range(classes))
+
+
+def decode_picture(data: bytes, name: str) -> Image:
+    """Return a JPEG as an image, BGR.
+
+    Raises:
+        BadInput: it is not a JPEG.
+    """
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        raise BadInput(f"{name}: not a JPEG")
+    return np.asarray(image, np.uint8)
 
 
 def check_picture(height: int, width: int) -> Image:
@@ -166,37 +247,3 @@ def check_picture(height: int, width: int) -> Image:
     row, column, channel = np.ogrid[0:height, 0:width, 0:3]
     picture: Image = ((row * 7 + column * 3 + channel * 29) % 256).astype(np.uint8)
     return picture
-
-
-def name_classes(names: Sequence[str], postprocess: Mapping[str, Any] | None) -> Mapping[int, str]:
-    """Map the class indices of the network to names; classes that are not announced have none.
-
-    Raises:
-        ValueError: `announced` is not a list of indices, one for each name.
-    """
-    announced = (postprocess or {}).get("announced", range(len(names)))
-    if not all(isinstance(index, int) for index in announced):
-        raise ValueError(f"postprocess.announced: {announced} are not all indices")
-    return dict(zip(announced, names, strict=True))
-
-
-def name_detections(
-    found: perception.Detections, classes: Mapping[int, str], floors: tuple[str, ...], width: int, height: int
-) -> Detection:
-    """Translate indices to names, and boxes to pixels of an image `width` x `height`.
-
-    Raises:
-        ValueError: the floor's probabilities are not finite.
-    """
-    floor = int(found.floor.argmax())
-    confidence = float(found.floor[floor])
-    if not math.isfinite(confidence):
-        raise ValueError("the model's floor output is not finite")
-    boxes, scores, distances = found.boxes.tolist(), found.scores.tolist(), found.distances_m.tolist()
-    obstacles = tuple(
-        Obstacle(classes[kind], score, (left * width, top * height, right * width, bottom * height), distance)
-        for kind, score, (left, top, right, bottom), distance in zip(
-            found.classes.tolist(), scores, boxes, distances, strict=True
-        )
-    )
-    return Detection(floors[floor], confidence, obstacles)

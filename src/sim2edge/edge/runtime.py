@@ -21,6 +21,8 @@ from sim2edge.lines import join_lines
 
 LITERT_MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 RUNTIME_OF_SUFFIX = {".tflite": "litert", ".onnx": "onnxruntime"}
+OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate", "failed to allocate", "Unable to allocate")
+"""What the runtimes say when an allocation failed."""
 
 
 class Runtime(Protocol):
@@ -39,6 +41,9 @@ class Runtime(Protocol):
 
         Returns:
             Each output by name; the arrays belong to the caller.
+
+        Raises:
+            MemoryError: this process gets no more memory.
         """
 
 
@@ -53,6 +58,7 @@ class LiteRT:
             self._interpreter.allocate_tensors()
             runner = self._interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
+            raise_if_out_of_memory(error)
             raise BadInput(f"{model}: LiteRT cannot load it: {join_lines(error)}") from error
         (image,) = runner.get_input_details().values()
         outputs = runner.get_output_details()
@@ -82,6 +88,7 @@ class OnnxRuntime:
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises its own C++ exception types, without a common base
+            raise_if_out_of_memory(error)
             raise BadInput(f"{model}: ONNX Runtime cannot load it: {join_lines(error)}") from error
         (image,) = self._session.get_inputs()
         outputs = self._session.get_outputs()
@@ -94,7 +101,12 @@ class OnnxRuntime:
 
     def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """See `Runtime`."""
-        return dict(zip(self._names, self._session.run(self._names, {self._input: image}), strict=True))
+        try:
+            outputs = self._session.run(self._names, {self._input: image})
+        except Exception as error:  # as above
+            raise_if_out_of_memory(error)
+            raise
+        return dict(zip(self._names, outputs, strict=True))
 
 
 def load_runtime(model: Path, threads: int = 1) -> Runtime:
@@ -102,6 +114,7 @@ def load_runtime(model: Path, threads: int = 1) -> Runtime:
 
     Raises:
         BadInput: the suffix is unknown, the runtime is not installed, or the file is not a valid model.
+        MemoryError: this process gets no more memory.
         OSError: the file cannot be read.
     """
     runtime = RUNTIME_OF_SUFFIX.get(model.suffix)
@@ -110,6 +123,21 @@ def load_runtime(model: Path, threads: int = 1) -> Runtime:
     if not model.is_file():
         raise BadInput(f"{model}: no such file")
     return LiteRT(model, threads) if runtime == "litert" else OnnxRuntime(model, threads)
+
+
+def raise_if_out_of_memory(error: Exception) -> None:
+    """Raise MemoryError if a library's error says that an allocation failed: the model need not be at fault."""
+    if any(words in str(error) for words in OUT_OF_MEMORY):
+        raise MemoryError(join_lines(error)) from error
+
+
+def import_runtime(name: str) -> None:
+    """Import a runtime, so that what it costs is not counted as the model's.
+
+    Raises:
+        BadInput: it is not installed.
+    """
+    _ = _litert_module() if name == "litert" else _import("onnxruntime", "onnxruntime")
 
 
 def available_runtimes() -> frozenset[str]:

@@ -1,25 +1,32 @@
-"""Fetch TUF metadata and targets for the TUF client straight from the bus.
+"""Fetch TUF metadata and targets for the TUF client from the bus or a mirror of it.
 
-    Updater(metadata_base_url="ota/metadata/", fetcher=BusFetcher(bus), ...)
+    Updater(metadata_base_url="ota/metadata/", fetcher=BusFetcher(origin), ...)
 
 A URL is an object's key. The client limits lengths and stops reading at the limit.
 """
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import Protocol
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient import FetcherInterface
 
-from sim2edge.bus import Bus
 from sim2edge.errors import BadInput, Corrupt, Unavailable
 
 
-class BusFetcher(FetcherInterface):
-    """Fetches objects of the bus and maps errors to those the TUF client expects."""
+class Origin(Protocol):
+    """Where a device reads `ota/`: the bus itself, or over HTTP (`mirror.py`)."""
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def stream(self, key: str, start: int = 0) -> Iterator[bytes]:
+        """Yield an object's content from byte `start` on; raises `Missing`, `BadInput` or `Unavailable`."""
+
+
+class BusFetcher(FetcherInterface):
+    """Fetches objects of an origin and maps errors to those the TUF client expects."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         chunks = self._chunks(url)
@@ -27,10 +34,19 @@ class BusFetcher(FetcherInterface):
 
     def _chunks(self, key: str) -> Iterator[bytes]:
         try:
-            yield from self._bus.stream(key)
+            yield from self._origin.stream(key)
         except Corrupt as error:
             raise DownloadHTTPError(str(error), 404) from error
         except BadInput as error:
             raise DownloadHTTPError(str(error), 403) from error
         except Unavailable as error:
             raise DownloadError(str(error)) from error
+
+
+def asked_wait_s(error: BaseException | None) -> float:
+    """Return the seconds for which the server asked to be left alone, from an error or what caused it; 0: none."""
+    while error is not None:
+        if isinstance(error, Unavailable) and error.retry_after_s:
+            return error.retry_after_s
+        error = error.__cause__
+    return 0.0

@@ -8,7 +8,7 @@ from sim2edge.stage import Image, Input, Shown, Stage, named
 
 STAGE = Stage(
     name="export",
-    version=3,
+    version=4,
     produces="release",
     config=ExportConfig,
     entry="sim2edge.export.run:run",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sim2edge.export.budgets import frame_limit_ms
 from sim2edge.export.config import ExportConfig, Limits
 from sim2edge.export.forms import FLOAT16, FLOAT32
 from sim2edge.export.parity import Distance, Quality
@@ -41,6 +42,8 @@ class Target:
     measured: str = ""
     """How the profile was measured."""
     budget_ms: float | None = None
+    rate_hz: float = 10.0
+    """Frames a second that the class of device takes."""
     allow_unmeasured: bool = False
     """Whether a variant without a latency may pass a budget."""
 
@@ -81,6 +84,7 @@ def make_target(config: ExportConfig, recipe: str, network: Mapping[str, Any]) -
         latency_ms={str(name): ms for name, ms in found.latency_ms.items()} if found else {},
         measured=found.measured if found else "",
         budget_ms=config.latency_budget_ms,
+        rate_hz=config.profile.rate_hz if config.profile else Target.rate_hz,
         allow_unmeasured=config.unmeasured == "allow",
     )
 
@@ -118,9 +122,18 @@ def accuracy_rules(variant: Variant, trained: Quality, limits: Limits) -> list[R
 
 
 def latency_rules(variant: Variant, target: Target) -> list[Rule]:
-    """Return the rule for the latency budget; none without a budget."""
-    limit, latency = target.budget_ms, target.latency_ms.get(variant.name)
-    if limit is None or not variant.on_device:
+    """Return the rules for the frame rate, if the variant was measured, and for the latency budget, if there is one."""
+    latency = target.latency_ms.get(variant.name)
+    if not variant.on_device:
+        return []
+    rate = f"latency at {target.rate_hz:g} frames a second on {target.device_class} (ms)"
+    rules = [] if latency is None else [_at_most(rate, latency, frame_limit_ms(target.rate_hz))]
+    return [*rules, *_budget_rules(latency, variant, target)]
+
+
+def _budget_rules(latency: float | None, variant: Variant, target: Target) -> list[Rule]:
+    limit = target.budget_ms
+    if limit is None:
         return []
     name = f"latency on {target.device_class} (ms)"
     if latency is not None:

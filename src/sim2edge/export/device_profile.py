@@ -38,6 +38,9 @@ class DeviceProfile(StageConfig):
     """All measurements on a class of device; without networks nothing was measured."""
 
     device_class: str = Field(default="", description="class of device, the name of the file")
+    rate_hz: float = Field(
+        default=10.0, gt=0, le=1000, description="frames a second that the slowest devices of the class take, Hz"
+    )
     networks: list[MeasuredNetwork] = Field(default=[], description="the networks that were measured")
 
     def find(self, recipe: str, network: Mapping[str, Any]) -> MeasuredNetwork | None:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sim2edge.edge.obstacle_detector import UNKNOWN
 from sim2edge.export.choose import Target, Variant
 from sim2edge.export.judged import NotJudged
 from sim2edge.export.parity import Quality
-from sim2edge.export.release_bundle import UNKNOWN, ReleaseFacts
+from sim2edge.export.release_bundle import ReleaseFacts
 
 CARD = """# {recipe} {release}
 
@@ -43,6 +44,7 @@ Detections agree with those of the trained network to {agreement:.1%} (F1 at IoU
 
 ## On the device
 Made for: {device_class}. Latency of one detection: {latency}.{measured_sentence} Memory: up to {memory_mb} MB.
+Processor time of one detection: up to {cpu_ms:g} ms (95th percentile). Devices refuse a release that takes more.
 
 ## Limits
 - It reports the classes above and nothing else; anything else is background or taken for one of them.
@@ -62,6 +64,7 @@ def write_card(
     dataset: Mapping[str, Any],
     frames: int,
     memory_mb: int,
+    cpu_ms: float,
 ) -> str:
     """Return the model card of a release as Markdown.
 
@@ -73,6 +76,7 @@ def write_card(
         dataset: content of `dataset.json`.
         frames: number of test frames that the quality was measured on.
         memory_mb: memory stated for the detector, MB.
+        cpu_ms: processor time stated for a detection, ms.
     """
     counts = dataset.get("class_counts", {})
     quality = variant.quality
@@ -104,6 +108,7 @@ def write_card(
         latency=target.describe_latency(variant.name),
         measured_sentence=f" Measured: {target.measured}." if variant.name in target.latency_ms else "",
         memory_mb=memory_mb,
+        cpu_ms=cpu_ms,
         threshold=facts.postprocess["score_threshold"],
         lineage_rows="\n".join(f"- {role}: `{reference}`" for role, reference in facts.lineage.items()),
     )

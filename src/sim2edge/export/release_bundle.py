@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +11,11 @@ import numpy as np
 import yaml
 
 from sim2edge.edge.bundle import CLASSES_FILE, RELEASE_FILE, SIGNATURE_FILE, Bundle
-from sim2edge.edge.obstacle_detector import Preprocessor, check_picture
+from sim2edge.edge.obstacle_detector import UNKNOWN, Preprocessor, check_picture
 from sim2edge.edge.runtime import RUNTIME_OF_SUFFIX, load_runtime
+from sim2edge.export.budgets import state_memory
 from sim2edge.export.judged import NotJudged
-
-SELF_CHECK_TOLERANCE = 0.1
-"""Tolerated difference between processors' int8 sums, as a share of the largest logit; a broken kernel exceeds it."""
-
-RUNTIME_MEMORY_MB = {"litert": 96, "onnxruntime": 112}
-"""Memory of the detector's process without the model: 65 and 81 MB measured on x86-64, plus a margin."""
-MODEL_COPIES = 4
-"""Memory of a model in sizes of its file: 2.6 measured in ONNX Runtime, less than 1 in LiteRT."""
-MEMORY_STEP_MB = 64
-"""Stated memory is rounded up to this step."""
-
-UNKNOWN = "unknown"
+from sim2edge.export.self_test_pictures import LOGIT_SHARE, check_finite, describe_self_test
 
 
 @dataclass(frozen=True)
@@ -62,15 +51,31 @@ class ReleaseFacts:
         return [UNKNOWN if name in self.not_judged.floors else name for name in self.floors]
 
 
+@dataclass(frozen=True)
+class Checks:
+    """What a release is tested with on a device, besides its model."""
+
+    cpu_ms_p95: float | None
+    """Budget of a detection's processor time, ms; None only for other forms of a release older than version 4."""
+    pictures: Mapping[str, bytes]
+    """JPEGs by name; empty only for those."""
+
+
 def assemble(
-    facts: ReleaseFacts, model: Path, metrics: Mapping[str, float | None], model_card: str
+    facts: ReleaseFacts, model: Path, metrics: Mapping[str, float | None], model_card: str, checks: Checks
 ) -> dict[str, bytes]:
-    """Return every member of the bundle of the file `model`, by name."""
+    """Return every member of the bundle of the file `model`, by name.
+
+    Raises:
+        BadInput: the model's outputs are not finite.
+    """
+    names = {"classes": list(facts.announced.values()), "floors": facts.announced_floors}
     members = {
-        SIGNATURE_FILE: _json(describe_signature(facts.device_postprocess, model)),
-        CLASSES_FILE: _json({"classes": list(facts.announced.values()), "floors": facts.announced_floors}),
+        SIGNATURE_FILE: _json(describe_signature(facts.device_postprocess, model, checks.pictures, **names)),
+        CLASSES_FILE: _json(names),
         "config.yaml": yaml.safe_dump(dict(facts.config), sort_keys=True).encode(),
         "MODEL_CARD.md": model_card.encode(),
+        **checks.pictures,
     }
     about = {
         "release": facts.release,
@@ -80,18 +85,21 @@ def assemble(
         "trained": "",  # older devices require the field
         "lineage": dict(facts.lineage),
     }
-    return seal(about, members, model)
+    return seal(about, members, model, checks.cpu_ms_p95)
 
 
-def seal(about: Mapping[str, Any], members: Mapping[str, bytes], model: Path) -> dict[str, bytes]:
+def seal(
+    about: Mapping[str, Any], members: Mapping[str, bytes], model: Path, cpu_ms_p95: float | None
+) -> dict[str, bytes]:
     """Return the file `model`, the other members and `release.json`, which names them all, by name."""
     sealed = {f"model{model.suffix}": model.read_bytes(), **members}
+    budget = {} if cpu_ms_p95 is None else {"cpu_ms_p95": cpu_ms_p95}
     release = {
         **about,
         "format": model.suffix.removeprefix("."),
         "model_file": f"model{model.suffix}",
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sealed.items()},
-        "requires": {"runtime": RUNTIME_OF_SUFFIX[model.suffix], "memory_mb": state_memory(model)},
+        "requires": {"runtime": RUNTIME_OF_SUFFIX[model.suffix], "memory_mb": state_memory(model), **budget},
     }
     return {RELEASE_FILE: _json(release), **sealed}
 
@@ -100,21 +108,39 @@ def swap_model(bundle: Bundle, model: Path) -> dict[str, bytes]:
     """Return every member of an installed bundle, with another form of its network."""
     kept = set(bundle.release.files) - {bundle.release.model_file}
     members = {name: (bundle.folder / name).read_bytes() for name in kept}
-    members[SIGNATURE_FILE] = _json(describe_signature(bundle.read_json(SIGNATURE_FILE)["postprocess"], model))
-    return seal(json.loads((bundle.folder / RELEASE_FILE).read_bytes()), members, model)
+    signature, names = bundle.read_json(SIGNATURE_FILE), bundle.read_json(CLASSES_FILE)
+    tested = {answer["file"]: members[answer["file"]] for answer in signature.get("self_test", {}).get("pictures", [])}
+    described = describe_signature(signature["postprocess"], model, tested, names["classes"], names["floors"])
+    members[SIGNATURE_FILE] = _json(described)
+    about = json.loads((bundle.folder / RELEASE_FILE).read_bytes())
+    return seal(about, members, model, bundle.release.cpu_ms_p95)
 
 
-def state_memory(model: Path) -> int:
-    """Return the memory to state for the detector with this file, MB, from a rule: measurements differ by machine."""
-    needed = RUNTIME_MEMORY_MB[RUNTIME_OF_SUFFIX[model.suffix]] + MODEL_COPIES * model.stat().st_size / 2**20
-    return math.ceil(needed / MEMORY_STEP_MB) * MEMORY_STEP_MB
+def describe_signature(
+    postprocess: Mapping[str, Any],
+    model: Path,
+    pictures: Mapping[str, bytes],
+    classes: Sequence[str],
+    floors: Sequence[str],
+) -> dict[str, Any]:
+    """Return how to prepare an image for `model`, decode its outputs and test a device's results.
 
+    Args:
+        postprocess: arguments of `decode`.
+        model: the file.
+        pictures: of the self-test, JPEGs by name; empty: no self-test.
+        classes: names of the announced classes.
+        floors: names of the floors.
 
-def describe_signature(postprocess: Mapping[str, Any], model: Path) -> dict[str, Any]:
-    """Return how to prepare an image for `model`, decode its outputs and check a device's results."""
+    Raises:
+        BadInput: the model's outputs are not finite.
+    """
     runtime = load_runtime(model)
     height, width = runtime.input_shape[1:3]
-    logits = runtime.run(Preprocessor(height, width).prepare(check_picture(height, width)))["floor"][0]
+    outputs = runtime.run(Preprocessor(height, width).prepare(check_picture(height, width)))
+    check_finite(outputs, "the picture of the self-check")
+    logits = outputs["floor"][0]
+    tested = describe_self_test(runtime, pictures, postprocess, classes, floors) if pictures else None
     return {
         "input": {
             "name": "image",
@@ -126,11 +152,12 @@ def describe_signature(postprocess: Mapping[str, Any], model: Path) -> dict[str,
         },
         "outputs": [{"name": name, "shape": list(shape)} for name, shape in runtime.output_shapes.items()],
         "postprocess": dict(postprocess),
+        # Devices of before version 4 of export know this check only.
         "self_check": {
-            # Further digits depend on the processor's instruction set; the tolerance is far wider.
             "floor": [round(float(logit), 2) for logit in logits],
-            "tolerance": round(SELF_CHECK_TOLERANCE * max(1.0, float(np.abs(logits).max())), 1),
+            "tolerance": round(LOGIT_SHARE * max(1.0, float(np.abs(logits).max())), 1),
         },
+        **({"self_test": tested} if tested else {}),
     }
 
 

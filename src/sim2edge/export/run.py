@@ -10,10 +10,13 @@ from typing import Any
 import torch
 
 from sim2edge.config import cache_key_fields
+from sim2edge.edge import preflight
 from sim2edge.edge.bundle import Bundle, unpack_bundle, write_bundle
 from sim2edge.edge.footprint import measure_footprint
 from sim2edge.edge.obstacle_detector import ObstacleDetector
+from sim2edge.edge.preflight import Preflight
 from sim2edge.errors import BadInput
+from sim2edge.export.budgets import state_cpu_ms, state_memory
 from sim2edge.export.choose import Choice, Target, Variant, choose, make_target
 from sim2edge.export.config import ExportConfig
 from sim2edge.export.device_network import ChannelsLast, TorchRuntime, example_input
@@ -22,7 +25,8 @@ from sim2edge.export.judged import camera_images, find_lack, keep_boxes, read_no
 from sim2edge.export.latency import install_forms, measure_latency
 from sim2edge.export.model_card import write_card
 from sim2edge.export.parity import Outputs, Quality, measure_distance, measure_quality, rounded
-from sim2edge.export.release_bundle import ReleaseFacts, assemble, state_memory
+from sim2edge.export.release_bundle import Checks, ReleaseFacts, assemble
+from sim2edge.export.self_test_pictures import choose_pictures, read_pictures
 from sim2edge.export.variants import export_all, open_form, run_all
 from sim2edge.recipes import load_network
 from sim2edge.recipes.perception_frames import DatasetTable, Frames, read_frames
@@ -38,8 +42,8 @@ def run(job: Job[ExportConfig]) -> Outcome:
     if lack := find_lack(facts.not_judged, facts.classes, facts.floors, job.config.limits):
         return Outcome({"not_judged": asdict(facts.not_judged)}, refused=f"too little may be announced: {lack}")
     table = read_table(dataset, facts)
-    test = spread(read_frames(dataset.path("test.parquet"), table), job.config.parity_frames)
-    test = keep_boxes(test, facts.announced)
+    frames = keep_boxes(read_frames(dataset.path("test.parquet"), table), facts.announced)
+    test = spread(frames, job.config.parity_frames)
     trained_network = export_forms(job, table)
     trained_outputs = run_all(trained_network, camera_images(test))
     trained = measure_quality(trained_outputs, test, facts.device_postprocess, facts.classes)
@@ -54,11 +58,13 @@ def run(job: Job[ExportConfig]) -> Outcome:
         reasons = "; ".join(f"{name} {reason}" for name, reason in choice.reasons.items())
         return Outcome({"variants": len(variants)}, refused=f"no variant may be released: {reasons}")
     chosen_file = variants_folder(job) / choice.chosen.file
-    memory_mb = state_memory(chosen_file)
+    cpu_ms = state_cpu_ms(target.latency_ms.get(choice.chosen.name), target.rate_hz)
+    checks = Checks(cpu_ms, read_pictures(dataset.path("test.parquet"), choose_pictures(frames)))
     about = read_json(dataset, "dataset.json")
-    card = write_card(facts, choice.chosen, target, trained, about, len(test), memory_mb)
-    write_bundle(job.output / "bundle.tar", assemble(facts, chosen_file, release_metrics(choice.chosen), card))
-    measure(job, test)
+    card = write_card(facts, choice.chosen, target, trained, about, len(test), state_memory(chosen_file), cpu_ms)
+    members = assemble(facts, chosen_file, release_metrics(choice.chosen), card, checks)
+    write_bundle(job.output / "bundle.tar", members)
+    measure(job, test, target.rate_hz)
     job.progress.update(STEPS, STEPS, chosen=choice.chosen.name)
     return Outcome(summarise(job, choice.chosen, choice, target, facts))
 
@@ -241,20 +247,28 @@ def write_differences(job: Job[ExportConfig], variants: list[Variant]) -> None:
     write_json(job.measurements / "differences.json", found)
 
 
-def measure(job: Job[ExportConfig], test: Frames) -> None:
-    """Install the bundle as a device would, then time every form in it by turns, and write the measurements.
+def measure(job: Job[ExportConfig], test: Frames, rate_hz: float) -> None:
+    """Install and try the bundle as a device would, then time every form in it by turns, and write the measurements.
 
     Raises:
-        RuntimeError: the detector takes more memory than the release states.
+        BadInput: its parts do not fit each other.
+        RuntimeError: the detector takes more memory or processor time than the release states.
     """
     bundle = unpack_bundle(job.output / "bundle.tar", job.scratch / "release")
     ObstacleDetector(bundle.folder, job.config.threads)
+    tried = preflight.check(bundle.folder, rate_hz)
+    if tried.outcome is Preflight.REFUSED:
+        raise RuntimeError(f"the release fails its own pre-flight: {tried.reason}")
     footprint = measure_footprint(bundle.folder, job.config.threads)
     slots = job.scratch / "slots"
     slots.mkdir()
     detectors = install_forms(bundle, variants_folder(job), slots, job.config.threads)
     times = measure_latency(detectors, camera_images(test), job.config.latency_rounds, job.config.latency_calls)
-    found = {"footprint": footprint, "latency_ms": {name: asdict(latency) for name, latency in times.items()}}
+    found = {
+        "footprint": footprint,
+        "preflight": dict(tried.figures),
+        "latency_ms": {name: asdict(latency) for name, latency in times.items()},
+    }
     write_json(job.measurements / "latency.json", found)
     check_memory(bundle, footprint["memory_mb"])
 

@@ -5,7 +5,7 @@ from sim2edge.stage import Grants, Input, Shown, Stage, named
 
 STAGE = Stage(
     name="push",
-    version=1,
+    version=2,
     produces="rollout",
     config=PushConfig,
     entry="sim2edge.push.run:run",

@@ -22,7 +22,8 @@ from rich.table import Table
 
 from sim2edge import config
 from sim2edge.bus import Bus
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.enrol.register import assignments, read_register
+from sim2edge.errors import BadInput, Forbidden, Unavailable
 from sim2edge.lines import join_lines
 from sim2edge.progress import emit, print_whole
 from sim2edge.push.config import PushConfig
@@ -114,7 +115,7 @@ def refresh(repository: Repository, arguments: argparse.Namespace) -> None:
         BadInput: something due could not be renewed, or the root has expired.
     """
     root = repository.renew_root() if arguments.root else None
-    renewed = repository.refresh()
+    renewed = (*repository.refresh(), *(("rings of devices",) if sign_rings(repository) else ()))
     current, now = repository.current(), repository.now()
     due = {role: (expires - repository.lifetimes[role] / 2).isoformat() for role, expires in current.expiries.items()}
     roles = {
@@ -122,6 +123,19 @@ def refresh(repository: Repository, arguments: argparse.Namespace) -> None:
         for role, expires in current.expiries.items()
     }
     _report("renewed" if root or renewed else "nothing is due", (*(("root",) if root else ()), *renewed), roles)
+
+
+def sign_rings(repository: Repository) -> bool:
+    """Sign the ring of each enrolled device, as the register has it; return False if nothing was new.
+
+    Raises:
+        BadInput: the register is invalid, or the targets cannot be signed here.
+    """
+    try:
+        records = read_register(repository.bus)
+    except Forbidden:  # a policy of before there was a register
+        return False
+    return repository.assign(assignments(records))
 
 
 def _report(message: str, renewed: Sequence[str], roles: Mapping[str, Mapping[str, Any]]) -> None:

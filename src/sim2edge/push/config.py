@@ -15,6 +15,12 @@ class PushConfig(StageConfig):
     ring: str = Field(
         "canary", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="slice of the fleet that gets the release"
     )
+    window_s: int = Field(
+        600,
+        ge=0,
+        le=604_800,
+        description="seconds over which the devices of the ring take the release; 0: all at once",
+    )
     root_days: float = Field(
         365,
         gt=0,

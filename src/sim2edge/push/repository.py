@@ -4,10 +4,11 @@
     repository.create()                                     # once: root, empty metadata
     repository.publish("canary", BundleTarget(...))         # assigns the release to the ring
 
-Targets: `releases/<release id>.tar` and `rings/<ring>.json`. A change writes target files, then `<n>.targets.json` and
-`<n>.snapshot.json` under unused numbers (If-None-Match), and last `timestamp.json` by compare-and-swap: killed at any
-point, or racing another pusher, it leaves devices with the old or the new state. Nothing is signed on top of metadata
-whose signatures were not verified first, starting from the root in the key folder.
+Targets: `releases/<release id>.tar.zst` (of older pushes `.tar`) and `rings/<ring>.json`. A change writes target
+files, then `<n>.targets.json` and `<n>.snapshot.json` under unused numbers (If-None-Match), and last `timestamp.json`
+by compare-and-swap: killed at any point, or racing another pusher, it leaves devices with the old or the new state.
+Nothing is signed on top of metadata whose signatures were not verified first, starting from the root in the key
+folder.
 """
 
 import copy
@@ -25,6 +26,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from sim2edge.bus import Bus
+from sim2edge.compression import SUFFIX
 from sim2edge.enrol.assignments import FOLDER as DEVICES
 from sim2edge.enrol.assignments import files
 from sim2edge.errors import BadInput, Conflict
@@ -49,11 +51,18 @@ class BundleTarget:
     file: Path
     about: str
     """`release.json`, as text: devices read its requirements before they download the bundle."""
+    unpacked: int | None = None
+    """Bytes it unpacks to, if it is compressed: devices check their disk before they download it."""
 
     @property
     def path(self) -> str:
         """Target path of the bundle."""
-        return f"releases/{self.release}.tar"
+        return f"releases/{self.release}.tar{'' if self.unpacked is None else SUFFIX}"
+
+    @property
+    def custom(self) -> dict[str, str | int]:
+        """What the signed target says about the bundle."""
+        return {"release": self.about} | ({} if self.unpacked is None else {"unpacked": self.unpacked})
 
 
 class Repository:
@@ -67,6 +76,11 @@ class Repository:
         self.lifetimes = {role: timedelta(days=getattr(config, f"{role}_days")) for role in ROLES}
         self._root_margin = timedelta(days=config.root_margin_days)
         self.now = now
+
+    @property
+    def bus(self) -> Bus:
+        """The bucket that it lies in."""
+        return self._bus
 
     # Reading
 
@@ -181,8 +195,13 @@ class Repository:
         """
         return check_root(self.trusted_root().signed.expires, self.now(), self._root_margin)
 
-    def publish(self, ring: str, bundle: BundleTarget) -> bool:
+    def publish(self, ring: str, bundle: BundleTarget, window_s: int = 0) -> bool:
         """Point a ring at a release, newer or older than its current one.
+
+        Args:
+            ring: the ring.
+            bundle: the release.
+            window_s: seconds over which the ring's devices take it.
 
         Returns:
             False if the ring already has it and no metadata is due for signing: nothing was written.
@@ -191,22 +210,18 @@ class Repository:
             BadInput: the repository or a key is missing, or the root expires soon.
             Conflict: other pushers won every race.
         """
-        return _try_again(lambda: self._publish(ring, bundle))
+        return _try_again(lambda: self._publish(ring, bundle, window_s))
 
-    def _publish(self, ring: str, bundle: BundleTarget) -> bool:
+    def _publish(self, ring: str, bundle: BundleTarget, window_s: int) -> bool:
         current = self.current()
         check_root(current.root.signed.expires, self.now(), self._root_margin)
         before = current.targets.signed
         targets = copy.deepcopy(before)
-        archive = TargetFile.from_file(bundle.path, str(bundle.file), ["sha256"])
-        archive.unrecognized_fields["custom"] = {"release": bundle.about}
         rings = self.rings(before)
-        pointed = {"release": bundle.release, "bundle": bundle.path}
-        was = rings.get(ring, {})
-        if was.get("bundle") == archive.path and before.targets.get(archive.path) == archive:
-            pointed = was | pointed  # the same release: it keeps the request for another attempt
-        content = json.dumps(pointed, sort_keys=True).encode()
-        rings[ring] = pointed
+        rings[ring] = point(rings.get(ring, {}), bundle, window_s, self.now())
+        content = json.dumps(rings[ring], sort_keys=True).encode()
+        archive = TargetFile.from_file(bundle.path, str(bundle.file), ["sha256"])
+        archive.unrecognized_fields["custom"] = bundle.custom
         taken = [name for name, each in rings.items() if name != ring and each["bundle"] == archive.path]
         if taken and before.targets[archive.path] != archive:
             raise BadInput(f"release {bundle.release}: ring {taken[0]} has other bytes under this id")
@@ -386,6 +401,26 @@ class Repository:
 
     def _expiry(self, role: str) -> datetime:
         return (self.now() + self.lifetimes[role]).replace(microsecond=0)
+
+
+def point(before: Mapping[str, Any], bundle: BundleTarget, window_s: int, now: datetime) -> dict[str, Any]:
+    """Return the content of a ring's file that names a release; what it says already stays, the start included.
+
+    Args:
+        before: the content now; empty for a new ring.
+        bundle: the release.
+        window_s: seconds over which the devices take it; 0: at once.
+        now: when the rollout starts, if it is a new one.
+    """
+    wanted = {"release": bundle.release, "bundle": bundle.path} | ({"window_s": window_s} if window_s else {})
+    about_rollout = ("release", "bundle", "window_s")
+    if all(before.get(name) == wanted.get(name) for name in about_rollout):
+        return dict(before)
+    dropped = {*about_rollout, "start"}
+    if before.get("bundle") != bundle.path:
+        dropped.add("attempt")  # another attempt was asked for at the release before
+    others = {name: value for name, value in before.items() if name not in dropped}
+    return others | wanted | ({"start": int(now.timestamp())} if window_s else {})
 
 
 def _try_again(action: Callable[[], T]) -> T:

@@ -11,10 +11,12 @@ import json
 import re
 import tarfile
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sim2edge.bus import Bus
+from sim2edge.compression import SUFFIX, compress
 from sim2edge.config import build
 from sim2edge.errors import BadInput
 from sim2edge.manifest import Manifest
@@ -38,7 +40,7 @@ def run(job: Job[PushConfig]) -> Outcome:
     """
     if not job.dry_run:
         KeyFolder(keys_folder()).read_root()
-    bundle = read_bundle(job.input("release").path(BUNDLE))
+    bundle = pack(job.input("release").path(BUNDLE), job.scratch)
     rollout = {
         "ring": job.config.ring,
         "release": bundle.release,
@@ -68,13 +70,25 @@ def publish(bus: Bus, manifest: Manifest, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix="push-") as folder:
         release = bus.open(reference)
         fetched = bus.fetch(release, Path(folder), (BUNDLE,))
-        bundle = read_bundle(fetched.path(BUNDLE))
+        bundle = pack(fetched.path(BUNDLE), Path(folder))
         Withdrawn(bus).check_artifact(reference)
-        published = repository.publish(config.ring, bundle)
+        published = repository.publish(config.ring, bundle, config.window_s)
     bus.move_ref(f"refs/rings/{config.ring}", manifest.reference)
     Withdrawn(bus).check_artifact(reference)  # withdrawn meanwhile: published, but the run fails and says so
     crown(bus, release, progress)
     progress.log("published" if published else "already published", ring=config.ring, release=bundle.release)
+
+
+def pack(file: Path, folder: Path) -> BundleTarget:
+    """Compress a bundle into a folder, for publishing; the same bundle always gives the same bytes.
+
+    Raises:
+        BadInput: see `read_bundle`.
+    """
+    bundle = read_bundle(file)
+    packed = folder / (BUNDLE + SUFFIX)
+    compress(file, packed)
+    return replace(bundle, file=packed, unpacked=file.stat().st_size)
 
 
 def read_bundle(file: Path) -> BundleTarget:

@@ -1,0 +1,276 @@
+"""Try a release in the idle slot before the running one stops: its self-test and its budgets, in a process of its own.
+
+    result = check(folder, rate_hz=10)
+    result.outcome, result.reason, result.figures
+
+    python -m sim2edge.edge.preflight /data/slots/b --rate 10
+    {"outcome": "passed", "reason": "", "cpu_ms_p95": 0.71, "memory_mb": 88.1, ...}
+
+Exit codes: 0 passed; 3 refused, by the release's own fault; 2 undecided, because of the surroundings: memory, disk, a
+kill from outside. Processor time is judged, not elapsed time, so a busy machine condemns nothing, and a fault counts
+only if a second run finds one, too.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sim2edge.edge.bundle import RELEASE_FILE, Release, parse_release
+from sim2edge.edge.preflight_run import CPU_S, judge_shortage
+from sim2edge.edge.runtime import OUT_OF_MEMORY
+from sim2edge.edge.supervisor import WITHHELD
+from sim2edge.errors import BadInput
+from sim2edge.lines import MAX_LINE
+
+TIMEOUT_S = 300.0
+"""Elapsed time that a run may take; on a busy machine it gets little of it."""
+POLL_S = 0.02
+FRAME_SHARE = 0.8
+"""Share of its threads' time that a detector may need at the device's frame rate."""
+MAX_ANSWER_BYTES = 1 << 16
+OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
+"""Signals that are no fault of a release; SIGBUS: a mapped file could not be read from the disk."""
+
+
+class Preflight(Enum):
+    """The outcome of a pre-flight."""
+
+    PASSED = "passed"
+    REFUSED = "refused"
+    """By the release's own fault."""
+    UNDECIDED = "undecided"
+    """Because of the surroundings: to be tried again."""
+
+
+EXIT_CODES = {Preflight.PASSED: 0, Preflight.REFUSED: 3, Preflight.UNDECIDED: 2}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome, the reason for it in one line, and what was measured."""
+
+    outcome: Preflight
+    reason: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """cpu_ms_p95 and memory_mb (peak, resident) of the detector; cpu_s and wall_s of the pre-flight."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended."""
+
+    code: int | None
+    """Exit code, negative: the signal; None: it was ended because it took too long."""
+    answer: Mapping[str, Any]
+    """What it printed; empty: nothing."""
+    last_words: str
+    """The last line that it wrote to standard error."""
+    peak_mb: float
+    """Resident memory, as seen from outside."""
+    wall_s: float
+
+
+def check(folder: Path, rate_hz: float, threads: int = 1, timeout_s: float = TIMEOUT_S) -> Result:
+    """Run the self-test of the release in `folder`, and compare what it takes with its budgets and this device.
+
+    Args:
+        folder: the unpacked bundle.
+        rate_hz: frames a second that this device takes from its camera.
+        threads: of the runtime.
+        timeout_s: elapsed time allowed to each of at most two runs.
+    """
+    first = check_once(folder, rate_hz, threads, timeout_s)
+    if first.outcome is not Preflight.REFUSED:
+        return first
+    second = check_once(folder, rate_hz, threads, timeout_s)
+    if second.outcome is Preflight.PASSED:
+        return Result(Preflight.UNDECIDED, f"failed once, then passed: {first.reason}", second.figures)
+    return second
+
+
+def check_once(folder: Path, rate_hz: float, threads: int = 1, timeout_s: float = TIMEOUT_S) -> Result:
+    """Run the self-test once; see `check`."""
+    try:
+        release = parse_release((folder / RELEASE_FILE).read_bytes())
+    except BadInput as error:
+        return Result(Preflight.REFUSED, str(error))
+    except OSError as error:
+        return Result(Preflight.UNDECIDED, str(error))
+    try:
+        ended = run(folder, release.memory_mb, threads, timeout_s)
+    except OSError as error:  # no process, no memory
+        return Result(Preflight.UNDECIDED, f"cannot start: {error}")
+    names = ("cpu_ms_p95", "memory_mb", "cpu_s", "detections")
+    figures = {name: ended.answer[name] for name in names if name in ended.answer} | {"wall_s": round(ended.wall_s, 2)}
+    if hindrance := find_hindrance(ended, release, timeout_s):
+        return Result(Preflight.UNDECIDED, hindrance, figures)
+    fault = find_fault(ended, release, rate_hz, threads)
+    return Result(Preflight.REFUSED if fault else Preflight.PASSED, fault, figures)
+
+
+def run(folder: Path, memory_mb: float, threads: int, timeout_s: float) -> Ended:
+    """Run the self-test in a child, which is ended when it uses more memory than the release declares.
+
+    Raises:
+        OSError: there is no process or memory for it.
+    """
+    command = [sys.executable, "-m", "sim2edge.edge.preflight_run", str(folder), "--threads", str(threads)]
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(WITHHELD)}
+    with open_memory("answer") as answer, open_memory("words") as words:
+        start = time.monotonic()
+        child = subprocess.Popen(
+            [*command, "--parent", str(os.getpid())],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=answer,
+            stderr=words,
+            start_new_session=True,
+        )
+        try:
+            code, peak = watch(child, memory_mb, start + timeout_s)
+        finally:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+        answer.seek(0)
+        words.seek(0)
+        said = words.read().decode(errors="replace").split("\n")
+        lines = [line.strip() for line in said if line.strip()]
+        last_words = lines[-1][:MAX_LINE] if lines else ""
+        return Ended(code, parse_answer(answer.read(MAX_ANSWER_BYTES)), last_words, peak, time.monotonic() - start)
+
+
+def open_memory(name: str) -> Any:
+    """Return a file in memory: a full disk hinders no pre-flight.
+
+    Raises:
+        OSError: there is none left.
+    """
+    return os.fdopen(os.memfd_create(name), "w+b")
+
+
+def watch(child: "subprocess.Popen[bytes]", memory_mb: float, deadline: float) -> tuple[int | None, float]:
+    """Wait until the child ends, uses more memory than allowed, or the deadline (monotonic) passes.
+
+    Returns:
+        Its exit code, None after the deadline; its peak of resident memory, MiB.
+    """
+    peak = 0.0
+    while child.poll() is None:
+        peak = max(peak, resident_mb(child.pid))
+        if peak > memory_mb:
+            child.kill()
+            return child.wait(), peak
+        if time.monotonic() > deadline:
+            child.kill()
+            child.wait()
+            return None, peak
+        time.sleep(POLL_S)
+    return child.returncode, peak
+
+
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of a process, MiB; 0 if it has ended."""
+    try:
+        return float(psutil.Process(pid).memory_info().rss) / 2**20
+    except psutil.Error:
+        return 0.0
+
+
+def parse_answer(text: bytes) -> Mapping[str, Any]:
+    """Return the object that a run printed; empty if it did not get that far."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def find_hindrance(ended: Ended, release: Release, timeout_s: float) -> str:
+    """Return what of the surroundings kept the release from being tested; empty: nothing."""
+    if ended.peak_mb > release.memory_mb:
+        return ""
+    if ended.code is None:
+        return f"the self-test did not end in {timeout_s:.0f} s: the machine is busy, or something waits"
+    if -ended.code in OUTSIDE:
+        return f"the self-test was ended from outside, by {signal.Signals(-ended.code).name}"
+    if not ended.answer and ended.code > 0:  # before the release was touched: Python itself cannot go on
+        return f"the self-test cannot run here: {ended.last_words}"
+    if not ended.answer and any(words in ended.last_words for words in OUT_OF_MEMORY):
+        return str(judge_shortage(release.memory_mb).get("hindrance", ""))
+    return str(ended.answer.get("hindrance", ""))
+
+
+def find_fault(ended: Ended, release: Release, rate_hz: float, threads: int) -> str:
+    """Return what is wrong with the release itself; empty: nothing."""
+    memory_mb = max(ended.peak_mb, ended.answer.get("memory_mb", 0.0))
+    if memory_mb > release.memory_mb:
+        return f"it uses {memory_mb:.0f} MB of memory; it declares {release.memory_mb:.0f}"
+    if not ended.answer:
+        return describe_end(ended, release)
+    if ended.answer["fault"]:
+        return str(ended.answer["fault"])
+    return find_slowness(float(ended.answer["cpu_ms_p95"]), release.cpu_ms_p95, rate_hz, threads)
+
+
+def find_slowness(cpu_ms: float, declared_ms: float | None, rate_hz: float, threads: int) -> str:
+    """Return why a detection takes too long; empty: it does not.
+
+    Args:
+        cpu_ms: 95th percentile of its processor time.
+        declared_ms: what the release declares; None: nothing.
+        rate_hz: frames a second of this device.
+        threads: of the runtime.
+    """
+    available_ms = 1000 / rate_hz * threads * FRAME_SHARE
+    if declared_ms is not None and cpu_ms > declared_ms:
+        return f"a detection takes {cpu_ms:.3g} ms of processor time; it declares {declared_ms:.3g}"
+    if cpu_ms > available_ms:
+        return (
+            f"a detection takes {cpu_ms:.3g} ms of processor time: at {rate_hz:g} frames a second it may take "
+            f"{available_ms:.3g}"
+        )
+    return ""
+
+
+def describe_end(ended: Ended, release: Release) -> str:
+    """Return how a run ended that was ended by a signal."""
+    code = -(ended.code or 0)
+    if code == signal.SIGXCPU:
+        return f"its self-test does not end within {CPU_S} s of processor time"
+    if any(words in ended.last_words for words in OUT_OF_MEMORY):
+        return str(judge_shortage(release.memory_mb).get("fault", ""))
+    name = signal.Signals(code).name if code in set(signal.Signals) else f"signal {code}"
+    return f"its model crashes the runtime: {name}{f': {ended.last_words}' if ended.last_words else ''}"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Check a folder, print the result as JSON in one line, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sim2edge.edge.preflight", description="Try a release without running it."
+    )
+    parser.add_argument("folder", type=Path, help="the unpacked bundle")
+    parser.add_argument("--rate", type=float, default=10.0, help="frames a second of this device (10)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (1)")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help=f"seconds a run may take ({TIMEOUT_S:.0f})")
+    arguments = parser.parse_args(words)
+    if arguments.rate <= 0 or arguments.threads < 1:
+        parser.error("--rate and --threads: have to be above 0")
+    result = check(arguments.folder, arguments.rate, arguments.threads, arguments.timeout)
+    print(json.dumps({"outcome": result.outcome.value, "reason": result.reason, **result.figures}))
+    return EXIT_CODES[result.outcome]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
