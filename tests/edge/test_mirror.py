@@ -174,7 +174,7 @@ def test_a_download_that_breaks_off_goes_on_with_or_without_ranges(server, web, 
         web.breaks_after = None
         offer = updater.check()
         half = server.bus.get(offer.key)[:10_000]
-        (slots.downloads / f"{offer.installed.sha256}.part").write_bytes(half)
+        (slots.staging / f"{offer.installed.sha256}.part").write_bytes(half)
     assert updater.update().step is Step.INSTALL
     asked = [wanted for path, wanted in web.requests if path.endswith(".tar.zst")]
     assert asked == ([None, "bytes=12000-"] if ranges else ["bytes=10000-"])
