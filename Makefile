@@ -96,6 +96,14 @@ drill: install  ## twenty kills at random moments of what runs a pipeline in con
 test-celery: install  ## two Celery workers on hosts of their own; as root, with Redis and PostgreSQL: docs/celery.md
 	@$(STAGES)/$(PYTEST) -m slow tests/celery --durations=5
 
+.PHONY: test-pi
+test-pi: install  ## a virtual Raspberry Pi (ci/pi.sh): power cuts in an update, watchdog; as root; CUTS=20 BOOTS=1 SEED=7
+	@CUTS=$(or $(CUTS),20) BOOTS=$(or $(BOOTS),1) SEED=$(SEED) $(STAGES)/$(PYTEST) tests/pi --durations=5
+
+.PHONY: test-faults
+test-faults: install  ## the device with failing system calls (ci/servers.sh): some, or SIM2EDGE_FAULTS=all
+	@$(STAGES)/$(PYTEST) -m slow tests/faults --durations=3
+
 .PHONY: test-browser
 test-browser: install  ## Chromium against a running stack (ci/browser.sh installs it); SIM2EDGE_PICTURES=docs keeps the pictures
 	@$(AIRFLOW_PYTEST) tests/browser --ignore=tests/browser/test_tasks.py --durations=5

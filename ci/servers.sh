@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install, on a Debian machine, what `make test-e2e` and `make test-celery` need besides the environments: Redis, PostgreSQL, ip, nsenter.
+# Install, on a Debian machine, what `make test-e2e`, `make test-celery` and `make test-faults` need besides the environments: Redis,
+# PostgreSQL, ip, nsenter, strace.
 #
 #     ci/servers.sh && make test-e2e test-celery
 set -euo pipefail
@@ -9,6 +10,7 @@ command -v redis-server >/dev/null || packages+=(redis-server)
 compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || packages+=(postgresql)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v nsenter >/dev/null || packages+=(util-linux)
+command -v strace >/dev/null || packages+=(strace)
 [ ${#packages[@]} -gt 0 ] || exit 0
 [ "$(id -u)" = 0 ] || { echo "servers: installing ${packages[*]} needs root" >&2; exit 2; }
 

@@ -114,8 +114,8 @@ def load_runtime(model: Path, threads: int = 1) -> Runtime:
 
     Raises:
         BadInput: the suffix is unknown, the runtime is not installed, or the file is not a valid model.
-        MemoryError: this process gets no more memory.
         OSError: the file cannot be read.
+        MemoryError: this process gets no more memory.
     """
     runtime = RUNTIME_OF_SUFFIX.get(model.suffix)
     if runtime is None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from sim2edge.cli import main
+from sim2edge.edge.identity import new_key
 from sim2edge.edge.pi import unit
+from sim2edge.enrol.enrolment_file import Enrolment, read_enrolment, write_enrolment
 
 from .packed_agent import packed
 
@@ -161,3 +163,37 @@ def test_systemd_would_find_a_fault(wrong, tmp_path):
         ["systemd-analyze", "verify", "--man=no", file], capture_output=True, text=True, check=False
     )
     assert unit.SERVICE in verified.stderr
+
+
+@needs_systemd
+def test_an_enrolment_is_all_that_a_device_needs_to_know_who_it_is(package, tmp_path, capsys):
+    card = tmp_path / "card"
+    (card / "etc").mkdir(parents=True)
+    private, public = new_key()
+    variables = {"SIM2EDGE_BUCKET": "b", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "very-secret"}
+    enrolled = Enrolment(
+        device="pi-7", ring="stable", public_key=public, private_key=private, variables=variables, root="{}"
+    )
+    write_enrolment(tmp_path / "pi-7.enrolment", enrolled)
+    words = ["device", "install", "--enrolment", tmp_path / "pi-7.enrolment", "--prefix", card, "--agent", package]
+    assert run(words) == 0
+    options = (card / "etc/sim2edge/options").read_text().splitlines()
+    assert options[1:4] == ["--id pi-7", "--ring stable", "--home /var/lib/sim2edge"]
+    assert "--enrolment /run/credentials/sim2edge.service/enrolment" in options
+    assert read_enrolment(card / "etc/sim2edge/enrolment") == enrolled
+    assert (card / "etc/sim2edge/root.json").read_text() == "{}"
+    assert "AWS_ACCESS_KEY_ID=key" in (card / "etc/sim2edge/secrets.env").read_text()
+    for name in ("enrolment", "secrets.env"):
+        assert stat.S_IMODE((card / "etc/sim2edge" / name).stat().st_mode) == 0o600
+    said = capsys.readouterr().out
+    assert "very-secret" not in said
+    assert "PRIVATE" not in said
+    assert run([*words, "--id", "pi-8"]) == 2
+    assert "is of pi-7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left_out", ["--id", "--root", "--env-file"])
+def test_without_an_enrolment_each_part_is_asked_for(words, capsys, left_out):
+    place = words.index(left_out)
+    assert run([*words[:place], *words[place + 2 :]]) == 2
+    assert f"{left_out} is missing: give it, or an --enrolment" in capsys.readouterr().err

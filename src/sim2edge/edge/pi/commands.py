@@ -5,7 +5,7 @@ import platform
 from pathlib import Path
 
 from sim2edge.edge.pi.actions import carry_out
-from sim2edge.edge.pi.install import Request, install, removal_steps
+from sim2edge.edge.pi.install import Request, install, read_who, removal_steps
 from sim2edge.edge.pi.package import ARCHITECTURES, About, pack
 
 AGENT_OPTIONS = {
@@ -21,10 +21,11 @@ AGENT_OPTIONS = {
 def add_commands(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands to those of `sim2edge device`."""
     verb = verbs.add_parser("install", help="install this device as a service of Debian or Raspberry Pi OS")
-    verb.add_argument("--id", required=True, help="name of the device")
-    verb.add_argument("--ring", default="canary", help="ring of the fleet it belongs to")
-    verb.add_argument("--root", type=Path, required=True, help="root.json that `sim2edge ota init` wrote")
-    verb.add_argument("--env-file", type=Path, required=True, help="credentials of the device (`sim2edge access add`)")
+    verb.add_argument("--enrolment", type=Path, help="file of `sim2edge device enrol`, instead of the next four")
+    verb.add_argument("--id", help="name of the device")
+    verb.add_argument("--ring", help="ring of the fleet it belongs to (default canary, or the enrolment's)")
+    verb.add_argument("--root", type=Path, help="root.json that `sim2edge ota init` wrote")
+    verb.add_argument("--env-file", type=Path, help="credentials of the device (`sim2edge access add`)")
     for name, text in AGENT_OPTIONS.items():
         verb.add_argument(f"--{name}", help=text)
     verb.add_argument("--agent", type=Path, help="package or folder of the agent; default: the one that runs this")
@@ -52,10 +53,7 @@ def run_install(arguments: argparse.Namespace) -> int:
     """Install a device."""
     options = {name: getattr(arguments, name) for name in AGENT_OPTIONS if getattr(arguments, name) is not None}
     request = Request(
-        arguments.id,
-        arguments.ring,
-        arguments.root,
-        arguments.env_file,
+        read_who(arguments.enrolment, arguments.id, arguments.ring, arguments.root, arguments.env_file),
         arguments.agent,
         arguments.arch,
         options,

@@ -1,5 +1,6 @@
 """Install a device as a service on Raspberry Pi OS or Debian, in one command; it can be repeated.
 
+    sudo sim2edge device install --enrolment pi-7.enrolment --source libcamera:0
     sudo sim2edge device install --id pi-7 --root root.json --env-file device-pi-7.env --source libcamera:0
     sudo sim2edge device install ... --dry-run              prints each step
     sim2edge device install ... --prefix /mnt/card          into the file system of a card or an image
@@ -20,8 +21,9 @@ import sim2edge
 from sim2edge.edge.pi import launcher, unit
 from sim2edge.edge.pi.actions import Action, CopyTree, Link, Remove, Run, WriteFile, carry_out
 from sim2edge.edge.pi.package import parse_about, read_about, unpack
+from sim2edge.enrol.enrolment_file import read_enrolment
 from sim2edge.errors import BadInput
-from sim2edge.secrets_file import read_secrets
+from sim2edge.secrets_file import format_secrets, read_secrets
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SYSTEMD = Path("/etc/systemd/system")
@@ -32,15 +34,51 @@ ENABLED = SYSTEMD / "multi-user.target.wants" / unit.SERVICE
 
 
 @dataclass(frozen=True)
-class Installation:
-    """What is installed."""
+class Who:
+    """Who the device is."""
 
     device: str
     ring: str
     root: bytes
     """`root.json` to trust."""
-    secrets: bytes
+    secrets: bytes = field(repr=False)
     """Lines `NAME=value`."""
+    enrolment: bytes | None = field(default=None, repr=False)
+    """What `sim2edge device enrol` wrote; None: the device is not enrolled."""
+
+
+def read_who(enrolment: Path | None, device: str | None, ring: str | None, root: Path | None, env: Path | None) -> Who:
+    """Return who a device is, by its enrolment, or by the files and names that are given one by one.
+
+    Raises:
+        BadInput: something is missing, given twice, or not valid.
+    """
+    if enrolment is None:
+        if device is None or root is None or env is None:
+            missing = "--id" if device is None else "--root" if root is None else "--env-file"
+            raise BadInput(f"{missing} is missing: give it, or an --enrolment")
+        read_secrets(env)
+        who = Who(device, ring or "canary", _read(root), _read(env))
+    else:
+        found = read_enrolment(enrolment)
+        if device not in (None, found.device) or env:
+            raise BadInput(f"{enrolment}: is of {found.device}, with its credentials: leave --id and --env-file out")
+        if root is None and found.root is None:
+            raise BadInput(f"{enrolment}: holds no root: give --root with the root.json of `sim2edge ota init`")
+        trusted = _read(root) if root else (found.root or "").encode()
+        secrets = format_secrets(found.variables).encode()
+        who = Who(found.device, ring or found.ring, trusted, secrets, _read(enrolment))
+    for option, name in (("--id", who.device), ("--ring", who.ring)):
+        if not NAME.fullmatch(name):
+            raise BadInput(f"{option} '{name}': expected 1 to 63 of a-z, 0-9, '-'")
+    return who
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What is installed."""
+
+    who: Who
     agent: Path
     """Folder of an unpacked agent."""
     options: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +88,10 @@ class Installation:
 
     def option_lines(self) -> bytes:
         """Return the options of the agent as the launcher reads them."""
-        words = {"id": self.device, "ring": self.ring, "home": str(unit.HOME), "root": str(unit.ROOT), **self.options}
+        who = self.who
+        words = {"id": who.device, "ring": who.ring, "home": str(unit.HOME), "root": str(unit.ROOT), **self.options}
+        if who.enrolment is not None:
+            words["enrolment"] = unit.ENROLMENT_CREDENTIAL
         lines = [f"--{name} {shlex.quote(text)}" for name, text in words.items()]
         return "\n".join(
             ["# Options of `sim2edge device run`, by shell rules; then `systemctl restart sim2edge`.", *lines, ""]
@@ -67,8 +108,9 @@ def installation_steps(wanted: Installation) -> Sequence[Action]:
         WriteFile(COMMAND, unit.COMMAND.encode(), 0o755),
         WriteFile(SYSUSERS, unit.SYSUSERS.encode()),
         Run(("systemd-sysusers", SYSUSERS.name), offline=True, unless=(Path("/etc/passwd"), f"{unit.NAME}:")),
-        WriteFile(unit.ROOT, wanted.root),
-        WriteFile(unit.SECRETS, wanted.secrets, 0o600),
+        WriteFile(unit.ROOT, wanted.who.root),
+        WriteFile(unit.SECRETS, wanted.who.secrets, 0o600),
+        *([] if wanted.who.enrolment is None else [WriteFile(unit.ENROLMENT, wanted.who.enrolment, 0o600)]),
         WriteFile(unit.OPTIONS, wanted.option_lines()),
         WriteFile(SYSTEMD / unit.SERVICE, unit.UNIT.encode()),
     ]
@@ -96,9 +138,6 @@ def install(wanted: "Request") -> None:
     Raises:
         BadInput: a file or a name is not valid, the agent is for another machine, or a step failed.
     """
-    for option, name in (("--id", wanted.device), ("--ring", wanted.ring)):
-        if not NAME.fullmatch(name):
-            raise BadInput(f"{option} '{name}': expected 1 to 63 of a-z, 0-9, '-'")
     root = wanted.prefix.absolute()
     if not root.is_dir():
         raise BadInput(f"--prefix {wanted.prefix}: no such folder")
@@ -113,17 +152,7 @@ def install(wanted: "Request") -> None:
         check_machine(about.arch, wanted.arch, agent)
         if problem := launcher.tree_problem(agent, None):
             raise BadInput(f"{agent}: {problem}")
-        read_secrets(wanted.env_file)
-        found = Installation(
-            wanted.device,
-            wanted.ring,
-            _read(wanted.root),
-            _read(wanted.env_file),
-            agent,
-            wanted.options,
-            wanted.hardware_watchdog,
-            wanted.start,
-        )
+        found = Installation(wanted.who, agent, wanted.options, wanted.hardware_watchdog, wanted.start)
         carry_out(installation_steps(found), root, wanted.dry_run)
 
 
@@ -131,10 +160,7 @@ def install(wanted: "Request") -> None:
 class Request:
     """An installation as asked for on the command line."""
 
-    device: str
-    ring: str
-    root: Path
-    env_file: Path
+    who: Who
     agent: Path | None
     arch: str
     """Of the machine it will run on, as `uname -m` prints it."""

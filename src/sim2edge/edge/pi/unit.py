@@ -12,6 +12,9 @@ HOME = Path("/var/lib/sim2edge")
 SETTINGS = Path("/etc/sim2edge")
 LAUNCHER, FACTORY = PROGRAM / "launcher.py", PROGRAM / "agent"
 OPTIONS, SECRETS, ROOT = SETTINGS / "options", SETTINGS / "secrets.env", SETTINGS / "root.json"
+ENROLMENT = SETTINGS / "enrolment"
+ENROLMENT_CREDENTIAL = f"/run/credentials/{SERVICE}/enrolment"
+"""Where the agent, which may not read the settings, finds the enrolment."""
 
 _LAUNCH = f"/usr/bin/python3 -I -S -B {LAUNCHER} {HOME} {FACTORY} {OPTIONS}"
 
@@ -50,6 +53,9 @@ RuntimeDirectoryPreserve=restart
 WorkingDirectory={HOME}
 UMask=0077
 LoadCredential=secrets.env:{SECRETS}
+# Of a device that is not enrolled there is none: the second line is what is used then.
+LoadCredential=enrolment:{ENROLMENT}
+SetCredential=enrolment:none
 Environment=SIM2EDGE_SECRETS_FILE=%d/secrets.env
 Environment=HOME={HOME} LC_ALL=C.UTF-8
 
