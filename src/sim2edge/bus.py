@@ -264,6 +264,13 @@ class Bus:
             raise
         return [Head(meta["path"], meta["size"], str(meta["e_tag"]), meta["last_modified"]) for meta in found]
 
+    def heads(self, prefix: str) -> Iterator[Head]:
+        """Yield the objects below folder `prefix`, in no particular order; one request for each thousand."""
+        with self._errors(prefix):
+            for chunk in obstore.list(self._store, prefix=prefix.rstrip("/") + "/", chunk_size=1000):
+                for meta in chunk:
+                    yield Head(meta["path"], meta["size"], str(meta["e_tag"]), meta["last_modified"])
+
     def files(self, prefix: str) -> Sequence[str]:
         """Return the names of the objects directly below folder `prefix`, sorted."""
         with self._errors(prefix):

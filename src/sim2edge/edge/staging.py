@@ -113,7 +113,7 @@ class Staging:
 
     def _check_space(self, source: Source, part: Path, free_bytes: Callable[[], int]) -> None:
         have = part.stat().st_size if part.is_file() else 0
-        needed, free = 2 * source.target.length - have + SPACE_MARGIN, free_bytes()
+        needed, free = source.target.length - have + unpacked_bytes(source.target) + SPACE_MARGIN, free_bytes()
         if free < needed:
             raise BadInput(
                 f"release {source.installed.release}: needs {needed / 1e6:.1f} MB of disk; {free / 1e6:.1f} MB are free"
@@ -166,6 +166,13 @@ def fetch_rest(origin: Origin, key: str, part: Path, length: int) -> None:
             raise BadInput(
                 f"{key}: {'longer' if size > length else 'shorter'} than the {length} bytes that were signed"
             )
+
+
+def unpacked_bytes(target: TargetFile) -> int:
+    """Return the bytes that a bundle takes unpacked: as signed with it, else its own."""
+    custom = target.unrecognized_fields.get("custom")
+    told = custom.get("unpacked") if isinstance(custom, dict) else None
+    return told if isinstance(told, int) and 0 < told <= MAX_BUNDLE_BYTES else target.length
 
 
 def matches(target: TargetFile, path: Path) -> bool:

@@ -4,6 +4,7 @@
     sim2edge ota refresh [--root]   renew what is past half of its lifetime; the DAG `refresh_fleet` runs it every hour
     sim2edge ota rotate-root [--replace timestamp-1a2b3c4d]...
     sim2edge ota unban canary       devices of the ring that banned its release try it again
+    sim2edge ota prune --dry-run    what no device needs any more; without --dry-run it is deleted
     sim2edge ota status             versions, expiries, keys, the release of each ring
 
 `init` also writes `root.json` to the key folder: devices are provisioned with it. The yearly renewal of the root, and
@@ -16,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -29,11 +31,13 @@ from sim2edge.progress import emit, print_whole
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.metadata import METADATA, describe
+from sim2edge.push.prune import Limits, prune
 from sim2edge.push.renewal import days_left
 from sim2edge.push.repository import Repository
 
 SECONDS_BETWEEN_TRIES = 2.0
 MAX_SAID = 200
+MAX_GRACE_HOURS = 87_600
 REFRESHED = "refreshed"
 """Event of the JSON line that `refresh` prints for a program, with `renewed` and `roles`."""
 
@@ -74,6 +78,13 @@ def add_arguments(verbs: "Verbs") -> None:
     verb = verbs.add_parser("unban", help="have devices of a ring try its release again that failed on them")
     verb.add_argument("ring")
     verb.set_defaults(run=unban)
+    verb = verbs.add_parser("prune", help="delete bundles and metadata that no device needs any more")
+    verb.add_argument("--dry-run", action="store_true", help="delete nothing; print what would be deleted")
+    verb.add_argument("--keep", type=int, default=5, metavar="N", help="keep the newest N releases (default 5)")
+    verb.add_argument(
+        "--grace-hours", type=float, default=48.0, help="keep what was current within so many hours (default 48)"
+    )
+    verb.set_defaults(run=prune_repository)
     verb = verbs.add_parser("status", help="versions, expiries, keys, rings")
     verb.add_argument("--json", action="store_true")
     verb.set_defaults(run=status)
@@ -155,6 +166,24 @@ def rotate_root(repository: Repository, arguments: argparse.Namespace) -> None:
 def unban(repository: Repository, arguments: argparse.Namespace) -> None:
     """Sign the request for another attempt at the release of a ring, and print its id."""
     print(f"ring {arguments.ring}: release {repository.unban(arguments.ring)} may be tried again")
+
+
+def prune_repository(repository: Repository, arguments: argparse.Namespace) -> None:
+    """Delete what no device needs any more, and print it.
+
+    Raises:
+        BadInput: a number is too small, or metadata cannot be verified.
+    """
+    if arguments.keep < 1:
+        raise BadInput("--keep: has to be at least 1")
+    if not 1 <= arguments.grace_hours <= MAX_GRACE_HOURS:
+        raise BadInput(f"--grace-hours: has to be 1 to {MAX_GRACE_HOURS}: a device may be in the middle of a download")
+    limits = Limits(arguments.keep, timedelta(hours=arguments.grace_hours))
+    gone = prune(repository, limits, arguments.dry_run)
+    for head in gone:
+        print(head.key)
+    size_mb = sum(head.size for head in gone) / 1e6
+    print(f"{len(gone)} objects, {size_mb:.1f} MB{' would be' if arguments.dry_run else ''} deleted")
 
 
 def status(repository: Repository, arguments: argparse.Namespace) -> None:
