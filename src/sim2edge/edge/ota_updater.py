@@ -28,9 +28,9 @@ from sim2edge.edge.clock import day
 from sim2edge.edge.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
 from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.identity import assigned_ring
+from sim2edge.edge.pi.self_update import find_agent
 from sim2edge.edge.preflight import Preflight, Result
 from sim2edge.edge.rollout import Rollout, parse_rollout, wait_s
-from sim2edge.edge.pi.self_update import find_agent
 from sim2edge.edge.runtime import available_runtimes
 from sim2edge.edge.seal import make_seal, read_seal, release_text
 from sim2edge.edge.slots import Slots
