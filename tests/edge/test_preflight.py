@@ -18,6 +18,7 @@ from guilty_releases import HEAVY, LIGHT, slow_network, with_model
 from tiny_release import make_members, reseal
 
 from sim2edge.edge import preflight, preflight_run
+from sim2edge.edge.child_environment import child_environment
 from sim2edge.edge.obstacle_detector import ObstacleDetector
 from sim2edge.edge.preflight import Ended, Preflight, check, check_once, find_slowness
 from sim2edge.errors import BadInput
@@ -199,6 +200,19 @@ def test_the_child_gives_way_and_is_limited(slot: Path) -> None:
     assert (nice, score, core, measured) == ("19", "1000", "0", "True")
     assert int(files) <= 256
     assert int(seconds) <= 60
+
+
+def test_export_needs_none_of_the_devices_other_packages_for_it() -> None:
+    code = "import sys; sys.modules |= dict.fromkeys(('prometheus_client', 'tuf', 'obstore')); "
+    subprocess.run([sys.executable, "-c", f"{code} import sim2edge.edge.preflight"], check=True)
+
+
+def test_credentials_are_withheld_from_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("SIM2EDGE_CONF", "here")
+    found = child_environment()
+    assert "AWS_SECRET_ACCESS_KEY" not in found
+    assert found["SIM2EDGE_CONF"] == "here"
 
 
 def test_a_release_of_an_older_export_is_judged_by_what_it_states(tmp_path: Path) -> None:

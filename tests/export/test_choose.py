@@ -175,3 +175,12 @@ def test_a_limit_of_zero_is_a_limit() -> None:
     poor = variant("tflite-int8", INT8, 350, map50=0.599)
     strict = ExportConfig(limits=Limits(max_map50_drop=0))
     assert choose([poor], TRAINED, strict, UNMEASURED).chosen is None
+
+
+def test_a_variant_that_misses_the_frame_rate_of_its_class_is_not_released() -> None:
+    slow = replace(on(tflite_int8=90.0), rate_hz=10.0)
+    choice = choose([SMALL, ONNX], TRAINED, CONFIG, slow)
+    assert choice.chosen is ONNX
+    assert "latency at 10 frames a second on x86-64 (ms) 90, more than 80" in choice.reasons["tflite-int8"]
+    assert choose([SMALL], TRAINED, CONFIG, replace(slow, rate_hz=8.0)).chosen is SMALL
+    assert choose([SMALL], TRAINED, CONFIG, replace(UNMEASURED, rate_hz=1000.0)).chosen is SMALL  # nothing is known

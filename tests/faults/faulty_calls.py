@@ -1,7 +1,7 @@
 """Let system calls of a real device fail: which calls change its home, and a device whose n-th such call fails.
 
-    calls = record(command, folder, home, until)            # Calls(counts={"fsync": 31, ...}, paths=(...))
-    process = start_faulty(command, calls.paths, Fault("fsync", "EIO", 3, lasting=False), log)
+    calls = record(command, folder, home, until)            # Calls(counts={"fsync": 31, ...}, ...)
+    process = start_faulty(command, calls, Fault("fsync", "EIO", 3, lasting=False), log)
 
 strace injects the errors: https://man7.org/linux/man-pages/man1/strace.1.html. It counts calls by thread, and matches
 whole paths only: those that the recording saw below the home.
@@ -24,8 +24,10 @@ MUTATING = """
 ERRORS = ("EIO", "ENOSPC", "EROFS")
 LINE = re.compile(r"(?P<thread>\d+) +(?P<call>\w+)\((?P<arguments>.*)")
 PATH = re.compile(r'[<"](/[^>"]*)[>"]')
+WRITES = re.compile("O_WRONLY|O_RDWR|O_CREAT")
 INJECTED = "(INJECTED)"
-FAST = ("strace", "-f", "--seccomp-bpf", "-qq")
+FAST = ("strace", "-f", "-b", "execve", "-qq")
+"""Follow threads, but not the programs that the agent starts: their calls have counters of their own."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Calls:
     """Most calls of each kind that one thread made."""
     total: int
     paths: Sequence[str]
+    opened: Sequence[str]
+    """Those that are opened to be written and never to be read: a disk without a byte to read is another matter."""
 
 
 def agent_of(process: subprocess.Popen[bytes]) -> psutil.Process:
@@ -79,20 +83,27 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 def read_trace(lines: Collection[str], home: Path) -> Calls:
     """Return the calls in the lines of a trace (`strace -f -y`) that change what lies below a home."""
+    found = [match for line in lines if (match := LINE.match(line))]
+    opened: dict[bool, set[str]] = {True: set(), False: set()}
+    for each in found:
+        if each["call"] == "openat":
+            opened[bool(WRITES.search(each["arguments"]))].update(_inside(each["arguments"], home)[:1])
+    written = opened[True] - opened[False]
     counts: Counter[tuple[str, str]] = Counter()
     paths: set[str] = set()
-    for line in lines:
-        if not (found := LINE.match(line)):
-            continue
-        inside = [path for path in PATH.findall(found["arguments"]) if Path(path).is_relative_to(home)]
-        opens = found["call"] == "openat"
-        if inside and (not opens or re.search(r"O_WRONLY|O_RDWR|O_CREAT", found["arguments"])):
-            counts[found["thread"], found["call"]] += 1
-            paths.update(inside[-1:] if opens else inside)
+    for each in found:
+        inside = _inside(each["arguments"], home)
+        if inside and (each["call"] != "openat" or inside[0] in written):
+            counts[each["thread"], each["call"]] += 1
+            paths.update(inside)
     most: dict[str, int] = {}
     for (_, call), count in counts.items():
         most[call] = max(count, most.get(call, 0))
-    return Calls(most, counts.total(), sorted(paths))
+    return Calls(most, counts.total(), sorted(paths), sorted(written))
+
+
+def _inside(arguments: str, home: Path) -> list[str]:
+    return [path for path in PATH.findall(arguments) if Path(path).is_relative_to(home)]
 
 
 def record(command: Sequence[str], home: Path, log: Path, until: Callable[[], object]) -> Calls:
@@ -129,8 +140,9 @@ def choose(every: Sequence[Fault], count: int) -> Sequence[Fault]:
     return chosen
 
 
-def start_faulty(command: Sequence[str], paths: Sequence[str], fault: Fault, log: Path) -> subprocess.Popen[bytes]:
+def start_faulty(command: Sequence[str], calls: Calls, fault: Fault, log: Path) -> subprocess.Popen[bytes]:
     """Start a device with a fault; strace writes the calls that failed to `log`."""
+    paths = calls.opened if fault.call == "openat" else calls.paths
     only = [word for path in paths for word in ("-P", path)]
     trace = ("-o", str(log), "-e", f"trace={fault.call}", "-e", fault.words)
     with log.with_suffix(".out").open("wb") as out:

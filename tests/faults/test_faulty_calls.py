@@ -33,6 +33,7 @@ SOME = 40
 TRACE = """\
 7 openat(AT_FDCWD</x>, "/home/a.part", O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC, 0644) = 3</home/a.part>
 7 openat(AT_FDCWD</x>, "/home/b", O_RDONLY|O_CLOEXEC) = 3</home/b>
+7 openat(AT_FDCWD</x>, "/home/b", O_WRONLY|O_CLOEXEC) = 3</home/b>
 7 write(3</home/a.part>, ""..., 12) = 12
 8 write(3</home/a.part>, ""..., 12) = 12
 7 write(2</dev/pts/0>, ""..., 12) = 12
@@ -44,11 +45,13 @@ TRACE = """\
 
 def test_a_trace_names_the_calls_that_change_the_home() -> None:
     calls = read_trace(TRACE.splitlines(), Path("/home"))
-    assert calls == Calls({"openat": 1, "write": 1, "fsync": 1, "rename": 1}, 5, ["/home/a", "/home/a.part"])
+    assert calls == Calls(
+        {"openat": 1, "write": 1, "fsync": 1, "rename": 1}, 5, ["/home/a", "/home/a.part"], ["/home/a.part"]
+    )
 
 
 def test_chosen_faults_have_every_call_and_every_error() -> None:
-    every = list(faults(Calls({"fsync": 30, "write": 60, "mkdir": 1}, 91, [])))
+    every = list(faults(Calls({"fsync": 30, "write": 60, "mkdir": 1}, 91, [], [])))
     assert len(every) == 91 * 6
     chosen = choose(every, 40)
     assert {fault.call for fault in chosen} == {"fsync", "write", "mkdir"}
@@ -139,7 +142,7 @@ def try_fault(world: World, name: str, calls: Calls, fault: Fault) -> str:
     """Run a device with a fault; what went wrong, empty if nothing did."""
     world.fresh_home()
     log = world.folder / f"{name}.strace"
-    process = start_faulty(world.command(name), calls.paths, fault, log)
+    process = start_faulty(world.command(name), calls, fault, log)
     try:
         if fault.lasting:
             world.wait(lambda: count_injected(log) > 0, PATIENCE_S / 2, process)

@@ -7,13 +7,16 @@ The packages are downloaded once and kept in the folder; the code and the units 
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from sim2edge.edge.pi.package import PROGRAM, About
 
 CHECKOUT = Path(__file__).parents[2]
 UV = CHECKOUT / ".venvs/uv/bin/uv"
@@ -27,17 +30,21 @@ EARLY = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 
 LATER = ("virtio_net", "virtio_console", "virtio_rng", "i6300esb")
 UNUSED_UNITS = """
-    systemd-random-seed systemd-update-utmp systemd-update-utmp-runlevel systemd-sysctl systemd-pstore systemd-fsckd
+    systemd-random-seed systemd-update-utmp systemd-update-utmp-runlevel systemd-sysctl systemd-pstore
     systemd-user-sessions getty-static serial-getty@ttyAMA0
 """.split()  # noqa: SIM905
-FORMAT = 1
+FORMAT = 2
 """Raise it when the functions below make another tree."""
 
-SITE = "usr/local/lib/python3.11/dist-packages"
 ROOT_MB, HOME_MB = 1600, 192
 HOME_OPTIONS = "noauto_da_alloc,data=writeback,noatime"
 """ext4 flushes a file that replaces another by itself, unless told otherwise: then a missing flush shows."""
 
+FSTAB = f"""\
+/dev/vda / ext4 noatime 0 0
+/dev/vdb /mnt/home ext4 {HOME_OPTIONS} 0 2
+/mnt/home/device /var/lib/sim2edge none bind 0 0
+"""
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t proc proc /proc
@@ -64,21 +71,22 @@ class System:
     """An empty file system for the device's home."""
 
 
-def build(folder: Path, files: Mapping[str, bytes]) -> System:
-    """Build the system in `folder`, with files added to its root.
+def build(folder: Path, files: Mapping[str, bytes], install: Sequence[object], options: str) -> System:
+    """Build the system in `folder`, with the device installed by its installer.
 
     Args:
         folder: keeps the downloaded packages from one run to the next.
         files: path in the root to content; a path under `usr/local/bin` is made executable, a unit is enabled.
+        install: options of `sim2edge device install`.
+        options: further options of the agent, as lines.
     """
     base = _base(folder)
     system = System(base / "vmlinuz", base / "initramfs", folder / "root.img", folder / "home.img")
     tree = base / "tree"
-    site = tree / SITE
-    shutil.rmtree(site / "sim2edge", ignore_errors=True)
-    shutil.copytree(CHECKOUT / "src/sim2edge", site / "sim2edge", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(CHECKOUT / "conf", site / "sim2edge/conf", dirs_exist_ok=True)
-    _compile(site / "sim2edge")
+    words = ("device", "install", "--prefix", tree, "--agent", _make_agent(base), "--arch", "aarch64", *install)
+    _run(sys.executable, "-m", "sim2edge", *words)
+    with (tree / "etc/sim2edge/options").open("a") as file:
+        file.write(options)
     for name, content in files.items():
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,15 +96,34 @@ def build(folder: Path, files: Mapping[str, bytes]) -> System:
             link = path.parent / "multi-user.target.wants" / path.name
             link.unlink(missing_ok=True)
             link.symlink_to(f"../{path.name}")
-    _make_disk(system.root, ROOT_MB, "-d", str(tree))
-    _make_disk(system.home, HOME_MB)
+    _make_disk(system.root, ROOT_MB, "-d", tree)
+    _make_disk(system.home, HOME_MB, "-d", base / "home")
     return system
+
+
+def _make_agent(base: Path) -> Path:
+    """Return a folder as `sim2edge device pack` packs it and the installer unpacks it; packing takes minutes."""
+    code = base / "lib/sim2edge"
+    shutil.rmtree(code, ignore_errors=True)
+    shutil.copytree(CHECKOUT / "src/sim2edge", code, ignore=shutil.ignore_patterns("__pycache__"))
+    _compile(code)
+    agent = base / "agent"
+    shutil.rmtree(agent, ignore_errors=True)
+    agent.mkdir()
+    _run("cp", "-al", base / "lib", agent / "lib")
+    (agent / "agent.json").write_text(json.dumps(asdict(About("0.0.0", "aarch64"))))
+    (agent / "sim2edge").write_text(PROGRAM.format(python="3.11"))
+    (agent / "sim2edge").chmod(0o755)
+    files = sorted(path for path in agent.rglob("*") if path.is_file())
+    listing = {str(path.relative_to(agent)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    (agent / "files.json").write_text(json.dumps(listing))
+    return agent
 
 
 def _base(folder: Path) -> Path:
     """Return the folder with kernel, initramfs and root tree, built if the packages are others."""
     locks = [(CHECKOUT / name).read_bytes() for name in ("pyproject.toml", "requirements-stages.txt")]
-    kept = repr((PACKAGES, EARLY, LATER, UNUSED_UNITS, HOME_OPTIONS, INIT, FORMAT))
+    kept = repr((PACKAGES, EARLY, LATER, UNUSED_UNITS, FSTAB, INIT, FORMAT))
     key = hashlib.sha256(b"".join([kept.encode(), *locks])).hexdigest()[:16]
     base = folder / f"base-{key}"
     if (base / "done").exists():
@@ -110,7 +137,8 @@ def _base(folder: Path) -> Path:
     _run("tar", "-xf", tar, "-C", tree)
     tar.unlink()
     _merge_usr(tree)
-    _install_python(tree)
+    _install_python(tree, base / "lib")
+    (base / "home/device").mkdir(parents=True)
     _finish(tree)
     modules = next((tree / "usr/lib/modules").iterdir())
     _keep_modules(tree, modules)
@@ -132,14 +160,14 @@ def _merge_usr(tree: Path) -> None:
         (tree / "usr/bin/sh").symlink_to("dash")
 
 
-def _install_python(tree: Path) -> None:
+def _install_python(tree: Path, library: Path) -> None:
     """Install the wheels of the device for arm64, and compile all of Python once, here."""
-    words = f"pip install --quiet --target {tree / SITE} --python-version 3.11 --only-binary :all: --extra edge".split()
+    words = f"pip install --quiet --target {library} --python-version 3.11 --only-binary :all: --extra edge".split()
     words += ["--python-platform", "aarch64-manylinux_2_34"]
     pins = ("--constraint", CHECKOUT / "requirements-stages.txt", "--requirements", CHECKOUT / "pyproject.toml")
     environment = os.environ | {"UV_SYSTEM_CERTS": "1", "UV_LINK_MODE": "copy"}
     _run(UV, *words, *pins, environment=environment)
-    for path in (tree / "usr/lib/python3.11", tree / SITE):
+    for path in (tree / "usr/lib/python3.11", library):
         _compile(path)
 
 
@@ -155,8 +183,9 @@ def _finish(tree: Path) -> None:
     (tree / "etc/shadow").write_text("root:*:19000:0:99999:7:::\n")
     (tree / "etc/machine-id").write_text("5" * 32 + "\n")
     (tree / "etc/hostname").write_text("pi\n")
-    (tree / "etc/fstab").write_text(f"/dev/vda / ext4 noatime 0 0\n/dev/vdb /var/lib/home ext4 {HOME_OPTIONS} 0 2\n")
-    (tree / "var/lib/home").mkdir(parents=True)
+    (tree / "etc/fstab").write_text(FSTAB)
+    for name in ("mnt/home", "var/lib/sim2edge"):
+        (tree / name).mkdir(parents=True, exist_ok=True)
     units = tree / "etc/systemd/system"
     (units / "multi-user.target.wants").mkdir(parents=True, exist_ok=True)
     (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
@@ -202,7 +231,7 @@ def _make_initramfs(tree: Path, modules: Path, base: Path) -> None:
     _run("sh", "-c", f"cd {early} && find . | cpio --quiet -o -H newc >{base / 'initramfs'}")
 
 
-def _make_disk(path: Path, size_mb: int, *how: str) -> None:
+def _make_disk(path: Path, size_mb: int, *how: object) -> None:
     path.unlink(missing_ok=True)
     _run("mke2fs", "-q", "-t", "ext4", *how, path, f"{size_mb}M")
 

@@ -7,19 +7,23 @@ pi.log                      # every write since it was switched on
 Leaving the block cuts the power: qemu is killed.
 """
 
+import os
 import re
 import socket
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+
+from sim2edge.prctl import die_with_parent
 
 from .image import System
 
 HOST = "10.0.2.2"
 """This machine, as the virtual one sees it."""
 
-BOOT_S = 400.0
+BOOT_S = 900.0
 MEMORY_MB = 1024
 
 
@@ -33,15 +37,14 @@ class Machine:
         self.log.write_bytes(b"")
         self._socket.unlink(missing_ok=True)
         self.started = time.monotonic()
-        self._process = subprocess.Popen(
-            [*self._command(system, home)], stderr=subprocess.STDOUT, stdout=subprocess.DEVNULL
-        )
+        ends_too = partial(die_with_parent, parent=os.getpid())
+        self._process = subprocess.Popen(self._command(system, home), stdout=subprocess.DEVNULL, preexec_fn=ends_too)
         self._shell: socket.socket | None = None
 
     def _command(self, system: System, home: Path) -> list[str]:
         pipe = f"socket,path={self._socket},server=on,wait=off,id=shell"
         words = f"""
-            nice -n 19 qemu-system-aarch64 -M virt -cpu cortex-a72 -smp 1 -m {MEMORY_MB} -rtc base=utc
+            nice qemu-system-aarch64 -M virt -cpu cortex-a72 -smp 1 -m {MEMORY_MB} -rtc base=utc
             -display none -monitor none -serial file:{self.console} -kernel {system.kernel} -initrd {system.initramfs}
             -drive file={system.root},format=raw,if=none,id=root,snapshot=on -device virtio-blk-pci,drive=root
             -blockdev driver=file,filename={home},node-name=homefile
@@ -118,7 +121,8 @@ class Machine:
                 self.run("true", 5.0)
                 return
             except (TimeoutError, OSError):
-                if time.monotonic() > deadline:
+                stuck = self.console.exists() and "emergency mode" in self.console.read_text(errors="replace")
+                if stuck or time.monotonic() > deadline:
                     raise
 
     def until(self, command: str, patience_s: float) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .machine import HOST
 
-HOME = "/var/lib/home/device"
+FRAMES = "/usr/local/share/frames"
 UNITS = "etc/systemd/system"
 
 NETWORK = """[Unit]
@@ -35,23 +35,9 @@ Restart=always
 WantedBy=multi-user.target
 """
 
-DEVICE = """[Unit]
-After=network.service var-lib-home.mount
-RequiresMountsFor=/var/lib/home
-StartLimitIntervalSec=0
-[Service]
-EnvironmentFile=/etc/sim2edge/bus.env
-ExecStart=/usr/bin/python3 -m sim2edge device run --id pi --ring canary --home {home} --root /etc/sim2edge/root.json \
-  --source /usr/local/share/frames --rate 4 --interval 5 --trial-inferences 5 --trial-seconds 300
-Restart=always
-RestartSec=1
-[Install]
-WantedBy=multi-user.target
-"""
-
 BAD_WRITER = """#!/bin/bash
 # Replaces a file as programs do that never heard of fsync: half of them are lost in a power cut. The tests' control.
-mkdir -p /var/lib/home/bad && cd /var/lib/home/bad || exit 1
+mkdir -p /mnt/home/bad && cd /mnt/home/bad || exit 1
 filler=$(printf '%8000s' x)
 for ((n = 0; ; n++)); do
   printf '%s\\n%s\\n%s\\n' "$n" "$filler" "$n" >part && mv part file
@@ -60,7 +46,7 @@ done
 """
 
 BAD_WRITER_UNIT = """[Unit]
-RequiresMountsFor=/var/lib/home
+RequiresMountsFor=/mnt/home
 [Service]
 ExecStart=/usr/local/bin/bad-writer
 Nice=10
@@ -68,25 +54,32 @@ Nice=10
 WantedBy=multi-user.target
 """
 
-WATCHDOG = "[Manager]\nRuntimeWatchdogSec=30\nRebootWatchdogSec=60\n"
+MANAGER = """[Manager]
+RuntimeWatchdogSec=60
+RebootWatchdogSec=60
+DefaultTimeoutStartSec=600
+DefaultDeviceTimeoutSec=600
+"""
 JOURNAL = "[Journal]\nStorage=volatile\nForwardToConsole=no\n"
 
 
-def system_files(environment: Mapping[str, str], endpoint_port: int, root: bytes, frames: Path) -> dict[str, bytes]:
-    """Return the files of a device that finds the bus of `environment` on this machine's port."""
-    bus = {**environment, "AWS_ENDPOINT_URL": f"http://{HOST}:{endpoint_port}", "AWS_ALLOW_HTTP": "true"}
+def credentials(environment: Mapping[str, str], port: int) -> bytes:
+    """Return the variables of a device that finds the bus of `environment` on this machine's port."""
+    bus = {**environment, "AWS_ENDPOINT_URL": f"http://{HOST}:{port}"}
+    return "".join(f"{name}={text}\n" for name, text in bus.items()).encode()
+
+
+def system_files(frames: Path) -> dict[str, bytes]:
+    """Return what the system needs besides the device; its camera shows the pictures of a folder."""
     units = {
         "network.service": NETWORK,
         "shell.service": SHELL,
-        "sim2edge-device.service": DEVICE.format(home=HOME),
         "bad-writer.service": BAD_WRITER_UNIT,
     }
     return {
         **{f"{UNITS}/{name}": text.encode() for name, text in units.items()},
-        "etc/systemd/system.conf.d/watchdog.conf": WATCHDOG.encode(),
+        "etc/systemd/system.conf.d/60-pi.conf": MANAGER.encode(),
         "etc/systemd/journald.conf.d/memory.conf": JOURNAL.encode(),
-        "etc/sim2edge/bus.env": "".join(f"{name}={text}\n" for name, text in bus.items()).encode(),
-        "etc/sim2edge/root.json": root,
         "usr/local/bin/bad-writer": BAD_WRITER.encode(),
-        **{f"usr/local/share/frames/{path.name}": path.read_bytes() for path in sorted(frames.glob("*.jpg"))},
+        **{f"{FRAMES[1:]}/{path.name}": path.read_bytes() for path in sorted(frames.glob("*.jpg"))},
     }

@@ -27,9 +27,9 @@ from typing import Any
 import psutil
 
 from sim2edge.edge.bundle import RELEASE_FILE, Release, parse_release
+from sim2edge.edge.child_environment import child_environment
 from sim2edge.edge.preflight_run import CPU_S, judge_shortage
 from sim2edge.edge.runtime import OUT_OF_MEMORY
-from sim2edge.edge.supervisor import WITHHELD
 from sim2edge.errors import BadInput
 from sim2edge.lines import MAX_LINE
 
@@ -126,12 +126,11 @@ def run(folder: Path, memory_mb: float, threads: int, timeout_s: float) -> Ended
         OSError: there is no process or memory for it.
     """
     command = [sys.executable, "-m", "sim2edge.edge.preflight_run", str(folder), "--threads", str(threads)]
-    environment = {name: text for name, text in os.environ.items() if not name.startswith(WITHHELD)}
     with open_memory("answer") as answer, open_memory("words") as words:
         start = time.monotonic()
         child = subprocess.Popen(
             [*command, "--parent", str(os.getpid())],
-            env=environment,
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=answer,
             stderr=words,

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sim2edge.edge.child_environment import child_environment
 from sim2edge.edge.control import Report, make_phase, open_line
 from sim2edge.edge.durable import write_durably
 from sim2edge.edge.service import EXIT_HERE, EXIT_RELEASE
@@ -37,8 +38,6 @@ MAX_POLL_S = 1.0
 PROBE_TIMEOUT_S = 2.0
 CRASH_WINDOW_S = 60.0
 MAX_RESTART_DELAY_S = 30.0
-WITHHELD = ("AWS_", "SIM2EDGE_KEYS", "SIM2EDGE_BUCKET")
-"""Environment variables withheld from the detector."""
 OOM_SCORE = 500
 """When memory is short the kernel ends a detector before the agent that starts another one (proc(5))."""
 
@@ -134,7 +133,7 @@ class DetectorProcess:
             descriptors["--listen-fd"] = listening.fileno()
         return subprocess.Popen(
             settings.command(folder, descriptors),
-            env={name: text for name, text in os.environ.items() if not name.startswith(WITHHELD)},
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=tuple(descriptors.values()),

@@ -19,7 +19,7 @@ ROOT_WARNING = timedelta(days=90)
 
 def due_roles(expiries: Mapping[str, datetime], lifetimes: Mapping[str, timedelta], now: datetime) -> tuple[str, ...]:
     """Return the roles that are past half of their lifetime, in the order of `expiries`."""
-    return tuple(role for role, expires in expiries.items() if expires - now < lifetimes[role] / 2)
+    return tuple(role for role, expires in expiries.items() if expires - now <= lifetimes[role] / 2)
 
 
 def days_left(expires: datetime, now: datetime) -> float:
