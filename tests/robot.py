@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from tuf.api.metadata import TargetFile
 
 from sim2edge.bus import Bus
 from sim2edge.edge import trial
@@ -83,6 +84,7 @@ class MadeUpServer:
         self.last_contact: float | None = None
         self.retry_after_s = 0.0
         self.trouble: Exception | None = None
+        self.agent: TargetFile | None = None
 
     def update(self) -> MadeUpUpdate:
         if self.trouble:

@@ -46,6 +46,13 @@ BLOCKS: Mapping[tuple[str, str], How] = {
     ("docs/annotate.md", "sim2edge annotate labels/ --partition office-1 floor=wood"): By(
         ("tests/annotate/test_delivery.py", "tests/annotate/test_refusals.py")
     ),
+    ("docs/raspberry-pi.md", "make wheel"): By(("tests/edge/pi/test_self_update.py",)),
+    ("docs/raspberry-pi.md", "mkdir agent && tar -xf agent-0.1.0-aarch64.tar.xz -C agent"): By(
+        ("tests/edge/pi/test_install.py",)
+    ),
+    ("docs/raspberry-pi.md", "sim2edge ota push-agent agent-0.2.0-aarch64.tar.xz --ring canary"): By(
+        ("tests/push/test_agents.py",)
+    ),
     ("README.md", "make demo"): By(("demo", "test")),
     FIRST: Run({"--preset demo": f"--preset tiny {ENOUGH_TO_LEARN_FROM}"}, says="/dags/sim_capture/runs/"),
     ("README.md", "sim2edge capture --partition lab-7 episodes=20 lidar.beams=720"): Run(says="identical"),

@@ -14,7 +14,7 @@ from robot import Robot, with_file
 
 from sim2edge.edge import trial
 from sim2edge.edge.switch_hook import SwitchHook
-from sim2edge.edge.trial import Rules
+from sim2edge.edge.trial import Installed, Rules
 from sim2edge.edge.verdict import Phase
 from sim2edge.errors import Unavailable
 
@@ -36,6 +36,18 @@ def test_a_release_is_installed_tried_and_accepted_and_followed_by_another(robot
     status = robot.until_running("r2")
     assert (status["previous"], status["restarts"]) == ("r1", 0)
     assert robot.state.proven == {"a", "b"}
+
+
+def test_a_slot_that_stays_unreadable_is_told_once_and_does_not_haste_the_server(robot, capsys):
+    robot.slots.state = trial.State({"a": Installed("r1", "1")}, frozenset({"a"}), "a")
+    robot.slots.problems["a"] = "Input/output error"
+    woken = 0
+    for _ in range(20):
+        robot.agent.try_tick()
+        woken += robot.agent.wake.is_set()
+        robot.agent.wake.clear()
+    assert capsys.readouterr().err.count('"damaged"') == 1
+    assert woken == 1
 
 
 def test_a_release_that_cannot_be_loaded_never_takes_the_camera(robot):

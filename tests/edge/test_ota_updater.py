@@ -14,6 +14,7 @@ from tiny_release import make_members
 from sim2edge.bus import Bus
 from sim2edge.edge import bundle, durable, ota_updater, roots, slots, staging, state_file, trial
 from sim2edge.edge.bundle import open_bundle
+from sim2edge.edge.clock import UNSET_BEFORE, DeviceClock, day
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.preflight import Preflight, Result
 from sim2edge.edge.rollout import Rollout
@@ -155,7 +156,30 @@ def refused(device, words: str) -> None:
 def test_expired_metadata(server, device):
     server.age(days=2)
     server.publish("r2")
-    refused(device, "update refused: expired metadata, or this device's clock is wrong: timestamp.json is expired")
+    refused(
+        device, "update refused: expired metadata: this device's clock .* or the server is wrong: timestamp.json is"
+    )
+
+
+def test_a_clock_of_1970_stops_no_update_and_is_named(server, device):
+    updater, device_slots = device
+    device_slots.clock = DeviceClock(device_slots.home, lambda: 60.0)
+    server.publish("r2")
+    updater.update()
+    assert runs(device_slots) == "r2"
+    assert device_slots.now() >= UNSET_BEFORE
+    assert device_slots.clock.fault.startswith("1970-01-01, before 20")
+    assert not device_slots.faults, "no release is judged by it"
+
+
+def test_a_clock_that_is_400_days_ahead_refuses_what_is_valid_and_is_named_as_one_of_two_causes(server, device):
+    ahead = server.clock.timestamp() + 400 * 86400
+    device[1].clock = DeviceClock(device[1].home, lambda: ahead)
+    server.publish("r2")
+    refused(device, rf"this device's clock \({day(ahead)}\) or the server is wrong: .* is expired")
+    device[1].clock = DeviceClock(device[1].home)
+    device[0].update()
+    assert runs(device[1]) == "r2"
 
 
 @pytest.mark.parametrize("part", ["/timestamp.json", "/3.snapshot.json", "/3.targets.json"])

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from edge.conftest import make_members
 from ota_server import OtaServer
+from tiny_release import make_members
 
 from sim2edge.bus import Bus
 from sim2edge.errors import Missing

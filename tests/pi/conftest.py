@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from edge.conftest import make_members
 from ota_server import OtaServer
+from tiny_release import make_members
 
 from sim2edge.bus import Bus
 

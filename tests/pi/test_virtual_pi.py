@@ -17,13 +17,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from edge.conftest import make_members
 from ota_server import OtaServer
+from tiny_release import make_members
 
 from sim2edge.errors import Missing
 
@@ -82,6 +82,16 @@ def wait(condition: Callable[[], bool], patience_s: float, about: str) -> float:
     return time.monotonic() - start
 
 
+@contextlib.contextmanager
+def journal_of(pi: Machine) -> Iterator[None]:
+    """Add the machine's journal to an error."""
+    try:
+        yield
+    except AssertionError as error:
+        error.add_note(pi.run("systemctl status --no-pager sim2edge; journalctl -b --no-pager | tail -n 120")[1])
+        raise
+
+
 @pytest.fixture(scope="module")
 def recorded(server: OtaServer, frames: Path, s3_server, tmp_path_factory) -> Recorded:
     """Update a machine once, then crash its kernel: the watchdog has to bring it back."""
@@ -97,10 +107,11 @@ def recorded(server: OtaServer, frames: Path, s3_server, tmp_path_factory) -> Re
     shutil.copyfile(system.home, home)
     with Machine(system, folder, home) as pi:
         pi.wait_for_shell()
-        wait(lambda: reports(server, "pi", OLD), GUEST_S, f"first release; {pi.console}")
-        boot_s, begin = pi.age_s, len(read_log(pi.log).writes)
-        server.publish(NEW)
-        update_s = wait(lambda: reports(server, "pi", NEW), GUEST_S, f"update; {pi.console}")
+        with journal_of(pi):
+            wait(lambda: reports(server, "pi", OLD), GUEST_S, "first release")
+            boot_s, begin = pi.age_s, len(read_log(pi.log).writes)
+            server.publish(NEW)
+            update_s = wait(lambda: reports(server, "pi", NEW), GUEST_S, "update")
         log = read_log(pi.log)
         shutil.copyfile(pi.log, folder / "update.log")
         server.bus.delete(["fleet/pi/status.json"])

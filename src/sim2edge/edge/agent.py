@@ -13,13 +13,16 @@ import random
 import threading
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from sim2edge.bus import Bus
 from sim2edge.edge import trial
 from sim2edge.edge.detectors import Detectors, Ended, Place
 from sim2edge.edge.events import Repeated, log
+from sim2edge.edge.notify import Systemd
 from sim2edge.edge.ota_updater import OtaUpdater
+from sim2edge.edge.pi.self_update import SelfUpdate
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.status import Status, describe, is_news
 from sim2edge.edge.supervisor import DetectorProcess, Ending
@@ -69,10 +72,13 @@ class Agent:
         detectors: Detectors,
         rules: Rules,
         hook: SwitchHook | None = None,
+        agents: SelfUpdate | None = None,
     ) -> None:
         self._identity, self._bus, self._updater = identity, bus, updater
         self._slots, self._detectors, self._rules = slots, detectors, rules
         self._hook = hook or SwitchHook()
+        self._agents = agents
+        self._systemd = Systemd()
         self._repeated = Repeated()
         self._crashes: list[Ending] = []
         self._restarts = 0
@@ -92,7 +98,9 @@ class Agent:
         try:
             while not stop.wait(HAND_OVER_TICK_S if self._detectors.hands_over else TICK_S):
                 self.try_tick()
+                self._systemd.beat(well=not self._fault or self._detectors.on_duty is not None, status=self._summary())
         finally:
+            self._systemd.stopping()
             self._detectors.stop()
             self._write_status(self.status())
 
@@ -135,7 +143,10 @@ class Agent:
     def _before_start(self, place: Place) -> Path | None:
         """Verify the slot, and count a trial's start before it is made, so that a crash cannot undo the count."""
         if problem := self._slots.verify(place.slot):
-            self._say("damaged", place.installed, slot=place.slot, problem=problem)
+            self._message = "damaged"
+            about = asdict(place.installed)
+            if self._repeated.log("damaged", **about, slot=place.slot, problem=problem):  # not at each tick
+                self.wake.set()
             return None
         if place.trial is not None:
             now = self._slots.now()
@@ -251,6 +262,11 @@ class Agent:
             other_faults=self._slots.faults,
         )
 
+    def _own_faults(self) -> dict[str, str]:
+        """Return what is wrong with this program and with the clock, which no release is judged by."""
+        faults = {"agent": self._fault, "clock": self._slots.clock.fault}
+        return {what: words for what, words in faults.items() if words}
+
     def _say(self, what: str, about: Installed, **more: object) -> None:
         self._message = what
         log(what, release=about.release, sha256=about.sha256, **more)
@@ -260,7 +276,7 @@ class Agent:
 
     def _talk(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            for step in (self._update, self._slots.check, self._report):
+            for step in (self._update, partial(self._update_agent, stop), self._slots.check, self._report):
                 try:
                     step()
                 except Exception as error:  # keep polling: only an update can repair this device
@@ -295,6 +311,18 @@ class Agent:
         elif update.step is Step.HOLD:
             self._message = f"held back: release {offer.release} {update.reason}"
 
+    def _update_agent(self, stop: threading.Event) -> None:
+        """Confirm this agent, and follow the ring's between trials of releases: another starts when this one ends."""
+        if self._agents is None or self._updater.last_contact is None:
+            return
+        if not self._fault and (self._detectors.on_duty or not self._places()[0]):
+            self._agents.confirm()
+        target = self._updater.agent
+        if target is not None and not self._slots.state.trial and self._agents.follow(target):
+            log("ending", reason="another agent is to start")
+            stop.set()
+        self._message = self._agents.message or self._message
+
     def _note_failed_check(self, line: str) -> None:
         self._failed_checks = min(self._failed_checks + 1, MAX_BACKOFF)
         self._repeated.log("refused", message=line)
@@ -313,10 +341,15 @@ class Agent:
 
     # The status
 
+    def _summary(self) -> str:
+        """Return the status in a few words."""
+        status = self._shown or {}
+        return f"{status.get('state', 'starting')}: release {status.get('release') or 'none'}"
+
     def status(self) -> Status:
         """Return the device's status, as reported to the fleet."""
         duty, state = self._detectors.on_duty, self._slots.state
-        return describe(
+        found = describe(
             device=self._identity.device,
             ring=self._identity.ring,
             state=state,
@@ -328,8 +361,9 @@ class Agent:
             loading=self._detectors.loading,
             port=self._detectors.port,
             message=self._message,
-            faults={**self._slots.faults, **({"agent": self._fault} if self._fault else {})},
+            faults={**self._slots.faults, **self._own_faults()},
         )
+        return found | ({"agent": self._agents.status} if self._agents else {})
 
     def _show_status(self) -> None:
         """Write the local status when it changed: writes wear the card."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from tuf.ngclient import Updater, UpdaterConfig
 
 from sim2edge.edge import trial
 from sim2edge.edge.bundle import check_requirements, parse_release
+from sim2edge.edge.clock import day
 from sim2edge.edge.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
 from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.identity import assigned_ring
+from sim2edge.edge.pi.self_update import find_agent
 from sim2edge.edge.preflight import Preflight, Result
 from sim2edge.edge.rollout import Rollout, parse_rollout, wait_s
 from sim2edge.edge.runtime import available_runtimes
@@ -77,10 +80,11 @@ class Update:
 class DurableUpdater(Updater):
     """The TUF reference client, with metadata flushed to disk before it is trusted.
 
-    A disk that takes nothing does not keep it from checking: `problem` has the error.
+    A disk that takes nothing does not keep it from checking: `problem` has the error. Expiry is judged by the time
+    `now`, Unix seconds; None: by the system's clock.
     """
 
-    def __init__(self, home: Path, fetcher: BusFetcher, root: bytes) -> None:
+    def __init__(self, home: Path, fetcher: BusFetcher, root: bytes, now: float | None = None) -> None:
         self.problem: OSError | None = None
         self.raw: dict[str, bytes] = {}
         """The bytes of each role's metadata as seen last."""
@@ -90,6 +94,8 @@ class DurableUpdater(Updater):
         except OSError as error:
             self.problem = error
         super().__init__(str(folder), METADATA, str(home), TARGETS, fetcher, LIMITS, bootstrap=root)
+        if now is not None:
+            self._trusted_set.reference_time = datetime.fromtimestamp(now, UTC)
 
     def _load_local_metadata(self, rolename: str) -> bytes:
         self.raw[rolename] = read_regular(Path(self._dir, f"{rolename}.json"), MAX_METADATA_BYTES)
@@ -155,6 +161,8 @@ class OtaUpdater:
         self._repeated = Repeated()
         self.retry_after_s = 0.0
         """How long the server asked to be left alone, seconds."""
+        self.agent: TargetFile | None = None
+        """The agent that the ring names for this machine, as of the last check."""
         self.last_contact: float | None = None
         """When the server's metadata was last verified as authentic and current, monotonic seconds."""
 
@@ -215,11 +223,11 @@ class OtaUpdater:
 
     def _contact(self) -> DurableUpdater:
         """Fetch the newest metadata and verify it."""
-        roots = self._slots.roots.chain()
+        roots, now = self._slots.roots.chain(), self._slots.now()
         if not roots:
             raise BadInput(f"{self._slots.home}: there is no root to trust: give --root")
-        with tuf_errors():
-            client = DurableUpdater(self._slots.home, BusFetcher(self._origin), roots[-1])
+        with tuf_errors(now):
+            client = DurableUpdater(self._slots.home, BusFetcher(self._origin), roots[-1], now)
             client.refresh()
         self.last_contact = time.monotonic()
         with suppress(OSError):
@@ -227,24 +235,26 @@ class OtaUpdater:
         return client
 
     def _read_offer(self, client: DurableUpdater) -> tuple[Source, Rollout]:
-        with tuf_errors():
+        with tuf_errors(self._slots.now()):
             if self._device:
                 self.ring = assigned_ring(client, self._device, self._read) or self._given_ring
-            ring = self._read_ring(client)
+            data = self._read_ring(client)
+            ring = parse_ring(data, self.ring)
             target = client.get_targetinfo(ring.bundle)
+            self.agent = find_agent(client, data)
         if target is None:
             raise BadInput(f"ring {self.ring}: its bundle {ring.bundle} is not among the targets")
         installed = Installed(ring.release, target.hashes["sha256"], ring.attempt)
         return Source(installed, target, make_seal(client.raw[Targets.type], target.path)), ring.rollout
 
-    def _read_ring(self, client: Updater) -> Ring:
+    def _read_ring(self, client: Updater) -> bytes:
         name = f"rings/{self.ring}.json"
         target = client.get_targetinfo(name)
         if target is None:
             raise BadInput(f"ring '{self.ring}' has no release yet")
         if target.length > MAX_RING_BYTES:
             raise BadInput(f"{name}: {target.length} bytes, more than {MAX_RING_BYTES}")
-        return parse_ring(self._read(target), self.ring)
+        return self._read(target)
 
     def _read(self, target: TargetFile) -> bytes:
         """Return the verified content of a small target, kept in memory as long as it is the same."""
@@ -388,7 +398,7 @@ def parse_ring(data: bytes, ring: str) -> Ring:
 
 
 REFUSALS: tuple[tuple[type[Exception], str], ...] = (
-    (tuf.ExpiredMetadataError, "expired metadata, or this device's clock is wrong"),
+    (tuf.ExpiredMetadataError, "expired metadata: this device's clock ({today}) or the server is wrong"),
     (tuf.BadVersionNumberError, "metadata older than what this device has seen, or inconsistent"),
     (tuf.UnsignedMetadataError, "metadata not signed by the right keys"),
     (tuf.LengthOrHashMismatchError, "not what was signed"),
@@ -399,14 +409,19 @@ REFUSALS: tuple[tuple[type[Exception], str], ...] = (
 
 
 @contextmanager
-def tuf_errors() -> Iterator[None]:
-    """Map errors of the TUF client to BadInput (refused) or Unavailable (server not reached), each of one line."""
+def tuf_errors(now: float) -> Iterator[None]:
+    """Map errors of the TUF client to BadInput (refused) or Unavailable (server not reached), each of one line.
+
+    Args:
+        now: the time by which expiry is judged, Unix seconds.
+    """
     try:
         yield
     except (tuf.RepositoryError, tuf.DownloadError) as error:
         for kind, words in REFUSALS:
             if isinstance(error, kind):
-                raise BadInput(f"update refused: {words}: {' '.join(str(error).split())}") from error
+                what = words.format(today=day(now))
+                raise BadInput(f"update refused: {what}: {' '.join(str(error).split())}") from error
         raise Unavailable(f"update server: {' '.join(str(error).split())}") from error
 
 

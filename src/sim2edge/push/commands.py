@@ -4,6 +4,7 @@
     sim2edge ota refresh [--root]   renew what is past half of its lifetime; the DAG `refresh_fleet` runs it every hour
     sim2edge ota rotate-root [--replace timestamp-1a2b3c4d]...
     sim2edge ota unban canary       devices of the ring that banned its release try it again
+    sim2edge ota push-agent FILE --ring canary      devices of the ring update their agent
     sim2edge ota prune --dry-run    what no device needs any more; without --dry-run it is deleted
     sim2edge ota status             versions, expiries, keys, the release of each ring
 
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -28,6 +30,7 @@ from sim2edge.enrol.register import assignments, read_register
 from sim2edge.errors import BadInput, Forbidden, Unavailable
 from sim2edge.lines import join_lines
 from sim2edge.progress import emit, print_whole
+from sim2edge.push.agents import read_agent
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder, keys_folder
 from sim2edge.push.metadata import METADATA, describe
@@ -78,6 +81,10 @@ def add_arguments(verbs: "Verbs") -> None:
     verb = verbs.add_parser("unban", help="have devices of a ring try its release again that failed on them")
     verb.add_argument("ring")
     verb.set_defaults(run=unban)
+    verb = verbs.add_parser("push-agent", help="have the devices of a ring run an agent (`sim2edge device pack`)")
+    verb.add_argument("package", type=Path)
+    verb.add_argument("--ring", required=True)
+    verb.set_defaults(run=push_agent)
     verb = verbs.add_parser("prune", help="delete bundles and metadata that no device needs any more")
     verb.add_argument("--dry-run", action="store_true", help="delete nothing; print what would be deleted")
     verb.add_argument("--keep", type=int, default=5, metavar="N", help="keep the newest N releases (default 5)")
@@ -166,6 +173,13 @@ def rotate_root(repository: Repository, arguments: argparse.Namespace) -> None:
 def unban(repository: Repository, arguments: argparse.Namespace) -> None:
     """Sign the request for another attempt at the release of a ring, and print its id."""
     print(f"ring {arguments.ring}: release {repository.unban(arguments.ring)} may be tried again")
+
+
+def push_agent(repository: Repository, arguments: argparse.Namespace) -> None:
+    """Publish an agent to a ring."""
+    agent = read_agent(arguments.package)
+    done = "has" if repository.publish_agent(arguments.ring, agent) else "already has"
+    print(f"ring {arguments.ring} {done} agent {agent.version} for {agent.arch}")
 
 
 def prune_repository(repository: Repository, arguments: argparse.Namespace) -> None:

@@ -31,6 +31,8 @@ from sim2edge.enrol.assignments import FOLDER as DEVICES
 from sim2edge.enrol.assignments import files
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.private_files import write_private
+from sim2edge.push.agents import FIELD, AgentTarget, agent_paths
+from sim2edge.push.agents import FOLDER as AGENTS
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import ROLES, ROOT_KEYS, ROOT_THRESHOLD, KeyFolder
 from sim2edge.push.metadata import METADATA, SIGNED_AT, Current, S, check, find_key, verify
@@ -228,7 +230,7 @@ class Repository:
         pointer = TargetFile.from_data(f"rings/{ring}.json", content, ["sha256"])
         targets.targets |= {archive.path: archive, pointer.path: pointer}
         wanted = {f"rings/{name}.json" for name in rings} | {each["bundle"] for each in rings.values()}
-        wanted |= {path for path in targets.targets if path.startswith(DEVICES)}
+        wanted |= {path for path in targets.targets if path.startswith(DEVICES)} | agent_paths(rings)
         targets.targets = {path: target for path, target in targets.targets.items() if path in wanted}
         if targets.targets == before.targets:
             return bool(self._renew_what_is_due(current))
@@ -259,6 +261,43 @@ class Repository:
         targets.targets[pointer.path] = pointer
         self._commit(current, targets)
         return str(pointed["release"])
+
+    def publish_agent(self, ring: str, agent: AgentTarget) -> bool:
+        """Point a ring at an agent for the devices of its architecture, newer or older than its current one.
+
+        Returns:
+            False if the ring already has it: nothing was written.
+
+        Raises:
+            BadInput: the ring has no release, the version is taken, a key is missing, or the root expires soon.
+            Conflict: other pushers won every race.
+        """
+        return _try_again(lambda: self._publish_agent(ring, agent))
+
+    def _publish_agent(self, ring: str, agent: AgentTarget) -> bool:
+        current = self.current()
+        check_root(current.root.signed.expires, self.now(), self._root_margin)
+        targets = copy.deepcopy(current.targets.signed)
+        rings = self.rings(targets)
+        if ring not in rings:
+            raise BadInput(f"ring '{ring}' has no release: push one first, then the agent")
+        package = TargetFile.from_file(agent.path, str(agent.file), ["sha256"])
+        package.unrecognized_fields["custom"] = agent.custom
+        if targets.targets.get(agent.path, package) != package:
+            raise BadInput(f"agent {agent.version}: another one has this version: pack it under a new --version")
+        rings[ring][f"{FIELD}{agent.arch}"] = agent.path
+        content = json.dumps(rings[ring], sort_keys=True).encode()
+        pointer = TargetFile.from_data(f"rings/{ring}.json", content, ["sha256"])
+        targets.targets |= {package.path: package, pointer.path: pointer}
+        named = agent_paths(rings)
+        kept = {path: each for path, each in targets.targets.items() if path in named or not path.startswith(AGENTS)}
+        if kept == current.targets.signed.targets:
+            return False
+        targets.targets = kept
+        for target, data in ((package, agent.file), (pointer, content)):
+            self._bus.put(f"{TARGETS}/{target.get_prefixed_paths()[0]}", data)
+        self._commit(current, targets)
+        return True
 
     def _renew_what_is_due(self, current: Current) -> tuple[str, ...]:
         due = tuple(role for role in self.due(current) if role != "root")

@@ -81,7 +81,7 @@ def pack(library: Path, about: About, out: Path) -> Mapping[str, str]:
     files["files.json"] = json.dumps(listing, indent=0, sort_keys=True).encode()
     part = out.with_name(f".{out.name}.part")
     try:
-        with tarfile.open(part, "w:xz") as tar:
+        with tarfile.open(part, "w:xz", preset=1) as tar:
             for name, content in sorted(files.items()):
                 _add(tar, name, content)
         part.replace(out)
