@@ -20,6 +20,7 @@ from sim2edge.bus import Bus
 from sim2edge.edge import trial
 from sim2edge.edge.detectors import Detectors, Ended, Place
 from sim2edge.edge.events import Repeated, log
+from sim2edge.edge.identity import Signer
 from sim2edge.edge.notify import Systemd
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.self_update import SelfUpdate
@@ -75,6 +76,7 @@ class Agent:
         agents: SelfUpdate | None = None,
     ) -> None:
         self._identity, self._bus, self._updater = identity, bus, updater
+        self._signer = Signer(slots.home, identity.device)
         self._slots, self._detectors, self._rules = slots, detectors, rules
         self._hook = hook or SwitchHook()
         self._agents = agents
@@ -334,7 +336,7 @@ class Agent:
         if not is_news(self._sent[0], status) and now - self._sent[1] < REPORT_S:
             return
         try:
-            self._bus.put(f"fleet/{self._identity.device}/status.json", json.dumps(status, indent=1).encode())
+            self._bus.put(f"fleet/{self._identity.device}/status.json", self._signer.envelope(status))
             self._sent = (status, now)
         except (Unavailable, BadInput, Conflict) as error:
             self._repeated.log("status not sent", message=str(error))

@@ -1,6 +1,7 @@
 """`sim2edge device`: run a device, real or virtual, print its status, lift its bans.
 
     sim2edge device run --id pi-7 --ring canary --home /data --root root.json --source 0
+    sim2edge device run --home /data --enrolment pi-7.enrolment --source 0
     sim2edge device status --home /data
     sim2edge device unban --home /data 5f1e0c
 
@@ -22,6 +23,7 @@ from sim2edge.edge.agent import Agent, Identity
 from sim2edge.edge.detectors import Detectors
 from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.home import RuntimeFolder, keep_token, lock_home
+from sim2edge.edge.identity import identify
 from sim2edge.edge.local_status import read_status
 from sim2edge.edge.mirror import open_origins
 from sim2edge.edge.ota_updater import OtaUpdater
@@ -52,8 +54,9 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(required=True, metavar="command")
     defaults = Rules()
     verb = verbs.add_parser("run", help="run the detector and keep its release up to date")
-    verb.add_argument("--id", required=True, help="name of the device")
-    verb.add_argument("--ring", default="canary", help="ring of the fleet it belongs to")
+    verb.add_argument("--id", help="name of the device; an enrolled one knows it")
+    verb.add_argument("--ring", help="its ring until the update repository assigns one (default canary)")
+    verb.add_argument("--enrolment", type=Path, help="file of `sim2edge device enrol`, taken over into the home")
     verb.add_argument("--home", type=Path, required=True, help="its folder: slots, state, metadata, token")
     verb.add_argument("--root", type=Path, help="root.json to trust, copied into the home on the first start")
     verb.add_argument("--source", help="folder of JPEGs, camera index, device file or URL")
@@ -89,6 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         BadInput: a bad name or number, no trusted root, no bucket, or an agent already runs on that home.
     """
+    arguments.id, arguments.ring = identify(
+        arguments.home.absolute(), arguments.enrolment, arguments.id, arguments.ring
+    )
     for option, name in (("--id", arguments.id), ("--ring", arguments.ring)):
         if not NAME.fullmatch(name):
             raise BadInput(f"{option} '{name}': expected 1 to 63 of a-z, 0-9, '-'")
