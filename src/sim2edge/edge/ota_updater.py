@@ -238,10 +238,10 @@ class OtaUpdater:
         with tuf_errors(self._slots.now()):
             if self._device:
                 self.ring = assigned_ring(client, self._device, self._read) or self._given_ring
-            data = self._read_ring(client)
-            ring = parse_ring(data, self.ring)
+            content = self._read_ring(client)
+            ring = parse_ring(content, self.ring)
             target = client.get_targetinfo(ring.bundle)
-            self.agent = find_agent(client, data)
+            self.agent = find_agent(client, content)
         if target is None:
             raise BadInput(f"ring {self.ring}: its bundle {ring.bundle} is not among the targets")
         installed = Installed(ring.release, target.hashes["sha256"], ring.attempt)

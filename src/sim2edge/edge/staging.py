@@ -171,8 +171,8 @@ def fetch_rest(origin: Origin, key: str, part: Path, length: int) -> None:
 def unpacked_bytes(target: TargetFile) -> int:
     """Return the bytes that a bundle takes unpacked: as signed with it, else its own."""
     custom = target.unrecognized_fields.get("custom")
-    signed = custom.get("unpacked") if isinstance(custom, dict) else None
-    return signed if isinstance(signed, int) and 0 < signed <= MAX_BUNDLE_BYTES else target.length
+    said = custom.get("unpacked") if isinstance(custom, dict) else None
+    return said if isinstance(said, int) and 0 < said <= MAX_BUNDLE_BYTES else target.length
 
 
 def matches(target: TargetFile, path: Path) -> bool:
