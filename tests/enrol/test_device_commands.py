@@ -46,6 +46,8 @@ def admin(s3, s3_server, reload, tmp_path, monkeypatch) -> Bus:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIM2EDGE_CREDENTIALS", str(s3_server.roles))
     monkeypatch.setenv("SIM2EDGE_KEYS", str(tmp_path / "keys"))
+    for folder in ("ota", "fleet", "devices"):  # of other tests on this server
+        s3.delete(s3.list(folder))
     Repository(s3, KeyFolder(tmp_path / "keys"), PushConfig()).create()
     yield s3
     for path in s3_server.roles.glob("device-pi-*.env"):

@@ -26,7 +26,7 @@ from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.self_update import SelfUpdate
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.status import Status, describe, is_news
-from sim2edge.edge.supervisor import DetectorProcess
+from sim2edge.edge.supervisor import DetectorProcess, Ending
 from sim2edge.edge.switch_hook import SwitchHook
 from sim2edge.edge.trial import Installed, Rules, State, Step
 from sim2edge.edge.verdict import BLAMED, Evidence, Outcome, judge
@@ -41,7 +41,7 @@ UNWELL_S = 30.0
 CAMERA_UNWELL_S = 120.0
 """A detector without frames is restarted after this long: the camera may come back."""
 FALL_BACK_CRASHES = 8
-"""Crashes in a row by its own fault after which a good release gives way to the proven one beside it."""
+"""Ends in a row after which a good release gives way to the proven one beside it."""
 WELL_AGAIN_S = 60.0
 """A detector that worked for this long after a crash is well again: the crashes before do not count."""
 CONTACT_S = 1.0
@@ -82,7 +82,7 @@ class Agent:
         self._agents = agents
         self._systemd = Systemd()
         self._repeated = Repeated()
-        self._crashes: list[str] = []
+        self._crashes: list[Ending] = []
         self._restarts = 0
         self._well = time.monotonic()
         self._failed_checks = 0
@@ -172,8 +172,7 @@ class Agent:
         log("ended", release=subject.installed.release, slot=subject.slot, reason=reason, own_fault=own_fault)
         before, now = self._slots.state, self._slots.now()
         if not trial.is_about(before, subject):
-            if own_fault:
-                self._fall_back(ended)
+            self._fall_back(ended)
             return
         if own_fault:
             after = self._slots.apply(
@@ -193,13 +192,16 @@ class Agent:
         self._say(f"withdrawn: {rest.reason}" if rest else "withdrawn", installed)
 
     def _fall_back(self, ended: Ended) -> None:
-        """Give up a good release that crashes again and again, if there is a proven one beside it."""
+        """Give up a good release that ends again and again, if there is a proven one beside it."""
         subject, now = ended.subject, self._slots.now()
-        self._crashes.append(ended.ending.reason)
+        self._crashes = [*self._crashes, ended.ending][-FALL_BACK_CRASHES:]
         if len(self._crashes) < FALL_BACK_CRASHES:
             return
-        reason = f"crashed {len(self._crashes)} times in a row: {ended.ending.reason}"
-        after = self._slots.apply(lambda state: trial.fall_back(state, subject, reason, now), must_last=False)
+        own_fault = all(each.own_fault for each in self._crashes)
+        reason = f"ended {len(self._crashes)} times in a row: {ended.ending.reason}"
+        after = self._slots.apply(
+            lambda state: trial.fall_back(state, subject, reason, now, own_fault), must_last=False
+        )
         if after.active != subject.slot:
             self._crashes = []
             self._say(f"rolled back: {reason}", subject.installed)

@@ -19,16 +19,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from sim2edge.bus import Bus
 from sim2edge.edge.agent import Agent, Identity
 from sim2edge.edge.detectors import Detectors
 from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.home import RuntimeFolder, keep_token, lock_home
 from sim2edge.edge.identity import identify
 from sim2edge.edge.local_status import read_status
+from sim2edge.edge.mirror import open_origins
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.commands import add_commands
 from sim2edge.edge.pi.self_update import SelfUpdate, fetch
+from sim2edge.edge.preflight import check
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.supervisor import ServiceSettings
 from sim2edge.edge.switch_hook import DEADLINE_S, SwitchHook
@@ -70,6 +71,8 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--ready-to-switch", type=Path, help="executable or flag file that says whether to switch now")
     waits = "seconds to wait for --ready-to-switch before switching in any case"
     verb.add_argument("--switch-deadline", type=float, default=DEADLINE_S, help=waits)
+    verb.add_argument("--mirror", help="address of a web server that has ota/, to read it without an S3 key")
+    verb.add_argument("--mirror-ca", type=Path, help="certificates to trust for --mirror")
     verb.set_defaults(run=run)
     verb = verbs.add_parser("status", help="the state of the device in a home folder, as JSON")
     verb.add_argument("--home", type=Path, required=True)
@@ -102,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: asked.append(number))
     home: Path = arguments.home.absolute()
-    bus = Bus.from_environment()
+    bus, origin = open_origins(arguments.mirror, arguments.mirror_ca)
     lock = lock_home(home)
     runtime = RuntimeFolder(home)
     slots = Slots(home, runtime.make)
@@ -123,7 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
         rate_hz=arguments.rate if arguments.source else None,
     )
     identity = Identity(arguments.id, arguments.ring, arguments.interval)
-    updater = OtaUpdater(bus, arguments.ring, slots)
+    try_out = partial(check, rate_hz=arguments.rate, threads=arguments.threads)
+    updater = OtaUpdater(origin, arguments.ring, slots, try_out, arguments.id)
     hook = SwitchHook(arguments.ready_to_switch, arguments.switch_deadline)
     agents = SelfUpdate.from_environment(partial(fetch, bus))
     agent = Agent(identity, bus, updater, slots, Detectors(settings), rules, hook, agents)

@@ -100,7 +100,7 @@ class Slots:
     def budgets(self, slot: Slot) -> Budgets:
         """Return what the release in a slot may use, as it declares; of a slot not verified yet, nothing is known."""
         release = self._releases.get(slot)
-        return Budgets() if release is None else Budgets(memory_mb=release.memory_mb)
+        return Budgets(release.memory_mb, release.cpu_ms_p95) if release else Budgets()
 
     def verify(self, slot: Slot) -> str:
         """Return what is wrong with a slot before it runs, and note it; empty: it holds what was signed.
