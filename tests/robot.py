@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -36,6 +37,7 @@ class MadeUpSlots:
         self.folders: dict[Slot, Path] = {}
         self.budget = Budgets()
         self.time = 1_000_000.0
+        self.clock = SimpleNamespace(fault="")
         self.written: list[str] = []
         self.problems: dict[Slot, str] = {}
 
