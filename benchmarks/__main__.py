@@ -16,7 +16,20 @@ from benchmarks.results import Result, make_table
 from benchmarks.workplace import Workplace, open_workplace
 from sim2edge.numerics import pin_code_paths
 
-NAMES = ("overhead", "capture", "clean", "augment", "train", "detector", "ota", "rauc", "footprint", "dags", "page")
+NAMES = (
+    "overhead",
+    "capture",
+    "clean",
+    "augment",
+    "train",
+    "detector",
+    "ota",
+    "fleet_load",
+    "rauc",
+    "footprint",
+    "dags",
+    "page",
+)
 
 
 def main() -> int:

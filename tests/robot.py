@@ -83,6 +83,7 @@ class MadeUpServer:
         self.folder = Path()
         self.last_contact: float | None = None
         self.retry_after_s = 0.0
+        self.ring = "canary"
         self.trouble: Exception | None = None
         self.agent: TargetFile | None = None
 

@@ -97,7 +97,7 @@ def test_adding_a_device_shows_commands_and_no_key(visit, fleet, keep):
     page.get_by_label("Device").fill("pi-10")
     page.get_by_label("Ring").fill("stable")
     page.get_by_role("button", name="Continue").click()
-    expect(page.get_by_text("sim2edge access add device-pi-10")).to_be_visible()
+    expect(page.get_by_text("sim2edge device enrol --id pi-10")).to_be_visible()
     keep(page, "act-device-390")
     assert fits(page)
 

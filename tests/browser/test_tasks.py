@@ -341,7 +341,7 @@ def add_device(person):
     person.say("Device", "pi-77")
     person.say("Ring", "canary")
     person.press("Continue")
-    person.sees("sim2edge access add device-pi-77")
+    person.sees("sim2edge device enrol --id pi-77")
 
 
 @pytest.fixture(scope="module")

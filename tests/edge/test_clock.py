@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sim2edge.edge.clock import UNSET_BEFORE, DeviceClock, clock_fault, correct_time
+from sim2edge.edge.clock import UNSET_BEFORE, DeviceClock, clock_fault, correct_time, day
 
 DAY = 86400.0
 SIGNED = UNSET_BEFORE + 100 * DAY
@@ -26,7 +26,7 @@ def test_a_clock_of_1970_is_replaced_by_what_was_signed_last_and_goes_on(tmp_pat
     assert clock.now() == SIGNED
     running[0] += 60
     assert clock.now() == SIGNED + 60
-    assert clock.fault.startswith("1970-01-01, before 2027-03-10: it was never set")
+    assert clock.fault.startswith(f"1970-01-01, before {day(SIGNED)}: it was never set")
     sign(tmp_path, SIGNED + DAY)
     assert clock.now() == SIGNED + DAY
 
@@ -35,7 +35,7 @@ def test_a_clock_that_is_set_is_used_whatever_was_signed(tmp_path):
     sign(tmp_path, SIGNED + 400 * DAY)
     clock = DeviceClock(tmp_path, lambda: SIGNED)
     assert clock.now() == SIGNED
-    assert "2027-03-10, but the server signed on 2028-04-13: this clock or the server's is wrong" in clock.fault
+    assert clock.fault.startswith(f"{day(SIGNED)}, but the server signed on {day(SIGNED + 400 * DAY)}: this clock or")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_clock_that_is_set_is_used_whatever_was_signed(tmp_path):
         (SIGNED, 0.0, ""),
         (SIGNED + 400 * DAY, SIGNED, ""),
         (SIGNED, SIGNED + 2 * DAY, "but the server signed"),
-        (0.0, 0.0, "1970-01-01, before 2026-11-30"),
+        (0.0, 0.0, "1970-01-01, before 2026-01-01"),
         (-5e9, 1e12, "1970-01-01, before 2242-03-16"),
     ],
 )

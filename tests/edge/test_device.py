@@ -21,9 +21,12 @@ from ota_server import OtaServer
 
 from sim2edge.bus import Bus
 from sim2edge.edge import device, trial
+from sim2edge.edge.identity import make_key
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.supervisor import MAX_RESTART_DELAY_S, restart_delay_s
+from sim2edge.enrol import register
 from sim2edge.errors import BadInput
+from sim2edge.fleet import read_device
 
 PATIENCE_S = 40
 
@@ -121,8 +124,10 @@ def start(server, frames, tmp_path):
             one.end(signal.SIGKILL)
 
 
-def test_the_life_of_a_device(server, start):
+def test_the_life_of_a_device(server, start, tmp_path):
     server.publish("r1", ring="life")
+    public = make_key(tmp_path / "life")
+    register.change(server.bus, lambda records: register.enrol(records, "pi-life", public, "life"))
     pi = start("life")
     status = pi.until_running("r1")
     assert status["previous"] is None
@@ -143,8 +148,8 @@ def test_the_life_of_a_device(server, start):
 
     server.publish("r2", ring="life")
     assert pi.until_running("r2")["previous"] == "r1"
-    reported = json.loads(server.bus.get(f"fleet/{pi.name}/status.json"))
-    assert (reported["device"], reported["ring"]) == (pi.name, "life")
+    reported = read_device(server.bus, pi.name)
+    assert (reported.identity, reported.ring) == ("verified", "life")
 
     assert pi.end(signal.SIGKILL) == -signal.SIGKILL
     assert pi.detectors() == []

@@ -35,11 +35,37 @@ def test_a_key_is_made_once_and_is_the_owners(home):
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"])
-def test_a_damaged_key_is_named(home, content):
+def test_a_damaged_key_is_named_and_stops_no_robot(home, content, capsys):
     make_key(home)
     (home / "device.key").write_bytes(content)
     with pytest.raises(BadInput, match=r"device\.key: not a private key"):
-        Signer(home, "pi-7")
+        make_key(home)
+    assert json.loads(Signer(home, "pi-7").envelope({"state": "running"})) == {"state": "running"}
+
+
+def test_a_damaged_enrolment_is_replaced_by_the_file_and_without_it_the_command_line_counts(home, tmp_path):
+    public = make_key(home)
+    file = enrolment(tmp_path, public)
+    take_enrolment(home, file)
+    (home / "enrolment.json").write_text("{")
+    assert identity.identify(home, None, "pi-7", "stable") == ("pi-7", "stable")
+    with pytest.raises(BadInput, match="not an enrolment"):
+        identity.identify(home, None, None, None)
+    assert take_enrolment(home, file).device == "pi-7"
+    assert find_enrolment(home).device == "pi-7"
+
+
+def test_an_enrolment_that_is_there_already_writes_nothing(home, tmp_path, monkeypatch):
+    private, public = new_key()
+    file = enrolment(tmp_path, public, private_key=private)
+    take_enrolment(home, file)
+
+    def fail(*_: object) -> None:
+        raise OSError(30, "read-only file system")
+
+    monkeypatch.setattr(identity, "write_durably", fail)
+    assert identity.identify(home, file, None, None) == ("pi-7", "canary")
+    assert identity.identify(tmp_path / "other", file, None, None) == ("pi-7", "canary")
 
 
 def test_each_status_is_signed_and_counted_through_restarts(home):

@@ -156,7 +156,7 @@ def test_a_device_updates_from_any_web_server_with_tls_and_no_credential(server,
     assert {"Authorization", "Cookie"}.isdisjoint(secure_web.headers)
     server.publish("r2", compressed=True)
     assert updater.update().step is Step.INSTALL
-    assert slots.state.slots["a"].release == "r2"
+    assert slots.state.slots["b"].release == "r2"
 
 
 def test_a_server_that_the_device_does_not_trust_gets_no_request(server, secure_web, tmp_path):
@@ -174,7 +174,7 @@ def test_a_download_that_breaks_off_goes_on_with_or_without_ranges(server, web, 
         web.breaks_after = None
         offer = updater.check()
         half = server.bus.get(offer.key)[:10_000]
-        (slots.downloads / f"{offer.installed.sha256}.part").write_bytes(half)
+        (slots.staging / f"{offer.installed.sha256}.part").write_bytes(half)
     assert updater.update().step is Step.INSTALL
     asked = [wanted for path, wanted in web.requests if path.endswith(".tar.zst")]
     assert asked == ([None, "bytes=12000-"] if ranges else ["bytes=10000-"])

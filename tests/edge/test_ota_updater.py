@@ -14,6 +14,10 @@ from tiny_release import make_members
 from sim2edge.bus import Bus
 from sim2edge.edge import bundle, durable, ota_updater, roots, slots, staging, state_file, trial
 from sim2edge.edge.bundle import open_bundle
+from sim2edge.edge.clock import UNSET_BEFORE, DeviceClock, day
+from sim2edge.edge.ota_updater import OtaUpdater
+from sim2edge.edge.preflight import Preflight, Result
+from sim2edge.edge.rollout import Rollout
 from sim2edge.edge.trial import Step
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.push.config import PushConfig
@@ -152,7 +156,30 @@ def refused(device, words: str) -> None:
 def test_expired_metadata(server, device):
     server.age(days=2)
     server.publish("r2")
-    refused(device, "update refused: expired metadata, or this device's clock is wrong: timestamp.json is expired")
+    refused(
+        device, "update refused: expired metadata: this device's clock .* or the server is wrong: timestamp.json is"
+    )
+
+
+def test_a_clock_of_1970_stops_no_update_and_is_named(server, device):
+    updater, device_slots = device
+    device_slots.clock = DeviceClock(device_slots.home, lambda: 60.0)
+    server.publish("r2")
+    updater.update()
+    assert runs(device_slots) == "r2"
+    assert device_slots.now() >= UNSET_BEFORE
+    assert device_slots.clock.fault.startswith("1970-01-01, before 20")
+    assert not device_slots.faults, "no release is judged by it"
+
+
+def test_a_clock_that_is_400_days_ahead_refuses_what_is_valid_and_is_named_as_one_of_two_causes(server, device):
+    ahead = server.clock.timestamp() + 400 * 86400
+    device[1].clock = DeviceClock(device[1].home, lambda: ahead)
+    server.publish("r2")
+    refused(device, rf"this device's clock \({day(ahead)}\) or the server is wrong: .* is expired")
+    device[1].clock = DeviceClock(device[1].home)
+    device[0].update()
+    assert runs(device[1]) == "r2"
 
 
 @pytest.mark.parametrize("part", ["/timestamp.json", "/3.snapshot.json", "/3.targets.json"])
@@ -395,3 +422,96 @@ def test_a_fresh_bus_is_not_a_repository(tmp_path, server):
     updater, _ = server.device(tmp_path / "home", bus=Bus(MemoryStore()))
     with pytest.raises(BadInput, match="update refused: missing or forbidden on the server"):
         updater.update()
+
+
+# The pre-flight
+
+
+class TryOut:
+    """A pre-flight whose result the test makes up; it keeps what it was shown."""
+
+    def __init__(self, outcome: Preflight = Preflight.PASSED, reason: str = "") -> None:
+        self.result = Result(outcome, reason)
+        self.shown: list[str] = []
+
+    def __call__(self, folder) -> Result:
+        self.shown.append(open_bundle(folder).release.id)
+        return self.result
+
+
+def trying(server, home, try_out: TryOut, device: str = ""):
+    device_slots = slots.Slots(home)
+    device_slots.roots.provision(server.keys.root_file)
+    return OtaUpdater(server.bus, "canary", device_slots, try_out, device), device_slots
+
+
+def test_a_release_is_tried_out_before_a_slot_is_touched(server, tmp_path):
+    try_out = TryOut()
+    updater, device_slots = trying(server, tmp_path / "home", try_out)
+    updater.update()
+    assert try_out.shown == ["r1"]
+    try_out.result = Result(Preflight.REFUSED, "its self-test gives other floors")
+    server.publish("r2")
+    before = device_slots.state
+    with pytest.raises(BadInput, match="release r2 refused: its self-test gives other floors"):
+        updater.update()
+    assert (device_slots.state.slots, device_slots.state.trial) == (before.slots, before.trial)
+    assert device_slots.state.bans[0].reason == "its self-test gives other floors"
+    assert list(device_slots.staging.iterdir()) == []
+    assert updater.update().step is Step.HOLD
+
+
+def test_a_release_that_cannot_be_tried_now_is_neither_banned_nor_fetched_again(server, device, tmp_path):
+    try_out = TryOut(Preflight.UNDECIDED, "memory is short")
+    updater, device_slots = trying(server, tmp_path / "home", try_out)
+    server.publish("r2")
+    with pytest.raises(Unavailable, match="release r2 cannot be tried now: memory is short"):
+        updater.update()
+    assert runs(device_slots) == "r1"
+    assert device_slots.state.bans == ()
+    server.bus.delete([server.key(".r2.tar")])
+    try_out.result = Result(Preflight.PASSED)
+    assert updater.update().step is Step.INSTALL
+    assert runs(device_slots) == "r2"
+
+
+def test_a_first_release_on_trial_stays_beside_the_next_one(server, tmp_path):
+    updater, device_slots = server.device(tmp_path / "home")
+    updater.update()
+    server.publish("r2")
+    updater.update()
+    assert held(device_slots) == {"a": "r1", "b": "r2"}
+    assert device_slots.state.trial.slot == "b"
+
+
+def test_a_first_release_on_trial_stays_when_this_device_cannot_run_the_next_one(server, tmp_path):
+    updater, device_slots = server.device(tmp_path / "home")
+    updater.update()
+    server.publish("r2", requires={"runtime": "tensorrt", "memory_mb": 64})
+    with pytest.raises(BadInput, match="needs the runtime 'tensorrt'"):
+        updater.update()
+    assert held(device_slots) == {"a": "r1"}
+    assert device_slots.state.trial.slot == "a"
+
+
+def test_a_device_waits_for_its_turn_in_a_rollout_unless_it_has_nothing(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(ota_updater, "parse_rollout", lambda _: Rollout(start=2**40, window_s=1000))
+    updater, _ = trying(server, tmp_path / "home", TryOut(), device="pi-7")
+    assert updater.update().step is Step.INSTALL
+    server.publish("r2")
+    update = updater.update()
+    assert update.step is Step.HOLD
+    assert update.reason.startswith("waits for its turn in the rollout")
+
+
+def test_the_wait_that_a_server_asks_for_is_known(server, device, monkeypatch):
+    def busy(*_: object, **__: object):
+        raise Unavailable("too many requests", retry_after_s=17)
+
+    monkeypatch.setattr(Bus, "stream", busy)
+    with pytest.raises(Unavailable):
+        device[0].update()
+    assert device[0].retry_after_s == 17
+    monkeypatch.undo()
+    device[0].update()
+    assert device[0].retry_after_s == 0

@@ -189,12 +189,14 @@ def test_nothing_to_go_back_to_means_that_the_trial_goes_on():
     assert trial.withdraw(state, subject_of(state), "no camera", NOW) == state
 
 
-def test_after_acceptance_there_is_a_way_back():
+@pytest.mark.parametrize("own_fault", [True, False])
+def test_after_acceptance_there_is_a_way_back(own_fault):
     state = device_with(R1, R2)
-    state = trial.fall_back(state, subject_of(state), "8 crashes", NOW)
+    state = trial.fall_back(state, subject_of(state), "8 crashes", NOW, own_fault)
     assert trial.running(state) == R1
     assert trial.decide(state, R2, NOW) is Step.HOLD
-    assert trial.fall_back(state, subject_of(state), "8 crashes", NOW) == state, "nothing proven is left"
+    assert bool(state.bans) is own_fault
+    assert trial.fall_back(state, subject_of(state), "8 crashes", NOW, own_fault) == state, "nothing proven is left"
 
 
 def test_a_damaged_slot_gives_way_at_once_and_is_the_one_to_fill():
@@ -256,11 +258,12 @@ class Device(RuleBasedStateMachine):
             assert self.state == before
 
     @precondition(lambda self: self.state.active and not self.state.trial)
-    @rule()
-    def crashes_again_and_again(self):
+    @rule(own_fault=st.booleans())
+    def crashes_again_and_again(self, own_fault):
         subject = subject_of(self.state)
-        self.guilty.add(subject.installed.sha256)
-        self.state = trial.fall_back(self.state, subject, "crashes", self.now)
+        if own_fault:
+            self.guilty.add(subject.installed.sha256)
+        self.state = trial.fall_back(self.state, subject, "crashes", self.now, own_fault)
 
     @rule()
     def starts(self):

@@ -60,6 +60,9 @@ RebootWatchdogSec=60
 DefaultTimeoutStartSec=600
 DefaultDeviceTimeoutSec=600
 """
+SLOW = "[Service]\nTimeoutStartSec=1800\nWatchdogSec=600\n"
+"""The launcher reads every byte of the agent before it starts it: seconds on a Pi, minutes on an emulated one."""
+
 JOURNAL = "[Journal]\nStorage=volatile\nForwardToConsole=no\n"
 
 
@@ -79,6 +82,7 @@ def system_files(frames: Path) -> dict[str, bytes]:
     return {
         **{f"{UNITS}/{name}": text.encode() for name, text in units.items()},
         "etc/systemd/system.conf.d/60-pi.conf": MANAGER.encode(),
+        f"{UNITS}/sim2edge.service.d/slow.conf": SLOW.encode(),
         "etc/systemd/journald.conf.d/memory.conf": JOURNAL.encode(),
         "usr/local/bin/bad-writer": BAD_WRITER.encode(),
         **{f"{FRAMES[1:]}/{path.name}": path.read_bytes() for path in sorted(frames.glob("*.jpg"))},

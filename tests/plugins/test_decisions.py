@@ -144,7 +144,7 @@ def test_a_release_is_withdrawn_from_every_ring_that_offers_it(person, world, bu
 
 def test_a_device_is_added_by_commands_and_no_key_is_shown(person, world):
     page = person("viewer").get("/sim2edge/actions/add-device?device=pi-9&ring=stable").text
-    assert "sim2edge access add device-pi-9" in page
+    assert "sim2edge device enrol --id pi-9" in page
     assert "AWS_SECRET" not in page
     assert 'method="post"' not in page
 

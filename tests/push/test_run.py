@@ -150,7 +150,7 @@ def test_a_rollout_says_over_how_long_devices_take_it(bus, tmp_path, ota):
 def test_pushing_again_leaves_the_start_of_a_rollout_and_a_new_window_begins_anew():
     bundle = BundleTarget("r1", Path("unused"), "", unpacked=1)
     start = datetime(2026, 11, 30, tzinfo=UTC)
-    first = point({"attempt": 5}, bundle, 600, start)
+    first = point({"bundle": bundle.path, "attempt": 5}, bundle, 600, start)
     assert first == {
         "release": "r1",
         "bundle": "releases/r1.tar.zst",

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from sim2edge.bus import Bus
 from sim2edge.demo.memory import MemoryWatch
-from sim2edge.demo.virtual_device import VirtualDevice, write_unseen_frames
+from sim2edge.demo.virtual_device import VirtualDevice, enrol_virtual, write_unseen_frames
 from sim2edge.fleet import Device
 from sim2edge.follow.airflow_client import AirflowClient
 from sim2edge.follow.pipeline import Pipeline, highlights, judge
@@ -80,8 +80,9 @@ class Demo:
             os.environ.update(self._stack.environment())
             bus = Bus.from_environment()
             self._say(init_updates(self._stack))
-            keys = self._stack.role(f"device-{DEVICE}")
-            device = VirtualDevice(DEVICE, RING, self._home / "devices" / DEVICE, self._trusted_root(), keys)
+            keys, home = self._stack.role(f"device-{DEVICE}"), self._home / "devices" / DEVICE
+            enrol_virtual(bus, DEVICE, RING, home)
+            device = VirtualDevice(DEVICE, RING, home, self._trusted_root(), keys)
             if any(device.camera.glob("*.jpg")):  # it ran before: start it first, so that it updates itself
                 cleanup.enter_context(device)
                 self._say(f"device {DEVICE} is running release {device.status().release}")

@@ -15,6 +15,7 @@ import pyarrow.parquet as parquet
 from pydantic import ValidationError
 
 from sim2edge.bus import Bus
+from sim2edge.enrol.register import Records, change, enrol
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.fleet import Device
 from sim2edge.private_files import make_private_folder, write_private
@@ -23,6 +24,19 @@ from sim2edge.processes import end, spawn
 POLL_S = 0.5
 NOT_FOR_DEVICES = ("AWS_", "MLFLOW_", "SIM2EDGE_AIRFLOW_", "SIM2EDGE_KEYS", "SIM2EDGE_CREDENTIALS")
 """Variables of the starting process that a device may not have; it gets keys of its own."""
+
+
+def enrol_virtual(bus: Bus, name: str, ring: str, home: Path) -> None:
+    """Enrol a virtual device, whose home is on this machine, unless it is: so that its status is signed."""
+    from sim2edge.edge.identity import make_key
+
+    public = make_key(home)
+
+    def add(records: Records) -> Records:
+        known = records.get(name)
+        return records if known and known.public_key == public else enrol(records, name, public, ring, replace=True)
+
+    change(bus, add)
 
 
 class VirtualDevice:

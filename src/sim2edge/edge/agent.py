@@ -20,12 +20,13 @@ from sim2edge.bus import Bus
 from sim2edge.edge import trial
 from sim2edge.edge.detectors import Detectors, Ended, Place
 from sim2edge.edge.events import Repeated, log
+from sim2edge.edge.identity import Signer
 from sim2edge.edge.notify import Systemd
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.self_update import SelfUpdate
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.status import Status, describe, is_news
-from sim2edge.edge.supervisor import DetectorProcess
+from sim2edge.edge.supervisor import DetectorProcess, Ending
 from sim2edge.edge.switch_hook import SwitchHook
 from sim2edge.edge.trial import Installed, Rules, State, Step
 from sim2edge.edge.verdict import BLAMED, Evidence, Outcome, judge
@@ -40,7 +41,7 @@ UNWELL_S = 30.0
 CAMERA_UNWELL_S = 120.0
 """A detector without frames is restarted after this long: the camera may come back."""
 FALL_BACK_CRASHES = 8
-"""Crashes in a row by its own fault after which a good release gives way to the proven one beside it."""
+"""Ends in a row after which a good release gives way to the proven one beside it."""
 WELL_AGAIN_S = 60.0
 """A detector that worked for this long after a crash is well again: the crashes before do not count."""
 CONTACT_S = 1.0
@@ -75,12 +76,13 @@ class Agent:
         agents: SelfUpdate | None = None,
     ) -> None:
         self._identity, self._bus, self._updater = identity, bus, updater
+        self._signer = Signer(slots.home, identity.device)
         self._slots, self._detectors, self._rules = slots, detectors, rules
         self._hook = hook or SwitchHook()
         self._agents = agents
         self._systemd = Systemd()
         self._repeated = Repeated()
-        self._crashes: list[str] = []
+        self._crashes: list[Ending] = []
         self._restarts = 0
         self._well = time.monotonic()
         self._failed_checks = 0
@@ -143,7 +145,10 @@ class Agent:
     def _before_start(self, place: Place) -> Path | None:
         """Verify the slot, and count a trial's start before it is made, so that a crash cannot undo the count."""
         if problem := self._slots.verify(place.slot):
-            self._say("damaged", place.installed, slot=place.slot, problem=problem)
+            self._message = "damaged"
+            about = asdict(place.installed)
+            if self._repeated.log("damaged", **about, slot=place.slot, problem=problem):  # not at each tick
+                self.wake.set()
             return None
         if place.trial is not None:
             now = self._slots.now()
@@ -167,8 +172,7 @@ class Agent:
         log("ended", release=subject.installed.release, slot=subject.slot, reason=reason, own_fault=own_fault)
         before, now = self._slots.state, self._slots.now()
         if not trial.is_about(before, subject):
-            if own_fault:
-                self._fall_back(ended)
+            self._fall_back(ended)
             return
         if own_fault:
             after = self._slots.apply(
@@ -188,13 +192,16 @@ class Agent:
         self._say(f"withdrawn: {rest.reason}" if rest else "withdrawn", installed)
 
     def _fall_back(self, ended: Ended) -> None:
-        """Give up a good release that crashes again and again, if there is a proven one beside it."""
+        """Give up a good release that ends again and again, if there is a proven one beside it."""
         subject, now = ended.subject, self._slots.now()
-        self._crashes.append(ended.ending.reason)
+        self._crashes = [*self._crashes, ended.ending][-FALL_BACK_CRASHES:]
         if len(self._crashes) < FALL_BACK_CRASHES:
             return
-        reason = f"crashed {len(self._crashes)} times in a row: {ended.ending.reason}"
-        after = self._slots.apply(lambda state: trial.fall_back(state, subject, reason, now), must_last=False)
+        own_fault = all(each.own_fault for each in self._crashes)
+        reason = f"ended {len(self._crashes)} times in a row: {ended.ending.reason}"
+        after = self._slots.apply(
+            lambda state: trial.fall_back(state, subject, reason, now, own_fault), must_last=False
+        )
         if after.active != subject.slot:
             self._crashes = []
             self._say(f"rolled back: {reason}", subject.installed)
@@ -256,6 +263,11 @@ class Agent:
             memory_mb=report.get("memory_mb"),
             other_faults=self._slots.faults,
         )
+
+    def _own_faults(self) -> dict[str, str]:
+        """Return what is wrong with this program and with the clock, which no release is judged by."""
+        faults = {"agent": self._fault, "clock": self._slots.clock.fault}
+        return {what: words for what, words in faults.items() if words}
 
     def _say(self, what: str, about: Installed, **more: object) -> None:
         self._message = what
@@ -324,7 +336,7 @@ class Agent:
         if not is_news(self._sent[0], status) and now - self._sent[1] < REPORT_S:
             return
         try:
-            self._bus.put(f"fleet/{self._identity.device}/status.json", json.dumps(status, indent=1).encode())
+            self._bus.put(f"fleet/{self._identity.device}/status.json", self._signer.envelope(status))
             self._sent = (status, now)
         except (Unavailable, BadInput, Conflict) as error:
             self._repeated.log("status not sent", message=str(error))
@@ -351,7 +363,7 @@ class Agent:
             loading=self._detectors.loading,
             port=self._detectors.port,
             message=self._message,
-            faults={**self._slots.faults, **({"agent": self._fault} if self._fault else {})},
+            faults={**self._slots.faults, **self._own_faults()},
         )
         return found | ({"agent": self._agents.status} if self._agents else {})
 

@@ -17,8 +17,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-UNSET_BEFORE = datetime(2026, 11, 30, tzinfo=UTC).timestamp()
-"""The date of this software: a clock before it was never set."""
+UNSET_BEFORE = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""There was no such software before: an earlier clock was never set."""
 BEHIND_S = 86400.0
 """Seconds by which a clock may be behind what was signed without it being reported."""
 SIGNED_FILES = ("metadata/timestamp.json", "metadata/snapshot.json", "metadata/targets.json", "root.json")

@@ -1,6 +1,7 @@
 """`sim2edge device`: run a device, real or virtual, print its status, lift its bans.
 
     sim2edge device run --id pi-7 --ring canary --home /data --root root.json --source 0
+    sim2edge device run --home /data --enrolment pi-7.enrolment --source 0
     sim2edge device status --home /data
     sim2edge device unban --home /data 5f1e0c
 
@@ -18,15 +19,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from sim2edge.bus import Bus
 from sim2edge.edge.agent import Agent, Identity
 from sim2edge.edge.detectors import Detectors
 from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.home import RuntimeFolder, keep_token, lock_home
+from sim2edge.edge.identity import identify
 from sim2edge.edge.local_status import read_status
+from sim2edge.edge.mirror import open_origins
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.commands import add_commands
 from sim2edge.edge.pi.self_update import SelfUpdate, fetch
+from sim2edge.edge.preflight import check
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.supervisor import ServiceSettings
 from sim2edge.edge.switch_hook import DEADLINE_S, SwitchHook
@@ -51,8 +54,9 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(required=True, metavar="command")
     defaults = Rules()
     verb = verbs.add_parser("run", help="run the detector and keep its release up to date")
-    verb.add_argument("--id", required=True, help="name of the device")
-    verb.add_argument("--ring", default="canary", help="ring of the fleet it belongs to")
+    verb.add_argument("--id", help="name of the device; an enrolled one knows it")
+    verb.add_argument("--ring", help="its ring until the update repository assigns one (default canary)")
+    verb.add_argument("--enrolment", type=Path, help="file of `sim2edge device enrol`, taken over into the home")
     verb.add_argument("--home", type=Path, required=True, help="its folder: slots, state, metadata, token")
     verb.add_argument("--root", type=Path, help="root.json to trust, copied into the home on the first start")
     verb.add_argument("--source", help="folder of JPEGs, camera index, device file or URL")
@@ -67,6 +71,8 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--ready-to-switch", type=Path, help="executable or flag file that says whether to switch now")
     waits = "seconds to wait for --ready-to-switch before switching in any case"
     verb.add_argument("--switch-deadline", type=float, default=DEADLINE_S, help=waits)
+    verb.add_argument("--mirror", help="address of a web server that has ota/, to read it without an S3 key")
+    verb.add_argument("--mirror-ca", type=Path, help="certificates to trust for --mirror")
     verb.set_defaults(run=run)
     verb = verbs.add_parser("status", help="the state of the device in a home folder, as JSON")
     verb.add_argument("--home", type=Path, required=True)
@@ -86,6 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         BadInput: a bad name or number, no trusted root, no bucket, or an agent already runs on that home.
     """
+    arguments.id, arguments.ring = identify(
+        arguments.home.absolute(), arguments.enrolment, arguments.id, arguments.ring
+    )
     for option, name in (("--id", arguments.id), ("--ring", arguments.ring)):
         if not NAME.fullmatch(name):
             raise BadInput(f"{option} '{name}': expected 1 to 63 of a-z, 0-9, '-'")
@@ -96,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: asked.append(number))
     home: Path = arguments.home.absolute()
-    bus = Bus.from_environment()
+    bus, origin = open_origins(arguments.mirror, arguments.mirror_ca)
     lock = lock_home(home)
     runtime = RuntimeFolder(home)
     slots = Slots(home, runtime.make)
@@ -117,7 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
         rate_hz=arguments.rate if arguments.source else None,
     )
     identity = Identity(arguments.id, arguments.ring, arguments.interval)
-    updater = OtaUpdater(bus, arguments.ring, slots)
+    try_out = partial(check, rate_hz=arguments.rate, threads=arguments.threads)
+    updater = OtaUpdater(origin, arguments.ring, slots, try_out, arguments.id)
     hook = SwitchHook(arguments.ready_to_switch, arguments.switch_deadline)
     agents = SelfUpdate.from_environment(partial(fetch, bus))
     agent = Agent(identity, bus, updater, slots, Detectors(settings), rules, hook, agents)

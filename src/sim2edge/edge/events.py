@@ -36,8 +36,8 @@ class Repeated:
         self._lock = threading.Lock()
         self._seen: dict[tuple[object, ...], tuple[float, int]] = {}
 
-    def log(self, event: str, **fields: object) -> None:
-        """Write the event, unless the same was written less than a minute ago."""
+    def log(self, event: str, **fields: object) -> bool:
+        """Write the event, unless the same was written less than a minute ago; return whether it was written."""
         what, now = (event, *map(str, fields.values())), time.monotonic()
         with self._lock:
             since, count = self._seen.pop(what, (float("-inf"), 0))
@@ -47,3 +47,4 @@ class Repeated:
                 self._seen.pop(next(iter(self._seen)))
         if not quiet:
             log(event, **fields, **({"repeated": count} if count else {}))
+        return not quiet

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sim2edge.edge.durable import write_durably
+from sim2edge.edge.events import log
 from sim2edge.enrol.assignments import bin_of
 from sim2edge.enrol.enrolment_file import Enrolment, read_enrolment
 from sim2edge.enrol.signed_status import PREFIX, Signed, plain, seal
@@ -96,22 +97,32 @@ def take_enrolment(home: Path, file: Path) -> Enrolment:
         BadInput: it is invalid, of another device, or made for another key than this device has.
     """
     found = read_enrolment(file)
-    before = find_enrolment(home)
+    before = None
+    with suppress(BadInput):  # damaged: replaced
+        before = find_enrolment(home)
     if before and before.device != found.device:
         raise BadInput(f"{file}: is for {found.device}, and {home} is that of {before.device}: use another --home")
     make_private_folder(home)
     if found.private_key is not None:
         if public_of(_parse_key(found.private_key.encode(), file)) != found.public_key:
             raise BadInput(f"{file}: private_key: not the one of public_key")
-        write_durably(home / KEY, found.private_key.encode(), 0o600)
+        _keep(home / KEY, found.private_key)
     key = load_key(home)
     if key is None or public_of(key) != found.public_key:
         raise BadInput(f"{file}: made for another key than {home / KEY}: `sim2edge device keygen` prints this one's")
     if found.root is not None and not (home / ROOT).is_file():
-        write_durably(home / ROOT, found.root.encode())
+        _keep(home / ROOT, found.root)
     kept = found.model_copy(update={"private_key": None, "root": None})
-    write_durably(home / ENROLMENT, (kept.model_dump_json(indent=1) + "\n").encode(), 0o600)
+    _keep(home / ENROLMENT, kept.model_dump_json(indent=1) + "\n")
     return kept
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a file durably, for its owner only, unless it has that content: every start may bring the enrolment."""
+    with suppress(OSError):
+        if path.read_bytes() == text.encode():
+            return
+    write_durably(path, text.encode(), 0o600)
 
 
 def find_enrolment(home: Path) -> Enrolment | None:
@@ -149,7 +160,16 @@ def identify(home: Path, file: Path | None, device: str | None, ring: str | None
     Raises:
         BadInput: the enrolment is invalid or another device's, or there is neither an enrolment nor an id.
     """
-    found = take_enrolment(home, file) if file else find_enrolment(home)
+    try:
+        found = take_enrolment(home, file) if file else find_enrolment(home)
+    except OSError as error:  # a card that takes nothing: go on as who it is
+        log("enrolment not taken", error=str(error))
+        found = read_enrolment(file) if file else None
+    except BadInput as error:
+        if file or device is None:
+            raise
+        log("enrolment damaged", error=str(error))
+        found = None
     if found is None:
         if device is None:
             raise BadInput(f"--id is missing, and {home} holds no enrolment: give --enrolment, or --id")
@@ -164,13 +184,13 @@ class Signer:
     """Signs the status of one run of the agent."""
 
     def __init__(self, home: Path, device: str) -> None:
-        """Load the key, and count this start.
-
-        Raises:
-            BadInput: `device.key` is not a key.
-        """
+        """Load the key, and count this start; with a damaged key nothing is signed, which the fleet shows."""
         self._device = device
-        self._key = load_key(home)
+        self._key: Ed25519PrivateKey | None = None
+        try:
+            self._key = load_key(home)
+        except BadInput as error:
+            log("statuses are not signed", error=str(error))
         self._run = secrets.token_hex(8)
         self._start = count_start(home) if self._key else 0
         self._counter = 0

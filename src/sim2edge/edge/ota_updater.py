@@ -12,7 +12,8 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,21 @@ from tuf.api import exceptions as tuf
 from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
-from sim2edge.bus import Bus
 from sim2edge.edge import trial
 from sim2edge.edge.bundle import check_requirements, parse_release
+from sim2edge.edge.clock import day
 from sim2edge.edge.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
 from sim2edge.edge.events import Repeated, log
+from sim2edge.edge.identity import assigned_ring
 from sim2edge.edge.pi.self_update import find_agent
+from sim2edge.edge.preflight import Preflight, Result
+from sim2edge.edge.rollout import Rollout, parse_rollout, wait_s
 from sim2edge.edge.runtime import available_runtimes
 from sim2edge.edge.seal import make_seal, read_seal, release_text
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.staging import MAX_BUNDLE_BYTES, TARGETS, Source, Staging, Unusable
 from sim2edge.edge.trial import Installed, Slot, Step
-from sim2edge.edge.tuf_fetcher import BusFetcher
-from sim2edge.edge.verdict import Budgets, Outcome, Verdict
+from sim2edge.edge.tuf_fetcher import BusFetcher, Origin, asked_wait_s
 from sim2edge.errors import BadInput, Unavailable
 
 METADATA = "ota/metadata/"
@@ -44,13 +47,13 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 60.0, 3600.0
 
 LIMITS = UpdaterConfig(max_root_rotations=1024, max_delegations=0)
 
-Preflight = Callable[[Path, Budgets], Verdict]
-"""Tries a release in a folder of its own before it is switched to: FAILED is its own fault, WITHDRAWN is not."""
+TryOut = Callable[[Path], Result]
+"""Tries a release in a folder of its own before it is switched to (`preflight.check`)."""
 
 
-def no_preflight(_: Path, __: Budgets) -> Verdict:
+def no_preflight(_: Path) -> Result:
     """Try nothing: the trial alone decides."""
-    return Verdict(Outcome.PASSED)
+    return Result(Preflight.PASSED)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Ring:
     bundle: str
     attempt: int
     """When an operator asked for another attempt at a release that failed, Unix seconds; 0: never."""
+    rollout: Rollout
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,11 @@ class Update:
 class DurableUpdater(Updater):
     """The TUF reference client, with metadata flushed to disk before it is trusted.
 
-    A disk that takes nothing does not keep it from checking: `problem` has the error.
+    A disk that takes nothing does not keep it from checking: `problem` has the error. Expiry is judged by the time
+    `now`, Unix seconds; None: by the system's clock.
     """
 
-    def __init__(self, home: Path, fetcher: BusFetcher, root: bytes) -> None:
+    def __init__(self, home: Path, fetcher: BusFetcher, root: bytes, now: float | None = None) -> None:
         self.problem: OSError | None = None
         self.raw: dict[str, bytes] = {}
         """The bytes of each role's metadata as seen last."""
@@ -89,6 +94,8 @@ class DurableUpdater(Updater):
         except OSError as error:
             self.problem = error
         super().__init__(str(folder), METADATA, str(home), TARGETS, fetcher, LIMITS, bootstrap=root)
+        if now is not None:
+            self._trusted_set.reference_time = datetime.fromtimestamp(now, UTC)
 
     def _load_local_metadata(self, rolename: str) -> bytes:
         self.raw[rolename] = read_regular(Path(self._dir, f"{rolename}.json"), MAX_METADATA_BYTES)
@@ -128,13 +135,28 @@ def tidy_metadata(folder: Path) -> None:
 class OtaUpdater:
     """The updater of one device; for one thread."""
 
-    def __init__(self, bus: Bus, ring: str, slots: Slots, preflight: Preflight = no_preflight) -> None:
-        self._bus = bus
-        self._ring = ring
+    def __init__(
+        self, origin: Origin, ring: str, slots: Slots, try_out: TryOut = no_preflight, device: str = ""
+    ) -> None:
+        """Open the updater of a device.
+
+        Args:
+            origin: where `ota/` is read from.
+            ring: the device's ring, unless the server assigns one.
+            slots: the home.
+            try_out: tries a release before it is switched to.
+            device: the device's id; without one it has no turn in a rollout, and no assigned ring.
+        """
+        self._origin = origin
+        self._given_ring = ring
+        self._device = device
+        self.ring = ring
+        """The ring that counts now."""
         self._slots = slots
-        self._preflight = preflight
-        self._staging = Staging(slots.staging, bus, slots.roots.chain)
-        self._ring_file: tuple[str, bytes] = ("", b"")
+        self._preflight = try_out
+        self._staging = Staging(slots.staging, origin, slots.roots.chain)
+        self._small: dict[str, bytes] = {}
+        self._known: tuple[str, float] = ("", 0.0)
         self._repairing: dict[Slot, tuple[int, float]] = {}
         self._repeated = Repeated()
         self.retry_after_s = 0.0
@@ -152,20 +174,43 @@ class OtaUpdater:
             Unavailable: the server was not reached, the download was interrupted, or this device cannot try the
                 release now: try again later.
         """
-        with disk_errors():
-            offer, client = self._check()
-            damaged = self._repair(offer, client)
-            state, now = self._slots.state, self._slots.now()
-            step = trial.decide(state, offer.installed, now, damaged)
-            if step is Step.HOLD:
-                return Update(offer.installed, step, trial.held_back(state, offer.installed, now))
-            if step is Step.RETRY:
-                self._retry(offer, damaged)
-            elif step is Step.INSTALL:
-                if client.problem:
-                    raise client.problem
-                self.install(offer)
+        try:
+            with disk_errors():
+                update = self._update()
+        except Unavailable as error:
+            self.retry_after_s = asked_wait_s(error)
+            raise
+        self.retry_after_s = 0.0
+        return update
+
+    def _update(self) -> Update:
+        client = self._contact()
+        damaged = self._repair(client)
+        offer, rollout = self._read_offer(client)
+        state, now = self._slots.state, self._slots.now()
+        step = trial.decide(state, offer.installed, now, damaged)
+        if step is Step.HOLD:
+            return Update(offer.installed, step, trial.held_back(state, offer.installed, now))
+        if step is Step.KEEP:
             return Update(offer.installed, step)
+        if wait := self._turn_s(offer, rollout, now):
+            return Update(offer.installed, Step.HOLD, f"waits for its turn in the rollout, in {wait:.0f} s")
+        if step is Step.RETRY:
+            self._retry(offer, damaged)
+        elif client.problem:
+            raise client.problem
+        else:
+            self.install(offer)
+        return Update(offer.installed, step)
+
+    def _turn_s(self, offer: Source, rollout: Rollout, now: float) -> float:
+        """Return the seconds until this device's turn; a device that has nothing to run does not wait."""
+        sha256, seen = offer.installed.sha256, time.monotonic()
+        if self._known[0] != sha256:
+            self._known = sha256, seen
+        if not self._device or not self._slots.state.slots:
+            return 0.0
+        return wait_s(rollout, self._device, offer.installed.release, now, seen - self._known[1])
 
     def check(self) -> Source:
         """Return the release that the ring offers now.
@@ -174,38 +219,52 @@ class OtaUpdater:
             BadInput: the metadata is not authentic, not current, or names no such ring.
             Unavailable: the server was not reached.
         """
-        return self._check()[0]
+        return self._read_offer(self._contact())[0]
 
-    def _check(self) -> tuple[Source, DurableUpdater]:
-        with tuf_errors():
-            roots = self._slots.roots.chain()
-            if not roots:
-                raise BadInput(f"{self._slots.home}: there is no root to trust: give --root")
-            fetcher = BusFetcher(self._bus)
-            client = DurableUpdater(self._slots.home, fetcher, roots[-1])
+    def _contact(self) -> DurableUpdater:
+        """Fetch the newest metadata and verify it."""
+        roots, now = self._slots.roots.chain(), self._slots.now()
+        if not roots:
+            raise BadInput(f"{self._slots.home}: there is no root to trust: give --root")
+        with tuf_errors(now):
+            client = DurableUpdater(self._slots.home, BusFetcher(self._origin), roots[-1], now)
             client.refresh()
-            self.last_contact = time.monotonic()
-            ring = self._read_ring(client, fetcher)
-            target = client.get_targetinfo(ring.bundle)
-            self.agent = find_agent(client, self._ring_file[1])
-        if target is None:
-            raise BadInput(f"ring {self._ring}: its bundle {ring.bundle} is not among the targets")
-        installed = Installed(ring.release, target.hashes["sha256"], ring.attempt)
-        return Source(installed, target, make_seal(client.raw[Targets.type], target.path)), client
+        self.last_contact = time.monotonic()
+        with suppress(OSError):
+            self._slots.roots.keep()
+        return client
 
-    def _read_ring(self, client: Updater, fetcher: BusFetcher) -> Ring:
-        name = f"rings/{self._ring}.json"
+    def _read_offer(self, client: DurableUpdater) -> tuple[Source, Rollout]:
+        with tuf_errors(self._slots.now()):
+            if self._device:
+                self.ring = assigned_ring(client, self._device, self._read) or self._given_ring
+            content = self._read_ring(client)
+            ring = parse_ring(content, self.ring)
+            target = client.get_targetinfo(ring.bundle)
+            self.agent = find_agent(client, content)
+        if target is None:
+            raise BadInput(f"ring {self.ring}: its bundle {ring.bundle} is not among the targets")
+        installed = Installed(ring.release, target.hashes["sha256"], ring.attempt)
+        return Source(installed, target, make_seal(client.raw[Targets.type], target.path)), ring.rollout
+
+    def _read_ring(self, client: Updater) -> bytes:
+        name = f"rings/{self.ring}.json"
         target = client.get_targetinfo(name)
         if target is None:
-            raise BadInput(f"ring '{self._ring}' has no release yet")
+            raise BadInput(f"ring '{self.ring}' has no release yet")
         if target.length > MAX_RING_BYTES:
             raise BadInput(f"{name}: {target.length} bytes, more than {MAX_RING_BYTES}")
+        return self._read(target)
+
+    def _read(self, target: TargetFile) -> bytes:
+        """Return the verified content of a small target, kept in memory as long as it is the same."""
         key = TARGETS + target.get_prefixed_paths()[0]
-        if self._ring_file[0] != key:
-            data = fetcher.download_bytes(key, target.length)
+        if key not in self._small:
+            data = BusFetcher(self._origin).download_bytes(key, target.length)
             target.verify_length_and_hashes(data)
-            self._ring_file = key, data
-        return parse_ring(self._ring_file[1], self._ring)
+            others = {old: content for old, content in self._small.items() if not is_version_of(old, target.path)}
+            self._small = {**others, key: data}
+        return self._small[key]
 
     # Installing
 
@@ -238,14 +297,13 @@ class OtaUpdater:
         self._slots.apply(lambda state: trial.begin(state, slot, offer.installed))
 
     def _try_out(self, offer: Source, folder: Path) -> None:
-        release = parse_release(release_text(offer.target).encode())
-        verdict = self._preflight(folder, Budgets(memory_mb=release.memory_mb))
-        if verdict.outcome is Outcome.FAILED:
-            self._ban(offer, verdict.reason)
+        result = self._preflight(folder)
+        if result.outcome is Preflight.REFUSED:
+            self._ban(offer, result.reason)
             self._staging.clean()
-            raise BadInput(f"release {offer.installed.release} refused: {verdict.reason}")
-        if verdict.outcome is Outcome.WITHDRAWN:
-            raise Unavailable(f"release {offer.installed.release} cannot be tried now: {verdict.reason}")
+            raise BadInput(f"release {offer.installed.release} refused: {result.reason}")
+        if result.outcome is Preflight.UNDECIDED:
+            raise Unavailable(f"release {offer.installed.release} cannot be tried now: {result.reason}")
 
     def _ban(self, offer: Source, reason: str) -> None:
         now = self._slots.now()
@@ -253,19 +311,17 @@ class OtaUpdater:
 
     # Repairing
 
-    def _repair(self, offer: Source, client: DurableUpdater) -> dict[Slot, str]:
+    def _repair(self, client: DurableUpdater) -> dict[Slot, str]:
         """Fetch what damaged slots should hold; return what is still wrong with each.
 
         Damage is no fault of the release: whether it is good, on trial or banned stays as it is.
         """
-        with suppress(OSError):
-            self._slots.roots.keep()
         for slot, problem in self._slots.problems().items():
             if time.monotonic() < self._repairing.get(slot, (0, 0.0))[1]:
                 continue
             installed = self._slots.state.slots[slot]
             try:
-                folder, seal = self._staging.complete(self._source(slot, offer, client), self._slots.free_bytes)
+                folder, seal = self._staging.complete(self._find_source(slot, client), self._slots.free_bytes)
                 self._slots.fill(slot, folder, seal)
                 log("repaired", slot=slot, release=installed.release, problem=problem)
             except BadInput as error:
@@ -291,24 +347,28 @@ class OtaUpdater:
         if others:
             self._slots.drop(slot)
 
-    def _source(self, slot: Slot, offer: Source, client: DurableUpdater) -> Source:
-        """Return where to fetch the release of a damaged slot: as offered, as its seal says, or as the server lists it.
+    def _find_source(self, slot: Slot, client: DurableUpdater) -> Source:
+        """Return where to fetch the release of a damaged slot: as the server lists it, or as its seal says.
 
         Raises:
             BadInput: nothing that is signed names it any more.
         """
-        installed = self._slots.state.slots[slot]
-        if offer.installed.sha256 == installed.sha256:
-            return replace(offer, installed=installed)
-        with suppress(BadInput, OSError):
-            target = read_seal(self._slots.seal(slot), self._slots.roots.chain())
-            if target.hashes.get("sha256") == installed.sha256:
-                return Source(installed, target, read_regular(self._slots.seal(slot), MAX_METADATA_BYTES))
-        raw = client.raw[Targets.type]
+        installed, raw = self._slots.state.slots[slot], client.raw[Targets.type]
         for path, target in Metadata[Targets].from_bytes(raw).signed.targets.items():
             if target.hashes.get("sha256") == installed.sha256:
                 return Source(installed, target, make_seal(raw, path))
+        seal = self._slots.seal(slot)
+        with suppress(BadInput, OSError):
+            target = read_seal(seal, self._slots.roots.chain())
+            if target.hashes.get("sha256") == installed.sha256:
+                return Source(installed, target, read_regular(seal, MAX_METADATA_BYTES))
         raise BadInput(f"release {installed.release}: the server does not list it any more")
+
+
+def is_version_of(key: str, path: str) -> bool:
+    """Return whether an object holds a version of a target: `rings/<hash>.canary.json` of `rings/canary.json`."""
+    folder, _, name = (TARGETS + path).rpartition("/")
+    return key.startswith(f"{folder}/") and key.endswith(f".{name}")
 
 
 def check_fit(offer: Source) -> None:
@@ -331,13 +391,14 @@ def parse_ring(data: bytes, ring: str) -> Ring:
     """
     try:
         content: Any = json.loads(data)
-        return Ring(str(content["release"]), str(content["bundle"]), int(content.get("attempt", 0)))
+        attempt = int(content.get("attempt", 0))
+        return Ring(str(content["release"]), str(content["bundle"]), attempt, parse_rollout(content))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"rings/{ring}.json: does not name a release and its bundle") from error
 
 
 REFUSALS: tuple[tuple[type[Exception], str], ...] = (
-    (tuf.ExpiredMetadataError, "expired metadata, or this device's clock is wrong"),
+    (tuf.ExpiredMetadataError, "expired metadata: this device's clock ({today}) or the server is wrong"),
     (tuf.BadVersionNumberError, "metadata older than what this device has seen, or inconsistent"),
     (tuf.UnsignedMetadataError, "metadata not signed by the right keys"),
     (tuf.LengthOrHashMismatchError, "not what was signed"),
@@ -348,14 +409,19 @@ REFUSALS: tuple[tuple[type[Exception], str], ...] = (
 
 
 @contextmanager
-def tuf_errors() -> Iterator[None]:
-    """Map errors of the TUF client to BadInput (refused) or Unavailable (server not reached), each of one line."""
+def tuf_errors(now: float) -> Iterator[None]:
+    """Map errors of the TUF client to BadInput (refused) or Unavailable (server not reached), each of one line.
+
+    Args:
+        now: the time by which expiry is judged, Unix seconds.
+    """
     try:
         yield
     except (tuf.RepositoryError, tuf.DownloadError) as error:
         for kind, words in REFUSALS:
             if isinstance(error, kind):
-                raise BadInput(f"update refused: {words}: {' '.join(str(error).split())}") from error
+                what = words.format(today=day(now))
+                raise BadInput(f"update refused: {what}: {' '.join(str(error).split())}") from error
         raise Unavailable(f"update server: {' '.join(str(error).split())}") from error
 
 

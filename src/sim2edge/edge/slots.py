@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sim2edge.edge import trial
 from sim2edge.edge.bundle import Release
+from sim2edge.edge.clock import DeviceClock
 from sim2edge.edge.disk import disk_fault, name_fault
 from sim2edge.edge.durable import flush_folder, make_folder, move_over, point_link, remove_any, write_durably
 from sim2edge.edge.rebuild import proven_marker, read_link, rebuild_state, seal_earlier_slots
@@ -43,14 +44,14 @@ class Slots:
         Args:
             home: the folder.
             runtime: makes a folder in memory, for what cannot be written into the home.
-            clock: the time, Unix seconds.
+            clock: the system's clock, Unix seconds.
         """
         self.home = home
         self.roots = Roots(home)
         self.damaged: set[Slot] = set()
         """Slots that were found damaged when they were to run: another one runs until they are fetched again."""
         self._runtime = runtime
-        self._clock = clock
+        self.clock = DeviceClock(home, clock)
         self._lock = threading.RLock()
         self._content = threading.Lock()
         self._problems: dict[Slot, str] = {}
@@ -87,8 +88,8 @@ class Slots:
     # What is known about them
 
     def now(self) -> float:
-        """Return the time, Unix seconds."""
-        return self._clock()
+        """Return the time, Unix seconds, as far as it is known: see `clock.py`."""
+        return self.clock.now()
 
     @property
     def faults(self) -> Mapping[str, str]:
@@ -99,7 +100,7 @@ class Slots:
     def budgets(self, slot: Slot) -> Budgets:
         """Return what the release in a slot may use, as it declares; of a slot not verified yet, nothing is known."""
         release = self._releases.get(slot)
-        return Budgets() if release is None else Budgets(memory_mb=release.memory_mb)
+        return Budgets(release.memory_mb, release.cpu_ms_p95) if release else Budgets()
 
     def verify(self, slot: Slot) -> str:
         """Return what is wrong with a slot before it runs, and note it; empty: it holds what was signed.

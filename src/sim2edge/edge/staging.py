@@ -1,6 +1,6 @@
 """Download a release and unpack it beside the slots, so that it is complete and checked before a slot is touched.
 
-    staging = Staging(home / "staging", bus, roots)
+    staging = Staging(home / "staging", origin, roots)
     folder, seal = staging.complete(Source(installed, target, make_seal(targets, target.path)))
 
 An interrupted download goes on where it ended, also after a restart. What is complete is used again.
@@ -15,11 +15,11 @@ from pathlib import Path
 
 from tuf.api.metadata import TargetFile
 
-from sim2edge.bus import Bus
 from sim2edge.edge.bundle import MAX_BYTES, unpack_bundle
 from sim2edge.edge.durable import flush_folder, is_shortage, make_folder, remove_any, write_durably
 from sim2edge.edge.seal import check_seal
 from sim2edge.edge.trial import Installed
+from sim2edge.edge.tuf_fetcher import Origin
 from sim2edge.errors import BadInput, Unavailable
 
 TARGETS = "ota/targets/"
@@ -51,9 +51,9 @@ class Source:
 class Staging:
     """The folder of one device; for one thread."""
 
-    def __init__(self, folder: Path, bus: Bus, roots: Callable[[], list[bytes]]) -> None:
+    def __init__(self, folder: Path, origin: Origin, roots: Callable[[], list[bytes]]) -> None:
         self._folder = folder
-        self._bus = bus
+        self._origin = origin
         self._roots = roots
 
     def complete(self, source: Source, free_bytes: Callable[[], int]) -> tuple[Path, Path]:
@@ -113,7 +113,7 @@ class Staging:
 
     def _check_space(self, source: Source, part: Path, free_bytes: Callable[[], int]) -> None:
         have = part.stat().st_size if part.is_file() else 0
-        needed, free = 2 * source.target.length - have + SPACE_MARGIN, free_bytes()
+        needed, free = source.target.length - have + unpacked_bytes(source.target) + SPACE_MARGIN, free_bytes()
         if free < needed:
             raise BadInput(
                 f"release {source.installed.release}: needs {needed / 1e6:.1f} MB of disk; {free / 1e6:.1f} MB are free"
@@ -131,16 +131,16 @@ class Staging:
         resumed = part.exists()
         if resumed and part.stat().st_size > source.target.length:
             part.unlink()
-        fetch_rest(self._bus, source.key, part, source.target.length)
+        fetch_rest(self._origin, source.key, part, source.target.length)
         if not matches(source.target, part) and resumed:  # a power cut tore the old part: download all of it again
             part.unlink()
-            fetch_rest(self._bus, source.key, part, source.target.length)
+            fetch_rest(self._origin, source.key, part, source.target.length)
         if not matches(source.target, part):
             part.unlink()
             raise BadInput(f"{source.key}: its bytes are not those that were signed")
 
 
-def fetch_rest(bus: Bus, key: str, part: Path, length: int) -> None:
+def fetch_rest(origin: Origin, key: str, part: Path, length: int) -> None:
     """Append the missing rest of an object of `length` bytes to `part`.
 
     Raises:
@@ -150,7 +150,7 @@ def fetch_rest(bus: Bus, key: str, part: Path, length: int) -> None:
     with part.open("ab") as file:
         while (start := file.tell()) < length:
             try:
-                for chunk in bus.stream(key, start):
+                for chunk in origin.stream(key, start):
                     file.write(chunk)
                     if file.tell() > length:
                         break
@@ -166,6 +166,13 @@ def fetch_rest(bus: Bus, key: str, part: Path, length: int) -> None:
             raise BadInput(
                 f"{key}: {'longer' if size > length else 'shorter'} than the {length} bytes that were signed"
             )
+
+
+def unpacked_bytes(target: TargetFile) -> int:
+    """Return the bytes that a bundle takes unpacked: as signed with it, else its own."""
+    custom = target.unrecognized_fields.get("custom")
+    said = custom.get("unpacked") if isinstance(custom, dict) else None
+    return said if isinstance(said, int) and 0 < said <= MAX_BUNDLE_BYTES else target.length
 
 
 def matches(target: TargetFile, path: Path) -> bool:

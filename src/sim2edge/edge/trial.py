@@ -328,12 +328,16 @@ def withdraw(state: State, subject: Subject, reason: str, now: float) -> State:
 def _rest(state: State, reason: str, now: float) -> State:
     if state.trial is None or not state.active:
         return state
-    installed = state.slots[state.trial.slot]
+    return replace(let_rest(state, state.slots[state.trial.slot], reason, now), trial=None)
+
+
+def let_rest(state: State, installed: Installed, reason: str, now: float) -> State:
+    """Let a release rest, for twice as long as the last time."""
     before = rest_of(state, installed)
     times = before.times + 1 if before else 1
     rest = Rest(installed, reason[:MAX_REASON], now + min(REST_S * 2 ** min(times - 1, 30), MAX_REST_S), times)
     others = [each for each in state.rests if each.installed.sha256 != installed.sha256]
-    return replace(state, trial=None, rests=(*others, rest)[-KEPT:])
+    return replace(state, rests=(*others, rest)[-KEPT:])
 
 
 def ban(state: State, installed: Installed, reason: str, now: float) -> State:
@@ -354,14 +358,14 @@ def unban(state: State, hashes: Sequence[str]) -> State:
     )
 
 
-def fall_back(state: State, subject: Subject, reason: str, now: float) -> State:
-    """Go back from a good release that fails by its own fault to the proven one in the other slot, and ban it.
+def fall_back(state: State, subject: Subject, reason: str, now: float, own_fault: bool) -> State:
+    """Go back from a good release that ends again and again to the proven one in the other slot.
 
-    Without a proven release in the other slot nothing changes.
+    It is banned if that is its own fault, else it rests. Without a proven release in the other slot nothing changes.
     """
     if state.trial or state.active != subject.slot or state.slots[subject.slot] != subject.installed:
         return state
     if other(subject.slot) not in state.proven:
         return state
-    banned = ban(state, state.slots[subject.slot], reason, now)
-    return replace(banned, active=other(subject.slot), proven=banned.proven - {subject.slot})
+    after = (ban if own_fault else let_rest)(state, state.slots[subject.slot], reason, now)
+    return replace(after, active=other(subject.slot), proven=state.proven - {subject.slot})

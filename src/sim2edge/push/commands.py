@@ -3,6 +3,7 @@
     sim2edge ota init               keys in SIM2EDGE_KEYS (if missing), the first root, empty metadata
     sim2edge ota refresh [--root]   renew what is past half of its lifetime; the DAG `refresh_fleet` runs it every hour
     sim2edge ota rotate-root [--replace timestamp-1a2b3c4d]...
+    sim2edge ota unban canary       devices of the ring that banned its release try it again
     sim2edge ota push-agent FILE --ring canary      devices of the ring update their agent
     sim2edge ota prune --dry-run    what no device needs any more; without --dry-run it is deleted
     sim2edge ota status             versions, expiries, keys, the release of each ring
@@ -77,6 +78,9 @@ def add_arguments(verbs: "Verbs") -> None:
     verb = verbs.add_parser("rotate-root", help="sign a new root, replacing the given keys")
     verb.add_argument("--replace", action="append", default=[], metavar="KEY", help="a key as `status` names it")
     verb.set_defaults(run=rotate_root)
+    verb = verbs.add_parser("unban", help="have devices of a ring try its release again that failed on them")
+    verb.add_argument("ring")
+    verb.set_defaults(run=unban)
     verb = verbs.add_parser("push-agent", help="have the devices of a ring run an agent (`sim2edge device pack`)")
     verb.add_argument("package", type=Path)
     verb.add_argument("--ring", required=True)
@@ -164,6 +168,11 @@ def _report(message: str, renewed: Sequence[str], roles: Mapping[str, Mapping[st
 def rotate_root(repository: Repository, arguments: argparse.Namespace) -> None:
     """Sign a new root and print its version."""
     print(f"root {repository.rotate_root(arguments.replace)}")
+
+
+def unban(repository: Repository, arguments: argparse.Namespace) -> None:
+    """Sign the request for another attempt at the release of a ring, and print its id."""
+    print(f"ring {arguments.ring}: release {repository.unban(arguments.ring)} may be tried again")
 
 
 def push_agent(repository: Repository, arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ timestamp = check(Timestamp, data, root.signed)
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
@@ -85,7 +85,7 @@ def find_key(root: Root, name: str) -> tuple[str, str]:
     raise BadInput(f"key '{name}' is not in root {root.version}; see `sim2edge ota status`")
 
 
-def describe(current: Current, rings: Mapping[str, Mapping[str, str]], now: datetime) -> dict[str, object]:
+def describe(current: Current, rings: Mapping[str, Mapping[str, Any]], now: datetime) -> dict[str, object]:
     """Return the state of the repository as JSON: versions, expiries with days left, key names, rings.
 
     A key has no expiry of its own: devices trust it as long as the root that names it.

@@ -239,6 +239,29 @@ class Repository:
         self._commit(current, targets)
         return True
 
+    def unban(self, ring: str) -> str:
+        """Have devices of a ring that banned its release try it again; return its id.
+
+        Raises:
+            BadInput: the ring has no release, or the repository or a key is missing.
+            Conflict: other pushers won every race.
+        """
+        return _try_again(lambda: self._unban(ring))
+
+    def _unban(self, ring: str) -> str:
+        current = self.current()
+        targets = copy.deepcopy(current.targets.signed)
+        pointed = self.rings(targets).get(ring)
+        if pointed is None:
+            raise BadInput(f"ring '{ring}' has no release")
+        pointed["attempt"] = max(int(self.now().timestamp()), int(pointed.get("attempt", 0)) + 1)
+        content = json.dumps(pointed, sort_keys=True).encode()
+        pointer = TargetFile.from_data(f"rings/{ring}.json", content, ["sha256"])
+        self._bus.put(f"{TARGETS}/{pointer.get_prefixed_paths()[0]}", content)
+        targets.targets[pointer.path] = pointer
+        self._commit(current, targets)
+        return str(pointed["release"])
+
     def publish_agent(self, ring: str, agent: AgentTarget) -> bool:
         """Point a ring at an agent for the devices of its architecture, newer or older than its current one.
 
@@ -432,7 +455,10 @@ def point(before: Mapping[str, Any], bundle: BundleTarget, window_s: int, now: d
     about_rollout = ("release", "bundle", "window_s")
     if all(before.get(name) == wanted.get(name) for name in about_rollout):
         return dict(before)
-    others = {name: value for name, value in before.items() if name not in (*about_rollout, "start")}
+    dropped = {*about_rollout, "start"}
+    if before.get("bundle") != bundle.path:
+        dropped.add("attempt")  # another attempt was asked for at the release before
+    others = {name: value for name, value in before.items() if name not in dropped}
     return others | wanted | ({"start": int(now.timestamp())} if window_s else {})
 
 

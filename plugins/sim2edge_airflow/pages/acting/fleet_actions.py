@@ -226,17 +226,17 @@ def describe_device(asker: Asker, given: Given) -> Offer:
     release = release_of(view, rollout_of(view, ring))
     return Offer(
         [
-            "On the host that keeps the role files: the first command creates the device's own S3 keys, "
-            f"device-{device}.env. They can read updates and write the device's own status, and nothing else.",
-            "Copy that file and root.json of the update repository to the device; no page shows or sends them.",
+            "On the host that keeps the role files, with the admin's keys: the first command makes its record, "
+            f"its own S3 keys and key pair, and writes {device}.enrolment. The S3 keys can read updates and write the "
+            "device's own status, and nothing else.",
+            "Copy that file to the device, and delete it; no page shows or sends it.",
             f"On the device: the second command runs it in ring {ring}, which has {release or 'no release yet'}.",
             "It appears on the page Devices with its first report, within a minute.",
         ],
         warnings=[f"A device of this name reports already, in ring {known.ring or 'none'}"] if known else [],
         commands=[
-            f"sim2edge access add device-{device}",
-            f"SIM2EDGE_SECRETS_FILE=device-{device}.env sim2edge device run --id {device} --ring {ring} "
-            f"--home /data --root root.json --source 0",
+            f"sim2edge device enrol --id {device} --ring {ring}",
+            f"sim2edge device run --home /data --enrolment {device}.enrolment --source 0",
         ],
     )
 

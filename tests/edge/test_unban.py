@@ -1,0 +1,132 @@
+"""Another attempt at a release that failed: asked for at the device, or signed in the ring's file."""
+
+import threading
+
+import pytest
+from ota_server import OtaServer, accept, reject
+
+from sim2edge.edge import device
+from sim2edge.edge.home import RuntimeFolder, lock_home
+from sim2edge.edge.slots import Slots
+from sim2edge.edge.trial import Step
+from sim2edge.edge.unban import leave_request, take_requests, unban
+from sim2edge.errors import BadInput
+
+
+@pytest.fixture
+def server(bus, tmp_path, members):
+    server = OtaServer(bus, tmp_path / "server", members)
+    server.publish("r1")
+    return server
+
+
+@pytest.fixture
+def banned(server, tmp_path, monkeypatch):
+    """A device that runs r1, and has banned r2, which its ring offers."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    updater, slots = server.device(tmp_path / "home")
+    updater.update()
+    accept(slots)
+    server.publish("r2")
+    updater.update()
+    reject(slots, "2 of 20 inferences failed: shapes differ")
+    return updater, slots
+
+
+def test_a_ban_holds_and_tells_its_reason(banned):
+    update = banned[0].update()
+    assert (update.step, update.reason) == (Step.HOLD, "failed: 2 of 20 inferences failed: shapes differ")
+
+
+def test_the_ring_asks_for_another_attempt(server, banned):
+    updater, slots = banned
+    assert server.repository.unban("canary") == "r2"
+    update = updater.update()
+    assert update.step is Step.RETRY
+    assert update.offer.attempt > 0
+    reject(slots)
+    assert updater.update().step is Step.HOLD
+    server.repository.unban("canary")
+    assert updater.update().step is Step.RETRY
+
+
+def test_another_attempt_is_for_this_ring_and_this_release_only(server, banned):
+    updater, _ = banned
+    server.publish("r2", ring="other")
+    server.repository.unban("other")
+    assert updater.update().step is Step.HOLD
+    server.repository.unban("canary")
+    server.publish("r3")
+    server.publish("r2")
+    assert updater.update().step is Step.HOLD
+
+
+def test_publishing_the_same_release_again_keeps_the_request(server, banned):
+    server.repository.unban("canary")
+    server.publish("r2")
+    assert banned[0].update().step is Step.RETRY
+
+
+def test_a_ring_without_a_release_has_nothing_to_lift(server):
+    with pytest.raises(BadInput, match="ring 'none' has no release"):
+        server.repository.unban("none")
+
+
+@pytest.mark.parametrize("words", [["r2"], ["--all"]])
+def test_the_command_lifts_a_ban_while_no_agent_runs(banned, capsys, words):
+    _, slots = banned
+    sha256 = slots.state.bans[0].installed.sha256
+    assert device.main(["unban", "--home", str(slots.home), *words]) == 0
+    assert capsys.readouterr().out == f"may be tried again: {sha256}\n"
+    assert Slots(slots.home).state.bans == ()
+    assert unban(slots.home, None) == []
+
+
+def test_a_release_is_also_named_by_its_hash(banned):
+    _, slots = banned
+    sha256 = slots.state.bans[0].installed.sha256
+    assert unban(slots.home, sha256[:8]) == [sha256]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["r7"], r"release 'r7' is not held back on this device; those that are: r2 \(\w{12}\)"),
+        ([], "give a release"),
+        (["r2", "--all"], "give a release"),
+    ],
+)
+def test_what_cannot_be_lifted_is_named(banned, words, message):
+    with pytest.raises(BadInput, match=message):
+        device.main(["unban", "--home", str(banned[1].home), *words])
+
+
+def test_a_running_agent_takes_the_request(banned):
+    updater, slots = banned
+    lock_home(slots.home)
+    runtime = RuntimeFolder(slots.home)
+    stop = threading.Event()
+
+    def agent() -> None:
+        while not stop.wait(0.02):
+            take_requests(slots, runtime)
+
+    thread = threading.Thread(target=agent)
+    thread.start()
+    try:
+        assert len(unban(slots.home, "r2")) == 1
+    finally:
+        stop.set()
+        thread.join()
+    assert slots.state.bans == ()
+    assert updater.update().step is Step.RETRY
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"unban": 7}'])
+def test_a_request_that_is_none_is_removed(banned, content):
+    _, slots = banned
+    path = leave_request(slots.home, RuntimeFolder(slots.home), [])
+    path.write_bytes(content)
+    take_requests(slots, RuntimeFolder(slots.home))
+    assert not path.exists()
+    assert len(slots.state.bans) == 1
