@@ -350,9 +350,8 @@ def innocent(count: int, kinds: list[str]) -> bool:
         mine = [outcome for outcome in outcomes if kind in outcome.kinds]
         waits = sorted(outcome.seconds for outcome in mine) or [0.0]
         condemned, ran = sum(bool(outcome.condemned) for outcome in mine), sum(outcome.runs for outcome in mine)
-        print(
-            f"{kind:30} {len(mine):4} trials {condemned:3} condemned {ran:4} run, {waits[len(waits) // 2]:5.1f} s median"
-        )
+        median_s = waits[len(waits) // 2]
+        print(f"{kind:30} {len(mine):4} trials {condemned:3} condemned {ran:4} run, {median_s:5.1f} s median")
     bad = [outcome for outcome in outcomes if outcome.condemned or not outcome.runs]
     print(f"{len(outcomes)} trials, {sum(bool(each.condemned) for each in outcomes)} condemned, {len(bad)} failed")
     return not bad
