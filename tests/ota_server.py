@@ -33,11 +33,13 @@ class OtaServer:
         """What devices are provisioned with."""
         return self.keys.root_file.read_bytes()
 
-    def publish(self, release: str, ring: str = "canary", compressed: bool = False, **fields: object) -> None:
+    def publish(
+        self, release: str, ring: str = "canary", compressed: bool = False, window_s: int = 0, **fields: object
+    ) -> None:
         """Make a release and point a ring at it; fields of its `release.json` may be replaced."""
         path = self.folder / f"{release}.tar"
         write_bundle(path, self._members(**{"release": release, **fields}))
-        self.repository.publish(ring, pack(path, self.folder) if compressed else read_bundle(path))
+        self.repository.publish(ring, pack(path, self.folder) if compressed else read_bundle(path), window_s)
 
     def age(self, **time: float) -> None:
         """Let everything published from now on look as if it had been published long ago."""

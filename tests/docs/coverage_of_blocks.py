@@ -87,6 +87,16 @@ BLOCKS: Mapping[tuple[str, str], How] = {
     ("docs/fleet-keys.md", "sim2edge ota rotate-root --replace timestamp-1a2b3c4d"): By(
         ("tests/push/test_repository.py",)
     ),
+    (
+        "docs/fleet-load.md",
+        "python -m benchmarks.fleet_load --interval 300 --idle-requests 2 --idle-bytes 740 --rollout-requests 4 "
+        "--rollout-bytes 227000",
+    ): By(("tests/benchmarks/test_fleet_load.py",)),
+    (
+        "docs/fleet-load.md",
+        "sim2edge device run --id pi-7 --home /data --root root.json --source 0 "
+        "--mirror https://updates.example.org/ota",
+    ): By(("tests/edge/test_mirror.py",)),
     ("docs/compose.md", "make images"): By(("compose", "image-airflow")),
     (
         "docs/compose.md",

@@ -40,7 +40,8 @@ def server(s3_server, tmp_path_factory, members) -> Iterator[OtaServer]:
         bus = Bus.from_environment()
         bus.delete(bus.list("ota"))
         yield OtaServer(bus, tmp_path_factory.mktemp("server"), members)
-        bus.delete(bus.list("ota"))
+        for folder in ("ota", "fleet", "devices"):
+            bus.delete(bus.list(folder))
 
 
 @pytest.fixture(scope="module")

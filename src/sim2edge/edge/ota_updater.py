@@ -34,7 +34,7 @@ from sim2edge.edge.rollout import Rollout, parse_rollout, wait_s
 from sim2edge.edge.runtime import available_runtimes
 from sim2edge.edge.seal import make_seal, read_seal, release_text
 from sim2edge.edge.slots import Slots
-from sim2edge.edge.staging import MAX_BUNDLE_BYTES, TARGETS, Source, Staging, Unusable
+from sim2edge.edge.staging import MAX_BUNDLE_BYTES, TARGETS, Source, Staging, Unusable, unpacked_bytes
 from sim2edge.edge.trial import Installed, Slot, Step
 from sim2edge.edge.tuf_fetcher import BusFetcher, Origin, asked_wait_s
 from sim2edge.errors import BadInput, Unavailable
@@ -174,14 +174,13 @@ class OtaUpdater:
             Unavailable: the server was not reached, the download was interrupted, or this device cannot try the
                 release now: try again later.
         """
+        self.retry_after_s = 0.0
         try:
             with disk_errors():
-                update = self._update()
-        except Unavailable as error:
+                return self._update()
+        except (BadInput, Unavailable) as error:
             self.retry_after_s = asked_wait_s(error)
             raise
-        self.retry_after_s = 0.0
-        return update
 
     def _update(self) -> Update:
         client = self._contact()
@@ -193,10 +192,10 @@ class OtaUpdater:
             return Update(offer.installed, step, trial.held_back(state, offer.installed, now))
         if step is Step.KEEP:
             return Update(offer.installed, step)
-        if wait := self._turn_s(offer, rollout, now):
-            return Update(offer.installed, Step.HOLD, f"waits for its turn in the rollout, in {wait:.0f} s")
-        if step is Step.RETRY:
+        if step is Step.RETRY:  # nothing to download: a ring that was moved back is followed at once
             self._retry(offer, damaged)
+        elif self._turn_s(offer, rollout, now):
+            return Update(offer.installed, Step.HOLD, "waits for its turn in the rollout")
         elif client.problem:
             raise client.problem
         else:
@@ -377,8 +376,8 @@ def check_fit(offer: Source) -> None:
     Raises:
         BadInput: it cannot, or the offer is too large.
     """
-    if offer.target.length > MAX_BUNDLE_BYTES:
-        raise BadInput(f"{offer.key}: {offer.target.length} bytes, more than the {MAX_BUNDLE_BYTES} a device takes")
+    if (size := max(offer.target.length, unpacked_bytes(offer.target))) > MAX_BUNDLE_BYTES:
+        raise BadInput(f"{offer.key}: {size} bytes, more than the {MAX_BUNDLE_BYTES} a device takes")
     release = parse_release(release_text(offer.target).encode())
     check_requirements(release, available_runtimes(), psutil.virtual_memory().total / 2**20)
 
