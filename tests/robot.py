@@ -16,6 +16,7 @@ from tuf.api.metadata import TargetFile
 from sim2edge.bus import Bus
 from sim2edge.edge import trial
 from sim2edge.edge.agent import Agent, Identity
+from sim2edge.edge.clock import DeviceClock
 from sim2edge.edge.detectors import Detectors
 from sim2edge.edge.supervisor import DetectorProcess, ServiceSettings, read_token
 from sim2edge.edge.switch_hook import SwitchHook
@@ -36,6 +37,7 @@ class MadeUpSlots:
         self.folders: dict[Slot, Path] = {}
         self.budget = Budgets()
         self.time = 1_000_000.0
+        self.clock = DeviceClock(home)
         self.written: list[str] = []
         self.problems: dict[Slot, str] = {}
 

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.robot import Robot
+from edge.robot_process import Robot
 from guilty_releases import HEAVY, LIGHT
 from ota_server import OtaServer
 from tiny_release import make_members
