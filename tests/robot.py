@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -17,6 +16,7 @@ from tuf.api.metadata import TargetFile
 from sim2edge.bus import Bus
 from sim2edge.edge import trial
 from sim2edge.edge.agent import Agent, Identity
+from sim2edge.edge.clock import DeviceClock
 from sim2edge.edge.detectors import Detectors
 from sim2edge.edge.supervisor import DetectorProcess, ServiceSettings, read_token
 from sim2edge.edge.switch_hook import SwitchHook
@@ -37,7 +37,7 @@ class MadeUpSlots:
         self.folders: dict[Slot, Path] = {}
         self.budget = Budgets()
         self.time = 1_000_000.0
-        self.clock = SimpleNamespace(fault="")
+        self.clock = DeviceClock(home)
         self.written: list[str] = []
         self.problems: dict[Slot, str] = {}
 

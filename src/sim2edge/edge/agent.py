@@ -353,7 +353,7 @@ class Agent:
         duty, state = self._detectors.on_duty, self._slots.state
         found = describe(
             device=self._identity.device,
-            ring=self._identity.ring,
+            ring=self._updater.ring,
             state=state,
             damaged=self._slots.damaged,
             duty=duty.subject if duty else None,

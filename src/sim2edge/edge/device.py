@@ -28,9 +28,10 @@ from sim2edge.edge.local_status import read_status
 from sim2edge.edge.mirror import open_origins
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.commands import add_commands
-from sim2edge.edge.pi.self_update import SelfUpdate, fetch
+from sim2edge.edge.pi.self_update import SelfUpdate
 from sim2edge.edge.preflight import check
 from sim2edge.edge.slots import Slots
+from sim2edge.edge.staging import download
 from sim2edge.edge.supervisor import ServiceSettings
 from sim2edge.edge.switch_hook import DEADLINE_S, SwitchHook
 from sim2edge.edge.trial import Rules
@@ -129,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     try_out = partial(check, rate_hz=arguments.rate, threads=arguments.threads)
     updater = OtaUpdater(origin, arguments.ring, slots, try_out, arguments.id)
     hook = SwitchHook(arguments.ready_to_switch, arguments.switch_deadline)
-    agents = SelfUpdate.from_environment(partial(fetch, bus))
+    agents = SelfUpdate.from_environment(partial(download, origin))
     agent = Agent(identity, bus, updater, slots, Detectors(settings), rules, hook, agents)
     stop = threading.Event()
     requests = partial(take_requests, slots, runtime)

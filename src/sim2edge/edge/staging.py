@@ -73,7 +73,7 @@ class Staging:
             return folder, seal
         try:
             self._check_space(source, part, free_bytes)
-            self._download(source, part)
+            download(self._origin, source.target, part)
             self._unpack(source, part, folder, seal)
         except OSError as error:
             if not is_shortage(error):
@@ -119,25 +119,27 @@ class Staging:
                 f"release {source.installed.release}: needs {needed / 1e6:.1f} MB of disk; {free / 1e6:.1f} MB are free"
             )
 
-    def _download(self, source: Source, part: Path) -> None:
-        """Complete `part`, resuming where it ends, and check its hash.
 
-        Raises:
-            BadInput: the bytes are not those that were signed.
-            Unavailable: the download was interrupted.
-        """
-        if part.exists() and not part.is_file():
-            remove_any(part)
-        resumed = part.exists()
-        if resumed and part.stat().st_size > source.target.length:
-            part.unlink()
-        fetch_rest(self._origin, source.key, part, source.target.length)
-        if not matches(source.target, part) and resumed:  # a power cut tore the old part: download all of it again
-            part.unlink()
-            fetch_rest(self._origin, source.key, part, source.target.length)
-        if not matches(source.target, part):
-            part.unlink()
-            raise BadInput(f"{source.key}: its bytes are not those that were signed")
+def download(origin: Origin, target: TargetFile, part: Path) -> None:
+    """Complete `part` with the bytes of a target, from where it ends, and check its hash.
+
+    Raises:
+        BadInput: the bytes are not those that were signed; there is no file then.
+        Unavailable: the download was interrupted.
+    """
+    key = TARGETS + target.get_prefixed_paths()[0]
+    if part.exists() and not part.is_file():
+        remove_any(part)
+    resumed = part.exists()
+    if resumed and part.stat().st_size > target.length:
+        part.unlink()
+    fetch_rest(origin, key, part, target.length)
+    if not matches(target, part) and resumed:  # a power cut tore the old part: download all of it again
+        part.unlink()
+        fetch_rest(origin, key, part, target.length)
+    if not matches(target, part):
+        part.unlink()
+        raise BadInput(f"{key}: its bytes are not those that were signed")
 
 
 def fetch_rest(origin: Origin, key: str, part: Path, length: int) -> None:

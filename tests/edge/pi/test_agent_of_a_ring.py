@@ -10,7 +10,8 @@ from robot import Robot
 from tuf.api.metadata import TargetFile
 
 from sim2edge.edge.notify import Systemd
-from sim2edge.edge.pi.self_update import SelfUpdate, fetch
+from sim2edge.edge.pi.self_update import SelfUpdate
+from sim2edge.edge.staging import download
 from sim2edge.errors import BadInput
 from sim2edge.push.agents import read_agent
 
@@ -29,7 +30,7 @@ def server(bus, tmp_path, members):
 
 def agents_of(server: OtaServer, folder: Path) -> SelfUpdate:
     (folder / "agents").mkdir(parents=True, exist_ok=True)
-    return SelfUpdate(folder / "agents", "factory", "", lambda target, part: fetch(server.bus, target, part))
+    return SelfUpdate(folder / "agents", "factory", "", lambda target, part: download(server.bus, target, part))
 
 
 def test_a_device_finds_the_agent_for_its_machine_downloads_it_and_puts_it_on_trial(server, tmp_path):
@@ -53,12 +54,12 @@ def test_a_download_goes_on_where_it_ended_and_bytes_that_were_not_signed_leave_
     whole = server.bus.get(key)
     for begun in (whole[:100], b"torn by a power cut"):
         part.write_bytes(begun)
-        fetch(server.bus, updater.agent, part)
+        download(server.bus, updater.agent, part)
         assert part.read_bytes() == whole
         part.unlink()
     server.bus.put(key, whole[:-1] + b"!")
     with pytest.raises(BadInput, match="not those that were signed"):
-        fetch(server.bus, updater.agent, part)
+        download(server.bus, updater.agent, part)
     assert not part.exists()
 
 

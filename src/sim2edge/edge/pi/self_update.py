@@ -26,13 +26,11 @@ from typing import Any
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 
-from sim2edge.bus import Bus
 from sim2edge.edge.durable import flush_folder, write_durably
 from sim2edge.edge.events import log
 from sim2edge.edge.pi import launcher
 from sim2edge.edge.pi.launcher import FACTORY, Agent, Record
 from sim2edge.edge.pi.package import MAX_BYTES, About, parse_about, unpack
-from sim2edge.edge.staging import TARGETS, fetch_rest, matches
 from sim2edge.errors import BadInput
 
 SPACE_MARGIN = 64 * 2**20
@@ -237,24 +235,6 @@ def find_agent(client: Updater, ring: bytes) -> TargetFile | None:
     if (target := client.get_targetinfo(str(path))) is None:
         raise BadInput(f"{path}: the ring names it, and it is not among the targets")
     return target
-
-
-def fetch(bus: Bus, target: TargetFile, part: Path) -> None:
-    """Complete `part` with the bytes of a target, from where it ends.
-
-    Raises:
-        BadInput: the bytes are not those that were signed; there is no file then.
-        Unavailable: the download was interrupted.
-    """
-    key = TARGETS + target.get_prefixed_paths()[0]
-    resumed = part.exists()
-    fetch_rest(bus, key, part, target.length)
-    if not matches(target, part) and resumed:  # a power cut tore the old part: download all of it again
-        part.unlink()
-        fetch_rest(bus, key, part, target.length)
-    if not matches(target, part):
-        part.unlink()
-        raise BadInput(f"{key}: its bytes are not those that were signed")
 
 
 def parse_offer(target: TargetFile) -> Offer:
