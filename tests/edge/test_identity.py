@@ -1,7 +1,9 @@
 """A device's key, its enrolment, and what it signs."""
 
 import json
+import os
 import stat
+from unittest import mock
 
 import pytest
 
@@ -12,6 +14,13 @@ from sim2edge.enrol.signed_status import open_envelope, parse
 from sim2edge.errors import BadInput
 
 VARIABLES = {"SIM2EDGE_BUCKET": "b", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """What an enrolment adds to the environment goes with the test."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
