@@ -205,3 +205,18 @@ def test_on_a_full_card_the_device_starts_and_an_update_is_refused(server, mount
     assert updater.update().step is Step.INSTALL
     slots.check()
     assert slots.faults == {}
+
+
+def test_a_place_in_memory_that_is_hidden_is_passed_over(tmp_path, memory, monkeypatch):
+    """systemd's ProtectHome= hides /run/user from a service."""
+    look = os.stat
+
+    def hide(path, *how, **more):
+        if str(path).startswith("/run/user"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, *how, **more)
+
+    monkeypatch.setattr(os, "stat", hide)
+    runtime = RuntimeFolder(tmp_path)
+    assert runtime.make().parent == memory
+    assert runtime.existing() == [runtime.make()]
