@@ -15,6 +15,7 @@ import pytest
 from airflow_stack import RunningAirflow, running_airflow, wait_for
 from receivers import MailServer, Webhook
 
+from sim2edge.bus import Bus
 from sim2edge.stack.settings import CHECKOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -163,6 +164,7 @@ def test_lineage_goes_from_artifact_to_artifact(operated):
 
 
 def test_every_metric_that_the_rules_ask_for_is_sent(operated):
+    renew_the_fleet(operated.airflow)
     sys.path.append(str(CHECKOUT / "ci" / "services"))
     spec = importlib.util.spec_from_file_location("metrics", CHECKOUT / "tests" / "compose" / "test_metrics.py")
     metrics = importlib.util.module_from_spec(spec)
@@ -175,6 +177,14 @@ def test_every_metric_that_the_rules_ask_for_is_sent(operated):
     wanted = {name.removesuffix("_sum").removesuffix("_count") for name in metrics.asked_for()}
     assert wanted <= found
     assert any(metric == "airflow_ti_finish_total" and 'state="failed"' in labels for metric, labels in pairs)
+
+
+def renew_the_fleet(airflow: RunningAirflow) -> None:
+    """Have an update repository, and its metadata renewed."""
+    Bus.from_environment().put("ota/metadata/timestamp.json", b"{}")
+    airflow.behave(ota="renew")
+    airflow.call("PATCH", "dags/refresh_fleet", {"is_paused": False})
+    assert airflow.ended("refresh_fleet", airflow.trigger("refresh_fleet"), "refresh")["state"] == "success"
 
 
 def test_the_address_of_the_webhook_is_in_no_log(operated):
