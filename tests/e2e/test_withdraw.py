@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import zstandard
 
 from sim2edge.bus import Bus
 from sim2edge.manifest import Manifest
@@ -39,6 +40,8 @@ def find_holders(bus: Bus, patterns: set[bytes]) -> dict[bytes, set[str]]:
     found: dict[bytes, set[str]] = {}
     for key in bus.list(""):
         content = bus.get(key)
+        if key.endswith(".zst"):
+            content = zstandard.ZstdDecompressor().decompress(content)
         for pattern in patterns:
             if pattern in content:
                 found.setdefault(pattern, set()).add(key)
