@@ -1,5 +1,7 @@
 """The tiny release of `tiny_release`, as members of a bundle and installed."""
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +9,22 @@ import pytest
 from tiny_release import make_members
 
 from sim2edge.edge.bundle import unpack_bundle, write_bundle
+
+IN_IMAGE = bool(os.statvfs(tempfile.gettempdir()).f_flag & os.ST_NOEXEC)
+"""The device's image runs with a folder of temporary files in which nothing can be executed."""
+
+
+def pytest_configure() -> None:
+    """Put temporary files where stand-ins for a camera's program can be executed."""
+    if IN_IMAGE and os.access("/scratch", os.W_OK):
+        tempfile.tempdir = os.environ["TMPDIR"] = "/scratch"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the slow tests to the runs outside of the image."""
+    for item in items:
+        if IN_IMAGE and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run outside of the image"))
 
 
 @pytest.fixture(scope="session")
