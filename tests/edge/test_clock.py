@@ -1,6 +1,7 @@
 """The time of a device without a battery for its clock: what it reckons with, and what it reports."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -72,6 +73,13 @@ def test_what_is_no_date_counts_for_nothing(tmp_path, when):
 def test_damaged_metadata_counts_for_nothing(tmp_path, content):
     (tmp_path / "root.json").write_bytes(content)
     assert DeviceClock(tmp_path, lambda: 0.0).fault
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_metadata_is_not_waited_for(tmp_path):
+    (tmp_path / "metadata").mkdir()
+    os.mkfifo(tmp_path / "metadata" / "snapshot.json")
+    assert DeviceClock(tmp_path).signed_at == 0
 
 
 def test_every_role_says_when_it_was_signed(tmp_path, bus):

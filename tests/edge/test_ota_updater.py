@@ -376,6 +376,7 @@ PURE = (
     "parse_release",
     "parse_ring",
     "verify_root",
+    "_found",
     "encode",
     "decode",
     "_field",

@@ -17,6 +17,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sim2edge.edge.durable import read_regular
+
 UNSET_BEFORE = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 """There was no such software before: an earlier clock was never set."""
 BEHIND_S = 86400.0
@@ -66,10 +68,9 @@ def newest_signature(files: Iterable[Path]) -> float:
 def signed_at(path: Path) -> float:
     """Return when a file of metadata was signed, Unix seconds; 0: it does not say, or cannot be read."""
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
-        if path.stat().st_size <= MAX_BYTES:
-            when = datetime.fromisoformat(json.loads(path.read_bytes())["signed"]["signed_at"])
-            if when.tzinfo and 0 < when.timestamp() < LATEST:
-                return when.timestamp()
+        when = datetime.fromisoformat(json.loads(read_regular(path, MAX_BYTES))["signed"]["signed_at"])
+        if when.tzinfo and 0 < when.timestamp() < LATEST:
+            return when.timestamp()
     return 0.0
 
 
