@@ -27,6 +27,8 @@ from sim2edge.edge.verdict import Phase
         (-signal.SIGILL, Phase.LOAD, True),
         (-signal.SIGKILL, Phase.INFERENCE, False),
         (-signal.SIGTERM, Phase.LOAD, False),
+        (-signal.SIGBUS, Phase.INFERENCE, False),
+        (-signal.SIGHUP, Phase.LOAD, False),
         (-99, Phase.IDLE, False),
     ],
 )
@@ -66,7 +68,7 @@ def test_the_time_of_a_stopped_process_does_not_count(sleeper):
 def test_the_time_without_a_processor_does_not_count(tmp_path, monkeypatch):
     thread = tmp_path / "task" / "7"
     thread.mkdir(parents=True)
-    (tmp_path / "stat").write_text("7 (x) y) R 1 2 3")
+    (thread / "stat").write_text("7 (x) y) R 1 2 3")
     (thread / "schedstat").write_text("100 1000000000 3")
     monkeypatch.setattr("sim2edge.edge.starvation.Path", lambda _: tmp_path)
     clock = WorkClock(7)
@@ -75,3 +77,17 @@ def test_the_time_without_a_processor_does_not_count(tmp_path, monkeypatch):
     (thread / "schedstat").write_text("nonsense")
     assert clock.passed(5.0) == 5.0
     assert waited_s(tmp_path / "gone") == {}
+
+
+def test_the_time_of_any_thread_that_waits_for_the_disk_does_not_count(tmp_path, monkeypatch):
+    """The main thread only waits for signals: an inference runs in another one."""
+    for number, state in ((7, "S"), (8, "D")):
+        thread = tmp_path / "task" / str(number)
+        thread.mkdir(parents=True)
+        (thread / "stat").write_text(f"{number} (x) {state} 1 2 3")
+        (thread / "schedstat").write_text("100 1000000000 3")
+    monkeypatch.setattr("sim2edge.edge.starvation.Path", lambda _: tmp_path)
+    clock = WorkClock(7)
+    assert clock.passed(5.0) == 0
+    (tmp_path / "task" / "8" / "stat").write_text("8 (x) S 1 2 3")
+    assert clock.passed(5.0) == 5.0

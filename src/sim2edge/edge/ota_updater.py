@@ -37,7 +37,7 @@ from sim2edge.edge.slots import Slots
 from sim2edge.edge.staging import MAX_BUNDLE_BYTES, TARGETS, Source, Staging, Unusable, unpacked_bytes
 from sim2edge.edge.trial import Installed, Slot, Step
 from sim2edge.edge.tuf_fetcher import BusFetcher, Origin, asked_wait_s
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.errors import BadInput, Missing, Unavailable
 
 METADATA = "ota/metadata/"
 MAX_RING_BYTES = 4096
@@ -165,6 +165,8 @@ class OtaUpdater:
         """The agent that the ring names for this machine, as of the last check."""
         self.last_contact: float | None = None
         """When the server's metadata was last verified as authentic and current, monotonic seconds."""
+        self.on_contact: Callable[[], object] = lambda: None
+        """Called at each contact, before anything large is downloaded."""
 
     def update(self) -> Update:
         """Check once, repair damaged slots, and act on what the ring offers.
@@ -229,6 +231,7 @@ class OtaUpdater:
             client = DurableUpdater(self._slots.home, BusFetcher(self._origin), roots[-1], now)
             client.refresh()
         self.last_contact = time.monotonic()
+        self.on_contact()
         with suppress(OSError):
             self._slots.roots.keep()
         return client
@@ -325,7 +328,8 @@ class OtaUpdater:
                 log("repaired", slot=slot, release=installed.release, problem=problem)
             except BadInput as error:
                 self._repeated.log("not repaired", slot=slot, release=installed.release, error=str(error))
-                self._give_up(slot)
+                if isinstance(error, Missing):
+                    self._give_up(slot)
             except Unavailable as error:
                 self._repeated.log("not repaired", slot=slot, release=installed.release, error=str(error))
                 continue
@@ -341,9 +345,8 @@ class OtaUpdater:
         self._repairing[slot] = times + 1, now + pause_s
 
     def _give_up(self, slot: Slot) -> None:
-        """Forget a damaged release that the server does not have any more, if there is another one that is whole."""
-        others = set(self._slots.state.slots) - set(self._slots.problems())
-        if others:
+        """Forget a damaged release that the server does not have any more, if a proven one is whole beside it."""
+        if self._slots.state.proven - {slot, *self._slots.problems()}:
             self._slots.drop(slot)
 
     def _find_source(self, slot: Slot, client: DurableUpdater) -> Source:
@@ -361,7 +364,7 @@ class OtaUpdater:
             target = read_seal(seal, self._slots.roots.chain())
             if target.hashes.get("sha256") == installed.sha256:
                 return Source(installed, target, read_regular(seal, MAX_METADATA_BYTES))
-        raise BadInput(f"release {installed.release}: the server does not list it any more")
+        raise Missing(f"release {installed.release}: the server does not list it any more")
 
 
 def is_version_of(key: str, path: str) -> bool:

@@ -30,6 +30,7 @@ from sim2edge.edge.bundle import RELEASE_FILE, Release, parse_release
 from sim2edge.edge.child_environment import child_environment
 from sim2edge.edge.preflight_run import CPU_S, judge_shortage
 from sim2edge.edge.runtime import OUT_OF_MEMORY
+from sim2edge.edge.verdict import OUTSIDE
 from sim2edge.errors import BadInput
 from sim2edge.lines import MAX_LINE
 
@@ -39,8 +40,6 @@ POLL_S = 0.02
 FRAME_SHARE = 0.8
 """Share of its threads' time that a detector may need at the device's frame rate."""
 MAX_ANSWER_BYTES = 1 << 16
-OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
-"""Signals that are no fault of a release; SIGBUS: a mapped file could not be read from the disk."""
 
 
 class Preflight(Enum):
