@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ota_server import OtaServer, accept
+from ota_server import OtaServer, accept, reject
 
 from sim2edge.edge import trial
 from sim2edge.edge.bundle import open_bundle
@@ -179,6 +179,42 @@ def test_a_new_release_goes_into_the_damaged_slot_not_over_the_whole_one(server,
     assert updater.update().step is Step.INSTALL
     assert {slot: held.release for slot, held in slots.state.slots.items()} == {"a": "r1", "b": "r3"}
     assert (slots.state.active, slots.state.trial.slot) == ("a", "b")
+
+
+def test_a_good_release_is_not_given_up_for_one_that_failed_its_trial(server, home):
+    """Its detector runs on from memory: whatever hinders the repair, the guilty one must not take over."""
+    server.publish("r3")
+    updater, slots = open_device(server, home)
+    updater.update()
+    reject(slots)
+    assert (slots.state.active, slots.state.proven) == ("b", {"b"})
+    server.bus.delete([server.key(".r2.tar")])
+    flip(home / "slots" / "b" / "model.onnx")
+    slots.check()
+    assert updater.update().step is Step.HOLD
+    assert (slots.state.active, slots.state.slots["b"].release) == ("b", "r2")
+
+
+def test_a_full_disk_is_no_reason_to_give_up_a_damaged_release(server, home, monkeypatch):
+    flip(home / "slots" / "b" / "model.onnx")
+    updater, slots = open_device(server, home)
+    slots.check()
+    monkeypatch.setattr(slots, "free_bytes", lambda: 0)
+    updater.update()
+    assert set(slots.state.slots) == {"a", "b"}
+    monkeypatch.undo()
+    updater.update()
+    assert slots.faults == {}
+
+
+def test_a_release_on_offer_whose_slot_rots_again_and_again_is_neither_installed_anew_nor_tried(server, home):
+    updater, slots = open_device(server, home)
+    for _ in range(3):
+        flip(home / "slots" / "b" / "model.onnx")
+        slots.check()
+        assert updater.update().step is Step.KEEP
+    assert list(slots.faults) == ["slot b"], "it waits before it is fetched again"
+    assert (slots.state.active, slots.state.trial, slots.state.proven) == ("b", None, {"a", "b"})
 
 
 def test_a_card_that_forgets_at_once_is_not_written_to_without_end(server, home, monkeypatch):

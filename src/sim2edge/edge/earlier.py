@@ -3,9 +3,9 @@
     take_over(home, state)                                  # once, before the state is stored in its new form
     bundle = check_slot(home / "slots", "a", installed, roots)
 
-The earlier agent stored what the server named last, which need not be what it runs: that was rolled back to, or is still
-beside a download. Such a release gets a mark with the hash of its `release.json` as it was taken over, and counts as
-whole while that and every file it names are the same, until something else is written into its slot.
+The earlier agent stored what the server named last, which need not be what it runs: it may have been rolled back. Such
+a release gets a mark with the hash of its `release.json` as it was taken over, and counts as whole while that and every
+file it names are the same, until something else is written into its slot.
 """
 
 import hashlib
