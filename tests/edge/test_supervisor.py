@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 
 import pytest
 
 from sim2edge.edge.starvation import WorkClock, waited_s
-from sim2edge.edge.supervisor import explain
+from sim2edge.edge.supervisor import MEMORY_READINGS, DetectorProcess, explain
 from sim2edge.edge.verdict import Phase
 
 
@@ -91,3 +92,15 @@ def test_the_time_of_any_thread_that_waits_for_the_disk_does_not_count(tmp_path,
     assert clock.passed(5.0) == 0
     (tmp_path / "task" / "8" / "stat").write_text("8 (x) S 1 2 3")
     assert clock.passed(5.0) == 5.0
+
+
+def test_memory_counts_by_its_least_reading_on_duty_without_the_camera_s():
+    process = DetectorProcess.__new__(DetectorProcess)
+    process._memory, process.on_duty_since = deque(maxlen=MEMORY_READINGS), None
+    process._note_memory({"memory_mb": 900.0})
+    assert process.newest_memory_mb is None, "off duty: it loads"
+    process.on_duty_since = 1.0
+    for reading, expected in ((900.0, None), (150.0, None), (900.0, 100.0), (900.0, 100.0), (900.0, 850.0)):
+        process._note_memory({"memory_mb": reading, "camera_memory_mb": 50.0})
+        assert process.newest_memory_mb == reading - 50
+        assert process.memory_mb == expected
