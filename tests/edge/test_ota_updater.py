@@ -461,6 +461,20 @@ def test_a_release_is_tried_out_before_a_slot_is_touched(server, tmp_path):
     assert updater.update().step is Step.HOLD
 
 
+def test_a_release_that_does_not_fit_this_device_is_no_more_than_that(server, device, tmp_path):
+    try_out = TryOut(Preflight.UNFIT, "a detection takes 90 ms: at 10 frames a second it may take 80")
+    updater, device_slots = trying(server, tmp_path / "home", try_out)
+    server.publish("r2")
+    for _ in range(2):
+        with pytest.raises(BadInput, match="release r2 does not fit this device: a detection takes 90 ms"):
+            updater.update()
+    assert try_out.shown == ["r2"], "the same settings give the same"
+    assert (runs(device_slots), device_slots.state.bans, device_slots.state.rests) == ("r1", (), ())
+    try_out.result = Result(Preflight.PASSED)
+    set_otherwise, _ = trying(server, tmp_path / "home", try_out)
+    assert set_otherwise.update().step is Step.INSTALL
+
+
 def test_a_release_that_cannot_be_tried_now_is_neither_banned_nor_fetched_again(server, device, tmp_path):
     try_out = TryOut(Preflight.UNDECIDED, "memory is short")
     updater, device_slots = trying(server, tmp_path / "home", try_out)

@@ -157,6 +157,8 @@ class OtaUpdater:
         self._staging = Staging(slots.staging, origin, slots.roots.chain)
         self._small: dict[str, bytes] = {}
         self._known: tuple[str, float] = ("", 0.0)
+        self._unfit: dict[str, Result] = {}
+        """The release that does not fit this device's settings, which are the same until the agent starts again."""
         self._repairing: dict[Slot, tuple[int, float]] = {}
         self._repeated = Repeated()
         self.retry_after_s = 0.0
@@ -299,7 +301,11 @@ class OtaUpdater:
         self._slots.apply(lambda state: trial.begin(state, slot, offer.installed))
 
     def _try_out(self, offer: Source, folder: Path) -> None:
-        result = self._preflight(folder)
+        sha256 = offer.installed.sha256
+        result = self._unfit.get(sha256) or self._preflight(folder)
+        if result.outcome is Preflight.UNFIT:  # no fault: it stays until this device is set otherwise
+            self._unfit = {sha256: result}
+            raise BadInput(f"release {offer.installed.release} does not fit this device: {result.reason}")
         if result.outcome is Preflight.REFUSED:
             self._ban(offer, result.reason)
             self._staging.clean()
