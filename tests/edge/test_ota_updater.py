@@ -424,6 +424,31 @@ def test_a_fresh_bus_is_not_a_repository(tmp_path, server):
         updater.update()
 
 
+# The ring
+
+
+def test_a_device_that_is_in_no_ring_any_more_keeps_its_release_and_follows_none(server, tmp_path):
+    """It was revoked: the ring that it was started with is no more its own, also after a restart."""
+    server.publish("s1", ring="stable")
+    updater, device_slots = trying(server, tmp_path / "home", TryOut(), device="pi-7")
+    updater.update()
+    assert (updater.ring, runs(device_slots)) == ("canary", "r1"), "never assigned: the ring it was started with"
+    accept(device_slots)
+    server.repository.assign({"pi-7": "stable"})
+    updater.update()
+    assert (updater.ring, runs(device_slots)) == ("stable", "s1")
+    accept(device_slots)
+    server.repository.assign({"pi-8": "stable"})
+    for _ in range(2):
+        with pytest.raises(BadInput, match="device pi-7 is in no ring any more: it was revoked"):
+            updater.update()
+        assert runs(device_slots) == "s1"
+        updater, device_slots = trying(server, tmp_path / "home", TryOut(), device="pi-7")
+    server.repository.assign({"pi-7": "canary"})
+    updater.update()
+    assert runs(device_slots) == "r1"
+
+
 # The pre-flight
 
 
