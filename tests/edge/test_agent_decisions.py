@@ -1,5 +1,6 @@
 """The agent's decisions without any detector process: whom it blames, what it waits for, and what it survives."""
 
+import json
 import threading
 import time
 from types import SimpleNamespace
@@ -96,6 +97,27 @@ def test_ends_of_the_spare_in_a_trial_do_not_count_for_the_release_on_trial(devi
     assert device.slots.state.rests == ()
 
 
+@pytest.mark.parametrize(
+    ("report", "blamed"),
+    [
+        ({"inference_errors_in_a_row": 3}, True),
+        ({"inference_errors_in_a_row": 1, "camera_errors_in_a_row": 50}, False),
+        ({"inference_errors_in_a_row": 9, "machine_errors_in_a_row": 1}, False),
+        ({"inference_errors_in_a_row": 1}, False),
+    ],
+)
+def test_one_odd_frame_and_then_no_camera_is_no_fault_of_a_release(device, monkeypatch, report, blamed):
+    monkeypatch.setattr("sim2edge.edge.agent.CAMERA_UNWELL_S", 0.0)
+    monkeypatch.setattr("sim2edge.edge.agent.UNWELL_S", 0.0)
+    ended = []
+    device.detectors.end = lambda _process, _reason, own_fault: ended.append(own_fault)
+    now = time.monotonic()
+    device.agent._well = now - 1
+    duty = SimpleNamespace(report={"state": "failing"} | report, on_duty_since=now, started=now)
+    device.agent._end_what_is_unwell(duty)
+    assert ended == [blamed]
+
+
 # What it waits for
 
 
@@ -154,6 +176,21 @@ def test_news_does_not_haste_a_server_that_asked_for_time_but_a_person_does(devi
     waited.append(wait())
     assert waited[0] > 0.5
     assert max(waited[1:]) < 0.3
+
+
+def test_a_download_over_a_slow_link_is_no_silence(device, bus, monkeypatch):
+    monkeypatch.setattr("sim2edge.edge.agent.MEANWHILE_S", 0.1)
+    arrived, stop = threading.Event(), threading.Event()
+    download = device.server.update
+    device.server.update = lambda: arrived.wait(20) and download()
+    runner = threading.Thread(target=device.agent._talk, args=(stop,), daemon=True)
+    runner.start()
+    until(lambda: device.agent._report_meanwhile() or list(bus.list("fleet")))
+    stop.set()
+    arrived.set()
+    device.agent.hurry()
+    runner.join(20)
+    assert json.loads(bus.get("fleet/pi-1/status.json"))
 
 
 # What it survives

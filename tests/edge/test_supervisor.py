@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
@@ -104,3 +105,17 @@ def test_memory_counts_by_its_least_reading_on_duty_without_the_camera_s():
         process._note_memory({"memory_mb": reading, "camera_memory_mb": 50.0})
         assert process.newest_memory_mb == reading - 50
         assert process.memory_mb == expected
+
+
+def test_what_python_takes_to_start_does_not_count_as_loading_the_model():
+    phases = [Phase.START, Phase.START, Phase.LOAD, Phase.LOAD]
+    process = DetectorProcess.__new__(DetectorProcess)
+    process._line = SimpleNamespace(waits=True)
+    process._clock = SimpleNamespace(passed=lambda seconds: seconds)
+    process._owes_s, process._busy_s, process._inference, process._loads = 0.0, 0.0, None, False
+    silent = []
+    for phase in phases:
+        process._phase = SimpleNamespace(get=lambda phase=phase: phase)
+        process._measure_silence(30.0, [])
+        silent.append(process.silent_s)
+    assert silent == [30.0, 60.0, 30.0, 60.0]

@@ -56,6 +56,8 @@ LAST_WORDS_S = 3.0
 """Longest wait for the disk to take the last status."""
 TALK_AGAIN_S = 10.0
 """Pause before the loop that talks to the server is started again, should it have ended."""
+MEANWHILE_S = 30.0
+"""A round of talking that takes longer is no reason to say nothing: the status is sent beside it."""
 FAILING = 3
 """Inferences in a row that failed, after which a detector is restarted."""
 MAX_BACKOFF = 10
@@ -100,6 +102,10 @@ class Agent:
         self._talker: threading.Thread | None = None
         self._talks_since = float("-inf")
         self._hurried = False
+        self._round_since: float | None = None
+        self._meanwhile = float("-inf")
+        self._reporting: Aside[None] | None = None
+        self._sending = threading.Lock()
         self._restarts = 0
         self._well = time.monotonic()
         self._failed_checks = 0
@@ -120,6 +126,7 @@ class Agent:
         try:
             while not stop.wait(HAND_OVER_TICK_S if self._detectors.hands_over else TICK_S):
                 self._keep_talking(stop)
+                self._report_meanwhile()
                 self.try_tick()
                 self._systemd.beat(well=not self._fault or self._detectors.on_duty is not None, status=self._summary())
         finally:
@@ -340,11 +347,13 @@ class Agent:
 
     def _talk(self, stop: threading.Event) -> None:
         while not stop.is_set():
+            self._round_since = time.monotonic()
             for step in (self._update, partial(self._update_agent, stop), self._slots.check, self._report):
                 try:
                     step()
                 except BaseException as error:
                     self._note_failed_check(f"{type(error).__name__}: {error}")
+            self._round_since = None
             self._wait()
 
     def _wait(self) -> None:
@@ -406,8 +415,25 @@ class Agent:
         self._repeated.log("refused", message=line)
         self._message = line
 
+    def _report_meanwhile(self) -> None:
+        """Have the status sent beside a round that takes long: a download over a slow link is no silence."""
+        now, since = time.monotonic(), self._round_since
+        if since is None or now - max(since, self._meanwhile) < MEANWHILE_S:
+            return
+        self._meanwhile = now
+        if self._reporting is None or self._reporting.ready():
+            self._reporting = Aside(self._report)
+
     def _report(self) -> None:
         """Send the status if it changed, or was not sent for long."""
+        if not self._sending.acquire(blocking=False):
+            return
+        try:
+            self._send()
+        finally:
+            self._sending.release()
+
+    def _send(self) -> None:
         status, now = self.status(), time.monotonic()
         if not is_news(self._sent[0], status) and now - self._sent[1] < REPORT_S:
             return
