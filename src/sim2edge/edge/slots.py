@@ -201,7 +201,7 @@ class Slots:
                 if taken:
                     self.state, self._unsaved = state, False
             if taken:
-                self._settle(state)
+                self._follow_up(state)
                 return state
 
     def _write(self, state: State) -> None:
@@ -233,9 +233,9 @@ class Slots:
                 with self._lock:
                     if self.state is state:
                         self._unsaved = False
-                self._settle(state)
+                self._follow_up(state)
 
-    def _settle(self, state: State) -> None:
+    def _follow_up(self, state: State) -> None:
         """Make what follows from a state that is on disk."""
         self._try(self._mark_proven, state)
         self._try(self._link)
