@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import threading
 
 import pytest
@@ -154,3 +155,19 @@ def test_a_request_that_cannot_be_removed_lifts_no_later_ban(banned, monkeypatch
 def test_no_name_is_not_all(banned):
     with pytest.raises(BadInput, match="or --all"):
         find_hashes(banned[1].state, "")
+
+
+def test_signals_are_heeded_on_whatever_a_request_holds():
+    """A request that is nested too deeply, or no memory to read it, must not make the agent deaf."""
+    errors = iter([RecursionError("maximum recursion depth exceeded"), MemoryError(), OSError(5, "Input/output error")])
+    stop, hurried, asked = threading.Event(), [], [signal.SIGHUP]
+
+    def take() -> bool:
+        for error in errors:
+            raise error
+        asked.append(signal.SIGTERM)
+        return False
+
+    device.heed(asked, take, stop, lambda: hurried.append(1))
+    assert hurried == [1]
+    assert stop.is_set()
