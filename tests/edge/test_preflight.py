@@ -230,11 +230,12 @@ def test_export_needs_none_of_the_devices_other_packages_for_it() -> None:
     subprocess.run([sys.executable, "-c", f"{code} import sim2edge.edge.preflight"], check=True)
 
 
-def test_credentials_are_withheld_from_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "SIM2EDGE_SECRETS_FILE", "CREDENTIALS_DIRECTORY"])
+def test_credentials_are_withheld_from_the_child(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("SIM2EDGE_CONF", "here")
     found = child_environment()
-    assert "AWS_SECRET_ACCESS_KEY" not in found
+    assert name not in found
     assert found["SIM2EDGE_CONF"] == "here"
 
 

@@ -61,6 +61,7 @@ class Slots:
         """Held to write the state and what follows from it."""
         self._content = threading.Lock()
         self._saving: Aside[None] | None = None
+        self._hanging = False
         self._marked: Mapping[Slot, str] = {}
         self._problems: dict[Slot, str] = {}
         self._releases: dict[Slot, tuple[Installed, Release]] = {}
@@ -212,11 +213,11 @@ class Slots:
             raise
 
     def _save_aside(self) -> None:
-        """Write the state in a thread of its own; wait for it only if no earlier writing hangs."""
-        if self._saving and not self._saving.ready():
+        """Write the state in a thread of its own; one that hangs is not waited for again, and writes the newest."""
+        if self._hanging and self._saving and not self._saving.ready():
             return
         self._saving = Aside(self._save)
-        self._saving.ready(SAVE_S)
+        self._hanging = not self._saving.ready(SAVE_S)
 
     def _save(self) -> None:
         """Write a state that was not written when it was made."""
