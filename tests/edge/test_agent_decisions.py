@@ -193,6 +193,19 @@ def test_a_download_over_a_slow_link_is_no_silence(device, bus, monkeypatch):
     assert json.loads(bus.get("fleet/pi-1/status.json"))
 
 
+def test_an_agent_on_trial_is_confirmed_while_a_download_takes_long(device):
+    """It has reached the server: the timer of its trial must not end it in the middle of a large release."""
+    confirmed = []
+    device.agent._agents = SimpleNamespace(confirm=lambda: confirmed.append(1), status={}, message="")
+    device.detectors.on_duty = SimpleNamespace(report={}, subject=Subject("a", A, 1), on_duty_since=1.0, started=1.0)
+    device.agent.tick()
+    assert confirmed == [], "the server was not reached"
+    device.server.last_contact = time.monotonic()
+    until(lambda: device.agent.tick() or confirmed)
+    device.agent.tick()
+    assert confirmed == [1]
+
+
 # What it survives
 
 

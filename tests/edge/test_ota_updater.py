@@ -345,16 +345,6 @@ def test_a_server_that_breaks_off_after_a_byte_is_not_asked_again_without_a_paus
         assert bus.starts == starts
 
 
-def test_a_contact_is_told_before_anything_large_is_fetched(server, tmp_path):
-    bus = BreakingBus(server.bus, after=2**30)
-    updater, _ = server.device(tmp_path / "home", bus=bus)
-    told = []
-    updater.on_contact = lambda: told.append(list(bus.starts))
-    updater.update()
-    assert told == [[]]
-    assert bus.starts == [0]
-
-
 def test_a_download_goes_on_after_a_restart(server, tmp_path):
     bus = BreakingBus(server.bus, after=0)
     updater, device_slots = server.device(tmp_path / "home", bus=bus)

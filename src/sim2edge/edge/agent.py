@@ -92,7 +92,6 @@ class Agent:
         self._slots, self._detectors, self._rules = slots, detectors, rules
         self._hook = hook or SwitchHook()
         self._agents = agents
-        updater.on_contact = self._confirm_agent
         self._systemd = Systemd()
         self._repeated = Repeated()
         self._crashes: tuple[Place | None, list[Ending]] = (None, [])
@@ -106,6 +105,7 @@ class Agent:
         self._meanwhile = float("-inf")
         self._reporting: Aside[None] | None = None
         self._sending = threading.Lock()
+        self._confirming: Aside[None] | None = None
         self._restarts = 0
         self._well = time.monotonic()
         self._failed_checks = 0
@@ -126,7 +126,6 @@ class Agent:
         try:
             while not stop.wait(HAND_OVER_TICK_S if self._detectors.hands_over else TICK_S):
                 self._keep_talking(stop)
-                self._report_meanwhile()
                 self.try_tick()
                 self._systemd.beat(well=not self._fault or self._detectors.on_duty is not None, status=self._summary())
         finally:
@@ -145,7 +144,7 @@ class Agent:
         self._talker = threading.Thread(target=self._talk, args=(stop,), daemon=True, name="talk")
         try:
             self._talker.start()
-        except RuntimeError as error:  # can't start new thread
+        except (RuntimeError, MemoryError) as error:  # can't start new thread
             self._repeated.log("cannot talk", error=str(error))
 
     # Looking after the detectors
@@ -175,6 +174,8 @@ class Agent:
         if (duty := self._detectors.on_duty) and duty.report:
             self._judge(duty)
         self._show_status()
+        self._report_meanwhile()
+        self._confirm_meanwhile()
 
     def _places(self) -> tuple[Place | None, Place | None]:
         state, damaged = self._slots.state, self._slots.damaged
@@ -398,17 +399,23 @@ class Agent:
         """Confirm this agent, and follow the ring's between trials of releases: another starts when this one ends."""
         if self._agents is None or self._updater.last_contact is None:
             return
-        self._confirm_agent()
+        if self._is_proven():
+            self._agents.confirm()
         target = self._updater.agent
         if target is not None and not self._slots.state.trial and self._agents.follow(target):
             log("ending", reason="another agent is to start")
             stop.set()
         self._message = self._agents.message or self._message
 
-    def _confirm_agent(self) -> None:
-        """Confirm this agent: it has reached the server, and a detector runs if there is one; a download may follow."""
-        if self._agents and not self._fault and (self._detectors.on_duty or not self._places()[0]):
-            self._agents.confirm()
+    def _is_proven(self) -> bool:
+        """Return whether this agent has done what it is for: it reached the server, and a detector runs if it can."""
+        reached = self._updater.last_contact is not None
+        return reached and not self._fault and bool(self._detectors.on_duty or not self._places()[0])
+
+    def _confirm_meanwhile(self) -> None:
+        """Confirm this agent, beside the loops: a download that takes long must not end its trial."""
+        if self._agents and self._confirming is None and self._is_proven():
+            self._confirming = Aside(self._agents.confirm)
 
     def _note_failed_check(self, line: str) -> None:
         self._failed_checks = min(self._failed_checks + 1, MAX_BACKOFF)

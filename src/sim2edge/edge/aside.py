@@ -23,7 +23,7 @@ class Aside(Generic[Result]):
         self._thread = threading.Thread(target=self._work, daemon=True, name="aside")
         try:
             self._thread.start()
-        except RuntimeError:  # can't start new thread
+        except (RuntimeError, MemoryError):  # can't start new thread
             self._work()
 
     def ready(self, patience_s: float = 0.0) -> bool:

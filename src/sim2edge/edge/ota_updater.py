@@ -169,8 +169,6 @@ class OtaUpdater:
         """The agent that the ring names for this machine, as of the last check."""
         self.last_contact: float | None = None
         """When the server's metadata was last verified as authentic and current, monotonic seconds."""
-        self.on_contact: Callable[[], object] = lambda: None
-        """Called at each contact, before anything large is downloaded."""
 
     def update(self) -> Update:
         """Check once, repair damaged slots, and act on what the ring offers.
@@ -235,7 +233,6 @@ class OtaUpdater:
             client = DurableUpdater(self._slots.home, BusFetcher(self._origin), roots[-1], now)
             client.refresh()
         self.last_contact = time.monotonic()
-        self.on_contact()
         with suppress(OSError):
             self._slots.roots.keep()
         return client
