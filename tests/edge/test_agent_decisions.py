@@ -179,13 +179,13 @@ def test_news_does_not_haste_a_server_that_asked_for_time_but_a_person_does(devi
 
 
 def test_a_download_over_a_slow_link_is_no_silence(device, bus, monkeypatch):
-    monkeypatch.setattr("sim2edge.edge.agent.MEANWHILE_S", 0.1)
+    monkeypatch.setattr("sim2edge.edge.reporter.BESIDE_S", 0.1)
     arrived, stop = threading.Event(), threading.Event()
     download = device.server.update
     device.server.update = lambda: arrived.wait(20) and download()
     runner = threading.Thread(target=device.agent._talk, args=(stop,), daemon=True)
     runner.start()
-    until(lambda: device.agent._report_meanwhile() or list(bus.list("fleet")))
+    until(lambda: device.agent.tick() or list(bus.list("fleet")))
     stop.set()
     arrived.set()
     device.agent.hurry()

@@ -22,17 +22,17 @@ from sim2edge.edge import trial
 from sim2edge.edge.aside import Aside
 from sim2edge.edge.detectors import Detectors, Ended, NotYet, Place
 from sim2edge.edge.events import Repeated, log
-from sim2edge.edge.identity import Signer
 from sim2edge.edge.notify import Systemd
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.self_update import SelfUpdate
+from sim2edge.edge.reporter import Reporter
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.status import Status, describe, is_news
 from sim2edge.edge.supervisor import DetectorProcess, Ending
 from sim2edge.edge.switch_hook import SwitchHook
 from sim2edge.edge.trial import Installed, Rules, Slot, State, Step
 from sim2edge.edge.verdict import BLAMED, Evidence, Outcome, judge
-from sim2edge.errors import BadInput, Conflict, Unavailable
+from sim2edge.errors import BadInput, Unavailable
 
 TICK_S = 0.1
 HAND_OVER_TICK_S = 0.01
@@ -48,16 +48,12 @@ WELL_AGAIN_S = 60.0
 """A detector that worked for this long after a crash is well again: the crashes before do not count."""
 CONTACT_S = 1.0
 """Pause between checks while a release on trial has not reached the server yet."""
-REPORT_S = 600.0
-"""Longest time between two statuses: an unchanged one is sent that rarely."""
 VERIFY_S = 0.05
 """Longest wait of a tick for a slot that is read."""
 LAST_WORDS_S = 3.0
 """Longest wait for the disk to take the last status."""
 TALK_AGAIN_S = 10.0
 """Pause before the loop that talks to the server is started again, should it have ended."""
-MEANWHILE_S = 30.0
-"""A round of talking that takes longer is no reason to say nothing: the status is sent beside it."""
 FAILING = 3
 """Inferences in a row that failed, after which a detector is restarted."""
 MAX_BACKOFF = 10
@@ -87,8 +83,8 @@ class Agent:
         hook: SwitchHook | None = None,
         agents: SelfUpdate | None = None,
     ) -> None:
-        self._identity, self._bus, self._updater = identity, bus, updater
-        self._signer = Signer(slots.home, identity.device)
+        self._identity, self._updater = identity, updater
+        self._reporter = Reporter(bus, slots.home, identity.device, self.status)
         self._slots, self._detectors, self._rules = slots, detectors, rules
         self._hook = hook or SwitchHook()
         self._agents = agents
@@ -102,16 +98,12 @@ class Agent:
         self._talks_since = float("-inf")
         self._hurried = False
         self._round_since: float | None = None
-        self._meanwhile = float("-inf")
-        self._reporting: Aside[None] | None = None
-        self._sending = threading.Lock()
         self._confirming: Aside[None] | None = None
         self._restarts = 0
         self._well = time.monotonic()
         self._failed_checks = 0
         self._fault = ""
         self._shown: Status | None = None
-        self._sent: tuple[Status | None, float] = (None, float("-inf"))
         self._message = ""
         self.wake = threading.Event()
         """Set when there is news: a check follows, unless the server asked for time."""
@@ -174,7 +166,7 @@ class Agent:
         if (duty := self._detectors.on_duty) and duty.report:
             self._judge(duty)
         self._show_status()
-        self._report_meanwhile()
+        self._reporter.send_beside(self._round_since)
         self._confirm_meanwhile()
 
     def _places(self) -> tuple[Place | None, Place | None]:
@@ -349,7 +341,7 @@ class Agent:
     def _talk(self, stop: threading.Event) -> None:
         while not stop.is_set():
             self._round_since = time.monotonic()
-            for step in (self._update, partial(self._update_agent, stop), self._slots.check, self._report):
+            for step in (self._update, partial(self._update_agent, stop), self._slots.check, self._reporter.send):
                 try:
                     step()
                 except BaseException as error:
@@ -421,34 +413,6 @@ class Agent:
         self._failed_checks = min(self._failed_checks + 1, MAX_BACKOFF)
         self._repeated.log("refused", message=line)
         self._message = line
-
-    def _report_meanwhile(self) -> None:
-        """Have the status sent beside a round that takes long: a download over a slow link is no silence."""
-        now, since = time.monotonic(), self._round_since
-        if since is None or now - max(since, self._meanwhile) < MEANWHILE_S:
-            return
-        self._meanwhile = now
-        if self._reporting is None or self._reporting.ready():
-            self._reporting = Aside(self._report)
-
-    def _report(self) -> None:
-        """Send the status if it changed, or was not sent for long."""
-        if not self._sending.acquire(blocking=False):
-            return
-        try:
-            self._send()
-        finally:
-            self._sending.release()
-
-    def _send(self) -> None:
-        status, now = self.status(), time.monotonic()
-        if not is_news(self._sent[0], status) and now - self._sent[1] < REPORT_S:
-            return
-        try:
-            self._bus.put(f"fleet/{self._identity.device}/status.json", self._signer.envelope(status))
-            self._sent = (status, now)
-        except (Unavailable, BadInput, Conflict) as error:
-            self._repeated.log("status not sent", message=str(error))
 
     # The status
 
