@@ -38,9 +38,10 @@ from sim2edge.edge import supervisor
 from sim2edge.edge.agent import TICK_S, Agent, Identity
 from sim2edge.edge.bundle import RELEASE_FILE, write_bundle
 from sim2edge.edge.detectors import Detectors
+from sim2edge.edge.home import RuntimeFolder, keep_token
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.slots import Slots
-from sim2edge.edge.supervisor import DetectorProcess, ServiceSettings, read_token
+from sim2edge.edge.supervisor import DetectorProcess, ServiceSettings
 from sim2edge.edge.trial import Rules, Slot
 from sim2edge.edge.verdict import Budgets
 from sim2edge.push.config import PushConfig
@@ -99,7 +100,7 @@ class Device:
         camera = folder / "camera"
         camera.mkdir()
         cv2.imwrite(str(camera / "0.jpg"), np.full((120, 160, 3), 99, np.uint8))
-        read_token(self.slots.home / "token")
+        keep_token(self.slots.home, RuntimeFolder(self.slots.home))
         self.detectors = Detectors(ServiceSettings(self.slots.home, str(camera), port=0, rate_hz=RATE_HZ))
         updater = OtaUpdater(shop.bus, "canary", self.slots)
         identity = Identity("bench", "canary", interval_s=0.2)

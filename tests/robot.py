@@ -18,7 +18,8 @@ from sim2edge.edge import trial
 from sim2edge.edge.agent import Agent, Identity
 from sim2edge.edge.clock import DeviceClock
 from sim2edge.edge.detectors import Detectors
-from sim2edge.edge.supervisor import DetectorProcess, ServiceSettings, read_token
+from sim2edge.edge.home import RuntimeFolder, keep_token
+from sim2edge.edge.supervisor import DetectorProcess, ServiceSettings
 from sim2edge.edge.switch_hook import SwitchHook
 from sim2edge.edge.trial import Installed, Rules, Slot, State, Step
 from sim2edge.edge.verdict import Budgets
@@ -125,7 +126,7 @@ class Robot:
         self.server = MadeUpServer(self.slots)
         source = str(self.camera) if camera == "" else camera
         settings = ServiceSettings(folder, source, port=0, rate_hz=50)
-        read_token(settings.token_file)
+        keep_token(folder, RuntimeFolder(folder))
         self.detectors = Detectors(settings)
         rules = rules or Rules(inferences=10, deadline_s=4, rate_hz=50 if source else None)
         identity = Identity("pi-1", "canary", interval_s=0.3)

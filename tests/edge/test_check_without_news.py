@@ -1,5 +1,6 @@
 """A check without news: two small requests, and nothing written to the card."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from ota_server import OtaServer, accept
+from tuf.api.exceptions import DownloadLengthMismatchError
 
 from sim2edge.bus import Bus
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.trial import Step
+from sim2edge.edge.tuf_fetcher import BusFetcher
 
 WRITES = (
     "os.rename",
@@ -97,6 +100,28 @@ def test_it_asks_for_the_next_root_and_the_timestamp_and_writes_nothing(server, 
     assert counting.keys == ["ota/metadata/2.root.json", "ota/metadata/timestamp.json"]
     assert counting.bytes < 1000
     assert written == []
+
+
+def test_it_needs_no_folder_for_temporary_files(server, counting, tmp_path, monkeypatch):
+    """Such a folder may be on a card that is full or read-only: the device still has to reach the server."""
+
+    def refuse(*_: object, **__: object):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("TemporaryFile", "NamedTemporaryFile", "gettempdir", "mkstemp"):
+        monkeypatch.setattr(f"tempfile.{name}", refuse)
+    updater, slots = server.device(tmp_path / "home", bus=counting)
+    assert updater.update().step is Step.INSTALL
+    accept(slots)
+    assert updater.update().step is Step.KEEP
+
+
+def test_no_more_than_is_allowed_is_read_into_memory(bus):
+    bus.put("ota/metadata/1.root.json", bytes(1000))
+    fetcher = BusFetcher(bus)
+    assert fetcher.download_bytes("ota/metadata/1.root.json", 1000) == bytes(1000)
+    with pytest.raises(DownloadLengthMismatchError):
+        fetcher.download_bytes("ota/metadata/1.root.json", 999)
 
 
 def test_a_new_timestamp_costs_one_file_and_no_more_requests(server, counting, tmp_path):

@@ -1,12 +1,13 @@
 """Damage to any file of the home: a verified release boots, and one contact with the server repairs everything."""
 
+import json
 import os
 import shutil
 from functools import partial
 from pathlib import Path
 
 import pytest
-from ota_server import OtaServer, accept
+from ota_server import OtaServer, accept, reject
 
 from sim2edge.edge import trial
 from sim2edge.edge.bundle import open_bundle
@@ -180,6 +181,42 @@ def test_a_new_release_goes_into_the_damaged_slot_not_over_the_whole_one(server,
     assert (slots.state.active, slots.state.trial.slot) == ("a", "b")
 
 
+def test_a_good_release_is_not_given_up_for_one_that_failed_its_trial(server, home):
+    """Its detector runs on from memory: whatever hinders the repair, the guilty one must not take over."""
+    server.publish("r3")
+    updater, slots = open_device(server, home)
+    updater.update()
+    reject(slots)
+    assert (slots.state.active, slots.state.proven) == ("b", {"b"})
+    server.bus.delete([server.key(".r2.tar")])
+    flip(home / "slots" / "b" / "model.onnx")
+    slots.check()
+    assert updater.update().step is Step.HOLD
+    assert (slots.state.active, slots.state.slots["b"].release) == ("b", "r2")
+
+
+def test_a_full_disk_is_no_reason_to_give_up_a_damaged_release(server, home, monkeypatch):
+    flip(home / "slots" / "b" / "model.onnx")
+    updater, slots = open_device(server, home)
+    slots.check()
+    monkeypatch.setattr(slots, "free_bytes", lambda: 0)
+    updater.update()
+    assert set(slots.state.slots) == {"a", "b"}
+    monkeypatch.undo()
+    updater.update()
+    assert slots.faults == {}
+
+
+def test_a_release_on_offer_whose_slot_rots_again_and_again_is_neither_installed_anew_nor_tried(server, home):
+    updater, slots = open_device(server, home)
+    for _ in range(3):
+        flip(home / "slots" / "b" / "model.onnx")
+        slots.check()
+        assert updater.update().step is Step.KEEP
+    assert list(slots.faults) == ["slot b"], "it waits before it is fetched again"
+    assert (slots.state.active, slots.state.trial, slots.state.proven) == ("b", None, {"a", "b"})
+
+
 def test_a_card_that_forgets_at_once_is_not_written_to_without_end(server, home, monkeypatch):
     updater, slots = open_device(server, home)
     for _ in range(2):
@@ -193,14 +230,86 @@ def test_a_card_that_forgets_at_once_is_not_written_to_without_end(server, home,
     assert list(slots.faults) == ["slot a"]
 
 
-def test_a_home_of_an_earlier_agent_is_taken_over(server, home):
+def make_earlier(server: OtaServer, home: Path) -> None:
+    """Make the home one that an earlier agent left: no seals, no marks, one copy of the state."""
+    held = Slots(home).state.slots
     for path in [*home.glob("slots/*.seal"), *home.glob("slots/*.proven"), *home.glob("state-*"), home / "roots"]:
         remove(path)
-    was = '{"slots": {"b": {"release": "r2", "sha256": "%s"}}, "active": "b", "trial": null, "failures": []}'
-    target = OtaUpdater(server.bus, "canary", Slots(home)).check()
-    for path in home.glob("state-*"):
-        remove(path)
-    (home / "state.json").write_text(was % target.installed.sha256)
+    slots = {slot: {"release": each.release, "sha256": each.sha256} for slot, each in held.items()}
+    was = {"slots": slots, "active": "b", "trial": None, "failures": []}
+    (home / "state.json").write_text(json.dumps(was))
+    for name in ("downloads", "targets"):
+        (home / name).mkdir()
+        (home / name / "r2.tar").write_bytes(bytes(1000))
+
+
+def test_a_home_of_an_earlier_agent_is_taken_over(server, home):
+    make_earlier(server, home)
     _, slots = open_device(server, home)
     assert boot(slots) == "b"
     assert not (home / "state.json").exists()
+    assert (home / "slots" / "b.seal").exists()
+    assert not (home / "downloads").exists()
+    assert not (home / "targets").exists()
+
+
+def test_an_earlier_agent_was_rolled_back_its_release_still_runs_without_the_server(server, home):
+    """The metadata that it stored names what the ring offered, not what it runs."""
+    server.publish("r3")
+    server.publish("r3", ring="other")
+    OtaUpdater(server.bus, "canary", Slots(home)).check()
+    make_earlier(server, home)
+    _, slots = open_device(server, home)
+    assert boot(slots) == "b"
+    assert slots.verify("a") == ""
+    assert slots.state.proven == {"b"}
+    for name in NAMES:
+        flip(home / name)
+    _, again = open_device(server, home)
+    assert (boot(again), again.state.active) == ("b", "b"), "also with both copies of the state lost"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "release.json"])
+def test_a_release_taken_over_that_is_damaged_later_does_not_run(server, home, name):
+    server.publish("r3")
+    server.publish("r3", ring="other")
+    OtaUpdater(server.bus, "canary", Slots(home)).check()
+    make_earlier(server, home)
+    open_device(server, home)
+    flip(home / "slots" / "b" / name)
+    updater, slots = open_device(server, home)
+    assert boot(slots) == "a"
+    assert updater.update().step is Step.INSTALL
+    assert {slot: held.release for slot, held in slots.state.slots.items()} == {"a": "r1", "b": "r3"}
+    assert not (home / "slots" / "b.earlier").exists()
+    assert boot(slots) == "b"
+
+
+def test_a_slot_that_was_damaged_before_it_was_taken_over_does_not_run(server, home):
+    server.publish("r3")
+    server.publish("r3", ring="other")
+    OtaUpdater(server.bus, "canary", Slots(home)).check()
+    make_earlier(server, home)
+    flip(home / "slots" / "b" / "model.onnx")
+    _, slots = open_device(server, home)
+    assert boot(slots) == "a"
+
+
+def test_a_slot_that_stays_damaged_is_not_wanted_again_after_each_check(server, home):
+    flip(home / "slots" / "b" / "model.onnx")
+    _, slots = open_device(server, home)
+    assert boot(slots) == "a"
+    slots.check()
+    slots.problems()
+    assert slots.damaged == {"b"}
+
+
+def test_the_budgets_of_a_release_count_while_its_files_rot(server, home):
+    _, slots = open_device(server, home)
+    slots.verify("b")
+    budgets = slots.budgets("b")
+    assert budgets.memory_mb
+    flip(home / "slots" / "b" / "model.onnx")
+    slots.verify("b")
+    assert slots.budgets("b") == budgets
+    assert slots.budgets("a").memory_mb is None

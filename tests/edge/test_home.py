@@ -1,6 +1,7 @@
 """The home folder as a place: one agent, a token, and what becomes of both on a disk that takes nothing."""
 
 import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -120,8 +121,30 @@ def test_where_the_home_takes_no_token_it_is_kept_in_memory_until_it_does(tmp_pa
     assert read_token(home) == token
 
 
+def test_no_second_agent_runs_beside_one_that_locks_a_file_as_earlier_ones_did(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    with (home / "lock").open("w") as earlier:
+        fcntl.flock(earlier, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(BadInput, match="a device is running there already"):
+            lock_home(home)
+    os.close(lock_home(home))
+    assert not (home / "lock").exists()
+    (home / "lock").symlink_to("lock")
+    os.close(lock_home(home))
+
+
+def test_a_folder_in_memory_is_found_without_writing_anywhere(tmp_path, memory, monkeypatch):
+    """A folder for temporary files on a card that takes nothing must not keep it from being found."""
+    monkeypatch.setattr("tempfile.gettempdir", refuse)
+    monkeypatch.setattr("tempfile._get_default_tempdir", refuse)
+    runtime = RuntimeFolder(tmp_path)
+    assert runtime.make().parent == memory
+    assert runtime.existing() == [runtime.make()]
+
+
 def test_a_folder_in_memory_that_others_may_use_is_not_taken(tmp_path, memory, monkeypatch):
-    monkeypatch.setattr(home_module.tempfile, "gettempdir", lambda: str(tmp_path / "nowhere"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
     runtime = RuntimeFolder(tmp_path)
     made = runtime.make()
     assert stat.S_IMODE(made.stat().st_mode) == 0o700

@@ -336,6 +336,15 @@ def test_a_download_goes_on_where_it_broke_off(server, tmp_path):
     assert bus.starts[:3] == [0, 3000, 6000]
 
 
+def test_a_server_that_breaks_off_after_a_byte_is_not_asked_again_without_a_pause(server, tmp_path):
+    bus = BreakingBus(server.bus, after=1)
+    updater, _ = server.device(tmp_path / "home", bus=bus)
+    for starts in ([0], [0, 1]):
+        with pytest.raises(Unavailable):
+            updater.update()
+        assert bus.starts == starts
+
+
 def test_a_download_goes_on_after_a_restart(server, tmp_path):
     bus = BreakingBus(server.bus, after=0)
     updater, device_slots = server.device(tmp_path / "home", bus=bus)
@@ -425,6 +434,31 @@ def test_a_fresh_bus_is_not_a_repository(tmp_path, server):
         updater.update()
 
 
+# The ring
+
+
+def test_a_device_that_is_in_no_ring_any_more_keeps_its_release_and_follows_none(server, tmp_path):
+    """It was revoked: the ring that it was started with is no more its own, also after a restart."""
+    server.publish("s1", ring="stable")
+    updater, device_slots = trying(server, tmp_path / "home", TryOut(), device="pi-7")
+    updater.update()
+    assert (updater.ring, runs(device_slots)) == ("canary", "r1"), "never assigned: the ring it was started with"
+    accept(device_slots)
+    server.repository.assign({"pi-7": "stable"})
+    updater.update()
+    assert (updater.ring, runs(device_slots)) == ("stable", "s1")
+    accept(device_slots)
+    server.repository.assign({"pi-8": "stable"})
+    for _ in range(2):
+        with pytest.raises(BadInput, match="device pi-7 is in no ring any more: it was revoked"):
+            updater.update()
+        assert runs(device_slots) == "s1"
+        updater, device_slots = trying(server, tmp_path / "home", TryOut(), device="pi-7")
+    server.repository.assign({"pi-7": "canary"})
+    updater.update()
+    assert runs(device_slots) == "r1"
+
+
 # The pre-flight
 
 
@@ -460,6 +494,20 @@ def test_a_release_is_tried_out_before_a_slot_is_touched(server, tmp_path):
     assert device_slots.state.bans[0].reason == "its self-test gives other floors"
     assert list(device_slots.staging.iterdir()) == []
     assert updater.update().step is Step.HOLD
+
+
+def test_a_release_that_does_not_fit_this_device_is_no_more_than_that(server, device, tmp_path):
+    try_out = TryOut(Preflight.UNFIT, "a detection takes 90 ms: at 10 frames a second it may take 80")
+    updater, device_slots = trying(server, tmp_path / "home", try_out)
+    server.publish("r2")
+    for _ in range(2):
+        with pytest.raises(BadInput, match="release r2 does not fit this device: a detection takes 90 ms"):
+            updater.update()
+    assert try_out.shown == ["r2"], "the same settings give the same"
+    assert (runs(device_slots), device_slots.state.bans, device_slots.state.rests) == ("r1", (), ())
+    try_out.result = Result(Preflight.PASSED)
+    set_otherwise, _ = trying(server, tmp_path / "home", try_out)
+    assert set_otherwise.update().step is Step.INSTALL
 
 
 def test_a_release_that_cannot_be_tried_now_is_neither_banned_nor_fetched_again(server, device, tmp_path):

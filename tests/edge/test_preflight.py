@@ -20,7 +20,8 @@ from tiny_release import make_members, reseal
 from sim2edge.edge import preflight, preflight_run
 from sim2edge.edge.child_environment import child_environment
 from sim2edge.edge.obstacle_detector import ObstacleDetector
-from sim2edge.edge.preflight import Ended, Preflight, check, check_once, find_slowness
+from sim2edge.edge.preflight import Ended, Preflight, check, check_once, judge_speed
+from sim2edge.edge.processor_clock import clock_share, median
 from sim2edge.errors import BadInput
 
 
@@ -65,7 +66,7 @@ def test_what_is_wrong_is_found_by_loading(tmp_path: Path, kind: str) -> None:
 def test_a_guilty_release_is_refused_with_the_true_reason(tmp_path: Path, kind: str) -> None:
     make, reason = (LIGHT | HEAVY)[kind]
     result = check_once(lay_out(tmp_path / "slot", make()), rate_hz=10)
-    assert result.outcome is Preflight.REFUSED
+    assert result.outcome is (Preflight.UNFIT if kind == "slow, and says so" else Preflight.REFUSED)
     assert re.search(reason, result.reason), result.reason
     assert "\n" not in result.reason
 
@@ -170,22 +171,44 @@ def test_memory_that_the_machine_lacks_is_not_the_releases_fault(
 
 
 @pytest.mark.parametrize(
-    ("cpu_ms", "declared_ms", "rate_hz", "threads", "words"),
+    ("cpu_ms", "declared_ms", "rate_hz", "threads", "share", "outcome", "words"),
     [
-        (1790, 80, 10, 1, "takes 1.79e.03 ms of processor time; it declares 80"),
-        (1790, None, 10, 1, "at 10 frames a second it may take 80"),
-        (1790, 5000, 10, 1, "at 10 frames a second it may take 80"),
-        (60, 80, 10, 1, ""),  # a device slower than the one that built it
-        (60, 80, 0.1, 1, ""),
-        (60, 80, 20, 1, "at 20 frames a second it may take 40"),
-        (60, 80, 20, 2, ""),
+        (1790, 80, 10, 1, 1.0, Preflight.REFUSED, "takes 1.79e.03 ms of processor time; it declares 80"),
+        (1790, 80, 10, 1, 0.33, Preflight.REFUSED, "it declares 80$"),
+        (200, 80, 10, 1, 0.33, Preflight.UNDECIDED, "it declares 80, but the processor ran at 33 % of its speed"),
+        (1790, None, 10, 1, 1.0, Preflight.UNFIT, "at 10 frames a second it may take 80"),
+        (1790, 5000, 10, 1, 1.0, Preflight.UNFIT, "at 10 frames a second it may take 80"),
+        (60, 80, 10, 1, 1.0, Preflight.PASSED, "^$"),  # a device slower than the one that built it
+        (60, 80, 0.1, 1, 1.0, Preflight.PASSED, "^$"),
+        (60, 80, 20, 1, 1.0, Preflight.UNFIT, "at 20 frames a second it may take 40"),
+        (60, 80, 20, 2, 1.0, Preflight.PASSED, "^$"),
     ],
 )
 def test_a_detection_has_to_fit_its_budget_and_the_frame_rate(
-    cpu_ms: float, declared_ms: float | None, rate_hz: float, threads: int, words: str
+    cpu_ms: float,
+    declared_ms: float | None,
+    rate_hz: float,
+    threads: int,
+    share: float,
+    outcome: Preflight,
+    words: str,
 ) -> None:
-    found = find_slowness(cpu_ms, declared_ms, rate_hz, threads)
-    assert re.search(words, found) if words else not found
+    ended = Ended(0, {"fault": "", "cpu_ms_p95": cpu_ms}, "", 50, 1.0, share)
+    found, reason = judge_speed(ended, declared_ms, rate_hz, threads)
+    assert found is outcome
+    assert re.search(words, reason)
+
+
+def test_the_speed_of_a_processor_is_read_where_the_kernel_tells_it(tmp_path: Path) -> None:
+    assert clock_share(tmp_path) == 1.0
+    for number, now in ((0, "600000\n"), (1, "900000\n"), (2, "none")):
+        folder = tmp_path / f"cpu{number}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "cpuinfo_max_freq").write_text("1800000\n")
+        (folder / "scaling_cur_freq").write_text(now)
+    (tmp_path / "cpu2" / "cpufreq" / "scaling_cur_freq").write_text("450000")
+    assert clock_share(tmp_path) == 0.5
+    assert (median([]), median([0.3, 1.0, 0.4])) == (1.0, 0.4)
 
 
 def test_the_child_gives_way_and_is_limited(slot: Path) -> None:
@@ -207,11 +230,12 @@ def test_export_needs_none_of_the_devices_other_packages_for_it() -> None:
     subprocess.run([sys.executable, "-c", f"{code} import sim2edge.edge.preflight"], check=True)
 
 
-def test_credentials_are_withheld_from_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "SIM2EDGE_SECRETS_FILE", "CREDENTIALS_DIRECTORY"])
+def test_credentials_are_withheld_from_the_child(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("SIM2EDGE_CONF", "here")
     found = child_environment()
-    assert "AWS_SECRET_ACCESS_KEY" not in found
+    assert name not in found
     assert found["SIM2EDGE_CONF"] == "here"
 
 

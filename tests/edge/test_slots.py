@@ -3,9 +3,11 @@
 import errno
 import os
 import shutil
+import threading
+import time
 
 import pytest
-from ota_server import OtaServer, accept, reject
+from ota_server import OtaServer, accept, reject, subject
 
 from sim2edge.edge import slots as slots_module
 from sim2edge.edge import state_file, trial
@@ -129,7 +131,7 @@ def test_running_out_of_descriptors_is_no_damage(home, monkeypatch):
     def short(*_: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(slots_module, "check_seal", short)
+    monkeypatch.setattr(slots_module, "check_slot", short)
     with pytest.raises(OSError, match="Too many open files"):
         slots.verify("a")
     assert slots.damaged == set()
@@ -173,3 +175,64 @@ def test_on_a_disk_that_takes_nothing_a_trial_still_ends_and_is_written_later(ho
     slots.check()
     assert slots.faults == {}
     assert Slots(home).state == slots.state
+
+
+# A card that hangs
+
+
+class HungCard:
+    """Lets every write wait until it is let go."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.free = threading.Event()
+        real = state_file.write_durably
+
+        def write(path, data, mode=0o644):
+            self.free.wait(20)
+            real(path, data, mode)
+
+        monkeypatch.setattr(state_file, "write_durably", write)
+
+
+def test_a_card_that_hangs_does_not_hold_up_the_end_of_a_trial(home, monkeypatch):
+    slots = Slots(home)
+    about = subject(slots)
+    card = HungCard(monkeypatch)
+    start = time.monotonic()
+    slots.apply(lambda state: trial.reject(state, about, "bad", slots.now()), must_last=False)
+    slots.apply(lambda state: trial.ban(state, about.installed, "worse", slots.now()), must_last=False)
+    assert time.monotonic() - start < 2
+    assert trial.running(slots.state).release == "r1"
+    assert Slots(home).state.trial, "not on disk yet"
+    card.free.set()
+    until(lambda: Slots(home).state == slots.state)
+    assert slots.state.bans[0].reason == "worse"
+
+
+def test_what_is_changed_while_the_disk_is_written_is_not_lost(home, monkeypatch):
+    slots = Slots(home)
+    about = subject(slots)
+    card = HungCard(monkeypatch)
+    writer = threading.Thread(target=slots.apply, args=(lambda state: trial.begin(state, "b", about.installed),))
+    writer.start()
+    slots.apply(lambda state: trial.let_rest(state, about.installed, "no camera", slots.now()), must_last=False)
+    card.free.set()
+    writer.join(20)
+    until(lambda: Slots(home).state == slots.state)
+    assert slots.state.rests[0].reason == "no camera"
+    assert slots.state.trial.number == 3
+
+
+def test_a_state_lost_while_the_agent_runs_is_written_again_at_the_next_check(home):
+    slots = Slots(home)
+    reject(slots)
+    lose_state(home)
+    slots.check()
+    assert Slots(home).state == slots.state
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -75,7 +75,7 @@ def test_the_newest_copy_counts_and_the_older_one_is_replaced(tmp_path, newer):
     (tmp_path / NAMES[1 - newer]).write_bytes(encode(7, R1))
     store = StateFile(tmp_path)
     assert store.read() == R2
-    store.keep()
+    store.keep(R2)
     assert [decode((tmp_path / name).read_bytes()) for name in NAMES] == [(8, R2), (8, R2)]
     store.write(R1)
     assert [decode((tmp_path / name).read_bytes()) for name in NAMES] == [(9, R1), (9, R1)]
@@ -115,9 +115,31 @@ def test_one_damaged_copy_costs_nothing_and_is_written_again(tmp_path, name, dam
         path.write_bytes(whole[:-5] if damage == "cut" else bytes(len(whole)))
     store = StateFile(tmp_path)
     assert store.read() == R2
-    store.keep()
+    store.keep(R2)
     for each in NAMES:
         assert decode((tmp_path / each).read_bytes())[1] == R2
+
+
+def test_both_copies_that_are_lost_while_the_agent_runs_are_written_again(tmp_path):
+    store = StateFile(tmp_path)
+    store.write(R1)
+    store.write(R2)
+    for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(b"?")):
+        for name in NAMES:
+            damage(tmp_path / name)
+        store.keep(R2)
+        assert [decode((tmp_path / name).read_bytes())[1] for name in NAMES] == [R2, R2]
+
+
+def test_the_newer_copy_is_not_replaced_by_the_older_one(tmp_path):
+    store = StateFile(tmp_path)
+    store.write(R1)
+    older = (tmp_path / NAMES[0]).read_bytes()
+    store.write(R2)
+    (tmp_path / NAMES[0]).write_bytes(b"?")
+    (tmp_path / NAMES[1]).write_bytes(older)
+    store.keep(R2)
+    assert StateFile(tmp_path).read() == R2
 
 
 def test_both_copies_lost(tmp_path):

@@ -85,3 +85,23 @@ def test_after_the_deadline_the_switch_is_made_and_each_release_has_its_own(rele
 def test_what_is_no_condition_is_dropped(tmp_path, content, expected):
     (tmp_path / "release.json").write_bytes(content)
     assert conditions_of(tmp_path) == expected
+
+
+def test_it_gets_no_credentials(release, tmp_path, monkeypatch):
+    monkeypatch.setattr(switch_hook, "ASK_EVERY_S", 0.0)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("ROBOT", "seven")
+    hook = SwitchHook(script(tmp_path / "hook", f"env > {tmp_path}/seen\nexit 0\n"))
+    assert ask_until_answered(hook, release)
+    seen = (tmp_path / "seen").read_text()
+    assert "ROBOT=seven" in seen
+    assert "AWS_" not in seen
+
+
+def test_one_that_never_answers_is_told_once_a_minute(release, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(switch_hook, "ASK_EVERY_S", 0.0)
+    monkeypatch.setattr(switch_hook, "TIMEOUT_S", 0.0)
+    hook = SwitchHook(script(tmp_path / "hook", "sleep 20\n"))
+    for _ in range(3):
+        assert not ask_until_answered(hook, release)
+    assert capsys.readouterr().err.count("hook does not answer") == 1

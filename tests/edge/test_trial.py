@@ -203,8 +203,23 @@ def test_a_damaged_slot_gives_way_at_once_and_is_the_one_to_fill():
     state = device_with(R1, R2)
     assert trial.boots(state, {"b"}) == "a"
     assert trial.free_slot(state, {"b"}) == "b"
-    assert trial.decide(state, R2, NOW, {"b"}) is Step.INSTALL
+    assert trial.decide(state, R2, NOW, {"b"}) is Step.KEEP, "it is being repaired"
+    assert trial.decide(state, R1, NOW, {"b"}) is Step.KEEP
+    assert trial.decide(state, R3, NOW, {"b"}) is Step.INSTALL
     assert trial.boots(state, {"a", "b"}) is None
+
+
+def test_a_release_that_passes_and_falls_back_again_and_again_rests_ever_longer():
+    state, lengths, now = device_with(R1, R2), [], NOW
+    for _ in range(4):
+        state = trial.fall_back(state, subject_of(state), "no memory", now, own_fault=False)
+        lengths.append(trial.rest_of(state, R2).until - now)
+        now += trial.MAX_REST_S
+        state = trial.begin(state, "b", R2)
+        assert trial.held_back(state, R2, now) == ""
+        about = Subject("b", R2, 1, state.trial.number)
+        state = trial.accept(state, about)
+    assert lengths == [60, 120, 240, 480]
 
 
 @pytest.mark.parametrize("parts", [{"active": "a"}, {"trial": Trial("b")}, {"proven": frozenset("a")}])

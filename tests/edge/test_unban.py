@@ -1,15 +1,20 @@
 """Another attempt at a release that failed: asked for at the device, or signed in the ring's file."""
 
+import errno
+import json
+import os
+import signal
 import threading
 
 import pytest
 from ota_server import OtaServer, accept, reject
 
 from sim2edge.edge import device
+from sim2edge.edge import unban as unban_module
 from sim2edge.edge.home import RuntimeFolder, lock_home
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.trial import Step
-from sim2edge.edge.unban import leave_request, take_requests, unban
+from sim2edge.edge.unban import find_hashes, leave_request, take_requests, unban
 from sim2edge.errors import BadInput
 
 
@@ -130,3 +135,39 @@ def test_a_request_that_is_none_is_removed(banned, content):
     take_requests(slots, RuntimeFolder(slots.home))
     assert not path.exists()
     assert len(slots.state.bans) == 1
+
+
+def test_a_request_that_cannot_be_removed_lifts_no_later_ban(banned, monkeypatch):
+    slots, runtime = banned[1], RuntimeFolder(banned[1].home)
+    (slots.home / unban_module.REQUEST).write_text(json.dumps({"unban": [slots.state.bans[0].installed.sha256]}))
+
+    def refuse(_path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(unban_module, "remove_any", refuse)
+    assert not take_requests(slots, runtime)
+    assert slots.state.bans
+    monkeypatch.undo()
+    assert take_requests(slots, runtime)
+    assert not slots.state.bans
+
+
+def test_no_name_is_not_all(banned):
+    with pytest.raises(BadInput, match="or --all"):
+        find_hashes(banned[1].state, "")
+
+
+def test_signals_are_heeded_on_whatever_a_request_holds():
+    """A request that is nested too deeply, or no memory to read it, must not make the agent deaf."""
+    errors = iter([RecursionError("maximum recursion depth exceeded"), MemoryError(), OSError(5, "Input/output error")])
+    stop, hurried, asked = threading.Event(), [], [signal.SIGHUP]
+
+    def take() -> bool:
+        for error in errors:
+            raise error
+        asked.append(signal.SIGTERM)
+        return False
+
+    device.heed(asked, take, stop, lambda: hurried.append(1))
+    assert hurried == [1]
+    assert stop.is_set()

@@ -61,6 +61,20 @@ def test_a_release_fails_by_its_own_faults(seen, reason):
     assert verdict(**seen) == Verdict(Outcome.FAILED, reason)
 
 
+def test_one_reading_of_much_memory_neither_condemns_nor_passes():
+    assert verdict(newest_memory_mb=1668, memory_mb=90) == PENDING
+    assert verdict(newest_memory_mb=1668) == PENDING
+    assert verdict(newest_memory_mb=90, memory_mb=90).outcome is Outcome.PASSED
+    late = verdict(newest_memory_mb=1668, memory_mb=90, elapsed_s=61)
+    assert late == Verdict(Outcome.WITHDRAWN, "the memory that it uses goes up and down")
+
+
+def test_inferences_without_memory_are_no_fault_of_a_release():
+    seen = {"inferences": 0, "machine_errors": 50, "last_machine_error": "Unable to allocate 9 MiB", "elapsed_s": 61}
+    reason = "the machine has too little left: Unable to allocate 9 MiB"
+    assert verdict(**seen) == Verdict(Outcome.WITHDRAWN, reason)
+
+
 @pytest.mark.parametrize("seen", [{"memory_mb": 120}, {"cpu_ms_p95": 95}, {"memory_mb": None, "cpu_ms_p95": None}])
 def test_a_busy_or_hot_machine_and_large_pictures_have_room(seen):
     assert verdict(**seen).outcome is Outcome.PASSED

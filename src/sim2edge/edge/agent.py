@@ -3,8 +3,9 @@
     Agent(identity, bus, updater, slots, detectors, rules).run(stop)
 
 Two loops. The first, in the main thread, looks after the detectors and carries out the decisions of `trial` and
-`verdict`; it waits for nothing. The second talks to the server. So updates arrive while the detector crash-loops, and
-the detector runs on while the server is out of reach. Neither ends by an error: it is logged, and the next round comes.
+`verdict`; it waits neither for the server nor, longer than half a second, for the disk. The second talks to the server.
+So updates arrive while the detector crash-loops, and the detector runs on while the server is out of reach or the card
+hangs. Neither ends by an error: it is logged, and the next round comes.
 """
 
 import contextlib
@@ -18,19 +19,20 @@ from pathlib import Path
 
 from sim2edge.bus import Bus
 from sim2edge.edge import trial
-from sim2edge.edge.detectors import Detectors, Ended, Place
+from sim2edge.edge.aside import Aside
+from sim2edge.edge.detectors import Detectors, Ended, NotYet, Place
 from sim2edge.edge.events import Repeated, log
-from sim2edge.edge.identity import Signer
 from sim2edge.edge.notify import Systemd
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.self_update import SelfUpdate
+from sim2edge.edge.reporter import Reporter
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.status import Status, describe, is_news
 from sim2edge.edge.supervisor import DetectorProcess, Ending
 from sim2edge.edge.switch_hook import SwitchHook
-from sim2edge.edge.trial import Installed, Rules, State, Step
+from sim2edge.edge.trial import Installed, Rules, Slot, State, Step
 from sim2edge.edge.verdict import BLAMED, Evidence, Outcome, judge
-from sim2edge.errors import BadInput, Conflict, Unavailable
+from sim2edge.errors import BadInput, Unavailable
 
 TICK_S = 0.1
 HAND_OVER_TICK_S = 0.01
@@ -46,8 +48,14 @@ WELL_AGAIN_S = 60.0
 """A detector that worked for this long after a crash is well again: the crashes before do not count."""
 CONTACT_S = 1.0
 """Pause between checks while a release on trial has not reached the server yet."""
-REPORT_S = 600.0
-"""Longest time between two statuses: an unchanged one is sent that rarely."""
+VERIFY_S = 0.05
+"""Longest wait of a tick for a slot that is read."""
+LAST_WORDS_S = 3.0
+"""Longest wait for the disk to take the last status."""
+TALK_AGAIN_S = 10.0
+"""Pause before the loop that talks to the server is started again, should it have ended."""
+FAILING = 3
+"""Inferences in a row that failed, after which a detector is restarted."""
 MAX_BACKOFF = 10
 """The longest pause after failed checks, in intervals."""
 
@@ -75,36 +83,61 @@ class Agent:
         hook: SwitchHook | None = None,
         agents: SelfUpdate | None = None,
     ) -> None:
-        self._identity, self._bus, self._updater = identity, bus, updater
-        self._signer = Signer(slots.home, identity.device)
+        self._identity, self._updater = identity, updater
+        self._reporter = Reporter(bus, slots.home, identity.device, self.status)
         self._slots, self._detectors, self._rules = slots, detectors, rules
         self._hook = hook or SwitchHook()
         self._agents = agents
         self._systemd = Systemd()
         self._repeated = Repeated()
-        self._crashes: list[Ending] = []
+        self._crashes: tuple[Place | None, list[Ending]] = (None, [])
+        """How what ended last ended, each time in a row."""
+        self._verifying: dict[tuple[Slot, Installed], Aside[str]] = {}
+        self._writing: Aside[None] | None = None
+        self._talker: threading.Thread | None = None
+        self._talks_since = float("-inf")
+        self._hurried = False
+        self._round_since: float | None = None
+        self._confirming: Aside[None] | None = None
         self._restarts = 0
         self._well = time.monotonic()
         self._failed_checks = 0
         self._fault = ""
         self._shown: Status | None = None
-        self._sent: tuple[Status | None, float] = (None, float("-inf"))
         self._message = ""
         self.wake = threading.Event()
-        """Set it to check for an update at once."""
+        """Set when there is news: a check follows, unless the server asked for time."""
+
+    def hurry(self) -> None:
+        """Have a check for an update made at once, whatever the server asked for: a person wants it."""
+        self._hurried = True
+        self.wake.set()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then stop the detectors."""
-        talker = threading.Thread(target=self._talk, args=(stop,), daemon=True, name="talk")
-        talker.start()
         try:
             while not stop.wait(HAND_OVER_TICK_S if self._detectors.hands_over else TICK_S):
+                self._keep_talking(stop)
                 self.try_tick()
                 self._systemd.beat(well=not self._fault or self._detectors.on_duty is not None, status=self._summary())
         finally:
             self._systemd.stopping()
             self._detectors.stop()
-            self._write_status(self.status())
+            Aside(partial(self._write_last_status, self._writing)).ready(LAST_WORDS_S)
+
+    def _keep_talking(self, stop: threading.Event) -> None:
+        """Start the loop that talks to the server, also when it has ended: only an update can repair this device."""
+        now = time.monotonic()
+        if (self._talker and self._talker.is_alive()) or now - self._talks_since < TALK_AGAIN_S:
+            return
+        if self._talker:
+            self._repeated.log("talking ended, and begins again")
+        self._talks_since = now
+        self._talker = threading.Thread(target=self._talk, args=(stop,), daemon=True, name="talk")
+        try:
+            self._talker.start()
+        except (RuntimeError, MemoryError) as error:  # can't start new thread
+            self._repeated.log("cannot talk", error=str(error))
 
     # Looking after the detectors
 
@@ -122,6 +155,8 @@ class Agent:
         wanted, spare = self._places()
         before = self._detectors.on_duty
         self._detectors.follow(wanted, spare, self._before_start, self._may_switch)
+        places = [(each.slot, each.installed) for each in (wanted, spare) if each]
+        self._verifying = {what: task for what, task in self._verifying.items() if what in places or not task.ready()}
         if self._detectors.on_duty is not before:
             self._well = time.monotonic()
             self.wake.set()  # a trial needs contact with the server
@@ -131,6 +166,8 @@ class Agent:
         if (duty := self._detectors.on_duty) and duty.report:
             self._judge(duty)
         self._show_status()
+        self._reporter.send_beside(self._round_since)
+        self._confirm_meanwhile()
 
     def _places(self) -> tuple[Place | None, Place | None]:
         state, damaged = self._slots.state, self._slots.damaged
@@ -142,9 +179,24 @@ class Agent:
         good = state.active if state.active not in damaged else None
         return wanted, Place(good, state.slots[good]) if on_trial and good else None
 
+    def _verify(self, place: Place) -> str:
+        """Return what is wrong with a slot; empty: nothing. It is read beside this loop, which never waits for a card.
+
+        Raises:
+            NotYet: it is being read.
+            OSError: nothing is known about it now.
+        """
+        what = (place.slot, place.installed)
+        task = self._verifying.get(what) or Aside(partial(self._slots.verify, place.slot))
+        self._verifying[what] = task
+        if not task.ready(VERIFY_S):
+            raise NotYet
+        del self._verifying[what]
+        return task.result()
+
     def _before_start(self, place: Place) -> Path | None:
         """Verify the slot, and count a trial's start before it is made, so that a crash cannot undo the count."""
-        if problem := self._slots.verify(place.slot):
+        if problem := self._verify(place):
             self._message = "damaged"
             about = asdict(place.installed)
             if self._repeated.log("damaged", **about, slot=place.slot, problem=problem):  # not at each tick
@@ -194,16 +246,19 @@ class Agent:
     def _fall_back(self, ended: Ended) -> None:
         """Give up a good release that ends again and again, if there is a proven one beside it."""
         subject, now = ended.subject, self._slots.now()
-        self._crashes = [*self._crashes, ended.ending][-FALL_BACK_CRASHES:]
-        if len(self._crashes) < FALL_BACK_CRASHES:
+        place = Place(subject.slot, subject.installed)
+        before = self._crashes[1] if self._crashes[0] == place else []  # those of another release say nothing
+        endings = [*before, ended.ending][-FALL_BACK_CRASHES:]
+        self._crashes = (place, endings)
+        if len(endings) < FALL_BACK_CRASHES:
             return
-        own_fault = all(each.own_fault for each in self._crashes)
-        reason = f"ended {len(self._crashes)} times in a row: {ended.ending.reason}"
+        own_fault = all(each.own_fault for each in endings)
+        reason = f"ended {len(endings)} times in a row: {ended.ending.reason}"
         after = self._slots.apply(
             lambda state: trial.fall_back(state, subject, reason, now, own_fault), must_last=False
         )
         if after.active != subject.slot:
-            self._crashes = []
+            self._crashes = (None, [])
             self._say(f"rolled back: {reason}", subject.installed)
 
     def _end_what_hangs(self, *places: Place | None) -> None:
@@ -223,11 +278,14 @@ class Agent:
         report, now = duty.report, time.monotonic()
         if report.get("state") in ("running", "starting", "crashing"):
             self._well = now
-        if self._crashes and now - max(duty.on_duty_since or now, duty.started) > WELL_AGAIN_S:
-            self._crashes = []
-        failing = bool(report.get("inference_errors_in_a_row")) and report.get("state") == "failing"
+        if now - max(duty.on_duty_since or now, duty.started) > WELL_AGAIN_S:
+            self._crashes = (None, [])
+        kinds = ("inference", "machine", "camera")
+        errors = {kind: report.get(f"{kind}_errors_in_a_row", 0) for kind in kinds}
+        failing = errors["inference"] >= FAILING and not errors["machine"] and not errors["camera"]
         if now - self._well > (UNWELL_S if failing else CAMERA_UNWELL_S):
-            last = report.get("last_inference_error" if failing else "last_camera_error", "")
+            kind = "inference" if failing else "machine" if errors["machine"] else "camera"
+            last = report.get(f"last_{kind}_error", "")
             self._detectors.end(duty, f"the detector was {report.get('state')}: {last}", own_fault=failing)
 
     def _judge(self, duty: DetectorProcess) -> None:
@@ -238,6 +296,7 @@ class Agent:
         reason = verdict.reason
         if verdict.outcome is Outcome.PASSED:
             self._slots.apply(lambda state: trial.accept(state, subject), must_last=False)
+            self._crashes = (None, [])
             self._say("accepted", subject.installed)
         elif verdict.outcome is Outcome.FAILED:
             self._slots.apply(lambda state: trial.reject(state, subject, reason, now), must_last=False)
@@ -257,10 +316,13 @@ class Agent:
             inferences=report.get("inferences", 0),
             inference_errors=report.get("inference_errors", 0),
             camera_errors=report.get("camera_errors_in_a_row", 0),
+            machine_errors=report.get("machine_errors_in_a_row", 0),
             last_inference_error=report.get("last_inference_error", ""),
             last_camera_error=report.get("last_camera_error", ""),
+            last_machine_error=report.get("last_machine_error", ""),
             cpu_ms_p95=report.get("cpu_ms_p95"),
-            memory_mb=report.get("memory_mb"),
+            memory_mb=duty.memory_mb,
+            newest_memory_mb=duty.newest_memory_mb,
             other_faults=self._slots.faults,
         )
 
@@ -278,13 +340,25 @@ class Agent:
 
     def _talk(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            for step in (self._update, partial(self._update_agent, stop), self._slots.check, self._report):
+            self._round_since = time.monotonic()
+            for step in (self._update, partial(self._update_agent, stop), self._slots.check, self._reporter.send):
                 try:
                     step()
-                except Exception as error:  # keep polling: only an update can repair this device
+                except BaseException as error:
                     self._note_failed_check(f"{type(error).__name__}: {error}")
-            self.wake.wait(self._pause_s())
+            self._round_since = None
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait for the next check; news brings it forward, but not before a server in trouble may be asked again."""
+        pause_s, now = self._pause_s(), time.monotonic()
+        least_s = max(self._updater.retry_after_s, self._identity.interval_s if self._failed_checks else 0.0)
+        self.wake.wait(pause_s)
+        while not self._hurried and (left := now + min(pause_s, least_s) - time.monotonic()) > 0:
             self.wake.clear()
+            self.wake.wait(left)
+        self.wake.clear()
+        self._hurried = False
 
     def _pause_s(self) -> float:
         if self._trial_lacks_contact() and not self._failed_checks:
@@ -317,7 +391,7 @@ class Agent:
         """Confirm this agent, and follow the ring's between trials of releases: another starts when this one ends."""
         if self._agents is None or self._updater.last_contact is None:
             return
-        if not self._fault and (self._detectors.on_duty or not self._places()[0]):
+        if self._is_proven():
             self._agents.confirm()
         target = self._updater.agent
         if target is not None and not self._slots.state.trial and self._agents.follow(target):
@@ -325,21 +399,20 @@ class Agent:
             stop.set()
         self._message = self._agents.message or self._message
 
+    def _is_proven(self) -> bool:
+        """Return whether this agent has done what it is for: it reached the server, and a detector runs if it can."""
+        reached = self._updater.last_contact is not None
+        return reached and not self._fault and bool(self._detectors.on_duty or not self._places()[0])
+
+    def _confirm_meanwhile(self) -> None:
+        """Confirm this agent, beside the loops: a download that takes long must not end its trial."""
+        if self._agents and self._confirming is None and self._is_proven():
+            self._confirming = Aside(self._agents.confirm)
+
     def _note_failed_check(self, line: str) -> None:
         self._failed_checks = min(self._failed_checks + 1, MAX_BACKOFF)
         self._repeated.log("refused", message=line)
         self._message = line
-
-    def _report(self) -> None:
-        """Send the status if it changed, or was not sent for long."""
-        status, now = self.status(), time.monotonic()
-        if not is_news(self._sent[0], status) and now - self._sent[1] < REPORT_S:
-            return
-        try:
-            self._bus.put(f"fleet/{self._identity.device}/status.json", self._signer.envelope(status))
-            self._sent = (status, now)
-        except (Unavailable, BadInput, Conflict) as error:
-            self._repeated.log("status not sent", message=str(error))
 
     # The status
 
@@ -368,11 +441,17 @@ class Agent:
         return found | ({"agent": self._agents.status} if self._agents else {})
 
     def _show_status(self) -> None:
-        """Write the local status when it changed: writes wear the card."""
+        """Write the local status when it changed, beside this loop: writes wear the card, and may hang."""
+        if self._writing and not self._writing.ready():
+            return
         status = self.status()
         if is_news(self._shown, status):
             self._shown = status
-            self._write_status(status)
+            self._writing = Aside(partial(self._write_status, status))
+
+    def _write_last_status(self, writing: Aside[None] | None) -> None:
+        if writing is None or writing.ready(LAST_WORDS_S):
+            self._write_status(self.status())
 
     def _write_status(self, status: Status) -> None:
         with contextlib.suppress(OSError):  # a disk that is full or read-only: the status is sent to the server as well

@@ -23,6 +23,7 @@ from typing import IO, Any, cast
 import psutil
 
 from sim2edge.compression import Content, open_content
+from sim2edge.edge.durable import flush_folder
 from sim2edge.edge.runtime import RUNTIME_OF_SUFFIX, available_runtimes
 from sim2edge.errors import BadInput
 
@@ -109,7 +110,7 @@ def unpack_bundle(path: Path, folder: Path) -> Bundle:
             _unpack(content, path.name, folder)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise BadInput(f"{path.name}: not a readable tar file: {error}") from error
-    _flush_folder(folder)
+    flush_folder(folder)
     return open_bundle(folder)
 
 
@@ -240,14 +241,6 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> Non
         os.fsync(out.fileno())
     if target.stat().st_size != member.size:
         raise BadInput(f"bundle member {member.name!r}: cut short")
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

@@ -29,6 +29,8 @@ KILL_GRACE_S = 1.0
 HANGS_S = 5.0
 """A detector on duty that is silent for this long is replaced without asking whether now is the time."""
 PORT_RETRY_S = 10.0
+STUCK_PAUSE_S = 600.0
+"""Pause before a third detector is started while two that were killed are not gone; it doubles with each more."""
 CRASH_LOOP = 3
 """Ends of a detector within CRASH_WINDOW_S that make a crash loop."""
 
@@ -57,6 +59,10 @@ class Ended:
     ending: Ending
 
 
+class NotYet(Exception):
+    """Whether something can be started is not known yet: ask again at the next tick."""
+
+
 @dataclass
 class Leaving:
     """A detector that was told to let go of the camera."""
@@ -78,6 +84,7 @@ class Detectors:
         self._exits: dict[Place, list[float]] = {}
         self._ended: list[Ended] = []
         self._starts = 0
+        self._last_start = float("-inf")
         self._wanted: Place | None = None
         self._nobody_since = time.monotonic()
         self._listening: socket.socket | None = None
@@ -135,7 +142,7 @@ class Detectors:
         Args:
             wanted: what to run; None: what runs goes on.
             spare: what to keep loaded beside it.
-            start: called just before one is started; returns its folder, None: not now.
+            start: called just before one is started; returns its folder, None: not now; may raise NotYet.
             may_switch: called before the detector on duty gives way to `wanted`.
         """
         self._wanted = wanted
@@ -265,11 +272,17 @@ class Detectors:
         exits = self._exits.get(key, [])
         if exits and now < exits[-1] + restart_delay_s(exits, now):
             return
-        folder = start(place)
+        if now < self._last_start + self._stuck_pause_s(now):
+            return
+        try:
+            folder = start(place)
+        except NotYet:
+            return
         if folder is None:
             self._note_exit(key)
             return
         self._open_port()
+        self._last_start = now
         self._starts += 1
         subject = Subject(place.slot, place.installed, self._starts, place.trial)
         log("starting", release=place.installed.release, slot=place.slot)
@@ -278,6 +291,11 @@ class Detectors:
         except OSError as error:  # no memory, no file, no process
             self._ended.append(Ended(subject, Ending(f"the detector cannot be started: {error}", own_fault=False)))
             self._note_exit(key)
+
+    def _stuck_pause_s(self, now: float) -> float:
+        """Return the pause between two starts: one that a driver holds keeps its memory, and the next may hang, too."""
+        stuck = sum(now - deadline > KILL_GRACE_S for _, deadline in self._dying)
+        return STUCK_PAUSE_S * 2 ** (stuck - 2) if stuck >= 2 else 0.0
 
     def _open_port(self) -> None:
         """Take the port, unless another program has it: then detection goes on without HTTP."""

@@ -134,27 +134,27 @@ def run(arguments: argparse.Namespace) -> int:
     agent = Agent(identity, bus, updater, slots, Detectors(settings), rules, hook, agents)
     stop = threading.Event()
     requests = partial(take_requests, slots, runtime)
-    threading.Thread(target=heed, args=(asked, requests, stop, agent.wake), daemon=True, name="signals").start()
+    threading.Thread(target=heed, args=(asked, requests, stop, agent.hurry), daemon=True, name="signals").start()
     log("device", **vars(identity), home=str(home))
     agent.run(stop)
     os.close(lock)
     return 0
 
 
-def heed(asked: list[int], take: Callable[[], bool], stop: threading.Event, wake: threading.Event) -> None:
-    """Act on the signals in `asked`, SIGHUP wakes the agent, the others stop it, and on requests left in the home.
+def heed(asked: list[int], take: Callable[[], bool], stop: threading.Event, hurry: Callable[[], None]) -> None:
+    """Act on the signals in `asked`, SIGHUP hurries the agent, the others stop it, and on requests left in the home.
 
     Signal handlers only append: a handler may run while its thread holds the lock of the very event it would set.
     """
     repeated = Repeated()
     while not stop.wait(SIGNAL_POLL_S):
         while asked:
-            (wake if asked.pop() == signal.SIGHUP else stop).set()
+            (hurry if asked.pop() == signal.SIGHUP else stop.set)()
         try:
             if take():
-                wake.set()
-        except OSError as error:
-            repeated.log("requests cannot be read", error=str(error))
+                hurry()
+        except Exception as error:  # whatever a request holds: the signals have to be heeded on
+            repeated.log("requests cannot be read", error=repr(error))
 
 
 def status(arguments: argparse.Namespace) -> int:

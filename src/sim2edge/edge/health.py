@@ -17,6 +17,8 @@ FAILING_AFTER = 3
 """Errors in a row that make a release unhealthy."""
 
 LATENCIES_KEPT = 512
+KINDS = ("camera", "inference", "machine")
+"""What can keep a frame from being judged: the camera, the release, or a machine without memory."""
 
 
 class Health:
@@ -33,9 +35,10 @@ class Health:
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._cpu: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._inferences = 0
-        self._errors = {"camera": 0, "inference": 0}
-        self._in_a_row = {"camera": 0, "inference": 0}
-        self._last_errors = {"camera": "", "inference": ""}
+        self._errors = dict.fromkeys(KINDS, 0)
+        self._in_a_row = dict.fromkeys(KINDS, 0)
+        self._last_errors = dict.fromkeys(KINDS, "")
+        self._camera_mb = 0.0
         self._last_error: str | None = None
         self._begun = 0
         self._under_way = False
@@ -69,13 +72,22 @@ class Health:
             self._last_inference = time.monotonic()
 
     def failed(self, kind: str, reason: str) -> None:
-        """Count one frame that failed, for `reason`; `kind` is camera or inference."""
+        """Count one frame that failed, for `reason`; `kind` is one of KINDS."""
         with self._lock:
-            self._under_way = self._under_way and kind != "inference"
+            self._under_way = self._under_way and kind == "camera"
             self._errors[kind] += 1
             self._in_a_row[kind] += 1
             self._last_errors[kind] = reason
             self._last_error = f"{kind}: {reason}"
+
+    def note_camera_memory(self, megabytes: float) -> None:
+        """Note what opening the camera and reading its first picture took, which is no use of the release."""
+        with self._lock:
+            self._camera_mb = max(0.0, megabytes)
+
+    def memory_mb(self) -> float:
+        """Return the resident memory of this process, MiB."""
+        return float(self._process.memory_info().rss) / 2**20
 
     def report(self) -> dict[str, Any]:
         """Return all counters, the state, and whether that state is healthy."""
@@ -95,12 +107,9 @@ class Health:
                 "errors": sum(self._errors.values()),
                 "consecutive_errors": in_a_row,
                 "last_error": self._last_error,
-                "camera_errors": self._errors["camera"],
-                "camera_errors_in_a_row": self._in_a_row["camera"],
-                "inference_errors": self._errors["inference"],
-                "inference_errors_in_a_row": self._in_a_row["inference"],
-                "last_camera_error": self._last_errors["camera"],
-                "last_inference_error": self._last_errors["inference"],
+                **{f"{kind}_errors": count for kind, count in self._errors.items()},
+                **{f"{kind}_errors_in_a_row": count for kind, count in self._in_a_row.items()},
+                **{f"last_{kind}_error": reason for kind, reason in self._last_errors.items()},
                 "inferences_begun": self._begun,
                 "inference_under_way": self._under_way,
                 "last_inference_age_s": round(now - self._last_inference, 3) if self._last_inference else None,
@@ -108,7 +117,8 @@ class Health:
                 "latency_ms_p50": percentile_ms(latencies, 0.5),
                 "latency_ms_p95": percentile_ms(latencies, 0.95),
                 "cpu_ms_p95": percentile_ms(cpu, 0.95),
-                "memory_mb": round(self._process.memory_info().rss / 2**20, 1),
+                "memory_mb": round(self.memory_mb(), 1),
+                "camera_memory_mb": round(self._camera_mb, 1),
             }
 
 

@@ -14,12 +14,11 @@ import os
 import re
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from sim2edge.edge.durable import read_regular, write_durably
+from sim2edge.edge.durable import read_regular, remove_any, write_durably
 from sim2edge.errors import BadInput
 from sim2edge.private_files import make_private_folder
 
@@ -58,7 +57,7 @@ class RuntimeFolder:
         mine = Path(f"/run/user/{os.geteuid()}")
         given = [os.environ.get(name, "") for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR")]
         places = [*map(Path, filter(None, given)), Path("/run/sim2edge"), mine, Path("/dev/shm")]  # noqa: S108
-        for place in (*places, Path(tempfile.gettempdir())):
+        for place in (*places, Path(os.environ.get("TMPDIR") or "/tmp")):  # noqa: S108 - tempfile would write there
             if os.path.isdir(place):  # noqa: PTH112 - Path.is_dir raises where ProtectHome= hides /run/user
                 yield place / self._name
 
@@ -86,10 +85,30 @@ def lock_home(home: Path) -> int:
         raise BadInput(f"{home}: cannot be the home of a device: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _check_earlier_lock(home)
     except BlockingIOError as error:
         os.close(descriptor)
         raise BadInput(f"{home}: a device is running there already") from error
     return descriptor
+
+
+def _check_earlier_lock(home: Path) -> None:
+    """Check that no agent runs that locks the file `lock` instead of the folder, as earlier ones did; remove it.
+
+    Raises:
+        BlockingIOError: one runs.
+    """
+    path = home / "lock"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:  # there is none, or nothing that an agent could lock
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)
+    with suppress(OSError):
+        remove_any(path)
 
 
 def is_locked(home: Path) -> bool:

@@ -47,7 +47,8 @@ SLOW = 512
 """Bytes a second below which a transfer that takes longer than SLOW_AFTER_S is given up."""
 PATIENCE_S = 20.0
 """Seconds for sending a status, one repetition included."""
-SIGNED_FOR = timedelta(minutes=15)
+SIGNED_FOR = timedelta(hours=12)
+"""Signed by this device's clock: one that is behind by less than that still reaches the bucket."""
 MAX_REASON = 2048
 ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%/-]*)?")
 

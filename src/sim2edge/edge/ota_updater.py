@@ -37,9 +37,11 @@ from sim2edge.edge.slots import Slots
 from sim2edge.edge.staging import MAX_BUNDLE_BYTES, TARGETS, Source, Staging, Unusable, unpacked_bytes
 from sim2edge.edge.trial import Installed, Slot, Step
 from sim2edge.edge.tuf_fetcher import BusFetcher, Origin, asked_wait_s
-from sim2edge.errors import BadInput, Unavailable
+from sim2edge.errors import BadInput, Missing, Unavailable
 
 METADATA = "ota/metadata/"
+ASSIGNED = "assigned"
+"""File of a home whose device the update repository assigned a ring to, the first one."""
 MAX_RING_BYTES = 4096
 MAX_METADATA_BYTES = 16 * 2**20
 FIRST_PAUSE_S, MAX_PAUSE_S = 60.0, 3600.0
@@ -157,6 +159,8 @@ class OtaUpdater:
         self._staging = Staging(slots.staging, origin, slots.roots.chain)
         self._small: dict[str, bytes] = {}
         self._known: tuple[str, float] = ("", 0.0)
+        self._unfit: dict[str, Result] = {}
+        """The release that does not fit this device's settings, which are the same until the agent starts again."""
         self._repairing: dict[Slot, tuple[int, float]] = {}
         self._repeated = Repeated()
         self.retry_after_s = 0.0
@@ -236,7 +240,7 @@ class OtaUpdater:
     def _read_offer(self, client: DurableUpdater) -> tuple[Source, Rollout]:
         with tuf_errors(self._slots.now()):
             if self._device:
-                self.ring = assigned_ring(client, self._device, self._read) or self._given_ring
+                self.ring = self._find_ring(client)
             content = self._read_ring(client)
             ring = parse_ring(content, self.ring)
             target = client.get_targetinfo(ring.bundle)
@@ -245,6 +249,24 @@ class OtaUpdater:
             raise BadInput(f"ring {self.ring}: its bundle {ring.bundle} is not among the targets")
         installed = Installed(ring.release, target.hashes["sha256"], ring.attempt)
         return Source(installed, target, make_seal(client.raw[Targets.type], target.path)), ring.rollout
+
+    def _find_ring(self, client: Updater) -> str:
+        """Return the ring that the update repository assigns; without one, what this device was told.
+
+        Raises:
+            BadInput: it assigned one once, and does not any more: this device was revoked.
+        """
+        assigned, mark = assigned_ring(client, self._device, self._read), self._slots.home / ASSIGNED
+        if assigned is None:
+            if mark.exists():
+                raise BadInput(
+                    f"device {self._device} is in no ring any more: it was revoked; enrol it again, or remove {mark}"
+                )
+            return self._given_ring
+        if not mark.exists():
+            with suppress(OSError):  # a disk that takes nothing: at another check
+                write_durably(mark, f"{assigned}\n".encode())
+        return assigned
 
     def _read_ring(self, client: Updater) -> bytes:
         name = f"rings/{self.ring}.json"
@@ -296,7 +318,11 @@ class OtaUpdater:
         self._slots.apply(lambda state: trial.begin(state, slot, offer.installed))
 
     def _try_out(self, offer: Source, folder: Path) -> None:
-        result = self._preflight(folder)
+        sha256 = offer.installed.sha256
+        result = self._unfit.get(sha256) or self._preflight(folder)
+        if result.outcome is Preflight.UNFIT:  # no fault: it stays until this device is set otherwise
+            self._unfit = {sha256: result}
+            raise BadInput(f"release {offer.installed.release} does not fit this device: {result.reason}")
         if result.outcome is Preflight.REFUSED:
             self._ban(offer, result.reason)
             self._staging.clean()
@@ -325,7 +351,8 @@ class OtaUpdater:
                 log("repaired", slot=slot, release=installed.release, problem=problem)
             except BadInput as error:
                 self._repeated.log("not repaired", slot=slot, release=installed.release, error=str(error))
-                self._give_up(slot)
+                if isinstance(error, Missing):
+                    self._give_up(slot)
             except Unavailable as error:
                 self._repeated.log("not repaired", slot=slot, release=installed.release, error=str(error))
                 continue
@@ -341,9 +368,8 @@ class OtaUpdater:
         self._repairing[slot] = times + 1, now + pause_s
 
     def _give_up(self, slot: Slot) -> None:
-        """Forget a damaged release that the server does not have any more, if there is another one that is whole."""
-        others = set(self._slots.state.slots) - set(self._slots.problems())
-        if others:
+        """Forget a damaged release that the server does not have any more, if a proven one is whole beside it."""
+        if self._slots.state.proven - {slot, *self._slots.problems()}:
             self._slots.drop(slot)
 
     def _find_source(self, slot: Slot, client: DurableUpdater) -> Source:
@@ -361,7 +387,7 @@ class OtaUpdater:
             target = read_seal(seal, self._slots.roots.chain())
             if target.hashes.get("sha256") == installed.sha256:
                 return Source(installed, target, read_regular(seal, MAX_METADATA_BYTES))
-        raise BadInput(f"release {installed.release}: the server does not list it any more")
+        raise Missing(f"release {installed.release}: the server does not list it any more")
 
 
 def is_version_of(key: str, path: str) -> bool:

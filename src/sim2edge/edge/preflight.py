@@ -7,8 +7,8 @@
     {"outcome": "passed", "reason": "", "cpu_ms_p95": 0.71, "memory_mb": 88.1, ...}
 
 Exit codes: 0 passed; 3 refused, by the release's own fault; 2 undecided, because of the surroundings: memory, disk, a
-kill from outside. Processor time is judged, not elapsed time, so a busy machine condemns nothing, and a fault counts
-only if a second run finds one, too.
+kill from outside, a throttled processor; 4 unfit for this device's frame rate. Processor time is judged, not elapsed
+time, so a busy machine condemns nothing, and a fault counts only if a second run finds one, too.
 """
 
 import argparse
@@ -29,18 +29,20 @@ import psutil
 from sim2edge.edge.bundle import RELEASE_FILE, Release, parse_release
 from sim2edge.edge.child_environment import child_environment
 from sim2edge.edge.preflight_run import CPU_S, judge_shortage
+from sim2edge.edge.processor_clock import clock_share, median
 from sim2edge.edge.runtime import OUT_OF_MEMORY
+from sim2edge.edge.verdict import OUTSIDE
 from sim2edge.errors import BadInput
 from sim2edge.lines import MAX_LINE
 
 TIMEOUT_S = 300.0
 """Elapsed time that a run may take; on a busy machine it gets little of it."""
 POLL_S = 0.02
+CLOCK_LOOK_S = 0.2
+"""Seconds between two looks at the speed of the processors."""
 FRAME_SHARE = 0.8
 """Share of its threads' time that a detector may need at the device's frame rate."""
 MAX_ANSWER_BYTES = 1 << 16
-OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
-"""Signals that are no fault of a release; SIGBUS: a mapped file could not be read from the disk."""
 
 
 class Preflight(Enum):
@@ -51,9 +53,11 @@ class Preflight(Enum):
     """By the release's own fault."""
     UNDECIDED = "undecided"
     """Because of the surroundings: to be tried again."""
+    UNFIT = "unfit"
+    """Because of this device's settings: good elsewhere, or at a lower frame rate."""
 
 
-EXIT_CODES = {Preflight.PASSED: 0, Preflight.REFUSED: 3, Preflight.UNDECIDED: 2}
+EXIT_CODES = {Preflight.PASSED: 0, Preflight.REFUSED: 3, Preflight.UNDECIDED: 2, Preflight.UNFIT: 4}
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Ended:
     peak_mb: float
     """Resident memory, as seen from outside."""
     wall_s: float
+    clock_share: float = 1.0
+    """Speed of the processors meanwhile, as a share of their full one."""
 
 
 def check(folder: Path, rate_hz: float, threads: int = 1, timeout_s: float = TIMEOUT_S) -> Result:
@@ -115,8 +121,10 @@ def check_once(folder: Path, rate_hz: float, threads: int = 1, timeout_s: float 
     figures = {name: ended.answer[name] for name in names if name in ended.answer} | {"wall_s": round(ended.wall_s, 2)}
     if hindrance := find_hindrance(ended, release, timeout_s):
         return Result(Preflight.UNDECIDED, hindrance, figures)
-    fault = find_fault(ended, release, rate_hz, threads)
-    return Result(Preflight.REFUSED if fault else Preflight.PASSED, fault, figures)
+    if fault := find_fault(ended, release):
+        return Result(Preflight.REFUSED, fault, figures)
+    outcome, reason = judge_speed(ended, release.cpu_ms_p95, rate_hz, threads)
+    return Result(outcome, reason, figures)
 
 
 def run(folder: Path, memory_mb: float, threads: int, timeout_s: float) -> Ended:
@@ -137,7 +145,7 @@ def run(folder: Path, memory_mb: float, threads: int, timeout_s: float) -> Ended
             start_new_session=True,
         )
         try:
-            code, peak = watch(child, memory_mb, start + timeout_s)
+            code, peak, share = watch(child, memory_mb, start + timeout_s)
         finally:
             if child.poll() is None:
                 child.kill()
@@ -147,7 +155,8 @@ def run(folder: Path, memory_mb: float, threads: int, timeout_s: float) -> Ended
         said = words.read().decode(errors="replace").split("\n")
         lines = [line.strip() for line in said if line.strip()]
         last_words = lines[-1][:MAX_LINE] if lines else ""
-        return Ended(code, parse_answer(answer.read(MAX_ANSWER_BYTES)), last_words, peak, time.monotonic() - start)
+        said_last = parse_answer(answer.read(MAX_ANSWER_BYTES))
+        return Ended(code, said_last, last_words, peak, time.monotonic() - start, share)
 
 
 def open_memory(name: str) -> Any:
@@ -159,24 +168,28 @@ def open_memory(name: str) -> Any:
     return os.fdopen(os.memfd_create(name), "w+b")
 
 
-def watch(child: "subprocess.Popen[bytes]", memory_mb: float, deadline: float) -> tuple[int | None, float]:
+def watch(child: "subprocess.Popen[bytes]", memory_mb: float, deadline: float) -> tuple[int | None, float, float]:
     """Wait until the child ends, uses more memory than allowed, or the deadline (monotonic) passes.
 
     Returns:
-        Its exit code, None after the deadline; its peak of resident memory, MiB.
+        Its exit code, None after the deadline; its peak of resident memory, MiB; the middle share of the speed of the
+        processors.
     """
-    peak = 0.0
+    peak, shares, looked = 0.0, list[float](), 0.0
     while child.poll() is None:
+        if time.monotonic() - looked > CLOCK_LOOK_S:
+            shares.append(clock_share())
+            looked = time.monotonic()
         peak = max(peak, resident_mb(child.pid))
         if peak > memory_mb:
             child.kill()
-            return child.wait(), peak
+            return child.wait(), peak, median(shares)
         if time.monotonic() > deadline:
             child.kill()
             child.wait()
-            return None, peak
+            return None, peak, median(shares)
         time.sleep(POLL_S)
-    return child.returncode, peak
+    return child.returncode, peak, median(shares)
 
 
 def resident_mb(pid: int) -> float:
@@ -211,36 +224,40 @@ def find_hindrance(ended: Ended, release: Release, timeout_s: float) -> str:
     return str(ended.answer.get("hindrance", ""))
 
 
-def find_fault(ended: Ended, release: Release, rate_hz: float, threads: int) -> str:
+def find_fault(ended: Ended, release: Release) -> str:
     """Return what is wrong with the release itself; empty: nothing."""
     memory_mb = max(ended.peak_mb, ended.answer.get("memory_mb", 0.0))
     if memory_mb > release.memory_mb:
         return f"it uses {memory_mb:.0f} MB of memory; it declares {release.memory_mb:.0f}"
     if not ended.answer:
         return describe_end(ended, release)
-    if ended.answer["fault"]:
-        return str(ended.answer["fault"])
-    return find_slowness(float(ended.answer["cpu_ms_p95"]), release.cpu_ms_p95, rate_hz, threads)
+    return str(ended.answer["fault"])
 
 
-def find_slowness(cpu_ms: float, declared_ms: float | None, rate_hz: float, threads: int) -> str:
-    """Return why a detection takes too long; empty: it does not.
+def judge_speed(ended: Ended, declared_ms: float | None, rate_hz: float, threads: int) -> tuple[Preflight, str]:
+    """Return whether a detection takes too long, and in words why.
+
+    Processor time is what the clock of the processor makes of the work: only what would be too much at full speed, too,
+    is the release's fault.
 
     Args:
-        cpu_ms: 95th percentile of its processor time.
+        ended: a run without a fault; the 95th percentile of its processor time counts.
         declared_ms: what the release declares; None: nothing.
         rate_hz: frames a second of this device.
         threads: of the runtime.
     """
+    cpu_ms = float(ended.answer["cpu_ms_p95"])
     available_ms = 1000 / rate_hz * threads * FRAME_SHARE
+    taken = f"a detection takes {cpu_ms:.3g} ms of processor time"
     if declared_ms is not None and cpu_ms > declared_ms:
-        return f"a detection takes {cpu_ms:.3g} ms of processor time; it declares {declared_ms:.3g}"
+        reason = f"{taken}; it declares {declared_ms:.3g}"
+        if cpu_ms * ended.clock_share <= declared_ms:
+            slow = f"the processor ran at {100 * ended.clock_share:.0f} % of its speed: heat, weak power, or to save it"
+            return Preflight.UNDECIDED, f"{reason}, but {slow}"
+        return Preflight.REFUSED, reason
     if cpu_ms > available_ms:
-        return (
-            f"a detection takes {cpu_ms:.3g} ms of processor time: at {rate_hz:g} frames a second it may take "
-            f"{available_ms:.3g}"
-        )
-    return ""
+        return Preflight.UNFIT, f"{taken}: at {rate_hz:g} frames a second it may take {available_ms:.3g}"
+    return Preflight.PASSED, ""
 
 
 def describe_end(ended: Ended, release: Release) -> str:

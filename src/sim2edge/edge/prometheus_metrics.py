@@ -66,7 +66,7 @@ class DeviceMetrics:
             self._detections_of(obstacle.label).inc()
 
     def count_error(self, kind: str) -> None:
-        """Count one failure of `kind`: camera, inference."""
+        """Count one failure of `kind`: camera, inference, machine."""
         self._errors.labels(kind).inc()
 
     def render(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Make the state from what is in the slots, when both of its copies are lost, or an earlier agent left it.
+"""Make the state from what is in the slots, when both of its copies are lost.
 
     state = rebuild_state(home / "slots", read_link(home / "current"), roots)
 
@@ -9,12 +9,10 @@ here; else it is put on trial. So no untested release is declared good, and the 
 from contextlib import suppress
 from pathlib import Path
 
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Targets
-
 from sim2edge.edge.bundle import parse_release
-from sim2edge.edge.durable import read_regular, write_durably
-from sim2edge.edge.seal import MAX_SEAL_BYTES, check_seal, make_seal, read_seal, release_text
+from sim2edge.edge.durable import read_regular
+from sim2edge.edge.earlier import check_slot, read_mark
+from sim2edge.edge.seal import read_seal, release_text
 from sim2edge.edge.trial import SLOTS, Installed, Slot, State, Trial
 from sim2edge.errors import BadInput
 
@@ -46,9 +44,8 @@ def rebuild_state(slots: Path, linked: Slot | None, roots: list[bytes]) -> State
     proven: set[Slot] = set()
     for slot in SLOTS:
         try:
-            target = read_seal(slots / f"{slot}.seal", roots)
-            installed = Installed(parse_release(release_text(target).encode()).id, target.hashes["sha256"])
-            check_seal(slots / f"{slot}.seal", slots / slot, installed, roots)
+            installed = read_installed(slots, slot, roots)
+            check_slot(slots, slot, installed, roots)
         except (BadInput, KeyError):
             continue
         found[slot] = installed
@@ -65,20 +62,14 @@ def rebuild_state(slots: Path, linked: Slot | None, roots: list[bytes]) -> State
     return State(slots=found, trial=Trial(first, number=1), trials=1)
 
 
-def seal_earlier_slots(home: Path, state: State) -> None:
-    """Write the seals of slots that an earlier agent filled, from the metadata that it trusted last.
-
-    A slot that is not named there stays without a seal, which counts as damage: it is fetched again.
+def read_installed(slots: Path, slot: Slot, roots: list[bytes]) -> Installed:
+    """Return what a slot says that it holds.
 
     Raises:
-        OSError: the disk takes nothing.
+        BadInput: it has neither a seal that counts nor a mark.
+        KeyError: its seal has no SHA-256.
     """
-    try:
-        data = read_regular(home / "metadata" / "targets.json", MAX_SEAL_BYTES)
-        targets = Metadata[Targets].from_bytes(data).signed.targets
-    except (OSError, RepositoryError, AttributeError, ValueError):
-        return
-    for slot, installed in state.slots.items():
-        for path, target in targets.items():
-            if target.hashes.get("sha256") == installed.sha256:
-                write_durably(home / "slots" / f"{slot}.seal", make_seal(data, path))
+    if mark := read_mark(slots, slot):
+        return mark.installed
+    target = read_seal(slots / f"{slot}.seal", roots)
+    return Installed(parse_release(release_text(target).encode()).id, target.hashes["sha256"])

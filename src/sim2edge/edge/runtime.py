@@ -71,7 +71,11 @@ class LiteRT:
     def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """See `Runtime`."""
         self._interpreter.set_tensor(self._input, image)
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise_if_out_of_memory(error)
+            raise
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
 

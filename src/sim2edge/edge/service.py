@@ -19,14 +19,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sim2edge.edge.bundle import open_bundle
 from sim2edge.edge.camera_source import FrameError, Image, open_source
 from sim2edge.edge.control import SharedPhase, say_last_words, serve_line
+from sim2edge.edge.durable import write_durably
 from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.health import Health
 from sim2edge.edge.http_api import Server
 from sim2edge.edge.obstacle_detector import Detection, ObstacleDetector
 from sim2edge.edge.prometheus_metrics import DeviceMetrics
+from sim2edge.edge.runtime import OUT_OF_MEMORY
 from sim2edge.edge.verdict import Phase
 from sim2edge.errors import BadInput
 
@@ -67,7 +71,7 @@ class DetectorService:
             try:
                 detection = self._detector.detect(image)
             except Exception as error:
-                self.fail("inference", error)
+                self.fail("machine" if is_shortage(error) else "inference", error)
                 raise
             finally:
                 self.enter(Phase.IDLE)
@@ -77,7 +81,7 @@ class DetectorService:
         return detection
 
     def fail(self, kind: str, error: Exception) -> None:
-        """Count a frame that failed, and log it unless the same was logged lately; `kind` is camera or inference."""
+        """Count a frame that failed, and log it unless the same was logged lately; `kind`: see `Health`."""
         self.health.failed(kind, str(error))
         self.metrics.count_error(kind)
         self._repeated.log("error", kind=kind, error=str(error))
@@ -112,9 +116,10 @@ class Duty:
             self._start()
 
     def _start(self) -> None:
-        if self._threads:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if self._threads and not self._stop.is_set():
             return
-        self._stop.clear()
+        self._stop = threading.Event()  # a thread that did not let go in time still ends by its own
         self._service.health.begin()
         if self._source:
             camera = (self._service, self._source, self._rate_hz, self._stop)
@@ -128,7 +133,8 @@ class Duty:
                 serving = {"poll_interval": 0.05}
                 self._threads.append(threading.Thread(target=self._server.serve_forever, kwargs=serving, daemon=True))
         for thread in self._threads:
-            thread.start()
+            if not thread.ident:
+                thread.start()
 
     def stop(self) -> None:
         """Let go of camera and port; requests under way are answered."""
@@ -151,13 +157,14 @@ class Duty:
 def watch_camera(service: DetectorService, name: str, rate_hz: float, stop: threading.Event) -> None:
     """Feed frames of a source to the detector, `rate_hz` a second, until `stop` is set.
 
-    A camera that cannot be opened or gives no frame is no reason to end: it may come back.
+    A camera that cannot be opened or gives no frame is no reason to end, whatever its driver raises: it may come back.
     """
     while not stop.is_set():
         service.enter(Phase.CAMERA)
+        before_mb: float | None = service.health.memory_mb()
         try:
             source = open_source(name)
-        except (BadInput, OSError) as error:
+        except Exception as error:
             service.enter(Phase.IDLE)
             service.fail("camera", error)
             stop.wait(REOPEN_S)
@@ -167,15 +174,29 @@ def watch_camera(service: DetectorService, name: str, rate_hz: float, stop: thre
             due = max(due + 1 / rate_hz, time.monotonic())
             service.enter(Phase.CAMERA)
             try:
-                image = source.read()
-            except FrameError as error:
+                image = check_image(source.read())
+            except Exception as error:
                 service.fail("camera", error)
                 continue
             finally:
                 service.enter(Phase.IDLE)
+            if before_mb is not None:
+                service.health.note_camera_memory(service.health.memory_mb() - before_mb)
+                before_mb = None
             with suppress(Exception):  # counted and logged by infer; the agent judges the counters
                 service.infer(image)
         source.close()
+
+
+def check_image(image: Image) -> Image:
+    """Return a picture of a camera that a release can be asked to judge.
+
+    Raises:
+        FrameError: it is not uint8 [height, width, 3]: a grey or a 16 bit camera is no fault of a release.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise FrameError(f"gave {image.dtype} pictures of shape {list(image.shape)}: expected uint8 [height, width, 3]")
+    return image
 
 
 def read_token(path: Path | None) -> str:
@@ -191,13 +212,6 @@ def read_token(path: Path | None) -> str:
     if not token:
         raise BadInput(f"no token: give --token-file or set {TOKEN_VARIABLE}")
     return token
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `path` atomically: readers see all of its content or no file."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -233,6 +247,7 @@ def load(arguments: argparse.Namespace, phase: SharedPhase | None) -> ObstacleDe
     except Exception as error:  # whatever a runtime raises for a model that it cannot load
         if is_shortage(error):
             raise BadInput(f"the release cannot be loaded now: {error}") from error
+        open_bundle(arguments.bundle)  # were its files damaged meanwhile, that is no fault of the release
         raise BadRelease(str(error)) from error
     finally:
         if phase:
@@ -244,7 +259,7 @@ def is_shortage(error: BaseException) -> bool:
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
         causes.append(cause)
-    return any(isinstance(each, MemoryError | OSError) or "bad_alloc" in str(each) for each in causes)
+    return any(isinstance(each, MemoryError | OSError) or any(w in str(each) for w in OUT_OF_MEMORY) for each in causes)
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -275,7 +290,7 @@ def serve(arguments: argparse.Namespace) -> None:
         port = listening.getsockname()[1] if listening else None
         log("serving", release=service.health.release, port=port, on_duty=arguments.control_fd is None)
         if arguments.ready_file:
-            write_atomically(arguments.ready_file, f"{port}\n")
+            write_durably(arguments.ready_file, f"{port}\n".encode())
         signal.sigwait(END_SIGNALS)
         duty.stop()
     log("stopped", release=service.health.release)

@@ -17,20 +17,23 @@ from contextlib import suppress
 from pathlib import Path
 
 from sim2edge.edge import trial
+from sim2edge.edge.aside import Aside
 from sim2edge.edge.bundle import Release
 from sim2edge.edge.clock import DeviceClock
 from sim2edge.edge.disk import disk_fault, name_fault
 from sim2edge.edge.durable import flush_folder, make_folder, move_over, point_link, remove_any, write_durably
-from sim2edge.edge.rebuild import proven_marker, read_link, rebuild_state, seal_earlier_slots
+from sim2edge.edge.earlier import check_slot, mark_file, take_over
+from sim2edge.edge.rebuild import proven_marker, read_link, rebuild_state
 from sim2edge.edge.roots import Roots
-from sim2edge.edge.seal import check_seal
 from sim2edge.edge.state_file import StateFile
-from sim2edge.edge.trial import SLOTS, Slot, State
+from sim2edge.edge.trial import SLOTS, Installed, Slot, State
 from sim2edge.edge.verdict import Budgets
 from sim2edge.errors import BadInput
 
 FULL_CHECK_S = 600.0
 """Seconds between two readings of every byte of a slot whose files look unchanged."""
+SAVE_S = 0.5
+"""Longest wait for the disk to take a change that takes effect in any case."""
 
 
 class Slots:
@@ -52,10 +55,16 @@ class Slots:
         """Slots that were found damaged when they were to run: another one runs until they are fetched again."""
         self._runtime = runtime
         self.clock = DeviceClock(home, clock)
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        """Held to change the state in memory; never while the disk is waited for."""
+        self._storing = threading.Lock()
+        """Held to write the state and what follows from it."""
         self._content = threading.Lock()
+        self._saving: Aside[None] | None = None
+        self._hanging = False
+        self._marked: Mapping[Slot, str] = {}
         self._problems: dict[Slot, str] = {}
-        self._releases: dict[Slot, Release] = {}
+        self._releases: dict[Slot, tuple[Installed, Release]] = {}
         self._looks: dict[Slot, tuple[object, float]] = {}
         self._disk = ""
         self._unsaved = False
@@ -64,6 +73,7 @@ class Slots:
         for folder in (home, self._slots, self.staging):
             self._try(make_folder, folder)
         self.state = self._read()
+        self._marked = proven_hashes(self.state)
         self._try(self._link)
 
     # Where things are
@@ -98,9 +108,11 @@ class Slots:
         return {**({"disk": self._disk} if self._disk else {}), **slots}
 
     def budgets(self, slot: Slot) -> Budgets:
-        """Return what the release in a slot may use, as it declares; of a slot not verified yet, nothing is known."""
-        release = self._releases.get(slot)
-        return Budgets(release.memory_mb, release.cpu_ms_p95) if release else Budgets()
+        """Return what the release in a slot may use, as it declares; of one never verified here, nothing is known."""
+        installed, release = self._releases.get(slot, (None, None))
+        if release is None or installed != self.state.slots.get(slot):
+            return Budgets()
+        return Budgets(release.memory_mb, release.cpu_ms_p95)
 
     def verify(self, slot: Slot) -> str:
         """Return what is wrong with a slot before it runs, and note it; empty: it holds what was signed.
@@ -128,19 +140,19 @@ class Slots:
                 return f"slot {slot} is empty"
             look = self._look(slot)
             try:
-                bundle = check_seal(self.seal(slot), self.folder(slot), installed, self.roots.chain())
-            except BadInput as error:
-                self._forget(slot)
+                bundle = check_slot(self._slots, slot, installed, self.roots.chain())
+            except BadInput as error:  # one that was to run stays marked: it is not to be tried at each tick
+                self._looks.pop(slot, None)
                 self._problems[slot] = str(error)
                 return str(error)
             self._forget(slot)
-            self._releases[slot] = bundle.release
+            self._releases[slot] = (installed, bundle.release)
             self._looks[slot] = (look, time.monotonic())
             return ""
 
     def _forget(self, slot: Slot) -> None:
         self.damaged.discard(slot)
-        for known in (self._problems, self._releases, self._looks):
+        for known in (self._problems, self._looks):
             known.pop(slot, None)
 
     def _look(self, slot: Slot) -> object:
@@ -157,37 +169,89 @@ class Slots:
         """Change the state, on disk first, then in memory.
 
         Args:
-            change: a pure function of `trial`.
-            must_last: False if the change has to take effect even when the disk takes nothing; a restart then loses
-                it, which is safe for the end of a trial: the trial is repeated.
+            change: a pure function of `trial`; it may be called more than once.
+            must_last: False if the change has to take effect even when the disk takes nothing, or hangs: it counts at
+                once, and SAVE_S is the longest wait for the disk. A restart may lose it, which is safe for the end of
+                a trial: the trial is repeated.
 
         Raises:
             OSError: the state could not be written, and `must_last`.
         """
+        if must_last:
+            with self._storing:
+                return self._apply_on_disk(change)
         with self._lock:
-            before, state = self.state, change(self.state)
-            if state == before and not self._unsaved:
-                return state
-            try:
-                self._store.write(state)
-                self._unsaved = False
-            except OSError as error:
-                self._disk = name_fault(error)
-                if must_last:
-                    raise
-                self._unsaved = True
-            self.state = state
-            self._try(self._mark_proven, before, state)
-            self._try(self._link)
-            return state
+            before, self.state = self.state, change(self.state)
+            if self.state == before and not self._unsaved:
+                return before
+            self._unsaved = True
+            state = self.state
+        self._save_aside()
+        return state
 
-    def _mark_proven(self, before: State, state: State) -> None:
+    def _apply_on_disk(self, change: Callable[[State], State]) -> State:
+        while True:
+            with self._lock:
+                before, unsaved = self.state, self._unsaved
+            state = change(before)
+            if state == before and not unsaved:
+                return state
+            self._write(state)
+            with self._lock:
+                taken = self.state is before  # else it was changed meanwhile: the change is made to that one
+                if taken:
+                    self.state, self._unsaved = state, False
+            if taken:
+                self._follow_up(state)
+                return state
+
+    def _write(self, state: State) -> None:
+        try:
+            self._store.write(state)
+        except OSError as error:
+            self._disk = name_fault(error)
+            raise
+
+    def _save_aside(self) -> None:
+        """Write the state in a thread of its own; one that hangs is not waited for again, and writes the newest."""
+        if self._hanging and self._saving and not self._saving.ready():
+            return
+        self._saving = Aside(self._save)
+        self._hanging = not self._saving.ready(SAVE_S)
+
+    def _save(self) -> None:
+        """Write a state that was not written when it was made."""
+        with self._storing:
+            while True:
+                with self._lock:
+                    state, unsaved = self.state, self._unsaved
+                if not unsaved:
+                    return
+                try:
+                    self._write(state)
+                except OSError:
+                    return
+                with self._lock:
+                    if self.state is state:
+                        self._unsaved = False
+                self._follow_up(state)
+
+    def _follow_up(self, state: State) -> None:
+        """Make what follows from a state that is on disk."""
+        self._try(self._mark_proven, state)
+        self._try(self._link)
+
+    def _mark_proven(self, state: State) -> None:
         """Note beside a slot that its release passed a trial: the state can be made from that when it is lost."""
+        wanted = proven_hashes(state)
         for slot in SLOTS:
-            if slot in before.proven - state.proven:
+            if wanted.get(slot) == self._marked.get(slot):
+                continue
+            if slot in wanted:
+                write_durably(proven_marker(self._slots, slot), wanted[slot].encode())
+            else:
                 remove_any(proven_marker(self._slots, slot))
-            elif slot in state.proven - before.proven:
-                write_durably(proven_marker(self._slots, slot), state.slots[slot].sha256.encode())
+        self._marked = wanted
 
     def slot_to_fill(self) -> Slot:
         """Return the slot that may be overwritten: a damaged or empty one, else the one that is not the good one.
@@ -209,7 +273,7 @@ class Slots:
         """
         with self._content:
             self._forget(slot)
-            for old in (self.seal(slot), self.folder(slot)):
+            for old in (mark_file(self._slots, slot), self.seal(slot), self.folder(slot)):
                 remove_any(old)
             flush_folder(self._slots)
             move_over(seal, self.seal(slot))
@@ -226,7 +290,7 @@ class Slots:
         self.apply(lambda state: trial.clear(state, slot))
         with self._content:
             self._forget(slot)
-            for old in (self.folder(slot), self.seal(slot)):
+            for old in (mark_file(self._slots, slot), self.folder(slot), self.seal(slot)):
                 remove_any(old)
 
     def free_bytes(self) -> int:
@@ -265,17 +329,13 @@ class Slots:
             if look != self._look(slot) or time.monotonic() - when > FULL_CHECK_S:
                 with suppress(OSError):
                     self._examine(slot)
-        for keeper in (*self._keepers, self._save):
+        for keeper in (self._save, *self._keepers):
             self._try(keeper)
 
     def _keep_state(self) -> None:
-        with self._lock:
-            self._store.keep()
-
-    def _save(self) -> None:
-        """Write a state that could not be written when it was made."""
-        if self._unsaved:
-            self.apply(lambda state: state)
+        with self._storing:
+            if not self._unsaved:
+                self._store.keep(self.state)
 
     def _try(self, action: Callable[..., object], *arguments: object) -> None:
         try:
@@ -298,9 +358,15 @@ class Slots:
             return state
         state = self._store.read_earlier()
         if state is not None:
-            self._try(seal_earlier_slots, self.home, state)
+            self._try(take_over, self.home, state)
+            self._try(self._mark_proven, state)
         else:
             state = rebuild_state(self._slots, read_link(self.home / "current"), self.roots.chain())
         if state.slots:
             self._try(self._store.write, state)
         return state
+
+
+def proven_hashes(state: State) -> Mapping[Slot, str]:
+    """Return the SHA-256 of the bundle in each slot that passed its trial."""
+    return {slot: state.slots[slot].sha256 for slot in SLOTS if slot in state.proven}

@@ -30,6 +30,10 @@ SPACE_MARGIN = 8 * 2**20
 """Bytes left free for metadata, state and logs."""
 
 
+WORTH_BYTES = 1024
+"""What a transfer has to bring before it breaks off to be gone on with at once; else the agent's pause comes first."""
+
+
 class Unusable(BadInput):
     """A release that was downloaded as signed cannot be used: its own fault."""
 
@@ -147,7 +151,7 @@ def fetch_rest(origin: Origin, key: str, part: Path, length: int) -> None:
 
     Raises:
         BadInput: the object is missing, shorter or longer.
-        Unavailable: the transfer broke off without bringing any byte.
+        Unavailable: the transfer broke off and brought next to nothing, or the server asks for time.
     """
     with part.open("ab") as file:
         while (start := file.tell()) < length:
@@ -158,8 +162,8 @@ def fetch_rest(origin: Origin, key: str, part: Path, length: int) -> None:
                         break
                 else:
                     break
-            except Unavailable:
-                if file.tell() == start:
+            except Unavailable as error:
+                if file.tell() - start < WORTH_BYTES or error.retry_after_s:
                     raise
         file.flush()
         os.fsync(file.fileno())

@@ -24,7 +24,7 @@ class WorkClock:
         waited = waited_s(self._folder)
         starved = max((after - self._waited.get(thread, 0.0) for thread, after in waited.items()), default=0.0)
         self._waited = waited
-        if state_of(self._folder) in (STOPPED, DISK):
+        if set(states_of(self._folder)) & {STOPPED, DISK}:
             return 0.0
         return max(0.0, seconds - starved)
 
@@ -40,9 +40,15 @@ def waited_s(folder: Path) -> dict[str, float]:
     return found
 
 
-def state_of(folder: Path) -> str:
-    """Return the letter of a process's state (proc_pid_stat(5)); empty if it is gone."""
+def states_of(folder: Path) -> str:
+    """Return the letters of the states of a process's threads (proc_pid_stat(5)); empty if it is gone.
+
+    An inference runs in any of them, and waits for the disk where its code or its pages are read from there.
+    """
+    found = ""
     try:
-        return (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        for thread in (folder / "task").iterdir():
+            found += (thread / "stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
-        return ""
+        return found
+    return found

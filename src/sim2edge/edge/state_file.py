@@ -56,25 +56,16 @@ class StateFile:
         (self._next,) = (path for path in self._paths if path != newest)
         return state
 
-    def keep(self) -> None:
-        """Write the copy again that is missing, damaged or behind.
+    def keep(self, state: State) -> None:
+        """Write each copy again that is missing, damaged or another one than the state that was written last.
 
         Raises:
             OSError: it could not be written.
         """
-        if self._counter and (data := self._newest()):
-            for path in self._paths:
-                if _content(path) != data:
-                    write_durably(path, data)
-
-    def _newest(self) -> bytes:
-        """Return the bytes of the newest copy that is whole; empty if there is none."""
-        whole = []
+        data = encode(self._counter, state)
         for path in self._paths:
-            with suppress(OSError, ValueError):
-                data = read_regular(path, MAX_BYTES)
-                whole.append((decode(data)[0], data))
-        return max(whole)[1] if whole else b""
+            if self._counter and _content(path) != data:
+                write_durably(path, data)
 
     def read_earlier(self) -> State | None:
         """Return the state that an earlier agent left, if it is whole and there is no newer one."""

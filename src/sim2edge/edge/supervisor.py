@@ -10,12 +10,12 @@ detector.terminate(); detector.kill(); detector.is_gone()
 import http.client
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,17 +25,18 @@ from typing import Any
 
 from sim2edge.edge.child_environment import child_environment
 from sim2edge.edge.control import Report, make_phase, open_line
-from sim2edge.edge.durable import write_durably
 from sim2edge.edge.service import EXIT_HERE, EXIT_RELEASE
 from sim2edge.edge.starvation import WorkClock
 from sim2edge.edge.trial import Subject
-from sim2edge.edge.verdict import BLAMED, Phase
+from sim2edge.edge.verdict import BLAMED, OUTSIDE, Phase
 from sim2edge.prctl import die_with_parent
 
 ASK_EVERY_S = 0.5
 MAX_POLL_S = 1.0
 """The most that counts of the time between two polls: an agent that was held up cannot call a detector silent."""
 PROBE_TIMEOUT_S = 2.0
+MEMORY_READINGS = 3
+"""Readings in a row that have to say that a detector uses too much memory."""
 CRASH_WINDOW_S = 60.0
 MAX_RESTART_DELAY_S = 30.0
 OOM_SCORE = 500
@@ -104,6 +105,8 @@ class DetectorProcess:
         """Whether it has loaded and checked its release, and answered."""
         self.report: Report = {}
         """Its newest answer since it was last told to go on duty or off; empty before the first one."""
+        self._memory: deque[float] = deque(maxlen=MEMORY_READINGS)
+        self._loads = False
         self._owes_s = 0.0
         self._busy_s = 0.0
         self._inference: int | None = None
@@ -164,6 +167,16 @@ class DetectorProcess:
         return max(self._owes_s, self._busy_s)
 
     @property
+    def newest_memory_mb(self) -> float | None:
+        """Its resident memory on duty without what the camera takes, MiB; None: not read yet."""
+        return self._memory[-1] if self._memory else None
+
+    @property
+    def memory_mb(self) -> float | None:
+        """The least of MEMORY_READINGS readings of it; None: there are fewer."""
+        return min(self._memory) if len(self._memory) == MEMORY_READINGS else None
+
+    @property
     def has_let_go(self) -> bool:
         """Whether it answered that it is off duty, after it was told to."""
         return self.on_duty_since is None and self.report.get("state") == "standby"
@@ -181,10 +194,15 @@ class DetectorProcess:
             self.ready = True
             if number >= self._counts_from:
                 self.report = report
+                self._note_memory(report)
         self._measure_silence(passed, [report for _, report in answers])
         if not self._line.waits and now - self._asked >= ASK_EVERY_S:
             self._asked = now
             self._line.ask("health", **note)
+
+    def _note_memory(self, report: Report) -> None:
+        if self.on_duty_since is not None and (memory := report.get("memory_mb")) is not None:
+            self._memory.append(memory - report.get("camera_memory_mb", 0.0))
 
     def _measure_silence(self, passed: float, answers: Sequence[Report]) -> None:
         if answers:
@@ -193,8 +211,10 @@ class DetectorProcess:
             if inference is None or inference != self._inference:
                 self._busy_s = 0.0
             self._inference = inference
-        if not self._line.waits:
+        loads = self.phase is Phase.LOAD
+        if not self._line.waits or (loads and not self._loads):  # what Python took to start is not the release's
             self._owes_s = 0.0
+        self._loads = loads
         if self._line.waits or self._inference is not None:
             worked = self._clock.passed(passed)
             self._owes_s += worked if self._line.waits else 0.0
@@ -214,6 +234,7 @@ class DetectorProcess:
         """Give a command; what was answered before it says nothing any more."""
         self._asked = time.monotonic()
         self._counts_from, self.report = self._line.ask(word), {}
+        self._memory.clear()
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -247,16 +268,15 @@ def _prepare(parent: int) -> None:
 def explain(code: int, phase: Phase, last_words: str = "") -> Ending:
     """Return how a detector ended, from its exit code (negative: the signal), its last phase and its own words.
 
-    A signal in a phase of the release is its crash, but for SIGKILL, SIGTERM and SIGINT, which come from outside; a
-    detector that uses too much memory is noticed before the kernel ends it (`verdict.find_fault`).
+    A signal in a phase of the release is its crash, but for those that come from outside (`verdict.OUTSIDE`); one that
+    uses too much memory is noticed before the kernel ends it (`verdict.find_fault`).
     """
     doing = f"in {phase.name.lower()}"
     if code >= 0:
         blamed = code == EXIT_RELEASE or (code not in (0, EXIT_HERE) and phase in BLAMED)
         return Ending(last_words or f"the detector ended with code {code}, {doing}", blamed)
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    outside = -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-    return Ending(f"the detector ended by {name}, {doing}", phase in BLAMED and not outside)
+    return Ending(f"the detector ended by {name}, {doing}", phase in BLAMED and -code not in OUTSIDE)
 
 
 def restart_delay_s(exits: Sequence[float], now: float) -> float:
@@ -270,13 +290,6 @@ def restart_delay_s(exits: Sequence[float], now: float) -> float:
     """
     recent = sum(now - each < CRASH_WINDOW_S for each in exits)
     return 0.0 if recent < 2 else min(0.5 * 2 ** (recent - 2), MAX_RESTART_DELAY_S)
-
-
-def read_token(path: Path) -> str:
-    """Return the token in a file, created on the first call; only its owner can read it."""
-    if not path.is_file():
-        write_durably(path, f"{secrets.token_urlsafe(32)}\n".encode(), mode=0o600)
-    return path.read_text().strip()
 
 
 def probe(port: int, token: str, host: str = "127.0.0.1") -> dict[str, Any] | None:

@@ -18,7 +18,8 @@ from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sim2edge.edge.events import log
+from sim2edge.edge.child_environment import child_environment
+from sim2edge.edge.events import Repeated, log
 from sim2edge.prctl import die_with_parent
 
 ASK_EVERY_S = 5.0
@@ -34,6 +35,7 @@ class SwitchHook:
 
     def __init__(self, path: Path | None = None, deadline_s: float = DEADLINE_S) -> None:
         self._path, self._deadline_s = path, deadline_s
+        self._repeated = Repeated()
         self._about: Hashable = None
         self._since = 0.0
         self._asked = float("-inf")
@@ -69,10 +71,14 @@ class SwitchHook:
         command = [str(self._path), *conditions_of(folder)]
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent
+                command,
+                env=child_environment(),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
-            log("hook cannot be run", path=str(self._path), error=str(error))
+            self._repeated.log("hook cannot be run", path=str(self._path), error=str(error))
         return False
 
     def _answer(self, now: float) -> bool:
@@ -80,7 +86,7 @@ class SwitchHook:
         if code is None and now - self._asked < TIMEOUT_S:
             return False
         if code is None:
-            log("hook does not answer", path=str(self._path), after_s=TIMEOUT_S)
+            self._repeated.log("hook does not answer", path=str(self._path), after_s=TIMEOUT_S)
         self._end()
         return code == 0
 

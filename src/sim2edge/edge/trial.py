@@ -141,7 +141,7 @@ class Rules:
 class Step(Enum):
     """The action for an offer."""
 
-    KEEP = "keep"  # running, or on trial
+    KEEP = "keep"  # running, on trial, or being repaired
     HOLD = "hold"  # banned, or at rest
     INSTALL = "install"
     RETRY = "retry"  # complete in the other slot
@@ -218,6 +218,8 @@ def decide(state: State, offer: Installed, now: float, damaged: Collection[Slot]
         return Step.RETRY
     if held_back(state, offer, now):
         return Step.HOLD
+    if slot is None and slot_with(state, offer):
+        return Step.KEEP  # a damaged slot holds it: it is repaired, and not tried again for that
     return Step.RETRY if slot else Step.INSTALL
 
 
@@ -300,11 +302,17 @@ def hindered(state: State, subject: Subject, rules: Rules, reason: str, now: flo
 
 
 def accept(state: State, subject: Subject) -> State:
-    """Mark the release on trial as the good one and end the trial; forget its bans and rests."""
+    """Mark the release on trial as the good one and end the trial; lift its bans and end its rest.
+
+    How often it rested is remembered: one that passes again and again, and falls back each time, rests ever longer.
+    """
     if not is_about(state, subject):
         return state
     proven = state.proven | {subject.slot}
-    return unban(replace(state, active=subject.slot, proven=proven, trial=None), [subject.installed.sha256])
+    sha256 = subject.installed.sha256
+    rests = tuple(replace(each, until=0.0) if each.installed.sha256 == sha256 else each for each in state.rests)
+    accepted = unban(replace(state, active=subject.slot, proven=proven, trial=None), [sha256])
+    return replace(accepted, rests=rests)
 
 
 def reject(state: State, subject: Subject, reason: str, now: float) -> State:

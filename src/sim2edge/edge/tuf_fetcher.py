@@ -2,14 +2,16 @@
 
     Updater(metadata_base_url="ota/metadata/", fetcher=BusFetcher(origin), ...)
 
-A URL is an object's key. The client limits lengths and stops reading at the limit.
+A URL is an object's key. The client limits lengths; reading stops at the limit, so an object fits into memory.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from itertools import chain
-from typing import Protocol
+from typing import IO, Protocol
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
 from tuf.ngclient import FetcherInterface
 
 from sim2edge.errors import BadInput, Corrupt, Unavailable
@@ -31,6 +33,22 @@ class BusFetcher(FetcherInterface):
     def _fetch(self, url: str) -> Iterator[bytes]:
         chunks = self._chunks(url)
         return chain([next(chunks, b"")], chunks)  # read the first chunk eagerly, so that a missing object fails here
+
+    @contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
+        """Fetch an object into memory: the base class takes a file in /tmp, which may be on a card that takes nothing.
+
+        Raises:
+            DownloadLengthMismatchError: it is longer than `max_length` bytes.
+            DownloadError: see `FetcherInterface`.
+        """
+        content = BytesIO()
+        for chunk in self.fetch(url):
+            if content.tell() + len(chunk) > max_length:
+                raise DownloadLengthMismatchError(f"{url}: longer than the {max_length} bytes allowed")
+            content.write(chunk)
+        content.seek(0)
+        yield content
 
     def _chunks(self, key: str) -> Iterator[bytes]:
         try:

@@ -38,6 +38,8 @@ def find_hashes(state: State, name: str | None) -> list[str]:
         BadInput: none of those is held back.
     """
     held = held_releases(state)
+    if name == "":
+        raise BadInput("release '': give its id or the first digits of its bundle's SHA-256, or --all")
     found = [sha256 for sha256, release in held.items() if name in (None, release) or sha256.startswith(str(name))]
     if not found and name is not None:
         known = ", ".join(sorted(f"{release} ({sha256[:12]})" for sha256, release in held.items())) or "none"
@@ -96,11 +98,11 @@ def take_requests(slots: Slots, runtime: RuntimeFolder) -> bool:
             hashes = [str(each) for each in json.loads(read_regular(path, MAX_REQUEST_BYTES))["unban"]]
         except (OSError, ValueError, KeyError, TypeError):
             hashes = []
-        slots.apply(lambda state, hashes=hashes: trial.unban(state, hashes), must_last=False)  # type: ignore[misc]
         try:
-            remove_any(path)
+            remove_any(path)  # first: one that stays, on a card gone read-only, would lift every later ban as well
         except OSError:
             continue
+        slots.apply(lambda state, hashes=hashes: trial.unban(state, hashes), must_last=False)  # type: ignore[misc]
         log("unbanned", sha256=hashes)
         done = True
     return done

@@ -8,6 +8,7 @@ processor time than it declares. A camera without frames, a busy machine, a serv
 its trial and end it, but not condemn it. Processor time counts, not elapsed time: other programs do not add to it.
 """
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -27,6 +28,8 @@ class Phase(Enum):
 
 BLAMED = {Phase.LOAD: "loading the model", Phase.INFERENCE: "an inference"}
 """The phases in which an end or a hang is the release's own fault."""
+OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS)
+"""Signals that are no fault of a release; SIGBUS: a mapped file could not be read from the disk."""
 
 
 class Outcome(Enum):
@@ -62,10 +65,16 @@ class Evidence:
     inference_errors: int = 0
     camera_errors: int = 0
     """In a row."""
+    machine_errors: int = 0
+    """Inferences in a row that got no memory."""
     last_inference_error: str = ""
     last_camera_error: str = ""
+    last_machine_error: str = ""
     cpu_ms_p95: float | None = None
     memory_mb: float | None = None
+    """The least that the last readings say, without what the camera takes: one large picture is no use of a release."""
+    newest_memory_mb: float | None = None
+    """What the newest reading says."""
     other_faults: Mapping[str, str] = field(default_factory=dict)
     """Faults of the surroundings that the agent knows, in words: disk, clock."""
 
@@ -87,7 +96,7 @@ LIVE_CPU = 2.0
 """An inference may take so many times the declared processor time: caches are shared, processors slow down when hot.
 The pre-flight measures it without a camera's load, against the bare budget."""
 LIVE_MEMORY = 1.25
-"""The process may use so many times the declared memory: large camera pictures are not the release's."""
+"""The process may use so many times the declared memory: pictures sent to it are not the release's."""
 
 
 def judge(rules: Rules, budgets: Budgets, evidence: Evidence) -> Verdict:
@@ -97,11 +106,16 @@ def judge(rules: Rules, budgets: Budgets, evidence: Evidence) -> Verdict:
     answers = evidence.contacted and evidence.silent_s < SILENT_S
     enough = tried(evidence) >= rules.inferences
     proven = enough if rules.rate_hz else evidence.elapsed_s >= rules.deadline_s
-    if proven and answers:
+    if proven and answers and not is_over(budgets, evidence.newest_memory_mb):
         return Verdict(Outcome.PASSED)
     if evidence.elapsed_s <= deadline_s(rules, evidence):
         return PENDING
     return Verdict(Outcome.WITHDRAWN, find_hindrance(rules, evidence))
+
+
+def is_over(budgets: Budgets, memory_mb: float | None) -> bool:
+    """Return whether a release uses more memory than it may."""
+    return bool(budgets.memory_mb and memory_mb and memory_mb > LIVE_MEMORY * budgets.memory_mb)
 
 
 def tried(evidence: Evidence) -> int:
@@ -125,7 +139,7 @@ def find_fault(rules: Rules, budgets: Budgets, evidence: Evidence) -> str:
     if evidence.silent_s >= SILENT_S and evidence.phase in BLAMED:
         return f"{BLAMED[evidence.phase]} does not end: no answer for {evidence.silent_s:.0f} s"
     memory, cpu = evidence.memory_mb, evidence.cpu_ms_p95
-    if budgets.memory_mb and memory and memory > LIVE_MEMORY * budgets.memory_mb:
+    if memory and budgets.memory_mb and is_over(budgets, memory):
         return f"uses {memory:.0f} MB of memory; it declares {budgets.memory_mb:.0f}"
     if enough and budgets.cpu_ms_p95 and cpu and cpu > LIVE_CPU * budgets.cpu_ms_p95:
         return f"an inference takes {cpu:.0f} ms of processor time; it declares {budgets.cpu_ms_p95:.0f}"
@@ -138,8 +152,12 @@ def find_hindrance(rules: Rules, evidence: Evidence) -> str:
         return "; ".join(f"{what}: {words}" for what, words in sorted(evidence.other_faults.items()))
     if evidence.silent_s >= SILENT_S:
         return f"the detector does not answer, in {evidence.phase.name.lower()}"
+    if evidence.machine_errors:
+        return f"the machine has too little left: {evidence.last_machine_error}"
     if evidence.camera_errors:
         return f"the camera gives no frames: {evidence.last_camera_error}"
     if rules.rate_hz and tried(evidence) < rules.inferences:
         return f"only {tried(evidence)} frames came in {deadline_s(rules, evidence):g} s"
+    if evidence.contacted:
+        return "the memory that it uses goes up and down"
     return "the server was not reached in the trial"

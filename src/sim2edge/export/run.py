@@ -257,7 +257,7 @@ def measure(job: Job[ExportConfig], test: Frames, rate_hz: float) -> None:
     bundle = unpack_bundle(job.output / "bundle.tar", job.scratch / "release")
     ObstacleDetector(bundle.folder, job.config.threads)
     tried = preflight.check(bundle.folder, rate_hz)
-    if tried.outcome is Preflight.REFUSED:
+    if tried.outcome in (Preflight.REFUSED, Preflight.UNFIT):
         raise RuntimeError(f"the release fails its own pre-flight: {tried.reason}")
     footprint = measure_footprint(bundle.folder, job.config.threads)
     slots = job.scratch / "slots"
