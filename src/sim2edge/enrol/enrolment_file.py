@@ -54,20 +54,29 @@ def read_enrolment(path: Path) -> Enrolment:
     Raises:
         BadInput: there is none, or a field is missing or invalid.
     """
+    if path.exists() and not path.is_file():  # a pipe without a writer would wait for ever
+        raise BadInput(f"{path}: cannot read the enrolment: not a regular file")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadInput(f"{path}: cannot read the enrolment: {error.strerror}") from None
+    return parse_enrolment(content, path)
+
+
+def parse_enrolment(content: bytes, path: Path) -> Enrolment:
+    """Parse what the file at `path` holds.
+
+    Raises:
+        BadInput: a field is missing or invalid.
+    """
+    if len(content) > MAX_BYTES:
+        raise BadInput(f"{path}: larger than {MAX_BYTES} bytes: not an enrolment")
     try:
-        if len(content) > MAX_BYTES:
-            raise ValueError("too long")
         found = Enrolment.model_validate_json(content)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "JSON"
         raise BadInput(f"{path}: {where}: not an enrolment: `sim2edge device enrol` writes it") from None
-    except ValueError:
-        raise BadInput(f"{path}: larger than {MAX_BYTES} bytes: not an enrolment") from None
     if strange := set(found.variables) - set(NAMES):
         raise BadInput(f"{path}: variables.{min(strange)[:60]}: not one of {', '.join(NAMES)}")
     return found

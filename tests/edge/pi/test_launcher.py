@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim2edge.edge.pi import launcher
-from sim2edge.edge.pi.launcher import FACTORY, Agent, Record, Trial
+from sim2edge.edge.pi.launcher import FACTORY, Agent, Record
 from sim2edge.edge.pi.package import unpack
 
 from .packed_agent import packed

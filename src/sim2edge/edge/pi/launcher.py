@@ -488,12 +488,10 @@ def main(arguments: Sequence[str]) -> int:
         note_end(home)
         return 0
     try:
-        words = shlex.split(options.read_text(), comments=True)
+        start(home, factory, shlex.split(options.read_text(), comments=True))
     except (OSError, ValueError) as error:
-        say("options cannot be read", 2, file=str(options), problem=str(error))
-        return 2
-    start(home, factory, words)
-    return 1
+        say("no agent can be started", 2, options=str(options), problem=str(error))
+    return 2
 
 
 if __name__ == "__main__":
