@@ -1,12 +1,15 @@
 """Another attempt at a release that failed: asked for at the device, or signed in the ring's file."""
 
 import threading
+from pathlib import Path
 
 import pytest
 from ota_server import OtaServer, accept, reject
 
 from sim2edge.edge import device
+from sim2edge.edge import unban as edge_unban
 from sim2edge.edge.home import RuntimeFolder, lock_home
+from sim2edge.edge.pi import launcher
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.trial import Step
 from sim2edge.edge.unban import leave_request, take_requests, unban
@@ -92,6 +95,7 @@ def test_a_release_is_also_named_by_its_hash(banned):
     ("words", "message"),
     [
         (["r7"], r"release 'r7' is not held back on this device; those that are: r2 \(\w{12}\)"),
+        ([""], "release '' is not held back"),
         ([], "give a release"),
         (["r2", "--all"], "give a release"),
     ],
@@ -109,7 +113,7 @@ def test_a_running_agent_takes_the_request(banned):
 
     def agent() -> None:
         while not stop.wait(0.02):
-            take_requests(slots, runtime)
+            take_requests(slots, runtime, lambda _: None)
 
     thread = threading.Thread(target=agent)
     thread.start()
@@ -127,6 +131,44 @@ def test_a_request_that_is_none_is_removed(banned, content):
     _, slots = banned
     path = leave_request(slots.home, RuntimeFolder(slots.home), [])
     path.write_bytes(content)
-    take_requests(slots, RuntimeFolder(slots.home))
+    take_requests(slots, RuntimeFolder(slots.home), lambda _: None)
     assert not path.exists()
     assert len(slots.state.bans) == 1
+
+
+def test_a_request_that_cannot_be_removed_is_not_done_again_and_again(banned, monkeypatch):
+    _, slots = banned
+    leave_request(slots.home, RuntimeFolder(slots.home), [slots.state.bans[0].installed.sha256])
+
+    def fail(_: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(edge_unban, "remove_any", fail)
+    assert not take_requests(slots, RuntimeFolder(slots.home), lambda _: None)
+    assert len(slots.state.bans) == 1
+
+
+@pytest.fixture
+def banned_agent(banned):
+    """A device that has banned an agent as well."""
+    agents = banned[1].home / "agents"
+    agents.mkdir()
+    agent = launcher.Agent("2.0", "5f1e" * 16, "f" * 64)
+    launcher.write_record(agents, launcher.hold(launcher.Record(), agent, "it crashed", 4e9, own_fault=True))
+    return agents
+
+
+@pytest.mark.parametrize("name", ["2.0", "5f1e"])
+def test_the_ban_of_an_agent_is_lifted_by_its_version_or_hash_and_releases_stay_banned(banned, banned_agent, name):
+    _, slots = banned
+    assert unban(slots.home, name) == ["5f1e" * 16]
+    assert launcher.read_record(banned_agent).failures == ()
+    assert len(Slots(slots.home).state.bans) == 1
+
+
+def test_a_running_agent_hears_which_agents_may_be_tried_again(banned, banned_agent):
+    _, slots = banned
+    leave_request(slots.home, RuntimeFolder(slots.home), ["5f1e" * 16])
+    heard: list[str] = []
+    assert take_requests(slots, RuntimeFolder(slots.home), heard.extend)
+    assert heard == ["5f1e" * 16]

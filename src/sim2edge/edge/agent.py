@@ -113,6 +113,7 @@ class Agent:
         try:
             self.tick()
             self._fault = ""
+            self._confirm_agent()
         except Exception as error:
             self._fault = f"{type(error).__name__}: {error}"
             self._repeated.log("tick failed", error=repr(error))
@@ -314,16 +315,20 @@ class Agent:
             self._message = f"held back: release {offer.release} {update.reason}"
 
     def _update_agent(self, stop: threading.Event) -> None:
-        """Confirm this agent, and follow the ring's between trials of releases: another starts when this one ends."""
+        """Follow the ring's agent between trials of releases: another starts when this one ends."""
         if self._agents is None or self._updater.last_contact is None:
             return
-        if not self._fault and (self._detectors.on_duty or not self._places()[0]):
-            self._agents.confirm()
         target = self._updater.agent
         if target is not None and not self._slots.state.trial and self._agents.follow(target):
             log("ending", reason="another agent is to start")
             stop.set()
         self._message = self._agents.message or self._message
+
+    def _confirm_agent(self) -> None:
+        """Confirm this agent once it supervises and reached the server, however long a download takes then."""
+        reached = self._agents and self._updater.last_contact is not None
+        if self._agents and reached and (self._detectors.on_duty or not self._places()[0]):
+            self._agents.confirm()
 
     def _note_failed_check(self, line: str) -> None:
         self._failed_checks = min(self._failed_checks + 1, MAX_BACKOFF)

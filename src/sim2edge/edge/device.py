@@ -10,6 +10,7 @@ it check for an update at once, SIGTERM ends it and its detector.
 """
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from sim2edge.edge.agent import Agent, Identity
 from sim2edge.edge.detectors import Detectors
+from sim2edge.edge.durable import is_shortage
 from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.home import RuntimeFolder, keep_token, lock_home
 from sim2edge.edge.identity import identify
@@ -36,16 +38,27 @@ from sim2edge.edge.supervisor import ServiceSettings
 from sim2edge.edge.switch_hook import DEADLINE_S, SwitchHook
 from sim2edge.edge.trial import Rules
 from sim2edge.edge.unban import take_requests, unban
-from sim2edge.errors import BadInput
+from sim2edge.errors import BadInput, Unavailable
 
 SIGNAL_POLL_S = 0.1
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `sim2edge device ...` and return the exit code."""
+    """Run `sim2edge device ...` and return the exit code.
+
+    Raises:
+        Unavailable: memory, descriptors or locks are short.
+    """
     arguments = parser().parse_args(argv)
-    code: int = arguments.run(arguments)
+    try:
+        code: int = arguments.run(arguments)
+    except OSError as error:
+        if is_shortage(error) or error.errno == errno.ENOLCK:  # the launcher blames the agent for other ends
+            raise Unavailable(f"{error.filename or 'device'}: {error.strerror}") from error
+        raise
+    except MemoryError as error:
+        raise Unavailable("device: not enough memory") from error
     return code
 
 
@@ -78,8 +91,8 @@ def parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("status", help="the state of the device in a home folder, as JSON")
     verb.add_argument("--home", type=Path, required=True)
     verb.set_defaults(run=status)
-    verb = verbs.add_parser("unban", help="try releases again that failed on this device, or rest")
-    verb.add_argument("release", nargs="?", help="id of the release, or the first digits of its bundle's SHA-256")
+    verb = verbs.add_parser("unban", help="try releases and agents again that failed on this device, or rest")
+    verb.add_argument("release", nargs="?", help="release id, agent's version, or first digits of its SHA-256")
     verb.add_argument("--all", action="store_true", help="all of them")
     verb.add_argument("--home", type=Path, required=True)
     verb.set_defaults(run=lift_bans)
@@ -133,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
     agents = SelfUpdate.from_environment(partial(download, origin))
     agent = Agent(identity, bus, updater, slots, Detectors(settings), rules, hook, agents)
     stop = threading.Event()
-    requests = partial(take_requests, slots, runtime)
+    requests = partial(take_requests, slots, runtime, agents.unban if agents else lambda _: None)
     threading.Thread(target=heed, args=(asked, requests, stop, agent.wake), daemon=True, name="signals").start()
     log("device", **vars(identity), home=str(home))
     agent.run(stop)

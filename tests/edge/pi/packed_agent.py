@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sim2edge.edge.pi.package import About, pack
+from sim2edge.agent_package import About
+from sim2edge.edge.pi.package import pack
 
 MAIN = """\
 import os, signal, sys, time
@@ -44,6 +45,6 @@ def packed(folder: Path, version: str = "1.0", does: str = "hang", arch: str = "
     (package / "edge" / "device.py").touch()
     source = MAIN.format(version=version, does=does, launcher=str(Path(launcher.__file__).parent))
     (package / "__main__.py").write_text(source)
-    out = folder / f"agent-{version}.tar.xz"
+    out = folder / f"agent-{version}.tar.zst"
     pack(package.parent, About(version, arch), out)
     return out

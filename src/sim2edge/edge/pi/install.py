@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sim2edge
+from sim2edge.agent_package import parse_about, read_about
 from sim2edge.edge.pi import launcher, unit
 from sim2edge.edge.pi.actions import Action, CopyTree, Link, Remove, Run, WriteFile, carry_out
-from sim2edge.edge.pi.package import parse_about, read_about, unpack
+from sim2edge.edge.pi.package import unpack
 from sim2edge.enrol.enrolment_file import read_enrolment
 from sim2edge.errors import BadInput
 from sim2edge.secrets_file import format_secrets, read_secrets
