@@ -149,6 +149,22 @@ def test_a_program_that_ends_is_started_again_and_says_why(program):
         source.read()
 
 
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("[1:02:03.123456789] [812] ERROR RPI vc4.cpp:1: no buffers", "ERROR RPI vc4.cpp:1: no buffers"),
+        ("[0:00:09.1] [7]  [8] WARN V4L2: [x] late", "WARN V4L2: [x] late"),
+        ("ERROR: *** no cameras available ***", "ERROR: *** no cameras available ***"),
+    ],
+)
+def test_the_words_of_a_camera_come_without_time_and_process_so_that_they_repeat(program, line, kept):
+    (program / "rpicam-vid").write_text(f"#!{sys.executable}\nimport sys\nsys.exit({line!r})\n")
+    source = open_source("libcamera:0")
+    with pytest.raises(FrameError) as error:
+        source.read()
+    assert str(error.value) == f"camera libcamera:0: rpicam-vid ended with code 1: {kept}"
+
+
 def test_a_program_that_falls_silent_is_started_again(program, monkeypatch):
     monkeypatch.setattr(camera_source, "SILENCE_S", 0.5)
     (program / "does").write_text("hangs")

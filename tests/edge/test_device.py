@@ -25,7 +25,7 @@ from sim2edge.edge.identity import make_key
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.supervisor import MAX_RESTART_DELAY_S, restart_delay_s
 from sim2edge.enrol import register
-from sim2edge.errors import BadInput
+from sim2edge.errors import BadInput, Unavailable
 from sim2edge.fleet import read_device
 
 PATIENCE_S = 40
@@ -243,3 +243,23 @@ def test_the_pause_before_a_restart_grows_and_is_bounded(exits):
     assert 0 <= restart_delay_s(exits, 100) <= MAX_RESTART_DELAY_S
     assert restart_delay_s(exits, 100) <= restart_delay_s([*exits, 100], 100)
     assert restart_delay_s([100], 100) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(24, "Too many open files"), Unavailable),
+        (OSError(12, "Cannot allocate memory"), Unavailable),
+        (OSError(37, "No locks available"), Unavailable),
+        (MemoryError(), Unavailable),
+        (OSError(5, "Input/output error"), OSError),
+        (ValueError("a defect"), ValueError),
+    ],
+)
+def test_a_start_that_fails_for_want_of_memory_or_descriptors_asks_for_another_one(error, expected, monkeypatch):
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(device, "read_status", fail)
+    with pytest.raises(expected):
+        device.main(["status", "--home", "/nowhere"])

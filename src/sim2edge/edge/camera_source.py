@@ -6,6 +6,7 @@ image = source.read()                       # uint8 [height, width, 3], BGR
 
 import os
 import queue
+import re
 import shutil
 import subprocess
 import threading
@@ -32,6 +33,9 @@ SILENCE_S = 4.0
 """Seconds without a frame after which the program is started again; it needs up to two to start."""
 RESTART_S = 0.5
 """Shortest time between two starts of the program."""
+
+STAMPS = re.compile(rb"^(\[[^]]*\]\s*)+")
+"""Time and process id with which libcamera begins its lines: without them the same event is the same line."""
 
 Image = NDArray[np.uint8]
 """uint8 [height, width, 3], BGR."""
@@ -172,7 +176,7 @@ class LibcameraSource:
         process = self._process
         code = process.wait() if process else None
         self.close()
-        line = b" ".join(self._words).decode(errors="replace").strip()[-200:]
+        line = STAMPS.sub(b"", b" ".join(self._words).strip()).decode(errors="replace")[-200:]
         return f"{Path(self._command[0]).name} ended with code {code}{f': {line}' if line else ''}"
 
     def close(self) -> None:

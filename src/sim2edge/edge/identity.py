@@ -3,7 +3,7 @@
 make_key(home)                          once: `device.key`, which never leaves the device; returns the public key
 take_enrolment(home, file)              what the admin made with `sim2edge device enrol`
 Signer(home, "pi-7").envelope(status)   the status for the fleet, signed if the device has a key
-assigned_ring(client, "pi-7", read)     the ring by the update repository's signed targets
+ring_of(client, "pi-7", read, ...)      the ring by the update repository's signed targets, else the one that is given
 
 A device that has run once never ends for lack of its identity: it goes on with what is left, unsigned if need be.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
     from tuf.ngclient import Updater
 
-KEY, STARTS, ROOT = "device.key", "starts", "root.json"
+KEY, STARTS, ROOT, ASSIGNED = "device.key", "starts", "root.json", "ring-assigned"
 ENROLMENTS = ("enrolment.json", "enrolment.copy.json")
 """Two copies: without `--id` a device knows its name by them alone."""
 TRACES = (*ENROLMENTS, STARTS, "state-0.json", "state-1.json", "slots")
@@ -297,3 +297,25 @@ def assigned_ring(client: "Updater", device: str, read: "Callable[[TargetFile], 
     if ring is not None and not isinstance(ring, str):
         raise BadInput(f"{path}: {device}: not a ring")
     return ring
+
+
+def ring_of(client: "Updater", device: str, read: "Callable[[TargetFile], bytes]", home: Path, given: str) -> str:
+    """Return the ring that counts for a device: the assigned one; `given` as long as none was ever assigned.
+
+    Args:
+        client: see `assigned_ring`.
+        device: the device's id.
+        read: see `assigned_ring`.
+        home: the device's folder, which remembers that a ring was assigned.
+        given: the ring of the command line or the enrolment.
+
+    Raises:
+        BadInput: the assignment is invalid, or it was withdrawn: the device was revoked.
+    """
+    found, remembered = assigned_ring(client, device, read), home / ASSIGNED
+    if found is None and remembered.exists():
+        raise BadInput(f"device {device}: no ring is assigned to it any more: it was revoked")
+    if found is not None and not remembered.exists():
+        with suppress(OSError):
+            write_durably(remembered, found.encode())
+    return given if found is None else found

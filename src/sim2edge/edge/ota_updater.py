@@ -27,7 +27,7 @@ from sim2edge.edge.bundle import check_requirements, parse_release
 from sim2edge.edge.clock import day
 from sim2edge.edge.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
 from sim2edge.edge.events import Repeated, log
-from sim2edge.edge.identity import assigned_ring
+from sim2edge.edge.identity import ring_of
 from sim2edge.edge.pi.self_update import find_agent
 from sim2edge.edge.preflight import Preflight, Result
 from sim2edge.edge.rollout import Rollout, parse_rollout, wait_s
@@ -236,7 +236,7 @@ class OtaUpdater:
     def _read_offer(self, client: DurableUpdater) -> tuple[Source, Rollout]:
         with tuf_errors(self._slots.now()):
             if self._device:
-                self.ring = assigned_ring(client, self._device, self._read) or self._given_ring
+                self.ring = ring_of(client, self._device, self._read, self._slots.home, self._given_ring)
             content = self._read_ring(client)
             ring = parse_ring(content, self.ring)
             target = client.get_targetinfo(ring.bundle)
