@@ -13,7 +13,6 @@ import argparse
 import errno
 import json
 import os
-import re
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -38,10 +37,10 @@ from sim2edge.edge.supervisor import ServiceSettings
 from sim2edge.edge.switch_hook import DEADLINE_S, SwitchHook
 from sim2edge.edge.trial import Rules
 from sim2edge.edge.unban import take_requests, unban
+from sim2edge.enrol.names import check_names
 from sim2edge.errors import BadInput, Unavailable
 
 SIGNAL_POLL_S = 0.1
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -109,9 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.id, arguments.ring = identify(
         arguments.home.absolute(), arguments.enrolment, arguments.id, arguments.ring
     )
-    for option, name in (("--id", arguments.id), ("--ring", arguments.ring)):
-        if not NAME.fullmatch(name):
-            raise BadInput(f"{option} '{name}': expected 1 to 63 of a-z, 0-9, '-'")
+    check_names(arguments.id, arguments.ring)
     for option in ("rate", "interval", "trial_inferences", "trial_seconds", "switch_deadline"):
         if not getattr(arguments, option) > 0:
             raise BadInput(f"--{option.replace('_', '-')}: has to be above 0")

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from sim2edge.enrol.names import DEVICE, RING
 from sim2edge.errors import BadInput
 from sim2edge.private_files import write_private
 
@@ -23,7 +24,6 @@ NAMES = (
     "AWS_SECRET_ACCESS_KEY",
 )
 """The variables that it may hold."""
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
 
 class Enrolment(BaseModel):
@@ -31,8 +31,8 @@ class Enrolment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    device: Name
-    ring: Name
+    device: Annotated[str, StringConstraints(pattern=f"^{DEVICE}$")]
+    ring: Annotated[str, StringConstraints(pattern=f"^{RING}$")]
     """Its ring until the update repository says another one."""
     public_key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     private_key: str | None = Field(None, repr=False)
