@@ -22,8 +22,9 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 SLOTS = ("a", "b")
 FACTORY = "factory"
@@ -256,7 +257,7 @@ def read_file(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def open_file(path: Path) -> Iterator[BinaryIO]:
+def open_file(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file; a failing card may have made anything of it, and a pipe would never end.
 
     Raises:
