@@ -73,8 +73,8 @@ def make_key(home: Path) -> str:
         write_durably(home / KEY, private.encode(), 0o600)
     else:
         public = public_of(key)
-    if os.geteuid() == 0:
-        owner = home.stat()
+    owner = home.stat()
+    if os.geteuid() == 0 and (home / KEY).stat().st_uid != owner.st_uid:
         os.chown(home / KEY, owner.st_uid, owner.st_gid)
     return public
 
