@@ -263,3 +263,13 @@ def test_a_start_that_fails_for_want_of_memory_or_descriptors_asks_for_another_o
     monkeypatch.setattr(device, "read_status", fail)
     with pytest.raises(expected):
         device.main(["status", "--home", "/nowhere"])
+
+
+def test_options_are_checked_without_a_home_a_bucket_or_an_identity(tmp_path, capsys):
+    words = ["run", "--home", str(tmp_path / "home"), "--enrolment", "/run/credentials/none", "--check"]
+    assert device.main(words) == 0
+    with pytest.raises(BadInput, match="--rate: has to be above 0"):
+        device.main([*words, "--rate", "0"])
+    with pytest.raises(SystemExit, match="2"):
+        device.main([*words, "--of-another-version", "1"])
+    assert not (tmp_path / "home").exists()

@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--switch-deadline", type=float, default=DEADLINE_S, help=waits)
     verb.add_argument("--mirror", help="address of a web server that has ota/, to read it without an S3 key")
     verb.add_argument("--mirror-ca", type=Path, help="certificates to trust for --mirror")
+    verb.add_argument("--check", action="store_true", help="check these options, as before an update of the agent")
     verb.set_defaults(run=run)
     verb = verbs.add_parser("status", help="the state of the device in a home folder, as JSON")
     verb.add_argument("--home", type=Path, required=True)
@@ -100,18 +101,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a device until SIGTERM or SIGINT.
+    """Run a device until SIGTERM or SIGINT; with `--check` look at the options alone.
 
     Raises:
         BadInput: a bad name or number, no trusted root, no bucket, or an agent already runs on that home.
     """
+    for option in ("rate", "interval", "trial_inferences", "trial_seconds", "switch_deadline"):
+        if not getattr(arguments, option) > 0:
+            raise BadInput(f"--{option.replace('_', '-')}: has to be above 0")
+    if arguments.check:
+        return 0
     arguments.id, arguments.ring = identify(
         arguments.home.absolute(), arguments.enrolment, arguments.id, arguments.ring
     )
     check_names(arguments.id, arguments.ring)
-    for option in ("rate", "interval", "trial_inferences", "trial_seconds", "switch_deadline"):
-        if not getattr(arguments, option) > 0:
-            raise BadInput(f"--{option.replace('_', '-')}: has to be above 0")
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: asked.append(number))

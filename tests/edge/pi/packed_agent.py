@@ -10,7 +10,10 @@ import os, signal, sys, time
 from pathlib import Path
 
 VERSION, does = {version!r}, {does!r}
-if sys.argv[-1] == "--help":
+if sys.argv[-1] == "--check":
+    if does == "picky":
+        print("sim2edge: --rate: an option that it does not know", file=sys.stderr)
+        sys.exit(2)
     sys.exit("cannot load" if does == "unloadable" else 0)
 agents = Path(os.environ["SIM2EDGE_AGENTS"])
 home = agents.parent

@@ -128,7 +128,7 @@ def test_one_that_does_not_load_is_refused_before_anything_stops_and_held_back(w
         ("raise SystemExit(143)", False),
         ("import os; os.kill(os.getpid(), 11)", True),
         ("raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')", True),
-        ("raise SystemExit(2)", True),
+        ("import sys; sys.exit(2 if sys.argv[1:] == ['device', 'run', '--home', 'x', '--check'] else 1)", False),
         ("import", True),
     ],
 )
@@ -136,7 +136,7 @@ def test_one_that_does_not_load_is_to_blame_unless_memory_disk_or_somebody_ended
     unpack(packed(tmp_path, "2.0"), tmp_path / "slot")
     shutil.rmtree(tmp_path / "slot/lib/sim2edge/__pycache__")
     (tmp_path / "slot/lib/sim2edge/__main__.py").write_text(end)
-    found, reason = self_update.load(tmp_path / "slot")
+    found, reason = self_update.load(tmp_path / "slot", ["--home", "x"])
     assert (found, reason.startswith("it does not load: ")) == (own_fault, True)
 
 
@@ -256,6 +256,13 @@ def test_a_ban_is_lifted_by_request_and_the_agent_is_tried_again(world):
     agent.follow(target)
     assert agent.message == "agent 2.0 refused: it does not load: cannot load"
     assert agent.status["failed"]["times"] == 1
+
+
+def test_one_that_refuses_the_devices_options_is_found_out_before_anything_stops_and_only_rests(world):
+    target, agent = world.target("2.0", "picky"), world.agent()
+    assert not agent.follow(target)
+    assert agent.message == "agent 2.0 refused: it does not load: sim2edge: --rate: an option that it does not know"
+    assert (agent.status["failed"]["own_fault"], world.record.trial) == (False, None)
 
 
 def test_one_that_takes_too_long_to_load_rests_and_is_tried_again(world, monkeypatch):

@@ -16,8 +16,10 @@ import platform
 import shutil
 import signal
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -34,7 +36,7 @@ from sim2edge.edge.pi import launcher
 from sim2edge.edge.pi.launcher import FACTORY, Agent, Record
 from sim2edge.edge.pi.package import unpack
 from sim2edge.edge.staging import matches
-from sim2edge.errors import EXIT_RETRY, BadInput
+from sim2edge.errors import BadInput
 
 SPACE_MARGIN = 64 * 2**20
 """Bytes left free for releases, metadata and state."""
@@ -73,11 +75,21 @@ class Offer:
 class SelfUpdate:
     """The slots of the agents, seen from the agent that runs; `follow` and `confirm` may be of two threads."""
 
-    def __init__(self, agents: Path, slot: str, files: str, fetch: Fetch) -> None:
-        """`slot` and `files`: where this agent runs from, and the SHA-256 of its list of files."""
+    def __init__(self, agents: Path, slot: str, files: str, fetch: Fetch, options: Sequence[str] = ()) -> None:
+        """Open the slots.
+
+        Args:
+            agents: their folder.
+            slot: the one that this agent runs from.
+            files: SHA-256 of this agent's list of files.
+            fetch: completes a download.
+            options: those of `sim2edge device run`, which another agent has to understand.
+        """
         self._agents, self._slot, self._files, self._fetch = agents, slot, files, fetch
+        self._options = options
         self._confirmed, self._confirm_at = False, float("-inf")
         self._unbanned: set[str] = set()
+        self._lock = threading.Lock()
         self.message = ""
         """Why the offered agent does not run, for the status."""
         self.status: dict[str, Any] = {}
@@ -92,7 +104,7 @@ class SelfUpdate:
             return None
         listing = Path(__file__).parents[4] / "files.json"
         files = hashlib.sha256(listing.read_bytes()).hexdigest() if listing.is_file() else ""
-        return cls(Path(agents), slot, files, fetch)
+        return cls(Path(agents), slot, files, fetch, sys.argv[3:])
 
     def _note(self, record: Record) -> None:
         mine = record.slots.get(self._slot)
@@ -104,20 +116,25 @@ class SelfUpdate:
         if self._confirmed or time.monotonic() < self._confirm_at:
             return
         signal.alarm(0)  # the launcher's, for a trial that takes too long
+        try:
+            with self._lock:
+                self._accept()
+        except OSError as error:
+            self._confirm_at = time.monotonic() + RETRY_S
+            log("agent accepted, not recorded", slot=self._slot, error=str(error))
+        else:
+            self._confirmed = True
+
+    def _accept(self) -> None:
         record = launcher.read_record(self._agents)
         accepted = launcher.accept(record, self._slot)
-        if accepted != record:
-            mine = accepted.slots[self._slot]
-            proof = {**asdict(mine), "accepted": datetime.now(UTC).isoformat()}
-            try:
-                launcher.write_record(self._agents, accepted)
-                write_durably(launcher.proof_file(self._agents, self._slot), json.dumps(proof).encode())
-            except OSError as error:
-                self._confirm_at = time.monotonic() + RETRY_S
-                log("agent accepted, not recorded", version=mine.version, error=str(error))
-                return
-            log("agent accepted", version=mine.version, slot=self._slot)
-        self._confirmed = True
+        if accepted == record:
+            return
+        mine = accepted.slots[self._slot]
+        proof = {**asdict(mine), "accepted": datetime.now(UTC).isoformat()}
+        write_durably(launcher.proof_file(self._agents, self._slot), json.dumps(proof).encode())
+        launcher.write_record(self._agents, accepted)
+        log("agent accepted", version=mine.version, slot=self._slot)
         self._note(accepted)
 
     def unban(self, hashes: Collection[str]) -> None:
@@ -153,12 +170,13 @@ class SelfUpdate:
 
     def _read_record(self) -> Record:
         """Return the record, after what was asked for is forgotten."""
-        record, asked = launcher.read_record(self._agents), frozenset(self._unbanned)
-        if asked and (freed := launcher.unban(record, asked)) != record:
-            launcher.write_record(self._agents, freed)
-            record = freed
-            self._note(record)
-        self._unbanned -= asked
+        with self._lock:
+            record, asked = launcher.read_record(self._agents), frozenset(self._unbanned)
+            if asked and (freed := launcher.unban(record, asked)) != record:
+                launcher.write_record(self._agents, freed)
+                record = freed
+                self._note(record)
+            self._unbanned -= asked
         return record
 
     def _install(self, offer: Offer, record: Record, slot: str) -> Record:
@@ -224,7 +242,7 @@ class SelfUpdate:
         now = time.time()
         own_fault, reason = False, launcher.problem_of(self._agents / slot, offer.files)  # the card's, or this system's
         if not reason:
-            own_fault, reason = load(self._agents / slot)
+            own_fault, reason = load(self._agents / slot, self._options)
         if not reason:
             log("agent installed", version=offer.about.version, slot=slot)
             return launcher.begin(record, slot, offer.agent)
@@ -233,9 +251,13 @@ class SelfUpdate:
         return launcher.hold(record, offer.agent, reason, now, own_fault)
 
 
-def load(folder: Path) -> tuple[bool, str]:
-    """Load the agent in a folder in a process of its own; return whether a failure is its fault, and its reason."""
-    words, environment = launcher.command(folder, ["--help"])
+def load(folder: Path, options: Sequence[str]) -> tuple[bool, str]:
+    """Load the agent in a folder, and have it check the options, in a process of its own.
+
+    Returns:
+        whether a failure is its fault, and the reason; empty: there was none.
+    """
+    words, environment = launcher.command(folder, [*options, "--check"])
     withheld = {name: text for name, text in environment.items() if not name.startswith(("AWS_", "SIM2EDGE_"))}
     try:
         done = subprocess.run(
@@ -265,9 +287,7 @@ def is_own_fault(code: int, last: str) -> bool:
     """
     if code < 0:
         return signal.Signals(-code).name.removeprefix("SIG") in launcher.CRASHES
-    return code not in (EXIT_RETRY, 128 + signal.SIGINT, 128 + signal.SIGTERM) and not any(
-        words in last for words in SHORTAGES
-    )
+    return str(code) not in launcher.EXITS_OF_SURROUNDINGS and not any(words in last for words in SHORTAGES)
 
 
 def _give_way() -> None:
