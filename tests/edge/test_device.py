@@ -228,6 +228,8 @@ def test_what_is_refused_is_told_in_one_line_and_the_old_release_runs_on(server,
 def test_bad_arguments_are_named(tmp_path, monkeypatch, words, message):
     monkeypatch.setenv("SIM2EDGE_BUCKET", "none")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
     with pytest.raises(BadInput) as error:
         device.main(["run", "--id", "pi-1", "--home", str(tmp_path), *words])
     assert message in str(error.value)
