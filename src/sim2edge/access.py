@@ -22,6 +22,7 @@ from sim2edge.alternates import FOLDER as ALTERNATES
 from sim2edge.alternates import has_own_ref
 from sim2edge.bus import RETIRED
 from sim2edge.conditions import FOLDER as CONDITIONS
+from sim2edge.enrol import names
 from sim2edge.errors import BadInput, NotFound
 from sim2edge.inbox import ANNOTATED, PAYLOAD
 from sim2edge.stage import Grants, Stage
@@ -31,7 +32,7 @@ ADMIN = "admin"
 OF_DAGS = ("retention", "withdraw", "erase")
 """Roles of single DAGs, which do what only they may."""
 SERVICES = ("airflow", "mlflow", *OF_DAGS)
-DEVICE = re.compile(r"device-([a-z0-9][a-z0-9-]{0,62})")
+DEVICE = re.compile(f"device-({names.DEVICE})")
 PRODUCER = re.compile(r"producer-([a-z0-9][a-z0-9-]{0,31})")
 """Produces batches for the inbox; their ids begin with its name and a dot, which no name has."""
 COMMON = ("refs/*", "withdrawn/*")

@@ -64,9 +64,9 @@ class Content:
             raise BadInput(f"{self._name}: something follows the content")
 
 
-def compress(source: Path, target: Path) -> None:
+def compress(source: Path, target: Path, level: int = LEVEL) -> None:
     """Compress a file; the bytes depend on its content only (and on the version of Zstandard, which is pinned)."""
-    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True)
+    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
     with source.open("rb") as content, target.open("wb") as file:
         compressor.copy_stream(content, file, size=source.stat().st_size)
 

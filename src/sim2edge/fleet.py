@@ -71,7 +71,7 @@ class Device(Report):
     identity: Word = Word.NOT_ENROLLED
     """Whether the status is the device's own."""
     reported: AwareDatetime | None = None
-    """When the server got the status, by its own clock."""
+    """When the server got the status, by its own clock; of one that was sent again: the first time."""
     silent_s: float | None = None
     """Seconds from then to when it was read, by the server's clock; None: the server did not say."""
 
@@ -134,16 +134,16 @@ def _read(bus: Bus, device: str, known: Known) -> tuple[Device, Sighting | None]
         raise NotFound(f"'{device[:80]}' is not the id of a device: a-z, 0-9 and '-', at most 63")
     key = f"fleet/{device}/status.json"
     content, head = bus.peek(key, MAX_BYTES)
-    passed_s = max(0.0, (known.now - head.modified).total_seconds()) if known.now else None
-    server_knows = {"reported": head.modified, "silent_s": passed_s}
     try:
         found, sighting = judge(device, content, known, head.modified)
     except (ValidationError, ValueError, RecursionError) as error:
         raise Corrupt(f"{key}: not the status of a device") from error
-    return found.model_copy(update=server_knows), sighting
+    said = sighting.moved if sighting and sighting.moved and found.identity is Word.VERIFIED else head.modified
+    passed_s = max(0.0, (known.now - said).total_seconds()) if known.now else None
+    return found.model_copy(update={"reported": said, "silent_s": passed_s}), sighting
 
 
-def judge(device: str, content: bytes, known: Known, now: datetime) -> tuple[Device, Sighting | None]:
+def judge(device: str, content: bytes, known: Known, written: datetime) -> tuple[Device, Sighting | None]:
     """Return what a status says, as far as it is to be believed, and what is to be remembered of an enrolled device.
 
     Raises:
@@ -158,7 +158,7 @@ def judge(device: str, content: bytes, known: Known, now: datetime) -> tuple[Dev
     before = known.seen.get(device)
     try:
         signed = open_envelope(parse(content), record.public_key, device)
-        word, sighting = look(before, record.public_key, signed, known.now or now)
+        word, sighting = look(before, record.public_key, signed, known.now or written, written)
         said = None if word in DOUBTFUL else _device(device, signed.status)
     except NotSigned:
         word, sighting, said = Word.UNSIGNED, _note(before, record, Word.UNSIGNED), None

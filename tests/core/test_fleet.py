@@ -159,6 +159,21 @@ def test_how_long_a_device_is_silent_is_by_the_servers_clock(bus, pi, monkeypatc
     assert read_device(bus, "pi-1").silent_s is None
 
 
+def test_a_dead_device_whose_newest_status_is_sent_again_and_again_falls_silent(bus, pi, monkeypatch):
+    sent = pi.send()
+    watch_fleet(bus)
+    first = read_device(bus, "pi-1").reported
+    for minutes in (10, 20, 30):
+        monkeypatch.setattr(type(bus), "server_time", lambda _, minutes=minutes: first + timedelta(minutes=minutes))
+        pi.send(sent)
+        watch_fleet(bus)
+        found = read_device(bus, "pi-1")
+        assert (found.identity, found.reported) == (Word.VERIFIED, first)
+        assert found.silent_s == pytest.approx(60 * minutes)
+    pi.send()
+    assert read_device(bus, "pi-1").reported > first
+
+
 def test_a_real_server_says_its_time(s3):
     assert abs(s3.server_time() - datetime.now(UTC)) < timedelta(seconds=60)
     s3.put("fleet/pi-1/status.json", b"")

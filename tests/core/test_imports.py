@@ -15,6 +15,7 @@ from sim2edge.stages import get_stage, stage_names
 
 SOURCE = Path(sim2edge.__file__).parent
 SHARED = {
+    "agent_package",
     "bus",
     "compression",
     "cores",

@@ -47,10 +47,10 @@ BLOCKS: Mapping[tuple[str, str], How] = {
         ("tests/annotate/test_delivery.py", "tests/annotate/test_refusals.py")
     ),
     ("docs/raspberry-pi.md", "make wheel"): By(("tests/edge/pi/test_self_update.py",)),
-    ("docs/raspberry-pi.md", "mkdir agent && tar -xf agent-0.1.0-aarch64.tar.xz -C agent"): By(
+    ("docs/raspberry-pi.md", "mkdir agent && tar -xf agent-0.1.0-aarch64.tar.zst -C agent"): By(
         ("tests/edge/pi/test_install.py",)
     ),
-    ("docs/raspberry-pi.md", "sim2edge ota push-agent agent-0.2.0-aarch64.tar.xz --ring canary"): By(
+    ("docs/raspberry-pi.md", "sim2edge ota push-agent agent-0.2.0-aarch64.tar.zst --ring canary"): By(
         ("tests/push/test_agents.py",)
     ),
     ("README.md", "make demo"): By(("demo", "test")),

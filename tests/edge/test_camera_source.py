@@ -149,6 +149,71 @@ def test_a_program_that_ends_is_started_again_and_says_why(program):
         source.read()
 
 
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("[1:02:03.123456789] [812] ERROR RPI vc4.cpp:1: no buffers", "ERROR RPI vc4.cpp:1: no buffers"),
+        ("[0:00:09.1] [7]  [8] WARN V4L2: [x] late", "WARN V4L2: [x] late"),
+        ("ERROR: *** no cameras available ***", "ERROR: *** no cameras available ***"),
+    ],
+)
+def test_the_words_of_a_camera_come_without_time_and_process_so_that_they_repeat(program, line, kept):
+    (program / "rpicam-vid").write_text(f"#!{sys.executable}\nimport sys\nsys.exit({line!r})\n")
+    source = open_source("libcamera:0")
+    with pytest.raises(FrameError) as error:
+        source.read()
+    assert str(error.value) == f"camera libcamera:0: rpicam-vid ended with code 1: {kept}"
+
+
+class Camera:
+    """A camera of OpenCV that always gives the same frame."""
+
+    def __init__(self, frame: np.ndarray) -> None:
+        self.frame = frame
+
+    def __call__(self, *_: object) -> "Camera":
+        return self
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        return True, self.frame
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((4, 6), np.uint8),
+        np.zeros((4, 6, 1), np.uint8),
+        np.zeros((4, 6, 3), np.uint16),
+        np.zeros((0, 6, 3), "B"),
+    ],
+    ids=["grey", "one channel", "sixteen bits", "no rows"],
+)
+def test_a_frame_that_no_release_can_use_is_the_cameras_error(frame, monkeypatch):
+    monkeypatch.setattr(camera_source.cv2, "VideoCapture", Camera(frame))
+    with pytest.raises(FrameError, match=r"camera 0: gives .*; expected uint8 \[height, width, 3\]"):
+        open_source("0").read()
+    monkeypatch.setattr(camera_source.cv2, "VideoCapture", Camera(np.zeros((4, 6, 3), np.uint8)))
+    assert open_source("0").read().shape == (4, 6, 3)
+
+
+def test_a_lack_of_threads_is_an_error_of_the_frame_and_leaves_no_program_behind(program, monkeypatch):
+    source = open_source("libcamera:0")
+
+    def fail(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(camera_source.threading.Thread, "start", fail)
+        with pytest.raises(FrameError, match="can't start new thread"):
+            source.read()
+    assert not [child for child in psutil.Process().children() if "rpicam-vid" in " ".join(child.cmdline())]
+    assert source.read().shape[2] == 3
+    source.close()
+
+
 def test_a_program_that_falls_silent_is_started_again(program, monkeypatch):
     monkeypatch.setattr(camera_source, "SILENCE_S", 0.5)
     (program / "does").write_text("hangs")

@@ -25,7 +25,7 @@ from sim2edge.edge.identity import make_key
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.supervisor import MAX_RESTART_DELAY_S, restart_delay_s
 from sim2edge.enrol import register
-from sim2edge.errors import BadInput
+from sim2edge.errors import BadInput, Unavailable
 from sim2edge.fleet import read_device
 
 PATIENCE_S = 40
@@ -228,6 +228,8 @@ def test_what_is_refused_is_told_in_one_line_and_the_old_release_runs_on(server,
 def test_bad_arguments_are_named(tmp_path, monkeypatch, words, message):
     monkeypatch.setenv("SIM2EDGE_BUCKET", "none")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
     with pytest.raises(BadInput) as error:
         device.main(["run", "--id", "pi-1", "--home", str(tmp_path), *words])
     assert message in str(error.value)
@@ -243,3 +245,33 @@ def test_the_pause_before_a_restart_grows_and_is_bounded(exits):
     assert 0 <= restart_delay_s(exits, 100) <= MAX_RESTART_DELAY_S
     assert restart_delay_s(exits, 100) <= restart_delay_s([*exits, 100], 100)
     assert restart_delay_s([100], 100) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(24, "Too many open files"), Unavailable),
+        (OSError(12, "Cannot allocate memory"), Unavailable),
+        (OSError(37, "No locks available"), Unavailable),
+        (MemoryError(), Unavailable),
+        (OSError(5, "Input/output error"), OSError),
+        (ValueError("a defect"), ValueError),
+    ],
+)
+def test_a_start_that_fails_for_want_of_memory_or_descriptors_asks_for_another_one(error, expected, monkeypatch):
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(device, "read_status", fail)
+    with pytest.raises(expected):
+        device.main(["status", "--home", "/nowhere"])
+
+
+def test_options_are_checked_without_a_home_a_bucket_or_an_identity(tmp_path, capsys):
+    words = ["run", "--home", str(tmp_path / "home"), "--enrolment", "/run/credentials/none", "--check"]
+    assert device.main(words) == 0
+    with pytest.raises(BadInput, match="--rate: has to be above 0"):
+        device.main([*words, "--rate", "0"])
+    with pytest.raises(SystemExit, match="2"):
+        device.main([*words, "--of-another-version", "1"])
+    assert not (tmp_path / "home").exists()

@@ -6,9 +6,11 @@ import stat
 from unittest import mock
 
 import pytest
+from ota_server import OtaServer
 
 from sim2edge.edge import identity
 from sim2edge.edge.identity import Signer, add_variables, find_enrolment, make_key, new_key, take_enrolment
+from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.enrol.enrolment_file import Enrolment, write_enrolment
 from sim2edge.enrol.signed_status import open_envelope, parse
 from sim2edge.errors import BadInput
@@ -52,16 +54,79 @@ def test_a_damaged_key_is_named_and_stops_no_robot(home, content, capsys):
     assert json.loads(Signer(home, "pi-7").envelope({"state": "running"})) == {"state": "running"}
 
 
-def test_a_damaged_enrolment_is_replaced_by_the_file_and_without_it_the_command_line_counts(home, tmp_path):
-    public = make_key(home)
-    file = enrolment(tmp_path, public)
-    take_enrolment(home, file)
-    (home / "enrolment.json").write_text("{")
-    assert identity.identify(home, None, "pi-7", "stable") == ("pi-7", "stable")
-    with pytest.raises(BadInput, match="not an enrolment"):
-        identity.identify(home, None, None, None)
-    assert take_enrolment(home, file).device == "pi-7"
+def damage(path, how: str) -> None:
+    """Make of a file, or of a folder's place, what a failing card may."""
+    path.unlink(missing_ok=True)
+    {
+        "missing": lambda: None,
+        "empty": path.touch,
+        "torn": lambda: path.write_text('{"device": "pi-'),
+        "bytes": lambda: path.write_bytes(b"\xff\x00" * 300_000),
+        "pipe": lambda: os.mkfifo(path),
+        "folder": lambda: (path / "in").mkdir(parents=True),
+    }[how]()
+
+
+DAMAGES = ["missing", "empty", "torn", "bytes", "pipe", "folder"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("name", ["enrolment.json", "enrolment.copy.json", "device.key", "starts"])
+def test_whatever_becomes_of_one_file_an_enrolled_device_still_knows_who_it_is(home, tmp_path, name, how):
+    file = enrolment(tmp_path, make_key(home), ring="stable")
+    assert identity.identify(home, file, None, None) == ("pi-7", "stable")
+    Signer(home, "pi-7")
+    damage(home / name, how)
+    assert identity.identify(home, None, None, None) == ("pi-7", "stable")
+    Signer(home, "pi-7").envelope({})
+    assert identity.identify(home, file, None, None) == ("pi-7", "stable")
+    damage(file, how)
+    assert identity.identify(home, file, "pi-7", None) == ("pi-7", "stable")
     assert find_enrolment(home).device == "pi-7"
+
+
+@pytest.mark.parametrize("how", ["missing", "torn", "folder"])
+def test_with_all_of_it_lost_a_device_that_ran_goes_on_by_its_command_line(home, tmp_path, how):
+    file = enrolment(tmp_path, make_key(home))
+    take_enrolment(home, file)
+    Signer(home, "pi-7")
+    for path in (*(home / each for each in identity.ENROLMENTS), home / "device.key", file):
+        damage(path, how)
+    assert identity.identify(home, file, "pi-7", "stable") == ("pi-7", "stable")
+    with pytest.raises(BadInput, match=r"--id is missing, and .* holds no valid enrolment"):
+        identity.identify(home, file, None, None)
+
+
+def test_the_enrolment_names_a_device_that_ran_and_lost_its_key_and_the_status_says_so(home, tmp_path):
+    file = enrolment(tmp_path, make_key(home))
+    take_enrolment(home, file)
+    assert Signer(home, "pi-7").fault == ""
+    (home / "device.key").unlink()
+    for name in identity.ENROLMENTS:
+        (home / name).write_text("{")
+    assert identity.identify(home, file, None, None) == ("pi-7", "canary")
+    (home / "enrolment.json").write_bytes(file.read_bytes())
+    assert "device.key: not the key that was enrolled" in Signer(home, "pi-7").fault
+
+
+def test_a_mistake_in_a_new_home_is_one_line_and_leaves_nothing(home, tmp_path):
+    with pytest.raises(BadInput, match="cannot read the enrolment"):
+        identity.identify(home, tmp_path / "typo", "pi-7", None)
+    (tmp_path / "none").write_text("none")
+    with pytest.raises(BadInput, match="not an enrolment"):
+        identity.identify(home, tmp_path / "none", "pi-7", None)
+    assert not home.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_key_that_root_makes_in_the_home_of_an_installed_device_is_that_devices(home):
+    home.mkdir(mode=0o700)
+    os.chown(home, 1234, 1234)
+    public = make_key(home)
+    assert ((home / "device.key").stat().st_uid, (home / "device.key").stat().st_gid) == (1234, 1234)
+    os.chown(home / "device.key", 0, 0)
+    assert make_key(home) == public
+    assert (home / "device.key").stat().st_uid == 1234
 
 
 def test_an_enrolment_that_is_there_already_writes_nothing(home, tmp_path, monkeypatch):
@@ -77,13 +142,14 @@ def test_an_enrolment_that_is_there_already_writes_nothing(home, tmp_path, monke
     assert identity.identify(tmp_path / "other", file, None, None) == ("pi-7", "canary")
 
 
-def test_each_status_is_signed_and_counted_through_restarts(home):
+def test_each_status_is_signed_and_counted_through_restarts_whatever_the_clock_says(home, monkeypatch):
+    monkeypatch.setattr(identity.time, "time", lambda: 5.0)
     public = make_key(home)
     found = []
     for _ in range(2):
         signer = Signer(home, "pi-7")
         found += [open_envelope(parse(signer.envelope({"state": "running"})), public, "pi-7") for _ in range(2)]
-    assert [(each.start, each.counter) for each in found] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert [(each.start, each.counter) for each in found] == [(5, 1), (5, 2), (6, 1), (6, 2)]
     assert len({each.run for each in found}) == 2
 
 
@@ -95,7 +161,7 @@ def test_without_a_key_a_status_is_plain(home):
 
 def test_a_home_that_cannot_be_written_still_signs(home, monkeypatch):
     public = make_key(home)
-    Signer(home, "pi-7")
+    first = identity.count_start(home)
 
     def fail(*_: object) -> None:
         raise OSError(30, "read-only file system")
@@ -103,7 +169,18 @@ def test_a_home_that_cannot_be_written_still_signs(home, monkeypatch):
     monkeypatch.setattr(identity, "write_durably", fail)
     for _ in range(2):
         signed = open_envelope(parse(Signer(home, "pi-7").envelope({})), public, "pi-7")
-        assert signed.start == 1
+        assert signed.start >= first
+
+
+def test_a_device_that_lost_the_count_of_its_starts_or_got_an_older_card_counts_on(home, monkeypatch):
+    make_key(home)
+    monkeypatch.setattr(identity.time, "time", lambda: 1_800_000_000.7)
+    assert identity.count_start(home) == 1_800_000_000
+    assert identity.count_start(home) == 1_800_000_001
+    for content in ("", "57\n"):
+        (home / "starts").write_text(content)
+        monkeypatch.setattr(identity.time, "time", lambda: 1_800_000_010.0)
+        assert identity.count_start(home) == 1_800_000_010
 
 
 @pytest.mark.parametrize("content", ["", "x", "-3", "9" * 5000])
@@ -170,3 +247,25 @@ def test_who_a_device_is_comes_from_its_enrolment_else_from_the_command_line(hom
     assert identity.identify(home, None, "pi-7", "canary") == ("pi-7", "canary")
     with pytest.raises(BadInput, match=r"--id 'pi-8': .* is enrolled as pi-7"):
         identity.identify(home, None, "pi-8", None)
+
+
+def test_a_revoked_device_holds_and_one_that_was_never_assigned_follows_its_own_ring(server, tmp_path):
+    updater, slots = server.device(tmp_path / "home")
+    updater = OtaUpdater(server.bus, "canary", slots, device="pi-7")
+    assert updater.check().installed.release == "r1"
+    server.publish("r2", ring="stable")
+    server.repository.assign({"pi-7": "stable"})
+    assert (updater.check().installed.release, updater.ring) == ("r2", "stable")
+    server.repository.assign({"pi-8": "stable"})
+    for each in (updater, OtaUpdater(server.bus, "canary", slots, device="pi-7")):
+        with pytest.raises(BadInput, match="device pi-7: no ring is assigned to it any more"):
+            each.check()
+    server.repository.assign({"pi-7": "canary"})
+    assert updater.check().installed.release == "r1"
+
+
+@pytest.fixture
+def server(bus, tmp_path, members):
+    server = OtaServer(bus, tmp_path / "server", members)
+    server.publish("r1")
+    return server

@@ -12,9 +12,10 @@ from ota_server import OtaServer, accept, reject
 from sim2edge.edge import device
 from sim2edge.edge import unban as unban_module
 from sim2edge.edge.home import RuntimeFolder, lock_home
+from sim2edge.edge.pi import launcher
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.trial import Step
-from sim2edge.edge.unban import find_hashes, leave_request, take_requests, unban
+from sim2edge.edge.unban import find_hashes, held_releases, leave_request, take_requests, unban
 from sim2edge.errors import BadInput
 
 
@@ -97,6 +98,7 @@ def test_a_release_is_also_named_by_its_hash(banned):
     ("words", "message"),
     [
         (["r7"], r"release 'r7' is not held back on this device; those that are: r2 \(\w{12}\)"),
+        ([""], "release '' is not held back"),
         ([], "give a release"),
         (["r2", "--all"], "give a release"),
     ],
@@ -114,7 +116,7 @@ def test_a_running_agent_takes_the_request(banned):
 
     def agent() -> None:
         while not stop.wait(0.02):
-            take_requests(slots, runtime)
+            take_requests(slots, runtime, lambda _: None)
 
     thread = threading.Thread(target=agent)
     thread.start()
@@ -132,7 +134,7 @@ def test_a_request_that_is_none_is_removed(banned, content):
     _, slots = banned
     path = leave_request(slots.home, RuntimeFolder(slots.home), [])
     path.write_bytes(content)
-    take_requests(slots, RuntimeFolder(slots.home))
+    take_requests(slots, RuntimeFolder(slots.home), lambda _: None)
     assert not path.exists()
     assert len(slots.state.bans) == 1
 
@@ -145,16 +147,16 @@ def test_a_request_that_cannot_be_removed_lifts_no_later_ban(banned, monkeypatch
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(unban_module, "remove_any", refuse)
-    assert not take_requests(slots, runtime)
+    assert not take_requests(slots, runtime, lambda _: None)
     assert slots.state.bans
     monkeypatch.undo()
-    assert take_requests(slots, runtime)
+    assert take_requests(slots, runtime, lambda _: None)
     assert not slots.state.bans
 
 
 def test_no_name_is_not_all(banned):
     with pytest.raises(BadInput, match="or --all"):
-        find_hashes(banned[1].state, "")
+        find_hashes(held_releases(banned[1].state), "")
 
 
 def test_signals_are_heeded_on_whatever_a_request_holds():
@@ -171,3 +173,29 @@ def test_signals_are_heeded_on_whatever_a_request_holds():
     device.heed(asked, take, stop, lambda: hurried.append(1))
     assert hurried == [1]
     assert stop.is_set()
+
+
+@pytest.fixture
+def banned_agent(banned):
+    """A device that has banned an agent as well."""
+    agents = banned[1].home / "agents"
+    agents.mkdir()
+    agent = launcher.Agent("2.0", "5f1e" * 16, "f" * 64)
+    launcher.write_record(agents, launcher.hold(launcher.Record(), agent, "it crashed", 4e9, own_fault=True))
+    return agents
+
+
+@pytest.mark.parametrize("name", ["2.0", "5f1e"])
+def test_the_ban_of_an_agent_is_lifted_by_its_version_or_hash_and_releases_stay_banned(banned, banned_agent, name):
+    _, slots = banned
+    assert unban(slots.home, name) == ["5f1e" * 16]
+    assert launcher.read_record(banned_agent).failures == ()
+    assert len(Slots(slots.home).state.bans) == 1
+
+
+def test_a_running_agent_hears_which_agents_may_be_tried_again(banned, banned_agent):
+    _, slots = banned
+    leave_request(slots.home, RuntimeFolder(slots.home), ["5f1e" * 16])
+    heard: list[str] = []
+    assert take_requests(slots, RuntimeFolder(slots.home), heard.extend)
+    assert heard == ["5f1e" * 16]

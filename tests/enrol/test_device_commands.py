@@ -175,6 +175,10 @@ def test_without_the_signing_keys_the_ring_is_signed_by_the_next_refresh(admin, 
     monkeypatch.delenv("SIM2EDGE_KEYS")
     assert run("enrol", "--id", "pi-7") == 0
     assert "signed by the next `sim2edge ota refresh`" in capsys.readouterr().out
+    assert run("revoke", "pi-7", "--reason", "sold") == 0
+    assert "pi-7: out of its ring: the rings of the devices are signed by the next" in capsys.readouterr().out
+    assert run("enrol", "--id", "pi-7", "--replace") == 0
+    capsys.readouterr()
     monkeypatch.setenv("SIM2EDGE_KEYS", str(tmp_path / "keys"))
     assert cli.main(["ota", "refresh"]) == 0
     assert signed_rings(admin) == {"pi-7": "canary"}

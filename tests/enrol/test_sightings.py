@@ -18,7 +18,7 @@ def watch(*sent: Signed, now: datetime = NOW) -> list[str]:
     """What each status is found to be, one after the other."""
     words, before = [], None
     for each in sent:
-        word, before = look(before, KEY, each, now)
+        word, before = look(before, KEY, each, now, now)
         words.append(str(word))
     return words
 
@@ -52,23 +52,37 @@ def test_a_copied_card_that_has_started_less_often_is_told_once_it_goes_on():
 
 
 def test_a_duplicate_that_is_gone_is_forgotten_after_a_day():
-    _, before = look(None, KEY, said(A, 1, 1), NOW)
+    _, before = look(None, KEY, said(A, 1, 1), NOW, NOW)
     for each in (said(B, 2, 1), said(A, 1, 2)):
-        word, before = look(before, KEY, each, NOW)
+        word, before = look(before, KEY, each, NOW, NOW)
     assert word == Word.DUPLICATE
-    assert look(before, KEY, said(A, 1, 3), NOW + timedelta(hours=23))[0] == Word.DUPLICATE
-    assert look(before, KEY, said(A, 1, 3), NOW + timedelta(hours=25))[0] == Word.VERIFIED
+    assert look(before, KEY, said(A, 1, 3), NOW + timedelta(hours=23), NOW)[0] == Word.DUPLICATE
+    assert look(before, KEY, said(A, 1, 3), NOW + timedelta(hours=25), NOW)[0] == Word.VERIFIED
 
 
 def test_a_device_that_was_enrolled_anew_starts_anew():
-    _, before = look(None, KEY, said(A, 9, 9), NOW)
-    assert look(before, OTHER_KEY, said(B, 1, 1), NOW)[0] == Word.VERIFIED
+    _, before = look(None, KEY, said(A, 9, 9), NOW, NOW)
+    assert look(before, OTHER_KEY, said(B, 1, 1), NOW, NOW)[0] == Word.VERIFIED
+
+
+def test_the_newest_status_sent_again_is_no_sign_of_life():
+    hour, before = timedelta(hours=1), None
+    for number, (run, start, counter) in enumerate([(A, 1, 1), (A, 1, 1), (A, 1, 1), (A, 1, 2), (B, 2, 2), (B, 2, 2)]):
+        word, before = look(before, KEY, said(run, start, counter), NOW, NOW + number * hour)
+        expected = {0: 0, 1: 0, 2: 0, 3: 3, 4: 4, 5: 4}[number]
+        assert (word, before.moved) == (Word.VERIFIED, NOW + expected * hour)
+
+
+def test_a_record_of_a_version_that_did_not_keep_it_counts_from_now():
+    _, before = look(None, KEY, said(A, 1, 1), NOW, NOW)
+    earlier = before.model_copy(update={"moved": None})
+    assert look(earlier, KEY, said(A, 1, 1), NOW, NOW + timedelta(hours=1))[1].moved == NOW + timedelta(hours=1)
 
 
 def test_what_is_remembered_stays_small_and_survives_the_bus(bus):
     before = None
     for number in range(50):
-        _, before = look(before, KEY, said(f"{number:016x}", number, 1), NOW)
+        _, before = look(before, KEY, said(f"{number:016x}", number, 1), NOW, NOW)
     assert len(before.others) == RUNS_KEPT
     assert read_seen(bus) == ({}, None)
     write_seen(bus, {"pi-1": before}, None)

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sim2edge.edge.pi.package import PROGRAM, About
+from sim2edge.agent_package import About
+from sim2edge.edge.pi.package import PROGRAM
 
 CHECKOUT = Path(__file__).parents[2]
 UV = CHECKOUT / ".venvs/uv/bin/uv"

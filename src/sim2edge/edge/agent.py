@@ -327,8 +327,8 @@ class Agent:
         )
 
     def _own_faults(self) -> dict[str, str]:
-        """Return what is wrong with this program and with the clock, which no release is judged by."""
-        faults = {"agent": self._fault, "clock": self._slots.clock.fault}
+        """Return what is wrong with this program, the clock and the key, which no release is judged by."""
+        faults = {"agent": self._fault, "clock": self._slots.clock.fault, "identity": self._reporter.fault}
         return {what: words for what, words in faults.items() if words}
 
     def _say(self, what: str, about: Installed, **more: object) -> None:

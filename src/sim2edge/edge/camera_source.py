@@ -6,6 +6,7 @@ image = source.read()                       # uint8 [height, width, 3], BGR
 
 import os
 import queue
+import re
 import shutil
 import subprocess
 import threading
@@ -14,7 +15,7 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 from urllib.parse import parse_qsl
 
 import cv2
@@ -32,6 +33,9 @@ SILENCE_S = 4.0
 """Seconds without a frame after which the program is started again; it needs up to two to start."""
 RESTART_S = 0.5
 """Shortest time between two starts of the program."""
+
+STAMPS = re.compile(rb"^(\[[^]]*\]\s*)+")
+"""Time and process id with which libcamera begins its lines: without them the same event is the same line."""
 
 Image = NDArray[np.uint8]
 """uint8 [height, width, 3], BGR."""
@@ -101,7 +105,7 @@ class CameraSource:
             self._capture.release()
             self._capture = self._open()
             raise FrameError(f"camera {self._device}: gave no frame")
-        return np.asarray(image, dtype=np.uint8)
+        return check_frame(np.asarray(image), f"camera {self._device}")
 
     def close(self) -> None:
         """See `Source`."""
@@ -129,6 +133,7 @@ class LibcameraSource:
         self._name = f"camera libcamera:{camera}"
         self._process: subprocess.Popen[bytes] | None = None
         self._frames: queue.Queue[bytes | None] = queue.Queue(maxsize=1)
+        self._words: deque[bytes] = deque(maxlen=1)
         self._started = float("-inf")
 
     def read(self) -> Image:
@@ -150,29 +155,30 @@ class LibcameraSource:
     def _start(self) -> None:
         time.sleep(min(max(self._started + RESTART_S - time.monotonic(), 0.0), RESTART_S))
         self._started = time.monotonic()
+        self._frames, self._words = queue.Queue(maxsize=1), deque(maxlen=1)
         try:
-            self._process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 preexec_fn=partial(die_with_parent, parent=os.getpid()),
             )
-        except OSError as error:
+            for name, keep, pipe, kept in (
+                ("camera", _keep_newest, process.stdout, self._frames),
+                ("camera-log", _keep_last_line, process.stderr, self._words),
+            ):
+                threading.Thread(target=keep, args=(pipe, kept), daemon=True, name=name).start()
+        except (OSError, subprocess.SubprocessError, RuntimeError) as error:  # no process or no thread to be had
+            self.close()
             raise FrameError(f"{self._name}: {error}") from error
-        self._frames = queue.Queue(maxsize=1)
-        words = deque[bytes](maxlen=1)
-        self._words = words
-        process, frames = self._process, self._frames
-        threading.Thread(target=_keep_newest, args=(process.stdout, frames), daemon=True, name="camera").start()
-        threading.Thread(target=_keep_last_line, args=(process.stderr, words), daemon=True, name="camera-log").start()
 
     def _last_words(self) -> str:
         """End the program; return why it ended."""
         process = self._process
         code = process.wait() if process else None
         self.close()
-        line = b" ".join(self._words).decode(errors="replace").strip()[-200:]
+        line = STAMPS.sub(b"", b" ".join(self._words).strip()).decode(errors="replace")[-200:]
         return f"{Path(self._command[0]).name} ended with code {code}{f': {line}' if line else ''}"
 
     def close(self) -> None:
@@ -241,6 +247,17 @@ def open_source(name: str) -> Source:
     if "://" in name or Path(name).exists():
         return CameraSource(name)
     raise BadInput(f"source '{name}': neither a folder of JPEGs nor a camera")
+
+
+def check_frame(image: NDArray[Any], name: str) -> Image:
+    """Return a camera's frame if it is one that a release can be judged by.
+
+    Raises:
+        FrameError: it is grey, of more than eight bits, or of no size.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise FrameError(f"{name}: gives {image.dtype} {list(image.shape)}; expected uint8 [height, width, 3]")
+    return image
 
 
 def decode_jpeg(data: bytes) -> Image:

@@ -10,9 +10,9 @@ it check for an update at once, SIGTERM ends it and its detector.
 """
 
 import argparse
+import errno
 import json
 import os
-import re
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from sim2edge.edge.agent import Agent, Identity
 from sim2edge.edge.detectors import Detectors
+from sim2edge.edge.durable import is_shortage
 from sim2edge.edge.events import Repeated, log
 from sim2edge.edge.home import RuntimeFolder, keep_token, lock_home
 from sim2edge.edge.identity import identify
@@ -36,16 +37,27 @@ from sim2edge.edge.supervisor import ServiceSettings
 from sim2edge.edge.switch_hook import DEADLINE_S, SwitchHook
 from sim2edge.edge.trial import Rules
 from sim2edge.edge.unban import take_requests, unban
-from sim2edge.errors import BadInput
+from sim2edge.enrol.names import check_names
+from sim2edge.errors import BadInput, Unavailable
 
 SIGNAL_POLL_S = 0.1
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `sim2edge device ...` and return the exit code."""
+    """Run `sim2edge device ...` and return the exit code.
+
+    Raises:
+        Unavailable: memory, descriptors or locks are short.
+    """
     arguments = parser().parse_args(argv)
-    code: int = arguments.run(arguments)
+    try:
+        code: int = arguments.run(arguments)
+    except OSError as error:
+        if is_shortage(error) or error.errno == errno.ENOLCK:  # the launcher blames the agent for other ends
+            raise Unavailable(f"{error.filename or 'device'}: {error.strerror}") from error
+        raise
+    except MemoryError as error:
+        raise Unavailable("device: not enough memory") from error
     return code
 
 
@@ -74,12 +86,13 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--switch-deadline", type=float, default=DEADLINE_S, help=waits)
     verb.add_argument("--mirror", help="address of a web server that has ota/, to read it without an S3 key")
     verb.add_argument("--mirror-ca", type=Path, help="certificates to trust for --mirror")
+    verb.add_argument("--check", action="store_true", help="check these options, as before an update of the agent")
     verb.set_defaults(run=run)
     verb = verbs.add_parser("status", help="the state of the device in a home folder, as JSON")
     verb.add_argument("--home", type=Path, required=True)
     verb.set_defaults(run=status)
-    verb = verbs.add_parser("unban", help="try releases again that failed on this device, or rest")
-    verb.add_argument("release", nargs="?", help="id of the release, or the first digits of its bundle's SHA-256")
+    verb = verbs.add_parser("unban", help="try releases and agents again that failed on this device, or rest")
+    verb.add_argument("release", nargs="?", help="release id, agent's version, or first digits of its SHA-256")
     verb.add_argument("--all", action="store_true", help="all of them")
     verb.add_argument("--home", type=Path, required=True)
     verb.set_defaults(run=lift_bans)
@@ -88,20 +101,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a device until SIGTERM or SIGINT.
+    """Run a device until SIGTERM or SIGINT; with `--check` look at the options alone.
 
     Raises:
         BadInput: a bad name or number, no trusted root, no bucket, or an agent already runs on that home.
     """
-    arguments.id, arguments.ring = identify(
-        arguments.home.absolute(), arguments.enrolment, arguments.id, arguments.ring
-    )
-    for option, name in (("--id", arguments.id), ("--ring", arguments.ring)):
-        if not NAME.fullmatch(name):
-            raise BadInput(f"{option} '{name}': expected 1 to 63 of a-z, 0-9, '-'")
     for option in ("rate", "interval", "trial_inferences", "trial_seconds", "switch_deadline"):
         if not getattr(arguments, option) > 0:
             raise BadInput(f"--{option.replace('_', '-')}: has to be above 0")
+    if arguments.check:
+        return 0
+    arguments.id, arguments.ring = identify(
+        arguments.home.absolute(), arguments.enrolment, arguments.id, arguments.ring
+    )
+    check_names(arguments.id, arguments.ring)
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: asked.append(number))
@@ -133,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
     agents = SelfUpdate.from_environment(partial(download, origin))
     agent = Agent(identity, bus, updater, slots, Detectors(settings), rules, hook, agents)
     stop = threading.Event()
-    requests = partial(take_requests, slots, runtime)
+    requests = partial(take_requests, slots, runtime, agents.unban if agents else lambda _: None)
     threading.Thread(target=heed, args=(asked, requests, stop, agent.hurry), daemon=True, name="signals").start()
     log("device", **vars(identity), home=str(home))
     agent.run(stop)

@@ -3,7 +3,9 @@
 make_key(home)                          once: `device.key`, which never leaves the device; returns the public key
 take_enrolment(home, file)              what the admin made with `sim2edge device enrol`
 Signer(home, "pi-7").envelope(status)   the status for the fleet, signed if the device has a key
-assigned_ring(client, "pi-7", read)     the ring by the update repository's signed targets
+ring_of(client, "pi-7", read, ...)      the ring by the update repository's signed targets, else the one that is given
+
+A device that has run once never ends for lack of its identity: it goes on with what is left, unsigned if need be.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import json
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sim2edge.edge.durable import write_durably
+from sim2edge.edge.durable import read_regular, write_durably
 from sim2edge.edge.events import log
 from sim2edge.enrol.assignments import bin_of
-from sim2edge.enrol.enrolment_file import Enrolment, read_enrolment
+from sim2edge.enrol.enrolment_file import MAX_BYTES, Enrolment, parse_enrolment, read_enrolment
 from sim2edge.enrol.signed_status import PREFIX, Signed, plain, seal
 from sim2edge.errors import BadInput
 from sim2edge.private_files import make_private_folder
@@ -31,8 +34,12 @@ if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
     from tuf.ngclient import Updater
 
-KEY, ENROLMENT, STARTS, ROOT = "device.key", "enrolment.json", "starts", "root.json"
-"""Files of the home folder."""
+KEY, STARTS, ROOT, ASSIGNED = "device.key", "starts", "root.json", "ring-assigned"
+ENROLMENTS = ("enrolment.json", "enrolment.copy.json")
+"""Two copies: without `--id` a device knows its name by them alone."""
+TRACES = (*ENROLMENTS, STARTS, "state-0.json", "state-1.json", "slots")
+"""What only a device that ran leaves in its home."""
+MAX_KEY_BYTES = 4096
 ACCESS_KEY = "AWS_ACCESS_KEY_ID"
 DEFAULT_RING = "canary"
 MAX_DEVICES_BYTES = 1 << 20
@@ -54,14 +61,21 @@ def public_of(key: Ed25519PrivateKey) -> str:
 def make_key(home: Path) -> str:
     """Make the device's key pair, unless it has one; return the public key.
 
+    The key belongs to the owner of the home, whoever makes it: root does on an installed device.
+
     Raises:
         BadInput: `device.key` is not a key.
     """
-    if key := load_key(home):
-        return public_of(key)
-    make_private_folder(home)
-    private, public = new_key()
-    write_durably(home / KEY, private.encode(), 0o600)
+    key = load_key(home)
+    if key is None:
+        make_private_folder(home)
+        private, public = new_key()
+        write_durably(home / KEY, private.encode(), 0o600)
+    else:
+        public = public_of(key)
+    owner = home.stat()
+    if os.geteuid() == 0 and (home / KEY).stat().st_uid != owner.st_uid:
+        os.chown(home / KEY, owner.st_uid, owner.st_gid)
     return public
 
 
@@ -73,7 +87,7 @@ def load_key(home: Path) -> Ed25519PrivateKey | None:
     """
     path = home / KEY
     try:
-        return _parse_key(path.read_bytes(), path)
+        return _parse_key(read_regular(path, MAX_KEY_BYTES), path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -90,6 +104,10 @@ def _parse_key(pem: bytes, where: Path) -> Ed25519PrivateKey:
     return key
 
 
+class OfAnother(BadInput):
+    """An enrolment is not this device's."""
+
+
 def take_enrolment(home: Path, file: Path) -> Enrolment:
     """Take over an enrolment: the key if it brings one, the root if none is trusted yet, then the rest.
 
@@ -97,11 +115,9 @@ def take_enrolment(home: Path, file: Path) -> Enrolment:
         BadInput: it is invalid, of another device, or made for another key than this device has.
     """
     found = read_enrolment(file)
-    before = None
-    with suppress(BadInput):  # damaged: replaced
-        before = find_enrolment(home)
+    before = find_enrolment(home)
     if before and before.device != found.device:
-        raise BadInput(f"{file}: is for {found.device}, and {home} is that of {before.device}: use another --home")
+        raise OfAnother(f"{file}: is for {found.device}, and {home} is that of {before.device}: use another --home")
     make_private_folder(home)
     if found.private_key is not None:
         if public_of(_parse_key(found.private_key.encode(), file)) != found.public_key:
@@ -113,25 +129,33 @@ def take_enrolment(home: Path, file: Path) -> Enrolment:
     if found.root is not None and not (home / ROOT).is_file():
         _keep(home / ROOT, found.root)
     kept = found.model_copy(update={"private_key": None, "root": None})
-    _keep(home / ENROLMENT, kept.model_dump_json(indent=1) + "\n")
+    _keep_enrolment(home, kept)
     return kept
+
+
+def _keep_enrolment(home: Path, enrolment: Enrolment) -> None:
+    for name in ENROLMENTS:
+        _keep(home / name, enrolment.model_dump_json(indent=1) + "\n")
 
 
 def _keep(path: Path, text: str) -> None:
     """Write a file durably, for its owner only, unless it has that content: every start may bring the enrolment."""
     with suppress(OSError):
-        if path.read_bytes() == text.encode():
+        if read_regular(path, MAX_BYTES) == text.encode():
             return
     write_durably(path, text.encode(), 0o600)
 
 
 def find_enrolment(home: Path) -> Enrolment | None:
-    """Return the enrolment that the home holds; None if there is none.
-
-    Raises:
-        BadInput: it is invalid.
-    """
-    return read_enrolment(home / ENROLMENT) if (home / ENROLMENT).exists() else None
+    """Return the enrolment that the home holds, the first whole copy; None if there is none."""
+    for name in ENROLMENTS:
+        try:
+            return parse_enrolment(read_regular(home / name, MAX_BYTES), home / name)
+        except FileNotFoundError:
+            continue
+        except (OSError, BadInput) as error:
+            log("enrolment damaged", error=str(error))
+    return None
 
 
 def add_variables(enrolment: Enrolment, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -158,26 +182,45 @@ def identify(home: Path, file: Path | None, device: str | None, ring: str | None
         ring: the ring that the command line gives.
 
     Raises:
-        BadInput: the enrolment is invalid or another device's, or there is neither an enrolment nor an id.
+        BadInput: the enrolment is another device's; or, in a home where none has run, it is invalid; or nothing that
+            is left tells the id.
     """
+    found = find_enrolment(home)
     try:
-        found = take_enrolment(home, file) if file else find_enrolment(home)
+        if file:
+            found = take_enrolment(home, file)
+        elif found:
+            _keep_enrolment(home, found)
+    except OfAnother:
+        raise
     except OSError as error:  # a card that takes nothing: go on as who it is
         log("enrolment not taken", error=str(error))
-        found = read_enrolment(file) if file else None
+        found = found or (read_enrolment(file) if file else None)
     except BadInput as error:
-        if file or device is None:
+        if not has_run(home):
             raise
-        log("enrolment damaged", error=str(error))
-        found = None
+        log("enrolment not taken", error=str(error))
+        found = found or _read_if_valid(file)
     if found is None:
         if device is None:
-            raise BadInput(f"--id is missing, and {home} holds no enrolment: give --enrolment, or --id")
+            raise BadInput(f"--id is missing, and {home} holds no valid enrolment: give --enrolment, or --id")
         return device, ring or DEFAULT_RING
     if device not in (None, found.device):
         raise BadInput(f"--id '{device}': {home} is enrolled as {found.device}: leave --id out")
     add_variables(found)
     return found.device, ring or found.ring
+
+
+def has_run(home: Path) -> bool:
+    """Return whether a device has run, or was enrolled, in a home: then it goes on, whatever its card has lost."""
+    return any(os.path.lexists(home / name) for name in TRACES)
+
+
+def _read_if_valid(file: Path | None) -> Enrolment | None:
+    try:
+        return read_enrolment(file) if file else None
+    except BadInput:
+        return None
 
 
 class Signer:
@@ -187,10 +230,17 @@ class Signer:
         """Load the key, and count this start; with a damaged key nothing is signed, which the fleet shows."""
         self._device = device
         self._key: Ed25519PrivateKey | None = None
+        self.fault = ""
+        """Why no status is believed, though the device is enrolled; for its status."""
+        enrolled = find_enrolment(home)
         try:
             self._key = load_key(home)
         except BadInput as error:
-            log("statuses are not signed", error=str(error))
+            self.fault = str(error)
+        if enrolled and not self.fault and (self._key is None or public_of(self._key) != enrolled.public_key):
+            self.fault = f"{home / KEY}: not the key that was enrolled: enrol the device with --replace"
+        if self.fault:
+            log("statuses are not signed by the enrolled key", error=self.fault)
         self._run = secrets.token_hex(8)
         self._start = count_start(home) if self._key else 0
         self._counter = 0
@@ -208,14 +258,17 @@ class Signer:
 
 
 def count_start(home: Path) -> int:
-    """Return the number of this start; the same as before while the home cannot be written."""
+    """Return the number of this start: the one after the last, or the Unix time in seconds if that is larger.
+
+    By the time a device counts on after it lost the file, or got an older card.
+    """
     path = home / STARTS
-    number = 0
+    last = 0
     with suppress(OSError, ValueError):
-        number = max(0, int(path.read_text())) % MAX_STARTS
+        last = max(0, int(read_regular(path, 100))) % MAX_STARTS
+    number = max(last + 1, int(time.time()))
     with suppress(OSError):
-        write_durably(path, f"{number + 1}\n".encode(), 0o600)
-        return number + 1
+        write_durably(path, f"{number}\n".encode(), 0o600)
     return number
 
 
@@ -244,3 +297,27 @@ def assigned_ring(client: "Updater", device: str, read: "Callable[[TargetFile], 
     if ring is not None and not isinstance(ring, str):
         raise BadInput(f"{path}: {device}: not a ring")
     return ring
+
+
+def ring_of(client: "Updater", device: str, read: "Callable[[TargetFile], bytes]", home: Path, given: str) -> str:
+    """Return the ring that counts for a device: the assigned one; `given` as long as none was ever assigned.
+
+    Args:
+        client: see `assigned_ring`.
+        device: the device's id.
+        read: see `assigned_ring`.
+        home: the device's folder, which remembers that a ring was assigned.
+        given: the ring of the command line or the enrolment.
+
+    Raises:
+        BadInput: the assignment is invalid, or it was withdrawn: the device was revoked.
+    """
+    found, remembered = assigned_ring(client, device, read), home / ASSIGNED
+    if found is None and remembered.exists():
+        raise BadInput(
+            f"device {device} is in no ring any more: it was revoked; enrol it again, or remove {remembered}"
+        )
+    if found is not None and not remembered.exists():
+        with suppress(OSError):
+            write_durably(remembered, found.encode())
+    return given if found is None else found

@@ -27,7 +27,7 @@ from sim2edge.edge.bundle import check_requirements, parse_release
 from sim2edge.edge.clock import day
 from sim2edge.edge.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
 from sim2edge.edge.events import Repeated, log
-from sim2edge.edge.identity import assigned_ring
+from sim2edge.edge.identity import ring_of
 from sim2edge.edge.pi.self_update import find_agent
 from sim2edge.edge.preflight import Preflight, Result
 from sim2edge.edge.rollout import Rollout, parse_rollout, wait_s
@@ -40,8 +40,6 @@ from sim2edge.edge.tuf_fetcher import BusFetcher, Origin, asked_wait_s
 from sim2edge.errors import BadInput, Missing, Unavailable
 
 METADATA = "ota/metadata/"
-ASSIGNED = "assigned"
-"""File of a home whose device the update repository assigned a ring to, the first one."""
 MAX_RING_BYTES = 4096
 MAX_METADATA_BYTES = 16 * 2**20
 FIRST_PAUSE_S, MAX_PAUSE_S = 60.0, 3600.0
@@ -240,7 +238,7 @@ class OtaUpdater:
     def _read_offer(self, client: DurableUpdater) -> tuple[Source, Rollout]:
         with tuf_errors(self._slots.now()):
             if self._device:
-                self.ring = self._find_ring(client)
+                self.ring = ring_of(client, self._device, self._read, self._slots.home, self._given_ring)
             content = self._read_ring(client)
             ring = parse_ring(content, self.ring)
             target = client.get_targetinfo(ring.bundle)
@@ -249,24 +247,6 @@ class OtaUpdater:
             raise BadInput(f"ring {self.ring}: its bundle {ring.bundle} is not among the targets")
         installed = Installed(ring.release, target.hashes["sha256"], ring.attempt)
         return Source(installed, target, make_seal(client.raw[Targets.type], target.path)), ring.rollout
-
-    def _find_ring(self, client: Updater) -> str:
-        """Return the ring that the update repository assigns; without one, what this device was told.
-
-        Raises:
-            BadInput: it assigned one once, and does not any more: this device was revoked.
-        """
-        assigned, mark = assigned_ring(client, self._device, self._read), self._slots.home / ASSIGNED
-        if assigned is None:
-            if mark.exists():
-                raise BadInput(
-                    f"device {self._device} is in no ring any more: it was revoked; enrol it again, or remove {mark}"
-                )
-            return self._given_ring
-        if not mark.exists():
-            with suppress(OSError):  # a disk that takes nothing: at another check
-                write_durably(mark, f"{assigned}\n".encode())
-        return assigned
 
     def _read_ring(self, client: Updater) -> bytes:
         name = f"rings/{self.ring}.json"

@@ -35,6 +35,11 @@ class Reporter:
         self._looked = float("-inf")
         self._beside: Aside[None] | None = None
 
+    @property
+    def fault(self) -> str:
+        """Why no status is believed, though the device is enrolled; empty: nothing."""
+        return self._signer.fault
+
     def send(self) -> None:
         """Send the status if it is news; what the server does not take is sent another time."""
         if not self._lock.acquire(blocking=False):

@@ -3,24 +3,26 @@
     unban(home, runtime, ["5f1e..."])       # the command line
     take_requests(slots, runtime)           # the agent, several times a second
 
-A release is named by its id or by the first digits of the SHA-256 of its bundle.
+A release is named by its id or by the first digits of the SHA-256 of its bundle, an agent (`pi/launcher.py`) by its
+version or its package's.
 """
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from sim2edge.edge import trial
 from sim2edge.edge.durable import read_regular, remove_any, write_durably
 from sim2edge.edge.events import log
 from sim2edge.edge.home import RuntimeFolder, is_locked
+from sim2edge.edge.pi import launcher
 from sim2edge.edge.slots import Slots
 from sim2edge.edge.state_file import StateFile
 from sim2edge.edge.trial import State
 from sim2edge.errors import BadInput, Unavailable
 
-REQUEST = "unban.json"
+REQUEST, AGENTS = "unban.json", "agents"
 MAX_REQUEST_BYTES = 64 * 1024
 PATIENCE_S = 10.0
 
@@ -31,28 +33,31 @@ def held_releases(state: State) -> dict[str, str]:
     return {each.sha256: each.release for each in held}
 
 
-def find_hashes(state: State, name: str | None) -> list[str]:
-    """Return the SHA-256 of the bundles that a name means, None: of all that are held back.
+def find_hashes(held: Mapping[str, str], name: str | None) -> list[str]:
+    """Return the SHA-256 of the bundles and packages that a name means, None: of all that are held back.
+
+    Args:
+        held: SHA-256 to release or version of what is banned or at rest.
+        name: one of these, or the first digits of the SHA-256.
 
     Raises:
         BadInput: none of those is held back.
     """
-    held = held_releases(state)
     if name == "":
         raise BadInput("release '': give its id or the first digits of its bundle's SHA-256, or --all")
-    found = [sha256 for sha256, release in held.items() if name in (None, release) or sha256.startswith(str(name))]
+    found = [sha256 for sha256, known in held.items() if name in (None, known) or sha256.startswith(str(name))]
     if not found and name is not None:
-        known = ", ".join(sorted(f"{release} ({sha256[:12]})" for sha256, release in held.items())) or "none"
+        known = ", ".join(sorted(f"{known} ({sha256[:12]})" for sha256, known in held.items())) or "none"
         raise BadInput(f"release '{name}' is not held back on this device; those that are: {known}")
     return found
 
 
 def unban(home: Path, name: str | None) -> list[str]:
-    """Have a device try releases again; return the SHA-256 of their bundles.
+    """Have a device try releases and agents again; return the SHA-256 of their bundles and packages.
 
     Args:
         home: its folder.
-        name: release id, or first digits of the SHA-256; None: all.
+        name: release id, version of an agent, or first digits of the SHA-256; None: all.
 
     Raises:
         BadInput: no such release is held back, or no device has run there.
@@ -61,11 +66,14 @@ def unban(home: Path, name: str | None) -> list[str]:
     state = StateFile(home).read()
     if state is None:
         raise BadInput(f"{home}: no state of a device: none has run here")
-    hashes = find_hashes(state, name)
+    record = launcher.read_record(home / AGENTS)
+    hashes = find_hashes(held_releases(state) | {each.sha256: each.version for each in record.failures}, name)
     if not hashes:
         return hashes
     if not is_locked(home):
         Slots(home).apply(lambda state: trial.unban(state, hashes))
+        if (freed := launcher.unban(record, hashes)) != record:
+            launcher.write_record(home / AGENTS, freed)
         return hashes
     path = leave_request(home, RuntimeFolder(home), hashes)
     deadline = time.monotonic() + PATIENCE_S
@@ -88,8 +96,11 @@ def leave_request(home: Path, runtime: RuntimeFolder, hashes: Sequence[str]) -> 
         return path
 
 
-def take_requests(slots: Slots, runtime: RuntimeFolder) -> bool:
-    """Do what was asked for; return whether there was anything."""
+def take_requests(slots: Slots, runtime: RuntimeFolder, unban_agents: Callable[[Collection[str]], None]) -> bool:
+    """Do what was asked for; return whether there was anything.
+
+    A request that cannot be removed is not done: it would be done again and again, and lift later bans.
+    """
     done = False
     for path in [folder / REQUEST for folder in (slots.home, *runtime.existing())]:
         if not path.exists():
@@ -103,6 +114,7 @@ def take_requests(slots: Slots, runtime: RuntimeFolder) -> bool:
         except OSError:
             continue
         slots.apply(lambda state, hashes=hashes: trial.unban(state, hashes), must_last=False)  # type: ignore[misc]
+        unban_agents(hashes)
         log("unbanned", sha256=hashes)
         done = True
     return done

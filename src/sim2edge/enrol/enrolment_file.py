@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from sim2edge.enrol.names import DEVICE, RING
 from sim2edge.errors import BadInput
 from sim2edge.private_files import write_private
 
@@ -23,7 +24,6 @@ NAMES = (
     "AWS_SECRET_ACCESS_KEY",
 )
 """The variables that it may hold."""
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
 
 class Enrolment(BaseModel):
@@ -31,8 +31,8 @@ class Enrolment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    device: Name
-    ring: Name
+    device: Annotated[str, StringConstraints(pattern=f"^{DEVICE}$")]
+    ring: Annotated[str, StringConstraints(pattern=f"^{RING}$")]
     """Its ring until the update repository says another one."""
     public_key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     private_key: str | None = Field(None, repr=False)
@@ -54,20 +54,29 @@ def read_enrolment(path: Path) -> Enrolment:
     Raises:
         BadInput: there is none, or a field is missing or invalid.
     """
+    if path.exists() and not path.is_file():  # a pipe without a writer would wait for ever
+        raise BadInput(f"{path}: cannot read the enrolment: not a regular file")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadInput(f"{path}: cannot read the enrolment: {error.strerror}") from None
+    return parse_enrolment(content, path)
+
+
+def parse_enrolment(content: bytes, path: Path) -> Enrolment:
+    """Parse what the file at `path` holds.
+
+    Raises:
+        BadInput: a field is missing or invalid.
+    """
+    if len(content) > MAX_BYTES:
+        raise BadInput(f"{path}: larger than {MAX_BYTES} bytes: not an enrolment")
     try:
-        if len(content) > MAX_BYTES:
-            raise ValueError("too long")
         found = Enrolment.model_validate_json(content)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "JSON"
         raise BadInput(f"{path}: {where}: not an enrolment: `sim2edge device enrol` writes it") from None
-    except ValueError:
-        raise BadInput(f"{path}: larger than {MAX_BYTES} bytes: not an enrolment") from None
     if strange := set(found.variables) - set(NAMES):
         raise BadInput(f"{path}: variables.{min(strange)[:60]}: not one of {', '.join(NAMES)}")
     return found

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from sim2edge.bus import Bus
+from sim2edge.enrol.names import RING
 from sim2edge.errors import BadInput, Conflict, Corrupt, NotFound
 
 REGISTER = "devices/register.json"
@@ -29,7 +30,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     public_key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    ring: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+    ring: Annotated[str, StringConstraints(pattern=f"^{RING}$")]
     enrolled: AwareDatetime
     revoked: AwareDatetime | None = None
     reason: Text = ""

@@ -1,9 +1,10 @@
 """Tell a status that was sent again, and two devices with one id, from what was seen of the device before. Pure.
 
-    word, after = look(before, public_key, signed, now)
+    word, after = look(before, public_key, signed, now, written)
 
 Runs of one device follow one another: a run that reports again after a later one did is a second device with the same
-key, such as a copied card, or, if it says nothing new, an old status that was sent again.
+key, such as a copied card, or, if it says nothing new, an old status that was sent again. The newest status, sent
+again, is no sign of life: `moved` says since when the device has said nothing new.
 """
 
 import json
@@ -48,6 +49,8 @@ class Sighting(BaseModel):
     counter: int = 0
     others: dict[str, int] = {}
     """Earlier runs to their last counter, the latest last."""
+    moved: AwareDatetime | None = None
+    """When the server got the status with this counter for the first time."""
     duplicate: AwareDatetime | None = None
     """When two runs were last seen to alternate."""
 
@@ -55,7 +58,7 @@ class Sighting(BaseModel):
 Seen = Mapping[str, Sighting]
 
 
-def look(before: Sighting | None, key: str, signed: Signed, now: datetime) -> tuple[Word, Sighting]:
+def look(before: Sighting | None, key: str, signed: Signed, now: datetime, written: datetime) -> tuple[Word, Sighting]:
     """Return what a verified status is, and what is to be remembered of it.
 
     Args:
@@ -63,19 +66,20 @@ def look(before: Sighting | None, key: str, signed: Signed, now: datetime) -> tu
         key: the public key that it was verified by; another one than before starts anew.
         signed: the status.
         now: the server's time.
+        written: the server's time at which it got the status.
     """
     if before is None or before.key != key or not before.run:
-        return _remember(Sighting(key=key, word=Word.VERIFIED), signed, Word.VERIFIED)
+        return _remember(Sighting(key=key, word=Word.VERIFIED), signed, Word.VERIFIED, written)
     known = before.counter if signed.run == before.run else before.others.get(signed.run)
     if known is None:
         if signed.start < before.start:  # an earlier run of which nothing was seen, or another device's
             others = _last({**before.others, signed.run: signed.counter})
             return Word.REPLAYED, before.model_copy(update={"word": Word.REPLAYED, "others": others})
-        return _remember(before, signed, _word_of(before, now))
+        return _remember(before, signed, _word_of(before, now), written)
     if signed.run == before.run and signed.counter >= known:
-        return _remember(before, signed, _word_of(before, now))
+        return _remember(before, signed, _word_of(before, now), written)
     if signed.run != before.run and signed.counter > known:
-        return _remember(before.model_copy(update={"duplicate": now}), signed, Word.DUPLICATE)
+        return _remember(before.model_copy(update={"duplicate": now}), signed, Word.DUPLICATE, written)
     return Word.REPLAYED, before.model_copy(update={"word": Word.REPLAYED})
 
 
@@ -84,12 +88,13 @@ def _word_of(before: Sighting, now: datetime) -> Word:
     return Word.DUPLICATE if recent else Word.VERIFIED
 
 
-def _remember(before: Sighting, signed: Signed, word: Word) -> tuple[Word, Sighting]:
+def _remember(before: Sighting, signed: Signed, word: Word, written: datetime) -> tuple[Word, Sighting]:
     others = {run: counter for run, counter in before.others.items() if run != signed.run}
     if before.run and before.run != signed.run:
         others[before.run] = before.counter
+    same = (signed.run, signed.counter) == (before.run, before.counter)
     news = {"start": signed.start, "run": signed.run, "counter": signed.counter, "others": _last(others), "word": word}
-    return word, before.model_copy(update=news)
+    return word, before.model_copy(update=news | {"moved": (same and before.moved) or written})
 
 
 def _last(others: Mapping[str, int]) -> dict[str, int]:

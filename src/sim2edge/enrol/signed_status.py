@@ -48,7 +48,7 @@ class Signed(BaseModel):
     run: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
     """Random id of this run of the agent."""
     start: Count
-    """How many times the agent was started in its home; it stays the same while the home cannot be written."""
+    """Number of the agent's start: larger than the last one's, and at least its Unix time in seconds."""
     counter: Count
     """How many statuses this run has signed."""
     status: dict[str, Any]

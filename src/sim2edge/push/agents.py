@@ -1,6 +1,6 @@
 """Describe the package of an agent (`sim2edge device pack`) as a target of the update repository.
 
-    agent = read_agent(Path("agent-0.2.0-aarch64.tar.xz"))      # untrusted input
+    agent = read_agent(Path("agent-0.2.0-aarch64.tar.zst"))      # untrusted input
     repository.publish_agent("canary", agent)
 
 The ring's file names it under its architecture: `{"release": ..., "bundle": ..., "agent-aarch64": "agents/..."}`.
@@ -8,22 +8,15 @@ The ring's file names it under its architecture: `{"release": ..., "bundle": ...
 
 import hashlib
 import json
-import lzma
-import re
-import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sim2edge.agent_package import ABOUT, FIELD, LISTING, MAX_ABOUT_BYTES, MAX_BYTES, SUFFIX, open_package, parse_about
 from sim2edge.errors import BadInput
 
 FOLDER = "agents/"
-FIELD = "agent-"
-"""Begin of the names of the ring file's fields, followed by the architecture."""
-MAX_ABOUT_BYTES = 4096
-MAX_BYTES = 2 * 2**30
-NAMES = {"version": r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", "arch": r"aarch64|x86_64", "python": r"3\.\d{1,2}"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class AgentTarget:
     @property
     def path(self) -> str:
         """Target path of the package."""
-        return f"{FOLDER}{self.version}-{self.arch}.tar.xz"
+        return f"{FOLDER}{self.version}-{self.arch}{SUFFIX}"
 
     @property
     def custom(self) -> dict[str, str | int]:
@@ -57,26 +50,18 @@ def read_agent(file: Path) -> AgentTarget:
     Raises:
         BadInput: it is not a package of `sim2edge device pack`, or damaged.
     """
-    about, files, unpacked = b"", "", 0
-    try:
-        with tarfile.open(file, "r|xz") as tar:
-            for member in tar:
-                unpacked += member.size
-                content = tar.extractfile(member) if member.name in ("agent.json", "files.json") else None
-                if content and member.name == "agent.json":
-                    about = content.read(MAX_ABOUT_BYTES)
-                elif content:
-                    files = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
-        found: Any = json.loads(about)
-        fields = {name: str(found[name]) for name in NAMES}
-    except (tarfile.TarError, lzma.LZMAError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{file}: not a package of `sim2edge device pack`: {error}") from error
-    for name, pattern in NAMES.items():
-        if not re.fullmatch(pattern, fields[name]):
-            raise BadInput(f"{file}: agent.json: {name} '{fields[name][:80]}' is not valid")
+    data, files, unpacked = b"", "", 0
+    with open_package(file) as members:
+        for member, content in members:
+            unpacked += member.size
+            if content and member.name == ABOUT:
+                data = content.read(MAX_ABOUT_BYTES)
+            elif content and member.name == LISTING:
+                files = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+    about = parse_about(data, str(file))
     if not files or unpacked > MAX_BYTES:
         raise BadInput(f"{file}: it holds no files.json, or more than {MAX_BYTES} bytes")
-    return AgentTarget(fields["version"], fields["arch"], about.decode(), files, unpacked, file)
+    return AgentTarget(about.version, about.arch, json.dumps(asdict(about)), files, unpacked, file)
 
 
 def agent_paths(rings: Mapping[str, Mapping[str, Any]]) -> set[str]:

@@ -4,6 +4,7 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 from sim2edge.config import StageConfig
+from sim2edge.enrol.names import RING
 
 NOT_IN_CACHE_KEY: JsonDict = {"affects_cache_key": False}
 """A lifetime does not change the rollout, only when it has to be re-signed."""
@@ -12,9 +13,7 @@ NOT_IN_CACHE_KEY: JsonDict = {"affects_cache_key": False}
 class PushConfig(StageConfig):
     """The ring that gets the release, and the lifetimes of signed metadata."""
 
-    ring: str = Field(
-        "canary", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="slice of the fleet that gets the release"
-    )
+    ring: str = Field("canary", pattern=f"^{RING}$", description="slice of the fleet that gets the release")
     window_s: int = Field(
         600,
         ge=0,

@@ -25,14 +25,15 @@ from typing import Any, TypeVar
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
+from sim2edge.agent_package import FIELD
 from sim2edge.bus import Bus
 from sim2edge.compression import SUFFIX
 from sim2edge.enrol.assignments import FOLDER as DEVICES
 from sim2edge.enrol.assignments import files
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.private_files import write_private
-from sim2edge.push.agents import FIELD, AgentTarget, agent_paths
 from sim2edge.push.agents import FOLDER as AGENTS
+from sim2edge.push.agents import AgentTarget, agent_paths
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import ROLES, ROOT_KEYS, ROOT_THRESHOLD, KeyFolder
 from sim2edge.push.metadata import METADATA, SIGNED_AT, Current, S, check, find_key, verify

@@ -179,7 +179,7 @@ def find_root(bus: Bus) -> str | None:
 
 def sign_rings(bus: Bus, records: Records) -> str:
     """Sign the rings of all devices into the update repository, if its keys are here; return a line for the user."""
-    later = "its ring is signed by the next `sim2edge ota refresh`"
+    later = "the rings of the devices are signed by the next `sim2edge ota refresh`"
     if not os.environ.get("SIM2EDGE_KEYS"):
         return later
     from sim2edge.push.keys import KeyFolder, keys_folder
@@ -190,7 +190,7 @@ def sign_rings(bus: Bus, records: Records) -> str:
         Repository(bus, KeyFolder(keys_folder()), settings).assign(register.assignments(records))
     except BadInput as error:
         return f"{later}: {error}"
-    return "its ring is signed into the update repository"
+    return "the rings of the devices are signed into the update repository"
 
 
 def move(bus: Bus, arguments: argparse.Namespace) -> None:
@@ -220,7 +220,7 @@ def revoke(bus: Bus, arguments: argparse.Namespace) -> None:
     else:
         print(f"its S3 keys are not made here: delete those of {role} where they are, on AWS the IAM user's:")
         print(f"  aws iam delete-access-key --user-name {role} --access-key-id ...")
-    sign_rings(bus, records)
+    print(f"{device}: out of its ring: {sign_rings(bus, records)}")
 
 
 def show(bus: Bus, arguments: argparse.Namespace) -> None:

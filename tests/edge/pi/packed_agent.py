@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
-from sim2edge.edge.pi.package import About, pack
+from sim2edge.agent_package import About
+from sim2edge.edge.pi.package import pack
 
 MAIN = """\
 import os, signal, sys, time
 from pathlib import Path
 
 VERSION, does = {version!r}, {does!r}
-if sys.argv[-1] == "--help":
+if sys.argv[-1] == "--check":
+    if does == "picky":
+        print("sim2edge: --rate: an option that it does not know", file=sys.stderr)
+        sys.exit(2)
     sys.exit("cannot load" if does == "unloadable" else 0)
 agents = Path(os.environ["SIM2EDGE_AGENTS"])
 home = agents.parent
@@ -44,6 +48,6 @@ def packed(folder: Path, version: str = "1.0", does: str = "hang", arch: str = "
     (package / "edge" / "device.py").touch()
     source = MAIN.format(version=version, does=does, launcher=str(Path(launcher.__file__).parent))
     (package / "__main__.py").write_text(source)
-    out = folder / f"agent-{version}.tar.xz"
+    out = folder / f"agent-{version}.tar.zst"
     pack(package.parent, About(version, arch), out)
     return out

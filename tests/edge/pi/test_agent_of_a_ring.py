@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_a_device_finds_the_agent_for_its_machine_downloads_it_and_puts_it_on_tr
     assert updater.agent is None
     server.repository.publish_agent("canary", read_agent(packed(tmp_path, "2.0", arch=MACHINE)))
     updater.check()
-    assert updater.agent.path == f"agents/2.0-{MACHINE}.tar.xz"
+    assert updater.agent.path == f"agents/2.0-{MACHINE}.tar.zst"
     assert agents_of(server, tmp_path / "home").follow(updater.agent)
 
 
@@ -79,7 +80,7 @@ class Follower:
         return True
 
 
-def test_the_agent_confirms_itself_once_it_reached_the_server_and_ends_for_another(tmp_path, members, bus):
+def test_the_agent_ends_for_another_once_it_reached_the_server(tmp_path, members, bus):
     robot, stop = Robot(tmp_path, members, bus), threading.Event()
     robot.agent._agents = follower = Follower()
     robot.server.agent = TargetFile(1, {"sha256": "0"}, "agents/2.0")
@@ -87,8 +88,29 @@ def test_the_agent_confirms_itself_once_it_reached_the_server_and_ends_for_anoth
     assert (follower.done, stop.is_set()) == ([], False)
     robot.server.update()
     robot.agent._update_agent(stop)
-    assert (follower.done, stop.is_set()) == (["confirm", "follow agents/2.0"], True)
+    assert (follower.done, stop.is_set()) == (["follow agents/2.0"], True)
     assert robot.agent.status()["agent"] == follower.status
+
+
+def test_the_agent_confirms_itself_at_its_first_contact_though_the_download_after_it_takes_hours(
+    tmp_path, members, bus
+):
+    robot = Robot(tmp_path, members, bus)
+    robot.agent._agents = follower = Follower()
+    robot.agent.try_tick()
+    assert follower.done == []
+    robot.server.last_contact = time.monotonic()  # `OtaUpdater.update` is in the middle of its download
+    robot.agent.try_tick()
+    assert follower.done == ["confirm"]
+
+
+def test_an_agent_whose_rounds_fail_does_not_confirm_itself(tmp_path, members, bus, monkeypatch):
+    robot = Robot(tmp_path, members, bus)
+    robot.agent._agents = follower = Follower()
+    robot.server.last_contact = time.monotonic()
+    monkeypatch.setattr(robot.agent, "tick", lambda: 1 / 0)
+    robot.agent.try_tick()
+    assert follower.done == []
 
 
 def test_an_agent_does_not_end_in_the_middle_of_a_releases_trial(tmp_path, members, bus):

@@ -11,6 +11,7 @@ import pytest
 from sim2edge.cli import main
 from sim2edge.edge.identity import new_key
 from sim2edge.edge.pi import unit
+from sim2edge.edge.pi.actions import CopyTree
 from sim2edge.enrol.enrolment_file import Enrolment, read_enrolment, write_enrolment
 
 from .packed_agent import packed
@@ -101,6 +102,7 @@ def test_a_dry_run_prints_the_steps_and_writes_nothing(words, tmp_path, capsys):
     ("change", "says"),
     [
         (["--id", "Pi 7"], "--id 'Pi 7': expected 1 to 63 of a-z, 0-9, '-'"),
+        (["--ring", "r" * 32], f"--ring '{'r' * 32}': expected 1 to 31 of a-z, 0-9, '-'"),
         (["--root", "nowhere.json"], "nowhere.json: No such file"),
         (["--env-file", "nowhere.env"], "nowhere.env"),
         (["--prefix", "nowhere"], "--prefix nowhere: no such folder"),
@@ -116,6 +118,42 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(words, change, says, t
     assert says in printed.err
     assert len(printed.err.strip().splitlines()) == 1
     assert content(tmp_path / "card") == {}
+
+
+@pytest.mark.parametrize(
+    ("programs", "code"), [(["python3", "python3.13"], 2), (["python3", "python3.11"], 0), ([], 0)]
+)
+def test_a_system_with_another_python_alone_is_refused_before_anything_is_written(
+    words, programs, code, tmp_path, capsys
+):
+    for name in programs:
+        (tmp_path / "card/usr/bin").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "card/usr/bin" / name).touch()
+    before = content(tmp_path / "card")
+    assert run([*words, "--dry-run"]) == code
+    assert ("needs Python 3.11, which" in capsys.readouterr().err) == bool(code)
+    assert content(tmp_path / "card") == before
+
+
+@pytest.mark.parametrize("left", [".agent.old", ".agent.part"])
+def test_an_agent_of_which_a_power_cut_left_only_a_hidden_copy_is_replaced(left, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/file").write_text("new")
+    (tmp_path / "card/opt" / left).mkdir(parents=True)
+    step = CopyTree(tmp_path / "new", Path("/opt/agent"))
+    assert not step.is_done(tmp_path / "card")
+    step.carry_out(tmp_path / "card")
+    assert step.is_done(tmp_path / "card")
+    assert [path.name for path in (tmp_path / "card/opt").iterdir()] == ["agent"]
+
+
+def test_the_old_agent_is_there_while_the_new_one_is_copied_after_such_a_power_cut(tmp_path, monkeypatch):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "card/opt/.agent.old").mkdir(parents=True)
+    monkeypatch.setattr(shutil, "copytree", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        CopyTree(tmp_path / "new", Path("/opt/agent")).carry_out(tmp_path / "card")
+    assert [path.name for path in (tmp_path / "card/opt").iterdir()] == ["agent"]
 
 
 @needs_systemd

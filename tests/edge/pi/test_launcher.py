@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim2edge.edge.pi import launcher
-from sim2edge.edge.pi.launcher import FACTORY, Agent, Record, Trial
+from sim2edge.edge.pi.launcher import FACTORY, Agent, Record
 from sim2edge.edge.pi.package import unpack
 
 from .packed_agent import packed
@@ -52,23 +52,51 @@ def test_three_crashes_ban_an_agent_and_power_cuts_never_do():
     assert launcher.choose(cut)[0] == "a"
 
 
-@pytest.mark.parametrize(("result", "status"), [("success", "0"), ("exit-code", "2"), ("success", "TERM")])
-def test_an_end_that_is_nobodys_fault_costs_nothing(result, status):
-    record = ON_TRIAL
+INNOCENT = {
+    "stopped": ("success", "0"),
+    "stopped while it loads": ("exit-code", "143"),
+    "interrupted while it loads": ("exit-code", "130"),
+    "refuses to start": ("exit-code", "2"),
+    "short of descriptors": ("exit-code", "75"),
+    "hangs": ("watchdog", "ABRT"),
+    "out of memory": ("oom-kill", "KILL"),
+    "killed": ("signal", "KILL"),
+    "does not stop": ("timeout", "TERM"),
+    "a card that cannot page in": ("signal", "BUS"),
+    "a card that cannot page in, with a core": ("core-dump", "BUS"),
+}
+
+
+@pytest.mark.parametrize("end", INNOCENT.values(), ids=INNOCENT)
+def test_an_end_that_is_no_crash_lets_an_agent_on_trial_rest_after_four_starts_and_never_bans_it(end):
+    record, starts = ON_TRIAL, 0
+    while (record := launcher.before_start(record, NOW)).trial:
+        starts += 1
+        record = launcher.after_end(record, *end, NOW)
+        assert starts <= launcher.MAX_STARTS
+    (failure,) = record.failures
+    assert (starts, failure.own_fault, failure.until) == (launcher.MAX_STARTS, False, NOW + launcher.REST_S)
+    assert failure.reason.endswith(f"; the last: {' '.join(end)}")
+    assert launcher.choose(record)[0] == "a"
+
+
+@pytest.mark.parametrize("end", INNOCENT.values(), ids=INNOCENT)
+def test_an_end_that_is_no_crash_costs_a_good_agent_nothing_however_often(end):
+    good = record = Record({"a": GOOD}, "a")
     for _ in range(20):
-        record = launcher.after_end(launcher.before_start(record, NOW), result, status, NOW)
-    assert record.trial == Trial("b", starts=0)
+        record = launcher.after_end(record, *end, NOW)
+    assert record == good
 
 
-@pytest.mark.parametrize(
-    ("result", "status"), [("watchdog", "ABRT"), ("oom-kill", "KILL"), ("signal", "KILL"), ("timeout", "TERM")]
-)
-def test_hangs_and_kills_let_an_agent_rest_and_never_ban_it(result, status):
-    record = ON_TRIAL
-    for _ in range(launcher.MAX_STARTS + 1):
-        record = launcher.before_start(record, NOW)
-        record = launcher.after_end(record, result, status, NOW)
-    assert [failure.own_fault for failure in record.failures] == [False]
+def test_a_ban_that_was_set_by_a_clock_that_ran_ahead_does_not_count_once_it_is_right():
+    ahead = NOW + 10 * 365 * 86_400
+    for own_fault in (True, False):
+        record = launcher.hold(Record(), NEW, "why", ahead, own_fault)
+        assert launcher.held_back(record, NEW.sha256, ahead + 1) == "why"
+        assert launcher.held_back(record, NEW.sha256, NOW) == ""
+        record = launcher.hold(Record(), NEW, "why", NOW, own_fault)
+        assert launcher.held_back(record, NEW.sha256, NOW + launcher.length_s(own_fault, 1) - 1) == "why"
+        assert launcher.held_back(record, NEW.sha256, NOW + launcher.length_s(own_fault, 1)) == ""
 
 
 def test_an_agent_that_does_not_reach_the_server_rests_longer_each_time_and_a_day_at_most():
@@ -114,7 +142,7 @@ steps = st.lists(
         st.tuples(
             st.just("end"),
             st.sampled_from(["success", "exit-code", "signal", "core-dump", "watchdog"]),
-            st.sampled_from(["0", "1", "2", "ALRM", "SEGV", "KILL"]),
+            st.sampled_from(["0", "1", "2", "143", "ALRM", "SEGV", "BUS", "KILL"]),
         ),
         st.tuples(st.just("offer"), st.integers(1, 4)),
         st.just(("accept",)),
@@ -178,6 +206,17 @@ def test_no_content_of_the_record_stops_the_launcher(tmp_path_factory, data):
     for name in launcher.RECORDS:
         (folder / name).write_bytes(data)
     assert launcher.read_record(folder) == Record()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_a_pipe_or_a_folder_in_the_place_of_any_file_of_the_memory_hangs_nothing_and_is_replaced(make, tmp_path):
+    for name in (*launcher.RECORDS, "record-0.part", "record-1.part", "proven-a.json", "proven-b.json"):
+        make(tmp_path / name)
+    assert launcher.read_record(tmp_path) == Record()
+    for record in (Record({"a": GOOD}, "a"), ON_TRIAL):
+        launcher.write_record(tmp_path, record)
+        assert launcher.read_record(tmp_path) == record
+    assert all((tmp_path / name).is_file() for name in launcher.RECORDS)
 
 
 def test_both_copies_lost_the_proofs_of_passed_trials_say_which_agent_is_good(tmp_path):
@@ -299,7 +338,10 @@ def test_a_good_agent_is_accepted_and_stays(machine):
         assert machine.start() == "1.0 a"
 
 
-@pytest.mark.parametrize(("does", "own_fault"), [("crash", True), ("segfault", True), ("hang", False)])
+@pytest.mark.parametrize(
+    ("does", "own_fault"),
+    [("crash", True), ("segfault", True), ("hang", False), ("surroundings", False), ("leave", False)],
+)
 def test_a_bad_agent_gives_way_to_the_one_before_it(machine, does, own_fault):
     machine.install("2.0", does)
     starts = 0
@@ -313,9 +355,7 @@ def test_a_bad_agent_gives_way_to_the_one_before_it(machine, does, own_fault):
 
 
 def test_an_agent_that_misses_its_trials_time_is_ended_by_the_alarm_it_was_born_with(machine, monkeypatch):
-    shortened = Path(launcher.__file__).read_text().replace("TRIAL_S = 900", "TRIAL_S = 1")
-    (machine.folder / "launcher.py").write_text(shortened)
-    monkeypatch.setattr(launcher, "__file__", str(machine.folder / "launcher.py"))
+    patched(machine, monkeypatch, "TRIAL_S = 900", "TRIAL_S = 1")
     machine.install("2.0", "hang")
     assert machine.start() == "2.0 a"
     machine.end()
@@ -335,8 +375,15 @@ DAMAGES = {
     "an added module": lambda slot: (slot / "lib/sitecustomize.py").write_text("raise SystemExit(1)"),
     "a list that fits the change": lambda slot: (damage_byte(slot), relist(slot)),
     "a link out of it": lambda slot: ((slot / "sim2edge").unlink(), (slot / "sim2edge").symlink_to("/bin/sh")),
+    "a pipe for a file": lambda slot: pipe(slot / "lib/sim2edge/__main__.py"),
+    "a pipe for the list": lambda slot: pipe(slot / "files.json"),
     "no folder": shutil.rmtree,
 }
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
 
 
 def relist(slot: Path) -> None:
@@ -359,11 +406,39 @@ def test_a_damaged_agent_is_not_started_and_its_slot_is_free_again(machine, dama
     assert (record.slots, record.active, record.failures) == ({}, FACTORY, ())
 
 
-def test_a_home_that_cannot_be_written_runs_the_good_agent_and_tries_no_new_one(machine):
+def patched(machine, monkeypatch, before: str, after: str) -> None:
+    """Have the machine run a launcher in which one piece of text is another."""
+    text = Path(launcher.__file__).read_text()
+    assert before in text
+    (machine.folder / "launcher.py").write_text(text.replace(before, after))
+    monkeypatch.setattr(launcher, "__file__", str(machine.folder / "launcher.py"))
+
+
+def test_a_home_that_cannot_be_written_runs_the_good_agent_and_tries_no_new_one(machine, monkeypatch):
     machine.install("2.0", "crash")
-    (machine.agents / launcher.RECORDS[0]).with_suffix(".part").mkdir()
-    (machine.agents / launcher.RECORDS[1]).with_suffix(".part").mkdir()
+    patched(machine, monkeypatch, "file.write(content)", "raise OSError(28, 'No space left on device')")
     assert machine.start() == "0.9 factory"
+
+
+def test_a_file_in_the_place_of_the_agents_folder_is_replaced(machine):
+    shutil.rmtree(machine.agents)
+    machine.agents.write_text("what a failing card left")
+    assert machine.start() == "0.9 factory"
+    assert machine.agents.is_dir()
+
+
+@pytest.mark.parametrize("left", [".factory.part", ".factory.old"])
+def test_a_power_cut_while_the_factorys_agent_is_replaced_leaves_one_to_start(machine, left):
+    (machine.folder / "factory").rename(machine.folder / left)
+    assert machine.start() == "0.9 factory"
+
+
+@pytest.mark.parametrize("options", [None, "--id 'no end"])
+def test_options_that_cannot_be_read_are_one_line(machine, options):
+    (machine.folder / "options").unlink()
+    if options:
+        (machine.folder / "options").write_text(options)
+    assert machine._run().wait(20) == 2
 
 
 @pytest.mark.slow

@@ -80,6 +80,8 @@ class CopyTree:
         """See `Action`."""
         path = within(root, self.path)
         part, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+        if old.is_dir() and not path.exists():  # a power cut between the two renames; the launcher looks there, too
+            old.rename(path)
         for leftover in (part, old):
             shutil.rmtree(leftover, ignore_errors=True)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)

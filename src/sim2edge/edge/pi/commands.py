@@ -4,9 +4,10 @@ import argparse
 import platform
 from pathlib import Path
 
+from sim2edge.agent_package import ARCHITECTURES, About
 from sim2edge.edge.pi.actions import carry_out
 from sim2edge.edge.pi.install import Request, install, read_who, removal_steps
-from sim2edge.edge.pi.package import ARCHITECTURES, About, pack
+from sim2edge.edge.pi.package import pack
 
 AGENT_OPTIONS = {
     "source": "camera: libcamera:0, /dev/video0, a number, an URL, or a folder of JPEGs",

@@ -9,7 +9,7 @@
 Nothing is written before all of the input was checked.
 """
 
-import re
+import os
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sim2edge
+from sim2edge.agent_package import About, parse_about, read_about
 from sim2edge.edge.pi import launcher, unit
-from sim2edge.edge.pi.actions import Action, CopyTree, Link, Remove, Run, WriteFile, carry_out
-from sim2edge.edge.pi.package import parse_about, read_about, unpack
+from sim2edge.edge.pi.actions import Action, CopyTree, Link, Remove, Run, WriteFile, carry_out, within
+from sim2edge.edge.pi.package import unpack
 from sim2edge.enrol.enrolment_file import read_enrolment
+from sim2edge.enrol.names import check_names
 from sim2edge.errors import BadInput
 from sim2edge.secrets_file import format_secrets, read_secrets
 
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SYSTEMD = Path("/etc/systemd/system")
 SYSUSERS = Path("/usr/lib/sysusers.d/sim2edge.conf")
 WATCHDOG = Path("/etc/systemd/system.conf.d/50-sim2edge-watchdog.conf")
@@ -68,9 +69,7 @@ def read_who(enrolment: Path | None, device: str | None, ring: str | None, root:
         trusted = _read(root) if root else (found.root or "").encode()
         secrets = format_secrets(found.variables).encode()
         who = Who(found.device, ring or found.ring, trusted, secrets, _read(enrolment))
-    for option, name in (("--id", who.device), ("--ring", who.ring)):
-        if not NAME.fullmatch(name):
-            raise BadInput(f"{option} '{name}': expected 1 to 63 of a-z, 0-9, '-'")
+    check_names(who.device, who.ring)
     return who
 
 
@@ -150,6 +149,7 @@ def install(wanted: "Request") -> None:
             agent = folder
         about = parse_about(_read(agent / "agent.json"), str(agent))
         check_machine(about.arch, wanted.arch, agent)
+        check_python(about, agent, root)
         if problem := launcher.tree_problem(agent, None):
             raise BadInput(f"{agent}: {problem}")
         found = Installation(wanted.who, agent, wanted.options, wanted.hardware_watchdog, wanted.start)
@@ -191,6 +191,21 @@ def check_machine(arch: str, machine: str, agent: Path) -> None:
     """
     if arch != machine:
         raise BadInput(f"{agent}: is for {arch}; this machine is {machine}")
+
+
+def check_python(about: About, agent: Path, root: Path) -> None:
+    """Check that the file system that an agent is installed into has the Python that it needs.
+
+    A folder without any Python is none that a device starts from yet: it is not judged.
+
+    Raises:
+        BadInput: it has another version only.
+    """
+    folders = [within(root, folder) for folder in (Path("/usr/bin"), Path("/usr/local/bin"))]
+    present = any(os.path.lexists(folder / "python3") for folder in folders)
+    fits = any(os.path.lexists(folder / f"python{about.python}") for folder in folders)
+    if present and not fits and not (agent / "bin" / "python3").is_file():
+        raise BadInput(f"{agent}: needs Python {about.python}, which {root} lacks: Debian 12 (bookworm) has 3.11")
 
 
 def _read(path: Path) -> bytes:

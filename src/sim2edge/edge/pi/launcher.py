@@ -4,9 +4,10 @@
     launcher.py HOME FACTORY OPTIONS --ended    records how the agent ended (ExecStopPost of the unit)
 
 Agents lie in HOME/agents/a and b; FACTORY holds the one that the installer brought, which runs when neither is good. A
-new agent is on trial until it supervised and reached the server. Starts are counted before they are made. Only a crash
-is the agent's own fault and gets it banned; after power cuts, hangs and a server out of reach it rests and is tried
-again. `agents/record-0.json` and `record-1.json` are the memory; a launcher ignores fields it does not know.
+new agent is on trial until it supervised and reached the server. Starts are counted before they are made, and each
+counts, however it ends. Only a crash is the agent's own fault and gets it banned; after power cuts, hangs, refusals and
+a server out of reach it rests and is tried again. `agents/record-0.json` and `record-1.json` are the memory; a launcher
+ignores fields it does not know.
 """
 
 import contextlib
@@ -16,10 +17,12 @@ import os
 import shlex
 import shutil
 import signal
+import stat
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ SLOT_VARIABLE, FOLDER_VARIABLE = "SIM2EDGE_AGENT_SLOT", "SIM2EDGE_AGENTS"
 TRIAL_S = 900
 """Seconds in which an agent on trial has to reach the server; then SIGALRM ends it."""
 MAX_STARTS = 4
-"""Starts of a trial whose end nobody saw, power cuts included, after which the agent rests."""
+"""Starts of a trial without a crash, power cuts and refusals included, after which the agent rests."""
 MAX_FAULTS = 3
 """Crashes that end a trial."""
 MAX_CRASHES, CRASH_WINDOW_S = 5, 600.0
@@ -41,9 +44,10 @@ MAX_CRASHES, CRASH_WINDOW_S = 5, 600.0
 BAN_S, MAX_BAN_S = 30 * 86_400.0, 365 * 86_400.0
 REST_S, MAX_REST_S = 600.0, 86_400.0
 KEPT_FAILURES = 16
-EXIT_SURROUNDINGS = 2
-"""Exit code of an agent that cannot run here: a setting, the home or the network is wrong."""
-CRASHES = ("SEGV", "ABRT", "BUS", "ILL", "FPE", "SYS", "TRAP")
+EXITS_OF_SURROUNDINGS = ("2", "75", "130", "143")
+"""Exit codes that are no crash: a setting or the home is wrong; try again later; SIGINT and SIGTERM while it loads."""
+CRASHES = ("SEGV", "ABRT", "ILL", "FPE", "SYS", "TRAP")
+"""Signals of an agent's own fault. SIGBUS is none: the card could not read a page of its files."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Trial:
     slot: str
     starts: int = 0
     faults: int = 0
+    last: str = ""
+    """How the last start ended, if that was seen."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,8 @@ def before_start(record: Record, now: float) -> Record:
     if not record.trial:
         return record
     if record.trial.starts >= MAX_STARTS:
-        return fail(record, f"it, or the device, stopped in each of {MAX_STARTS} starts", now, own_fault=False)
+        seen = f"; the last: {record.trial.last}" if record.trial.last else ""
+        return fail(record, f"it, or the device, stopped in each of {MAX_STARTS} starts{seen}", now, own_fault=False)
     return replace(record, trial=replace(record.trial, starts=record.trial.starts + 1))
 
 
@@ -120,10 +127,10 @@ def after_end(record: Record, result: str, status: str, now: float) -> Record:
         status: systemd's `EXIT_STATUS`: an exit code or the name of a signal.
         now: Unix seconds.
     """
-    exited = result == "exit-code" and status != str(EXIT_SURROUNDINGS)
-    crashed = exited or result == "core-dump" or (result == "signal" and status in CRASHES)
-    reason = f"it ended: {result} {status}".strip()
-    trial = record.trial
+    exited = result == "exit-code" and status not in EXITS_OF_SURROUNDINGS
+    crashed = exited or (result in ("signal", "core-dump") and status in CRASHES)
+    end = f"{result} {status}".strip()
+    reason, trial = f"it ended: {end}", record.trial
     if not trial:
         return _count_crash(record, reason, now) if crashed and record.active != FACTORY else record
     if result == "signal" and status == "ALRM":
@@ -131,10 +138,8 @@ def after_end(record: Record, result: str, status: str, now: float) -> Record:
     if crashed and trial.faults + 1 >= MAX_FAULTS:
         return fail(record, reason, now, own_fault=True)
     if crashed:
-        return replace(record, trial=replace(trial, starts=max(trial.starts - 1, 0), faults=trial.faults + 1))
-    if result in ("success", "exit-code"):
-        return replace(record, trial=replace(trial, starts=max(trial.starts - 1, 0)))
-    return record  # killed, hung or out of memory: it counts as a start
+        return replace(record, trial=replace(trial, starts=max(trial.starts - 1, 0), faults=trial.faults + 1, last=end))
+    return replace(record, trial=replace(trial, last=end))  # stopped, refused, hung or killed: it counts as a start
 
 
 def _count_crash(record: Record, reason: str, now: float) -> Record:
@@ -178,8 +183,7 @@ def fail(record: Record, reason: str, now: float, own_fault: bool) -> Record:
 def hold(record: Record, agent: Agent, reason: str, now: float, own_fault: bool) -> Record:
     """Note that an agent is not tried for a time, twice as long as the last time."""
     times = 1 + max((each.times for each in record.failures if each.sha256 == agent.sha256), default=0)
-    first, longest = (BAN_S, MAX_BAN_S) if own_fault else (REST_S, MAX_REST_S)
-    until = now + min(first * 2 ** min(times - 1, 16), longest)
+    until = now + length_s(own_fault, times)
     failure = Failure(agent.version, agent.sha256, reason, until, own_fault, times)
     others = [each for each in record.failures if each.sha256 != agent.sha256]
     return replace(record, failures=(*others, failure)[-KEPT_FAILURES:])
@@ -198,9 +202,26 @@ def free_slot(record: Record) -> str:
     return "b" if record.active == "a" else "a"
 
 
+def length_s(own_fault: bool, times: int) -> float:
+    """Return the seconds for which an agent is not tried after it failed for the n-th time."""
+    first, longest = (BAN_S, MAX_BAN_S) if own_fault else (REST_S, MAX_REST_S)
+    return min(first * 2.0 ** min(max(times - 1, 0), 16), longest)
+
+
 def held_back(record: Record, sha256: str, now: float) -> str:
-    """Return why an agent is not tried at the time `now`; empty: it may be."""
-    return next((each.reason for each in record.failures if each.sha256 == sha256 and now < each.until), "")
+    """Return why an agent is not tried at the time `now`; empty: it may be.
+
+    An end that is further away than any is made was set by a clock that ran ahead: it does not count.
+    """
+    for each in record.failures:
+        if each.sha256 == sha256 and 0 < each.until - now <= length_s(each.own_fault, each.times):
+            return each.reason
+    return ""
+
+
+def unban(record: Record, hashes: Collection[str]) -> Record:
+    """Forget that the agents with these packages failed."""
+    return replace(record, failures=tuple(each for each in record.failures if each.sha256 not in hashes))
 
 
 # The memory
@@ -214,7 +235,7 @@ def read_record(agents: Path) -> Record:
 
 def _read_copy(path: Path) -> tuple[int, Record] | None:
     try:
-        stored: dict[str, Any] = json.loads(path.read_bytes()[:MAX_RECORD_BYTES])
+        stored: dict[str, Any] = json.loads(read_file(path))
         if hashlib.sha256(stored["content"].encode()).hexdigest() != stored["sha256"]:
             return None
         content = json.loads(stored["content"])
@@ -227,6 +248,33 @@ def _read_copy(path: Path) -> tuple[int, Record] | None:
         return int(content["counter"]), Record(slots, active, trial, failures, crashes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def read_file(path: Path) -> bytes:
+    """Return the first bytes of a file, at most `MAX_RECORD_BYTES`; see `open_file`."""
+    with open_file(path) as file:
+        return file.read(MAX_RECORD_BYTES)
+
+
+@contextlib.contextmanager
+def open_file(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file; a failing card may have made anything of it, and a pipe would never end.
+
+    Raises:
+        OSError: it is missing, unreadable, or no regular file.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{path}: not a regular file")
+        yield file
+
+
+def remove(path: Path) -> None:
+    """Remove whatever is at a path."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _build(kind: Callable[..., Any], fields: Mapping[str, Any]) -> Any:
@@ -245,10 +293,13 @@ def write_record(agents: Path, record: Record) -> None:
     content = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "content": text}, indent=1)
     path = agents / RECORDS[counters.index(min(counters))]
     part = path.with_suffix(".part")
-    with part.open("w") as file:
+    remove(part)
+    with part.open("x") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    if path.is_dir():
+        remove(path)
     part.replace(path)
     folder = os.open(agents, os.O_RDONLY)
     try:
@@ -267,7 +318,7 @@ def recover(agents: Path) -> Record:
     found: dict[str, tuple[str, Agent]] = {}
     for slot in SLOTS:
         try:
-            proof: dict[str, Any] = json.loads(proof_file(agents, slot).read_bytes()[:MAX_RECORD_BYTES])
+            proof: dict[str, Any] = json.loads(read_file(proof_file(agents, slot)))
             agent = replace(_build(Agent, proof), proven=True)
             found[slot] = (str(proof.get("accepted", "")), agent)
         except (OSError, ValueError, TypeError):
@@ -295,7 +346,8 @@ def tree_problem(folder: Path, files: str | None) -> str:
         files: SHA-256 of its list of files; None to accept any list (the factory's agent, which only root can write).
     """
     try:
-        listing = (folder / "files.json").read_bytes()
+        with open_file(folder / "files.json") as file:
+            listing = file.read()
         if files is not None and hashlib.sha256(listing).hexdigest() != files:
             return "files.json is not the one that was installed"
         expected: dict[str, str] = json.loads(listing)
@@ -306,7 +358,7 @@ def tree_problem(folder: Path, files: str | None) -> str:
             return f"{odd[0]}: missing, or not part of it"
         for name, sha256 in expected.items():
             path = folder / name
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 if path.is_symlink() or hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     return f"{name}: damaged"
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -385,8 +437,10 @@ def _runs(agents: Path, record: Record, slot: str) -> bool:
 
 def start(home: Path, factory: Path, options: Sequence[str]) -> None:
     """Become the agent."""
-    agents = home / "agents"
+    agents, factory = home / "agents", find_factory(factory)
     try:
+        if not agents.is_dir():
+            remove(agents)
         agents.mkdir(mode=0o700, parents=True, exist_ok=True)
         slot, on_trial = prepare(agents, factory)
     except Exception as error:  # whatever the disk does: the factory's agent runs
@@ -398,6 +452,12 @@ def start(home: Path, factory: Path, options: Sequence[str]) -> None:
     note_start(slot)
     signal.alarm(TRIAL_S if on_trial else 0)  # survives execve(2); the agent stops it once it is accepted
     os.execve(words[0], words, environment)  # noqa: S606
+
+
+def find_factory(factory: Path) -> Path:
+    """Return the folder of the factory's agent, where a power cut in the middle of its replacement left it."""
+    beside = (factory.with_name(f".{factory.name}.{end}") for end in ("part", "old"))  # of `CopyTree`
+    return next((each for each in (factory, *beside) if each.is_dir()), factory)
 
 
 def note_start(slot: str) -> None:
@@ -428,8 +488,11 @@ def main(arguments: Sequence[str]) -> int:
     if "--ended" in arguments[3:]:
         note_end(home)
         return 0
-    start(home, factory, shlex.split(options.read_text(), comments=True))
-    return 1
+    try:
+        start(home, factory, shlex.split(options.read_text(), comments=True))
+    except (OSError, ValueError) as error:
+        say("no agent can be started", 2, options=str(options), problem=str(error))
+    return 2
 
 
 if __name__ == "__main__":

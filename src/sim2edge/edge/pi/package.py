@@ -1,54 +1,43 @@
 """Pack an agent: a folder of installed Python packages becomes one reproducible file, which a device runs from a slot.
 
     pip install --target lib --only-binary=:all: --platform manylinux_2_28_aarch64 'sim2edge[edge]'
-    sim2edge device pack lib --version 0.2.0 --arch aarch64 --out agent-0.2.0-aarch64.tar.xz
+    sim2edge device pack lib --version 0.2.0 --arch aarch64 --out agent-0.2.0-aarch64.tar.zst
 
-The file holds `lib/`, `agent.json`, a program `sim2edge`, and `files.json` with the SHA-256 of each file. It is
-compressed by XZ, which the standard library and a bare Raspberry Pi OS both read.
+The file holds `lib/`, `agent.json`, a program `sim2edge`, and `files.json` with the SHA-256 of each file
+(`agent_package.py`).
 """
 
 import compileall
 import hashlib
 import io
 import json
-import lzma
 import py_compile
-import re
 import sys
 import tarfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from sim2edge.agent_package import ABOUT, LISTING, MAX_BYTES, About, check_about, open_package
+from sim2edge.compression import compress
 from sim2edge.errors import BadInput
 
-MAX_BYTES = 2 * 2**30
-"""Largest content of a package."""
 MAX_FILES = 50_000
-MAX_ABOUT_BYTES = 4096
-ARCHITECTURES = ("aarch64", "x86_64")
-VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+LEVEL = 12
+"""Of the compression: 300 MB in half a minute."""
 EXECUTABLE = ("sim2edge", "bin/python3")
 PROGRAM = """\
 #!/bin/sh
 # Run the agent in this folder, wherever it lies.
 here=$(dirname "$(readlink -f "$0")")
 python=$here/bin/python3
-[ -x "$python" ] || python=python{python}
+[ -x "$python" ] || python=$(command -v python{python}) || {{
+  echo "sim2edge: this agent needs Python {python}, which this system lacks" >&2
+  exit 2
+}}
 PYTHONPATH=$here/lib PYTHONDONTWRITEBYTECODE=1 exec "$python" -s -B -m sim2edge "$@"
 """
-
-
-@dataclass(frozen=True)
-class About:
-    """What `agent.json` says, and the signed metadata of the package."""
-
-    version: str
-    arch: str
-    """As `uname -m` prints it."""
-    python: str = "3.11"
-    """Version of the interpreter that the packages were installed for."""
 
 
 def pack(library: Path, about: About, out: Path) -> Mapping[str, str]:
@@ -73,35 +62,23 @@ def pack(library: Path, about: About, out: Path) -> Mapping[str, str]:
             library, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH, stripdir=str(library)
         )
     files: dict[str, bytes | Path] = {
-        "agent.json": json.dumps(asdict(about), indent=1).encode(),
+        ABOUT: json.dumps(asdict(about), indent=1).encode(),
         "sim2edge": PROGRAM.format(python=about.python).encode(),
         **{f"lib/{path.relative_to(library)}": path for path in sorted(library.rglob("*")) if path.is_file()},
     }
     listing = {name: _sha256(content) for name, content in sorted(files.items())}
-    files["files.json"] = json.dumps(listing, indent=0, sort_keys=True).encode()
-    part = out.with_name(f".{out.name}.part")
+    files[LISTING] = json.dumps(listing, indent=0, sort_keys=True).encode()
+    tar_file, part = out.with_name(f".{out.name}.tar"), out.with_name(f".{out.name}.part")
     try:
-        with tarfile.open(part, "w:xz", preset=1) as tar:
-            for name, content in sorted(files.items()):
-                _add(tar, name, content)
+        with tarfile.open(tar_file, "w") as tar:
+            for name in (ABOUT, *sorted({*files} - {ABOUT})):
+                _add(tar, name, files[name])
+        compress(tar_file, part, LEVEL)
         part.replace(out)
     finally:
+        tar_file.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
     return listing
-
-
-def check_about(about: About) -> None:
-    """Check version and architecture.
-
-    Raises:
-        BadInput: one of them is not valid.
-    """
-    if not VERSION.fullmatch(about.version):
-        raise BadInput(f"version '{about.version}': expected up to 64 letters, digits, '.', '_', '+', '-'")
-    if about.arch not in ARCHITECTURES:
-        raise BadInput(f"architecture '{about.arch}': expected {' or '.join(ARCHITECTURES)}")
-    if not re.fullmatch(r"3\.\d{1,2}", about.python):
-        raise BadInput(f"python '{about.python}': expected a version such as 3.11")
 
 
 def _sha256(content: bytes | Path) -> str:
@@ -119,36 +96,6 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> None:
         tar.addfile(member, file)
 
 
-def read_about(file: Path) -> About:
-    """Read `agent.json`, the first file of a package.
-
-    Raises:
-        BadInput: the file is not a package of an agent.
-    """
-    try:
-        with tarfile.open(file, "r|xz") as tar:
-            member = tar.next()
-            content = tar.extractfile(member) if member and member.name == "agent.json" else None
-            return parse_about(content.read(MAX_ABOUT_BYTES) if content else b"", str(file))
-    except (tarfile.TarError, lzma.LZMAError, OSError, EOFError) as error:
-        raise BadInput(f"{file}: not a package of `sim2edge device pack`: {error}") from error
-
-
-def parse_about(data: bytes, where: str) -> About:
-    """Parse `agent.json`.
-
-    Raises:
-        BadInput: it is not valid.
-    """
-    try:
-        content = json.loads(data)
-        about = About(**{name: str(content[name]) for name in ("version", "arch", "python")})
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{where}: not a package of `sim2edge device pack`: no valid agent.json") from error
-    check_about(about)
-    return about
-
-
 def unpack(file: Path, folder: Path) -> str:
     """Unpack a package into a folder that does not exist; the caller flushes it to disk (`os.sync`).
 
@@ -161,19 +108,15 @@ def unpack(file: Path, folder: Path) -> str:
     """
     total = count = 0
     folder.mkdir(mode=0o755, parents=True)
-    try:
-        with tarfile.open(file, "r|xz") as tar:
-            for member in tar:
-                total, count = total + member.size, count + 1
-                if total > MAX_BYTES or count > MAX_FILES:
-                    raise BadInput(f"{file}: more than {MAX_BYTES} bytes or {MAX_FILES} files")
-                content = tar.extractfile(member) if member.isreg() and is_safe(member.name) else None
-                if content is None:
-                    raise BadInput(f"{file}: {member.name!r}: not a plain file with a safe name")
-                _write(folder / member.name, content, member.name in EXECUTABLE)
-    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
-        raise BadInput(f"{file}: damaged: {error}") from error
-    listing = folder / "files.json"
+    with open_package(file) as members:
+        for member, content in members:
+            total, count = total + member.size, count + 1
+            if total > MAX_BYTES or count > MAX_FILES:
+                raise BadInput(f"{file}: more than {MAX_BYTES} bytes or {MAX_FILES} files")
+            if content is None or not is_safe(member.name):
+                raise BadInput(f"{file}: {member.name[:120]!r}: not a plain file with a safe name")
+            _write(folder / member.name, content, member.name in EXECUTABLE)
+    listing = folder / LISTING
     if not listing.is_file():
         raise BadInput(f"{file}: holds no files.json")
     return _sha256(listing)
