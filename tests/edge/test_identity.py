@@ -6,11 +6,9 @@ import stat
 from unittest import mock
 
 import pytest
-from ota_server import OtaServer
 
 from sim2edge.edge import identity
 from sim2edge.edge.identity import Signer, add_variables, find_enrolment, make_key, new_key, take_enrolment
-from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.enrol.enrolment_file import Enrolment, write_enrolment
 from sim2edge.enrol.signed_status import open_envelope, parse
 from sim2edge.errors import BadInput
@@ -247,25 +245,3 @@ def test_who_a_device_is_comes_from_its_enrolment_else_from_the_command_line(hom
     assert identity.identify(home, None, "pi-7", "canary") == ("pi-7", "canary")
     with pytest.raises(BadInput, match=r"--id 'pi-8': .* is enrolled as pi-7"):
         identity.identify(home, None, "pi-8", None)
-
-
-def test_a_revoked_device_holds_and_one_that_was_never_assigned_follows_its_own_ring(server, tmp_path):
-    updater, slots = server.device(tmp_path / "home")
-    updater = OtaUpdater(server.bus, "canary", slots, device="pi-7")
-    assert updater.check().installed.release == "r1"
-    server.publish("r2", ring="stable")
-    server.repository.assign({"pi-7": "stable"})
-    assert (updater.check().installed.release, updater.ring) == ("r2", "stable")
-    server.repository.assign({"pi-8": "stable"})
-    for each in (updater, OtaUpdater(server.bus, "canary", slots, device="pi-7")):
-        with pytest.raises(BadInput, match="device pi-7: no ring is assigned to it any more"):
-            each.check()
-    server.repository.assign({"pi-7": "canary"})
-    assert updater.check().installed.release == "r1"
-
-
-@pytest.fixture
-def server(bus, tmp_path, members):
-    server = OtaServer(bus, tmp_path / "server", members)
-    server.publish("r1")
-    return server

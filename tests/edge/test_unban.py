@@ -98,7 +98,7 @@ def test_a_release_is_also_named_by_its_hash(banned):
     ("words", "message"),
     [
         (["r7"], r"release 'r7' is not held back on this device; those that are: r2 \(\w{12}\)"),
-        ([""], "release '' is not held back"),
+        ([""], "release '': give its id"),
         ([], "give a release"),
         (["r2", "--all"], "give a release"),
     ],

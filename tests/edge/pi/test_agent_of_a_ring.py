@@ -88,7 +88,7 @@ def test_the_agent_ends_for_another_once_it_reached_the_server(tmp_path, members
     assert (follower.done, stop.is_set()) == ([], False)
     robot.server.update()
     robot.agent._update_agent(stop)
-    assert (follower.done, stop.is_set()) == (["follow agents/2.0"], True)
+    assert (follower.done, stop.is_set()) == (["confirm", "follow agents/2.0"], True)
     assert robot.agent.status()["agent"] == follower.status
 
 
@@ -101,6 +101,8 @@ def test_the_agent_confirms_itself_at_its_first_contact_though_the_download_afte
     assert follower.done == []
     robot.server.last_contact = time.monotonic()  # `OtaUpdater.update` is in the middle of its download
     robot.agent.try_tick()
+    assert robot.agent._confirming
+    assert robot.agent._confirming.ready(10.0)
     assert follower.done == ["confirm"]
 
 
