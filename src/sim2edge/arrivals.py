@@ -45,11 +45,12 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sim2edge.bus import Bus, Head, in_threads
+from sim2edge.bus import Bus, in_threads
 from sim2edge.errors import BadInput, Conflict, Corrupt
 from sim2edge.inbox import READY, Ready, digest, find_ready, parse_ready
 from sim2edge.lines import quote
 from sim2edge.manifest import PARTITION
+from sim2edge.objects import Head
 from sim2edge.stages import installed
 from sim2edge.withdrawal import Withdrawn
 

@@ -1,4 +1,4 @@
-"""Store and read artifacts, manifests and refs on S3; the only module that talks to object storage.
+"""Store and read artifacts, manifests and refs on S3: all that passes between stages.
 
     bus = Bus.from_environment()        # SIM2EDGE_BUCKET and AWS_*: any S3 server, AWS included
     manifest = bus.open("frames/demo-1/3f2a9c0d11e4b7a6")
@@ -12,33 +12,23 @@ An artifact is committed by one conditional put of its manifest (If-None-Match),
 import fnmatch
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    InvalidPathError,
-    PreconditionError,
-)
-from obstore.store import MemoryStore, S3Store
+from obstore.store import MemoryStore
 
-from sim2edge.any_names import list_folders
 from sim2edge.bucket import S3Access, open_bucket, read_bucket
-from sim2edge.conditions import FOLDER as CONDITIONS
-from sim2edge.conditions import Conditions
-from sim2edge.errors import BadInput, Conflict, Corrupt, Erased, Missing, NotFound, Unavailable
+from sim2edge.errors import BadInput, Conflict, Corrupt, Erased, Missing, NotFound
 from sim2edge.manifest import IDENTITY, File, Manifest, entry_key, parse_manifest, split_reference
+from sim2edge.objects import Objects
 from sim2edge.s3_access import find_access
-from sim2edge.server_clock import read_server_time
 from sim2edge.stage import Artifact
 from sim2edge.stages import kinds
-from sim2edge.storage_errors import first_line, storage_errors
 from sim2edge.tombstone import erasure_key, parse_erasure
 
 T = TypeVar("T")
@@ -72,23 +62,8 @@ class Ref:
             raise Corrupt(f"{self.name}: names no artifact") from error
 
 
-@dataclass(frozen=True)
-class Head:
-    """An object as listed: size in bytes, the tag that a swap compares with, time of the last write."""
-
-    key: str
-    size: int
-    tag: str
-    modified: datetime
-
-
-class Bus:
-    """The bucket, through obstore. Safe to share between threads."""
-
-    def __init__(self, store: S3Store | MemoryStore, access: S3Access = S3Access()) -> None:  # noqa: B008 - frozen
-        self._store = store
-        self._access = access
-        self._conditions = Conditions(store)
+class Bus(Objects):
+    """The bucket: its objects, and the artifacts and refs that they make up. Safe to share between threads."""
 
     @classmethod
     def from_environment(cls, patience_s: float | None = None) -> "Bus":
@@ -114,192 +89,6 @@ class Bus:
         read_bucket()
         found = find_access(access)
         return cls(open_bucket(patience_s, found), found)
-
-    # Objects
-
-    def get(self, key: str) -> bytes:
-        """Return the object's content.
-
-        Raises:
-            Missing: there is no such object.
-        """
-        found = self.get_tagged(key)
-        if found is None:
-            raise Missing(f"{key}: missing on the bus")
-        return found[0]
-
-    def get_tagged(self, key: str) -> tuple[bytes, str] | None:
-        """Return the object's content and entity tag; None when there is no such object."""
-        with self._errors(key):
-            try:
-                result = obstore.get(self._store, key)
-                return bytes(result.bytes()), str(result.meta["e_tag"])
-            except FileNotFoundError:
-                return None
-
-    def size(self, key: str) -> int | None:
-        """Return the object's size in bytes; None when there is no such object."""
-        with self._errors(key):
-            try:
-                return int(obstore.head(self._store, key)["size"])
-            except FileNotFoundError:
-                return None
-
-    def head(self, key: str) -> Head | None:
-        """Return size, tag and time of the object without reading it; None when there is no such object."""
-        with self._errors(key):
-            try:
-                meta = obstore.head(self._store, key)
-                return Head(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
-            except FileNotFoundError:
-                return None
-
-    def peek(self, key: str, most: int) -> tuple[bytes, Head]:
-        """Return the first bytes of an object, at least `most` + 1 of a larger one, with its size, tag and time.
-
-        Raises:
-            Missing: there is no such object.
-        """
-        with self._errors(key):
-            try:
-                result, content = obstore.get(self._store, key), b""
-            except FileNotFoundError as error:
-                raise Missing(f"{key}: missing on the bus") from error
-            meta = result.meta
-            for chunk in result.stream(min_chunk_size=most + 1) if meta["size"] else ():
-                content += bytes(chunk)
-                if len(content) > most:
-                    break
-            return content, Head(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
-
-    def server_time(self) -> datetime | None:
-        """Return the time of the server's clock; None if it does not say."""
-        if not isinstance(self._store, S3Store):
-            return datetime.now(UTC)
-        config = self._store.config
-        region = config.get("region") or "us-east-1"
-        return read_server_time(config.get("endpoint") or f"https://s3.{region}.amazonaws.com")
-
-    def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yield the object's content from byte `start` to before byte `end`, in chunks; None: to its end.
-
-        Raises:
-            Missing: there is no such object.
-        """
-        with self._errors(key):
-            try:
-                options: Any = {"range": {"offset": start} if end is None else (start, end)} if start or end else None
-                for chunk in obstore.get(self._store, key, options=options).stream(min_chunk_size=1 << 20):
-                    yield bytes(chunk)
-            except FileNotFoundError as error:
-                raise Missing(f"{key}: missing on the bus") from error
-
-    def sign(self, key: str, lifetime: timedelta) -> str | None:
-        """Return an address that anyone who has it can read the object at, for a while; None of a bucket in memory."""
-        if isinstance(self._store, MemoryStore):
-            return None
-        with self._errors(key):
-            return str(obstore.sign(self._store, "GET", key, lifetime))
-
-    def put(
-        self, key: str, data: bytes | Path | Iterator[bytes], *, only_new: bool = False, if_tag: str | None = None
-    ) -> None:
-        """Write an object; `only_new`: only if it does not exist, `if_tag`: only if it still has that tag.
-
-        If chunks are given and their iterator raises, nothing is written.
-
-        Raises:
-            Conflict: the condition does not hold.
-        """
-        mode: Any = "create" if only_new else {"e_tag": if_tag} if if_tag else "overwrite"
-        with self._errors(key):
-            try:
-                if mode == "overwrite":
-                    obstore.put(self._store, key, data)
-                else:
-                    self._conditions.put(key, data, mode)
-            except (AlreadyExistsError, PreconditionError) as error:
-                raise Conflict(f"{key}: changed by another writer") from error
-            except FileNotFoundError as error:
-                if if_tag:
-                    raise Conflict(f"{key}: removed by another writer") from error
-                raise BadInput(f"{key}: {first_line(error)}") from error
-
-    def check_conditions(self) -> None:
-        """Check that the server honours conditions: before work whose result will be committed.
-
-        Raises:
-            Misconfigured: it does not.
-        """
-        with self._errors(CONDITIONS):
-            self._conditions.check()
-
-    def list(self, prefix: str, after: str | None = None) -> Iterator[str]:
-        """Yield the keys below folder `prefix`, in no particular order; with `after` only those that sort after it.
-
-        Sends one request for each thousand keys.
-        """
-        for key, _ in self._list(prefix, after):
-            yield key
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; missing ones are no error."""
-        names = list(keys)
-        with self._errors(names[0] if names else ""):
-            if names:
-                obstore.delete(self._store, names)
-
-    def first_page(self, prefix: str, most: int = 1000) -> Sequence[Head]:
-        """Return the first objects below folder `prefix`, in the order of the server, by one request.
-
-        Raises:
-            BadInput: one of the keys is not a valid path.
-        """
-        try:
-            with self._errors(prefix):
-                found = next(iter(obstore.list(self._store, prefix=prefix.rstrip("/") + "/", chunk_size=most)), [])
-        except Unavailable as error:
-            if isinstance(error.__cause__, InvalidPathError):
-                raise BadInput(f"{prefix}: contains a key that is not a valid path") from error
-            raise
-        return [Head(meta["path"], meta["size"], str(meta["e_tag"]), meta["last_modified"]) for meta in found]
-
-    def heads(self, prefix: str) -> Iterator[Head]:
-        """Yield the objects below folder `prefix`, in no particular order; one request for each thousand."""
-        with self._errors(prefix):
-            for chunk in obstore.list(self._store, prefix=prefix.rstrip("/") + "/", chunk_size=1000):
-                for meta in chunk:
-                    yield Head(meta["path"], meta["size"], str(meta["e_tag"]), meta["last_modified"])
-
-    def files(self, prefix: str) -> Sequence[str]:
-        """Return the names of the objects directly below folder `prefix`, sorted."""
-        with self._errors(prefix):
-            found = obstore.list_with_delimiter(self._store, prefix=prefix.rstrip("/") + "/")["objects"]
-        return sorted(meta["path"].rpartition("/")[2] for meta in found)
-
-    def folders(self, prefix: str) -> Sequence[str]:
-        """Return the names of the folders directly below folder `prefix`, sorted; other writers may use any text.
-
-        Raises:
-            BadInput: a name is not a valid path, and boto3, which lists those too, is not installed.
-        """
-        try:
-            return self._folders(prefix)
-        except Unavailable as error:
-            if isinstance(error.__cause__, InvalidPathError) and isinstance(self._store, S3Store):
-                return list_folders(self._store.config["bucket"], prefix, self._access)
-            raise
-
-    def _list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, datetime]]:
-        with self._errors(prefix):
-            for chunk in obstore.list(self._store, prefix=prefix.rstrip("/") + "/", offset=after, chunk_size=1000):
-                for meta in chunk:
-                    yield meta["path"], meta["last_modified"]
-
-    def _folders(self, prefix: str) -> Sequence[str]:
-        with self._errors(prefix):
-            found = obstore.list_with_delimiter(self._store, prefix=prefix.rstrip("/") + "/")["common_prefixes"]
-        return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
 
     # Artifacts
 
@@ -517,9 +306,6 @@ class Bus:
         """Return every ref below `prefix`, sorted by name."""
         refs = in_threads(self.read_ref, sorted(self.list(prefix)))
         return [ref for ref in refs if ref is not None]
-
-    def _errors(self, key: str) -> AbstractContextManager[None]:
-        return storage_errors(key, self._access.source)
 
 
 def describe_files(folder: Path) -> Sequence[File]:

@@ -17,6 +17,7 @@ SOURCE = Path(sim2edge.__file__).parent
 SHARED = {
     "agent_package",
     "bus",
+    "objects",
     "compression",
     "cores",
     "episodes",
@@ -137,6 +138,7 @@ def test_nothing_in_the_package_imports_airflow():
 
 def test_only_the_bus_talks_to_object_storage():
     names = (
+        "objects.py",
         "bus.py",
         "any_names.py",
         "bucket.py",

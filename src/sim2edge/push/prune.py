@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Targets
 
-from sim2edge.bus import Bus, Head
+from sim2edge.bus import Bus
 from sim2edge.errors import BadInput
+from sim2edge.objects import Head
 from sim2edge.push.metadata import METADATA
 from sim2edge.push.repository import TARGETS, Repository
 
