@@ -18,6 +18,7 @@ from guilty_releases import HEAVY, LIGHT, slow_network, with_model
 from tiny_release import make_members, reseal
 
 from sim2edge.edge import preflight, preflight_run
+from sim2edge.edge.bundle import parse_release
 from sim2edge.edge.child_environment import child_environment
 from sim2edge.edge.obstacle_detector import ObstacleDetector
 from sim2edge.edge.preflight import Ended, Preflight, check, check_once, judge_speed
@@ -156,6 +157,24 @@ def test_a_fault_that_does_not_come_again_refuses_nothing(slot: Path, monkeypatc
     assert result.reason == "failed once, then passed: floor logits are 9 from those of the release"
 
 
+def test_memory_of_this_machines_own_libraries_refuses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With larger memory pages, or under an emulator, Python and the runtime take more than on a usual machine."""
+    slot = lay_out(
+        tmp_path / "slot", make_members(requires={"runtime": "onnxruntime", "memory_mb": 64, "cpu_ms_p95": 80})
+    )
+    assert check(slot, rate_hz=10).outcome is Preflight.REFUSED
+    monkeypatch.setitem(preflight.RUNTIME_MEMORY_MB, "onnxruntime", 20)
+    result = check(slot, rate_hz=10)
+    assert result.outcome is Preflight.PASSED, result
+    assert result.figures["memory_mb"] > 64
+
+
+@pytest.mark.parametrize(("base_mb", "limit_mb"), [(0, 128), (80, 128), (112, 128), (120, 136)])
+def test_what_a_machine_takes_beyond_the_usual_is_allowed_on_top(base_mb: float, limit_mb: float) -> None:
+    release = parse_release(make_members()["release.json"])
+    assert preflight.memory_limit_mb(release, base_mb) == limit_mb
+
+
 @pytest.mark.parametrize(
     ("left", "kind", "words"),
     [(60, "hindrance", "the machine has only 60 MB of memory left"), (500, "fault", "needs more memory than the 128")],
@@ -214,7 +233,7 @@ def test_the_speed_of_a_processor_is_read_where_the_kernel_tells_it(tmp_path: Pa
 def test_the_child_gives_way_and_is_limited(slot: Path) -> None:
     code = (
         "import os, resource, sys; from sim2edge.edge import preflight_run as p; from pathlib import Path\n"
-        "p.restrain(); found = p.examine(Path(sys.argv[1]), 1)\n"
+        "p.restrain(); found = p.examine(Path(sys.argv[1]), 1, lambda _: None)\n"
         "print(os.nice(0), open('/proc/self/oom_score_adj').read().strip(), *(resource.getrlimit(each)[0] for each in\n"
         "(resource.RLIMIT_CORE, resource.RLIMIT_NOFILE, resource.RLIMIT_CPU)), found['cpu_ms_p95'] > 0)"
     )

@@ -18,7 +18,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -30,7 +31,7 @@ from sim2edge.edge.bundle import RELEASE_FILE, Release, parse_release
 from sim2edge.edge.child_environment import child_environment
 from sim2edge.edge.preflight_run import CPU_S, judge_shortage
 from sim2edge.edge.processor_clock import clock_share, median
-from sim2edge.edge.runtime import OUT_OF_MEMORY
+from sim2edge.edge.runtime import OUT_OF_MEMORY, RUNTIME_MEMORY_MB
 from sim2edge.edge.verdict import OUTSIDE
 from sim2edge.errors import BadInput
 from sim2edge.lines import MAX_LINE
@@ -85,6 +86,8 @@ class Ended:
     wall_s: float
     clock_share: float = 1.0
     """Speed of the processors meanwhile, as a share of their full one."""
+    base_mb: float = 0.0
+    """Resident memory before the model was loaded; 0: it did not get that far."""
 
 
 def check(folder: Path, rate_hz: float, threads: int = 1, timeout_s: float = TIMEOUT_S) -> Result:
@@ -114,7 +117,7 @@ def check_once(folder: Path, rate_hz: float, threads: int = 1, timeout_s: float 
     except OSError as error:
         return Result(Preflight.UNDECIDED, str(error))
     try:
-        ended = run(folder, release.memory_mb, threads, timeout_s)
+        ended = run(folder, release, threads, timeout_s)
     except OSError as error:  # no process, no memory
         return Result(Preflight.UNDECIDED, f"cannot start: {error}")
     names = ("cpu_ms_p95", "memory_mb", "cpu_s", "detections")
@@ -127,8 +130,20 @@ def check_once(folder: Path, rate_hz: float, threads: int = 1, timeout_s: float 
     return Result(outcome, reason, figures)
 
 
-def run(folder: Path, memory_mb: float, threads: int, timeout_s: float) -> Ended:
-    """Run the self-test in a child, which is ended when it uses more memory than the release declares.
+def memory_limit_mb(release: Release, base_mb: float) -> float:
+    """Return the memory that the detector may use here: what the release declares, for a usual machine, and its excess.
+
+    Larger memory pages, or other builds of the libraries, are no fault of the release.
+
+    Args:
+        release: what declares.
+        base_mb: memory of the process before the model was loaded.
+    """
+    return release.memory_mb + max(0.0, base_mb - RUNTIME_MEMORY_MB.get(release.runtime, base_mb))
+
+
+def run(folder: Path, release: Release, threads: int, timeout_s: float) -> Ended:
+    """Run the self-test in a child, which is ended when it uses more memory than the release may.
 
     Raises:
         OSError: there is no process or memory for it.
@@ -144,19 +159,25 @@ def run(folder: Path, memory_mb: float, threads: int, timeout_s: float) -> Ended
             stderr=words,
             start_new_session=True,
         )
+
+        def limit_mb() -> float:
+            """Return what it may use: anything, until the release is touched."""
+            base_mb = parse_answer(os.pread(answer.fileno(), MAX_ANSWER_BYTES, 0)).get("base_mb")
+            return float("inf") if base_mb is None else memory_limit_mb(release, float(base_mb))
+
         try:
-            code, peak, share = watch(child, memory_mb, start + timeout_s)
+            code, peak, share = watch(child, limit_mb, start + timeout_s)
         finally:
             if child.poll() is None:
                 child.kill()
             child.wait()
-        answer.seek(0)
         words.seek(0)
         said = words.read().decode(errors="replace").split("\n")
         lines = [line.strip() for line in said if line.strip()]
         last_words = lines[-1][:MAX_LINE] if lines else ""
-        said_last = parse_answer(answer.read(MAX_ANSWER_BYTES))
-        return Ended(code, said_last, last_words, peak, time.monotonic() - start, share)
+        found = parse_answer(os.pread(answer.fileno(), MAX_ANSWER_BYTES, 0))
+        base_mb = float(found.pop("base_mb", 0.0))
+        return Ended(code, found, last_words, peak, time.monotonic() - start, share, base_mb)
 
 
 def open_memory(name: str) -> Any:
@@ -168,8 +189,10 @@ def open_memory(name: str) -> Any:
     return os.fdopen(os.memfd_create(name), "w+b")
 
 
-def watch(child: "subprocess.Popen[bytes]", memory_mb: float, deadline: float) -> tuple[int | None, float, float]:
-    """Wait until the child ends, uses more memory than allowed, or the deadline (monotonic) passes.
+def watch(
+    child: "subprocess.Popen[bytes]", limit_mb: Callable[[], float], deadline: float
+) -> tuple[int | None, float, float]:
+    """Wait until the child ends, uses more memory than `limit_mb` allows, or the deadline (monotonic) passes.
 
     Returns:
         Its exit code, None after the deadline; its peak of resident memory, MiB; the middle share of the speed of the
@@ -181,7 +204,7 @@ def watch(child: "subprocess.Popen[bytes]", memory_mb: float, deadline: float) -
             shares.append(clock_share())
             looked = time.monotonic()
         peak = max(peak, resident_mb(child.pid))
-        if peak > memory_mb:
+        if peak > limit_mb():
             child.kill()
             return child.wait(), peak, median(shares)
         if time.monotonic() > deadline:
@@ -200,18 +223,19 @@ def resident_mb(pid: int) -> float:
         return 0.0
 
 
-def parse_answer(text: bytes) -> Mapping[str, Any]:
-    """Return the object that a run printed; empty if it did not get that far."""
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
+def parse_answer(text: bytes) -> dict[str, Any]:
+    """Return the fields of the objects that a run printed, one in a line; empty if it did not get that far."""
+    found: dict[str, Any] = {}
+    for line in text.splitlines():
+        with suppress(ValueError):
+            content = json.loads(line)
+            found |= content if isinstance(content, dict) else {}
+    return found
 
 
 def find_hindrance(ended: Ended, release: Release, timeout_s: float) -> str:
     """Return what of the surroundings kept the release from being tested; empty: nothing."""
-    if ended.peak_mb > release.memory_mb:
+    if ended.peak_mb > memory_limit_mb(release, ended.base_mb):
         return ""
     if ended.code is None:
         return f"the self-test did not end in {timeout_s:.0f} s: the machine is busy, or something waits"
@@ -227,8 +251,11 @@ def find_hindrance(ended: Ended, release: Release, timeout_s: float) -> str:
 def find_fault(ended: Ended, release: Release) -> str:
     """Return what is wrong with the release itself; empty: nothing."""
     memory_mb = max(ended.peak_mb, ended.answer.get("memory_mb", 0.0))
-    if memory_mb > release.memory_mb:
-        return f"it uses {memory_mb:.0f} MB of memory; it declares {release.memory_mb:.0f}"
+    if memory_mb > memory_limit_mb(release, ended.base_mb):
+        own_mb = max(0.0, memory_mb - ended.base_mb)
+        return (
+            f"it uses {memory_mb:.0f} MB of memory, {own_mb:.0f} of them its own; it declares {release.memory_mb:.0f}"
+        )
     if not ended.answer:
         return describe_end(ended, release)
     return str(ended.answer["fault"])

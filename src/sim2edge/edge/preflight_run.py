@@ -1,10 +1,12 @@
 """Run a release's self-test in this process, under limits, and print the result: the child of `preflight`.
 
 python -m sim2edge.edge.preflight_run FOLDER [--threads 1]
+{"base_mb": 79.4}
 {"fault": "", "hindrance": "", "cpu_ms_p95": 0.71, "detections": 40, "memory_mb": 88.1, "cpu_s": 0.9}
 
-Its process yields to all others: lowest priority, first to be ended when memory is short. Memory that the model may
-allocate and processor time are limited once the runtime is imported, so that a release cannot harm the robot.
+The first line is the memory before the model is loaded, which is this machine's. The process yields to all others:
+lowest priority, first to be ended when memory is short. Memory that the model may allocate and processor time are
+limited once the runtime is imported, so that a release cannot harm the robot.
 """
 
 import argparse
@@ -13,7 +15,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -71,8 +73,13 @@ def status_mb(field: str) -> float:
     return 0.0
 
 
-def examine(folder: Path, threads: int) -> dict[str, Any]:
+def examine(folder: Path, threads: int, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Load the release in `folder`, compare its answers with the expected ones, and time it.
+
+    Args:
+        folder: the unpacked bundle.
+        threads: of the runtime.
+        tell: is given what is known before the release is touched.
 
     Returns:
         `fault`: what is wrong with the release; `hindrance`: what kept it from being tested; else the figures.
@@ -86,6 +93,7 @@ def examine(folder: Path, threads: int) -> dict[str, Any]:
         import_runtime(release.runtime)
     except BadInput as error:
         return {"hindrance": str(error)}
+    tell({"base_mb": round(status_mb("VmRSS"), 1)})
     restrain_model(release.memory_mb)
     try:
         detector = ObstacleDetector(folder, threads)
@@ -139,12 +147,16 @@ def main(words: Sequence[str] | None = None) -> int:
     restrain()
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
+
+        def tell(content: dict[str, Any]) -> None:
+            print(json.dumps(content), file=answers, flush=True)
+
         try:
-            found = examine(arguments.folder, arguments.threads)
+            found = examine(arguments.folder, arguments.threads, tell)
         except OSError as error:  # of the disk, or of this process's share of the machine
             found = {"hindrance": str(error)}
         figures = {"memory_mb": round(status_mb("VmHWM"), 1), "cpu_s": round(time.process_time(), 2)}
-        answers.write(json.dumps({"fault": "", "hindrance": ""} | found | figures) + "\n")
+        tell({"fault": "", "hindrance": ""} | found | figures)
     return 0
 
 

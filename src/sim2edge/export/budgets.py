@@ -10,10 +10,8 @@ import math
 from pathlib import Path
 
 from sim2edge.edge.preflight import FRAME_SHARE
-from sim2edge.edge.runtime import RUNTIME_OF_SUFFIX
+from sim2edge.edge.runtime import RUNTIME_MEMORY_MB, RUNTIME_OF_SUFFIX
 
-RUNTIME_MEMORY_MB = {"litert": 96, "onnxruntime": 112}
-"""Memory of the detector's process without the model: 65 and 81 MB measured on x86-64, plus a margin."""
 MODEL_COPIES = 4
 """Memory of a model in sizes of its file: 2.6 measured in ONNX Runtime, less than 1 in LiteRT."""
 MEMORY_STEP_MB = 64
