@@ -23,9 +23,9 @@ from benchmarks.service_process import TOKEN, running_service
 from benchmarks.timing import one_core, take_turns, time_once
 from benchmarks.workplace import Workplace
 from sim2edge.edge.bundle import RELEASE_FILE, SIGNATURE_FILE, Bundle, unpack_bundle
-from sim2edge.edge.camera_source import Image
+from sim2edge.edge.detector.camera_source import Image
+from sim2edge.edge.detector.service import DetectorService
 from sim2edge.edge.obstacle_detector import ObstacleDetector
-from sim2edge.edge.service import DetectorService
 from sim2edge.export.judged import camera_images
 from sim2edge.recipes.perception_frames import DatasetTable, read_frames
 

@@ -14,9 +14,9 @@ import psutil
 from benchmarks.results import Result
 from benchmarks.service_process import running_service
 from benchmarks.workplace import Workplace
-from sim2edge.edge import preflight
 from sim2edge.edge.bundle import unpack_bundle
-from sim2edge.edge.footprint import measure_footprint
+from sim2edge.edge.detector.footprint import measure_footprint
+from sim2edge.edge.judgement import preflight
 
 ROUNDS = 3
 LOOK_EVERY_S = 0.1

@@ -34,16 +34,16 @@ from obstore.store import MemoryStore
 from benchmarks.results import Result
 from benchmarks.workplace import RING, open_workplace
 from sim2edge.bus import Bus
-from sim2edge.edge import supervisor
 from sim2edge.edge.agent import TICK_S, Agent, Identity
 from sim2edge.edge.bundle import RELEASE_FILE, write_bundle
-from sim2edge.edge.detectors import Detectors
-from sim2edge.edge.home import RuntimeFolder, keep_token
+from sim2edge.edge.judgement.trial import Rules, Slot
+from sim2edge.edge.judgement.verdict import Budgets
 from sim2edge.edge.ota_updater import OtaUpdater
-from sim2edge.edge.slots import Slots
-from sim2edge.edge.supervisor import DetectorProcess, ServiceSettings
-from sim2edge.edge.trial import Rules, Slot
-from sim2edge.edge.verdict import Budgets
+from sim2edge.edge.storage.home import RuntimeFolder, keep_token
+from sim2edge.edge.storage.slots import Slots
+from sim2edge.edge.supervision import supervisor
+from sim2edge.edge.supervision.detectors import Detectors
+from sim2edge.edge.supervision.supervisor import DetectorProcess, ServiceSettings
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder
 from sim2edge.push.repository import Repository

@@ -17,10 +17,10 @@ from benchmarks.service_process import resident_mb, stop
 from benchmarks.timing import take_turns
 from benchmarks.workplace import RING, Workplace
 from sim2edge.demo.virtual_device import write_unseen_frames
+from sim2edge.edge.judgement.trial import Step
 from sim2edge.edge.ota_updater import METADATA, TARGETS, OtaUpdater
-from sim2edge.edge.slots import Slots
-from sim2edge.edge.trial import Step
-from sim2edge.edge.tuf_fetcher import BusFetcher
+from sim2edge.edge.server.tuf_fetcher import BusFetcher
+from sim2edge.edge.storage.slots import Slots
 from sim2edge.processes import spawn
 
 CHECKS = 30

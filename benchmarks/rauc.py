@@ -31,7 +31,7 @@ import resource, sys, time
 from pathlib import Path
 from sim2edge.bus import Bus
 from sim2edge.edge.ota_updater import OtaUpdater
-from sim2edge.edge.slots import Slots
+from sim2edge.edge.storage.slots import Slots
 start = time.perf_counter()
 OtaUpdater(Bus.from_environment(), "{RING}", Slots(Path(sys.argv[1])), Path(sys.argv[2]).read_bytes()).update()
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

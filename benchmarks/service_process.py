@@ -36,7 +36,7 @@ def running_service(folder: Path) -> Iterator[ServiceProcess]:
     """Serve the bundle in `folder` on a free port, until the context ends."""
     with tempfile.TemporaryDirectory() as name:
         ready = Path(name) / "port"
-        command = [sys.executable, "-m", "sim2edge.edge.service", "--bundle", str(folder), "--port", "0"]
+        command = [sys.executable, "-m", "sim2edge.edge.detector.service", "--bundle", str(folder), "--port", "0"]
         environment = {**os.environ, "SIM2EDGE_DEVICE_TOKEN": TOKEN}
         log = Path(name) / "service.log"
         process = spawn([*command, "--ready-file", str(ready)], environment, Path(name), log)

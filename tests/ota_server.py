@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sim2edge.bus import Bus
-from sim2edge.edge import trial
 from sim2edge.edge.bundle import write_bundle
+from sim2edge.edge.judgement import trial
+from sim2edge.edge.judgement.trial import Subject
 from sim2edge.edge.ota_updater import OtaUpdater
-from sim2edge.edge.slots import Slots
-from sim2edge.edge.trial import Subject
+from sim2edge.edge.storage.slots import Slots
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder
 from sim2edge.push.repository import Repository

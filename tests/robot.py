@@ -14,15 +14,15 @@ import numpy as np
 from tuf.api.metadata import TargetFile
 
 from sim2edge.bus import Bus
-from sim2edge.edge import trial
 from sim2edge.edge.agent import Agent, Identity
-from sim2edge.edge.clock import DeviceClock
-from sim2edge.edge.detectors import Detectors
-from sim2edge.edge.home import RuntimeFolder, keep_token
-from sim2edge.edge.supervisor import DetectorProcess, ServiceSettings
-from sim2edge.edge.switch_hook import SwitchHook
-from sim2edge.edge.trial import Installed, Rules, Slot, State, Step
-from sim2edge.edge.verdict import Budgets
+from sim2edge.edge.judgement import trial
+from sim2edge.edge.judgement.trial import Installed, Rules, Slot, State, Step
+from sim2edge.edge.judgement.verdict import Budgets
+from sim2edge.edge.server.clock import DeviceClock
+from sim2edge.edge.storage.home import RuntimeFolder, keep_token
+from sim2edge.edge.supervision.detectors import Detectors
+from sim2edge.edge.supervision.supervisor import DetectorProcess, ServiceSettings
+from sim2edge.edge.supervision.switch_hook import SwitchHook
 
 PATIENCE_S = 40.0
 

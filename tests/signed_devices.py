@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sim2edge.bus import Bus
-from sim2edge.edge.identity import Signer, make_key
+from sim2edge.edge.server.identity import Signer, make_key
 from sim2edge.enrol import register
 
 

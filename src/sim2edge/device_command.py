@@ -11,7 +11,7 @@ from sim2edge.stage import load_function
 ON_DEVICE, OF_ADMIN = "sim2edge.edge.device:main", "sim2edge.stack.device_commands:main"
 ELSEWHERE = {
     **dict.fromkeys(("enrol", "move", "revoke", "list"), OF_ADMIN),
-    "keygen": "sim2edge.edge.identity:keygen",
+    "keygen": "sim2edge.edge.server.identity:keygen",
 }
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sim2edge.edge.detector.runtime import RUNTIME_OF_SUFFIX, load_runtime
 from sim2edge.edge.obstacle_detector import Preprocessor
-from sim2edge.edge.runtime import RUNTIME_OF_SUFFIX, load_runtime
 
 
 def main(models: Path, pictures: Path, out: Path) -> None:

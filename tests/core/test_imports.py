@@ -166,7 +166,7 @@ def test_the_light_core_and_every_stage_declaration_load_nothing_heavy():
 
 
 def test_the_device_loads_neither_torch_nor_airflow():
-    modules = loaded("import sim2edge.edge.device, sim2edge.edge.service, sim2edge.edge.ota_updater")
+    modules = loaded("import sim2edge.edge.device, sim2edge.edge.detector.service, sim2edge.edge.ota_updater")
     assert modules.isdisjoint({"airflow", "torch", "mujoco", "mlflow", "pandas", "pyarrow"})
 
 

@@ -96,7 +96,7 @@ BLOCKS: Mapping[tuple[str, str], How] = {
         "docs/fleet-load.md",
         "sim2edge device run --id pi-7 --home /data --root root.json --source 0 "
         "--mirror https://updates.example.org/ota",
-    ): By(("tests/edge/test_mirror.py",)),
+    ): By(("tests/edge/server/test_mirror.py",)),
     ("docs/compose.md", "make images"): By(("compose", "image-airflow")),
     (
         "docs/compose.md",
@@ -120,8 +120,8 @@ BLOCKS: Mapping[tuple[str, str], How] = {
         },
         says="x86-64.yaml",
     ),
-    ("docs/device-profiles.md", "python -m sim2edge.edge.preflight /data/slots/b --rate 10"): By(
-        ("tests/edge/test_preflight.py",)
+    ("docs/device-profiles.md", "python -m sim2edge.edge.judgement.preflight /data/slots/b --rate 10"): By(
+        ("tests/edge/judgement/test_preflight.py",)
     ),
     (
         "docs/device-profiles.md",

@@ -12,10 +12,10 @@ import urllib.request
 import pytest
 from robot import Robot, with_file
 
-from sim2edge.edge import trial
-from sim2edge.edge.switch_hook import SwitchHook
-from sim2edge.edge.trial import Installed, Rules
-from sim2edge.edge.verdict import Phase
+from sim2edge.edge.judgement import trial
+from sim2edge.edge.judgement.trial import Installed, Rules
+from sim2edge.edge.judgement.verdict import Phase
+from sim2edge.edge.supervision.switch_hook import SwitchHook
 from sim2edge.errors import Unavailable
 
 pytestmark = pytest.mark.slow
@@ -80,7 +80,7 @@ def test_a_detector_that_hangs_is_started_anew(robot, monkeypatch):
     robot.offer("r1")
     robot.until_running("r1")
     hung = robot.duty.pid
-    monkeypatch.setattr("sim2edge.edge.starvation.STOPPED", "not looked for")
+    monkeypatch.setattr("sim2edge.edge.judgement.starvation.STOPPED", "not looked for")
     os.kill(hung, signal.SIGSTOP)
     status = robot.until(lambda s: s["restarts"] == 1)
     assert status["message"].startswith("the detector did not answer for 1 s, in ")
@@ -176,7 +176,7 @@ def test_a_good_release_that_crashes_again_and_again_gives_way_to_the_proven_one
 
 
 def test_the_health_check_is_red_in_a_crash_loop(robot, monkeypatch):
-    monkeypatch.setattr("sim2edge.edge.detectors.CRASH_LOOP", 2)
+    monkeypatch.setattr("sim2edge.edge.supervision.detectors.CRASH_LOOP", 2)
     robot.offer("r1")
     robot.until_running("r1")
     for _ in range(2):
@@ -189,11 +189,11 @@ def test_the_health_check_is_red_in_a_crash_loop(robot, monkeypatch):
 
 
 def test_the_port_says_so_while_nobody_is_on_duty(robot, monkeypatch):
-    monkeypatch.setattr("sim2edge.edge.stand_in.PATIENCE_S", 0.2)
+    monkeypatch.setattr("sim2edge.edge.detector.stand_in.PATIENCE_S", 0.2)
     robot.offer("r1")
     robot.until_running("r1")
     port = robot.detectors.port
-    monkeypatch.setattr("sim2edge.edge.detectors.restart_delay_s", lambda *_: 60.0)
+    monkeypatch.setattr("sim2edge.edge.supervision.detectors.restart_delay_s", lambda *_: 60.0)
     os.kill(robot.duty.pid, signal.SIGKILL)
     robot.until(lambda s: s["state"] == "down")
     with pytest.raises(urllib.error.HTTPError) as answer:
@@ -244,7 +244,7 @@ def test_a_damaged_slot_gives_way_at_once(robot):
 
 
 def test_a_release_waits_for_the_robot_to_stand_still(tmp_path, members, bus, monkeypatch):
-    monkeypatch.setattr("sim2edge.edge.switch_hook.ASK_EVERY_S", 0.1)
+    monkeypatch.setattr("sim2edge.edge.supervision.switch_hook.ASK_EVERY_S", 0.1)
     robot = Robot(tmp_path, members, bus, hook=SwitchHook(tmp_path / "idle"))
     try:
         robot.offer("r1")

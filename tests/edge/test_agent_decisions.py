@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 from robot import MadeUpServer, MadeUpSlots
 
-from sim2edge.edge import trial
 from sim2edge.edge.agent import FALL_BACK_CRASHES, Agent, Identity
-from sim2edge.edge.detectors import Ended, NotYet, Place
-from sim2edge.edge.supervisor import Ending
-from sim2edge.edge.trial import Installed, Rules, State, Subject
+from sim2edge.edge.judgement import trial
+from sim2edge.edge.judgement.trial import Installed, Rules, State, Subject
+from sim2edge.edge.supervision.detectors import Ended, NotYet, Place
+from sim2edge.edge.supervision.supervisor import Ending
 
 A, B = Installed("a", "aa"), Installed("b", "bb")
 
@@ -179,7 +179,7 @@ def test_news_does_not_haste_a_server_that_asked_for_time_but_a_person_does(devi
 
 
 def test_a_download_over_a_slow_link_is_no_silence(device, bus, monkeypatch):
-    monkeypatch.setattr("sim2edge.edge.reporter.BESIDE_S", 0.1)
+    monkeypatch.setattr("sim2edge.edge.server.reporter.BESIDE_S", 0.1)
     arrived, stop = threading.Event(), threading.Event()
     download = device.server.update
     device.server.update = lambda: arrived.wait(20) and download()

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from ota_server import OtaServer
 
 from sim2edge.bus import Bus
-from sim2edge.edge import device, trial
-from sim2edge.edge.identity import make_key
-from sim2edge.edge.slots import Slots
-from sim2edge.edge.supervisor import MAX_RESTART_DELAY_S, restart_delay_s
+from sim2edge.edge import device
+from sim2edge.edge.judgement import trial
+from sim2edge.edge.server.identity import make_key
+from sim2edge.edge.storage.slots import Slots
+from sim2edge.edge.supervision.supervisor import MAX_RESTART_DELAY_S, restart_delay_s
 from sim2edge.enrol import register
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.fleet import read_device
@@ -97,7 +98,7 @@ class Device:
                 words = process.cmdline()
             except psutil.Error:
                 continue
-            if "sim2edge.edge.service" in words and any(word.startswith(f"{self.home}/") for word in words):
+            if "sim2edge.edge.detector.service" in words and any(word.startswith(f"{self.home}/") for word in words):
                 found.append(process)
         return found
 

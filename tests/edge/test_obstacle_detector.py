@@ -11,8 +11,8 @@ import pytest
 from tiny_release import change, make_signature, reseal
 
 from sim2edge.edge.bundle import unpack_bundle, write_bundle
+from sim2edge.edge.detector.runtime import load_runtime
 from sim2edge.edge.obstacle_detector import ObstacleDetector, Preprocessor, check_picture, name_detections
-from sim2edge.edge.runtime import load_runtime
 from sim2edge.errors import BadInput
 from sim2edge.recipes import perception
 

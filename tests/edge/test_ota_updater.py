@@ -12,13 +12,15 @@ from power_cut import PowerCut
 from tiny_release import make_members
 
 from sim2edge.bus import Bus
-from sim2edge.edge import bundle, durable, ota_updater, roots, slots, staging, state_file, trial
+from sim2edge.edge import bundle, ota_updater
 from sim2edge.edge.bundle import open_bundle
-from sim2edge.edge.clock import UNSET_BEFORE, DeviceClock, day
+from sim2edge.edge.judgement import trial
+from sim2edge.edge.judgement.preflight import Preflight, Result
+from sim2edge.edge.judgement.trial import Step
 from sim2edge.edge.ota_updater import OtaUpdater
-from sim2edge.edge.preflight import Preflight, Result
-from sim2edge.edge.rollout import Rollout
-from sim2edge.edge.trial import Step
+from sim2edge.edge.server.clock import UNSET_BEFORE, DeviceClock, day
+from sim2edge.edge.server.rollout import Rollout
+from sim2edge.edge.storage import durable, roots, slots, staging, state_file
 from sim2edge.errors import BadInput, Unavailable
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder

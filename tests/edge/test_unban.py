@@ -11,10 +11,10 @@ from ota_server import OtaServer, accept, reject
 
 from sim2edge.edge import device
 from sim2edge.edge import unban as unban_module
-from sim2edge.edge.home import RuntimeFolder, lock_home
+from sim2edge.edge.judgement.trial import Step
 from sim2edge.edge.pi import launcher
-from sim2edge.edge.slots import Slots
-from sim2edge.edge.trial import Step
+from sim2edge.edge.storage.home import RuntimeFolder, lock_home
+from sim2edge.edge.storage.slots import Slots
 from sim2edge.edge.unban import find_hashes, held_releases, leave_request, take_requests, unban
 from sim2edge.errors import BadInput
 

@@ -14,7 +14,7 @@ from s3_requests import client, refused
 
 from sim2edge import cli
 from sim2edge.bus import Bus
-from sim2edge.edge.identity import Signer, make_key, take_enrolment
+from sim2edge.edge.server.identity import Signer, make_key, take_enrolment
 from sim2edge.enrol.enrolment_file import read_enrolment
 from sim2edge.enrol.register import read_register
 from sim2edge.fleet import read_device

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim2edge.edge.identity import public_of
+from sim2edge.edge.server.identity import public_of
 from sim2edge.enrol.signed_status import (
     MAX_BYTES,
     Forged,

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from sim2edge.edge.bundle import unpack_bundle, write_bundle
-from sim2edge.edge.footprint import measure_footprint
+from sim2edge.edge.detector.footprint import measure_footprint
+from sim2edge.edge.detector.runtime import load_runtime
 from sim2edge.edge.obstacle_detector import ObstacleDetector
-from sim2edge.edge.runtime import load_runtime
 from sim2edge.errors import BadInput
 from sim2edge.export.choose import Target, Variant
 from sim2edge.export.config import ExportConfig

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sim2edge.edge.self_test import parse_self_test
+from sim2edge.edge.judgement.self_test import parse_self_test
 from sim2edge.errors import BadInput
 from sim2edge.export.budgets import state_cpu_ms
 from sim2edge.export.self_test_pictures import choose_pictures, describe_self_test

@@ -15,7 +15,7 @@ from tuf.api.exceptions import ExpiredMetadataError
 from tuf.ngclient import Updater, UpdaterConfig
 
 from sim2edge.bus import Bus
-from sim2edge.edge.tuf_fetcher import BusFetcher
+from sim2edge.edge.server.tuf_fetcher import BusFetcher
 from sim2edge.errors import BadInput
 from sim2edge.push.config import PushConfig
 from sim2edge.push.keys import KeyFolder

@@ -10,8 +10,8 @@ from obstore.store import MemoryStore
 from tuf.ngclient import Updater
 
 from sim2edge.bus import Bus
-from sim2edge.edge.identity import assigned_ring
-from sim2edge.edge.tuf_fetcher import BusFetcher
+from sim2edge.edge.server.identity import assigned_ring
+from sim2edge.edge.server.tuf_fetcher import BusFetcher
 from sim2edge.enrol.assignments import bin_of
 from sim2edge.errors import BadInput, Conflict
 from sim2edge.push.config import PushConfig

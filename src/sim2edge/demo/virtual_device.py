@@ -28,7 +28,7 @@ NOT_FOR_DEVICES = ("AWS_", "MLFLOW_", "SIM2EDGE_AIRFLOW_", "SIM2EDGE_KEYS", "SIM
 
 def enrol_virtual(bus: Bus, name: str, ring: str, home: Path) -> None:
     """Enrol a virtual device, whose home is on this machine, unless it is: so that its status is signed."""
-    from sim2edge.edge.identity import make_key
+    from sim2edge.edge.server.identity import make_key
 
     public = make_key(home)
 

@@ -18,20 +18,20 @@ from functools import partial
 from pathlib import Path
 
 from sim2edge.bus import Bus
-from sim2edge.edge import trial
-from sim2edge.edge.aside import Aside
-from sim2edge.edge.detectors import Detectors, Ended, NotYet, Place
 from sim2edge.edge.events import Repeated, log
-from sim2edge.edge.notify import Systemd
+from sim2edge.edge.judgement import trial
+from sim2edge.edge.judgement.trial import Installed, Rules, Slot, State, Step
+from sim2edge.edge.judgement.verdict import BLAMED, Evidence, Outcome, judge
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.self_update import SelfUpdate
-from sim2edge.edge.reporter import Reporter
-from sim2edge.edge.slots import Slots
-from sim2edge.edge.status import Status, describe, is_news
-from sim2edge.edge.supervisor import DetectorProcess, Ending
-from sim2edge.edge.switch_hook import SwitchHook
-from sim2edge.edge.trial import Installed, Rules, Slot, State, Step
-from sim2edge.edge.verdict import BLAMED, Evidence, Outcome, judge
+from sim2edge.edge.server.reporter import Reporter
+from sim2edge.edge.server.status import Status, describe, is_news
+from sim2edge.edge.storage.slots import Slots
+from sim2edge.edge.supervision.aside import Aside
+from sim2edge.edge.supervision.detectors import Detectors, Ended, NotYet, Place
+from sim2edge.edge.supervision.notify import Systemd
+from sim2edge.edge.supervision.supervisor import DetectorProcess, Ending
+from sim2edge.edge.supervision.switch_hook import SwitchHook
 from sim2edge.errors import BadInput, Unavailable
 
 TICK_S = 0.1

@@ -23,8 +23,8 @@ from typing import IO, Any, cast
 import psutil
 
 from sim2edge.compression import Content, open_content
-from sim2edge.edge.durable import flush_folder
-from sim2edge.edge.runtime import RUNTIME_OF_SUFFIX, available_runtimes
+from sim2edge.edge.detector.runtime import RUNTIME_OF_SUFFIX, available_runtimes
+from sim2edge.edge.storage.durable import flush_folder
 from sim2edge.errors import BadInput
 
 RELEASE_FILE = "release.json"

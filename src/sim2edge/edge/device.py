@@ -20,22 +20,22 @@ from functools import partial
 from pathlib import Path
 
 from sim2edge.edge.agent import Agent, Identity
-from sim2edge.edge.detectors import Detectors
-from sim2edge.edge.durable import is_shortage
 from sim2edge.edge.events import Repeated, log
-from sim2edge.edge.home import RuntimeFolder, keep_token, lock_home
-from sim2edge.edge.identity import identify
-from sim2edge.edge.local_status import read_status
-from sim2edge.edge.mirror import open_origins
+from sim2edge.edge.judgement.preflight import check
+from sim2edge.edge.judgement.trial import Rules
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.pi.commands import add_commands
 from sim2edge.edge.pi.self_update import SelfUpdate
-from sim2edge.edge.preflight import check
-from sim2edge.edge.slots import Slots
-from sim2edge.edge.staging import download
-from sim2edge.edge.supervisor import ServiceSettings
-from sim2edge.edge.switch_hook import DEADLINE_S, SwitchHook
-from sim2edge.edge.trial import Rules
+from sim2edge.edge.server.identity import identify
+from sim2edge.edge.server.mirror import open_origins
+from sim2edge.edge.storage.durable import is_shortage
+from sim2edge.edge.storage.home import RuntimeFolder, keep_token, lock_home
+from sim2edge.edge.storage.slots import Slots
+from sim2edge.edge.storage.staging import download
+from sim2edge.edge.supervision.detectors import Detectors
+from sim2edge.edge.supervision.local_status import read_status
+from sim2edge.edge.supervision.supervisor import ServiceSettings
+from sim2edge.edge.supervision.switch_hook import DEADLINE_S, SwitchHook
 from sim2edge.edge.unban import take_requests, unban
 from sim2edge.enrol.names import check_names
 from sim2edge.errors import BadInput, Unavailable

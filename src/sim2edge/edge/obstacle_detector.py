@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim2edge.edge.bundle import CLASSES_FILE, SIGNATURE_FILE, open_bundle
-from sim2edge.edge.camera_source import Image
-from sim2edge.edge.detection import Detection as Detection
-from sim2edge.edge.detection import Obstacle as Obstacle
-from sim2edge.edge.detection import name_classes, name_detections
-from sim2edge.edge.runtime import Runtime, load_runtime
-from sim2edge.edge.self_test import (
+from sim2edge.edge.detector.camera_source import Image
+from sim2edge.edge.detector.detection import Detection as Detection
+from sim2edge.edge.detector.detection import Obstacle as Obstacle
+from sim2edge.edge.detector.detection import name_classes, name_detections
+from sim2edge.edge.detector.runtime import Runtime, load_runtime
+from sim2edge.edge.judgement.self_test import (
     MAX_LOGIT_SHARE,
     SelfTest,
     check_tolerance,

@@ -22,21 +22,21 @@ from tuf.api import exceptions as tuf
 from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
-from sim2edge.edge import trial
 from sim2edge.edge.bundle import check_requirements, parse_release
-from sim2edge.edge.clock import day
-from sim2edge.edge.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
+from sim2edge.edge.detector.runtime import available_runtimes
 from sim2edge.edge.events import Repeated, log
-from sim2edge.edge.identity import ring_of
+from sim2edge.edge.judgement import trial
+from sim2edge.edge.judgement.preflight import Preflight, Result
+from sim2edge.edge.judgement.trial import Installed, Slot, Step
 from sim2edge.edge.pi.self_update import find_agent
-from sim2edge.edge.preflight import Preflight, Result
-from sim2edge.edge.rollout import Rollout, parse_rollout, wait_s
-from sim2edge.edge.runtime import available_runtimes
-from sim2edge.edge.seal import make_seal, read_seal, release_text
-from sim2edge.edge.slots import Slots
-from sim2edge.edge.staging import MAX_BUNDLE_BYTES, TARGETS, Source, Staging, Unusable, unpacked_bytes
-from sim2edge.edge.trial import Installed, Slot, Step
-from sim2edge.edge.tuf_fetcher import BusFetcher, Origin, asked_wait_s
+from sim2edge.edge.server.clock import day
+from sim2edge.edge.server.identity import ring_of
+from sim2edge.edge.server.rollout import Rollout, parse_rollout, wait_s
+from sim2edge.edge.server.tuf_fetcher import BusFetcher, Origin, asked_wait_s
+from sim2edge.edge.storage.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
+from sim2edge.edge.storage.seal import make_seal, read_seal, release_text
+from sim2edge.edge.storage.slots import Slots
+from sim2edge.edge.storage.staging import MAX_BUNDLE_BYTES, TARGETS, Source, Staging, Unusable, unpacked_bytes
 from sim2edge.errors import BadInput, Missing, Unavailable
 
 METADATA = "ota/metadata/"

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from sim2edge.edge import trial
-from sim2edge.edge.durable import read_regular, remove_any, write_durably
 from sim2edge.edge.events import log
-from sim2edge.edge.home import RuntimeFolder, is_locked
+from sim2edge.edge.judgement import trial
+from sim2edge.edge.judgement.trial import State
 from sim2edge.edge.pi import launcher
-from sim2edge.edge.slots import Slots
-from sim2edge.edge.state_file import StateFile
-from sim2edge.edge.trial import State
+from sim2edge.edge.storage.durable import read_regular, remove_any, write_durably
+from sim2edge.edge.storage.home import RuntimeFolder, is_locked
+from sim2edge.edge.storage.slots import Slots
+from sim2edge.edge.storage.state_file import StateFile
 from sim2edge.errors import BadInput, Unavailable
 
 REQUEST, AGENTS = "unban.json", "agents"

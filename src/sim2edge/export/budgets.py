@@ -3,14 +3,14 @@
     state_memory(model)                         # MB
     state_cpu_ms(latency_ms=4.1, rate_hz=10)    # ms of a detection, 95th percentile
 
-Devices measure both before they run a release (`sim2edge.edge.preflight`), and refuse one that takes more.
+Devices measure both before they run a release (`sim2edge.edge.judgement.preflight`), and refuse one that takes more.
 """
 
 import math
 from pathlib import Path
 
-from sim2edge.edge.preflight import FRAME_SHARE
-from sim2edge.edge.runtime import RUNTIME_MEMORY_MB, RUNTIME_OF_SUFFIX
+from sim2edge.edge.detector.runtime import RUNTIME_MEMORY_MB, RUNTIME_OF_SUFFIX
+from sim2edge.edge.judgement.preflight import FRAME_SHARE
 
 MODEL_COPIES = 4
 """Memory of a model in sizes of its file: 2.6 measured in ONNX Runtime, less than 1 in LiteRT."""

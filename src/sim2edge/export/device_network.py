@@ -36,7 +36,7 @@ class ChannelsLast(nn.Module):
 
 
 class TorchRuntime:
-    """Runs a torch module that takes NHWC, behind the interface of `sim2edge.edge.runtime.Runtime`."""
+    """Runs a torch module that takes NHWC, behind the interface of `sim2edge.edge.detector.runtime.Runtime`."""
 
     def __init__(self, module: nn.Module, example: Tensor) -> None:
         self._module = module

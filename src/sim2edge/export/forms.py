@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim2edge.edge.runtime import RUNTIME_OF_SUFFIX
+from sim2edge.edge.detector.runtime import RUNTIME_OF_SUFFIX
 
 FLOAT32 = "float32"
 FLOAT16 = "float16"

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sim2edge.edge.camera_source import Image
+from sim2edge.edge.detector.camera_source import Image
 from sim2edge.errors import BadInput
 from sim2edge.export.config import Limits
 from sim2edge.recipes.perception_frames import Frames

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sim2edge.edge.bundle import Bundle, unpack_bundle, write_bundle
-from sim2edge.edge.camera_source import Image
+from sim2edge.edge.detector.camera_source import Image
 from sim2edge.edge.obstacle_detector import ObstacleDetector
 from sim2edge.export.forms import FORMS
 from sim2edge.export.release_bundle import swap_model

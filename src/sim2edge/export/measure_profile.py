@@ -25,7 +25,7 @@ import yaml
 from sim2edge.bus import Bus
 from sim2edge.config import build, resolve
 from sim2edge.edge.bundle import RELEASE_FILE, Bundle, unpack_bundle
-from sim2edge.edge.camera_source import Image
+from sim2edge.edge.detector.camera_source import Image
 from sim2edge.edge.obstacle_detector import check_picture
 from sim2edge.errors import EXIT_BAD_INPUT, EXIT_RETRY, BadInput, Unavailable
 from sim2edge.export.device_profile import DeviceProfile, MeasuredNetwork, profile_path, read_profile

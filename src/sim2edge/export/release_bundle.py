@@ -11,8 +11,8 @@ import numpy as np
 import yaml
 
 from sim2edge.edge.bundle import CLASSES_FILE, RELEASE_FILE, SIGNATURE_FILE, Bundle
+from sim2edge.edge.detector.runtime import RUNTIME_OF_SUFFIX, load_runtime
 from sim2edge.edge.obstacle_detector import UNKNOWN, Preprocessor, check_picture
-from sim2edge.edge.runtime import RUNTIME_OF_SUFFIX, load_runtime
 from sim2edge.export.budgets import state_memory
 from sim2edge.export.judged import NotJudged
 from sim2edge.export.self_test_pictures import LOGIT_SHARE, check_finite, describe_self_test

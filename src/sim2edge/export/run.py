@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from sim2edge.config import cache_key_fields
-from sim2edge.edge import preflight
 from sim2edge.edge.bundle import Bundle, unpack_bundle, write_bundle
-from sim2edge.edge.footprint import measure_footprint
+from sim2edge.edge.detector.footprint import measure_footprint
+from sim2edge.edge.judgement import preflight
+from sim2edge.edge.judgement.preflight import Preflight
 from sim2edge.edge.obstacle_detector import ObstacleDetector
-from sim2edge.edge.preflight import Preflight
 from sim2edge.errors import BadInput
 from sim2edge.export.budgets import state_cpu_ms, state_memory
 from sim2edge.export.choose import Choice, Target, Variant, choose, make_target

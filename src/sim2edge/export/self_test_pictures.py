@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from sim2edge.edge.detection import name_classes, name_detections
+from sim2edge.edge.detector.detection import name_classes, name_detections
+from sim2edge.edge.detector.runtime import Runtime
+from sim2edge.edge.judgement.self_test import Outputs, find_peaks
 from sim2edge.edge.obstacle_detector import Preprocessor, decode_picture
-from sim2edge.edge.runtime import Runtime
-from sim2edge.edge.self_test import Outputs, find_peaks
 from sim2edge.errors import BadInput
 from sim2edge.recipes import perception
 from sim2edge.recipes.perception_frames import Frames

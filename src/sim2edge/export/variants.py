@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sim2edge.edge.camera_source import Image
+from sim2edge.edge.detector.camera_source import Image
+from sim2edge.edge.detector.runtime import Runtime, load_runtime
 from sim2edge.edge.obstacle_detector import Preprocessor
-from sim2edge.edge.runtime import Runtime, load_runtime
 from sim2edge.export.device_network import OUTPUT_NAMES, TorchRuntime, example_input
 from sim2edge.export.forms import FORMS, Form
 from sim2edge.export.graph_export import export_onnx, export_torchscript

@@ -90,7 +90,7 @@ def enrol(bus: Bus, arguments: argparse.Namespace) -> None:
     Raises:
         BadInput: the device is enrolled already, or an argument is invalid.
     """
-    from sim2edge.edge.identity import new_key
+    from sim2edge.edge.server.identity import new_key
 
     device, ring = arguments.id, check_ring(arguments.ring)
     file = arguments.file or Path(f"{device}.enrolment")

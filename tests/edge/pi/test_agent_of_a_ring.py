@@ -10,9 +10,9 @@ from ota_server import OtaServer
 from robot import Robot
 from tuf.api.metadata import TargetFile
 
-from sim2edge.edge.notify import Systemd
 from sim2edge.edge.pi.self_update import SelfUpdate
-from sim2edge.edge.staging import download
+from sim2edge.edge.storage.staging import download
+from sim2edge.edge.supervision.notify import Systemd
 from sim2edge.errors import BadInput
 from sim2edge.push.agents import read_agent
 

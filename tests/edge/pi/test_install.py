@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sim2edge.cli import main
-from sim2edge.edge.identity import new_key
 from sim2edge.edge.pi import unit
 from sim2edge.edge.pi.actions import CopyTree
+from sim2edge.edge.server.identity import new_key
 from sim2edge.enrol.enrolment_file import Enrolment, read_enrolment, write_enrolment
 
 from .packed_agent import packed

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sim2edge.edge.durable import flush_folder, point_link, write_durably
+from sim2edge.edge.storage.durable import flush_folder, point_link, write_durably
 from sim2edge.errors import BadInput
 
 

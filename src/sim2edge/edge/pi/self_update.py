@@ -30,12 +30,12 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 
 from sim2edge.agent_package import FIELD, MAX_BYTES, About, parse_about
-from sim2edge.edge.durable import flush_folder, remove_any, write_durably
 from sim2edge.edge.events import log
 from sim2edge.edge.pi import launcher
 from sim2edge.edge.pi.launcher import FACTORY, Agent, Record
 from sim2edge.edge.pi.package import unpack
-from sim2edge.edge.staging import matches
+from sim2edge.edge.storage.durable import flush_folder, remove_any, write_durably
+from sim2edge.edge.storage.staging import matches
 from sim2edge.errors import BadInput
 
 SPACE_MARGIN = 64 * 2**20
