@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -16,8 +18,15 @@ import psutil
 from forwarder import Forwarder
 from ota_server import OtaServer
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
-"""Debian's package `faketime`; without it the clock stays right."""
+WALL_CLOCK = Path(__file__).with_name("wall_clock.c")
+
+
+@cache
+def wall_clock() -> Path:
+    """Build the library that sets a process's wall clock wrong."""
+    library = Path(tempfile.mkdtemp(prefix="clock-")) / "wall_clock.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, WALL_CLOCK], check=True)
+    return library
 
 
 class Robot:
@@ -28,7 +37,7 @@ class Robot:
         self.home, self.camera, self.clock = folder / "disk" / "home", folder / "camera", folder / "clock"
         self.home.parent.mkdir(parents=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "robot", self.home.parent], check=True)
-        self.clock.write_text("+0")
+        self.set_clock(0)
         self.rate = 20.0
         self.process: subprocess.Popen[bytes] | None = None
         self.network = Forwarder("127.0.0.1", int(environment["AWS_ENDPOINT_URL"].rsplit(":", 1)[1]))
@@ -43,18 +52,23 @@ class Robot:
         for index in range(3):
             cv2.imwrite(str(self.camera / f"{index}.jpg"), np.full((32, 32, 3), 80 * index, np.uint8))
 
+    def set_clock(self, wrong_by_s: int) -> None:
+        """Set the robot's wall clock wrong by so many seconds; its monotonic clock goes on."""
+        new = self.clock.with_name("clock.new")
+        new.write_text(str(wrong_by_s))
+        new.replace(self.clock)
+
     def start(self) -> None:
         """Start the agent."""
         options = {"--id": self.ring, "--ring": self.ring, "--home": self.home, "--source": self.camera}
         options |= {"--root": self.server.keys.root_file, "--rate": self.rate, "--interval": 0.5}
         options |= {"--trial-inferences": 50, "--trial-seconds": 20}
         words = [str(word) for option in options.items() for word in option]
-        fake = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self.clock), "FAKETIME_NO_CACHE": "1"}
-        fake |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        clock = {"LD_PRELOAD": str(wall_clock()), "WALL_CLOCK_FILE": str(self.clock)}
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "sim2edge", "device", "run", *words],
-                env=os.environ | self._environment | (fake if FAKETIME.exists() else {}),
+                env=os.environ | self._environment | clock,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
