@@ -1,4 +1,4 @@
-"""The tiny release of `tiny_release`, as members of a bundle and installed."""
+"""The tiny release of `tiny_release`, as members of a bundle, installed, and on an update server."""
 
 import os
 import tempfile
@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ota_server import OtaServer
 from tiny_release import make_members
 
+from sim2edge.bus import Bus
 from sim2edge.edge.bundle import unpack_bundle, write_bundle
 
 IN_IMAGE = bool(os.statvfs(tempfile.gettempdir()).f_flag & os.ST_NOEXEC)
@@ -38,3 +40,11 @@ def slot(tmp_path: Path) -> Path:
     """A folder with the tiny release installed."""
     write_bundle(tmp_path / "bundle.tar", make_members())
     return unpack_bundle(tmp_path / "bundle.tar", tmp_path / "slot").folder
+
+
+@pytest.fixture
+def server(bus: Bus, tmp_path: Path, members: Callable[..., dict[str, bytes]]) -> OtaServer:
+    """An update server whose ring has release r1."""
+    server = OtaServer(bus, tmp_path / "server", members)
+    server.publish("r1")
+    return server

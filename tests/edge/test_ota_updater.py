@@ -28,14 +28,6 @@ from sim2edge.push.repository import Repository
 
 
 @pytest.fixture
-def server(bus, tmp_path, members):
-    """An update server whose ring has release r1."""
-    server = OtaServer(bus, tmp_path / "server", members)
-    server.publish("r1")
-    return server
-
-
-@pytest.fixture
 def device(server, tmp_path):
     """A device that has r1 and finds it good."""
     updater, device_slots = server.device(tmp_path / "home")

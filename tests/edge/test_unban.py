@@ -7,7 +7,7 @@ import signal
 import threading
 
 import pytest
-from ota_server import OtaServer, accept, reject
+from ota_server import accept, reject
 
 from sim2edge.edge import device
 from sim2edge.edge import unban as unban_module
@@ -17,13 +17,6 @@ from sim2edge.edge.storage.home import RuntimeFolder, lock_home
 from sim2edge.edge.storage.slots import Slots
 from sim2edge.edge.unban import find_hashes, held_releases, leave_request, take_requests, unban
 from sim2edge.errors import BadInput
-
-
-@pytest.fixture
-def server(bus, tmp_path, members):
-    server = OtaServer(bus, tmp_path / "server", members)
-    server.publish("r1")
-    return server
 
 
 @pytest.fixture

@@ -22,13 +22,6 @@ from .test_self_update import MACHINE
 OTHER = "x86_64" if MACHINE == "aarch64" else "aarch64"
 
 
-@pytest.fixture
-def server(bus, tmp_path, members):
-    server = OtaServer(bus, tmp_path / "server", members)
-    server.publish("r1")
-    return server
-
-
 def agents_of(server: OtaServer, folder: Path) -> SelfUpdate:
     (folder / "agents").mkdir(parents=True, exist_ok=True)
     return SelfUpdate(folder / "agents", "factory", "", lambda target, part: download(server.bus, target, part))

@@ -14,6 +14,7 @@ from sim2edge.edge.judgement import trial
 from sim2edge.edge.judgement.trial import Slot, Step
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.storage.home import RuntimeFolder, keep_token, read_token
+from sim2edge.edge.storage.rebuild import read_link, read_marker
 from sim2edge.edge.storage.slots import Slots
 from sim2edge.edge.storage.state_file import NAMES, decode
 
@@ -130,6 +131,9 @@ def check_repaired(server: OtaServer, home: Path, what: str) -> None:
         decode((home / name).read_bytes())
     assert len(again.roots.chain()) == 2, what
     assert read_token(home), what
+    for slot, held in again.state.slots.items():
+        assert read_marker(home / "slots", slot) == held.sha256, what
+    assert read_link(home / "current") == "b", what
 
 
 @pytest.mark.parametrize(

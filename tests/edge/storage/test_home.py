@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ota_server import OtaServer, accept
+from ota_server import accept
 
 from sim2edge.edge.judgement import trial
 from sim2edge.edge.judgement.trial import Step
@@ -29,13 +29,6 @@ def memory(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder))
     return folder
-
-
-@pytest.fixture
-def server(bus, tmp_path, members):
-    server = OtaServer(bus, tmp_path / "server", members)
-    server.publish("r1")
-    return server
 
 
 @pytest.fixture

@@ -16,14 +16,6 @@ from sim2edge.edge.storage.slots import Slots
 
 
 @pytest.fixture
-def server(bus, tmp_path, members):
-    """An update server whose ring has release r1."""
-    server = OtaServer(bus, tmp_path / "server", members)
-    server.publish("r1")
-    return server
-
-
-@pytest.fixture
 def home(server, tmp_path):
     """The home of a device that has r1 in slot a, good, and r2 in slot b, on trial."""
     updater, slots = server.device(tmp_path / "home")

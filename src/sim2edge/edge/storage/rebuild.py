@@ -6,7 +6,6 @@ A slot counts if its seal proves its content. It is good if a marker beside it s
 here; else it is put on trial. So no untested release is declared good, and the good one keeps its slot.
 """
 
-from contextlib import suppress
 from pathlib import Path
 
 from sim2edge.edge.bundle import parse_release
@@ -22,6 +21,14 @@ MAX_MARKER_BYTES = 128
 def proven_marker(slots: Path, slot: Slot) -> Path:
     """Return the file with the SHA-256 of the bundle in a slot that passed its trial."""
     return slots / f"{slot}.proven"
+
+
+def read_marker(slots: Path, slot: Slot) -> str | None:
+    """Return the SHA-256 in a slot's marker; None: it has none that can be read."""
+    try:
+        return read_regular(proven_marker(slots, slot), MAX_MARKER_BYTES).decode("ascii", "replace")
+    except OSError:
+        return None
 
 
 def read_link(link: Path) -> Slot | None:
@@ -49,12 +56,8 @@ def rebuild_state(slots: Path, linked: Slot | None, roots: list[bytes]) -> State
         except (BadInput, KeyError):
             continue
         found[slot] = installed
-        with suppress(OSError):
-            if (
-                read_regular(proven_marker(slots, slot), MAX_MARKER_BYTES).decode("ascii", "replace")
-                == installed.sha256
-            ):
-                proven.add(slot)
+        if read_marker(slots, slot) == installed.sha256:
+            proven.add(slot)
     order = sorted(found, key=lambda slot: (slot not in proven, slot != linked, slot))
     first = order[0] if order else None
     if first is None or first in proven:

@@ -24,7 +24,7 @@ from sim2edge.edge.server.clock import DeviceClock
 from sim2edge.edge.storage.disk import disk_fault, name_fault
 from sim2edge.edge.storage.durable import flush_folder, make_folder, move_over, point_link, remove_any, write_durably
 from sim2edge.edge.storage.earlier import check_slot, mark_file, take_over
-from sim2edge.edge.storage.rebuild import proven_marker, read_link, rebuild_state
+from sim2edge.edge.storage.rebuild import proven_marker, read_link, read_marker, rebuild_state
 from sim2edge.edge.storage.roots import Roots
 from sim2edge.edge.storage.state_file import StateFile
 from sim2edge.edge.supervision.aside import Aside
@@ -62,18 +62,16 @@ class Slots:
         self._content = threading.Lock()
         self._saving: Aside[None] | None = None
         self._hanging = False
-        self._marked: Mapping[Slot, str] = {}
         self._problems: dict[Slot, str] = {}
         self._releases: dict[Slot, tuple[Installed, Release]] = {}
         self._looks: dict[Slot, tuple[object, float]] = {}
         self._disk = ""
         self._unsaved = False
         self._store = StateFile(home)
-        self._keepers: list[Callable[[], object]] = [self.roots.keep, self._keep_state, self._link]
+        self._keepers: list[Callable[[], object]] = [self.roots.keep, self._keep_state, self._keep_markers, self._link]
         for folder in (home, self._slots, self.staging):
             self._try(make_folder, folder)
         self.state = self._read()
-        self._marked = proven_hashes(self.state)
         self._try(self._link)
 
     # Where things are
@@ -245,13 +243,12 @@ class Slots:
         """Note beside a slot that its release passed a trial: the state can be made from that when it is lost."""
         wanted = proven_hashes(state)
         for slot in SLOTS:
-            if wanted.get(slot) == self._marked.get(slot):
-                continue
-            if slot in wanted:
-                write_durably(proven_marker(self._slots, slot), wanted[slot].encode())
-            else:
-                remove_any(proven_marker(self._slots, slot))
-        self._marked = wanted
+            marker = proven_marker(self._slots, slot)
+            if slot not in wanted:
+                if os.path.lexists(marker):  # a disk that takes nothing refuses the removal of what is not there
+                    remove_any(marker)
+            elif read_marker(self._slots, slot) != wanted[slot]:
+                write_durably(marker, wanted[slot].encode())
 
     def slot_to_fill(self) -> Slot:
         """Return the slot that may be overwritten: a damaged or empty one, else the one that is not the good one.
@@ -336,6 +333,11 @@ class Slots:
         with self._storing:
             if not self._unsaved:
                 self._store.keep(self.state)
+
+    def _keep_markers(self) -> None:
+        with self._storing:
+            if not self._unsaved:
+                self._mark_proven(self.state)
 
     def _try(self, action: Callable[..., object], *arguments: object) -> None:
         try:
