@@ -201,8 +201,17 @@ def _read_all(bus: Bus, devices: Sequence[str], known: Known) -> list[tuple[Devi
     return in_threads(read, devices)
 
 
-def watch_fleet(bus: Bus) -> Sequence[Device]:
-    """Look at every enrolled device, remember what was seen, and return those whose identity became doubtful since.
+@dataclass(frozen=True)
+class Watched:
+    """The enrolled devices whose status is not their own."""
+
+    doubtful: Sequence[Device]
+    news: Sequence[Device]
+    """Those that became doubtful since the last look."""
+
+
+def watch_fleet(bus: Bus) -> Watched:
+    """Look at every enrolled device, remember what was seen, and return those whose identity is doubtful.
 
     Raises:
         Corrupt: the register, or the record of what was seen, is invalid.
@@ -214,10 +223,11 @@ def watch_fleet(bus: Bus) -> Sequence[Device]:
     pairs = _read_all(bus, names, known)
     after = {device.device: sighting for device, sighting in pairs if sighting}
     kept = {name: each for name, each in seen.items() if name in known.records and not known.records[name].revoked}
+    doubtful = [each for each, _ in pairs if each.identity in EXPLAINED]
     if {**kept, **after} != seen:
         try:
             write_seen(bus, {**kept, **after}, tag)
         except Conflict:  # another watcher saw it first, and tells
-            return []
+            return Watched(doubtful, [])
     before = {name: each.word for name, each in kept.items() if each.key == known.records[name].public_key}
-    return [each for each, _ in pairs if each.identity in EXPLAINED and before.get(each.device) != each.identity]
+    return Watched(doubtful, [each for each in doubtful if before.get(each.device) != each.identity])

@@ -104,7 +104,7 @@ def test_the_status_of_one_device_is_forged_at_another(bus, pi, tmp_path):
 def test_a_status_that_was_sent_again_is_told_once_the_fleet_is_watched(bus, pi):
     old = pi.send()
     pi.send()
-    assert watch_fleet(bus) == []
+    assert watch_fleet(bus).news == []
     pi.send(old)
     assert seen(bus) == ("replayed", "replayed")
     pi.send()
@@ -121,22 +121,23 @@ def test_a_copied_card_is_noticed_and_told_once(bus, pi, tmp_path):
     pi.send()
     watch_fleet(bus)
     pi.send(original.envelope({"device": "pi-1", "state": "running"}))
-    (told,) = watch_fleet(bus)
+    (told,) = watch_fleet(bus).news
     assert (told.device, str(told.identity), told.state) == ("pi-1", "duplicate", "duplicate")
     assert "two devices report with this id" in told.message
     assert told.unclear
-    assert watch_fleet(bus) == []
+    again = watch_fleet(bus)
+    assert (again.news, [each.device for each in again.doubtful]) == ([], ["pi-1"])
     assert seen(bus) == ("duplicate", "duplicate")
 
 
 def test_a_forged_status_is_told_once_and_again_after_it_was_well(bus, pi):
     pi.send(b"{}")
-    assert [str(each.identity) for each in watch_fleet(bus)] == ["unsigned"]
-    assert watch_fleet(bus) == []
+    assert [str(each.identity) for each in watch_fleet(bus).news] == ["unsigned"]
+    assert watch_fleet(bus).news == []
     pi.send()
-    assert watch_fleet(bus) == []
+    assert watch_fleet(bus).news == []
     pi.send(b"{}")
-    assert [str(each.identity) for each in watch_fleet(bus)] == ["unsigned"]
+    assert [str(each.identity) for each in watch_fleet(bus).news] == ["unsigned"]
 
 
 def test_a_revoked_device_counts_no_more(bus, pi):
@@ -146,7 +147,7 @@ def test_a_revoked_device_counts_no_more(bus, pi):
     assert (device.state, device.release, device.ring, device.runs("r1")) == ("revoked", None, None, False)
     assert "lost in the field" in device.message
     assert not device.unclear
-    assert watch_fleet(bus) == []
+    assert watch_fleet(bus).news == []
 
 
 def test_how_long_a_device_is_silent_is_by_the_servers_clock(bus, pi, monkeypatch):

@@ -14,12 +14,18 @@ from sim2edge_airflow.operators.watch_operator import WatchOperator
 
 
 @pytest.fixture
-def alerts(monkeypatch, bus):
+def alerts(monkeypatch, bus, gauges):
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
     monkeypatch.setattr(watch_operator, "connect_bus", lambda: bus)
+    monkeypatch.setattr(watch_operator.stats, "gauge", gauges.__setitem__)
     sent = []
     monkeypatch.setattr(watch_operator, "deliver", sent.append)
     return sent
+
+
+@pytest.fixture
+def gauges():
+    return {}
 
 
 def run() -> dict[str, str]:
@@ -39,13 +45,15 @@ def test_without_enrolled_devices_there_is_nothing_to_alert_of(alerts, bus):
     assert alerts == []
 
 
-def test_a_device_whose_status_is_forged_is_alerted_of_once(alerts, bus, tmp_path):
+def test_a_device_whose_status_is_forged_is_alerted_of_once_and_counted_as_long_as_it_is(alerts, gauges, bus, tmp_path):
     pi = SigningDevice(bus, tmp_path)
     pi.send()
     assert run() == {}
+    assert gauges == {"sim2edge.fleet.doubtful": 0}
     pi.send(b'{"device": "pi-1"}')
     assert run() == {"pi-1": "unsigned"}
     assert run() == {}
+    assert gauges == {"sim2edge.fleet.doubtful": 1}
     (alert,) = alerts
     assert "pi-1: its status is not signed" in alert.problem
     assert alert.what_to_do == "revoke it."

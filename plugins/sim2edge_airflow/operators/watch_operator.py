@@ -1,13 +1,14 @@
 """Look whose the statuses of the enrolled devices are: the task `watch` of the `refresh_fleet` DAG.
 
 It remembers what it saw (`enrol/sightings.py`), so that a copied card and a status that was sent again are noticed, and
-alerts once when a device's identity becomes doubtful.
+alerts once when a device's identity becomes doubtful. How many are doubtful is a metric, for an alert that lasts.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import BaseOperator, Context
+from airflow.sdk.observability import stats
 
 from sim2edge.fleet import Device, watch_fleet
 from sim2edge_airflow.alerts.channels import deliver
@@ -32,9 +33,10 @@ class WatchOperator(BaseOperator):
         """
         with recorded(context):
             found = plainly(lambda: watch_fleet(connect_bus()))
-        if found:
-            deliver(describe_doubtful(context, found))
-        return {device.device: str(device.identity) for device in found}
+        stats.gauge("sim2edge.fleet.doubtful", len(found.doubtful))
+        if found.news:
+            deliver(describe_doubtful(context, found.news))
+        return {device.device: str(device.identity) for device in found.news}
 
 
 def describe_doubtful(context: Mapping[str, Any], devices: Sequence[Device]) -> Alert:
