@@ -33,7 +33,9 @@ from sim2edge.bus import Bus
 from sim2edge.edge.ota_updater import OtaUpdater
 from sim2edge.edge.storage.slots import Slots
 start = time.perf_counter()
-OtaUpdater(Bus.from_environment(), "{RING}", Slots(Path(sys.argv[1])), Path(sys.argv[2]).read_bytes()).update()
+slots = Slots(Path(sys.argv[1]))
+slots.roots.provision(Path(sys.argv[2]))
+OtaUpdater(Bus.from_environment(), "{RING}", slots).update()
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 """The program that installs; it imports nothing but what a device needs."""
