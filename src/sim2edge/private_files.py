@@ -2,12 +2,14 @@
 
 make_private_folder(home / "keys")              parents that are missing, too
 write_private(home / "state.json", "{}")        text or bytes
+with reserve_private(path, 4096) as write: ...  before what must not happen if the file cannot be written
 with append_private(home / "s3.log") as file:   for the output of a process
 restrict(home / "s3")                           a folder of an earlier version, with everything in it
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,12 +34,50 @@ def write_private(path: Path, content: str | bytes, *, durable: bool = False) ->
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        if durable:
-            file.flush()
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a write that fails names none
+        raise
+
+
+@contextmanager
+def reserve_private(path: Path, room: int) -> Iterator[Callable[[bytes], None]]:
+    """Yield what replaces `path` durably, mode 0600, once there is something to write; its room is taken at once.
+
+    For a file that must not be lost after what comes before it, such as the only copy of a key.
+
+    Args:
+        path: the file; its folder is created if missing (0700).
+        room: most bytes that will be written.
+
+    Raises:
+        OSError: the file cannot be written; before anything was yielded.
+    """
+    make_private_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", 0) as file:
+            file.write(bytes(room))
             os.fsync(file.fileno())
-    temporary.replace(path)
+
+            def replace(content: bytes) -> None:
+                file.seek(0)
+                file.write(content)
+                file.truncate(len(content))
+                os.fsync(file.fileno())
+                temporary.replace(path)
+
+            yield replace
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def append_private(path: Path) -> BinaryIO:

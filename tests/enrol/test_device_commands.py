@@ -1,5 +1,6 @@
 """Devices are enrolled, moved, revoked: by their keys on a real S3 server, and by what they find signed."""
 
+import errno
 import json
 import os
 import re
@@ -143,6 +144,13 @@ def test_a_key_that_the_device_made_never_leaves_it(admin, tmp_path, capsys):
         (["enrol", "--id", "Pi_7"], "device 'Pi_7': expected"),
         (["enrol", "--id", "pi-7", "--ring", "A"], "ring"),
         (["enrol", "--id", "pi-7", "--public-key", "none.pub"], "none.pub: cannot read the public key"),
+        (["enrol", "--id", "pi-7", "--public-key", ""], "--public-key: empty"),
+        (["enrol", "--id", "pi-7", "--public-key", "/dev/zero"], "/dev/zero: .* not a regular file"),
+        (["enrol", "--id", "pi-7", "--file", "/proc/x"], "/proc/x: cannot write the enrolment: no such file"),
+        (
+            ["enrol", "--id", "pi-7", "--file", "/dev/null/x"],
+            "/dev/null/x: cannot write the enrolment: not a directory",
+        ),
         (["enrol", "--id", "pi-7", "--public-key", "ed25519:7"], "--public-key: not a public key"),
         (["enrol", "--id", "pi-7", "--credentials", "nowhere"], "nowhere: no role files: .* --secrets FILE"),
         (["enrol", "--id", "pi-7", "--endpoint", "s3.example"], "--endpoint 's3.example': expected"),
@@ -159,6 +167,26 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(admin, tmp_path, s3
     assert read_register(admin) == {}
     assert sorted(tmp_path.iterdir()) == before
     assert not list(s3_server.roles.glob("device-pi-7.env"))
+
+
+def test_a_device_keeps_its_keys_if_the_new_enrolment_cannot_be_written(admin, tmp_path, monkeypatch, capsys):
+    """The file has the only copy of the new private key: without it nobody would be the device."""
+    assert run("enrol", "--id", "pi-7") == 0
+    keys = take_enrolment(tmp_path / "home", tmp_path / "pi-7.enrolment").variables
+    assert until(lambda: may_report(keys, "pi-7"))
+    before = read_register(admin)
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        assert run("enrol", "--id", "pi-7", "--replace") == 2
+    assert "pi-7.enrolment: cannot write the enrolment: no space left" in capsys.readouterr().err
+    assert read_register(admin) == before
+    assert may_report(keys, "pi-7")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert read_enrolment(tmp_path / "pi-7.enrolment").variables == keys
 
 
 def test_where_another_server_has_the_keys_they_are_given_and_their_end_is_explained(admin, tmp_path, capsys):

@@ -6,6 +6,8 @@
 It is a secret: whoever has it is the device. Delete it once the device has it.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from sim2edge.enrol.names import DEVICE, RING
 from sim2edge.errors import BadInput
-from sim2edge.private_files import write_private
+from sim2edge.private_files import reserve_private, write_private
 
 MAX_BYTES = 256 * 1024
 NAMES = (
@@ -45,7 +47,26 @@ class Enrolment(BaseModel):
 
 def write_enrolment(path: Path, enrolment: Enrolment) -> None:
     """Write the file, readable by its owner only."""
-    write_private(path.absolute(), enrolment.model_dump_json(indent=1) + "\n", durable=True)
+    write_private(path.absolute(), _serialize(enrolment), durable=True)
+
+
+@contextmanager
+def reserve_enrolment(path: Path) -> Iterator[Callable[[Enrolment], None]]:
+    """Yield what writes the file, once it is certain that it can be written: the key in it has no other copy.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            write = stack.enter_context(reserve_private(path.absolute(), MAX_BYTES))
+        except OSError as error:
+            raise BadInput(f"{path}: cannot write the enrolment: {str(error.strerror).lower()}") from None
+        yield lambda enrolment: write(_serialize(enrolment))
+
+
+def _serialize(enrolment: Enrolment) -> bytes:
+    return (enrolment.model_dump_json(indent=1) + "\n").encode()
 
 
 def read_enrolment(path: Path) -> Enrolment:

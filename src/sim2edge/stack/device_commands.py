@@ -26,7 +26,7 @@ from sim2edge.bucket import check_endpoint, read_bucket, read_endpoint
 from sim2edge.bus import Bus
 from sim2edge.command_help import add_command
 from sim2edge.enrol import register
-from sim2edge.enrol.enrolment_file import Enrolment, write_enrolment
+from sim2edge.enrol.enrolment_file import Enrolment, reserve_enrolment
 from sim2edge.enrol.register import Records
 from sim2edge.enrol.signed_status import key_id, parse_public_key
 from sim2edge.errors import BadInput
@@ -38,6 +38,7 @@ from sim2edge.services.role_files import ACCESS_KEY, SECRET_KEY, add_role, read_
 from sim2edge.stack.access_commands import roles_folder, tell_server
 
 PAIR = (ACCESS_KEY, SECRET_KEY)
+MAX_KEY_BYTES = 4096
 LOOPBACK = ("://127.", "://localhost", "://[::1]")
 
 
@@ -96,17 +97,18 @@ def enrol(bus: Bus, arguments: argparse.Namespace) -> None:
     file = arguments.file or Path(f"{device}.enrolment")
     if file.exists() and not arguments.replace:
         raise BadInput(f"{file}: exists: carry it to the device, or name another --file")
-    private, public = (None, given_key(arguments.public_key)) if arguments.public_key else new_key()
+    private, public = new_key() if arguments.public_key is None else (None, given_key(arguments.public_key))
     register.enrol(register.read_register(bus), device, public, ring, replace=arguments.replace)  # refuse at once
     address = bucket_variables(arguments)
-    variables = address | make_credentials(arguments)
-    records = register.change(
-        bus, lambda before: register.enrol(before, device, public, ring, replace=arguments.replace)
-    )
-    enrolment = Enrolment(
-        device=device, ring=ring, public_key=public, private_key=private, variables=variables, root=find_root(bus)
-    )
-    write_enrolment(file, enrolment)
+    with reserve_enrolment(file) as write:  # before the keys of a device that runs are replaced
+        variables = address | make_credentials(arguments)
+        records = register.change(
+            bus, lambda before: register.enrol(before, device, public, ring, replace=arguments.replace)
+        )
+        root = find_root(bus)
+        write(
+            Enrolment(device=device, ring=ring, public_key=public, private_key=private, variables=variables, root=root)
+        )
     print(f"{device}: enrolled in ring {ring}, key {key_id(public)}")
     if any(each in variables.get("AWS_ENDPOINT_URL", "") for each in LOOPBACK):
         print(
@@ -119,12 +121,20 @@ def enrol(bus: Bus, arguments: argparse.Namespace) -> None:
 
 def given_key(text: str) -> str:
     """Return the public key that `--public-key` gives, as text or in a file."""
+    if not text.strip():
+        raise BadInput("--public-key: empty: the line that `sim2edge device keygen` printed on the device, or its file")
     if text.startswith("ed25519:"):
         return parse_public_key(text, "--public-key")
+    path = Path(text)
+    if path.exists() and not path.is_file():  # a pipe without a writer would wait for ever
+        raise BadInput(f"{text}: cannot read the public key: not a regular file")
     try:
-        return parse_public_key(Path(text).read_text(encoding="utf-8"), text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{text}: cannot read the public key: {error}") from error
+        with path.open("rb") as file:
+            return parse_public_key(file.read(MAX_KEY_BYTES).decode(), text)
+    except OSError as error:
+        raise BadInput(f"{text}: cannot read the public key: {str(error.strerror).lower()}") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{text}: cannot read the public key: not text") from None
 
 
 def check_ring(ring: str) -> str:

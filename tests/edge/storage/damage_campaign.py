@@ -109,8 +109,9 @@ def choose(home: Path, chance: random.Random) -> tuple[Path, str]:
     files = sorted(path for path in home.rglob("*") if path.is_file() and path.name not in VOLATILE)
     folders = [home / name for name in ("slots", "slots/a", "slots/b", "roots", "metadata") if (home / name).is_dir()]
     if chance.random() < 0.1:
-        return chance.choice(folders), chance.choice(["missing", "pipe", "loop", "unreadable"])
-    return chance.choice(files), chance.choice(sorted(DAMAGES))
+        return chance.choice(folders), chance.choice(["missing", "pipe", "loop"])
+    kinds = sorted(set(DAMAGES) - {"unreadable"})  # modes do not bind root
+    return chance.choice(files), chance.choice(kinds)
 
 
 def find_damage(home: Path, good: Path) -> str:
@@ -120,7 +121,7 @@ def find_damage(home: Path, good: Path) -> str:
         found = home / name
         if path.is_dir() or name.name in VOLATILE or "staging" in name.parts:
             continue
-        if found.is_symlink() or not found.is_file() or not found.stat().st_mode & 0o400:
+        if found.is_symlink() or not found.is_file() or not found.stat().st_size:
             return f"{name} is missing"
         if name.parts[0] not in ("slots", "roots", "metadata") or name.suffix == ".seal":
             continue

@@ -168,7 +168,13 @@ def keygen(argv: Sequence[str]) -> int:
     """Run `sim2edge device keygen`: make the device's key pair, unless it has one, and print the public key."""
     parser = argparse.ArgumentParser(prog="sim2edge device keygen", description="Print the device's public key.")
     parser.add_argument("--home", type=Path, required=True, help="the device's folder: the private key stays in it")
-    print(PREFIX + make_key(parser.parse_args(argv).home.absolute()))
+    home = parser.parse_args(argv).home
+    if home == Path():  # an unset variable of the shell
+        raise BadInput("--home: empty: the device's folder")
+    try:
+        print(PREFIX + make_key(home.absolute()))
+    except OSError as error:
+        raise BadInput(f"{error.filename or home}: cannot keep the key: {str(error.strerror).lower()}") from None
     return 0
 
 
