@@ -149,7 +149,7 @@ def test_a_key_that_the_device_made_never_leaves_it(admin, tmp_path, capsys):
         (["enrol", "--id", "pi-7", "--file", "/proc/x"], "/proc/x: cannot write the enrolment: no such file"),
         (
             ["enrol", "--id", "pi-7", "--file", "/dev/null/x"],
-            "/dev/null/x: cannot write the enrolment: not a directory",
+            "/dev/null/x: cannot write the enrolment: file exists",
         ),
         (["enrol", "--id", "pi-7", "--public-key", "ed25519:7"], "--public-key: not a public key"),
         (["enrol", "--id", "pi-7", "--credentials", "nowhere"], "nowhere: no role files: .* --secrets FILE"),
