@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from guilty_releases import LIVE
 from tiny_release import change, make_signature, reseal
 
 from sim2edge.edge.bundle import unpack_bundle, write_bundle
 from sim2edge.edge.detector.runtime import load_runtime
-from sim2edge.edge.obstacle_detector import ObstacleDetector, Preprocessor, check_picture, name_detections
+from sim2edge.edge.obstacle_detector import ObstacleDetector, Preprocessor, check_picture
 from sim2edge.errors import BadInput
 from sim2edge.recipes import perception
 
@@ -161,11 +162,29 @@ def test_the_detector_adds_little_to_the_interpreter(slot: Path, capsys: pytest.
     assert added < 2000
 
 
-@pytest.mark.parametrize("logit", [np.nan, np.inf])
-def test_outputs_that_are_not_finite_are_an_error(logit: float) -> None:
-    cells = np.full((1, 20, 12), -20, np.float32)
-    floor = np.array([[0, logit, 0, 0]], np.float32)
-    with np.errstate(invalid="ignore"):
-        (found,) = perception.decode(floor, cells, **perception.signature(32, 32))
-    with pytest.raises(ValueError, match="not finite"):
-        name_detections(found, dict(enumerate(perception.CLASSES)), perception.FLOORS, 32, 32)
+@pytest.mark.parametrize("name", ["floor", "obstacles"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_output_that_is_not_finite_anywhere_is_an_error(
+    slot: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    detector = ObstacleDetector(slot)
+    run = detector._runtime.run
+
+    def spoil(image: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = run(image)
+        outputs[name].flat[-1] = value
+        return outputs
+
+    image = np.full((32, 32, 3), 100, np.uint8)
+    assert detector.detect(image).obstacles
+    monkeypatch.setattr(detector._runtime, "run", spoil)
+    with pytest.raises(ValueError, match=f"output '{name}' is not finite"):
+        detector.detect(image)
+
+
+def test_a_release_that_is_not_a_number_for_some_pictures_alone_loads_and_fails_on_those(tmp_path: Path) -> None:
+    make, reason = LIVE["NaN at times"]
+    detector = ObstacleDetector(install(tmp_path, make()))
+    assert detector.detect(np.full((32, 32, 3), 160, np.uint8)).obstacles
+    with pytest.raises(ValueError, match=reason.rpartition(".*")[2]):
+        detector.detect(np.full((32, 32, 3), 90, np.uint8))

@@ -88,7 +88,7 @@ class ObstacleDetector:
         """Find floor and obstacles in `image`.
 
         Raises:
-            ValueError: the image is not uint8 [height, width, 3], or the floor output is not finite.
+            ValueError: the image is not uint8 [height, width, 3], or an output of the model is not finite.
         """
         outputs = self._runtime.run(self._preprocessor.prepare(image))
         return self._decode(outputs, image.shape[1], image.shape[0])
@@ -104,6 +104,9 @@ class ObstacleDetector:
         return [check_picture(*self._runtime.input_shape[1:3])]
 
     def _decode(self, outputs: Mapping[str, NDArray[np.float32]], width: int, height: int) -> Detection:
+        for name, values in outputs.items():  # decoding leaves out what is not a number: an obstacle less, unnoticed
+            if not np.isfinite(values).all():
+                raise ValueError(f"the model's output '{name}' is not finite")
         (found,) = perception.decode(outputs["floor"], outputs["obstacles"], **self._postprocess)
         return name_detections(found, self._classes, self._floors, width, height)
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.robot_process import Robot
-from guilty_releases import HEAVY, LIGHT
+from guilty_releases import HEAVY, LIGHT, LIVE
 from ota_server import OtaServer
 from tiny_release import make_members
 
@@ -38,7 +38,7 @@ from sim2edge.services.seaweedfs import start_seaweedfs
 
 PARALLEL = 3
 DAY_S = 86_400
-GUILTY = {**LIGHT, **HEAVY}
+GUILTY = {**LIGHT, **HEAVY, **LIVE}
 PUBLISHING = threading.Lock()
 PATIENCE_S = 120.0
 """Time for the release to run once the fault is over."""

@@ -4,7 +4,6 @@ classes = name_classes(["chair", "table"], postprocess)
 detection = name_detections(found, classes, floors, width, height)
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,15 +50,9 @@ def name_classes(names: Sequence[str], postprocess: Mapping[str, Any] | None) ->
 def name_detections(
     found: perception.Detections, classes: Mapping[int, str], floors: tuple[str, ...], width: int, height: int
 ) -> Detection:
-    """Translate indices to names, and boxes to pixels of an image `width` x `height`.
-
-    Raises:
-        ValueError: the floor's probabilities are not finite.
-    """
+    """Translate indices to names, and boxes to pixels of an image `width` x `height`."""
     floor = int(found.floor.argmax())
     confidence = float(found.floor[floor])
-    if not math.isfinite(confidence):
-        raise ValueError("the model's floor output is not finite")
     boxes, scores, distances = found.boxes.tolist(), found.scores.tolist(), found.distances_m.tolist()
     obstacles = tuple(
         Obstacle(classes[kind], score, (left * width, top * height, right * width, bottom * height), distance)
