@@ -244,3 +244,21 @@ def test_talking_is_taken_up_again_when_its_thread_ended(device, monkeypatch):
     threading.Timer(0.5, stop.set).start()
     device.agent.run(stop)
     assert len(talks) > 1
+
+
+# What it tells of the camera
+
+
+def test_a_camera_that_fails_is_a_fault_with_its_first_words_until_it_gives_frames(device):
+    """Also in the trial of a first release, which nothing else explains; other words each time would wear the card."""
+    duty = device.detectors.on_duty = SimpleNamespace(report={}, subject=Subject("a", A, start=1))
+
+    def fault(in_a_row: int, words: str) -> str | None:
+        duty.report = {"camera_errors_in_a_row": in_a_row, "last_camera_error": words}
+        return device.agent.status()["faults"].get("camera")
+
+    assert fault(2, "0.jpg: not an image") is None
+    assert fault(3, "0.jpg: not an image") == "0.jpg: not an image"
+    assert fault(4, "1.jpg: not an image") == "0.jpg: not an image"
+    assert fault(0, "1.jpg: not an image") is None
+    assert fault(3, "unplugged") == "unplugged"

@@ -221,8 +221,13 @@ def test_what_is_refused_is_told_in_one_line_and_the_old_release_runs_on(server,
     [
         (["--id", "../x"], "--id '../x': expected 1 to 63 of a-z, 0-9, '-'"),
         (["--ring", "A"], "--ring 'A': expected"),
-        (["--rate", "0"], "--rate: has to be above 0"),
-        (["--trial-seconds", "nan"], "--trial-seconds: has to be above 0"),
+        (["--rate", "0"], "--rate 0: has to be above 0"),
+        (["--rate", "inf"], "--rate inf: has to be above 0, and at most 1000"),
+        (["--trial-seconds", "nan"], "--trial-seconds nan: has to be above 0"),
+        (["--interval", "1e300"], "--interval 1e+300: has to be above 0, and at most 604800"),
+        (["--threads", "-5"], "--threads -5: has to be above 0, and at most "),
+        (["--threads", "1000000"], "--threads 1e+06: has to be above 0, and at most "),
+        (["--port", "99999"], "--port 99999: has to be 0 to 65535"),
         ([], "root.json: missing: give --root"),
     ],
 )
@@ -234,6 +239,20 @@ def test_bad_arguments_are_named(tmp_path, monkeypatch, words, message):
     with pytest.raises(BadInput) as error:
         device.main(["run", "--id", "pi-1", "--home", str(tmp_path), *words])
     assert message in str(error.value)
+
+
+def test_an_unset_variable_of_the_shell_is_no_home(capsys):
+    with pytest.raises(SystemExit) as ended:
+        device.main(["status", "--home", ""])
+    assert ended.value.code == 2
+    assert "--home: empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[]", '"x"', "5", "NaN", "[" * 100_000, "{"])
+def test_a_damaged_status_is_none(tmp_path, text):
+    (tmp_path / "status.json").write_text(text)
+    with pytest.raises(BadInput, match="no device has run here"):
+        device.main(["status", "--home", str(tmp_path)])
 
 
 def test_a_home_where_no_device_ran_has_no_status(tmp_path):
@@ -271,7 +290,7 @@ def test_a_start_that_fails_for_want_of_memory_or_descriptors_asks_for_another_o
 def test_options_are_checked_without_a_home_a_bucket_or_an_identity(tmp_path, capsys):
     words = ["run", "--home", str(tmp_path / "home"), "--enrolment", "/run/credentials/none", "--check"]
     assert device.main(words) == 0
-    with pytest.raises(BadInput, match="--rate: has to be above 0"):
+    with pytest.raises(BadInput, match="--rate 0: has to be above 0"):
         device.main([*words, "--rate", "0"])
     with pytest.raises(SystemExit, match="2"):
         device.main([*words, "--of-another-version", "1"])

@@ -55,7 +55,7 @@ LAST_WORDS_S = 3.0
 TALK_AGAIN_S = 10.0
 """Pause before the loop that talks to the server is started again, should it have ended."""
 FAILING = 3
-"""Inferences in a row that failed, after which a detector is restarted."""
+"""Inferences in a row that failed, after which a detector is restarted; frames, after which the camera is at fault."""
 MAX_BACKOFF = 10
 """The longest pause after failed checks, in intervals."""
 
@@ -103,6 +103,7 @@ class Agent:
         self._well = time.monotonic()
         self._failed_checks = 0
         self._fault = ""
+        self._camera_fault = ""
         self._shown: Status | None = None
         self._message = ""
         self.wake = threading.Event()
@@ -327,9 +328,19 @@ class Agent:
         )
 
     def _own_faults(self) -> dict[str, str]:
-        """Return what is wrong with this program, the clock and the key, which no release is judged by."""
+        """Return what is wrong with this program, the clock, the key and the camera, which no release is judged by."""
         faults = {"agent": self._fault, "clock": self._slots.clock.fault, "identity": self._reporter.fault}
+        faults["camera"] = self._find_camera_fault()
         return {what: words for what, words in faults.items() if words}
+
+    def _find_camera_fault(self) -> str:
+        """Return what the camera said when it began to fail; the same as long as it fails: each change is written."""
+        report = self._detectors.on_duty.report if self._detectors.on_duty else {}
+        if not report.get("camera_errors_in_a_row"):
+            self._camera_fault = ""
+        elif report["camera_errors_in_a_row"] >= FAILING and not self._camera_fault:
+            self._camera_fault = report.get("last_camera_error", "") or "no frames"
+        return self._camera_fault
 
     def _say(self, what: str, about: Installed, **more: object) -> None:
         self._message = what

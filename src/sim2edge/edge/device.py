@@ -41,6 +41,15 @@ from sim2edge.enrol.names import check_names
 from sim2edge.errors import BadInput, Unavailable
 
 SIGNAL_POLL_S = 0.1
+DAY_S = 86_400
+MOST: dict[str, float] = {
+    "rate": 1000,
+    "interval": 7 * DAY_S,
+    "trial_inferences": 1_000_000,
+    "trial_seconds": 7 * DAY_S,
+    "switch_deadline": 365 * DAY_S,
+}
+"""What the options of `run` may be at most, in their units; threads: the processors of this machine."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,14 +72,18 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    top = argparse.ArgumentParser(prog="sim2edge device", description="Run a device, or print its status.")
+    top = argparse.ArgumentParser(
+        prog="sim2edge device",
+        description="Run a device, or print its status.",
+        epilog="More commands: keygen, on the device; enrol, move, revoke and list, on the admin's side.",
+    )
     verbs = top.add_subparsers(required=True, metavar="command")
     defaults = Rules()
     verb = verbs.add_parser("run", help="run the detector and keep its release up to date")
     verb.add_argument("--id", help="name of the device; an enrolled one knows it")
     verb.add_argument("--ring", help="its ring until the update repository assigns one (default canary)")
     verb.add_argument("--enrolment", type=Path, help="file of `sim2edge device enrol`, taken over into the home")
-    verb.add_argument("--home", type=Path, required=True, help="its folder: slots, state, metadata, token")
+    verb.add_argument("--home", type=folder, required=True, help="its folder: slots, state, metadata, token")
     verb.add_argument("--root", type=Path, help="root.json to trust, copied into the home on the first start")
     verb.add_argument("--source", help="folder of JPEGs, camera index, device file or URL")
     verb.add_argument("--host", default="127.0.0.1", help="address the detector's service listens on (loopback)")
@@ -89,15 +102,36 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--check", action="store_true", help="check these options, as before an update of the agent")
     verb.set_defaults(run=run)
     verb = verbs.add_parser("status", help="the state of the device in a home folder, as JSON")
-    verb.add_argument("--home", type=Path, required=True)
+    verb.add_argument("--home", type=folder, required=True)
     verb.set_defaults(run=status)
     verb = verbs.add_parser("unban", help="try releases and agents again that failed on this device, or rest")
     verb.add_argument("release", nargs="?", help="release id, agent's version, or first digits of its SHA-256")
     verb.add_argument("--all", action="store_true", help="all of them")
-    verb.add_argument("--home", type=Path, required=True)
+    verb.add_argument("--home", type=folder, required=True)
     verb.set_defaults(run=lift_bans)
     add_commands(verbs)
     return top
+
+
+def check_numbers(arguments: argparse.Namespace) -> None:
+    """Check the numbers among the options of `run`.
+
+    Raises:
+        BadInput: one is out of range.
+    """
+    for option, most in (MOST | {"threads": os.cpu_count() or 1}).items():
+        value = getattr(arguments, option)
+        if not 0 < value <= most:
+            raise BadInput(f"--{option.replace('_', '-')} {value:g}: has to be above 0, and at most {most:g}")
+    if not 0 <= arguments.port < 2**16:
+        raise BadInput(f"--port {arguments.port}: has to be 0 to 65535")
+
+
+def folder(text: str) -> Path:
+    """Return a path that is not empty: that of an unset variable of the shell would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("empty")
+    return Path(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -106,9 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         BadInput: a bad name or number, no trusted root, no bucket, or an agent already runs on that home.
     """
-    for option in ("rate", "interval", "trial_inferences", "trial_seconds", "switch_deadline"):
-        if not getattr(arguments, option) > 0:
-            raise BadInput(f"--{option.replace('_', '-')}: has to be above 0")
+    check_numbers(arguments)
     if arguments.check:
         return 0
     arguments.id, arguments.ring = identify(

@@ -270,3 +270,13 @@ def test_a_device_is_opened_by_v4l2_under_the_name_that_its_link_leads_to(monkey
     open_source("/dev/video2")
     open_source("0")
     assert opened == [("/dev/video2", cv2.CAP_V4L2), ("/dev/video2", cv2.CAP_V4L2), (0,)]
+
+
+def test_a_file_of_a_folder_that_is_larger_than_any_picture_is_an_error_of_the_camera(tmp_path):
+    """A link to an endless device must not fill the memory, for which the release would be blamed."""
+    (tmp_path / "a.jpg").symlink_to("/dev/zero")
+    (tmp_path / "b.jpg").write_bytes(jpeg(20))
+    source = open_source(str(tmp_path))
+    with pytest.raises(FrameError, match=r"a\.jpg: larger than 32 MiB"):
+        source.read()
+    assert source.read().shape == (16, 16, 3)

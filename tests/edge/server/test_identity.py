@@ -84,15 +84,17 @@ def test_whatever_becomes_of_one_file_an_enrolled_device_still_knows_who_it_is(h
 
 
 @pytest.mark.parametrize("how", ["missing", "torn", "folder"])
-def test_with_all_of_it_lost_a_device_that_ran_goes_on_by_its_command_line(home, tmp_path, how):
+def test_with_all_of_it_lost_a_device_that_ran_goes_on_by_its_command_line_or_nameless(home, tmp_path, how):
     file = enrolment(tmp_path, make_key(home))
     take_enrolment(home, file)
     Signer(home, "pi-7")
     for path in (*(home / each for each in identity.ENROLMENTS), home / "device.key", file):
         damage(path, how)
     assert identity.identify(home, file, "pi-7", "stable") == ("pi-7", "stable")
+    assert identity.identify(home, file, None, None) == ("nameless", "canary")
+    assert "enrolment.json: lost, and its copy" in Signer(home, "nameless").fault
     with pytest.raises(BadInput, match=r"--id is missing, and .* holds no valid enrolment"):
-        identity.identify(home, file, None, None)
+        identity.identify(tmp_path / "new", None, None, None)
 
 
 def test_the_enrolment_names_a_device_that_ran_and_lost_its_key_and_the_status_says_so(home, tmp_path):

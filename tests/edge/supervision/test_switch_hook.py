@@ -48,6 +48,12 @@ def test_an_executable_says_now_or_not_now_for_the_declared_conditions(release, 
     assert ask_until_answered(hook, release)
 
 
+def test_what_an_executable_prints_is_dropped(release, tmp_path, capfd):
+    hook = SwitchHook(script(tmp_path / "hook", "echo spoken; echo shouted >&2\n"))
+    assert ask_until_answered(hook, release)
+    assert "s" not in "".join(capfd.readouterr())
+
+
 def test_a_flag_file_says_now_by_being_there(release, tmp_path, monkeypatch):
     monkeypatch.setattr(switch_hook, "ASK_EVERY_S", 0.0)
     hook = SwitchHook(tmp_path / "flag")

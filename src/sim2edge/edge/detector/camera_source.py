@@ -27,6 +27,8 @@ from sim2edge.errors import BadInput
 from sim2edge.prctl import die_with_parent
 
 LIBCAMERA = "libcamera:"
+MAX_PICTURE_BYTES = 32 << 20
+"""Of a file of a folder; more is no camera's picture."""
 PROGRAMS = ("rpicam-vid", "libcamera-vid")
 """The program of Raspberry Pi OS, by its name now and before 2023."""
 SILENCE_S = 4.0
@@ -73,7 +75,11 @@ class FolderSource:
         path = self._files[self._next]
         self._next = (self._next + 1) % len(self._files)
         try:
-            return decode_jpeg(path.read_bytes())
+            with path.open("rb") as file:
+                data = file.read(MAX_PICTURE_BYTES + 1)
+            if len(data) > MAX_PICTURE_BYTES:
+                raise BadInput(f"larger than {MAX_PICTURE_BYTES >> 20} MiB")
+            return decode_jpeg(data)
         except (OSError, BadInput) as error:
             raise FrameError(f"{path.name}: {error}") from error
 

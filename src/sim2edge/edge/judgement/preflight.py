@@ -252,10 +252,7 @@ def find_fault(ended: Ended, release: Release) -> str:
     """Return what is wrong with the release itself; empty: nothing."""
     memory_mb = max(ended.peak_mb, ended.answer.get("memory_mb", 0.0))
     if memory_mb > memory_limit_mb(release, ended.base_mb):
-        own_mb = max(0.0, memory_mb - ended.base_mb)
-        return (
-            f"it uses {memory_mb:.0f} MB of memory, {own_mb:.0f} of them its own; it declares {release.memory_mb:.0f}"
-        )
+        return f"it uses {memory_mb:.0f} MB of memory; it declares {release.memory_mb:.0f}"
     if not ended.answer:
         return describe_end(ended, release)
     return str(ended.answer["fault"])

@@ -39,6 +39,8 @@ ENROLMENTS = ("enrolment.json", "enrolment.copy.json")
 """Two copies: without `--id` a device knows its name by them alone."""
 TRACES = (*ENROLMENTS, STARTS, "state-0.json", "state-1.json", "slots")
 """What only a device that ran leaves in its home."""
+NAMELESS = "nameless"
+"""The id of a device that lost both copies of its enrolment: it detects, and reports to nobody."""
 MAX_KEY_BYTES = 4096
 ACCESS_KEY = "AWS_ACCESS_KEY_ID"
 DEFAULT_RING = "canary"
@@ -188,8 +190,8 @@ def identify(home: Path, file: Path | None, device: str | None, ring: str | None
         ring: the ring that the command line gives.
 
     Raises:
-        BadInput: the enrolment is another device's; or, in a home where none has run, it is invalid; or nothing that
-            is left tells the id.
+        BadInput: the enrolment is another device's; or, in a home where none has run, it is invalid, or nothing tells
+            the id.
     """
     found = find_enrolment(home)
     try:
@@ -208,9 +210,9 @@ def identify(home: Path, file: Path | None, device: str | None, ring: str | None
         log("enrolment not taken", error=str(error))
         found = found or _read_if_valid(file)
     if found is None:
-        if device is None:
+        if device is None and not has_run(home):
             raise BadInput(f"--id is missing, and {home} holds no valid enrolment: give --enrolment, or --id")
-        return device, ring or DEFAULT_RING
+        return device or NAMELESS, ring or DEFAULT_RING
     if device not in (None, found.device):
         raise BadInput(f"--id '{device}': {home} is enrolled as {found.device}: leave --id out")
     add_variables(found)
@@ -245,6 +247,8 @@ class Signer:
             self.fault = str(error)
         if enrolled and not self.fault and (self._key is None or public_of(self._key) != enrolled.public_key):
             self.fault = f"{home / KEY}: not the key that was enrolled: enrol the device with --replace"
+        if device == NAMELESS:
+            self.fault = f"{home / ENROLMENTS[0]}: lost, and its copy: enrol the device with --replace"
         if self.fault:
             log("statuses are not signed by the enrolled key", error=self.fault)
         self._run = secrets.token_hex(8)

@@ -39,7 +39,9 @@ def _newest(folders: list[Path]) -> dict[str, Any] | None:
         path = folder / "status.json"
         try:
             content = json.loads(read_regular(path, MAX_STATUS_BYTES))
-            found.append((path.stat().st_mtime_ns, content))
-        except (OSError, ValueError):
+            when = path.stat().st_mtime_ns
+        except (OSError, ValueError, RecursionError):
             continue
+        if isinstance(content, dict):
+            found.append((when, content))
     return max(found, key=lambda each: each[0])[1] if found else None

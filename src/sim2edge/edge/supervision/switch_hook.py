@@ -5,8 +5,8 @@
 
 The hook is an executable, which exits with 0 for "now", or any other file, which says "now" by being there. The
 executable gets the conditions that the release declares (`switch_when` in its `release.json`) as arguments, for example
-`idle charging`. After the deadline the switch is made in any case. Only a switch to a release on trial is asked for: no
-roll-back, no cure of a detector that hangs, and no start of a device waits.
+`idle charging`; what it prints is dropped. After the deadline the switch is made in any case. Only a switch to a
+release on trial is asked for: no roll-back, no cure of a detector that hangs, and no start of a device waits.
 """
 
 import json
@@ -74,6 +74,8 @@ class SwitchHook:
                 command,
                 env=child_environment(),
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # it may write without end, and be asked for days
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
