@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sim2edge.edge.bundle import unpack_bundle, write_bundle
 from sim2edge.edge.detector.http_api import MAX_BODY_BYTES
-from sim2edge.edge.detector.service import main
+from sim2edge.edge.detector.service import main, read_metrics_token
 
 TOKEN = "a-token-of-this-test"
 
@@ -291,3 +291,24 @@ def test_sigterm_before_it_serves_is_not_lost(slot: Path) -> None:
         time.sleep(delay)
         device.send_signal(signal.SIGTERM)
         assert device.wait(timeout=20) in (0, -signal.SIGTERM), "ends cleanly, or by the signal while Python starts"
+
+
+@pytest.mark.parametrize("kind", ["missing", "pipe", "folder", "empty", "binary", "huge"])
+def test_a_token_for_the_metrics_that_cannot_be_read_does_not_keep_the_robot_from_detecting(tmp_path, capfd, kind):
+    path = tmp_path / "token"
+    make = {
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "empty": path.touch,
+        "binary": lambda: path.write_bytes(b"\xff"),
+        "huge": lambda: path.write_bytes(bytes(10_000)),
+    }
+    make.get(kind, lambda: None)()
+    assert read_metrics_token(path) is None
+    assert str(path) in capfd.readouterr().err
+
+
+def test_a_token_for_the_metrics_is_what_its_file_holds(tmp_path):
+    (tmp_path / "token").write_text("for metrics\n")
+    assert read_metrics_token(tmp_path / "token") == "for metrics"
+    assert read_metrics_token(None) is None

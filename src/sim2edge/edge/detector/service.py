@@ -31,10 +31,11 @@ from sim2edge.edge.judgement.health import Health
 from sim2edge.edge.judgement.verdict import Phase
 from sim2edge.edge.obstacle_detector import Detection, ObstacleDetector
 from sim2edge.edge.prometheus_metrics import DeviceMetrics
-from sim2edge.edge.storage.durable import write_durably
+from sim2edge.edge.storage.durable import read_regular, write_durably
 from sim2edge.errors import BadInput
 
 TOKEN_VARIABLE = "SIM2EDGE_DEVICE_TOKEN"  # noqa: S105
+MAX_TOKEN_BYTES = 4096
 SHUTDOWN_S = 5
 """Longest wait at shutdown for a camera that hangs."""
 REOPEN_S = 1.0
@@ -206,12 +207,22 @@ def read_token(path: Path | None) -> str:
         BadInput: both are missing, or the token is empty.
     """
     try:
-        token = (path.read_text() if path else os.environ.get(TOKEN_VARIABLE, "")).strip()
+        found = read_regular(path, MAX_TOKEN_BYTES).decode() if path else os.environ.get(TOKEN_VARIABLE, "")
     except (OSError, ValueError) as error:
-        raise BadInput(f"token file {path}: {error}") from error
-    if not token:
-        raise BadInput(f"no token: give --token-file or set {TOKEN_VARIABLE}")
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise BadInput(f"token file {path}: {str(reason).lower()}") from error
+    if not (token := found.strip()):
+        raise BadInput(f"token file {path}: empty" if path else f"no token: give --token-file or set {TOKEN_VARIABLE}")
     return token
+
+
+def read_metrics_token(path: Path | None) -> str | None:
+    """Return the token that grants /metrics only; None if there is none: a robot detects without its metrics, too."""
+    try:
+        return read_token(path) if path else None
+    except BadInput as error:
+        log("metrics for the device's own token only", error=str(error))
+        return None
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -271,10 +282,7 @@ def serve(arguments: argparse.Namespace) -> None:
     """
     if arguments.rate <= 0:
         raise BadInput("--rate: has to be above 0")
-    tokens = (
-        read_token(arguments.token_file),
-        read_token(arguments.metrics_token_file) if arguments.metrics_token_file else None,
-    )
+    tokens = (read_token(arguments.token_file), read_metrics_token(arguments.metrics_token_file))
     phase = SharedPhase(arguments.phase_fd) if arguments.phase_fd is not None else None
     detector = load(arguments, phase)
     stall_after_s = max(5.0, 10 / arguments.rate) if arguments.source else None
