@@ -98,6 +98,15 @@ def read_regular(path: Path, limit: int) -> bytes:
         return file.read(limit)
 
 
+def look_of(path: Path) -> object:
+    """Return what a change of a file would change, without reading it; None: it cannot be seen."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return None
+    return about.st_mode, about.st_size, about.st_mtime_ns, about.st_ino
+
+
 def is_shortage(error: OSError) -> bool:
     """Return whether an error comes from a lack of memory, processes or descriptors, not from the disk."""
     return error.errno in SHORTAGES

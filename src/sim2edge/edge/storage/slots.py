@@ -22,13 +22,14 @@ from sim2edge.edge.judgement.trial import SLOTS, Installed, Slot, State
 from sim2edge.edge.judgement.verdict import Budgets
 from sim2edge.edge.server.clock import DeviceClock
 from sim2edge.edge.storage.disk import disk_fault, name_fault
-from sim2edge.edge.storage.durable import flush_folder, move_over, point_link, remove_any, write_durably
+from sim2edge.edge.storage.durable import flush_folder, look_of, move_over, point_link, remove_any, write_durably
 from sim2edge.edge.storage.earlier import check_slot, mark_file, take_over
 from sim2edge.edge.storage.folders import make_folder, make_home, tidy
 from sim2edge.edge.storage.rebuild import proven_marker, read_link, read_marker, rebuild_state
 from sim2edge.edge.storage.rights import claim, claim_tree
 from sim2edge.edge.storage.roots import Roots
 from sim2edge.edge.storage.state_file import StateFile
+from sim2edge.edge.storage.status_file import StatusFile
 from sim2edge.edge.supervision.aside import Aside
 from sim2edge.errors import BadInput
 
@@ -57,7 +58,7 @@ class Slots:
         self.roots = Roots(home)
         self.damaged: set[Slot] = set()
         """Slots that were found damaged when they were to run: another one runs until they are fetched again."""
-        self._runtime = runtime
+        self._status = StatusFile(home, runtime)
         self.clock = DeviceClock(home, clock)
         self._lock = threading.Lock()
         """Held to change the state in memory; never while the disk is waited for."""
@@ -73,6 +74,7 @@ class Slots:
         self._unsaved = False
         self._store = StateFile(home)
         self._keepers: list[Callable[[], object]] = [self.roots.keep, self._keep_state, self._keep_markers, self._link]
+        self._keepers.append(self._status.keep)
         self.make_folders()
         self.state = self._read()
         self._try(self._link)
@@ -160,7 +162,7 @@ class Slots:
         """Return what a change of a slot's files would change, without reading them."""
         try:
             paths = [self.seal(slot), *sorted(self.folder(slot).iterdir())]
-            return [(path.name, path.lstat().st_size, path.lstat().st_mtime_ns, path.lstat().st_ino) for path in paths]
+            return [(path.name, look_of(path)) for path in paths]
         except OSError as error:
             return error.errno
 
@@ -305,13 +307,8 @@ class Slots:
         Raises:
             OSError: neither takes it.
         """
-        try:
-            write_durably(self.home / "status.json", text.encode())
-        except OSError as error:
-            self._disk = name_fault(error)
-            if self._runtime is None:
-                raise
-            write_durably(self._runtime() / "status.json", text.encode())
+        if problem := self._status.write(text):
+            self._disk = name_fault(problem)
 
     # Looking after them
 
