@@ -3,13 +3,13 @@
 Modes do not bind root: it becomes another user for the time of a scenario.
 """
 
-import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from edge.storage.test_damage import boot, remove
@@ -201,17 +201,16 @@ def test_without_the_server_it_runs_what_it_ran(home, damage, path):
 
 
 @needs_root
-def test_releases_that_a_full_disk_keeps_from_being_copied_stay_where_they_are(home, monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(folders.shutil, "copyfile", full)
+def test_releases_that_a_full_disk_has_no_room_to_copy_stay_where_they_are_and_nothing_is_written(home, monkeypatch):
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     let_a_stranger_show(home / "slots")
+    before = times(home)
     with as_user():
         slots = Slots(home)
         slots.check()
         assert boot(slots) == "b"
-        assert not [*home.glob(".aside-*")]
+        assert slots.faults == {"disk": "no space left on device"}
+    assert times(home) == before
 
 
 @needs_root

@@ -8,11 +8,12 @@ tidy(home, home / "slots")                  # what had to be moved aside and can
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from sim2edge.edge.storage.durable import flush_folder, remove_any
-from sim2edge.edge.storage.rights import ASIDE, claim, is_usable, set_aside
+from sim2edge.edge.storage.rights import ASIDE, claim, is_usable, name_aside
 
 MAX_DEPTH = 2
 MAX_KEPT_BYTES = 512 * 2**20
@@ -62,13 +63,20 @@ def tidy(*folders: Path) -> None:
 
 
 def _replace(path: Path) -> None:
-    """Put a copy of what can be read of a folder in its place; it gives way only when the copy is complete."""
-    copy = path.with_name(f"{ASIDE}new")
+    """Put a copy of what can be read of a folder in its place; it gives way only when the copy is complete.
+
+    Whether that can be is seen before anything is written: it is tried at each contact.
+    """
+    files = list(_files(path, MAX_DEPTH))
+    if sum(file.stat().st_size for file in files) > shutil.disk_usage(path.parent).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    aside, copy = name_aside(path), path.with_name(f"{ASIDE}new")
     remove_any(copy)
-    copy.mkdir(mode=0o700)
     try:
-        _copy(path, copy)
-        set_aside(path)
+        copy.mkdir(mode=0o700)
+        for file in files:
+            _copy(file, copy / file.relative_to(path))
+        path.rename(aside)
     except OSError:
         remove_any(copy)
         raise
@@ -76,28 +84,21 @@ def _replace(path: Path) -> None:
     flush_folder(path.parent)
 
 
-def _copy(source: Path, target: Path, depth: int = MAX_DEPTH) -> None:
-    """Copy the files of a folder that can be read, and flush them; leave out links and what is too large or deep."""
-    for path in _entries(source):
-        with suppress(PermissionError):
-            if path.is_symlink():
+def _files(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield the files in a folder that can be read; leave out links, and what is too large or deep."""
+    with suppress(PermissionError):
+        for path in sorted(folder.iterdir()):
+            if path.is_symlink() or not os.access(path, os.R_OK):
                 continue
             if path.is_dir() and depth:
-                (target / path.name).mkdir(mode=0o700)
-                _copy(path, target / path.name, depth - 1)
+                yield from _files(path, depth - 1)
             elif path.is_file() and path.stat().st_size <= MAX_KEPT_BYTES:
-                _copy_file(path, target / path.name)
-    flush_folder(target)
+                yield path
 
 
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except PermissionError:
-        return []
-
-
-def _copy_file(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     with target.open("rb") as file:
         os.fsync(file.fileno())
+    flush_folder(target.parent)

@@ -46,16 +46,23 @@ def is_usable(folder: Path) -> bool:
 
 
 def set_aside(path: Path) -> None:
-    """Rename what can be neither used nor removed to a name of its own beside it; leave what is aside already.
+    """Rename what can be neither used nor removed; leave what is aside already.
 
     Raises:
         OSError: the folder that it is in takes no change, or too much is aside there.
     """
-    if path.name.startswith(ASIDE):
-        return
+    if not path.name.startswith(ASIDE):
+        path.rename(name_aside(path))
+
+
+def name_aside(path: Path) -> Path:
+    """Return a free name beside a path, for what is there.
+
+    Raises:
+        PermissionError: too much is aside there.
+    """
     for number in range(MAX_ASIDE):
         aside = path.with_name(f"{ASIDE}{number}")
         if not os.path.lexists(aside):
-            path.rename(aside)
-            return
+            return aside
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
