@@ -9,6 +9,7 @@ is touched; the old one keeps running.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,7 +34,9 @@ from sim2edge.edge.server.clock import day
 from sim2edge.edge.server.identity import ring_of
 from sim2edge.edge.server.rollout import Rollout, parse_rollout, wait_s
 from sim2edge.edge.server.tuf_fetcher import BusFetcher, Origin, asked_wait_s
-from sim2edge.edge.storage.durable import is_shortage, make_folder, read_regular, remove_any, write_durably
+from sim2edge.edge.storage.durable import is_shortage, read_regular, remove_any, write_durably
+from sim2edge.edge.storage.folders import make_folder
+from sim2edge.edge.storage.rights import claim_tree
 from sim2edge.edge.storage.seal import make_seal, read_seal, release_text
 from sim2edge.edge.storage.slots import Slots
 from sim2edge.edge.storage.staging import MAX_BUNDLE_BYTES, TARGETS, Source, Staging, Unusable, unpacked_bytes
@@ -124,11 +127,12 @@ def tidy_metadata(folder: Path) -> None:
         OSError: the disk takes nothing.
     """
     history = folder / "root_history"
-    make_folder(folder)
-    make_folder(history)
+    claim_tree(folder)
+    make_folder(folder, keep=True)
+    make_folder(history, keep=True)
     for path in (*folder.iterdir(), *history.iterdir()):
         odd = path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_METADATA_BYTES
-        if odd and path != history:
+        if (odd or not os.access(path, os.R_OK)) and path != history:
             remove_any(path)
 
 
@@ -224,6 +228,7 @@ class OtaUpdater:
 
     def _contact(self) -> DurableUpdater:
         """Fetch the newest metadata and verify it."""
+        self._slots.make_folders()
         roots, now = self._slots.roots.chain(), self._slots.now()
         if not roots:
             raise BadInput(f"{self._slots.home}: there is no root to trust: give --root")

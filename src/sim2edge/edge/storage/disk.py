@@ -22,9 +22,10 @@ def disk_fault(home: Path) -> str:
         return "no space left on device"
     if about.f_files and not about.f_favail:
         return "no inodes left on device"
-    return "" if os.access(home, os.W_OK) else "permission denied"
+    return "" if os.access(home, os.R_OK | os.W_OK | os.X_OK) else f"permission denied: {home}"
 
 
 def name_fault(error: OSError) -> str:
-    """Return an error of the disk in words."""
-    return (error.strerror or str(error)).lower()
+    """Return an error of the disk in words; a lack of rights is one of a single file or folder, and names it."""
+    words = (error.strerror or str(error)).lower()
+    return f"{words}: {error.filename}" if isinstance(error, PermissionError) and error.filename else words

@@ -4,7 +4,7 @@
     point_link(home / "current", "slots/b")
     read_regular(home / "token", limit=1000)    # never hangs on a pipe, never fills the memory
 
-A path may hold anything: a folder where a file belongs, a file where a folder belongs. Both are replaced.
+A path may hold anything: a folder where a file belongs, or one that this user may not touch. It is replaced.
 """
 
 import errno
@@ -12,6 +12,8 @@ import os
 import shutil
 import stat
 from pathlib import Path
+
+from sim2edge.edge.storage.rights import claim_tree, set_aside
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR)
 """Errors that tell of this process or machine, not of what is on the disk."""
@@ -59,18 +61,25 @@ def flush_folder(folder: Path) -> None:
 
 
 def remove_any(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it; do nothing if there is none."""
+    """Remove a file, a link, or a folder with all that is in it; do nothing if there is none.
+
+    What this user has no right to remove is moved aside (`rights.py`): the path is free then.
+    """
+    try:
+        _remove(path)
+    except PermissionError:
+        claim_tree(path)
+        try:
+            _remove(path)
+        except PermissionError:
+            set_aside(path)
+
+
+def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder that only its owner may use, in the place of whatever else is there."""
-    if not path.is_dir() or path.is_symlink():
-        remove_any(path)
-        path.mkdir(mode=0o700, parents=True)
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -87,6 +96,15 @@ def read_regular(path: Path, limit: int) -> bytes:
         if about.st_size > limit:
             raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
         return file.read(limit)
+
+
+def look_of(path: Path) -> object:
+    """Return what a change of a file would change, without reading it; None: it cannot be seen."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return None
+    return about.st_mode, about.st_size, about.st_mtime_ns, about.st_ino
 
 
 def is_shortage(error: OSError) -> bool:

@@ -16,7 +16,8 @@ from pathlib import Path
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
-from sim2edge.edge.storage.durable import make_folder, read_regular, write_durably
+from sim2edge.edge.storage.durable import read_regular, write_durably
+from sim2edge.edge.storage.folders import make_folder
 from sim2edge.errors import BadInput
 
 MAX_ROOT_BYTES = 512_000

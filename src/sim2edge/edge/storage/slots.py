@@ -22,16 +22,21 @@ from sim2edge.edge.judgement.trial import SLOTS, Installed, Slot, State
 from sim2edge.edge.judgement.verdict import Budgets
 from sim2edge.edge.server.clock import DeviceClock
 from sim2edge.edge.storage.disk import disk_fault, name_fault
-from sim2edge.edge.storage.durable import flush_folder, make_folder, move_over, point_link, remove_any, write_durably
+from sim2edge.edge.storage.durable import flush_folder, look_of, move_over, point_link, remove_any, write_durably
 from sim2edge.edge.storage.earlier import check_slot, mark_file, take_over
+from sim2edge.edge.storage.folders import make_folder, make_home, tidy
 from sim2edge.edge.storage.rebuild import proven_marker, read_link, read_marker, rebuild_state
+from sim2edge.edge.storage.rights import claim, claim_tree
 from sim2edge.edge.storage.roots import Roots
 from sim2edge.edge.storage.state_file import StateFile
+from sim2edge.edge.storage.status_file import StatusFile
 from sim2edge.edge.supervision.aside import Aside
 from sim2edge.errors import BadInput
 
 FULL_CHECK_S = 600.0
 """Seconds between two readings of every byte of a slot whose files look unchanged."""
+ASIDE_IN = ("slots", "staging", "roots", "metadata", "metadata/root_history", "agents")
+"""Folders below the home in which something may have been moved aside."""
 SAVE_S = 0.5
 """Longest wait for the disk to take a change that takes effect in any case."""
 
@@ -53,7 +58,7 @@ class Slots:
         self.roots = Roots(home)
         self.damaged: set[Slot] = set()
         """Slots that were found damaged when they were to run: another one runs until they are fetched again."""
-        self._runtime = runtime
+        self._status = StatusFile(home, runtime)
         self.clock = DeviceClock(home, clock)
         self._lock = threading.Lock()
         """Held to change the state in memory; never while the disk is waited for."""
@@ -69,8 +74,8 @@ class Slots:
         self._unsaved = False
         self._store = StateFile(home)
         self._keepers: list[Callable[[], object]] = [self.roots.keep, self._keep_state, self._keep_markers, self._link]
-        for folder in (home, self._slots, self.staging):
-            self._try(make_folder, folder)
+        self._keepers.append(self._status.keep)
+        self.make_folders()
         self.state = self._read()
         self._try(self._link)
 
@@ -157,7 +162,7 @@ class Slots:
         """Return what a change of a slot's files would change, without reading them."""
         try:
             paths = [self.seal(slot), *sorted(self.folder(slot).iterdir())]
-            return [(path.name, path.lstat().st_size, path.lstat().st_mtime_ns, path.lstat().st_ino) for path in paths]
+            return [(path.name, look_of(path)) for path in paths]
         except OSError as error:
             return error.errno
 
@@ -270,6 +275,7 @@ class Slots:
         """
         with self._content:
             self._forget(slot)
+            make_folder(self._slots, keep=True)
             for old in (mark_file(self._slots, slot), self.seal(slot), self.folder(slot)):
                 remove_any(old)
             flush_folder(self._slots)
@@ -301,13 +307,8 @@ class Slots:
         Raises:
             OSError: neither takes it.
         """
-        try:
-            write_durably(self.home / "status.json", text.encode())
-        except OSError as error:
-            self._disk = name_fault(error)
-            if self._runtime is None:
-                raise
-            write_durably(self._runtime() / "status.json", text.encode())
+        if problem := self._status.write(text):
+            self._disk = name_fault(problem)
 
     # Looking after them
 
@@ -321,6 +322,7 @@ class Slots:
         What is wrong with a slot that runs is only noted: the detector goes on from memory until it is fetched again.
         """
         self._disk = disk_fault(self.home)
+        self.make_folders()
         for slot in self.state.slots:
             look, when = self._looks.get(slot, (None, float("-inf")))
             if look != self._look(slot) or time.monotonic() - when > FULL_CHECK_S:
@@ -328,6 +330,19 @@ class Slots:
                     self._examine(slot)
         for keeper in (self._save, *self._keepers):
             self._try(keeper)
+        tidy(self.home, *(self.home / name for name in ASIDE_IN))
+
+    def make_folders(self) -> None:
+        """Make the folders that are lost, or closed to this user; what the slots hold is kept."""
+        self._try(make_home, self.home)
+        with suppress(OSError):
+            for path in self.home.iterdir():
+                claim(path)
+        with self._content:
+            self._try(make_folder, self._slots, True)
+            for slot in SLOTS:
+                claim_tree(self.folder(slot))
+        self._try(make_folder, self.staging)
 
     def _keep_state(self) -> None:
         with self._storing:

@@ -18,7 +18,9 @@ from tuf.api.metadata import TargetFile
 from sim2edge.edge.bundle import MAX_BYTES, unpack_bundle
 from sim2edge.edge.judgement.trial import Installed
 from sim2edge.edge.server.tuf_fetcher import Origin
-from sim2edge.edge.storage.durable import flush_folder, is_shortage, make_folder, remove_any, write_durably
+from sim2edge.edge.storage.durable import flush_folder, is_shortage, remove_any, write_durably
+from sim2edge.edge.storage.folders import make_folder
+from sim2edge.edge.storage.rights import claim_tree, is_usable
 from sim2edge.edge.storage.seal import check_seal
 from sim2edge.errors import BadInput, Unavailable
 
@@ -72,6 +74,9 @@ class Staging:
         make_folder(self._folder)
         folder, seal, part = (self._folder / f"{source.installed.sha256}{end}" for end in ("", ".seal", ".part"))
         self.clean(keep=(folder, seal, part))
+        claim_tree(folder)
+        if folder.is_dir() and not is_usable(folder):  # it could not be moved into a slot
+            remove_any(folder)
         with suppress(BadInput):
             check_seal(seal, folder, source.installed, self._roots())
             return folder, seal
