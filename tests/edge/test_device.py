@@ -229,6 +229,9 @@ def test_what_is_refused_is_told_in_one_line_and_the_old_release_runs_on(server,
         (["--threads", "1000000"], "--threads 1e+06: has to be above 0, and at most "),
         (["--port", "99999"], "--port 99999: has to be 0 to 65535"),
         ([], "root.json: missing: give --root"),
+        (["--root", "/nonexistent"], "--root /nonexistent: no such file or directory: not the root.json that"),
+        (["--root", "/dev/zero"], "--root /dev/zero: not a regular file: not the root.json that"),
+        (["--root", "/etc/passwd"], "--root /etc/passwd: not a root: "),
     ],
 )
 def test_bad_arguments_are_named(tmp_path, monkeypatch, words, message):

@@ -89,10 +89,11 @@ def read_regular(path: Path, limit: int) -> bytes:
         OSError: it is missing, unreadable, larger, or no regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
         if about.st_size > limit:
             raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
         return file.read(limit)

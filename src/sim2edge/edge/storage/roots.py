@@ -44,10 +44,11 @@ class Roots:
             self._given = read_regular(given, MAX_ROOT_BYTES) if given else b""
             verify_root(self._given)
         except (OSError, ValueError) as error:
-            missing = (
-                f"{self._home / 'root.json'}: missing: give --root with the root.json that `sim2edge ota init` wrote"
-            )
-            raise BadInput(missing) from error
+            wanted = "the root.json that `sim2edge ota init` wrote"
+            if given is None:
+                raise BadInput(f"{self._home / 'root.json'}: missing: give --root with {wanted}") from error
+            reason = str(error.strerror).lower() if isinstance(error, OSError) else str(error)
+            raise BadInput(f"--root {given}: {reason}: not {wanted}") from error
         with suppress(OSError):  # a disk that takes nothing: it is given again at the next start
             write_durably(self._home / "root.json", self._given)
         return self._given
