@@ -36,6 +36,8 @@ SILENCE_S = 4.0
 RESTART_S = 0.5
 """Shortest time between two starts of the program."""
 
+LAST_WORDS_S = 1.0
+"""Longest wait for what a program that ended has said: one that it started may have its pipe."""
 STAMPS = re.compile(rb"^(\[[^]]*\]\s*)+")
 """Time and process id with which libcamera begins its lines: without them the same event is the same line."""
 
@@ -140,6 +142,8 @@ class LibcameraSource:
         self._process: subprocess.Popen[bytes] | None = None
         self._frames: queue.Queue[bytes | None] = queue.Queue(maxsize=1)
         self._words: deque[bytes] = deque(maxlen=1)
+        self._reader: threading.Thread | None = None
+        """Of the program's words."""
         self._started = float("-inf")
 
     def read(self) -> Image:
@@ -174,7 +178,8 @@ class LibcameraSource:
                 ("camera", _keep_newest, process.stdout, self._frames),
                 ("camera-log", _keep_last_line, process.stderr, self._words),
             ):
-                threading.Thread(target=keep, args=(pipe, kept), daemon=True, name=name).start()
+                self._reader = threading.Thread(target=keep, args=(pipe, kept), daemon=True, name=name)
+                self._reader.start()
         except (OSError, subprocess.SubprocessError, RuntimeError) as error:  # no process or no thread to be had
             self.close()
             raise FrameError(f"{self._name}: {error}") from error
@@ -184,6 +189,8 @@ class LibcameraSource:
         process = self._process
         code = process.wait() if process else None
         self.close()
+        if self._reader:
+            self._reader.join(LAST_WORDS_S)  # both pipes end at once
         line = STAMPS.sub(b"", b" ".join(self._words).strip()).decode(errors="replace")[-200:]
         return f"{Path(self._command[0]).name} ended with code {code}{f': {line}' if line else ''}"
 
