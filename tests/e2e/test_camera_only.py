@@ -60,7 +60,7 @@ def test_a_model_learns_from_a_camera_and_annotations_alone(s3, partition, tmp_p
     rows = pq.read_table(s3.fetch(dataset, tmp_path / "dataset").path("train.parquet")).to_pylist()
     assert {box["distance_m"] for row in rows for box in row["boxes"]} == {None}
     model, _ = run_stage(
-        s3, "train", {"dataset": [dataset.reference]}, "width_multiplier=0.25", "epochs=2", "batch_size=32"
+        s3, "train", {"dataset": [dataset.reference]}, "width_multiplier=0.25", "epochs=6", "batch_size=32"
     )
     losses = json.loads(s3.fetch(model, tmp_path / "model").path("history.json").read_text())
     assert losses[-1]["train_total_loss"] < losses[0]["train_total_loss"]
